@@ -1,0 +1,1 @@
+//! The coordinator: expands, admits, watches, assembles.

@@ -1,0 +1,1 @@
+//! The vocabulary that coordinator and worker share.

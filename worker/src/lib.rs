@@ -1,0 +1,1 @@
+//! The worker: claims a job, trains, reports.

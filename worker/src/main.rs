@@ -1,0 +1,3 @@
+//! The command `ferry-worker`.
+
+fn main() {}
