@@ -1,1 +1,12 @@
-//! The vocabulary that coordinator and worker share.
+//! The vocabulary that coordinator and worker share: what a job is, what its result is, how both are stored.
+//!
+//! Nothing here trains, schedules or prints. Absent on purpose: libtorch, command-line parsing, wall-clock time.
+
+pub mod expression;
+pub mod ids;
+pub mod job;
+pub mod metrics;
+pub mod predictions;
+pub mod result;
+pub mod rng;
+pub mod subset;

@@ -1,0 +1,3 @@
+//! Sweep files: what they may say, and the plan that follows from one.
+
+pub mod plan;

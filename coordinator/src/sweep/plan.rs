@@ -1,0 +1,144 @@
+//! A plan: a sweep file resolved to jobs, ensemble rules and tables. Plain data, stored with every run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use shared::ids::JobId;
+use shared::job::{JobSpec, Settings};
+
+/// Everything that one sweep file asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The sweep's name: also the name of its run folder.
+    pub name: String,
+    pub dataset: DatasetSource,
+    /// The pack's content digest; `None` while the dataset is not there yet, and then all ids are provisional.
+    pub dataset_digest: Option<String>,
+    /// In the order of the file, each job once.
+    pub jobs: Vec<PlannedJob>,
+    pub ensembles: Vec<EnsembleRule>,
+    pub tables: Vec<TableRule>,
+}
+
+/// Where the pack comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatasetSource {
+    /// An imported pack; relative paths start at the sweep file's folder.
+    Pack(PathBuf),
+    /// Faces drawn by `ferry data synth` with these options, made on first use.
+    Synthetic(SyntheticOptions),
+}
+
+/// The options of the face generator that a sweep file may set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SyntheticOptions {
+    pub seed: u64,
+    /// Number of training, validation and test images.
+    pub train: u32,
+    pub validation: u32,
+    pub test: u32,
+    /// Height and width in pixels.
+    pub image_size: u32,
+    /// Class shares like the paper's Fig. 3 in the training split instead of equal ones.
+    pub imbalanced: bool,
+}
+
+impl Default for SyntheticOptions {
+    fn default() -> Self {
+        Self { seed: 0, train: 3000, validation: 600, test: 600, image_size: 64, imbalanced: false }
+    }
+}
+
+/// One job of the plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedJob {
+    pub id: JobId,
+    /// The first group that asks for it.
+    pub group: String,
+    /// Other groups that ask for the same job.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_in: Vec<String>,
+    /// The settings that any group of the sweep names, with this job's values.
+    pub params: Settings,
+    pub spec: JobSpec,
+}
+
+impl PlannedJob {
+    /// The value that a filter or a table sees under `name`: `group`, or any setting.
+    pub fn value(&self, name: &str) -> Option<Value> {
+        if name == "group" {
+            return Some(Value::String(self.group.clone()));
+        }
+        self.spec.settings().remove(name)
+    }
+
+    /// True when every condition holds; `group` also matches the other groups of a shared job.
+    pub fn matches(&self, filter: &Filter) -> bool {
+        filter.iter().all(|(name, allowed)| {
+            let shared_group = name == "group"
+                && self.also_in.iter().any(|group| allowed.contains(&Value::String(group.clone())));
+            shared_group || self.value(name).is_some_and(|value| allowed.contains(&value))
+        })
+    }
+}
+
+/// Conditions on jobs: each named setting (or `group`) has one of the listed values.
+pub type Filter = BTreeMap<String, Vec<Value>>;
+
+/// A named ensemble: the union of what its queries select.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnsembleRule {
+    pub name: String,
+    pub members: Vec<Query>,
+    /// Number of members when all jobs are done.
+    pub size: usize,
+    /// What the paper reports for it, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paper: Option<PaperScores>,
+}
+
+/// One selection of jobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Query {
+    /// Every job that matches.
+    All { filter: Filter },
+    /// The `k` best of those by validation macro F1; ties go to the job that comes first in the plan.
+    Top { k: usize, filter: Filter },
+    /// Of the matching jobs, grouped by the values of `by`: the group with the best mean validation macro F1;
+    /// ties go to the group that comes first in the plan.
+    BestGroup { by: Vec<String>, filter: Filter },
+}
+
+/// Macro F1 in percent as the paper prints it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PaperScores {
+    pub validation: f64,
+    pub test: f64,
+}
+
+/// A table of the report: one row for each combination of `rows` among the matching jobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TableRule {
+    pub title: String,
+    pub filter: Filter,
+    /// Settings that make the rows; each row is the mean over all its jobs.
+    pub rows: Vec<String>,
+    /// Leading settings of `rows` over which a second column averages (the paper's "Mean F1").
+    #[serde(default)]
+    pub mean_by: Vec<String>,
+    /// The paper's F1 for rows, each named by its settings.
+    #[serde(default)]
+    pub paper: Vec<PaperRow>,
+}
+
+/// One number of the paper.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PaperRow {
+    pub row: Settings,
+    pub f1: f64,
+}

@@ -1,0 +1,100 @@
+//! Names of things: jobs, workers, attempts. Each is a type of its own, printed as logs want it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A job's identity: UUIDv5 over everything that changes its result (see [`crate::job::JobSpec::id`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(Uuid);
+
+impl JobId {
+    /// Wraps a UUID that was computed or read elsewhere.
+    pub const fn new(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
+    /// The first eight hexadecimal digits: enough for a person to tell the jobs of one sweep apart.
+    pub fn short(self) -> String {
+        self.0.simple().to_string()[..8].to_owned()
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// One life of one worker process: its display name and a nonce, so that a restarted worker is another owner.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WorkerId(String);
+
+impl WorkerId {
+    /// `name` is cut to the characters a NATS subject token may hold; `nonce` makes this life unique.
+    pub fn new(name: &str, nonce: Uuid) -> Self {
+        let name: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c.to_ascii_lowercase() } else { '-' })
+            .take(48)
+            .collect();
+        Self(format!("{name}-{}", &nonce.simple().to_string()[..8]))
+    }
+
+    /// The token as it stands in subjects and keys.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The worker's name without the nonce: the same after a restart.
+    pub fn name(&self) -> &str {
+        self.0.rsplit_once('-').map_or(&self.0, |(name, _)| name)
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How often a job has been claimed, from 1. Together with the owner it is the fencing token of every write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Attempt(pub u32);
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worker_ids_are_subject_tokens() {
+        let id = WorkerId::new("GPU 0.host", Uuid::nil());
+        assert_eq!(id.as_str(), "gpu-0-host-00000000");
+        assert_eq!(id.name(), "gpu-0-host");
+    }
+
+    #[test]
+    fn job_ids_round_trip_through_text() {
+        let id = JobId::new(Uuid::from_u128(7));
+        assert_eq!(id.to_string().parse::<JobId>().unwrap(), id);
+    }
+}

@@ -1,0 +1,193 @@
+//! What a job is: every setting that changes its result, and none that does not.
+//!
+//! The settings are one flat namespace in sweep files (any of them may be an axis) and five structs here.
+
+pub mod augment;
+pub mod loss;
+pub mod network;
+pub mod subset;
+pub mod training;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::ids::JobId;
+use augment::AugmentSpec;
+use loss::LossSpec;
+use network::NetworkSpec;
+use subset::SubsetSpec;
+use training::TrainingSpec;
+
+/// Raised whenever the trainer computes something else for the same settings, so that old results are not reused.
+pub const TRAINER_REVISION: u32 = 1;
+
+/// All settings of one training job. `Default` is the paper's Table 1 with the decisions of docs/model.md.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct JobSpec {
+    #[serde(flatten)]
+    pub network: NetworkSpec,
+    #[serde(flatten)]
+    pub loss: LossSpec,
+    #[serde(flatten)]
+    pub augment: AugmentSpec,
+    #[serde(flatten)]
+    pub training: TrainingSpec,
+    #[serde(flatten)]
+    pub subset: SubsetSpec,
+}
+
+/// The names of a job's settings and values, as a sweep file writes them.
+pub type Settings = Map<String, Value>;
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SettingError {
+    #[error("`{name}` is not a setting")]
+    Unknown { name: String },
+    #[error("`{name}`: {problem}")]
+    Value { name: String, problem: String },
+}
+
+impl JobSpec {
+    /// All settings by name.
+    pub fn settings(&self) -> Settings {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(map)) => map,
+            other => unreachable!("a job spec is plain data and becomes a JSON object, not {other:?}"),
+        }
+    }
+
+    /// This spec with setting `name` replaced by `value`: the name must exist, the value must have its type and
+    /// lie in its range.
+    pub fn with(&self, name: &str, value: Value) -> Result<Self, SettingError> {
+        let mut settings = self.settings();
+        if !settings.contains_key(name) {
+            return Err(SettingError::Unknown { name: name.to_owned() });
+        }
+        settings.insert(name.to_owned(), value);
+        let spec: Self = serde_json::from_value(Value::Object(settings))
+            .map_err(|error| SettingError::Value { name: name.to_owned(), problem: error.to_string() })?;
+        match spec.problems().into_iter().find(|problem| problem.setting == name) {
+            Some(problem) => Err(SettingError::Value { name: name.to_owned(), problem: problem.text }),
+            None => Ok(spec),
+        }
+    }
+
+    /// Values out of range and combinations that cannot be built, each with the setting to change.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        self.network.check(&mut problems);
+        self.loss.check(&mut problems);
+        self.augment.check(&mut problems);
+        self.training.check(&mut problems);
+        self.subset.check(&mut problems);
+        problems
+    }
+
+    /// The settings that matter for this job's result: one that another switches off is left out, so that two
+    /// ways to write the same training are the same job.
+    pub fn canonical(&self) -> Settings {
+        let mut settings = self.settings();
+        let mut drop = |names: &[&str]| names.iter().for_each(|name| drop(settings.remove(*name)));
+        self.network.irrelevant(&mut drop);
+        self.loss.irrelevant(&mut drop);
+        self.augment.irrelevant(&mut drop);
+        self.subset.irrelevant(&mut drop);
+        settings
+    }
+
+    /// `UUIDv5` over the canonical settings, the dataset's digest and [`TRAINER_REVISION`].
+    pub fn id(&self, dataset_digest: &str) -> JobId {
+        // serde_json's map is sorted by name and prints numbers in their shortest form: one text per content.
+        let identity = serde_json::json!({
+            "settings": self.canonical(),
+            "dataset": dataset_digest,
+            "trainer": TRAINER_REVISION,
+        });
+        JobId::new(Uuid::new_v5(&NAMESPACE, identity.to_string().as_bytes()))
+    }
+}
+
+const NAMESPACE: Uuid = Uuid::from_u128(0x6665_7272_795f_4a6f_a273_5f69_6473_0001);
+
+/// One thing that is wrong with a spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub setting: &'static str,
+    pub text: String,
+}
+
+/// Adds a problem unless `ok`.
+fn require(problems: &mut Vec<Problem>, ok: bool, setting: &'static str, text: &str) {
+    if !ok {
+        problems.push(Problem { setting, text: text.to_owned() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use network::Backbone;
+    use serde_json::json;
+
+    #[test]
+    fn defaults_are_table_one() {
+        let spec = JobSpec::default();
+        let TrainingSpec { batch_size, learning_rate, epochs, weight_decay, .. } = spec.training;
+        assert_eq!((batch_size, epochs), (128, 12));
+        assert_eq!((learning_rate, weight_decay), (1e-4, 1e-4));
+        assert_eq!((spec.network.heads, spec.loss.alpha), (4, 0.1));
+        assert!(spec.problems().is_empty());
+    }
+
+    #[test]
+    fn ids_see_what_matters_and_nothing_else() {
+        let spec = JobSpec::default();
+        let id = spec.id("d");
+        assert_eq!(id, JobSpec::default().id("d"));
+        assert_ne!(id, spec.id("e"));
+        assert_ne!(id, spec.with("learning_rate", json!(2e-4)).unwrap().id("d"));
+        // The whole set is the same whatever the subset's seed, and a ResNet has no MobileViTv2 width.
+        assert_eq!(spec.network.backbone, Backbone::Vggface2Resnet50);
+        assert_eq!(id, spec.with("subset_seed", json!(4)).unwrap().id("d"));
+        assert_eq!(id, spec.with("mobilevitv2_width", json!(0.5)).unwrap().id("d"));
+        let weak = spec.with("subset_fraction", json!(0.2)).unwrap();
+        assert_ne!(weak.id("d"), weak.with("subset_seed", json!(4)).unwrap().id("d"));
+    }
+
+    #[test]
+    fn numbers_may_be_written_either_way() {
+        let spec = JobSpec::default();
+        assert_eq!(
+            spec.with("alpha", json!(1)).unwrap().id(""),
+            spec.with("alpha", json!(1.0)).unwrap().id("")
+        );
+    }
+
+    #[test]
+    fn every_setting_survives_its_own_overlay() {
+        let spec = JobSpec::default();
+        for (name, value) in spec.settings() {
+            assert_eq!(spec.with(&name, value).unwrap(), spec, "{name}");
+        }
+    }
+
+    #[test]
+    fn wrong_names_types_and_ranges_are_refused() {
+        let spec = JobSpec::default();
+        assert!(matches!(spec.with("alhpa", json!(1)), Err(SettingError::Unknown { .. })));
+        for (name, value) in [
+            ("epochs", json!("many")),
+            ("epochs", json!(0)),
+            ("epochs", json!(-1)),
+            ("backbone", json!("resnet51")),
+            ("learning_rate", json!(-1.0)),
+            ("basic_augmentation", json!("yes")),
+            ("subset_fraction", json!(1.5)),
+        ] {
+            assert!(matches!(spec.with(name, value), Err(SettingError::Value { .. })), "{name}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Optimiser, schedule, batch, seed and threads (paper Table 1).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Problem, require};
+
+/// How one job is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrainingSpec {
+    pub batch_size: u32,
+    pub epochs: u32,
+    /// Adam's learning rate in the first epoch.
+    pub learning_rate: f64,
+    /// Factor of the learning rate after each epoch (exponential decay).
+    pub lr_decay: f64,
+    /// Coupled L2: added to the gradient as `torch.optim.Adam` does.
+    pub weight_decay: f64,
+    pub adam_beta1: f64,
+    pub adam_beta2: f64,
+    pub adam_epsilon: f64,
+    /// Seeds initial weights, order, mixing and augmentation.
+    pub seed: u64,
+    /// Threads of libtorch on a CPU. Sums are split by thread, so another number gives other bits.
+    pub cpu_threads: u32,
+}
+
+impl Default for TrainingSpec {
+    fn default() -> Self {
+        Self {
+            batch_size: 128,
+            epochs: 12,
+            learning_rate: 1e-4,
+            lr_decay: 0.6,
+            weight_decay: 1e-4,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            seed: 17,
+            cpu_threads: 1,
+        }
+    }
+}
+
+impl TrainingSpec {
+    pub(super) fn check(&self, problems: &mut Vec<Problem>) {
+        // A batch norm in training needs two samples.
+        require(
+            problems,
+            (2..=65_536).contains(&self.batch_size),
+            "batch_size",
+            "must lie between 2 and 65536",
+        );
+        require(problems, (1..=100_000).contains(&self.epochs), "epochs", "must lie between 1 and 100000");
+        let rate = self.learning_rate > 0.0 && self.learning_rate <= 1e3;
+        require(problems, rate, "learning_rate", "must be above 0 and at most 1000");
+        let decay = self.lr_decay > 0.0 && self.lr_decay <= 1.0;
+        require(problems, decay, "lr_decay", "must be above 0 and at most 1");
+        require(
+            problems,
+            (0.0..=1e3).contains(&self.weight_decay),
+            "weight_decay",
+            "must lie between 0 and 1000",
+        );
+        for (name, beta) in [("adam_beta1", self.adam_beta1), ("adam_beta2", self.adam_beta2)] {
+            require(problems, (0.0..1.0).contains(&beta), name, "must be at least 0 and below 1");
+        }
+        let epsilon = self.adam_epsilon > 0.0 && self.adam_epsilon <= 1.0;
+        require(problems, epsilon, "adam_epsilon", "must be above 0 and at most 1");
+        require(
+            problems,
+            (1..=1024).contains(&self.cpu_threads),
+            "cpu_threads",
+            "must lie between 1 and 1024",
+        );
+    }
+}
