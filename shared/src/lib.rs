@@ -2,11 +2,14 @@
 //!
 //! Nothing here trains, schedules or prints. Absent on purpose: libtorch, command-line parsing, wall-clock time.
 
+pub mod books;
+pub mod bus;
 pub mod expression;
 pub mod ids;
 pub mod job;
 pub mod metrics;
 pub mod predictions;
+pub mod protocol;
 pub mod result;
 pub mod rng;
 pub mod subset;

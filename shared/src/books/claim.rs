@@ -1,0 +1,93 @@
+//! May this worker take this job now? A pure decision over the record and its age.
+
+use std::time::Duration;
+
+use super::{JobRecord, JobState, MAX_LOSSES, Progress, Token};
+use crate::ids::{Attempt, WorkerId};
+
+/// What to do with a job that the queue handed out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Claim {
+    /// Swap the record for this one; on success the token holds the job.
+    Take { token: Token, record: JobRecord },
+    /// Another worker shows signs of life: hand the message back for this long.
+    Wait(Duration),
+    /// Nothing is left to do: the message can go.
+    Finished,
+    /// Too many workers died of it: swap the record for this one and drop the message.
+    GiveUp(JobRecord),
+}
+
+impl JobRecord {
+    /// Decides on a claim by `me`. `age` is the time since the record was last written, by the server's clock: an
+    /// owner that has been silent for `lease` is taken for dead. The fence makes a wrong guess harmless.
+    pub fn claim(&self, me: &WorkerId, age: Duration, lease: Duration) -> Claim {
+        match &self.state {
+            JobState::Pending => self.take(me, self.losses),
+            JobState::Running { token, .. } if &token.owner == me => self.take(me, self.losses),
+            JobState::Running { .. } if age < lease => Claim::Wait(lease - age),
+            JobState::Running { token, .. } if self.losses + 1 >= MAX_LOSSES => {
+                Claim::GiveUp(self.given_up(token))
+            }
+            JobState::Running { .. } => self.take(me, self.losses + 1),
+            JobState::Done { .. } | JobState::Failed { .. } => Claim::Finished,
+        }
+    }
+
+    fn take(&self, me: &WorkerId, losses: u32) -> Claim {
+        let token = Token { attempt: Attempt(self.attempts + 1), owner: me.clone() };
+        let progress = Progress { epoch: self.saved_epochs(), ..Progress::default() };
+        let state = JobState::Running { token: token.clone(), beat: 0, progress };
+        Claim::Take { token, record: Self { state, attempts: self.attempts + 1, losses, ..self.clone() } }
+    }
+
+    fn given_up(&self, last: &Token) -> Self {
+        let reason = format!(
+            "{MAX_LOSSES} workers in a row died while training it, the last one {last}; \
+             see that worker's log, then run the sweep again to retry"
+        );
+        Self { state: JobState::Failed { reason }, losses: self.losses + 1, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{running, token};
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(15);
+
+    fn decide(record: &JobRecord, age_seconds: u64) -> Claim {
+        record.claim(&token(0, "me").owner, Duration::from_secs(age_seconds), LEASE)
+    }
+
+    #[test]
+    fn a_pending_job_is_taken_with_the_next_attempt() {
+        let record = JobRecord { attempts: 4, ..JobRecord::pending() };
+        let Claim::Take { token, record } = decide(&record, 0) else { panic!("not taken") };
+        assert_eq!((token.attempt, record.attempts, record.losses), (Attempt(5), 5, 0));
+        assert!(record.beat(&token).is_ok());
+    }
+
+    #[test]
+    fn a_live_owner_is_left_alone_and_a_silent_one_is_not() {
+        let record = running(&token(1, "other"));
+        assert_eq!(decide(&record, 6), Claim::Wait(Duration::from_secs(9)));
+        let Claim::Take { token, record } = decide(&record, 15) else { panic!("not taken") };
+        assert_eq!((token.attempt, record.losses), (Attempt(2), 1));
+    }
+
+    #[test]
+    fn a_job_that_kills_its_workers_is_given_up() {
+        let record = JobRecord { losses: MAX_LOSSES - 1, ..running(&token(5, "other")) };
+        let Claim::GiveUp(given_up) = decide(&record, 60) else { panic!("not given up") };
+        assert!(given_up.state.is_final());
+        assert_eq!(decide(&given_up, 60), Claim::Finished);
+    }
+
+    #[test]
+    fn a_finished_job_is_finished() {
+        let owner = token(1, "other");
+        assert_eq!(decide(&running(&owner).done(&owner).unwrap(), 60), Claim::Finished);
+    }
+}

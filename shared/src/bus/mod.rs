@@ -1,0 +1,69 @@
+//! How coordinator and workers reach each other. Only `nats/` names the messaging client.
+
+mod nats;
+
+use std::time::Duration;
+
+use crate::ids::JobId;
+
+pub use nats::Bus;
+pub use nats::blobs::Bucket;
+pub use nats::books::{BookEntry, Watch};
+pub use nats::connect::Endpoint;
+pub use nats::live::Hints;
+pub use nats::queue::{Delivery, Jobs, Queued};
+
+/// An owner that shows no sign of life for this long is taken for dead (the queue's acknowledgement deadline).
+pub const LEASE: Duration = Duration::from_secs(15);
+
+/// Time between two signs of life.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// What can go wrong on the bus.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    #[error("cannot connect to {url}: {source}")]
+    Connect { url: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("`{url}` is not a NATS address such as nats://host:4222: {problem}")]
+    Address { url: String, problem: String },
+    #[error(
+        "the server at {url} has no JetStream: start nats-server with a `jetstream` block in its configuration"
+    )]
+    NoJetStream { url: String },
+    #[error("the books hold no {what}")]
+    Missing { what: String },
+    /// Somebody else moved the record first. Nothing was written.
+    #[error("the record of job {job} was moved by somebody else")]
+    Conflict { job: JobId },
+    #[error("cannot {action}: {source}")]
+    Transport { action: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{what} cannot be read: {source}; it was written by another version or is damaged")]
+    Decode { what: String, source: serde_json::Error },
+    #[error("{what} has version {found}, this program reads up to {known}: update it")]
+    TooNew { what: String, found: u64, known: u32 },
+    #[error("blob {name} is damaged: expected {expected}, got {found}")]
+    Damaged { name: String, expected: String, found: String },
+}
+
+impl BusError {
+    /// True when the same call may succeed later without anything else changing.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Transport { .. } => true,
+            Self::Address { .. }
+            | Self::NoJetStream { .. }
+            | Self::Missing { .. }
+            | Self::Conflict { .. }
+            | Self::Decode { .. }
+            | Self::TooNew { .. }
+            | Self::Damaged { .. } => false,
+        }
+    }
+
+    pub(crate) fn transport(
+        action: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Transport { action: action.into(), source: source.into() }
+    }
+}

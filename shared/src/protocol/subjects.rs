@@ -1,0 +1,95 @@
+//! Every stream, bucket, key and subject name. No other file spells one.
+
+use crate::ids::{JobId, WorkerId};
+
+/// Work queue of claimable jobs; its messages are hints.
+pub const QUEUE_STREAM: &str = "FERRY_JOBS";
+/// The one durable consumer that all workers pull from.
+pub const QUEUE_CONSUMER: &str = "workers";
+/// Subjects of the queue.
+pub const QUEUE_SUBJECTS: &str = "ferry.job.*";
+
+/// Bucket of the books: orders, records, results.
+pub const BOOKS: &str = "ferry_books";
+/// Stream behind [`BOOKS`].
+pub const BOOKS_STREAM: &str = "KV_ferry_books";
+/// Subjects of [`BOOKS_STREAM`].
+pub const BOOKS_SUBJECTS: &str = "$KV.ferry_books.>";
+/// Bucket of worker presence, in memory, entries expire.
+pub const PRESENCE: &str = "ferry_presence";
+
+/// Object store of checkpoints of unfinished jobs.
+pub const CHECKPOINTS: &str = "ferry_checkpoints";
+/// Object store of what finished jobs leave: probabilities and weights.
+pub const RESULTS: &str = "ferry_results";
+/// Object store of dataset packs.
+pub const PACKS: &str = "ferry_packs";
+
+/// Display hints of all workers.
+pub const LIVE_ALL: &str = "ferry.live.*";
+
+/// Queue subject of one job: with one message per subject a job is queued at most once.
+pub fn queue(job: JobId) -> String {
+    format!("ferry.job.{job}")
+}
+
+/// Display hints of one worker.
+pub fn live(worker: &WorkerId) -> String {
+    format!("ferry.live.{worker}")
+}
+
+/// Key of a job's order in the books.
+pub fn order_key(job: JobId) -> String {
+    format!("order.{job}")
+}
+
+/// Key of a job's record in the books.
+pub fn record_key(job: JobId) -> String {
+    format!("job.{job}")
+}
+
+/// Keys of all records.
+pub const RECORD_KEYS: &str = "job.*";
+
+/// Key of a job's result in the books.
+pub fn result_key(job: JobId) -> String {
+    format!("result.{job}")
+}
+
+/// Key of a pack's manifest in the books.
+pub fn pack_key(digest: &str) -> String {
+    format!("pack.{digest}")
+}
+
+/// Key of a sweep in the books: the jobs that it asks for.
+pub fn sweep_key(name: &str) -> String {
+    format!("sweep.{name}")
+}
+
+/// Keys of all sweeps.
+pub const SWEEP_KEYS: &str = "sweep.*";
+
+/// The subject behind a key of the books.
+pub fn books_subject(key: &str) -> String {
+    format!("$KV.{BOOKS}.{key}")
+}
+
+/// The job named by a record key, if it is one.
+pub fn job_of_record_key(key: &str) -> Option<JobId> {
+    key.strip_prefix("job.")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn record_keys_name_their_job() {
+        let job = JobId::new(Uuid::from_u128(9));
+        assert_eq!(job_of_record_key(&record_key(job)), Some(job));
+        assert_eq!(job_of_record_key(&result_key(job)), None);
+        assert_eq!(job_of_record_key("job.x"), None);
+    }
+}
