@@ -25,7 +25,7 @@ impl JobRecord {
         match &self.state {
             JobState::Pending => self.take(me, self.losses),
             JobState::Running { token, .. } if &token.owner == me => self.take(me, self.losses),
-            JobState::Running { .. } if age < lease => Claim::Wait(lease - age),
+            JobState::Running { .. } if age < lease => Claim::Wait(lease.saturating_sub(age)),
             JobState::Running { token, .. } if self.losses + 1 >= MAX_LOSSES => {
                 Claim::GiveUp(self.given_up(token))
             }

@@ -195,6 +195,7 @@ impl JobRecord {
     }
 
     /// Asked for again after it was given up: a clean slate that keeps the checkpoints and the count of attempts.
+    #[must_use]
     pub fn reopened(&self) -> Self {
         Self { state: JobState::Pending, losses: 0, failures: Vec::new(), ..self.clone() }
     }

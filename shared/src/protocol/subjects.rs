@@ -33,6 +33,11 @@ pub fn queue(job: JobId) -> String {
     format!("ferry.job.{job}")
 }
 
+/// The job named by a queue subject, if it is one.
+pub fn job_of_queue_subject(subject: &str) -> Option<JobId> {
+    subject.strip_prefix("ferry.job.")?.parse().ok()
+}
+
 /// Display hints of one worker.
 pub fn live(worker: &WorkerId) -> String {
     format!("ferry.live.{worker}")
@@ -91,5 +96,6 @@ mod tests {
         assert_eq!(job_of_record_key(&record_key(job)), Some(job));
         assert_eq!(job_of_record_key(&result_key(job)), None);
         assert_eq!(job_of_record_key("job.x"), None);
+        assert_eq!(job_of_queue_subject(&queue(job)), Some(job));
     }
 }

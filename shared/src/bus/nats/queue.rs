@@ -77,10 +77,10 @@ impl Jobs {
         loop {
             match self.inner.next().await? {
                 Ok(message) => {
-                    match message.subject.rsplit('.').next().and_then(|token| token.parse().ok()) {
-                        Some(job) => return Some(Delivery { job, message }),
-                        None => tracing::warn!(subject = %message.subject, "a queue message names no job"),
+                    if let Some(job) = subjects::job_of_queue_subject(&message.subject) {
+                        return Some(Delivery { job, message });
                     }
+                    tracing::warn!(subject = %message.subject, "a queue message names no job");
                 }
                 Err(error) => tracing::debug!(%error, "the queue stumbled and goes on"),
             }
