@@ -1,1 +1,3 @@
 //! The coordinator: expands, admits, watches, assembles.
+
+pub mod broker;
