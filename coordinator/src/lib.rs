@@ -1,4 +1,7 @@
 //! The coordinator: expands, admits, watches, assembles.
 
 pub mod broker;
+pub mod fleet;
+pub mod guard;
+pub mod home;
 pub mod sweep;

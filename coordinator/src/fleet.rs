@@ -1,0 +1,262 @@
+//! Local workers: one process per device, restarted when they die, gone when `ferry` is gone.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use shared::bus::Endpoint;
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use crate::broker::tail;
+use crate::guard;
+
+/// Why local workers cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    #[error(
+        "there is no ferry-worker beside {} or on the PATH: build it with `make build`, or set FERRY_WORKER",
+        beside.display()
+    )]
+    NoProgram { beside: PathBuf },
+    #[error("worker {name} cannot be started: {source}")]
+    Spawn { name: String, source: std::io::Error },
+}
+
+/// What one local worker is pinned to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slot {
+    Cpu { index: usize },
+    Gpu { index: usize, uuid: String },
+}
+
+impl Slot {
+    /// The worker's name.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Cpu { index } => format!("cpu{index}"),
+            Self::Gpu { index, .. } => format!("gpu{index}"),
+        }
+    }
+
+    /// Each GPU worker sees exactly one GPU, by its UUID, as device 0.
+    fn pin(&self, command: &mut Command) {
+        match self {
+            Self::Cpu { .. } => command.args(["--device", "cpu"]).env("CUDA_VISIBLE_DEVICES", ""),
+            Self::Gpu { uuid, .. } => command.args(["--device", "cuda:0"]).env("CUDA_VISIBLE_DEVICES", uuid),
+        };
+    }
+}
+
+/// The devices to use: every GPU, else CPU slots of `threads` cores each. `workers` overrides their number.
+pub fn slots(gpus: &[String], cores: usize, threads: usize, workers: Option<usize>) -> Vec<Slot> {
+    if gpus.is_empty() {
+        let count = workers.unwrap_or((cores / threads.max(1)).max(1));
+        return (0..count).map(|index| Slot::Cpu { index }).collect();
+    }
+    let all = gpus.iter().enumerate().map(|(index, uuid)| Slot::Gpu { index, uuid: uuid.clone() });
+    all.take(workers.unwrap_or(usize::MAX)).collect()
+}
+
+/// UUIDs of the GPUs of this machine; none without a driver. `FERRY_CUDA=0` hides them.
+pub fn gpus() -> Vec<String> {
+    if std::env::var_os("FERRY_CUDA").is_some_and(|value| value == "0") {
+        return Vec::new();
+    }
+    let listed = nvml_wrapper::Nvml::init().and_then(|nvml| {
+        (0..nvml.device_count()?)
+            .map(|index| nvml.device_by_index(index)?.uuid())
+            .collect::<Result<Vec<_>, _>>()
+    });
+    listed.unwrap_or_else(|error| {
+        tracing::debug!(%error, "no GPU is used");
+        Vec::new()
+    })
+}
+
+/// What every local worker is told.
+#[derive(Debug, Clone)]
+pub struct WorkerSetup {
+    pub program: PathBuf,
+    pub endpoint: Endpoint,
+    /// A pack, or a folder of packs, on this machine.
+    pub data: PathBuf,
+    pub logs: PathBuf,
+}
+
+/// The worker program: `FERRY_WORKER`, else beside this program, else on the PATH.
+pub fn worker_program() -> Result<PathBuf, FleetError> {
+    if let Some(named) = std::env::var_os("FERRY_WORKER").filter(|value| !value.is_empty()) {
+        return Ok(named.into());
+    }
+    let beside =
+        std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned)).unwrap_or_default();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::iter::once(beside.clone())
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join("ferry-worker"))
+        .find(|candidate| candidate.is_file())
+        .ok_or(FleetError::NoProgram { beside })
+}
+
+/// A worker that ended by itself.
+#[derive(Debug)]
+pub struct Exit {
+    pub name: String,
+    pub status: ExitStatus,
+    /// `Some` when it will be started again after this time; `None` when it is given up.
+    pub again_in: Option<Duration>,
+    pub log: PathBuf,
+    pub tail: String,
+}
+
+/// Restarts without a minute of life between after which a slot is given up.
+const MAX_FAST_EXITS: u32 = 6;
+const HEALTHY: Duration = Duration::from_mins(1);
+
+/// The worker says by this code that starting it again is of no use (see its `--help`).
+const UNUSABLE: i32 = 2;
+
+#[derive(Debug)]
+struct Member {
+    slot: Slot,
+    state: MemberState,
+    fast_exits: u32,
+}
+
+#[derive(Debug)]
+enum MemberState {
+    Alive { child: Child, since: Instant },
+    Resting { until: Instant },
+    GivenUp,
+}
+
+/// The local workers.
+#[derive(Debug)]
+pub struct Fleet {
+    setup: WorkerSetup,
+    members: Vec<Member>,
+}
+
+impl Fleet {
+    /// Starts a worker in each slot.
+    pub fn start(setup: WorkerSetup, slots: Vec<Slot>) -> Result<Self, FleetError> {
+        let mut members = Vec::new();
+        for slot in slots {
+            let state = spawn(&setup, &slot)?;
+            members.push(Member { slot, state, fast_exits: 0 });
+        }
+        Ok(Self { setup, members })
+    }
+
+    /// Slots that are not given up.
+    pub fn usable(&self) -> usize {
+        self.members.iter().filter(|member| !matches!(member.state, MemberState::GivenUp)).count()
+    }
+
+    /// True when there were local workers and all are given up.
+    pub fn is_lost(&self) -> bool {
+        !self.members.is_empty() && self.usable() == 0
+    }
+
+    /// Looks after the workers: starts again what has rested, reports who has ended. Call it often.
+    pub fn tend(&mut self, now: Instant) -> Result<Vec<Exit>, FleetError> {
+        let mut exits = Vec::new();
+        for member in &mut self.members {
+            match &mut member.state {
+                MemberState::Alive { child, since } => {
+                    let lived = now.saturating_duration_since(*since);
+                    if let Ok(Some(status)) = child.try_wait() {
+                        exits.push(member.buried(status, lived, now, &self.setup));
+                    }
+                }
+                MemberState::Resting { until } if *until <= now => {
+                    member.state = spawn(&self.setup, &member.slot)?;
+                }
+                MemberState::Resting { .. } | MemberState::GivenUp => {}
+            }
+        }
+        Ok(exits)
+    }
+
+    /// Ends all workers in good order: each hands its job back.
+    pub async fn stop(mut self) {
+        for member in &self.members {
+            if let MemberState::Alive { child, .. } = &member.state {
+                guard::ask_to_end(child);
+            }
+        }
+        for member in &mut self.members {
+            if let MemberState::Alive { child, .. } = &mut member.state {
+                guard::terminate(child, Duration::from_secs(15)).await;
+            }
+        }
+    }
+}
+
+impl Member {
+    fn buried(&mut self, status: ExitStatus, lived: Duration, now: Instant, setup: &WorkerSetup) -> Exit {
+        self.fast_exits = if lived >= HEALTHY { 1 } else { self.fast_exits + 1 };
+        let again_in = restart_after(status.code(), self.fast_exits);
+        self.state = again_in.map_or(MemberState::GivenUp, |rest| MemberState::Resting { until: now + rest });
+        let log = log_path(setup, &self.slot);
+        Exit { name: self.slot.name(), status, again_in, tail: tail(&log, 5), log }
+    }
+}
+
+/// At once after the first death, then after doubling rests; `None` when the slot is given up.
+fn restart_after(code: Option<i32>, fast_exits: u32) -> Option<Duration> {
+    if code == Some(UNUSABLE) || fast_exits >= MAX_FAST_EXITS {
+        return None;
+    }
+    match fast_exits {
+        0 | 1 => Some(Duration::ZERO),
+        more => Some(Duration::from_secs(1 << (more - 2))),
+    }
+}
+
+fn log_path(setup: &WorkerSetup, slot: &Slot) -> PathBuf {
+    setup.logs.join(format!("{}.log", slot.name()))
+}
+
+fn spawn(setup: &WorkerSetup, slot: &Slot) -> Result<MemberState, FleetError> {
+    let fail = |source| FleetError::Spawn { name: slot.name(), source };
+    let log =
+        std::fs::OpenOptions::new().create(true).append(true).open(log_path(setup, slot)).map_err(fail)?;
+    let mut command = guard::command(&setup.program).map_err(fail)?;
+    slot.pin(&mut command);
+    command
+        .args(["--name", &slot.name(), "--nats", setup.endpoint.url(), "--data"])
+        .arg(&setup.data)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().map_err(fail)?)
+        .stderr(log)
+        .kill_on_drop(true);
+    if let Some(token) = setup.endpoint.token() {
+        command.env("FERRY_TOKEN", token); // Not an argument: those are visible to every user of the machine.
+    }
+    Ok(MemberState::Alive { child: command.spawn().map_err(fail)?, since: Instant::now() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_gpu_gets_a_worker_else_the_cores_are_shared() {
+        let gpus = ["GPU-a".to_owned(), "GPU-b".to_owned()];
+        assert_eq!(slots(&gpus, 64, 1, None).len(), 2);
+        assert_eq!(slots(&gpus, 64, 1, Some(1)), [Slot::Gpu { index: 0, uuid: "GPU-a".into() }]);
+        assert_eq!(slots(&[], 8, 2, None).len(), 4);
+        assert_eq!(slots(&[], 1, 4, None).len(), 1);
+        assert!(slots(&[], 8, 2, Some(0)).is_empty());
+    }
+
+    #[test]
+    fn rests_grow_and_end() {
+        assert_eq!(restart_after(None, 1), Some(Duration::ZERO));
+        assert_eq!(restart_after(Some(1), 4), Some(Duration::from_secs(4)));
+        assert_eq!(restart_after(Some(1), MAX_FAST_EXITS), None);
+        assert_eq!(restart_after(Some(UNUSABLE), 1), None);
+    }
+}
