@@ -1,7 +1,9 @@
 //! The coordinator: expands, admits, watches, assembles.
 
 pub mod broker;
+pub mod engine;
 pub mod fleet;
 pub mod guard;
 pub mod home;
 pub mod sweep;
+pub mod view;

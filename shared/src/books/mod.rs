@@ -3,7 +3,9 @@
 //! The fence of every move is (attempt, owner), held inside the record: acknowledgements and delivery counts of the
 //! queue decide nothing.
 
-pub mod claim;
+mod claim;
+
+pub use claim::Claim;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,196 @@
+//! Decides: (jobs, event) to effects. Pure: no clock, no runtime, no bus. [`crate::service`] performs the effects.
+
+pub mod cost;
+pub mod notice;
+
+use std::collections::BTreeMap;
+
+use shared::books::{JobRecord, JobState};
+use shared::ids::JobId;
+
+pub use notice::Notice;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A record was written, by anyone.
+    Moved { job: JobId, revision: u64, record: JobRecord },
+    /// A finished job's result now lies in the run folder.
+    Stored(JobId),
+    /// It could not be fetched now; it will be asked for again.
+    NotStored(JobId),
+    /// Time to make good what got lost on the way.
+    Reconcile,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Queue the job; harmless when it is queued.
+    Enqueue(JobId),
+    /// Fetch the result and its probabilities into the run folder.
+    Fetch(JobId),
+    /// Delete a checkpoint that no record refers to any more.
+    DropCheckpoint(String),
+    /// Tell the user.
+    Tell(Notice),
+}
+
+/// One job as the coordinator sees it.
+#[derive(Debug, Clone, PartialEq)]
+struct Job {
+    /// The newest record seen; `None` before the first.
+    seen: Option<Seen>,
+    outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Seen {
+    revision: u64,
+    record: JobRecord,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Open,
+    /// Done, its result on the way to the run folder.
+    Fetching,
+    /// Done, its result to be asked for again.
+    ToFetch,
+    Stored,
+    Failed,
+}
+
+/// The jobs of one sweep and where they stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Engine {
+    jobs: BTreeMap<JobId, Job>,
+}
+
+/// How many jobs stand where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    pub pending: usize,
+    pub running: usize,
+    pub done: usize,
+    pub failed: usize,
+}
+
+impl Tally {
+    pub fn total(&self) -> usize {
+        self.pending + self.running + self.done + self.failed
+    }
+}
+
+impl Engine {
+    /// An engine for `jobs`; those in `stored` have their results in the run folder from an earlier run.
+    pub fn new(jobs: impl IntoIterator<Item = JobId>, stored: &dyn Fn(JobId) -> bool) -> Self {
+        let job = |id| {
+            let outcome = if stored(id) { Outcome::Stored } else { Outcome::Open };
+            (id, Job { seen: None, outcome })
+        };
+        Self { jobs: jobs.into_iter().map(job).collect() }
+    }
+
+    /// Takes an event in and says what to do about it. Records of other sweeps' jobs are passed over.
+    pub fn apply(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Moved { job, revision, record } => self.moved(job, revision, record),
+            Event::Stored(job) => self.set_outcome(job, Outcome::Stored),
+            Event::NotStored(job) => self.set_outcome(job, Outcome::ToFetch),
+            Event::Reconcile => self.reconcile(),
+        }
+    }
+
+    /// True when every job is stored or given up.
+    pub fn is_finished(&self) -> bool {
+        self.jobs.values().all(|job| matches!(job.outcome, Outcome::Stored | Outcome::Failed))
+    }
+
+    /// The newest record of a job.
+    pub fn record(&self, job: JobId) -> Option<&JobRecord> {
+        self.jobs.get(&job)?.seen.as_ref().map(|seen| &seen.record)
+    }
+
+    /// Jobs given up, each with its reason.
+    pub fn failures(&self) -> impl Iterator<Item = (JobId, &str)> {
+        self.jobs.iter().filter_map(|(&id, job)| match &job.seen.as_ref()?.record.state {
+            JobState::Failed { reason } => Some((id, reason.as_str())),
+            JobState::Pending | JobState::Running { .. } | JobState::Done { .. } => None,
+        })
+    }
+
+    /// Jobs by state. A job without a record is pending.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for job in self.jobs.values() {
+            match job.seen.as_ref().map(|seen| &seen.record.state) {
+                None if job.outcome == Outcome::Stored => tally.done += 1,
+                None | Some(JobState::Pending) => tally.pending += 1,
+                Some(JobState::Running { .. }) => tally.running += 1,
+                Some(JobState::Done { .. }) => tally.done += 1,
+                Some(JobState::Failed { .. }) => tally.failed += 1,
+            }
+        }
+        tally
+    }
+
+    fn moved(&mut self, id: JobId, revision: u64, record: JobRecord) -> Vec<Effect> {
+        let Some(job) = self.jobs.get_mut(&id) else { return Vec::new() };
+        if job.seen.as_ref().is_some_and(|seen| seen.revision >= revision) {
+            return Vec::new(); // A watch that was made anew replays what is known.
+        }
+        let before = job.seen.as_ref().map(|seen| &seen.record);
+        let mut effects = dropped(before, &record);
+        effects.extend(notice::between(id, before, &record).into_iter().map(Effect::Tell));
+        match (&record.state, job.outcome) {
+            (JobState::Done { .. }, Outcome::Open | Outcome::Failed) => {
+                job.outcome = Outcome::Fetching;
+                effects.push(Effect::Fetch(id));
+            }
+            (JobState::Done { .. }, Outcome::Fetching | Outcome::ToFetch | Outcome::Stored) => {}
+            (JobState::Failed { .. }, _) => job.outcome = Outcome::Failed,
+            (JobState::Pending | JobState::Running { .. }, _) => job.outcome = Outcome::Open,
+        }
+        job.seen = Some(Seen { revision, record });
+        effects
+    }
+
+    fn set_outcome(&mut self, id: JobId, outcome: Outcome) -> Vec<Effect> {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.outcome = outcome;
+        }
+        Vec::new()
+    }
+
+    /// Queue messages are hints and may vanish (a stale acknowledgement takes one away): every open job is queued
+    /// again, which the server refuses where it still is.
+    fn reconcile(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (&id, job) in &mut self.jobs {
+            match job.outcome {
+                Outcome::Open => effects.push(Effect::Enqueue(id)),
+                Outcome::ToFetch => {
+                    job.outcome = Outcome::Fetching;
+                    effects.push(Effect::Fetch(id));
+                }
+                Outcome::Fetching | Outcome::Stored | Outcome::Failed => {}
+            }
+        }
+        effects
+    }
+}
+
+/// Checkpoints that the newer record no longer refers to.
+fn dropped(before: Option<&JobRecord>, after: &JobRecord) -> Vec<Effect> {
+    let Some(before) = before else { return Vec::new() };
+    before
+        .checkpoints
+        .iter()
+        .filter(|old| after.checkpoints.iter().all(|kept| kept.blob.name != old.blob.name))
+        .map(|old| Effect::DropCheckpoint(old.blob.name.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! What a user is told: the difference between two records of a job, in terms of what happened.
+
+use serde::Serialize;
+use shared::books::{JobRecord, JobState};
+use shared::ids::{JobId, WorkerId};
+
+/// Something worth a line.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Notice {
+    /// A worker took the job; `epoch` is where it goes on.
+    Started {
+        job: JobId,
+        worker: WorkerId,
+        epoch: u32,
+    },
+    /// A worker took it over from one that fell silent.
+    TakenOver {
+        job: JobId,
+        worker: WorkerId,
+        from: WorkerId,
+        epoch: u32,
+    },
+    Epoch {
+        job: JobId,
+        worker: WorkerId,
+        epoch: u32,
+        macro_f1: f64,
+    },
+    /// The holder gave it back unharmed.
+    GivenBack {
+        job: JobId,
+    },
+    /// An attempt failed and the job will be tried again.
+    Failed {
+        job: JobId,
+        error: String,
+    },
+    GivenUp {
+        job: JobId,
+        reason: String,
+    },
+    Done {
+        job: JobId,
+        worker: WorkerId,
+    },
+    /// A remark of the worker, such as a damaged checkpoint.
+    Note {
+        job: JobId,
+        note: String,
+    },
+}
+
+/// What happened between two records. A record seen for the first time tells only what still goes on.
+pub fn between(job: JobId, before: Option<&JobRecord>, after: &JobRecord) -> Vec<Notice> {
+    let known = before.map_or(after.notes.len(), |before| before.notes.len().min(after.notes.len()));
+    let mut notices: Vec<Notice> =
+        after.notes[known..].iter().map(|note| Notice::Note { job, note: note.clone() }).collect();
+    notices.extend(change(job, before, after));
+    notices
+}
+
+fn change(job: JobId, before: Option<&JobRecord>, after: &JobRecord) -> Option<Notice> {
+    let old = before.map(|record| &record.state);
+    match &after.state {
+        JobState::Running { token, progress, .. } => {
+            let worker = token.owner.clone();
+            match old {
+                Some(JobState::Running { token: held, progress: past, .. }) if held == token => {
+                    let macro_f1 = progress.macro_f1.filter(|_| progress.epoch > past.epoch)?;
+                    Some(Notice::Epoch { job, worker, epoch: progress.epoch, macro_f1 })
+                }
+                Some(JobState::Running { token: held, .. }) => {
+                    Some(Notice::TakenOver { job, worker, from: held.owner.clone(), epoch: progress.epoch })
+                }
+                Some(JobState::Pending | JobState::Done { .. } | JobState::Failed { .. }) | None => {
+                    Some(Notice::Started { job, worker, epoch: progress.epoch })
+                }
+            }
+        }
+        JobState::Pending => match before {
+            Some(past) if after.failures.len() > past.failures.len() => {
+                let error = after.failures.last().map_or_else(String::new, |failure| failure.error.clone());
+                Some(Notice::Failed { job, error })
+            }
+            Some(past) if matches!(past.state, JobState::Running { .. }) => Some(Notice::GivenBack { job }),
+            Some(_) | None => None,
+        },
+        JobState::Done { token } => {
+            old.filter(|old| !old.is_final())?;
+            Some(Notice::Done { job, worker: token.owner.clone() })
+        }
+        JobState::Failed { reason } => Some(Notice::GivenUp { job, reason: reason.clone() }),
+    }
+}

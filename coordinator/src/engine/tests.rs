@@ -1,0 +1,107 @@
+//! The engine against hand-made histories of one job.
+
+use shared::books::{Checkpoint, Claim, Progress, Token};
+use shared::ids::WorkerId;
+use shared::result::BlobRef;
+use std::time::Duration;
+use uuid::Uuid;
+
+use super::*;
+
+fn job() -> JobId {
+    JobId::new(Uuid::from_u128(1))
+}
+
+fn engine() -> Engine {
+    Engine::new([job()], &|_| false)
+}
+
+fn claim(record: &JobRecord, worker: &str) -> (Token, JobRecord) {
+    let worker = WorkerId::new(worker, Uuid::nil());
+    match record.claim(&worker, Duration::from_mins(1), Duration::from_secs(15)) {
+        Claim::Take { token, record } => (token, record),
+        other => panic!("not taken: {other:?}"),
+    }
+}
+
+fn epoch(record: &JobRecord, by: &Token, epoch: u32) -> JobRecord {
+    let blob = BlobRef { name: format!("c{epoch}"), sha256: String::new(), size: 1 };
+    let progress = Progress { epoch, macro_f1: Some(40.0), epoch_seconds: Some(2.0) };
+    record.checkpointed(by, Checkpoint { epoch, blob }, progress).unwrap()
+}
+
+fn moved(engine: &mut Engine, revision: u64, record: &JobRecord) -> Vec<Effect> {
+    engine.apply(Event::Moved { job: job(), revision, record: record.clone() })
+}
+
+#[test]
+fn a_job_goes_its_way_and_its_result_is_fetched_once() {
+    let mut engine = engine();
+    moved(&mut engine, 1, &JobRecord::pending());
+    let (token, mut record) = claim(&JobRecord::pending(), "cpu0");
+    assert!(matches!(moved(&mut engine, 2, &record)[..], [Effect::Tell(Notice::Started { .. })]));
+    for n in 1..=3 {
+        record = epoch(&record, &token, n);
+        let effects = moved(&mut engine, 2 + u64::from(n), &record);
+        assert!(
+            effects.iter().any(|e| matches!(e, Effect::Tell(Notice::Epoch { epoch, .. }) if *epoch == n))
+        );
+        assert_eq!(effects.contains(&Effect::DropCheckpoint("c1".into())), n == 3);
+    }
+    let done = record.done(&token).unwrap();
+    let effects = moved(&mut engine, 6, &done);
+    assert!(effects.contains(&Effect::Fetch(job())));
+    assert!(effects.contains(&Effect::DropCheckpoint("c3".into())));
+    assert!(!engine.is_finished());
+    assert_eq!(moved(&mut engine, 6, &done), [], "a replayed record asks for nothing");
+    engine.apply(Event::Stored(job()));
+    assert!(engine.is_finished());
+    assert_eq!(engine.apply(Event::Reconcile), []);
+    assert_eq!(engine.tally(), Tally { done: 1, ..Tally::default() });
+}
+
+#[test]
+fn a_result_that_could_not_be_fetched_is_asked_for_again() {
+    let mut engine = engine();
+    let (token, record) = claim(&JobRecord::pending(), "cpu0");
+    moved(&mut engine, 1, &record.done(&token).unwrap());
+    engine.apply(Event::NotStored(job()));
+    assert!(!engine.is_finished());
+    assert_eq!(engine.apply(Event::Reconcile), [Effect::Fetch(job())]);
+    assert_eq!(engine.apply(Event::Reconcile), [], "one fetch at a time");
+}
+
+#[test]
+fn open_jobs_are_queued_again_and_failed_ones_are_not() {
+    let mut engine = engine();
+    assert_eq!(engine.apply(Event::Reconcile), [Effect::Enqueue(job())]);
+    let mut record = JobRecord::pending();
+    for n in 1..=3 {
+        let (token, claimed) = claim(&record, "cpu0");
+        record = claimed.failed(&token, &format!("e{n}")).unwrap();
+    }
+    let effects = moved(&mut engine, 9, &record);
+    assert!(effects.iter().any(|e| matches!(e, Effect::Tell(Notice::GivenUp { .. }))));
+    assert!(engine.is_finished());
+    assert_eq!(engine.apply(Event::Reconcile), []);
+    assert_eq!(engine.failures().collect::<Vec<_>>(), [(job(), "e3")]);
+    assert_eq!(moved(&mut engine, 10, &record.reopened()), [], "reopening needs no effect of its own");
+    assert!(!engine.is_finished());
+}
+
+#[test]
+fn what_an_earlier_run_stored_is_not_fetched_again() {
+    let mut engine = Engine::new([job()], &|_| true);
+    assert!(engine.is_finished());
+    let (token, record) = claim(&JobRecord::pending(), "cpu0");
+    let effects = moved(&mut engine, 1, &record.done(&token).unwrap());
+    assert!(!effects.contains(&Effect::Fetch(job())));
+    assert!(engine.is_finished());
+}
+
+#[test]
+fn other_sweeps_jobs_are_passed_over() {
+    let other = JobId::new(Uuid::from_u128(2));
+    let event = Event::Moved { job: other, revision: 1, record: JobRecord::pending() };
+    assert_eq!(engine().apply(event), []);
+}

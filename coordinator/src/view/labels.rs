@@ -1,0 +1,99 @@
+//! Short names of jobs for people: the group and what tells its jobs apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use shared::ids::JobId;
+
+use crate::sweep::plan::{Plan, PlannedJob};
+
+/// A label for each job of a sweep.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels {
+    by_job: BTreeMap<JobId, String>,
+}
+
+impl Labels {
+    /// Labels of all jobs of `plan`: group, then the values of the settings that differ within the sweep.
+    pub fn of(plan: &Plan) -> Self {
+        let varying = varying(&plan.jobs);
+        let by_job = plan.jobs.iter().map(|job| (job.id, label(job, &varying))).collect();
+        Self { by_job }
+    }
+
+    /// The label of `job`; its short id when it is not of this sweep.
+    pub fn get(&self, job: JobId) -> String {
+        self.by_job.get(&job).cloned().unwrap_or_else(|| job.short())
+    }
+
+    /// Characters of the longest label.
+    pub fn width(&self) -> usize {
+        self.by_job.values().map(|label| label.chars().count()).max().unwrap_or(0)
+    }
+}
+
+/// Settings with more than one value within some group: what a group fixes is said by its name.
+fn varying(jobs: &[PlannedJob]) -> BTreeSet<String> {
+    let mut values: BTreeMap<(&str, &str), BTreeSet<String>> = BTreeMap::new();
+    for job in jobs {
+        for (name, value) in &job.params {
+            values.entry((&job.group, name)).or_default().insert(value.to_string());
+        }
+    }
+    values.into_iter().filter(|(_, seen)| seen.len() > 1).map(|((_, name), _)| name.to_owned()).collect()
+}
+
+fn label(job: &PlannedJob, varying: &BTreeSet<String>) -> String {
+    let mut parts = vec![job.group.clone()];
+    parts.extend(
+        job.params.iter().filter(|(name, _)| varying.contains(*name)).map(|(name, value)| part(name, value)),
+    );
+    parts.join(" ")
+}
+
+/// Words speak for themselves; switches and numbers need their setting's name.
+fn part(name: &str, value: &Value) -> String {
+    match value {
+        Value::String(word) => word.clone(),
+        Value::Bool(true) => format!("+{name}"),
+        Value::Bool(false) => format!("-{name}"),
+        Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => format!("{name}={value}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use shared::job::JobSpec;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::sweep::plan::DatasetSource;
+
+    fn job(n: u128, group: &str, params: Value) -> PlannedJob {
+        let Value::Object(params) = params else { panic!("params are an object") };
+        let spec = JobSpec::default();
+        PlannedJob { id: JobId::new(Uuid::from_u128(n)), group: group.into(), also_in: vec![], params, spec }
+    }
+
+    #[test]
+    fn labels_name_what_differs() {
+        let plan = Plan {
+            name: "s".into(),
+            dataset: DatasetSource::Pack("p".into()),
+            dataset_digest: None,
+            jobs: vec![
+                job(1, "weak", json!({"augmentation": "mixup", "subset_seed": 1, "epochs": 3})),
+                job(2, "weak", json!({"augmentation": "mixaug", "subset_seed": 2, "epochs": 3})),
+                job(3, "strong", json!({"augmentation": "mixup", "subset_seed": 0, "epochs": 9})),
+            ],
+            ensembles: vec![],
+            tables: vec![],
+        };
+        let labels = Labels::of(&plan);
+        assert_eq!(labels.get(plan.jobs[0].id), "weak mixup subset_seed=1");
+        assert_eq!(labels.get(plan.jobs[2].id), "strong mixup subset_seed=0");
+        assert_eq!(labels.get(JobId::new(Uuid::nil())), "00000000");
+        assert_eq!(labels.width(), "strong mixup subset_seed=0".len());
+    }
+}

@@ -1,0 +1,87 @@
+//! What a person (or a script) sees while a sweep runs.
+
+pub mod labels;
+mod lines;
+mod live;
+pub mod model;
+
+use std::io::IsTerminal;
+
+use crate::engine::Notice;
+use labels::Labels;
+use model::Snapshot;
+
+/// How a run reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Bars that redraw, on a terminal.
+    Live,
+    /// One line per event.
+    Lines,
+    /// One JSON object per line on standard output.
+    Json,
+}
+
+impl Style {
+    /// JSON when asked for, bars on a terminal, else lines.
+    pub fn choose(json: bool) -> Self {
+        match (json, std::io::stderr().is_terminal()) {
+            (true, _) => Self::Json,
+            (false, true) => Self::Live,
+            (false, false) => Self::Lines,
+        }
+    }
+}
+
+/// Shows a run in one style.
+#[derive(Debug)]
+pub enum View {
+    Live(live::Live),
+    Lines(lines::Lines),
+    Json(lines::JsonLines),
+}
+
+impl View {
+    pub fn new(style: Style, labels: Labels) -> Self {
+        match style {
+            Style::Live => Self::Live(live::Live::new(labels)),
+            Style::Lines => Self::Lines(lines::Lines::new(labels)),
+            Style::Json => Self::Json(lines::JsonLines::new(labels)),
+        }
+    }
+
+    /// Something happened to a job.
+    pub fn notice(&mut self, notice: &Notice, snapshot: &Snapshot) {
+        match self {
+            Self::Live(view) => view.notice(notice),
+            Self::Lines(view) => view.notice(notice, snapshot),
+            Self::Json(view) => view.notice(notice),
+        }
+    }
+
+    /// Something happened to the run itself (a server or worker was restarted, data was drawn).
+    pub fn remark(&mut self, text: &str) {
+        match self {
+            Self::Live(view) => view.remark(text),
+            Self::Lines(view) => view.remark(text),
+            Self::Json(view) => view.remark(text),
+        }
+    }
+
+    /// The state as it is now; called about once a second.
+    pub fn refresh(&mut self, snapshot: &Snapshot) {
+        match self {
+            Self::Live(view) => view.refresh(snapshot),
+            Self::Lines(view) => view.refresh(snapshot),
+            Self::Json(view) => view.refresh(snapshot),
+        }
+    }
+
+    /// No more is shown.
+    pub fn close(&mut self) {
+        match self {
+            Self::Live(view) => view.close(),
+            Self::Lines(_) | Self::Json(_) => {}
+        }
+    }
+}
