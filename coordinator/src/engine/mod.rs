@@ -112,6 +112,12 @@ impl Engine {
         self.jobs.get(&job)?.seen.as_ref().map(|seen| &seen.record)
     }
 
+    /// Jobs that still need training, each with its finished epochs.
+    pub fn open_jobs(&self) -> Vec<(JobId, u32)> {
+        let open = self.jobs.iter().filter(|(_, job)| job.outcome == Outcome::Open);
+        open.map(|(&id, job)| (id, job.seen.as_ref().map_or(0, |seen| seen.record.saved_epochs()))).collect()
+    }
+
     /// Jobs given up, each with its reason.
     pub fn failures(&self) -> impl Iterator<Item = (JobId, &str)> {
         self.jobs.iter().filter_map(|(&id, job)| match &job.seen.as_ref()?.record.state {

@@ -55,3 +55,22 @@ pub struct PackManifest {
     /// File name within the pack and where its bytes are.
     pub files: Vec<(String, crate::result::BlobRef)>,
 }
+
+impl PackManifest {
+    /// Version of this record's layout.
+    pub const VERSION: u32 = 1;
+}
+
+/// A sweep in the books: a pointer to its plan, which may be large.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepRecord {
+    pub v: u32,
+    pub name: String,
+    /// The coordinator's plan as JSON.
+    pub plan: crate::result::BlobRef,
+}
+
+impl SweepRecord {
+    /// Version of this record's layout.
+    pub const VERSION: u32 = 1;
+}

@@ -1,0 +1,324 @@
+//! The loop that runs a sweep: bus, ticks and signals go into the engine, its effects are performed.
+
+mod fetch;
+mod prepare;
+mod share;
+mod status;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use shared::bus::{BookEntry, Bucket, Bus, Endpoint, Watch};
+use shared::ids::{JobId, WorkerId};
+use shared::pack::{Pack, Split};
+use shared::protocol::LiveReport;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::broker::{self, Broker};
+use crate::engine::cost::CostModel;
+use crate::engine::{Effect, Engine, Event};
+use crate::fleet::{self, Fleet, WorkerSetup};
+use crate::home::Home;
+use crate::report;
+use crate::run_dir::RunDir;
+use crate::sweep::plan::Plan;
+use crate::view::model::{Finished, Snapshot};
+use crate::view::{Style, View, labels::Labels};
+
+pub use status::{SweepStatus, read_status};
+
+/// Everything a run needs, resolved.
+#[derive(Debug)]
+pub struct RunRequest {
+    pub plan: Plan,
+    /// Folder of the plan's pack.
+    pub pack: PathBuf,
+    pub home: Home,
+    /// Folder of run folders.
+    pub out: PathBuf,
+    /// A server to use instead of one of our own.
+    pub server: Option<Endpoint>,
+    /// Number of local workers; the devices decide when absent.
+    pub workers: Option<usize>,
+    pub style: Style,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum RunEnd {
+    Finished(Finished),
+    /// The user stopped it; the same command goes on.
+    Interrupted {
+        done: usize,
+        open: usize,
+    },
+}
+
+const RECONCILE_EVERY: Duration = Duration::from_secs(30);
+/// A worker that sent no hint for this long is not shown.
+const HINT_LIFE: Duration = Duration::from_secs(10);
+
+/// Runs a sweep to its end and writes its report.
+pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
+    let _lock = request.home.lock()?;
+    let pack = Pack::open(&request.pack)?;
+    let run_dir = prepare::run_dir(&request.out.join(&request.plan.name), &request.plan, &pack)?;
+    let stored = prepare::stored_results(&run_dir);
+    let engine = Engine::new(request.plan.jobs.iter().map(|job| job.id), &|job| stored.contains(&job));
+    let mut view = View::new(request.style, Labels::of(&request.plan));
+    let mut broker = None;
+    let endpoint = match &request.server {
+        Some(endpoint) => endpoint.clone(),
+        None => broker.insert(Broker::start(&request.home).await?).endpoint()?,
+    };
+    let outcome = conduct(&request, &pack, &run_dir, engine, &endpoint, &mut broker, &mut view).await;
+    view.close();
+    if let Some(broker) = broker {
+        broker.stop().await;
+    }
+    let (engine, interrupted) = outcome?;
+    let tally = engine.tally();
+    if interrupted {
+        return Ok(RunEnd::Interrupted { done: tally.done, open: tally.pending + tally.running });
+    }
+    for (job, reason) in engine.failures() {
+        run_dir.write_failure(job, reason)?;
+    }
+    let written = report::write(&run_dir)?;
+    Ok(RunEnd::Finished(Finished { done: tally.done, failed: tally.failed, report: Some(written.html) }))
+}
+
+/// From the connection to the last stored result; the local workers live exactly as long as this.
+async fn conduct(
+    request: &RunRequest,
+    pack: &Pack,
+    run_dir: &RunDir,
+    engine: Engine,
+    endpoint: &Endpoint,
+    broker: &mut Option<Broker>,
+    view: &mut View,
+) -> anyhow::Result<(Engine, bool)> {
+    let bus = match broker {
+        Some(_) => broker::connect(endpoint, "ferry").await?,
+        None => Bus::connect_and_lay_out(endpoint, "ferry").await?,
+    };
+    let specs = request.plan.jobs.iter().map(|job| (job.id, job.spec.clone()));
+    let cost = CostModel::new(pack.len(Split::Train), specs);
+    prepare::admit(&bus, &request.plan, broker.is_some()).await?;
+    let sharing = tokio::spawn(share::pack(bus.clone(), request.pack.clone()));
+    let slots = fleet::slots(&fleet::gpus(), cores(), threads(&request.plan), request.workers);
+    let setup = WorkerSetup {
+        program: fleet::worker_program()?,
+        endpoint: endpoint.clone(),
+        data: request.pack.clone(),
+        logs: request.home.logs()?,
+    };
+    let mut session = Session {
+        watch: bus.watch().await?,
+        fleet: Fleet::start(setup, slots)?,
+        fetches: JoinSet::new(),
+        live: BTreeMap::new(),
+        started: Instant::now(),
+        snapshot: Snapshot::default(),
+        engine,
+        cost,
+        bus,
+        run_dir,
+        view,
+        broker,
+    };
+    let outcome = session.watch_over().await;
+    sharing.abort();
+    let Session { fleet, engine, .. } = session;
+    fleet.stop().await;
+    outcome.map(|interrupted| (engine, interrupted))
+}
+
+struct Session<'a> {
+    engine: Engine,
+    cost: CostModel,
+    bus: Bus,
+    watch: Watch,
+    fleet: Fleet,
+    fetches: JoinSet<(JobId, Result<fetch::Fetched, shared::bus::BusError>)>,
+    live: BTreeMap<WorkerId, (Instant, LiveReport)>,
+    started: Instant,
+    snapshot: Snapshot,
+    run_dir: &'a RunDir,
+    view: &'a mut View,
+    broker: &'a mut Option<Broker>,
+}
+
+impl Session<'_> {
+    /// Until every job is stored or given up (false), or the user interrupts (true).
+    async fn watch_over(&mut self) -> anyhow::Result<bool> {
+        let mut hints = self.bus.hints().await?;
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
+        reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut interrupt = Box::pin(interrupted());
+        loop {
+            tokio::select! {
+                entry = self.watch.next() => self.booked(entry).await?,
+                Some(report) = hints.next() => { self.live.insert(report.worker.clone(), (Instant::now(), report)); }
+                Some(fetched) = self.fetches.join_next() => self.fetched(fetched?)?,
+                _ = second.tick() => self.every_second()?,
+                _ = reconcile.tick() => self.apply(Event::Reconcile).await?,
+                status = server_ended(self.broker) => self.revive_server(status?).await?,
+                outcome = &mut interrupt => { outcome?; return Ok(true); }
+            }
+            if self.engine.is_finished() {
+                self.every_second()?;
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn booked(&mut self, entry: Option<BookEntry>) -> anyhow::Result<()> {
+        let Some(BookEntry { job, record, revision, .. }) = entry else {
+            self.watch = self.bus.watch().await?;
+            return Ok(());
+        };
+        if let shared::books::JobState::Running { progress, .. } = &record.state
+            && self.engine.record(job).is_none_or(|before| before.saved_epochs() < progress.epoch)
+            && let Some(seconds) = progress.epoch_seconds
+        {
+            self.cost.learn(job, seconds);
+        }
+        self.apply(Event::Moved { job, revision, record }).await
+    }
+
+    async fn apply(&mut self, event: Event) -> anyhow::Result<()> {
+        let mut to_queue = Vec::new();
+        for effect in self.engine.apply(event) {
+            match effect {
+                Effect::Enqueue(job) => {
+                    let finished = self.engine.record(job).map_or(0, shared::books::JobRecord::saved_epochs);
+                    to_queue.push((job, finished));
+                }
+                Effect::Fetch(job) => {
+                    let bus = self.bus.clone();
+                    self.fetches.spawn(async move { (job, fetch::fetch(&bus, job).await) });
+                }
+                Effect::DropCheckpoint(name) => {
+                    let bus = self.bus.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = bus.delete_blob(Bucket::Checkpoints, &name).await {
+                            tracing::warn!(%error, "an old checkpoint stays behind");
+                        }
+                    });
+                }
+                Effect::Tell(notice) => self.view.notice(&notice, &self.snapshot),
+            }
+        }
+        self.cost.longest_first(&mut to_queue);
+        for (job, _) in to_queue {
+            // A server that is just being restarted is no reason to give up: the next round queues the rest.
+            if let Err(error) = self.bus.enqueue(job).await {
+                tracing::warn!(%error, "queueing again later");
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn fetched(
+        &mut self,
+        (job, outcome): (JobId, Result<fetch::Fetched, shared::bus::BusError>),
+    ) -> anyhow::Result<()> {
+        let event = match outcome {
+            Ok(fetched) => {
+                let test = fetched.test.as_deref();
+                self.run_dir.write_result(&fetched.result, &fetched.validation, test)?;
+                Event::Stored(job)
+            }
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%job, %error, "a result is fetched again later");
+                Event::NotStored(job)
+            }
+            Err(error) => return Err(error).context(format!("the result of job {job} is lost in the store")),
+        };
+        let nothing_more = self.engine.apply(event);
+        debug_assert!(nothing_more.is_empty(), "storing a result has no effect of its own");
+        Ok(())
+    }
+
+    fn every_second(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        for exit in self.fleet.tend(now)? {
+            let what = match exit.again_in {
+                Some(rest) if rest.is_zero() => "it is started again".to_owned(),
+                Some(rest) => format!("it is started again in {} s", rest.as_secs()),
+                None => format!("it is given up; the end of {}:\n{}", exit.log.display(), exit.tail),
+            };
+            self.view.remark(&format!("worker {} ended ({}); {what}", exit.name, exit.status));
+        }
+        self.live.retain(|_, (seen, _)| now.saturating_duration_since(*seen) < HINT_LIFE);
+        if self.fleet.is_lost() && self.live.is_empty() {
+            anyhow::bail!("no local worker can run and none is connected from elsewhere; their logs say why (see above)");
+        }
+        self.look();
+        self.view.refresh(&self.snapshot);
+        Ok(())
+    }
+
+    fn look(&mut self) {
+        let score = |report: &LiveReport| match &self.engine.record(report.job)?.state {
+            shared::books::JobState::Running { progress, .. } => progress.macro_f1,
+            _ => None,
+        };
+        let live: Vec<LiveReport> = self.live.values().map(|(_, report)| report.clone()).collect();
+        let scores: Vec<Option<f64>> = live.iter().map(score).collect();
+        for (report, f1) in live.iter().zip(&scores) {
+            if let Some(f1) = *f1
+                && self.snapshot.best.is_none_or(|(_, best)| f1 > best)
+            {
+                self.snapshot.best = Some((report.job, f1));
+            }
+        }
+        let open = self.engine.open_jobs();
+        let workers = self.live.len().max(self.fleet.usable());
+        let eta = self.cost.eta(&open, workers).map(Duration::from_secs_f64);
+        let (tally, elapsed) = (self.engine.tally(), self.started.elapsed());
+        self.snapshot = Snapshot { tally, live, scores, elapsed, eta, ..self.snapshot.clone() };
+    }
+
+    async fn revive_server(&mut self, status: std::process::ExitStatus) -> anyhow::Result<()> {
+        let Some(broker) = self.broker.as_mut() else { return Ok(()) };
+        self.view.remark(&format!("nats-server ended ({status}); it is started again"));
+        broker.restart().await?;
+        Ok(())
+    }
+}
+
+/// Resolves when our own server ends; never for somebody else's.
+async fn server_ended(broker: &mut Option<Broker>) -> std::io::Result<std::process::ExitStatus> {
+    match broker {
+        Some(broker) => broker.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn interrupted() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::select! {
+        outcome = tokio::signal::ctrl_c() => outcome,
+        _ = terminate.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Threads that the hungriest job of the sweep asks for.
+fn threads(plan: &Plan) -> usize {
+    plan.jobs.iter().map(|job| job.spec.training.cpu_threads as usize).max().unwrap_or(1)
+}

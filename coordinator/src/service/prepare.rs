@@ -1,0 +1,69 @@
+//! Before the first job runs: the run folder, and the books in the state that this sweep asks for.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use shared::books::JobState;
+use shared::bus::{Bucket, Bus};
+use shared::ids::JobId;
+use shared::job::TRAINER_REVISION;
+use shared::pack::{Pack, Split};
+use shared::protocol::{JobOrder, SweepRecord, subjects};
+
+use crate::run_dir::{RunDir, RunDirError};
+use crate::sweep::plan::Plan;
+
+/// The run folder with plan and sample lists in it.
+pub(super) fn run_dir(root: &Path, plan: &Plan, pack: &Pack) -> Result<RunDir, RunDirError> {
+    let run_dir = RunDir::create(root, plan)?;
+    for split in [Split::Validation, Split::Test] {
+        if !pack.is_empty(split) {
+            run_dir.write_samples(split, &pack.samples(split))?;
+        }
+    }
+    Ok(run_dir)
+}
+
+/// Jobs whose results an earlier run left whole. A damaged file is no disaster: all are fetched again.
+pub(super) fn stored_results(run_dir: &RunDir) -> BTreeSet<JobId> {
+    match run_dir.load() {
+        Ok(record) => record.results.into_keys().collect(),
+        Err(error) => {
+            tracing::warn!(%error, "results are fetched again");
+            BTreeSet::new()
+        }
+    }
+}
+
+/// Enters the sweep into the books. Jobs they know keep their state, except that given-up ones are opened again: the
+/// user asks for them anew. `ours_alone`: no other coordinator uses this server, so what its queue still holds from
+/// another sweep is taken out.
+pub(super) async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<()> {
+    let orders: Vec<JobOrder> = plan.jobs.iter().map(|job| order(plan, job.id, &job.spec)).collect();
+    bus.admit(&orders).await?;
+    for order in &orders {
+        if let Some(entry) = bus.record(order.job).await?
+            && matches!(entry.record.state, JobState::Failed { .. })
+        {
+            bus.swap(order.job, entry.revision, &entry.record.reopened()).await?;
+        }
+    }
+    let text = serde_json::to_vec(plan)?;
+    let blob = bus.put_blob(Bucket::Results, &format!("plan.{}", plan.name), text.into()).await?;
+    let record = SweepRecord { v: SweepRecord::VERSION, name: plan.name.clone(), plan: blob };
+    bus.write(&subjects::sweep_key(&plan.name), &record).await?;
+    if ours_alone {
+        bus.clear_queue().await?;
+    }
+    Ok(())
+}
+
+fn order(plan: &Plan, job: JobId, spec: &shared::job::JobSpec) -> JobOrder {
+    JobOrder {
+        v: JobOrder::VERSION,
+        job,
+        spec: spec.clone(),
+        dataset_digest: plan.dataset_digest.clone().unwrap_or_default(),
+        trainer_revision: TRAINER_REVISION,
+    }
+}

@@ -1,0 +1,51 @@
+//! Putting the dataset on the bus, so that workers on other machines need no shared filesystem.
+
+use std::path::PathBuf;
+
+use shared::bus::{Bucket, Bus, BusError};
+use shared::pack::{self, Pack};
+use shared::protocol::{PackManifest, subjects};
+
+/// Packs above this size are not copied into the server's store by themselves.
+const LARGEST: u64 = 2 << 30;
+
+/// Stores the pack's files under its digest, unless they are there. Failing is no disaster for the workers that have
+/// the pack already, so it is only told.
+pub(super) async fn pack(bus: Bus, dir: PathBuf) {
+    match store(&bus, &dir).await {
+        Ok(true) => tracing::debug!("the dataset is on the server"),
+        Ok(false) => tracing::warn!(
+            "the dataset is larger than {} GiB and is not copied to the server: workers on other machines need a \
+             copy of {} and --data",
+            LARGEST >> 30,
+            dir.display()
+        ),
+        Err(error) => tracing::warn!(%error, "the dataset is not on the server; workers elsewhere need --data"),
+    }
+}
+
+async fn store(bus: &Bus, dir: &std::path::Path) -> anyhow::Result<bool> {
+    let digest = Pack::open(dir)?.digest().to_owned();
+    let key = subjects::pack_key(&digest);
+    match bus.read::<PackManifest>(&key, PackManifest::VERSION).await {
+        Ok(_) => return Ok(true),
+        Err(BusError::Missing { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let paths = pack::files(dir);
+    let mut size = 0;
+    for path in &paths {
+        size += tokio::fs::metadata(path).await?.len();
+    }
+    if size > LARGEST {
+        return Ok(false);
+    }
+    let mut files = Vec::new();
+    for path in &paths {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let bytes = tokio::fs::read(path).await?;
+        files.push((name.clone(), bus.put_blob(Bucket::Packs, &format!("{digest}.{name}"), bytes.into()).await?));
+    }
+    bus.write(&key, &PackManifest { v: PackManifest::VERSION, digest, files }).await?;
+    Ok(true)
+}

@@ -1,0 +1,216 @@
+//! The messaging side of a worker: claim, train on a thread of its own, prove the fence, report, commit, acknowledge.
+
+mod hold;
+mod job;
+mod packs;
+mod presence;
+mod thread;
+
+use std::time::Duration;
+
+use shared::books::Claim;
+use shared::bus::{Bus, BusError, Delivery, Endpoint, LEASE};
+use shared::ids::{JobId, WorkerId};
+use shared::job::TRAINER_REVISION;
+use tch::Device;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::cli::Cli;
+use crate::cuda::CudaError;
+use crate::device;
+use hold::Hold;
+use packs::{PackStore, PacksError};
+use presence::Presences;
+
+/// Why a worker ends.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error(transparent)]
+    Device(#[from] CudaError),
+    #[error(transparent)]
+    Packs(#[from] PacksError),
+    #[error("the runtime cannot start: {0}")]
+    Runtime(std::io::Error),
+    #[error("signals cannot be received: {0}")]
+    Signals(std::io::Error),
+}
+
+impl AgentError {
+    /// True when the same worker started again would end the same way.
+    pub fn is_hopeless(&self) -> bool {
+        match self {
+            Self::Device(_) => true,
+            Self::Bus(BusError::Address { .. }) => true,
+            Self::Bus(_) | Self::Packs(_) | Self::Runtime(_) | Self::Signals(_) => false,
+        }
+    }
+}
+
+/// A job of another trainer's revision is left in the queue for this long.
+const NOT_FOR_US: Duration = Duration::from_secs(60);
+/// Time between two tries to reach a server that is not there (yet).
+const RECONNECT: Duration = Duration::from_secs(1);
+/// Tries to reach a server before giving up: a server of the same machine may just be starting.
+const CONNECT_TRIES: u32 = 10;
+
+/// One worker: its connection and what it works with.
+struct Agent {
+    bus: Bus,
+    me: WorkerId,
+    host: String,
+    device: Device,
+    packs: PackStore,
+    presences: Presences,
+    stop: watch::Receiver<bool>,
+}
+
+/// Works until asked to stop.
+pub async fn run(cli: Cli) -> Result<(), AgentError> {
+    let stop = stop_signal()?;
+    let device = device::choose(cli.device)?;
+    let host = device::host();
+    let me = WorkerId::new(cli.name.as_deref().unwrap_or(&host), Uuid::new_v4());
+    let endpoint = Endpoint::parse(&cli.nats, cli.token.clone())?;
+    let bus = connect(&endpoint, &me).await?;
+    tracing::info!(worker = %me, device = device::name(device), server = endpoint.url(), "ready");
+    let presences = Presences::start(bus.clone(), &me, &host, device);
+    let packs = PackStore::new(cli.data, cli.cache);
+    let mut agent = Agent { bus, me, host, device, packs, presences, stop };
+    let outcome = agent.work().await;
+    agent.presences.end().await;
+    outcome
+}
+
+async fn connect(endpoint: &Endpoint, me: &WorkerId) -> Result<Bus, AgentError> {
+    let mut tries = 0;
+    loop {
+        match Bus::connect(endpoint, me.as_str()).await {
+            Ok(bus) => return Ok(bus),
+            Err(error) if tries < CONNECT_TRIES && !matches!(error, BusError::Address { .. }) => {
+                tries += 1;
+                tracing::info!("{error}; trying again");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(RECONNECT).await;
+    }
+}
+
+/// Turns true at SIGTERM or Ctrl-C.
+fn stop_signal() -> Result<watch::Receiver<bool>, AgentError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        sender.send_replace(true);
+    });
+    Ok(receiver)
+}
+
+impl Agent {
+    async fn work(&mut self) -> Result<(), AgentError> {
+        loop {
+            let mut jobs = match self.bus.jobs().await {
+                Ok(jobs) => jobs,
+                Err(error) if error.is_transient() => {
+                    tracing::warn!("{error}; trying again");
+                    tokio::time::sleep(RECONNECT).await;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            loop {
+                let delivery = tokio::select! {
+                    delivery = jobs.next() => delivery,
+                    _ = self.stop.wait_for(|stop| *stop) => return Ok(()),
+                };
+                let Some(delivery) = delivery else { break };
+                self.consider(delivery).await?;
+                if *self.stop.borrow() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Claims the job when it may be claimed, and trains it. Errors of the bus on the way cost nothing: the queue
+    /// hands the job out again.
+    async fn consider(&mut self, delivery: Delivery) -> Result<(), AgentError> {
+        match self.claim(&delivery).await {
+            Ok(Some((hold, order))) => {
+                let job = delivery.job;
+                self.presences.working_on(Some(job));
+                let outcome = job::run(self, hold, &order, &delivery).await;
+                self.presences.working_on(None);
+                outcome
+            }
+            Ok(None) => Ok(()),
+            Err(error) => {
+                tracing::warn!(job = %delivery.job, "{error}; the job stays in the queue");
+                delivery.hand_back(RECONNECT).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn claim(
+        &self,
+        delivery: &Delivery,
+    ) -> Result<Option<(Hold, shared::protocol::JobOrder)>, BusError> {
+        let job = delivery.job;
+        let Some(entry) = self.bus.record(job).await? else {
+            tracing::warn!(%job, "the books do not know this job");
+            delivery.finish().await;
+            return Ok(None);
+        };
+        let order = self.bus.order(job).await?;
+        if order.trainer_revision != TRAINER_REVISION {
+            let theirs = order.trainer_revision;
+            tracing::warn!(%job, "is for trainer revision {theirs}, this worker has {TRAINER_REVISION}: left alone");
+            delivery.hand_back(NOT_FOR_US).await;
+            return Ok(None);
+        }
+        // Both times are the server's, so no clock of any worker matters.
+        let now = self.presences.server_time().await?;
+        let age = Duration::from_nanos(u64::try_from(now - entry.written_nanos).unwrap_or(0));
+        match entry.record.claim(&self.me, age, LEASE) {
+            Claim::Take { token, record } => match self.bus.swap(job, entry.revision, &record).await {
+                Ok(revision) => {
+                    let hold = Hold::new(self.bus.clone(), job, token, record, revision);
+                    Ok(Some((hold, order)))
+                }
+                Err(BusError::Conflict { .. }) => {
+                    delivery.hand_back(RECONNECT).await;
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            },
+            Claim::Wait(delay) => {
+                delivery.hand_back(delay).await;
+                Ok(None)
+            }
+            Claim::GiveUp(record) => {
+                self.bus.swap(job, entry.revision, &record).await?;
+                delivery.finish().await;
+                Ok(None)
+            }
+            Claim::Finished => {
+                delivery.finish().await;
+                Ok(None)
+            }
+        }
+    }
+
+    fn live(&self, job: JobId, progress: thread::StepProgress) -> shared::protocol::LiveReport {
+        let thread::StepProgress { epoch, epochs, step, steps } = progress;
+        shared::protocol::LiveReport { worker: self.me.clone(), job, epoch, epochs, step, steps }
+    }
+}

@@ -1,0 +1,73 @@
+//! The command line of `ferry-worker`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Trains the jobs of a sweep: claims one at a time, reports every epoch, hands in the result.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Example, on another machine while a sweep runs:\n  \
+        ferry-worker --nats nats://head:4222\n\n\
+        Exit codes: 0 asked to stop, 1 something failed and another start may help, 2 this machine or command line \
+        cannot work (no such device, wrong address, refused credential)."
+)]
+pub struct Cli {
+    /// The server of the sweep, nats://[token@]host[:port].
+    #[arg(long, env = "FERRY_NATS", value_name = "URL")]
+    pub nats: String,
+    /// Access token of that server, when it is not in the URL.
+    #[arg(long, env = "FERRY_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Where to train: auto (a GPU where there is one), cpu, or cuda:N.
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Name shown in reports; the host's name when absent.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// A pack on this machine, or a folder of packs; else the dataset is fetched from the server.
+    #[arg(long, value_name = "DIR")]
+    pub data: Vec<PathBuf>,
+    /// Where fetched datasets are kept; the user's cache directory when absent.
+    #[arg(long, env = "FERRY_CACHE", value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+}
+
+/// What `--device` may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    Auto,
+    Cpu,
+    Cuda(usize),
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            None if text == "auto" => Ok(Self::Auto),
+            None if text == "cpu" => Ok(Self::Cpu),
+            Some(("cuda", index)) => match index.parse() {
+                Ok(index) => Ok(Self::Cuda(index)),
+                Err(_) => Err(format!("`{index}` is not the number of a GPU")),
+            },
+            None | Some(_) => Err("use auto, cpu or cuda:N".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read() {
+        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
+        assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
+        for wrong in ["gpu", "cuda", "cuda:x", "cpu:0"] {
+            assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The device of this worker and what a result's record says about it.
+
+use shared::result::DeviceRecord;
+use tch::Device;
+
+use crate::cli::DeviceChoice;
+use crate::cuda::{self, CudaError};
+
+/// The device that was asked for. `Auto` takes the first GPU this process sees, else the CPU; a GPU that was named
+/// and is not there is an error, never a silent CPU.
+pub fn choose(choice: DeviceChoice) -> Result<Device, CudaError> {
+    match choice {
+        DeviceChoice::Cpu => Ok(Device::Cpu),
+        DeviceChoice::Cuda(index) => cuda::device(index),
+        DeviceChoice::Auto => match cuda::devices() {
+            Ok(0) => Ok(Device::Cpu),
+            Ok(_) => Ok(Device::Cuda(0)),
+            Err(error) => {
+                tracing::warn!("{error}; training on the CPU");
+                Ok(Device::Cpu)
+            }
+        },
+    }
+}
+
+/// `cpu` or `cuda:N`.
+pub fn name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        Device::Cpu | Device::Mps | Device::Vulkan => "cpu".to_owned(),
+    }
+}
+
+/// What a result's record says about this machine.
+pub fn record(device: Device, threads: u32, host: &str) -> DeviceRecord {
+    let model = match device {
+        Device::Cuda(_) => gpu_model().unwrap_or_else(|| "unknown GPU".to_owned()),
+        Device::Cpu | Device::Mps | Device::Vulkan => cpu_model().unwrap_or_else(|| "unknown CPU".to_owned()),
+    };
+    DeviceRecord { device: name(device), model, cpu_capability: cpu_capability().to_owned(), threads, host: host.to_owned() }
+}
+
+/// This machine's name.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn cpu_model() -> Option<String> {
+    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = info.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// The name of the one GPU this process is pinned to, from the driver's own listing.
+fn gpu_model() -> Option<String> {
+    let uuid = std::env::var("CUDA_VISIBLE_DEVICES").ok()?;
+    std::fs::read_dir("/proc/driver/nvidia/gpus").ok()?.find_map(|entry| {
+        let text = std::fs::read_to_string(entry.ok()?.path().join("information")).ok()?;
+        let value = |name: &str| text.lines().find(|l| l.starts_with(name))?.split_once(':').map(|(_, v)| v.trim());
+        (value("GPU UUID")? == uuid).then(|| value("Model").map(str::to_owned))?
+    })
+}
+
+/// The vector instructions that libtorch picks its kernels by.
+fn cpu_capability() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512bw") {
+            return "AVX512";
+        }
+        if std::is_x86_feature_detected!("avx2") {
+            return "AVX2";
+        }
+    }
+    "default"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_names_device_and_machine() {
+        let record = record(Device::Cpu, 2, "here");
+        assert_eq!((record.device.as_str(), record.threads, record.host.as_str()), ("cpu", 2, "here"));
+        assert!(!record.model.is_empty() && !record.cpu_capability.is_empty());
+    }
+}
