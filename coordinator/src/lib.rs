@@ -1,6 +1,8 @@
 //! The coordinator: expands, admits, watches, assembles.
 
 pub mod broker;
+pub mod commands;
+pub mod data;
 pub mod engine;
 pub mod fleet;
 pub mod guard;

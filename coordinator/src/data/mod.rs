@@ -1,0 +1,5 @@
+//! Pictures to pack: drawn faces, imported folders, and a look at what a pack holds. No tensors.
+
+pub mod inspect;
+pub mod sheet;
+pub mod synth;
