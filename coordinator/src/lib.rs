@@ -1,3 +1,6 @@
 //! The coordinator: expands, admits, watches, assembles.
 
+pub mod ensemble;
+pub mod report;
+pub mod run_dir;
 pub mod sweep;
