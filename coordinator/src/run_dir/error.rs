@@ -1,0 +1,50 @@
+//! What can be wrong with a run folder: each message names the file and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use shared::ids::JobId;
+use shared::pack::Split;
+
+/// Why a run folder could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    #[error("cannot {action} {}: {source}. Check that the disk has space and that the folder may be written.", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} is no run folder: it has no plan.json. Name a sweep's folder, such as runs/demo.", path.display())]
+    NotARun { path: PathBuf },
+    #[error("{} belongs to the sweep `{found}`, not to `{wanted}`. Choose another folder with --out.", path.display())]
+    OtherSweep { path: PathBuf, found: String, wanted: String },
+    #[error("the plan of `{sweep}` has no dataset digest: its job ids are provisional. Make or import the dataset first.")]
+    NoDataset { sweep: String },
+    #[error("{} was written by another version of ferry (layout {found}, this one reads {supported}). Use that version, or run the sweep into another folder.", path.display())]
+    Version { path: PathBuf, found: u32, supported: u32 },
+    #[error("{} is damaged: {problem}. {remedy}", path.display())]
+    Damaged { path: PathBuf, problem: String, remedy: &'static str },
+    #[error("job {job} is not in the plan of this run folder; nothing was written. Write the new plan first.")]
+    UnknownJob { job: JobId },
+    #[error("the result of job {job} was refused, nothing was written: {problem}")]
+    Refused { job: JobId, problem: String },
+    #[error("the {split} sample list cannot be stored: {problem}")]
+    Samples { split: Split, problem: String },
+}
+
+impl RunDirError {
+    /// For `map_err`: an I/O error with what was attempted on which file.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// A damaged file that belongs to one job: running the sweep again brings it back.
+    pub(super) fn damaged_result(path: &Path, problem: impl ToString) -> Self {
+        let remedy = "Remove this file and give the same `ferry run` command again: it stores that job's result anew.";
+        Self::Damaged { path: path.to_owned(), problem: problem.to_string(), remedy }
+    }
+
+    /// A damaged file of the whole run.
+    pub(super) fn damaged_run(path: &Path, problem: impl ToString) -> Self {
+        let remedy = "Restore it from a copy, or give the same `ferry run` command again: it writes this file anew.";
+        Self::Damaged { path: path.to_owned(), problem: problem.to_string(), remedy }
+    }
+}

@@ -1,0 +1,135 @@
+//! The run folder: a sweep's plan, results and probabilities on disk, enough to rebuild every report without training.
+//!
+//! ```text
+//! runs/<sweep>/
+//!   plan.json                        the plan, no absolute path
+//!   val.samples.csv test.samples.csv ids and labels, the row order of every matrix of that split
+//!   results/<job>.json               accepted results
+//!   probabilities/<job>.val.npy      [N, 6] f32 (test likewise)
+//!   failures/<job>.json              why a job failed for good
+//! ```
+//! Every file is written beside its place and renamed, so a reader sees all of it or none. Nothing inside names the
+//! folder itself: it can be moved or copied.
+
+mod error;
+mod read;
+mod write;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use shared::expression::CLASSES;
+use shared::ids::JobId;
+use shared::metrics::{Confusion, argmax};
+use shared::pack::Split;
+use shared::predictions::SampleList;
+use shared::result::{JobResult, Score};
+
+use crate::sweep::plan::Plan;
+pub use error::RunDirError;
+
+/// A run folder that exists.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    root: PathBuf,
+}
+
+/// Everything a run folder holds, checked.
+#[derive(Debug, Clone)]
+pub struct RunRecord {
+    pub plan: Plan,
+    pub samples: Samples,
+    /// Results of the plan's jobs. Files of jobs that an edited sweep no longer names are left alone and not read.
+    pub results: BTreeMap<JobId, JobResult>,
+    /// Probabilities of the same jobs.
+    pub probabilities: BTreeMap<JobId, Probabilities>,
+    /// Why jobs failed for good; a job that has a result is never here.
+    pub failures: BTreeMap<JobId, String>,
+}
+
+/// The sample lists of the two scored splits; `None` until written, or where the dataset has no such split.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Samples {
+    pub validation: Option<SampleList>,
+    pub test: Option<SampleList>,
+}
+
+/// One job's class probabilities, [N, 6] per split.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probabilities {
+    pub validation: Vec<[f32; CLASSES]>,
+    pub test: Option<Vec<[f32; CLASSES]>>,
+}
+
+/// Score of a matrix against the labels of its samples; `None` where no label is known.
+pub fn score(probabilities: &[[f32; CLASSES]], samples: &SampleList) -> Option<Score> {
+    let pairs = samples.labels.iter().zip(probabilities);
+    let confusion = Confusion::from_pairs(
+        pairs.filter_map(|(label, row)| label.map(|class| (usize::from(class), argmax(row)))),
+    );
+    (confusion.total() > 0).then(|| confusion.into())
+}
+
+/// F1 values computed twice from the same counts differ by rounding at most.
+const SCORE_TOLERANCE: f64 = 1e-9;
+
+/// Layout version of `plan.json` and the failure files.
+const VERSION: u32 = 1;
+
+const PLAN: &str = "plan.json";
+
+#[derive(Serialize, Deserialize)]
+struct StoredPlan {
+    v: u32,
+    plan: Plan,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredFailure {
+    v: u32,
+    job: JobId,
+    error: String,
+}
+
+impl RunDir {
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Path of a job's matrix relative to the folder, with `/` on every system.
+    pub fn probabilities_name(job: JobId, split: Split) -> String {
+        format!("probabilities/{job}.{}.npy", stem(split))
+    }
+
+    /// Path of a split's sample list relative to the folder.
+    pub fn samples_name(split: Split) -> String {
+        format!("{}.samples.csv", stem(split))
+    }
+
+    fn result_path(&self, job: JobId) -> PathBuf {
+        self.root.join("results").join(format!("{job}.json"))
+    }
+
+    fn failure_path(&self, job: JobId) -> PathBuf {
+        self.root.join("failures").join(format!("{job}.json"))
+    }
+
+    fn probabilities_path(&self, job: JobId, split: Split) -> PathBuf {
+        self.root.join(Self::probabilities_name(job, split))
+    }
+
+    fn samples_path(&self, split: Split) -> PathBuf {
+        self.root.join(Self::samples_name(split))
+    }
+}
+
+/// Short split names as scripts know them.
+const fn stem(split: Split) -> &'static str {
+    match split {
+        Split::Train => "train",
+        Split::Validation => "val",
+        Split::Test => "test",
+    }
+}

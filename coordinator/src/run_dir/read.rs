@@ -1,0 +1,137 @@
+//! Reading a run folder: strict, so that a report never rests on a damaged file.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use shared::ids::JobId;
+use shared::pack::Split;
+use shared::predictions::SampleList;
+use shared::result::JobResult;
+
+use super::write::check_matrix;
+use super::{PLAN, Probabilities, RunDir, RunDirError, RunRecord, Samples, StoredFailure, StoredPlan, VERSION};
+use crate::sweep::plan::Plan;
+
+impl RunDir {
+    /// Opens an existing run folder.
+    pub fn open(root: &Path) -> Result<Self, RunDirError> {
+        if !root.join(PLAN).is_file() {
+            return Err(RunDirError::NotARun { path: root.to_owned() });
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// The stored plan.
+    pub fn plan(&self) -> Result<Plan, RunDirError> {
+        let path = self.root.join(PLAN);
+        let bytes = read(&path)?.ok_or_else(|| RunDirError::NotARun { path: self.root.clone() })?;
+        let stored: StoredPlan =
+            decode(&path, &bytes, |error| RunDirError::damaged_run(&path, error))?;
+        Ok(stored.plan)
+    }
+
+    /// The stored sample list of a split, if it has been written.
+    pub fn samples(&self, split: Split) -> Result<Option<SampleList>, RunDirError> {
+        let path = self.samples_path(split);
+        let Some(bytes) = read(&path)? else { return Ok(None) };
+        let text = String::from_utf8(bytes).map_err(|error| RunDirError::damaged_run(&path, error))?;
+        SampleList::from_csv(&text).map(Some).map_err(|error| RunDirError::damaged_run(&path, error))
+    }
+
+    /// Reads and checks everything that belongs to the stored plan. The first damaged file ends it with its name.
+    pub fn load(&self) -> Result<RunRecord, RunDirError> {
+        let plan = self.plan()?;
+        let samples =
+            Samples { validation: self.samples(Split::Validation)?, test: self.samples(Split::Test)? };
+        let mut record = RunRecord {
+            plan,
+            samples,
+            results: Default::default(),
+            probabilities: Default::default(),
+            failures: Default::default(),
+        };
+        let jobs: Vec<JobId> = record.plan.jobs.iter().map(|job| job.id).collect();
+        for job in jobs {
+            if let Some(result) = self.result(job)? {
+                record.probabilities.insert(job, self.probabilities(&result, &record)?);
+                record.results.insert(job, result);
+            } else if let Some(error) = self.failure(job)? {
+                record.failures.insert(job, error);
+            }
+        }
+        Ok(record)
+    }
+
+    fn result(&self, job: JobId) -> Result<Option<JobResult>, RunDirError> {
+        let path = self.result_path(job);
+        let Some(bytes) = read(&path)? else { return Ok(None) };
+        let damaged = |error: &dyn ToString| RunDirError::damaged_result(&path, error.to_string());
+        let result: JobResult = decode(&path, &bytes, |error| damaged(&error))?;
+        if result.job != job {
+            return Err(damaged(&format!("it is the result of job {}", result.job)));
+        }
+        if result.best().is_none() {
+            return Err(damaged(&format!("it has no epoch {}, which it calls its best", result.best_epoch)));
+        }
+        Ok(Some(result))
+    }
+
+    fn probabilities(&self, result: &JobResult, record: &RunRecord) -> Result<Probabilities, RunDirError> {
+        let path = self.result_path(result.job);
+        if record.plan.dataset_digest.as_ref() != Some(&result.dataset_digest) {
+            return Err(RunDirError::damaged_result(&path, "it was trained on another dataset than the plan names"));
+        }
+        let matrix = |split, stored: &_, samples: &Option<SampleList>| {
+            let path = self.probabilities_path(result.job, split);
+            let samples = samples.as_ref().ok_or_else(|| {
+                RunDirError::damaged_run(&self.samples_path(split), "results need it, and it is missing")
+            })?;
+            let bytes = read(&path)?.ok_or_else(|| RunDirError::damaged_result(&path, "it is missing"))?;
+            check_matrix(stored, &bytes, samples).map_err(|problem| RunDirError::damaged_result(&path, problem))
+        };
+        Ok(Probabilities {
+            validation: matrix(Split::Validation, &result.validation, &record.samples.validation)?,
+            test: result
+                .test
+                .as_ref()
+                .map(|test| matrix(Split::Test, test, &record.samples.test))
+                .transpose()?,
+        })
+    }
+
+    fn failure(&self, job: JobId) -> Result<Option<String>, RunDirError> {
+        let path = self.failure_path(job);
+        let Some(bytes) = read(&path)? else { return Ok(None) };
+        let stored: StoredFailure =
+            decode(&path, &bytes, |error| RunDirError::damaged_result(&path, error))?;
+        Ok(Some(stored.error))
+    }
+}
+
+/// The file's bytes, `None` when there is no such file.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, RunDirError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(RunDirError::io("read", path)(error)),
+    }
+}
+
+/// Decodes JSON after its field `v`, so that another version is told apart from a damaged file.
+fn decode<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    damaged: impl Fn(String) -> RunDirError,
+) -> Result<T, RunDirError> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        v: u32,
+    }
+    let version: Versioned = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
+    if version.v != VERSION {
+        return Err(RunDirError::Version { path: path.to_owned(), found: version.v, supported: VERSION });
+    }
+    serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))
+}

@@ -1,0 +1,168 @@
+//! Writing a run folder: checked first, then renamed into place.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use shared::expression::CLASSES;
+use shared::ids::JobId;
+use shared::pack::Split;
+use shared::predictions::{SampleList, from_npy};
+use shared::result::{JobResult, SplitResult};
+
+use super::{PLAN, RunDir, RunDirError, SCORE_TOLERANCE, StoredFailure, StoredPlan, VERSION, score};
+use crate::sweep::plan::{DatasetSource, Plan};
+
+impl RunDir {
+    /// Makes the run folder `root` (such as `runs/demo`) or takes up the one that is there, and stores the plan.
+    /// Results of an earlier plan of the same sweep stay. An absolute dataset path is stored as its last part: the
+    /// digest is what identifies the dataset.
+    pub fn create(root: &Path, plan: &Plan) -> Result<Self, RunDirError> {
+        if plan.dataset_digest.is_none() {
+            return Err(RunDirError::NoDataset { sweep: plan.name.clone() });
+        }
+        if root.join(PLAN).exists() {
+            let found = Self::open(root)?.plan()?.name;
+            if found != plan.name {
+                return Err(RunDirError::OtherSweep { path: root.to_owned(), found, wanted: plan.name.clone() });
+            }
+        }
+        for folder in ["results", "failures", "probabilities"] {
+            let folder = root.join(folder);
+            fs::create_dir_all(&folder).map_err(RunDirError::io("create", &folder))?;
+        }
+        let run = Self { root: root.to_owned() };
+        let stored = StoredPlan { v: VERSION, plan: without_absolute_path(plan) };
+        run.write_json(&run.root.join(PLAN), &stored)?;
+        Ok(run)
+    }
+
+    /// Stores the row order of a scored split's matrices.
+    pub fn write_samples(&self, split: Split, samples: &SampleList) -> Result<(), RunDirError> {
+        let csv = samples.to_csv();
+        if samples.ids.len() != samples.labels.len() || SampleList::from_csv(&csv).as_ref() != Ok(samples) {
+            let problem = "an id holds a line break, or ids and labels differ in number".to_owned();
+            return Err(RunDirError::Samples { split, problem });
+        }
+        write_atomically(&self.samples_path(split), csv.as_bytes())
+    }
+
+    /// Stores an accepted result with its matrices. Refused, with nothing written, when it does not belong to this
+    /// run or its matrices are not what it says they are: other bytes, rows, samples or scores.
+    pub fn write_result(
+        &self,
+        result: &JobResult,
+        val_npy: &[u8],
+        test_npy: Option<&[u8]>,
+    ) -> Result<(), RunDirError> {
+        let job = result.job;
+        let plan = self.plan()?;
+        if !plan.jobs.iter().any(|planned| planned.id == job) {
+            return Err(RunDirError::UnknownJob { job });
+        }
+        let refused = |problem: String| RunDirError::Refused { job, problem };
+        if plan.dataset_digest.as_ref() != Some(&result.dataset_digest) {
+            return Err(refused("it was trained on another dataset".to_owned()));
+        }
+        let mut files = vec![(Split::Validation, &result.validation, val_npy)];
+        match (&result.test, test_npy) {
+            (Some(test), Some(bytes)) => files.push((Split::Test, test, bytes)),
+            (None, None) => {}
+            _ => return Err(refused("its record and its files disagree on whether there is a test split".to_owned())),
+        }
+        for (split, record, bytes) in &files {
+            let samples = self.samples(*split)?.ok_or_else(|| {
+                refused(format!("the {split} sample list is not stored yet; write it before any result"))
+            })?;
+            check_matrix(record, bytes, &samples).map_err(|problem| refused(format!("{split}: {problem}")))?;
+        }
+        for (split, _, bytes) in files {
+            write_atomically(&self.probabilities_path(job, split), bytes)?;
+        }
+        // The record comes last: whoever sees it finds its matrices.
+        self.write_json(&self.result_path(job), result)?;
+        remove_if_there(&self.failure_path(job))
+    }
+
+    /// Stores why a job failed for good. A later result of the same job replaces it.
+    pub fn write_failure(&self, job: JobId, error: &str) -> Result<(), RunDirError> {
+        if !self.plan()?.jobs.iter().any(|planned| planned.id == job) {
+            return Err(RunDirError::UnknownJob { job });
+        }
+        self.write_json(&self.failure_path(job), &StoredFailure { v: VERSION, job, error: error.to_owned() })
+    }
+
+    /// Stores a report file directly under the folder.
+    pub(crate) fn write_report(&self, name: &str, text: &str) -> Result<PathBuf, RunDirError> {
+        let path = self.root.join(name);
+        write_atomically(&path, text.as_bytes())?;
+        Ok(path)
+    }
+
+    fn write_json<T: Serialize>(&self, path: &Path, value: &T) -> Result<(), RunDirError> {
+        let mut text = serde_json::to_string_pretty(value)
+            .map_err(|error| RunDirError::io("encode", path)(io::Error::other(error)))?;
+        text.push('\n');
+        write_atomically(path, text.as_bytes())
+    }
+}
+
+/// Checks a matrix against the record of its split and the run's samples; gives its rows, or what is wrong.
+pub(super) fn check_matrix(
+    record: &SplitResult,
+    bytes: &[u8],
+    samples: &SampleList,
+) -> Result<Vec<[f32; CLASSES]>, String> {
+    let digest = hex::encode(Sha256::digest(bytes));
+    if digest != record.probabilities.sha256 {
+        return Err(format!("the probabilities have SHA-256 {digest}, the record says {}", record.probabilities.sha256));
+    }
+    let rows = from_npy(bytes).map_err(|error| error.to_string())?;
+    if rows.len() != samples.ids.len() {
+        return Err(format!("the probabilities have {} rows, the sample list has {}", rows.len(), samples.ids.len()));
+    }
+    if record.samples_digest != samples.digest() {
+        return Err("the probabilities are in the order of another sample list".to_owned());
+    }
+    let recomputed = score(&rows, samples).map(|score| score.macro_f1);
+    let recorded = record.score.map(|score| score.macro_f1);
+    match (recomputed, recorded) {
+        (None, None) => Ok(rows),
+        (Some(a), Some(b)) if (a - b).abs() <= SCORE_TOLERANCE => Ok(rows),
+        _ => Err(format!("the record's macro F1 is {recorded:?}, its probabilities give {recomputed:?}")),
+    }
+}
+
+fn without_absolute_path(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    if let DatasetSource::Pack(path) = &plan.dataset
+        && path.is_absolute()
+    {
+        plan.dataset = DatasetSource::Pack(path.file_name().map(PathBuf::from).unwrap_or_default());
+    }
+    plan
+}
+
+/// Writes beside `path`, flushes to disk, renames.
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunDirError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one to report.
+        drop(fs::remove_file(&temporary));
+    }
+    written.map_err(RunDirError::io("write", path))
+}
+
+fn remove_if_there(path: &Path) -> Result<(), RunDirError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RunDirError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
