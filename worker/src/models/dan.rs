@@ -190,3 +190,106 @@ impl ChannelAttention {
         vector * self.expand.forward(&hidden).sigmoid()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{check, close, deviation, fill, noise, number, parameters, store};
+    use crate::losses::partition;
+    use tch::nn::VarStore;
+
+    /// The published network: eight expressions on its own classifier.
+    struct Published {
+        dan: Dan,
+        classifier: Linear,
+        norm: BatchNorm,
+    }
+
+    impl Published {
+        fn new(store: &VarStore) -> Self {
+            let root = store.root();
+            Self {
+                dan: Dan::new(&root, Shape::resnet18(64), 4, HeadFusion::LogSoftmax),
+                classifier: Linear::new(&(&root / "fc"), 512, 8, Init::Uniform),
+                norm: BatchNorm::new(&(&root / "bn"), 8),
+            }
+        }
+
+        fn forward(&self, images: &Tensor, mode: Mode) -> (Tensor, DanOutput) {
+            let output = self.dan.forward(images, mode);
+            (self.norm.forward(&self.classifier.forward(&output.fused), mode), output)
+        }
+    }
+
+    #[test]
+    fn size_and_names_are_the_published_ones() {
+        let store = store();
+        Published::new(&store);
+        assert_eq!(parameters(&store), 19_724_248);
+        // 275 in PyTorch, less one counter for each of the 41 batch norms.
+        assert_eq!(store.len(), 275 - 41);
+        let variables = store.variables();
+        for (name, dims) in [
+            ("features.0.weight", vec![64, 3, 7, 7]),
+            ("features.4.1.bn2.running_var", vec![64]),
+            ("cat_head0.sa.conv1x1.0.weight", vec![256, 512, 1, 1]),
+            ("cat_head1.sa.conv_3x3.0.weight", vec![512, 256, 3, 3]),
+            ("cat_head2.sa.conv_1x3.0.weight", vec![512, 256, 1, 3]),
+            ("cat_head3.sa.conv_3x1.0.weight", vec![512, 256, 3, 1]),
+            ("cat_head3.ca.attention.0.weight", vec![32, 512]),
+            ("cat_head3.ca.attention.1.running_mean", vec![32]),
+            ("cat_head3.ca.attention.3.bias", vec![512]),
+        ] {
+            assert_eq!(variables[name].size(), dims, "{name}");
+        }
+        let head = variables.iter().filter(|(name, _)| name.starts_with("cat_head0."));
+        let trainable = head.filter(|(_, variable)| variable.requires_grad());
+        assert_eq!(trainable.map(|(_, variable)| variable.numel()).sum::<usize>(), 2_135_904);
+    }
+
+    #[test]
+    fn one_head_gives_the_golden_values() {
+        let mut store = store();
+        let attention = Attention::new(&store.root(), 512, 1, HeadFusion::LogSoftmax);
+        fill(&mut store);
+        let feature = noise(200, &[2, 512, 3, 3]);
+        check("head_eval", &attention.forward(&feature, Mode::Eval).select(1, 0), 1e-9);
+        check("head_train", &attention.forward(&feature, Mode::TRAIN).select(1, 0), 1e-9);
+        let mean = &store.variables()["cat_head0.sa.conv1x1.1.running_mean"];
+        close("running mean", mean.double_value(&[0]), number("head_train_rm_conv1x1"), 1e-12);
+    }
+
+    #[test]
+    fn the_whole_network_gives_the_golden_values() {
+        let mut store = store();
+        let network = Published::new(&store);
+        fill(&mut store);
+        let images = noise(201, &[2, 3, 64, 64]) * 4.0;
+        let (logits, output) = network.forward(&images, Mode::Eval);
+        check("dan_eval_logits", &logits, 1e-7);
+        check("dan_eval_feat", &output.feature, 1e-9);
+        check("dan_eval_heads_logsm", &output.heads.log_softmax(1, None), 1e-7);
+        store.float();
+        let (single, _) = network.forward(&images.to_kind(Kind::Float), Mode::Eval);
+        assert!(deviation(&single, &logits) < 1e-4);
+        fill(&mut store);
+        let (logits, output) = network.forward(&images, Mode::TRAIN);
+        check("dan_train_logits", &logits, 1e-9);
+        let partition = partition(&output.heads).double_value(&[]);
+        close("partition", partition, number("dan_train_partition"), 1e-9);
+    }
+
+    #[test]
+    fn heads_fuse_by_sum_or_after_a_log_softmax() {
+        let store = store();
+        let heads = noise(3, &[2, 4, 16]);
+        let [log, sum] = [HeadFusion::LogSoftmax, HeadFusion::Sum].map(|fusion| {
+            Attention::new(&(store.root() / format!("{fusion:?}")), 16, 4, fusion).fuse(&heads)
+        });
+        let shift = heads.logsumexp([1i64].as_slice(), false) * 4.0;
+        assert!(deviation(&log, &(sum - shift)) < 1e-12);
+        let alone = Attention::new(&(store.root() / "alone"), 16, 1, HeadFusion::LogSoftmax);
+        let head = heads.narrow(1, 0, 1);
+        assert_eq!(alone.fuse(&head), head.select(1, 0));
+    }
+}

@@ -245,3 +245,107 @@ impl SeparableAttention {
         self.output.forward(&(values.relu() * context))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{check, deviation, fill, noise, parameters, store};
+    use crate::models::blocks::{Linear, global_mean};
+    use tch::Kind;
+
+    fn published(width: f64) -> Shape {
+        Shape { width, depths: PUBLISHED_DEPTHS }
+    }
+
+    #[test]
+    fn sizes_are_the_published_ones() {
+        for (width, total) in [
+            (0.5, 1_370_593),
+            (0.75, 2_866_009),
+            (1.0, 4_901_841),
+            (1.25, 7_478_089),
+            (1.5, 10_594_753),
+            (1.75, 14_251_833),
+            (2.0, 18_449_329),
+        ] {
+            let store = store();
+            let shape = published(width);
+            MobileViTv2::new(&store.root(), shape);
+            Linear::new(&(store.root() / "head" / "fc"), shape.channels(), 1000, Init::Uniform);
+            assert_eq!(parameters(&store), total, "width {width}");
+            assert_eq!(store.trainable_variables().len(), 194);
+            // timm's 269 less one counter for each of the 25 batch norms.
+            assert_eq!(store.len(), 269 - 25);
+        }
+    }
+
+    #[test]
+    fn names_and_shapes_are_timms() {
+        let store = store();
+        MobileViTv2::new(&store.root(), published(0.5));
+        let variables = store.variables();
+        for (name, dims) in [
+            ("stem.conv.weight", vec![16, 3, 3, 3]),
+            ("stages.1.1.conv2_kxk.bn.running_mean", vec![128]),
+            ("stages.2.1.conv_kxk.conv.weight", vec![128, 1, 3, 3]),
+            ("stages.2.1.conv_1x1.weight", vec![64, 128, 1, 1]),
+            ("stages.3.1.transformer.3.attn.qkv_proj.weight", vec![193, 96, 1, 1]),
+            ("stages.3.1.transformer.3.mlp.fc1.bias", vec![192]),
+            ("stages.4.1.norm.weight", vec![128]),
+            ("stages.4.1.conv_proj.conv.weight", vec![256, 128, 1, 1]),
+        ] {
+            assert_eq!(variables[name].size(), dims, "{name}");
+        }
+    }
+
+    #[test]
+    fn attention_gives_the_golden_values() {
+        let mut store = store();
+        let attention = SeparableAttention::new(&store.root(), 6);
+        fill(&mut store);
+        check("lsa", &attention.forward(&(noise(205, &[2, 6, 4, 9]) * 3.0)), 1e-9);
+    }
+
+    #[test]
+    fn block_gives_the_golden_values_and_makes_sizes_even() {
+        let mut store = store();
+        let block = MobileViTBlock::new(&store.root(), 8, 4, 2);
+        fill(&mut store);
+        check("mvblock_6x6", &block.forward(&(noise(206, &[2, 8, 6, 6]) * 3.0), Mode::Eval), 1e-9);
+        let odd = block.forward(&(noise(207, &[2, 8, 7, 5]) * 3.0), Mode::Eval);
+        assert_eq!(odd.size(), [2, 8, 8, 6]);
+        check("mvblock_7x5", &odd, 1e-9);
+    }
+
+    #[test]
+    fn whole_networks_give_the_golden_values() {
+        for (width, size, name) in
+            [(0.5, 64, "050_64"), (0.5, 112, "050_112"), (0.75, 64, "075_64"), (1.0, 64, "100_64")]
+        {
+            let mut store = store();
+            let shape = published(width);
+            let network = MobileViTv2::new(&store.root(), shape);
+            let path = store.root() / "head" / "fc";
+            let classifier = Linear::new(&path, shape.channels(), 1000, Init::Uniform);
+            fill(&mut store);
+            let images = noise(208, &[1, 3, size, size]) + 0.5;
+            let pooled = global_mean(&network.forward(&images, Mode::Eval));
+            check(&format!("mobilevitv2_{name}_pooled"), &pooled, 1e-9);
+            let logits = classifier.forward(&pooled);
+            check(&format!("mobilevitv2_{name}_logits"), &logits, 1e-9);
+            store.float();
+            let single = network.forward(&images.to_kind(Kind::Float), Mode::Eval);
+            assert!(deviation(&classifier.forward(&global_mean(&single)), &logits) < 1e-4);
+        }
+    }
+
+    #[test]
+    fn folding_undoes_unfolding() {
+        let map = noise(1, &[2, 3, 4, 6]);
+        let patches = unfold(&map, 4, 6);
+        assert_eq!(patches.size(), [2, 3, 4, 6]);
+        // Second pixel of the first row: patch 0, second position.
+        assert_eq!(patches.double_value(&[0, 0, 1, 0]), map.double_value(&[0, 0, 0, 1]));
+        assert_eq!(fold(&patches, 4, 6), map);
+    }
+}

@@ -128,3 +128,66 @@ impl SharedLayers {
         Tensor::stack(&coordinates, -1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{check, fill, noise, number, parameters, store};
+    use shared::job::network::Backbone;
+
+    #[test]
+    fn shared_layers_give_the_golden_values() {
+        let mut store = store();
+        let shared = SharedLayers::new(&store.root(), 512, SharedStatistics::Shared);
+        fill(&mut store);
+        assert_eq!(parameters(&store) as f64, number("mtl_classifier_params"));
+        let (emotion, appearance) = (noise(202, &[5, 512]), noise(203, &[5, 512]));
+        check("mtl_eval_expr", &shared.expression(&emotion, Mode::Eval), 1e-9);
+        check("mtl_eval_land", &shared.landmarks(&appearance, Mode::Eval), 1e-9);
+        check("mtl_train_expr", &shared.expression(&emotion, Mode::TRAIN), 1e-9);
+        check("mtl_train_land", &shared.landmarks(&appearance, Mode::TRAIN), 1e-9);
+        // Two updates, emotion then landmarks; the other order gives another value.
+        let mean = store.variables()["sharedbn1.running_mean"].double_value(&[0]);
+        assert!((mean - number("mtl_sharedbn1_rm0_after")).abs() < 1e-12);
+    }
+
+    #[test]
+    fn separate_statistics_leave_the_other_branch_alone() {
+        let mut store = store();
+        let shared = SharedLayers::new(&store.root(), 32, SharedStatistics::Separate);
+        fill(&mut store);
+        let vectors = noise(4, &[5, 32]);
+        let statistics = || {
+            ["sharedbn1.running_mean", "sharedbn1.landmarks.running_mean"]
+                .map(|name| store.variables()[name].copy())
+        };
+        let before = statistics();
+        shared.expression(&vectors, Mode::TRAIN);
+        let between = statistics();
+        assert_ne!(between[0], before[0]);
+        assert_eq!(between[1], before[1]);
+        shared.landmarks(&vectors, Mode::TRAIN);
+        assert_eq!(statistics()[0], between[0]);
+        assert_ne!(statistics()[1], between[1]);
+    }
+
+    #[test]
+    fn networks_have_the_published_sizes() {
+        for (backbone, total) in [
+            (Backbone::Vggface2Resnet50, 59_422_234),
+            (Backbone::DinoResnet50, 59_421_210),
+            (Backbone::Mobilevitv2, 52_814_243),
+        ] {
+            let store = store();
+            let spec = NetworkSpec { backbone, ..NetworkSpec::default() };
+            Mtl::new(&store.root(), &spec).unwrap();
+            assert_eq!(parameters(&store), total, "{backbone:?}");
+        }
+    }
+
+    #[test]
+    fn mobilevitv2_cannot_be_the_emotion_backbone() {
+        let spec = NetworkSpec { emotion_backbone: Backbone::Mobilevitv2, ..NetworkSpec::default() };
+        assert_eq!(Mtl::new(&store().root(), &spec).unwrap_err(), ModelError::EmotionBackbone);
+    }
+}

@@ -114,7 +114,8 @@ impl ResNet {
         Self { stem, pool, blocks }
     }
 
-    /// Images `[B, 3, h, w]` to the last map `[B, channels, h / 32, w / 32]`, sizes rounded up.
+    /// Images `[B, 3, h, w]` to the last map `[B, channels, h / 32, w / 32]`; sides that are no
+    /// multiple of 32 are rounded, which way depends on the topology.
     pub fn forward(&self, images: &Tensor, mode: Mode) -> Tensor {
         let Pool { padding, round_up } = self.pool;
         let stem = relu(self.stem.forward(images, mode));
@@ -188,5 +189,74 @@ impl Residual {
             None => input.shallow_clone(),
         };
         relu(map)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{check, deviation, fill, noise, parameters, store};
+    use crate::models::blocks::{Linear, global_mean};
+
+    const TORCHVISION: Shape = Shape::resnet50(64, Topology::Torchvision);
+    const CAFFE: Shape = Shape::resnet50(64, Topology::Caffe);
+
+    #[test]
+    fn sizes_and_names_are_the_published_ones() {
+        for (shape, total, tensors) in
+            [(Shape::resnet18(64), 11_176_512, 100), (TORCHVISION, 23_508_032, 265), (CAFFE, 23_508_032, 265)]
+        {
+            let store = store();
+            ResNet::new(&store.root(), shape, Naming::Torchvision);
+            assert_eq!((parameters(&store), store.len()), (total, tensors));
+        }
+    }
+
+    #[test]
+    fn names_follow_torchvision_or_position() {
+        for (naming, conv, norm) in [
+            (Naming::Torchvision, "layer2.0.downsample.0.weight", "layer4.1.bn2.running_var"),
+            (Naming::Position, "5.0.downsample.0.weight", "7.1.bn2.running_var"),
+        ] {
+            let store = store();
+            ResNet::new(&store.root(), Shape::resnet18(64), naming);
+            let variables = store.variables();
+            assert_eq!(variables[conv].size(), [128, 64, 1, 1]);
+            assert_eq!(variables[norm].size(), [512]);
+        }
+    }
+
+    #[test]
+    fn resnet50_gives_the_golden_values_in_both_topologies() {
+        let images = noise(204, &[1, 3, 64, 64]) * 4.0;
+        for (shape, feature) in [(TORCHVISION, "r50_tv_feat"), (CAFFE, "r50_caffe_feat")] {
+            let mut store = store();
+            let network = ResNet::new(&store.root(), shape, Naming::Torchvision);
+            let classifier = Linear::new(&(store.root() / "fc"), 2048, 1000, Init::Uniform);
+            fill(&mut store);
+            let map = network.forward(&images, Mode::Eval);
+            assert_eq!(map.size(), [1, 2048, 2, 2]);
+            check(feature, &map, 1e-9);
+            if shape == TORCHVISION {
+                check("r50_tv_fc", &classifier.forward(&global_mean(&map)), 1e-9);
+            }
+            store.float();
+            let single = network.forward(&images.to_kind(tch::Kind::Float), Mode::Eval);
+            assert!(deviation(&single, &map) < 1e-4);
+        }
+    }
+
+    #[test]
+    fn topologies_round_an_odd_side_differently() {
+        let store = store();
+        let sizes = [Topology::Torchvision, Topology::Caffe].map(|topology| {
+            let shape = Shape { blocks: [1; 4], ..Shape::resnet50(4, topology) };
+            let network = ResNet::new(&(store.root() / format!("{topology:?}")), shape, Naming::Torchvision);
+            network
+                .forward(&Tensor::zeros([1, 3, 65, 65], (tch::Kind::Float, tch::Device::Cpu)), Mode::Eval)
+                .size()
+        });
+        // The padded pooling makes 17 of the stem's 33, the unpadded one 16.
+        assert_eq!(sizes, [[1, 128, 3, 3], [1, 128, 2, 2]]);
     }
 }
