@@ -10,5 +10,6 @@ pub mod guard;
 pub mod home;
 pub mod report;
 pub mod run_dir;
+pub mod service;
 pub mod sweep;
 pub mod view;

@@ -1,1 +1,5 @@
-//! Whole-system tests: real processes, a real nats-server. Helpers live here, tests under `tests/`.
+//! What whole-system tests need: a nats-server, the two programs, and waiting for events instead of sleeping.
+
+pub mod programs;
+pub mod server;
+pub mod wait;

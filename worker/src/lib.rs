@@ -1,6 +1,9 @@
 //! The worker: claims a job, trains, reports.
 
+pub mod agent;
+pub mod cli;
 pub mod cuda;
+pub mod device;
 #[cfg(test)]
 mod golden;
 pub mod losses;

@@ -1,0 +1,115 @@
+//! `ferry run`: a sweep from its file to its report.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+use shared::bus::Endpoint;
+
+use crate::data::synth;
+use crate::home::{self, Home};
+use crate::service::{self, RunEnd, RunRequest};
+use crate::sweep;
+use crate::sweep::plan::{DatasetSource, Plan};
+use crate::view::Style;
+
+/// Runs a sweep to its end: trains what is not trained yet, assembles the ensembles, writes the report.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    ferry run experiments/demo.yaml\n  \
+    ferry run sweep.yaml --nats nats://head:4222 --workers 0    # only workers from elsewhere\n\n\
+    The same command goes on after any interruption: finished jobs are not trained again.\n\
+    Exit codes: 0 all jobs done, 1 some failed for good, 2 bad input, 130 interrupted.")]
+pub struct RunArgs {
+    /// The sweep file.
+    pub file: PathBuf,
+    /// State directory: server store, generated data, logs.
+    #[arg(long, env = "FERRY_HOME", default_value = home::DEFAULT)]
+    pub home: PathBuf,
+    /// Folder of the run folders; the report lies in OUT/<sweep's name>.
+    #[arg(long, default_value = "runs")]
+    pub out: PathBuf,
+    /// Use this NATS server, nats://[token@]host[:port], instead of starting one.
+    #[arg(long, env = "FERRY_NATS", value_name = "URL")]
+    pub nats: Option<String>,
+    /// Access token of that server, when it is not in the URL.
+    #[arg(long, env = "FERRY_TOKEN", hide_env_values = true, requires = "nats")]
+    pub token: Option<String>,
+    /// Number of local workers; one per GPU, else as many as the cores allow, when absent.
+    #[arg(long)]
+    pub workers: Option<usize>,
+    /// One JSON object per event on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs it.
+pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let home = Home::new(&args.home);
+    let server = args.nats.as_deref().map(|url| Endpoint::parse(url, args.token.clone())).transpose()?;
+    let (plan, pack) = plan_with_dataset(&args.file, &home)?;
+    let style = Style::choose(args.json);
+    let request =
+        RunRequest { plan, pack, home, out: args.out.clone(), server, workers: args.workers, style };
+    // One thread: children must be spawned from the main thread (see `guard`), and nothing here is heavy.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let end = runtime.block_on(service::run(request))?;
+    finish(&end, args)
+}
+
+/// The plan with its dataset in place: synthetic faces are drawn on first use.
+fn plan_with_dataset(file: &Path, home: &Home) -> anyhow::Result<(Plan, PathBuf)> {
+    let plan = sweep::load(file, home.root())?;
+    let pack = sweep::pack_dir(&plan, file, home.root());
+    if plan.dataset_digest.is_some() {
+        return Ok((plan, pack));
+    }
+    match &plan.dataset {
+        DatasetSource::Pack(_) => anyhow::bail!(
+            "the dataset {} is not there: make it with `ferry data import SOURCE {0}`",
+            pack.display()
+        ),
+        DatasetSource::Synthetic(options) => {
+            home.data()?;
+            let count = options.train + options.validation + options.test;
+            let _closed = writeln!(std::io::stderr(), "drawing {count} synthetic faces into {}", pack.display());
+            synth::synthesize(&pack, options, &|_| {}).context("the synthetic dataset cannot be made")?;
+        }
+    }
+    Ok((sweep::load(file, home.root())?, pack))
+}
+
+fn finish(end: &RunEnd, args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let mut stdout = std::io::stdout().lock();
+    match end {
+        RunEnd::Finished(finished) => {
+            if args.json {
+                let line = json!({
+                    "event": "finished",
+                    "done": finished.done,
+                    "failed": finished.failed,
+                    "report": finished.report,
+                });
+                writeln!(stdout, "{line}")?;
+            } else {
+                writeln!(stdout, "{} jobs done, {} failed", finished.done, finished.failed)?;
+                if let Some(report) = &finished.report {
+                    writeln!(stdout, "report: {}", report.display())?;
+                }
+            }
+            Ok(if finished.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
+        RunEnd::Interrupted { done, open } => {
+            let again = format!("ferry run {}", args.file.display());
+            if args.json {
+                writeln!(stdout, "{}", json!({ "event": "interrupted", "done": done, "open": open }))?;
+            } else {
+                writeln!(stdout, "stopped with {done} jobs done and {open} open; `{again}` goes on")?;
+            }
+            Ok(ExitCode::from(130))
+        }
+    }
+}

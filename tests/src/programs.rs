@@ -1,0 +1,83 @@
+//! The two programs under test, built once per test run, and a working folder to run them in.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::Context;
+
+/// The folder that holds `ferry` and `ferry-worker`, built in the profile of this test.
+pub fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| match build() {
+        Ok(folder) => folder,
+        Err(error) => panic!("the programs under test cannot be built: {error:#}"),
+    })
+}
+
+/// A test's executable lies in `<target>/<profile>/deps`; the programs belong in `<target>/<profile>`.
+fn build() -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.parent().and_then(Path::parent).context("a test lies in target/<profile>/deps")?;
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "-p", "coordinator", "-p", "worker"]).current_dir(root());
+    if folder.file_name().is_some_and(|profile| profile == "release") {
+        cargo.arg("--release");
+    }
+    let status = cargo.stdin(Stdio::null()).status()?;
+    anyhow::ensure!(status.success(), "cargo build: {status}");
+    Ok(folder.to_owned())
+}
+
+/// The repository.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// A working folder with a state directory of its own.
+#[derive(Debug)]
+pub struct Desk {
+    dir: tempfile::TempDir,
+}
+
+impl Desk {
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self { dir: tempfile::tempdir()? })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `ferry ARGS` in this folder.
+    pub fn ferry(&self, args: &[&str]) -> Command {
+        self.program("ferry", args)
+    }
+
+    /// `ferry-worker ARGS` in this folder.
+    pub fn worker(&self, args: &[&str]) -> Command {
+        self.program("ferry-worker", args)
+    }
+
+    fn program(&self, name: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(folder().join(name));
+        command.args(args).current_dir(self.path()).stdin(Stdio::null());
+        for variable in ["FERRY_NATS", "FERRY_TOKEN", "FERRY_HOME", "FERRY_LOG"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+}
+
+/// Runs a command to its end and shows all it said when it does not exit with `code`.
+pub fn expect(command: &mut Command, code: i32) -> anyhow::Result<Output> {
+    let output = command.output()?;
+    anyhow::ensure!(
+        output.status.code() == Some(code),
+        "{command:?} ended with {}, not {code}\n--- stdout\n{}\n--- stderr\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(output)
+}
