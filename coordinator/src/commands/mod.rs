@@ -1,1 +1,4 @@
-//! One file per verb of the command line.
+//! One file per verb of the command line: plain arguments in, words and exit codes out.
+
+pub mod data;
+mod progress;
