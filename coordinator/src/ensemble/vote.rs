@@ -23,7 +23,9 @@ pub enum VoteError {
     Empty,
     #[error("jobs {0} and {1} were trained on different datasets and cannot vote together")]
     Datasets(JobId, JobId),
-    #[error("the probabilities of jobs {0} and {1} are over different samples, or in another order; they cannot vote together")]
+    #[error(
+        "the probabilities of jobs {0} and {1} are over different samples, or in another order; they cannot vote together"
+    )]
     Samples(JobId, JobId),
     #[error("job {0} has {1} rows of probabilities and job {2} has {3}; they cannot vote together")]
     Rows(JobId, usize, JobId, usize),
