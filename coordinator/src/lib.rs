@@ -1,5 +1,6 @@
 //! The coordinator: expands, admits, watches, assembles.
 
+pub mod commands;
 pub mod ensemble;
 pub mod report;
 pub mod run_dir;

@@ -28,15 +28,14 @@ pub(super) fn configurations(plan: &Plan) -> Vec<Configuration> {
             .map(|(name, value)| (name.as_str(), value))
             .filter(|(name, _)| !SEEDS.contains(name))
             .collect();
-        match found
-            .iter_mut()
-            .find(|(other, configuration)| *other == key && configuration.group == job.group)
-        {
-            Some((_, configuration)) => configuration.jobs.push(job.id),
-            None => {
-                let label = label(plan, job);
-                found.push((key, Configuration { group: job.group.clone(), label, jobs: vec![job.id] }));
-            }
+        let same = |(other, configuration): &&mut (_, Configuration)| {
+            *other == key && configuration.group == job.group
+        };
+        if let Some((_, configuration)) = found.iter_mut().find(same) {
+            configuration.jobs.push(job.id);
+        } else {
+            let (group, label) = (job.group.clone(), label(plan, job));
+            found.push((key, Configuration { group, label, jobs: vec![job.id] }));
         }
     }
     found.into_iter().map(|(_, configuration)| configuration).collect()

@@ -1,6 +1,7 @@
 //! report.md: the report as text.
 
 use shared::expression::{CLASSES, Expression};
+use shared::ids::JobId;
 
 use super::labels::{self, f1_or_dash, gap};
 use super::reasons;
@@ -26,22 +27,18 @@ pub(super) fn render(view: &View<'_>) -> String {
 
 fn head(view: &View<'_>) -> String {
     let results = view.results;
-    let mut text = format!("# {}\n\n", escape(&results.sweep));
-    let total = results.jobs.len();
-    let lines = [
-        format!(
-            "Jobs: {} of {total} finished, {} failed",
-            view.finished(),
-            view.in_state(JobState::Failed).count()
-        ),
-        format!("Training time: {}", labels::duration(view.train_seconds())),
-        format!("Dataset: `{}`", escape(&results.dataset_digest)),
+    let failed = view.in_state(JobState::Failed).count();
+    let mut lines = vec![
+        format!("- Jobs: {} of {} finished, {failed} failed", view.finished(), results.jobs.len()),
+        format!("- Training time: {}", labels::duration(view.train_seconds())),
+        format!("- Dataset: `{}`", escape(&results.dataset_digest)),
     ];
-    let devices = view.devices().into_iter().map(|device| format!("Device: {}", escape(&device)));
-    for line in lines.into_iter().chain(devices) {
-        text.push_str(&format!("- {line}\n"));
-    }
-    text + "\nF1 is the macro F1 over six expressions, in percent.\n"
+    lines.extend(view.devices().iter().map(|device| format!("- Device: {}", escape(device))));
+    format!(
+        "# {}\n\n{}\n\nF1 is the macro F1 over six expressions, in percent.\n",
+        escape(&results.sweep),
+        lines.join("\n"),
+    )
 }
 
 fn ensembles(view: &View<'_>) -> String {
@@ -141,24 +138,23 @@ fn confusion(view: &View<'_>) -> String {
 }
 
 fn members(view: &View<'_>) -> String {
-    let mut text = String::new();
-    for ensemble in &view.results.ensembles {
-        text.push_str(&format!("\n### {}\n\n", ensemble_name(ensemble)));
-        let steps = ensemble.selection.steps.iter().map(|step| reasons::step(view, step));
-        for line in steps.chain(reasons::open(&ensemble.selection.certainty)) {
-            text.push_str(&format!("- {}\n", escape(&line)));
-        }
-        let members = ensemble
-            .selection
-            .members
-            .iter()
-            .map(|&id| format!("`{}` {}", id.short(), escape(view.name(id))));
-        let members: Vec<String> = members.collect();
-        if !members.is_empty() {
-            text.push_str(&format!("- Members: {}\n", members.join("; ")));
-        }
-    }
-    if text.is_empty() { text } else { format!("\n## Members and why\n{text}") }
+    let cards: Vec<String> = view.results.ensembles.iter().map(|ensemble| card(view, ensemble)).collect();
+    if cards.is_empty() { String::new() } else { format!("\n## Members and why\n\n{}", cards.join("\n")) }
+}
+
+fn card(view: &View<'_>, ensemble: &EnsembleRow) -> String {
+    let selection = &ensemble.selection;
+    let steps = selection.steps.iter().map(|step| reasons::step(view, step));
+    let reasons =
+        steps.chain(reasons::open(&selection.certainty)).map(|line| format!("- {}\n", escape(&line)));
+    let member = |&id| format!("`{}` {}", JobId::short(id), escape(view.name(id)));
+    let members: Vec<String> = selection.members.iter().map(member).collect();
+    format!(
+        "### {}\n\n{}- Members: {}\n",
+        ensemble_name(ensemble),
+        reasons.collect::<String>(),
+        if members.is_empty() { "none yet".to_owned() } else { members.join("; ") },
+    )
 }
 
 fn jobs(view: &View<'_>) -> String {

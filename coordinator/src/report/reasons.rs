@@ -10,22 +10,18 @@ use crate::ensemble::{Certainty, GroupMean, Ranked, Step};
 pub(super) fn step(view: &View<'_>, step: &Step) -> String {
     match step {
         Step::All { filter, taken } => {
-            format!(
-                "Every finished job of: {} ({}).",
-                labels::filter(filter),
-                labels::count(taken.len(), "job")
-            )
+            format!("All finished jobs of {}: {}.", labels::filter(filter), labels::count(taken.len(), "job"))
         }
         Step::Top { k, filter, ranking, taken } => {
             let named =
                 |ranked: &Ranked| format!("{} ({})", view.name(ranked.job), labels::f1(ranked.val_macro_f1));
             let best: Vec<String> = ranking.iter().take(taken.len()).map(named).collect();
-            let next = ranking.get(taken.len()).map(|ranked| format!("; next would be {}", named(ranked)));
+            let next = ranking.get(taken.len()).map(|ranked| format!("; the next is {}", named(ranked)));
             format!(
-                "The {k} best of {} finished by validation F1 among: {}. Taken: {}{}.",
+                "The best {k} by validation F1 of {} finished ({}): {}{}.",
                 ranking.len(),
                 labels::filter(filter),
-                if best.is_empty() { "none yet".to_owned() } else { best.join(", ") },
+                if best.is_empty() { "none yet".to_owned() } else { best.join(" and ") },
                 next.unwrap_or_default(),
             )
         }
@@ -33,10 +29,10 @@ pub(super) fn step(view: &View<'_>, step: &Step) -> String {
             let axes: Vec<String> = by.iter().map(|name| labels::setting(name).to_lowercase()).collect();
             let ranking: Vec<String> = groups.iter().map(group).collect();
             format!(
-                "The {} with the best mean validation F1 among: {}. Means: {}.",
+                "The best {} by mean validation F1 ({}): {}.",
                 axes.join(" and "),
                 labels::filter(filter),
-                ranking.join("; "),
+                ranking.join(", then "),
             )
         }
     }

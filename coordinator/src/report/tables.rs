@@ -28,7 +28,7 @@ pub(super) struct Table {
 pub(super) struct Row {
     pub(super) values: Vec<String>,
     pub(super) jobs: usize,
-    pub(super) mean: Option<Mean>,
+    pub(super) mean: Option<Spread>,
     pub(super) paper: Option<f64>,
     /// On the first row of a group only.
     pub(super) group: Option<Group>,
@@ -47,7 +47,7 @@ pub(super) struct Group {
 
 /// Mean and spread of finished jobs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Mean {
+pub(super) struct Spread {
     pub(super) mean: f64,
     /// Sample standard deviation (n − 1), from two jobs on.
     pub(super) deviation: Option<f64>,
@@ -55,12 +55,12 @@ pub(super) struct Mean {
 }
 
 /// Mean and sample deviation; `None` of nothing.
-pub(super) fn mean(values: &[f64]) -> Option<Mean> {
+pub(super) fn mean(values: &[f64]) -> Option<Spread> {
     let n = values.len() as f64;
     let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / n)?;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     let deviation = (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
-    Some(Mean { mean, deviation, finished: values.len() })
+    Some(Spread { mean, deviation, finished: values.len() })
 }
 
 /// A row before its numbers: its settings and jobs.
@@ -120,13 +120,13 @@ fn cells(plan: &Plan, rule: &TableRule) -> Vec<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
     for job in plan.jobs.iter().filter(|job| job.matches(&rule.filter)) {
         let cell = Cell { settings: settings(job), jobs: vec![job.id] };
-        match cells.iter_mut().find(|other| other.settings == cell.settings) {
-            Some(other) => other.jobs.push(job.id),
-            None => {
-                let last = cells.iter().rposition(|other| same_group(rule, other, &cell));
-                cells
-                    .insert(last.filter(|_| !rule.mean_by.is_empty()).map_or(cells.len(), |at| at + 1), cell);
-            }
+        if let Some(other) = cells.iter_mut().find(|other| other.settings == cell.settings) {
+            other.jobs.push(job.id);
+        } else if rule.mean_by.is_empty() {
+            cells.push(cell);
+        } else {
+            let last = cells.iter().rposition(|other| same_group(rule, other, &cell));
+            cells.insert(last.map_or(cells.len(), |at| at + 1), cell);
         }
     }
     cells

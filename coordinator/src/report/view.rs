@@ -9,7 +9,7 @@ use shared::result::EpochReport;
 use super::configurations::{Configuration, configurations, repetition};
 use super::labels;
 use super::results::{EnsembleRow, JobRow, JobState, Results};
-use super::tables::{Mean, Table, fill, mean};
+use super::tables::{Spread, Table, fill, mean};
 use crate::run_dir::RunRecord;
 
 /// One run, ready to be shown.
@@ -97,7 +97,7 @@ impl<'a> View<'a> {
         &self,
         configuration: &Configuration,
         score: impl Fn(&JobRow) -> Option<f64>,
-    ) -> Option<Mean> {
+    ) -> Option<Spread> {
         let values: Vec<f64> =
             configuration.jobs.iter().filter_map(|&id| self.job(id)).filter_map(score).collect();
         mean(&values)

@@ -9,7 +9,7 @@ use crate::report::results::EnsembleRow;
 use crate::report::view::View;
 
 const WIDTH: f64 = 1040.0;
-const LEFT: f64 = 340.0;
+const LEFT: f64 = 376.0;
 const RIGHT: f64 = 930.0;
 const TOP: f64 = 34.0;
 const ROW: f64 = 25.0;

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use shared::ids::JobId;
 
 use super::{scores, section};
+use crate::report::charts::colour;
 use crate::report::labels::{duration, f1_or_dash};
 use crate::report::reasons;
 use crate::report::results::{EnsembleRow, JobRow, JobState};
@@ -29,18 +30,30 @@ fn card(view: &View<'_>, ensemble: &EnsembleRow) -> Markup {
                 @for step in &ensemble.selection.steps { li { (reasons::step(view, step)) } }
                 @if let Some(open) = reasons::open(&ensemble.selection.certainty) { li { strong { (open) } } }
             }
-            p.chips { @for &id in &ensemble.selection.members { (chip(view, id)) } }
+            (members_table(view, ensemble))
         }
     }
 }
 
-fn chip(view: &View<'_>, id: JobId) -> Markup {
-    let job = view.job(id);
+/// The members by configuration, each with its score.
+fn members_table(view: &View<'_>, ensemble: &EnsembleRow) -> Markup {
+    let members = &ensemble.selection.members;
+    let groups = view.groups();
+    let rows = view.configurations.iter().filter_map(|configuration| {
+        let jobs: Vec<JobId> = configuration.jobs.iter().copied().filter(|id| members.contains(id)).collect();
+        (!jobs.is_empty()).then_some((configuration, jobs))
+    });
     html! {
-        span.chip title=(id) {
-            span.soft { (job.map_or("", |job| &job.group)) } " " (view.name(id)) " "
-            b { (f1_or_dash(job.and_then(|job| job.val_macro_f1))) }
-        }
+        div.scroll { table.members { tbody { @for (configuration, jobs) in rows {
+            @let group = groups.iter().position(|name| *name == configuration.group).unwrap_or(0);
+            tr {
+                td.soft.(colour(group)) { (configuration.group) }
+                td { (configuration.label) }
+                @for id in jobs {
+                    td.n title={ (view.name(id)) ", " (id) } { (f1_or_dash(view.job(id).and_then(|job| job.val_macro_f1))) }
+                }
+            }
+        } } } }
     }
 }
 

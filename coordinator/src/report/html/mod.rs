@@ -75,8 +75,8 @@ fn lead(view: &View<'_>) -> Markup {
         p.lead {
             @if let (Some((ensemble, f1)), Some(single)) = (best, single) {
                 "Chosen on validation, " strong { (ensemble.name) } " reaches " (labels::f1(f1)) " macro F1 with "
-                (labels::count(ensemble.selection.members.len(), "member")) ": " (labels::difference(f1 - single))
-                " points to the best single model"
+                (labels::count(ensemble.selection.members.len(), "member")) ", " (labels::f1((f1 - single).abs())) " points "
+                @if f1 < single { "below" } @else { "above" } " the best single model"
                 @if let Some(test) = ensemble.test_macro_f1 { ", and " (labels::f1(test)) " on the test split" }
                 "."
             } @else {
@@ -101,7 +101,7 @@ fn footer(view: &View<'_>) -> Markup {
                 "F1 is the unweighted mean of the six expressions' F1 scores, in percent. A job's score is that of its best epoch by "
                 "validation F1. Ensembles average their members' class probabilities; members are chosen on validation scores only, "
                 "scores that agree to nine decimals count as equal, and equals go by the order of the sweep file. ± is the sample "
-                "standard deviation over a row's jobs. The paper's numbers were measured on the LSD challenge's own data."
+                "standard deviation over a row's jobs. The paper's numbers were measured on the LSD challenge's own data; its means are taken over its printed rows."
             }
             dl {
                 dt { "Dataset" } dd { code { (view.results.dataset_digest) } }

@@ -20,7 +20,7 @@ pub(super) fn ensembles(view: &View<'_>) -> Markup {
     let body = html! {
         div.scroll { table {
             thead {
-                @if paper { tr { th colspan="2" {} th.span colspan="3" { "Validation F1" } th.span colspan="3" { "Test F1" } } }
+                @if paper { tr { th.none colspan="2" {} th.span colspan="3" { "Validation F1" } th.span colspan="3" { "Test F1" } } }
                 tr {
                     th { "Ensemble" } th.n { "Members" }
                     @for split in ["Validation", "Test"] {
