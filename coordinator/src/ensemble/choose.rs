@@ -47,11 +47,24 @@ pub enum Certainty {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "take", rename_all = "snake_case")]
 pub enum Step {
-    All { filter: Filter, taken: Vec<JobId> },
+    All {
+        filter: Filter,
+        taken: Vec<JobId>,
+    },
     /// `ranking` holds every finished candidate, best first: the first `k` are taken, the next is the runner-up.
-    Top { k: usize, filter: Filter, ranking: Vec<Ranked>, taken: Vec<JobId> },
+    Top {
+        k: usize,
+        filter: Filter,
+        ranking: Vec<Ranked>,
+        taken: Vec<JobId>,
+    },
     /// `groups` holds every group, best mean first, those without a finished job last: the first is taken.
-    BestGroup { by: Vec<String>, filter: Filter, groups: Vec<GroupMean>, taken: Vec<JobId> },
+    BestGroup {
+        by: Vec<String>,
+        filter: Filter,
+        groups: Vec<GroupMean>,
+        taken: Vec<JobId>,
+    },
 }
 
 /// A finished candidate and its validation macro F1 in percent.
@@ -128,9 +141,7 @@ fn take(candidates: &[&PlannedJob], scores: &Scores, query: &Query) -> (Step, Ve
         ids.iter().copied().filter(|id| scores.validation.contains_key(id)).collect()
     };
     match query {
-        Query::All { filter } => {
-            (Step::All { filter: filter.clone(), taken: finished(&ids) }, open(&ids))
-        }
+        Query::All { filter } => (Step::All { filter: filter.clone(), taken: finished(&ids) }, open(&ids)),
         Query::Top { k, filter } => {
             let ranking = ranking(&ids, scores);
             let taken = ranking.iter().take(*k).map(|ranked| ranked.job).collect();
@@ -170,7 +181,8 @@ fn groups(candidates: &[&PlannedJob], scores: &Scores, by: &[String]) -> Vec<Gro
         }
     }
     for group in &mut groups {
-        let finished: Vec<f64> = group.jobs.iter().filter_map(|id| scores.validation.get(id)).copied().collect();
+        let finished: Vec<f64> =
+            group.jobs.iter().filter_map(|id| scores.validation.get(id)).copied().collect();
         group.finished = finished.len();
         group.mean = (!finished.is_empty()).then(|| finished.iter().sum::<f64>() / finished.len() as f64);
     }

@@ -23,7 +23,9 @@ pub enum VoteError {
     Empty,
     #[error("jobs {0} and {1} were trained on different datasets and cannot vote together")]
     Datasets(JobId, JobId),
-    #[error("the probabilities of jobs {0} and {1} are over different samples, or in another order; they cannot vote together")]
+    #[error(
+        "the probabilities of jobs {0} and {1} are over different samples, or in another order; they cannot vote together"
+    )]
     Samples(JobId, JobId),
     #[error("job {0} has {1} rows of probabilities and job {2} has {3}; they cannot vote together")]
     Rows(JobId, usize, JobId, usize),
@@ -158,7 +160,7 @@ mod tests {
         fn equal_members_vote_as_one(rows in prop::collection::vec(prop::array::uniform6(0.0f32..1.0), 1..8), copies in 1u128..6) {
             let ballots: Vec<_> = (0..copies).map(|job| ballot(job, &rows)).collect();
             for (mean, row) in vote(&ballots).unwrap().iter().zip(&rows) {
-                prop_assert_eq!(mean.map(|p| p as f32), *row);
+                prop_assert_eq!(mean.map(|p| (p as f32).to_bits()), row.map(f32::to_bits));
             }
         }
 

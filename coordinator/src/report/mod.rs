@@ -1,1 +1,56 @@
-//! x
+//! The report of a run, rebuilt from its folder alone: results.json, results.csv, report.md, report.html.
+//!
+//! Nothing here reads a clock or the machine, so two builds from one folder give the same bytes.
+
+mod charts;
+mod configurations;
+mod csv;
+mod html;
+mod labels;
+mod markdown;
+mod reasons;
+mod results;
+mod tables;
+mod view;
+
+use std::path::PathBuf;
+
+use crate::ensemble::VoteError;
+use crate::run_dir::{RunDir, RunDirError};
+pub use results::{EnsembleRow, JobRow, JobState, Results};
+
+/// The files of one report.
+#[derive(Debug, Clone)]
+pub struct Written {
+    pub results: Results,
+    pub html: PathBuf,
+    pub markdown: PathBuf,
+    pub json: PathBuf,
+    pub csv: PathBuf,
+}
+
+/// Why a report could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    #[error("ensemble `{ensemble}`: {source}. Run the sweep again into a new folder.")]
+    Vote { ensemble: String, source: VoteError },
+    #[error("cannot encode the results: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+/// Builds all four files of the report into the run folder. Any subset of the jobs may be finished.
+pub fn write(run: &RunDir) -> Result<Written, ReportError> {
+    let record = run.load()?;
+    let results = results::build(&record)?;
+    let view = view::View::new(&record, &results);
+    let json = serde_json::to_string_pretty(&results)? + "\n";
+    Ok(Written {
+        json: run.write_report("results.json", &json)?,
+        csv: run.write_report("results.csv", &csv::render(&results))?,
+        markdown: run.write_report("report.md", &markdown::render(&view))?,
+        html: run.write_report("report.html", &html::render(&view))?,
+        results,
+    })
+}

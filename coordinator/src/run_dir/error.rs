@@ -15,13 +15,17 @@ pub enum RunDirError {
     NotARun { path: PathBuf },
     #[error("{} belongs to the sweep `{found}`, not to `{wanted}`. Choose another folder with --out.", path.display())]
     OtherSweep { path: PathBuf, found: String, wanted: String },
-    #[error("the plan of `{sweep}` has no dataset digest: its job ids are provisional. Make or import the dataset first.")]
+    #[error(
+        "the plan of `{sweep}` has no dataset digest: its job ids are provisional. Make or import the dataset first."
+    )]
     NoDataset { sweep: String },
     #[error("{} was written by another version of ferry (layout {found}, this one reads {supported}). Use that version, or run the sweep into another folder.", path.display())]
     Version { path: PathBuf, found: u32, supported: u32 },
     #[error("{} is damaged: {problem}. {remedy}", path.display())]
     Damaged { path: PathBuf, problem: String, remedy: &'static str },
-    #[error("job {job} is not in the plan of this run folder; nothing was written. Write the new plan first.")]
+    #[error(
+        "job {job} is not in the plan of this run folder; nothing was written. Write the new plan first."
+    )]
     UnknownJob { job: JobId },
     #[error("the result of job {job} was refused, nothing was written: {problem}")]
     Refused { job: JobId, problem: String },
@@ -37,14 +41,16 @@ impl RunDirError {
     }
 
     /// A damaged file that belongs to one job: running the sweep again brings it back.
-    pub(super) fn damaged_result(path: &Path, problem: impl ToString) -> Self {
-        let remedy = "Remove this file and give the same `ferry run` command again: it stores that job's result anew.";
-        Self::Damaged { path: path.to_owned(), problem: problem.to_string(), remedy }
+    pub(super) fn damaged_result(path: &Path, problem: impl Into<String>) -> Self {
+        let remedy =
+            "Remove this file and give the same `ferry run` command again: it stores that job's result anew.";
+        Self::Damaged { path: path.to_owned(), problem: problem.into(), remedy }
     }
 
     /// A damaged file of the whole run.
-    pub(super) fn damaged_run(path: &Path, problem: impl ToString) -> Self {
-        let remedy = "Restore it from a copy, or give the same `ferry run` command again: it writes this file anew.";
-        Self::Damaged { path: path.to_owned(), problem: problem.to_string(), remedy }
+    pub(super) fn damaged_run(path: &Path, problem: impl Into<String>) -> Self {
+        let remedy =
+            "Restore it from a copy, or give the same `ferry run` command again: it writes this file anew.";
+        Self::Damaged { path: path.to_owned(), problem: problem.into(), remedy }
     }
 }

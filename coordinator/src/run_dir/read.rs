@@ -1,5 +1,6 @@
 //! Reading a run folder: strict, so that a report never rests on a damaged file.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -11,7 +12,9 @@ use shared::predictions::SampleList;
 use shared::result::JobResult;
 
 use super::write::check_matrix;
-use super::{PLAN, Probabilities, RunDir, RunDirError, RunRecord, Samples, StoredFailure, StoredPlan, VERSION};
+use super::{
+    PLAN, Probabilities, RunDir, RunDirError, RunRecord, Samples, StoredFailure, StoredPlan, VERSION,
+};
 use crate::sweep::plan::Plan;
 
 impl RunDir {
@@ -27,8 +30,7 @@ impl RunDir {
     pub fn plan(&self) -> Result<Plan, RunDirError> {
         let path = self.root.join(PLAN);
         let bytes = read(&path)?.ok_or_else(|| RunDirError::NotARun { path: self.root.clone() })?;
-        let stored: StoredPlan =
-            decode(&path, &bytes, |error| RunDirError::damaged_run(&path, error))?;
+        let stored: StoredPlan = decode(&path, &bytes, |error| RunDirError::damaged_run(&path, error))?;
         Ok(stored.plan)
     }
 
@@ -36,8 +38,11 @@ impl RunDir {
     pub fn samples(&self, split: Split) -> Result<Option<SampleList>, RunDirError> {
         let path = self.samples_path(split);
         let Some(bytes) = read(&path)? else { return Ok(None) };
-        let text = String::from_utf8(bytes).map_err(|error| RunDirError::damaged_run(&path, error))?;
-        SampleList::from_csv(&text).map(Some).map_err(|error| RunDirError::damaged_run(&path, error))
+        let text =
+            String::from_utf8(bytes).map_err(|error| RunDirError::damaged_run(&path, error.to_string()))?;
+        SampleList::from_csv(&text)
+            .map(Some)
+            .map_err(|error| RunDirError::damaged_run(&path, error.to_string()))
     }
 
     /// Reads and checks everything that belongs to the stored plan. The first damaged file ends it with its name.
@@ -48,9 +53,9 @@ impl RunDir {
         let mut record = RunRecord {
             plan,
             samples,
-            results: Default::default(),
-            probabilities: Default::default(),
-            failures: Default::default(),
+            results: BTreeMap::new(),
+            probabilities: BTreeMap::new(),
+            failures: BTreeMap::new(),
         };
         let jobs: Vec<JobId> = record.plan.jobs.iter().map(|job| job.id).collect();
         for job in jobs {
@@ -67,13 +72,13 @@ impl RunDir {
     fn result(&self, job: JobId) -> Result<Option<JobResult>, RunDirError> {
         let path = self.result_path(job);
         let Some(bytes) = read(&path)? else { return Ok(None) };
-        let damaged = |error: &dyn ToString| RunDirError::damaged_result(&path, error.to_string());
-        let result: JobResult = decode(&path, &bytes, |error| damaged(&error))?;
+        let damaged = |problem: String| RunDirError::damaged_result(&path, problem);
+        let result: JobResult = decode(&path, &bytes, damaged)?;
         if result.job != job {
-            return Err(damaged(&format!("it is the result of job {}", result.job)));
+            return Err(damaged(format!("it is the result of job {}", result.job)));
         }
         if result.best().is_none() {
-            return Err(damaged(&format!("it has no epoch {}, which it calls its best", result.best_epoch)));
+            return Err(damaged(format!("it has no epoch {}, which it calls its best", result.best_epoch)));
         }
         Ok(Some(result))
     }
@@ -81,7 +86,10 @@ impl RunDir {
     fn probabilities(&self, result: &JobResult, record: &RunRecord) -> Result<Probabilities, RunDirError> {
         let path = self.result_path(result.job);
         if record.plan.dataset_digest.as_ref() != Some(&result.dataset_digest) {
-            return Err(RunDirError::damaged_result(&path, "it was trained on another dataset than the plan names"));
+            return Err(RunDirError::damaged_result(
+                &path,
+                "it was trained on another dataset than the plan names",
+            ));
         }
         let matrix = |split, stored: &_, samples: &Option<SampleList>| {
             let path = self.probabilities_path(result.job, split);
@@ -89,7 +97,8 @@ impl RunDir {
                 RunDirError::damaged_run(&self.samples_path(split), "results need it, and it is missing")
             })?;
             let bytes = read(&path)?.ok_or_else(|| RunDirError::damaged_result(&path, "it is missing"))?;
-            check_matrix(stored, &bytes, samples).map_err(|problem| RunDirError::damaged_result(&path, problem))
+            check_matrix(stored, &bytes, samples)
+                .map_err(|problem| RunDirError::damaged_result(&path, problem))
         };
         Ok(Probabilities {
             validation: matrix(Split::Validation, &result.validation, &record.samples.validation)?,
@@ -104,8 +113,7 @@ impl RunDir {
     fn failure(&self, job: JobId) -> Result<Option<String>, RunDirError> {
         let path = self.failure_path(job);
         let Some(bytes) = read(&path)? else { return Ok(None) };
-        let stored: StoredFailure =
-            decode(&path, &bytes, |error| RunDirError::damaged_result(&path, error))?;
+        let stored: StoredFailure = decode(&path, &bytes, |error| RunDirError::damaged_result(&path, error))?;
         Ok(Some(stored.error))
     }
 }

@@ -26,7 +26,11 @@ impl RunDir {
         if root.join(PLAN).exists() {
             let found = Self::open(root)?.plan()?.name;
             if found != plan.name {
-                return Err(RunDirError::OtherSweep { path: root.to_owned(), found, wanted: plan.name.clone() });
+                return Err(RunDirError::OtherSweep {
+                    path: root.to_owned(),
+                    found,
+                    wanted: plan.name.clone(),
+                });
             }
         }
         for folder in ["results", "failures", "probabilities"] {
@@ -35,7 +39,7 @@ impl RunDir {
         }
         let run = Self { root: root.to_owned() };
         let stored = StoredPlan { v: VERSION, plan: without_absolute_path(plan) };
-        run.write_json(&run.root.join(PLAN), &stored)?;
+        Self::write_json(&run.root.join(PLAN), &stored)?;
         Ok(run)
     }
 
@@ -70,19 +74,24 @@ impl RunDir {
         match (&result.test, test_npy) {
             (Some(test), Some(bytes)) => files.push((Split::Test, test, bytes)),
             (None, None) => {}
-            _ => return Err(refused("its record and its files disagree on whether there is a test split".to_owned())),
+            _ => {
+                return Err(refused(
+                    "its record and its files disagree on whether there is a test split".to_owned(),
+                ));
+            }
         }
         for (split, record, bytes) in &files {
             let samples = self.samples(*split)?.ok_or_else(|| {
                 refused(format!("the {split} sample list is not stored yet; write it before any result"))
             })?;
-            check_matrix(record, bytes, &samples).map_err(|problem| refused(format!("{split}: {problem}")))?;
+            check_matrix(record, bytes, &samples)
+                .map_err(|problem| refused(format!("{split}: {problem}")))?;
         }
         for (split, _, bytes) in files {
             write_atomically(&self.probabilities_path(job, split), bytes)?;
         }
         // The record comes last: whoever sees it finds its matrices.
-        self.write_json(&self.result_path(job), result)?;
+        Self::write_json(&self.result_path(job), result)?;
         remove_if_there(&self.failure_path(job))
     }
 
@@ -91,7 +100,7 @@ impl RunDir {
         if !self.plan()?.jobs.iter().any(|planned| planned.id == job) {
             return Err(RunDirError::UnknownJob { job });
         }
-        self.write_json(&self.failure_path(job), &StoredFailure { v: VERSION, job, error: error.to_owned() })
+        Self::write_json(&self.failure_path(job), &StoredFailure { v: VERSION, job, error: error.to_owned() })
     }
 
     /// Stores a report file directly under the folder.
@@ -101,7 +110,7 @@ impl RunDir {
         Ok(path)
     }
 
-    fn write_json<T: Serialize>(&self, path: &Path, value: &T) -> Result<(), RunDirError> {
+    fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RunDirError> {
         let mut text = serde_json::to_string_pretty(value)
             .map_err(|error| RunDirError::io("encode", path)(io::Error::other(error)))?;
         text.push('\n');
@@ -117,11 +126,18 @@ pub(super) fn check_matrix(
 ) -> Result<Vec<[f32; CLASSES]>, String> {
     let digest = hex::encode(Sha256::digest(bytes));
     if digest != record.probabilities.sha256 {
-        return Err(format!("the probabilities have SHA-256 {digest}, the record says {}", record.probabilities.sha256));
+        return Err(format!(
+            "the probabilities have SHA-256 {digest}, the record says {}",
+            record.probabilities.sha256
+        ));
     }
     let rows = from_npy(bytes).map_err(|error| error.to_string())?;
     if rows.len() != samples.ids.len() {
-        return Err(format!("the probabilities have {} rows, the sample list has {}", rows.len(), samples.ids.len()));
+        return Err(format!(
+            "the probabilities have {} rows, the sample list has {}",
+            rows.len(),
+            samples.ids.len()
+        ));
     }
     if record.samples_digest != samples.digest() {
         return Err("the probabilities are in the order of another sample list".to_owned());

@@ -1,0 +1,106 @@
+//! What lies behind the scores: members with reasons, every job, failures.
+
+use maud::{Markup, html};
+use shared::ids::JobId;
+
+use super::{scores, section};
+use crate::report::charts::colour;
+use crate::report::labels::{duration, f1_or_dash};
+use crate::report::reasons;
+use crate::report::results::{EnsembleRow, JobRow, JobState};
+use crate::report::view::View;
+
+pub(super) fn members(view: &View<'_>) -> Markup {
+    if view.results.ensembles.is_empty() {
+        return html! {};
+    }
+    let body = html! { @for ensemble in &view.results.ensembles { (card(view, ensemble)) } };
+    section(
+        "Which members, and why",
+        "What each query of an ensemble took, and from what. Numbers are validation F1.",
+        &body,
+    )
+}
+
+fn card(view: &View<'_>, ensemble: &EnsembleRow) -> Markup {
+    html! {
+        article {
+            h3 { (scores::name(ensemble)) }
+            ul {
+                @for step in &ensemble.selection.steps { li { (reasons::step(view, step)) } }
+                @if let Some(open) = reasons::open(&ensemble.selection.certainty) { li { strong { (open) } } }
+            }
+            (members_table(view, ensemble))
+        }
+    }
+}
+
+/// The members by configuration, each with its score.
+fn members_table(view: &View<'_>, ensemble: &EnsembleRow) -> Markup {
+    let members = &ensemble.selection.members;
+    let groups = view.groups();
+    let rows = view.configurations.iter().filter_map(|configuration| {
+        let jobs: Vec<JobId> = configuration.jobs.iter().copied().filter(|id| members.contains(id)).collect();
+        (!jobs.is_empty()).then_some((configuration, jobs))
+    });
+    html! {
+        div.scroll { table.members { tbody { @for (configuration, jobs) in rows {
+            @let group = groups.iter().position(|name| *name == configuration.group).unwrap_or(0);
+            tr {
+                td.soft.(colour(group)) { (configuration.group) }
+                td { (configuration.label) }
+                @for id in jobs {
+                    td.n title={ (view.name(id)) ", " (id) } { (f1_or_dash(view.job(id).and_then(|job| job.val_macro_f1))) }
+                }
+            }
+        } } } }
+    }
+}
+
+pub(super) fn jobs(view: &View<'_>) -> Markup {
+    let body = html! {
+        div.scroll { table.small {
+            thead { tr {
+                th { "Job" } th { "Group" } th { "Configuration" } th.n { "Epochs" } th.n { "Best" }
+                th.n { "Val. F1" } th.n { "Test F1" } th.n { "Time" } th { "Worker" } th.n { "Attempts" }
+            } }
+            tbody { @for job in &view.results.jobs { tr { (job_cells(view, job)) } } }
+        } }
+    };
+    section("Jobs", "In the order of the sweep file.", &body)
+}
+
+fn job_cells(view: &View<'_>, job: &JobRow) -> Markup {
+    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
+    html! {
+        td { code title=(job.id) { (job.id.short()) } }
+        td { (job.group) }
+        td { (view.name(job.id)) }
+        @match job.state {
+            JobState::Done => {
+                td.n { (or_dash(job.epochs.map(|n| n.to_string()))) }
+                td.n { (or_dash(job.best_epoch.map(|n| n.to_string()))) }
+                td.n.main { (f1_or_dash(job.val_macro_f1)) }
+                td.n.main { (f1_or_dash(job.test_macro_f1)) }
+                td.n { (or_dash(job.train_seconds.map(duration))) }
+                td { (or_dash(job.worker.as_ref().map(ToString::to_string))) }
+                td.n { (or_dash(job.attempts.map(|n| n.to_string()))) }
+            }
+            JobState::Failed => { td colspan="7" { span.badge.bad { "failed" } } }
+            JobState::Unfinished => { td colspan="7" { span.badge { "not finished" } } }
+        }
+    }
+}
+
+pub(super) fn failures(view: &View<'_>) -> Markup {
+    let failed: Vec<&JobRow> = view.in_state(JobState::Failed).collect();
+    if failed.is_empty() {
+        return html! {};
+    }
+    let body = html! {
+        @for job in failed {
+            article { h3 { (job.group) ": " (view.name(job.id)) } pre { (job.error.as_deref().unwrap_or_default()) } }
+        }
+    };
+    section("Failed for good", "These jobs are left out of tables and ensembles.", &body)
+}

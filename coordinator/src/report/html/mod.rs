@@ -1,0 +1,118 @@
+//! report.html: one self-contained page without scripts or outside requests; `maud` escapes all text.
+
+mod inventory;
+mod plots;
+mod scores;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::labels;
+use super::results::JobState;
+use super::view::View;
+
+const STYLE: &str = include_str!("style.css");
+
+/// The whole file.
+pub(super) fn render(view: &View<'_>) -> String {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
+                title { (view.results.sweep) " – Ferry report" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                (header(view))
+                main {
+                    (plots::overview(view))
+                    (scores::ensembles(view))
+                    (scores::tables(view))
+                    (plots::transfer_and_confusion(view))
+                    (scores::per_class(view))
+                    (plots::learning(view))
+                    (inventory::members(view))
+                    (inventory::jobs(view))
+                    (inventory::failures(view))
+                }
+                (footer(view))
+            }
+        }
+    }
+    .into_string()
+}
+
+fn header(view: &View<'_>) -> Markup {
+    let total = view.results.jobs.len();
+    let failed = view.in_state(JobState::Failed).count();
+    html! {
+        header {
+            p.eyebrow { "Ferry sweep report" }
+            h1 { (view.results.sweep) }
+            (lead(view))
+            div.facts {
+                @if let Some(best) = view.best_ensemble() {
+                    (fact("Best ensemble", &labels::f1_or_dash(best.val_macro_f1), &format!("validation F1 · {}", best.name)))
+                    (fact("On the test split", &labels::f1_or_dash(best.test_macro_f1), "test F1 of the same ensemble"))
+                }
+                @if let Some(best) = view.best_job() {
+                    (fact("Best single model", &labels::f1_or_dash(best.val_macro_f1), &format!("validation F1 · {}: {}", best.group, view.name(best.id))))
+                }
+                (fact("Jobs finished", &format!("{} / {total}", view.finished()), &format!("{failed} failed · {} of training", labels::duration(view.train_seconds()))))
+            }
+        }
+    }
+}
+
+/// The finding in one sentence.
+fn lead(view: &View<'_>) -> Markup {
+    let best = view.best_ensemble().and_then(|e| Some((e, e.val_macro_f1?)));
+    let single = view.best_job().and_then(|job| job.val_macro_f1);
+    html! {
+        p.lead {
+            @if let (Some((ensemble, f1)), Some(single)) = (best, single) {
+                "Chosen on validation, " strong { (ensemble.name) } " reaches " (labels::f1(f1)) " macro F1 with "
+                (labels::count(ensemble.selection.members.len(), "member")) ", " (labels::f1((f1 - single).abs())) " points "
+                @if f1 < single { "below" } @else { "above" } " the best single model"
+                @if let Some(test) = ensemble.test_macro_f1 { ", and " (labels::f1(test)) " on the test split" }
+                "."
+            } @else {
+                "No ensemble has a score yet."
+            }
+            @if view.finished() < view.results.jobs.len() {
+                " This report is provisional: not every job has finished."
+            }
+        }
+    }
+}
+
+fn fact(name: &str, value: &str, note: &str) -> Markup {
+    html! { div.fact { p.name { (name) } p.number { (value) } p.note { (note) } } }
+}
+
+fn footer(view: &View<'_>) -> Markup {
+    html! {
+        footer {
+            h2 { "How to read this" }
+            p {
+                "F1 is the unweighted mean of the six expressions' F1 scores, in percent. A job's score is that of its best epoch by "
+                "validation F1. Ensembles average their members' class probabilities; members are chosen on validation scores only, "
+                "scores that agree to nine decimals count as equal, and equals go by the order of the sweep file. ± is the sample "
+                "standard deviation over a row's jobs. The paper's numbers were measured on the LSD challenge's own data; its means are taken over its printed rows."
+            }
+            dl {
+                dt { "Dataset" } dd { code { (view.results.dataset_digest) } }
+                @for device in view.devices() { dt { "Device" } dd { (device) } }
+                dt { "Files" } dd { "results.json, results.csv and report.md hold the same numbers; the probabilities are beside them in probabilities/." }
+            }
+        }
+    }
+}
+
+/// A section with its heading and a line on what it shows.
+fn section(title: &str, note: &str, body: &Markup) -> Markup {
+    html! { section { h2 { (title) } p.note { (note) } (body) } }
+}

@@ -1,0 +1,231 @@
+//! report.md: the report as text.
+
+use shared::expression::{CLASSES, Expression};
+use shared::ids::JobId;
+
+use super::labels::{self, f1_or_dash, gap};
+use super::reasons;
+use super::results::{EnsembleRow, JobState};
+use super::tables::{Group, Row, Table};
+use super::view::View;
+use crate::ensemble::Certainty;
+
+/// The whole file.
+pub(super) fn render(view: &View<'_>) -> String {
+    let sections = [
+        head(view),
+        ensembles(view),
+        view.tables.iter().map(table).collect(),
+        per_class(view),
+        confusion(view),
+        members(view),
+        jobs(view),
+        failures(view),
+    ];
+    sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+fn head(view: &View<'_>) -> String {
+    let results = view.results;
+    let failed = view.in_state(JobState::Failed).count();
+    let mut lines = vec![
+        format!("- Jobs: {} of {} finished, {failed} failed", view.finished(), results.jobs.len()),
+        format!("- Training time: {}", labels::duration(view.train_seconds())),
+        format!("- Dataset: `{}`", escape(&results.dataset_digest)),
+    ];
+    lines.extend(view.devices().iter().map(|device| format!("- Device: {}", escape(device))));
+    format!(
+        "# {}\n\n{}\n\nF1 is the macro F1 over six expressions, in percent.\n",
+        escape(&results.sweep),
+        lines.join("\n"),
+    )
+}
+
+fn ensembles(view: &View<'_>) -> String {
+    if view.results.ensembles.is_empty() {
+        return String::new();
+    }
+    let header = ["Ensemble", "Members", "Val. F1", "Test F1", "Paper val.", "Δ", "Paper test", "Δ"];
+    let rows = view.results.ensembles.iter().map(|e| {
+        let (val, test) = (e.paper.map(|p| p.validation), e.paper.map(|p| p.test));
+        vec![
+            ensemble_name(e),
+            format!("{} of {}", e.selection.members.len(), e.size),
+            f1_or_dash(e.val_macro_f1),
+            f1_or_dash(e.test_macro_f1),
+            f1_or_dash(val),
+            gap(e.val_macro_f1, val),
+            f1_or_dash(test),
+            gap(e.test_macro_f1, test),
+        ]
+    });
+    format!("## Ensembles (soft voting)\n\n{}", grid(&header.map(str::to_owned), rows))
+}
+
+fn ensemble_name(ensemble: &EnsembleRow) -> String {
+    match ensemble.selection.certainty {
+        Certainty::Final => escape(&ensemble.name),
+        Certainty::Provisional { .. } => format!("{} (provisional)", escape(&ensemble.name)),
+    }
+}
+
+fn table(table: &Table) -> String {
+    let mut header: Vec<String> = table.columns.iter().map(|column| escape(column)).collect();
+    header.push("F1".to_owned());
+    let optional =
+        [(table.spread, "± std"), (table.spread, "Jobs"), (table.paper, "Paper"), (table.paper, "Δ")];
+    header.extend(optional.iter().filter(|(shown, _)| *shown).map(|(_, name)| (*name).to_owned()));
+    if table.grouped {
+        header.push("Mean F1".to_owned());
+    }
+    if table.grouped && table.paper {
+        header.push("Paper mean".to_owned());
+    }
+    let rows = table.rows.iter().map(|row| table_row(table, row));
+    format!("\n## {}\n\n{}", escape(&table.title), grid(&header, rows))
+}
+
+fn table_row(table: &Table, row: &Row) -> Vec<String> {
+    let mean = row.mean.map(|mean| mean.mean);
+    let mut cells: Vec<String> = row.values.iter().map(|value| escape(value)).collect();
+    cells.push(f1_or_dash(mean));
+    if table.spread {
+        cells.push(f1_or_dash(row.mean.and_then(|mean| mean.deviation)));
+        cells.push(format!("{} of {}", row.mean.map_or(0, |mean| mean.finished), row.jobs));
+    }
+    if table.paper {
+        cells.extend([f1_or_dash(row.paper), gap(mean, row.paper)]);
+    }
+    let group =
+        |value: fn(&Group) -> Option<f64>| row.group.as_ref().map_or(String::new(), |g| f1_or_dash(value(g)));
+    if table.grouped {
+        cells.push(group(|g| g.mean));
+    }
+    if table.grouped && table.paper {
+        cells.push(group(|g| g.paper));
+    }
+    cells
+}
+
+fn per_class(view: &View<'_>) -> String {
+    let mut header = vec!["Model".to_owned()];
+    header.extend(Expression::ALL.map(|e| e.name().to_owned()));
+    let cells = |name: String, f1: Option<[f64; CLASSES]>| {
+        let mut cells = vec![name];
+        cells.extend((0..CLASSES).map(|class| f1_or_dash(f1.map(|f1| f1[class]))));
+        cells
+    };
+    let models = view
+        .configurations
+        .iter()
+        .map(|c| cells(escape(&format!("{}: {}", c.group, c.label)), view.per_class_of(c)));
+    let ensembles = view.results.ensembles.iter().map(|e| cells(ensemble_name(e), e.val_per_class_f1));
+    format!("\n## F1 by expression (validation)\n\n{}", grid(&header, models.chain(ensembles)))
+}
+
+fn confusion(view: &View<'_>) -> String {
+    let Some((ensemble, confusion)) = view.best_ensemble().and_then(|e| Some((e, e.val_confusion?))) else {
+        return String::new();
+    };
+    let mut header = vec!["True \\ predicted".to_owned()];
+    header.extend(Expression::ALL.map(|e| e.name().to_owned()));
+    let rows = Expression::ALL.map(|truth| {
+        let mut cells = vec![truth.name().to_owned()];
+        cells.extend(confusion.counts[truth.index()].map(|count| count.to_string()));
+        cells
+    });
+    format!("\n## Confusion of {} (validation)\n\n{}", escape(&ensemble.name), grid(&header, rows))
+}
+
+fn members(view: &View<'_>) -> String {
+    let cards: Vec<String> = view.results.ensembles.iter().map(|ensemble| card(view, ensemble)).collect();
+    if cards.is_empty() { String::new() } else { format!("\n## Members and why\n\n{}", cards.join("\n")) }
+}
+
+fn card(view: &View<'_>, ensemble: &EnsembleRow) -> String {
+    let selection = &ensemble.selection;
+    let steps = selection.steps.iter().map(|step| reasons::step(view, step));
+    let reasons =
+        steps.chain(reasons::open(&selection.certainty)).map(|line| format!("- {}\n", escape(&line)));
+    let member = |&id| format!("`{}` {}", JobId::short(id), escape(view.name(id)));
+    let members: Vec<String> = selection.members.iter().map(member).collect();
+    format!(
+        "### {}\n\n{}- Members: {}\n",
+        ensemble_name(ensemble),
+        reasons.collect::<String>(),
+        if members.is_empty() { "none yet".to_owned() } else { members.join("; ") },
+    )
+}
+
+fn jobs(view: &View<'_>) -> String {
+    let header = [
+        "Job",
+        "Group",
+        "Configuration",
+        "Epochs",
+        "Best",
+        "Val. F1",
+        "Test F1",
+        "Time",
+        "Worker",
+        "Attempts",
+    ];
+    let rows = view.results.jobs.iter().map(|job| {
+        vec![
+            format!("`{}`", job.id.short()),
+            escape(&job.group),
+            escape(view.name(job.id)),
+            job.epochs.map_or_else(|| "–".to_owned(), |n| n.to_string()),
+            job.best_epoch.map_or_else(|| "–".to_owned(), |n| n.to_string()),
+            f1_or_dash(job.val_macro_f1),
+            f1_or_dash(job.test_macro_f1),
+            job.train_seconds.map_or_else(|| "–".to_owned(), labels::duration),
+            job.worker.as_ref().map_or_else(|| "–".to_owned(), |worker| escape(worker.as_str())),
+            job.attempts.map_or_else(|| "–".to_owned(), |n| n.to_string()),
+        ]
+    });
+    format!("\n## Jobs\n\n{}", grid(&header.map(str::to_owned), rows))
+}
+
+fn failures(view: &View<'_>) -> String {
+    let failed = view.in_state(JobState::Failed);
+    let lines = failed.map(|job| {
+        let error = job.error.as_deref().unwrap_or_default();
+        format!("- `{}` {}: {}\n", job.id.short(), escape(view.name(job.id)), escape(error))
+    });
+    let lines: String = lines.collect();
+    if lines.is_empty() { lines } else { format!("\n## Failed for good\n\n{lines}") }
+}
+
+fn grid(header: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let rule: Vec<String> = header.iter().map(|_| "---".to_owned()).collect();
+    let rows: String = rows.into_iter().map(|row| line(&row)).collect();
+    line(header) + &line(&rule) + &rows
+}
+
+/// Text from files as Markdown shows it literally, on one line.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' => escaped.push(' '),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => escaped.extend(['\\', c]),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_files_cannot_make_markup() {
+        assert_eq!(escape("a|b\n<i>*x*"), "a\\|b &lt;i&gt;\\*x\\*");
+    }
+}

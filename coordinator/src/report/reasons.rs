@@ -1,0 +1,69 @@
+//! Why an ensemble has its members, in sentences.
+
+use serde_json::Value;
+
+use super::labels;
+use super::view::View;
+use crate::ensemble::{Certainty, GroupMean, Ranked, Step};
+
+/// One sentence for what a query took and from what.
+pub(super) fn step(view: &View<'_>, step: &Step) -> String {
+    match step {
+        Step::All { filter, taken } => {
+            format!("All finished jobs of {}: {}.", labels::filter(filter), labels::count(taken.len(), "job"))
+        }
+        Step::Top { k, filter, ranking, taken } => {
+            let named =
+                |ranked: &Ranked| format!("{} ({})", view.name(ranked.job), labels::f1(ranked.val_macro_f1));
+            let best: Vec<String> = ranking.iter().take(taken.len()).map(named).collect();
+            let next = ranking.get(taken.len()).map(|ranked| format!("; the next is {}", named(ranked)));
+            format!(
+                "The best {k} by validation F1 of {} finished ({}): {}{}.",
+                ranking.len(),
+                labels::filter(filter),
+                if best.is_empty() { "none yet".to_owned() } else { best.join(" and ") },
+                next.unwrap_or_default(),
+            )
+        }
+        Step::BestGroup { by, filter, groups, .. } => {
+            let axes: Vec<String> = by.iter().map(|name| labels::setting(name).to_lowercase()).collect();
+            let ranking: Vec<String> = groups.iter().map(group).collect();
+            format!(
+                "The best {} by mean validation F1 ({}): {}.",
+                axes.join(" and "),
+                labels::filter(filter),
+                ranking.join(", then "),
+            )
+        }
+    }
+}
+
+/// What is still open about an ensemble, if anything is.
+pub(super) fn open(certainty: &Certainty) -> Option<String> {
+    match certainty {
+        Certainty::Final => None,
+        Certainty::Provisional { waiting, failed } => {
+            let mut parts = Vec::new();
+            if !waiting.is_empty() {
+                parts.push(format!(
+                    "{} that could change it not finished",
+                    labels::count(waiting.len(), "job")
+                ));
+            }
+            if !failed.is_empty() {
+                parts.push(format!("{} failed and left out", labels::count(failed.len(), "candidate")));
+            }
+            Some(format!("Provisional: {}.", parts.join(", ")))
+        }
+    }
+}
+
+fn group(group: &GroupMean) -> String {
+    let values: Vec<String> =
+        group.settings.iter().map(|(name, value): (&String, &Value)| labels::value(name, value)).collect();
+    let finished = match group.jobs.len() {
+        all if all == group.finished => labels::count(all, "job"),
+        all => format!("{} of {all} jobs", group.finished),
+    };
+    format!("{} {} ({finished})", values.join(" · "), labels::f1_or_dash(group.mean))
+}

@@ -1,0 +1,209 @@
+//! results.json: every number of the report in the form that scripts read. F1 in percent, paths relative to the run.
+
+use serde::Serialize;
+use shared::expression::CLASSES;
+use shared::ids::{JobId, WorkerId};
+use shared::job::Settings;
+use shared::metrics::Confusion;
+use shared::pack::Split;
+use shared::predictions::SampleList;
+use shared::result::{DeviceRecord, JobResult, Score};
+
+use super::ReportError;
+use crate::ensemble::{Ballot, Scores, Selection, choose, score, vote};
+use crate::run_dir::{self, RunDir, RunRecord};
+use crate::sweep::plan::{EnsembleRule, PaperScores, PlannedJob};
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Results {
+    pub sweep: String,
+    pub dataset_digest: String,
+    /// Every job of the plan, in its order.
+    pub jobs: Vec<JobRow>,
+    pub ensembles: Vec<EnsembleRow>,
+}
+
+/// How far a job is, as far as the run folder knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    Done,
+    Failed,
+    Unfinished,
+}
+
+/// One job. All that a result brings is null until there is one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JobRow {
+    pub id: JobId,
+    pub group: String,
+    pub state: JobState,
+    /// Why it failed for good.
+    pub error: Option<String>,
+    pub params: Settings,
+    /// Number of epochs trained.
+    pub epochs: Option<usize>,
+    pub best_epoch: Option<u32>,
+    pub val_macro_f1: Option<f64>,
+    /// Null also where the test labels are not known.
+    pub test_macro_f1: Option<f64>,
+    pub val_per_class_f1: Option<[f64; CLASSES]>,
+    pub test_per_class_f1: Option<[f64; CLASSES]>,
+    pub train_seconds: Option<f64>,
+    pub worker: Option<WorkerId>,
+    pub attempts: Option<u32>,
+    pub device: Option<DeviceRecord>,
+    pub probabilities: Option<ProbabilityPaths>,
+}
+
+/// Where a job's matrices lie, relative to the run folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProbabilityPaths {
+    pub val: String,
+    pub test: Option<String>,
+}
+
+/// One ensemble. It is final when every candidate that could matter has finished; until then its members and scores
+/// are those of the jobs known so far, and null when there is none.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EnsembleRow {
+    pub name: String,
+    /// Members, state, and the reason for each query's choice.
+    #[serde(flatten)]
+    pub selection: Selection,
+    /// Number of members when all jobs are done.
+    pub size: usize,
+    pub val_macro_f1: Option<f64>,
+    pub test_macro_f1: Option<f64>,
+    pub val_per_class_f1: Option<[f64; CLASSES]>,
+    pub test_per_class_f1: Option<[f64; CLASSES]>,
+    /// `counts[true][predicted]`
+    pub val_confusion: Option<Confusion>,
+    pub test_confusion: Option<Confusion>,
+    /// What the paper reports under this name.
+    pub paper: Option<PaperScores>,
+}
+
+/// Computes every number from the stored probabilities.
+pub(super) fn build(record: &RunRecord) -> Result<Results, ReportError> {
+    let jobs: Vec<JobRow> = record.plan.jobs.iter().map(|job| job_row(record, job)).collect();
+    let scores = Scores {
+        validation: jobs.iter().filter_map(|job| Some((job.id, job.val_macro_f1?))).collect(),
+        failed: record.failures.keys().copied().collect(),
+    };
+    let ensembles = record
+        .plan
+        .ensembles
+        .iter()
+        .map(|rule| ensemble_row(record, rule, choose(&record.plan, &scores, rule)))
+        .collect::<Result<_, _>>()?;
+    Ok(Results {
+        sweep: record.plan.name.clone(),
+        dataset_digest: record.plan.dataset_digest.clone().unwrap_or_default(),
+        jobs,
+        ensembles,
+    })
+}
+
+fn job_row(record: &RunRecord, job: &PlannedJob) -> JobRow {
+    let result = record.results.get(&job.id);
+    let error = record.failures.get(&job.id).cloned();
+    let state = match (result, &error) {
+        (Some(_), _) => JobState::Done,
+        (None, Some(_)) => JobState::Failed,
+        (None, None) => JobState::Unfinished,
+    };
+    let (val, test) = job_scores(record, job.id);
+    JobRow {
+        id: job.id,
+        group: job.group.clone(),
+        state,
+        error,
+        params: job.params.clone(),
+        epochs: result.map(|r| r.epochs.len()),
+        best_epoch: result.map(|r| r.best_epoch),
+        val_macro_f1: val.map(|s| s.macro_f1),
+        test_macro_f1: test.map(|s| s.macro_f1),
+        val_per_class_f1: val.map(|s| s.per_class_f1),
+        test_per_class_f1: test.map(|s| s.per_class_f1),
+        train_seconds: result.map(|r| r.train_seconds),
+        worker: result.map(|r| r.worker.clone()),
+        attempts: result.map(|r| r.attempt.0),
+        device: result.map(|r| r.device.clone()),
+        probabilities: result.map(paths),
+    }
+}
+
+fn job_scores(record: &RunRecord, job: JobId) -> (Option<Score>, Option<Score>) {
+    let Some(probabilities) = record.probabilities.get(&job) else { return (None, None) };
+    let samples = &record.samples;
+    let val = samples.validation.as_ref().and_then(|s| run_dir::score(&probabilities.validation, s));
+    let test = samples.test.as_ref().zip(probabilities.test.as_ref());
+    (val, test.and_then(|(samples, rows)| run_dir::score(rows, samples)))
+}
+
+fn paths(result: &JobResult) -> ProbabilityPaths {
+    ProbabilityPaths {
+        val: RunDir::probabilities_name(result.job, Split::Validation),
+        test: result.test.as_ref().map(|_| RunDir::probabilities_name(result.job, Split::Test)),
+    }
+}
+
+fn ensemble_row(
+    record: &RunRecord,
+    rule: &EnsembleRule,
+    selection: Selection,
+) -> Result<EnsembleRow, ReportError> {
+    let samples = &record.samples;
+    let val = ensemble_score(record, rule, &selection, samples.validation.as_ref(), validation_ballot)?;
+    let test = ensemble_score(record, rule, &selection, samples.test.as_ref(), test_ballot)?;
+    Ok(EnsembleRow {
+        name: rule.name.clone(),
+        selection,
+        size: rule.size,
+        val_macro_f1: val.map(|s| s.macro_f1),
+        test_macro_f1: test.map(|s| s.macro_f1),
+        val_per_class_f1: val.map(|s| s.per_class_f1),
+        test_per_class_f1: test.map(|s| s.per_class_f1),
+        val_confusion: val.map(|s| s.confusion),
+        test_confusion: test.map(|s| s.confusion),
+        paper: rule.paper,
+    })
+}
+
+/// `None` without members, without this split, or where no label is known.
+fn ensemble_score(
+    record: &RunRecord,
+    rule: &EnsembleRule,
+    selection: &Selection,
+    samples: Option<&SampleList>,
+    ballot: fn(&RunRecord, JobId) -> Option<Ballot<'_>>,
+) -> Result<Option<Score>, ReportError> {
+    let ballots: Option<Vec<Ballot<'_>>> = selection.members.iter().map(|&job| ballot(record, job)).collect();
+    let (Some(samples), Some(ballots)) = (samples, ballots.filter(|ballots| !ballots.is_empty())) else {
+        return Ok(None);
+    };
+    let mean = vote(&ballots).map_err(|source| ReportError::Vote { ensemble: rule.name.clone(), source })?;
+    Ok(score(&mean, samples))
+}
+
+fn validation_ballot(record: &RunRecord, job: JobId) -> Option<Ballot<'_>> {
+    let result = record.results.get(&job)?;
+    Some(Ballot {
+        job,
+        dataset_digest: &result.dataset_digest,
+        samples_digest: &result.validation.samples_digest,
+        probabilities: &record.probabilities.get(&job)?.validation,
+    })
+}
+
+fn test_ballot(record: &RunRecord, job: JobId) -> Option<Ballot<'_>> {
+    let result = record.results.get(&job)?;
+    Some(Ballot {
+        job,
+        dataset_digest: &result.dataset_digest,
+        samples_digest: &result.test.as_ref()?.samples_digest,
+        probabilities: record.probabilities.get(&job)?.test.as_ref()?,
+    })
+}

@@ -1,0 +1,152 @@
+//! The report from the outside: what the files hold, that they are stable, and how they treat partial runs.
+
+use std::fs;
+use std::path::Path;
+
+use coordinator::report;
+use serde_json::Value;
+use shared::predictions::from_npy;
+
+use crate::fixture::{self, ids, plan, run};
+
+fn results(root: &Path) -> Value {
+    serde_json::from_slice(&fs::read(root.join("results.json")).unwrap()).unwrap()
+}
+
+const FILES: [&str; 4] = ["results.json", "results.csv", "report.md", "report.html"];
+
+/// The whole sweep. Its folder stays under the target directory, to be looked at.
+#[test]
+fn a_finished_run_has_every_number_and_is_stable_to_the_byte() {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sample-run");
+    drop(fs::remove_dir_all(&root));
+    let plan = plan();
+    let folder = run(&root, &plan, |_, _| true);
+    let written = report::write(&folder).unwrap();
+    let first: Vec<_> = FILES.map(|name| fs::read(root.join(name)).unwrap()).into();
+
+    let json = results(&root);
+    assert_eq!(json["jobs"].as_array().unwrap().len(), 38);
+    let sizes: Vec<usize> = json["ensembles"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["members"].as_array().unwrap().len())
+        .collect();
+    assert_eq!(sizes, [5, 17, 7, 10, 12]);
+    assert!(written.results.ensembles.iter().all(|e| e.val_macro_f1.is_some() && e.test_macro_f1.is_some()));
+    for job in json["jobs"].as_array().unwrap() {
+        assert_eq!((job["state"].as_str(), job["epochs"].as_u64()), (Some("done"), Some(12)));
+        assert_eq!(job["val_per_class_f1"].as_array().unwrap().len(), 6);
+        let path = job["probabilities"]["val"].as_str().unwrap();
+        assert!(!Path::new(path).is_absolute());
+        assert_eq!(from_npy(&fs::read(root.join(path)).unwrap()).unwrap().len(), 600);
+    }
+
+    // Moved and rebuilt elsewhere: the same bytes.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let moved = elsewhere.path().join("moved");
+    fixture::copy(&root, &moved);
+    report::write(&coordinator::run_dir::RunDir::open(&moved).unwrap()).unwrap();
+    for (name, first) in FILES.iter().zip(first) {
+        assert!(fs::read(moved.join(name)).unwrap() == first, "{name} differs");
+    }
+}
+
+#[test]
+fn a_partial_run_is_reported_as_provisional_with_nulls() {
+    let root = tempfile::tempdir().unwrap();
+    let plan = plan();
+    // The strong jobs but the first, which failed; of the weak ones every second.
+    let folder = run(root.path(), &plan, |n, job| n > 0 && (job.group == "strong" || n % 2 == 0));
+    folder.write_failure(plan.jobs[0].id, "out of memory at epoch 3").unwrap();
+    report::write(&folder).unwrap();
+
+    let json = results(root.path());
+    assert_eq!(
+        (&json["jobs"][0]["state"], &json["jobs"][0]["val_macro_f1"]),
+        (&"failed".into(), &Value::Null)
+    );
+    assert_eq!(json["jobs"][0]["error"], "out of memory at epoch 3");
+    assert_eq!((&json["jobs"][9]["state"], &json["jobs"][9]["epochs"]), (&"unfinished".into(), &Value::Null));
+    assert!(json["jobs"][9]["probabilities"].is_null());
+    let third = &json["ensembles"][2];
+    assert_eq!(third["state"], "provisional");
+    assert_eq!(third["failed"], serde_json::json!([plan.jobs[0].id]));
+    assert!(!third["waiting"].as_array().unwrap().is_empty() && third["val_macro_f1"].is_f64());
+    let html = fs::read_to_string(root.path().join("report.html")).unwrap();
+    assert!(html.contains("provisional") && html.contains("out of memory at epoch 3"));
+}
+
+#[test]
+fn an_empty_run_still_has_a_report() {
+    let root = tempfile::tempdir().unwrap();
+    report::write(&run(root.path(), &plan(), |_, _| false)).unwrap();
+    let json = results(root.path());
+    assert!(json["ensembles"].as_array().unwrap().iter().all(|e| e["val_macro_f1"].is_null()));
+    assert!(fs::read_to_string(root.path().join("report.md")).unwrap().contains("0 of 38 finished"));
+}
+
+/// Each test score must not matter for who is chosen.
+#[test]
+fn members_are_chosen_without_the_test_split() {
+    let (with, without) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let plan = plan();
+    report::write(&run(with.path(), &plan, |_, _| true)).unwrap();
+    let folder = coordinator::run_dir::RunDir::create(without.path(), &plan).unwrap();
+    folder
+        .write_samples(shared::pack::Split::Validation, &fixture::samples(shared::pack::Split::Validation))
+        .unwrap();
+    for job in &plan.jobs {
+        let (result, val, _) = fixture::result(job);
+        folder.write_result(&shared::result::JobResult { test: None, ..result }, &val, None).unwrap();
+    }
+    report::write(&folder).unwrap();
+    let (with, without) = (results(with.path()), results(without.path()));
+    for i in 0..5 {
+        assert_eq!(with["ensembles"][i]["members"], without["ensembles"][i]["members"]);
+        assert_eq!(with["ensembles"][i]["val_macro_f1"], without["ensembles"][i]["val_macro_f1"]);
+        assert!(without["ensembles"][i]["test_macro_f1"].is_null());
+    }
+}
+
+#[test]
+fn names_from_files_cannot_make_markup_and_nothing_outside_is_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    let mut plan = plan();
+    plan.ensembles[0].name = "<script>alert(1)</script>".into();
+    plan.tables[0].title = "\"><img src=x>".into();
+    let folder = run(root.path(), &plan, |n, _| n > 0);
+    folder.write_failure(ids(&plan)[0], "</pre><script>").unwrap();
+    report::write(&folder).unwrap();
+    let html = fs::read_to_string(root.path().join("report.html")).unwrap();
+    assert!(html.contains("&lt;script&gt;alert(1)"));
+    for forbidden in ["<script", "<img", "http://", "https://", "url(", "@import", "src="] {
+        let shown = html.replace("&lt;", "").replace("&gt;", "").replace("img src=x", "");
+        assert!(!shown.contains(forbidden), "{forbidden}");
+    }
+    let markdown = fs::read_to_string(root.path().join("report.md")).unwrap();
+    assert!(!markdown.contains("<script") && !markdown.contains("<img"));
+}
+
+#[test]
+fn tables_hold_the_rows_and_means_of_the_paper() {
+    let root = tempfile::tempdir().unwrap();
+    let plan = plan();
+    report::write(&run(root.path(), &plan, |_, _| true)).unwrap();
+    let json = results(root.path());
+    let f1 = |range: std::ops::Range<usize>| -> f64 {
+        let n = range.len() as f64;
+        range.map(|i| json["jobs"][i]["val_macro_f1"].as_f64().unwrap()).sum::<f64>() / n
+    };
+    let markdown = fs::read_to_string(root.path().join("report.md")).unwrap();
+    let line = |start: &str| markdown.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
+    let strong = line("| Mix-aug | VGGFace2 (ResNet50) | VGGFace2 (ResNet50) | on |");
+    assert!(strong.contains(&format!("| {:.2} | 67.30 |", f1(0..1))), "{strong}");
+    assert!(strong.ends_with(&format!("| {:.2} | 68.71 |", f1(0..4))), "{strong}");
+    let weak = line("| Mix-up | VGGFace2 (ResNet50) | MobileViTv2 |");
+    assert!(
+        weak.contains(&format!("| {:.2} |", f1(33..38))) && weak.contains("| 5 of 5 | 70.46 |"),
+        "{weak}"
+    );
+}

@@ -1,0 +1,134 @@
+//! Run folders from the outside: what is refused, what is found damaged, what survives.
+
+use std::fs;
+
+use coordinator::run_dir::{RunDir, RunDirError};
+use coordinator::sweep::plan::DatasetSource;
+use shared::pack::Split;
+use shared::predictions::{SampleList, to_npy};
+use shared::result::JobResult;
+
+use crate::fixture::{self, plan, result, run};
+
+#[test]
+fn everything_written_is_read_back() {
+    let root = tempfile::tempdir().unwrap();
+    let plan = plan();
+    let folder = run(root.path(), &plan, |n, _| n < 2);
+    folder.write_failure(plan.jobs[2].id, "why").unwrap();
+    let record = RunDir::open(root.path()).unwrap().load().unwrap();
+    assert_eq!(record.plan, plan);
+    assert_eq!(record.samples.test, Some(fixture::samples(Split::Test)));
+    assert!(
+        record.results[&plan.jobs[1].id] == result(&plan.jobs[1]).0,
+        "a result changed on its way through the disk"
+    );
+    assert_eq!((record.results.len(), record.probabilities.len()), (2, 2));
+    assert_eq!(record.failures[&plan.jobs[2].id], "why");
+    // A later result takes the failure's place, and no temporary file stays.
+    let (late, val, test) = result(&plan.jobs[2]);
+    folder.write_result(&late, &val, Some(&test)).unwrap();
+    let record = folder.load().unwrap();
+    assert!(record.failures.is_empty() && record.results.len() == 3);
+    let files = fixture::files(root.path());
+    assert!(files.iter().all(|path| path.extension().is_none_or(|e| e != "tmp")), "{files:?}");
+}
+
+#[test]
+fn no_absolute_path_is_stored() {
+    let root = tempfile::tempdir().unwrap();
+    let mut plan = plan();
+    plan.dataset = DatasetSource::Pack(root.path().join("somewhere/faces"));
+    let folder = RunDir::create(&root.path().join("run"), &plan).unwrap();
+    assert_eq!(folder.load().unwrap().plan.dataset, DatasetSource::Pack("faces".into()));
+}
+
+#[test]
+fn an_edited_sweep_keeps_the_results_it_still_names() {
+    let root = tempfile::tempdir().unwrap();
+    let mut plan = plan();
+    let folder = run(root.path(), &plan, |n, _| n < 3);
+    let removed = plan.jobs.remove(0);
+    RunDir::create(root.path(), &plan).unwrap();
+    let record = folder.load().unwrap();
+    assert_eq!(record.results.len(), 2);
+    assert!(!record.results.contains_key(&removed.id));
+    let other = coordinator::sweep::plan::Plan { name: "other".into(), ..plan };
+    assert!(matches!(RunDir::create(root.path(), &other), Err(RunDirError::OtherSweep { .. })));
+}
+
+#[test]
+fn wrong_results_are_refused_and_leave_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let mut plan = plan();
+    let stranger = plan.jobs.pop().unwrap();
+    let folder = run(root.path(), &plan, |_, _| false);
+    let before = fixture::files(root.path());
+    let (good, val, test) = result(&plan.jobs[0]);
+    let refused = |result: &JobResult, val: &[u8], test: Option<&[u8]>, word: &str| {
+        let error = folder.write_result(result, val, test).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    };
+    refused(&result(&stranger).0, &val, Some(&test), "not in the plan");
+    refused(
+        &JobResult { dataset_digest: "other".into(), ..good.clone() },
+        &val,
+        Some(&test),
+        "another dataset",
+    );
+    refused(&good, &val[..val.len() - 1], Some(&test), "SHA-256");
+    refused(&good, &val, None, "test split");
+    let mut short = good.clone();
+    let npy = to_npy(&[[0.1; 6]; 3]);
+    short.validation.probabilities.sha256 = sha256(&npy);
+    refused(&short, &npy, Some(&test), "3 rows, the sample list has 600");
+    let mut reordered = good.clone();
+    reordered.validation.samples_digest = "x".into();
+    refused(&reordered, &val, Some(&test), "another sample list");
+    let mut flattering = good.clone();
+    flattering.validation.score.as_mut().unwrap().macro_f1 += 0.01;
+    refused(&flattering, &val, Some(&test), "macro F1");
+    assert_eq!(fixture::files(root.path()), before);
+}
+
+#[test]
+fn damage_is_reported_by_the_file_that_has_it() {
+    let plan = plan();
+    let job = plan.jobs[0].id;
+    let damage = |name: String, bytes: Option<&[u8]>, words: &[&str]| {
+        let root = tempfile::tempdir().unwrap();
+        let folder = run(root.path(), &plan, |n, _| n < 2);
+        let path = root.path().join(&name);
+        match bytes {
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let error = folder.load().unwrap_err().to_string();
+        assert!(words.iter().chain([&name.as_str()]).all(|word| error.contains(word)), "{error}");
+    };
+    damage(format!("results/{job}.json"), Some(b"{\"v\":1,"), &["damaged", "ferry run"]);
+    damage(format!("results/{job}.json"), Some(b"{\"v\":2}"), &["layout 2"]);
+    damage(format!("probabilities/{job}.val.npy"), Some(&[0; 32]), &["SHA-256"]);
+    damage(format!("probabilities/{job}.test.npy"), None, &["missing"]);
+    damage("val.samples.csv".into(), Some(b"id,label\nx,9\n"), &["damaged", "line 2"]);
+    damage("val.samples.csv".into(), None, &["missing"]);
+    damage("plan.json".into(), Some(b"\0\0\0"), &["damaged"]);
+}
+
+#[test]
+fn what_is_no_run_folder_is_said_so() {
+    let root = tempfile::tempdir().unwrap();
+    assert!(matches!(RunDir::open(root.path()), Err(RunDirError::NotARun { .. })));
+    let mut plan = plan();
+    plan.dataset_digest = None;
+    assert!(matches!(RunDir::create(root.path(), &plan), Err(RunDirError::NoDataset { .. })));
+    plan.dataset_digest = Some(fixture::DIGEST.into());
+    let folder = RunDir::create(root.path(), &plan).unwrap();
+    let broken = SampleList { ids: vec!["a\nb".into()], labels: vec![None] };
+    assert!(matches!(folder.write_samples(Split::Test, &broken), Err(RunDirError::Samples { .. })));
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    hex::encode(sha2::Sha256::digest(bytes))
+}
