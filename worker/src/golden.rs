@@ -94,9 +94,12 @@ pub(crate) fn store() -> VarStore {
 
 #[test]
 fn the_fill_is_the_documented_one() {
-    assert_eq!(
-        [uniform(0, 0), uniform(0, 1), uniform(0, 2)],
-        [0.883_310_808_213_642_6, 0.566_561_575_172_280_9, 0.591_189_734_198_079_4]
-    );
-    assert_eq!(uniform(5, 0), 0.711_698_970_849_043_2);
+    for (stream, index, expected) in [
+        (0, 0, 0.883_310_808_213_642_6f64),
+        (0, 1, 0.566_561_575_172_280_9),
+        (0, 2, 0.591_189_734_198_079_4),
+        (5, 0, 0.711_698_970_849_043_2),
+    ] {
+        assert_eq!(uniform(stream, index).to_bits(), expected.to_bits());
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! One test, since libtorch's generator belongs to the whole process.
 
+#![cfg(test)] // Says to lints that the function below belongs to tests.
+
 use std::collections::BTreeMap;
 
 use shared::job::network::{Backbone, NetworkSpec};
@@ -32,8 +34,8 @@ fn initial_weights_come_from_the_seed_with_pytorchs_distributions() {
     }
     let uniform = |fan_in: f64| (1.0 / fan_in).sqrt() / 3f64.sqrt();
     for (name, expected) in [
-        ("emotion.features.7.1.conv2.weight", (2.0 / (256.0 * 9.0)).sqrt()),
-        ("emotion.cat_head0.sa.conv_1x3.0.weight", (2.0 / (256.0 * 3.0)).sqrt()),
+        ("emotion.features.7.1.conv2.weight", (2.0f64 / (256.0 * 9.0)).sqrt()),
+        ("emotion.cat_head0.sa.conv_1x3.0.weight", (2.0f64 / (256.0 * 3.0)).sqrt()),
         ("emotion.cat_head0.ca.attention.0.weight", 0.001),
         ("emotion.reduce.0.0.weight", uniform(1024.0)),
         ("appearance.features.stages.4.0.conv2_kxk.conv.weight", (2.0f64 / 9.0).sqrt()),
@@ -48,8 +50,12 @@ fn initial_weights_come_from_the_seed_with_pytorchs_distributions() {
     let largest = |name: &str| first[name].abs().max().double_value(&[]);
     assert!((0.9..=1.0).contains(&(largest("shared.sharedfc1.bias") * 16.0)));
     assert!((0.9..=1.0).contains(&(largest("emotion.reduce.0.0.bias") * 32.0)));
-    assert_eq!(largest("emotion.cat_head0.sa.conv1x1.0.bias"), 0.0);
-    assert_eq!(largest("appearance.features.stages.2.1.transformer.0.attn.qkv_proj.bias"), 0.0);
+    for name in [
+        "emotion.cat_head0.sa.conv1x1.0.bias",
+        "appearance.features.stages.2.1.transformer.0.attn.qkv_proj.bias",
+    ] {
+        assert_eq!(first[name], first[name].zeros_like());
+    }
     let ones = &first["shared.sharedbn1.weight"];
     assert_eq!((ones.min().double_value(&[]), ones.max().double_value(&[])), (1.0, 1.0));
 }

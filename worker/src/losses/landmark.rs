@@ -18,7 +18,7 @@ mod tests {
         let predicted = noise(1, &[3, 68, 2]).set_requires_grad(true);
         let loss = landmark(&predicted, &target);
         let difference = predicted.detach() - &target;
-        let count = (3 * 68 * 2) as f64;
+        let count = predicted.numel() as f64;
         close("loss", loss.double_value(&[]), difference.square().sum(None).double_value(&[]) / count, 1e-12);
         loss.backward();
         assert!(deviation(&predicted.grad(), &(difference * (2.0 / count))) < 1e-12);

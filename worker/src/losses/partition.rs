@@ -1,4 +1,4 @@
-//! Partition loss: keeps the attention heads apart (yaoing/DAN; arXiv 2109.07270, section 3.3).
+//! Partition loss: keeps the attention heads apart (yaoing/DAN; arXiv 2109.07270).
 //!
 //! loss = log(1 + K / (v + ε)), v the mean over batch and channels of the unbiased variance over the K heads. The
 //! same for heads before and after a log-softmax over K, which only shifts them all.
@@ -18,7 +18,9 @@ pub fn partition(heads: &Tensor) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::golden::{close, deviation, noise, number};
+    use crate::golden::{close, deviation, fill, noise, number, store};
+    use crate::models::Mode;
+    use crate::models::dan::tests::Published;
     use tch::Kind;
 
     fn value(heads: &Tensor) -> f64 {
@@ -32,6 +34,15 @@ mod tests {
         close("log-softmax", value(&heads.log_softmax(1, None)), number("partition_logsm"), 1e-12);
         let single = partition(&heads.to_kind(Kind::Float));
         assert!(deviation(&single, &partition(&heads)) < 1e-5);
+    }
+
+    #[test]
+    fn value_is_golden_on_the_heads_of_a_published_dan() {
+        let mut store = store();
+        let network = Published::new(&store);
+        fill(&mut store);
+        let (_, output) = network.forward(&(noise(201, &[2, 3, 64, 64]) * 4.0), Mode::TRAIN);
+        close("partition", value(&output.heads), number("dan_train_partition"), 1e-9);
     }
 
     #[test]
@@ -53,7 +64,7 @@ mod tests {
     #[test]
     fn one_head_costs_nothing_and_equal_heads_a_finite_most() {
         let alone = noise(1, &[2, 1, 5]).set_requires_grad(true);
-        assert_eq!(value(&alone), 0.0);
+        assert_eq!(partition(&alone), Tensor::zeros([0i64; 0], (Kind::Double, tch::Device::Cpu)));
         assert!(!partition(&alone).requires_grad());
         let equal = noise(1, &[2, 1, 5]).repeat([1, 4, 1]);
         close("equal heads", value(&equal), (1.0 + 4.0 / f64::EPSILON).ln(), 1e-12);

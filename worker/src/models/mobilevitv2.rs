@@ -218,8 +218,7 @@ impl Transformer {
     }
 }
 
-/// Attention in linear time: one score a position weighs the keys into one context vector (arXiv 2206.02680,
-/// section 3).
+/// Attention in linear time: one score a position weighs the keys into one context vector (arXiv 2206.02680).
 #[derive(Debug)]
 pub struct SeparableAttention {
     queries_keys_values: Conv,
@@ -345,7 +344,7 @@ mod tests {
         let patches = unfold(&map, 4, 6);
         assert_eq!(patches.size(), [2, 3, 4, 6]);
         // Second pixel of the first row: patch 0, second position.
-        assert_eq!(patches.double_value(&[0, 0, 1, 0]), map.double_value(&[0, 0, 0, 1]));
+        assert_eq!(patches.select(2, 1).select(2, 0), map.select(2, 0).select(2, 1));
         assert_eq!(fold(&patches, 4, 6), map);
     }
 }
