@@ -1,5 +1,8 @@
 //! What whole-system tests need: a nats-server, the two programs, and waiting for events instead of sleeping.
 
+pub mod processes;
 pub mod programs;
+pub mod results;
+pub mod run;
 pub mod server;
 pub mod wait;

@@ -1,6 +1,7 @@
-
-//! One file per verb of the command line: plain arguments in, words and exit codes out.
 //! The verbs of `ferry`, one a file: each takes plain arguments and prints its answer.
-mod progress;
+
 pub mod data;
+mod progress;
 pub mod report;
+pub mod run;
+pub mod status;

@@ -9,6 +9,8 @@ use clap::Args;
 use serde_json::json;
 use shared::bus::Endpoint;
 
+use super::progress::Progress;
+use super::report::summary;
 use crate::data::synth;
 use crate::home::{self, Home};
 use crate::service::{self, RunEnd, RunRequest};
@@ -67,16 +69,16 @@ fn plan_with_dataset(file: &Path, home: &Home) -> anyhow::Result<(Plan, PathBuf)
     if plan.dataset_digest.is_some() {
         return Ok((plan, pack));
     }
-    match &plan.dataset {
+    match plan.dataset {
         DatasetSource::Pack(_) => anyhow::bail!(
             "the dataset {} is not there: make it with `ferry data import SOURCE {0}`",
             pack.display()
         ),
         DatasetSource::Synthetic(options) => {
             home.data()?;
-            let count = options.train + options.validation + options.test;
-            let _closed = writeln!(std::io::stderr(), "drawing {count} synthetic faces into {}", pack.display());
-            synth::synthesize(&pack, options, &|_| {}).context("the synthetic dataset cannot be made")?;
+            let mut progress = Progress::new("drawing faces");
+            synth::synthesize(&pack, &options, &mut |done, total| progress.show(done, total))
+                .context("the synthetic dataset cannot be made")?;
         }
     }
     Ok((sweep::load(file, home.root())?, pack))
@@ -85,22 +87,15 @@ fn plan_with_dataset(file: &Path, home: &Home) -> anyhow::Result<(Plan, PathBuf)
 fn finish(end: &RunEnd, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut stdout = std::io::stdout().lock();
     match end {
-        RunEnd::Finished(finished) => {
+        RunEnd::Finished { done, failed, report } => {
             if args.json {
-                let line = json!({
-                    "event": "finished",
-                    "done": finished.done,
-                    "failed": finished.failed,
-                    "report": finished.report,
-                });
+                let (done, failed, html) = (done, failed, &report.html);
+                let line = json!({ "event": "finished", "done": done, "failed": failed, "report": html });
                 writeln!(stdout, "{line}")?;
             } else {
-                writeln!(stdout, "{} jobs done, {} failed", finished.done, finished.failed)?;
-                if let Some(report) = &finished.report {
-                    writeln!(stdout, "report: {}", report.display())?;
-                }
+                write!(stdout, "{}", summary(report))?;
             }
-            Ok(if finished.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+            Ok(if *failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         RunEnd::Interrupted { done, open } => {
             let again = format!("ferry run {}", args.file.display());

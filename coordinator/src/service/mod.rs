@@ -25,7 +25,7 @@ use crate::home::Home;
 use crate::report;
 use crate::run_dir::RunDir;
 use crate::sweep::plan::Plan;
-use crate::view::model::{Finished, Snapshot};
+use crate::view::model::Snapshot;
 use crate::view::{Style, View, labels::Labels};
 
 pub use status::{SweepStatus, read_status};
@@ -49,7 +49,11 @@ pub struct RunRequest {
 /// How a run ended.
 #[derive(Debug)]
 pub enum RunEnd {
-    Finished(Finished),
+    Finished {
+        done: usize,
+        failed: usize,
+        report: report::Written,
+    },
     /// The user stopped it; the same command goes on.
     Interrupted {
         done: usize,
@@ -87,8 +91,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     for (job, reason) in engine.failures() {
         run_dir.write_failure(job, reason)?;
     }
-    let written = report::write(&run_dir)?;
-    Ok(RunEnd::Finished(Finished { done: tally.done, failed: tally.failed, report: Some(written.html) }))
+    Ok(RunEnd::Finished { done: tally.done, failed: tally.failed, report: report::write(&run_dir)? })
 }
 
 /// From the connection to the last stored result; the local workers live exactly as long as this.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use shared::ids::JobId;
 use shared::protocol::LiveReport;
 
@@ -20,15 +19,6 @@ pub struct Snapshot {
     pub best: Option<(JobId, f64)>,
     pub elapsed: Duration,
     pub eta: Option<Duration>,
-}
-
-/// The last words of a run, also its JSON form.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Finished {
-    pub done: usize,
-    pub failed: usize,
-    /// The report's page, absent when nothing was finished.
-    pub report: Option<std::path::PathBuf>,
 }
 
 /// `1:02:03`, or `2:03` below an hour.

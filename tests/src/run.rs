@@ -1,0 +1,95 @@
+//! A `ferry run --json` in the background, followed event by event.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::Value;
+
+/// A running sweep.
+#[derive(Debug)]
+pub struct Run {
+    child: Child,
+    events: Receiver<Value>,
+    /// Everything seen so far, for messages of failed waits.
+    seen: Vec<Value>,
+}
+
+impl Run {
+    /// Starts `command`, which must print one JSON object per line.
+    pub fn start(mut command: Command) -> anyhow::Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
+        let stdout = child.stdout.take().context("stdout is piped")?;
+        let (sender, events) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Ok(event) = serde_json::from_str(&line)
+                    && sender.send(event).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Ok(Self { child, events, seen: Vec::new() })
+    }
+
+    /// The process id of `ferry`.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for an event of this name and returns it.
+    pub fn wait_for(&mut self, name: &str, limit: Duration) -> anyhow::Result<Value> {
+        self.wait_until(name, limit, |event| event["event"] == name)
+    }
+
+    /// Waits for an event that `wanted` accepts; on a time-out the error shows everything seen.
+    pub fn wait_until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> anyhow::Result<Value> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(event) => {
+                    self.seen.push(event.clone());
+                    if wanted(&event) {
+                        return Ok(event);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    anyhow::bail!("waited {} s for {what}; seen: {:#?}", limit.as_secs(), self.seen)
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let status = self.child.wait()?;
+                    anyhow::bail!("ferry ended ({status}) before {what}; seen: {:#?}", self.seen)
+                }
+            }
+        }
+    }
+
+    /// Waits for the end.
+    pub fn end(mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if let Ok(event) = self.events.recv_timeout(Duration::from_millis(100)) {
+                self.seen.push(event);
+            }
+            anyhow::ensure!(Instant::now() < deadline, "ferry did not end; seen: {:#?}", self.seen);
+        }
+    }
+
+    /// Kills `ferry` itself as `kill -9` does.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}

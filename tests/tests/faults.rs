@@ -1,0 +1,90 @@
+//! Killing any process in the middle of a sweep changes nothing in the results.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::processes::{children, is_alive, signal};
+use tests::programs::{Desk, expect, root};
+use tests::results::comparable;
+use tests::run::Run;
+use tests::wait;
+
+/// Generous: the machine may be busy, and a lease must run out.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// `FERRY_TEST_SWEEP` names another sweep, such as experiments/demo.yaml.
+fn sweep() -> String {
+    let name = std::env::var("FERRY_TEST_SWEEP").unwrap_or_else(|_| "experiments/smoke.yaml".to_owned());
+    root().join(name).display().to_string()
+}
+
+fn undisturbed(desk: &Desk) -> anyhow::Result<Value> {
+    expect(&mut desk.ferry(&["run", &sweep()]), 0)?;
+    results(desk)
+}
+
+fn results(desk: &Desk) -> anyhow::Result<Value> {
+    let name = Path::new(&sweep()).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+    comparable(&desk.path().join("runs").join(name).join("results.json"))
+}
+
+fn start(desk: &Desk) -> anyhow::Result<Run> {
+    Run::start(desk.ferry(&["run", &sweep(), "--json"]))
+}
+
+fn one(parent: u32, name: &str) -> anyhow::Result<u32> {
+    wait::until(Duration::from_secs(30), name, || children(parent, name).first().copied())
+}
+
+#[test]
+fn kill_9_of_worker_server_and_ferry_changes_no_result() -> anyhow::Result<()> {
+    let desk = Desk::new()?;
+    let mut run = start(&desk)?;
+    run.wait_for("epoch", LIMIT)?;
+    let worker = one(run.pid(), "ferry-worker")?;
+    signal(worker, "KILL")?;
+    run.wait_for("epoch", LIMIT)?;
+    let server = one(run.pid(), "nats-server")?;
+    signal(server, "KILL")?;
+    run.wait_until("the server's restart", LIMIT, |e| e["text"].as_str().is_some_and(|t| t.contains("nats-server")))?;
+    run.wait_for("epoch", LIMIT)?;
+
+    let mut orphans = children(run.pid(), "ferry-worker");
+    orphans.push(one(run.pid(), "nats-server")?);
+    run.kill()?;
+    for pid in orphans {
+        wait::until(Duration::from_secs(20), "no orphan", || (!is_alive(pid)).then_some(()))?;
+    }
+
+    let mut again = start(&desk)?;
+    let finished = again.wait_for("finished", LIMIT)?;
+    assert_eq!(finished["failed"], 0);
+    assert!(again.end(LIMIT)?.success());
+    assert_eq!(results(&desk)?, undisturbed(&Desk::new()?)?);
+    Ok(())
+}
+
+#[test]
+fn an_interrupted_run_goes_on_and_a_finished_one_trains_nothing() -> anyhow::Result<()> {
+    let desk = Desk::new()?;
+    let mut run = start(&desk)?;
+    run.wait_for("done", LIMIT)?;
+    signal(run.pid(), "INT")?;
+    run.wait_for("interrupted", LIMIT)?;
+    assert_eq!(run.end(LIMIT)?.code(), Some(130));
+
+    let mut again = start(&desk)?;
+    let finished = again.wait_for("finished", LIMIT)?;
+    assert!(again.end(LIMIT)?.success());
+    let total = finished["done"].as_u64().unwrap_or(0);
+    assert!(total > 0);
+
+    let mut third = start(&desk)?;
+    third.wait_until("the end without any training", LIMIT, |event| {
+        assert!(!["started", "epoch"].contains(&event["event"].as_str().unwrap_or("")), "{event}");
+        event["event"] == "finished"
+    })?;
+    assert!(third.end(LIMIT)?.success());
+    Ok(())
+}
