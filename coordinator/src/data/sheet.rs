@@ -49,9 +49,11 @@ fn place(sheet: &mut RgbImage, pack: &Pack, split: Split, i: usize, corner: [u32
 fn mark(sheet: &mut RgbImage, landmarks: &Landmarks, corner: [u32; 2], side: u32) {
     for point in landmarks {
         let [x, y] = point.map(|v| f64::midpoint(f64::from(v), 1.0) * f64::from(side));
-        let inside = |v: f64| (0.0..f64::from(side)).contains(&v);
+        let inside = |v: f64| (0.0..f64::from(side - 1)).contains(&v);
         if inside(x) && inside(y) {
-            sheet.put_pixel(corner[0] + x as u32, corner[1] + y as u32, MARK);
+            for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+                sheet.put_pixel(corner[0] + x as u32 + dx, corner[1] + y as u32 + dy, MARK);
+            }
         }
     }
 }

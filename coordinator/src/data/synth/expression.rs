@@ -72,7 +72,7 @@ const fn rival(expression: Expression) -> Expression {
     }
 }
 
-const WEAKEST: f64 = 0.35;
+const WEAKEST: f64 = 0.5;
 const MOST_RIVAL: f64 = 0.4;
 const PART_NOISE: f64 = 0.13;
 const ASYMMETRY: f64 = 0.15;

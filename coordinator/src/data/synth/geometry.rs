@@ -54,7 +54,8 @@ fn jaw(id: &Identity, both: Muscles) -> impl Iterator<Item = Point> {
 fn brow(id: &Identity, muscles: Muscles, side: f64, along: f64) -> Point {
     let inner = 0.13 - 0.045 * muscles[Part::BrowsTogether];
     let outer = id.eye_x + id.eye_width + 0.05;
-    let lift = 0.12 * (muscles[Part::InnerBrowUp] * (1.0 - along) + muscles[Part::OuterBrowUp] * along);
+    let movement = muscles[Part::InnerBrowUp] * (1.0 - along) + muscles[Part::OuterBrowUp] * along;
+    let lift = if movement > 0.0 { 0.15 } else { 0.11 } * movement;
     let shape = id.brow_arch * (std::f64::consts::PI * along).sin() + id.brow_slant * (along - 0.5);
     [side * (inner + (outer - inner) * along), id.eye_y - id.brow_gap - lift - shape]
 }
@@ -85,13 +86,13 @@ fn mouth(id: &Identity, sides: &[Muscles; 2], both: Muscles) -> Vec<Point> {
         let up = sides[side][Part::MouthCornersUp] + id.mouth_rest;
         let reach = id.mouth_width + 0.075 * sides[side][Part::MouthWide] + 0.03 * up.max(0.0);
         let sign = if side == 0 { -1.0 } else { 1.0 };
-        [sign * reach.max(0.12), id.mouth_y - 0.10 * up + 0.05 * both[Part::MouthOpen]]
+        [sign * reach.max(0.12), id.mouth_y - 0.14 * up + 0.05 * both[Part::MouthOpen]]
     };
     let (left, right) = (corner(0), corner(1));
     let open = both[Part::MouthOpen].max(0.0);
     let lip = id.lip * (1.0 - 0.6 * both[Part::LipsPressed]).clamp(0.2, 1.3);
     let upper = id.mouth_y - 0.055 * both[Part::UpperLipUp] - 0.02 * open;
-    let lower = id.mouth_y.max(upper) + 0.26 * open + 0.03 * both[Part::UpperLipUp].max(0.0);
+    let lower = id.mouth_y.max(upper) + 0.30 * open + 0.03 * both[Part::UpperLipUp].max(0.0);
     // Along a lip the height goes from the corner to the middle as a parabola.
     let arc = |across: f64, middle: f64| -> Point {
         let end = if across < 0.0 { left } else { right };

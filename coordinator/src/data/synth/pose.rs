@@ -18,11 +18,11 @@ pub(super) struct Pose {
 impl Pose {
     pub(super) fn draw(stream: &mut Stream) -> Self {
         Self {
-            yaw: (0.18 * stream.normal()).clamp(-0.45, 0.45),
-            pitch: (0.10 * stream.normal()).clamp(-0.25, 0.25),
-            roll: (0.11 * stream.normal()).clamp(-0.35, 0.35),
-            scale: stream.between(0.74, 0.92),
-            shift: [(); 2].map(|()| (0.05 * stream.normal()).clamp(-0.15, 0.15)),
+            yaw: (0.13 * stream.normal()).clamp(-0.45, 0.45),
+            pitch: (0.07 * stream.normal()).clamp(-0.25, 0.25),
+            roll: (0.07 * stream.normal()).clamp(-0.35, 0.35),
+            scale: stream.between(0.84, 0.96),
+            shift: [(); 2].map(|()| (0.03 * stream.normal()).clamp(-0.15, 0.15)),
         }
     }
 

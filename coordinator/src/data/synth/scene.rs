@@ -26,15 +26,15 @@ pub(super) fn background(stream: &mut Stream, canvas: &mut Canvas) {
 /// Sometimes a hand, some object or strands of hair hide a part of the face.
 pub(super) fn occlusion(stream: &mut Stream, identity: &Identity, canvas: &mut Canvas) {
     let at = |stream: &mut Stream| [stream.between(-0.7, 0.7) as f32, stream.between(-0.5, 0.9) as f32];
-    if stream.chance(0.08) {
+    if stream.chance(0.06) {
         hand(stream, at, identity.skin, canvas);
     }
-    if stream.chance(0.07) {
+    if stream.chance(0.06) {
         let radii = [stream.between(0.1, 0.3) as f32, stream.between(0.08, 0.2) as f32];
         let angle = stream.between(0.0, 3.0) as f32;
         canvas.ellipse(at(stream), radii, angle, colour(stream, 0.05, 0.95), 1.0);
     }
-    if stream.chance(0.12) {
+    if stream.chance(0.10) {
         for _ in 0..=stream.below(4) {
             let x = stream.between(-0.6, 0.6) as f32;
             let bend = stream.between(-0.25, 0.25) as f32;
@@ -63,7 +63,7 @@ fn hand(stream: &mut Stream, at: impl Fn(&mut Stream) -> [f32; 2], skin: Rgb, ca
 /// Light from one side, colour cast, contrast, blur and sensor noise, on H x W x 3 components in [0, 1].
 pub(super) fn develop(stream: &mut Stream, mut rgb: Vec<f32>, size: usize) -> Vec<u8> {
     let (sin, cos) = stream.between(0.0, std::f64::consts::TAU).sin_cos();
-    let strength = stream.between(0.0, 0.45);
+    let strength = stream.between(0.0, 0.35);
     let exposure = stream.between(0.7, 1.2);
     let cast: [f64; 3] = std::array::from_fn(|_| 1.0 + 0.08 * stream.normal());
     for (i, pixel) in rgb.chunks_exact_mut(3).enumerate() {
@@ -76,7 +76,7 @@ pub(super) fn develop(stream: &mut Stream, mut rgb: Vec<f32>, size: usize) -> Ve
     }
     let sigma = stream.between(0.0, 0.010) * size as f64;
     blur(&mut rgb, size, sigma);
-    let noise = stream.between(0.0, 0.04) as f32;
+    let noise = stream.between(0.0, 0.03) as f32;
     rgb.iter().map(|v| ((v + noise * grain(stream)).clamp(0.0, 1.0) * 255.0 + 0.5) as u8).collect()
 }
 
