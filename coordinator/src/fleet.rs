@@ -223,7 +223,7 @@ fn spawn(setup: &WorkerSetup, slot: &Slot) -> Result<MemberState, FleetError> {
     let fail = |source| FleetError::Spawn { name: slot.name(), source };
     let log =
         std::fs::OpenOptions::new().create(true).append(true).open(log_path(setup, slot)).map_err(fail)?;
-    let mut command = guard::command(&setup.program).map_err(fail)?;
+    let mut command = guard::command(&setup.program, guard::Death::Kill).map_err(fail)?;
     slot.pin(&mut command);
     command
         .args(["--name", &slot.name(), "--nats", setup.endpoint.url(), "--data"])

@@ -14,17 +14,34 @@ use tokio::process::{Child, Command};
 /// The hidden verb that [`command`] starts.
 pub const VERB: &str = "guard";
 
+/// How a child ends when this process is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Death {
+    /// It may tidy up first: a server closes its store.
+    Ask,
+    /// At once: a worker cannot hand its job back when the server goes with it.
+    Kill,
+}
+
 /// A command that runs `program` in a process group of its own (a Ctrl-C at the terminal does not reach it) and ends
 /// it when this process is gone.
-pub fn command(program: &Path) -> std::io::Result<Command> {
+pub fn command(program: &Path, death: Death) -> std::io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg(VERB).arg(std::process::id().to_string()).arg(program).process_group(0);
+    let death = match death {
+        Death::Ask => "ask",
+        Death::Kill => "kill",
+    };
+    command.args([VERB, death]).arg(std::process::id().to_string()).arg(program).process_group(0);
     Ok(command)
 }
 
-/// What `ferry guard PARENT PROGRAM ARGS…` does; returns only when it fails.
-pub fn run(parent: u32, program: &Path, args: &[std::ffi::OsString]) -> std::io::Error {
-    if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
+/// What `ferry guard DEATH PARENT PROGRAM ARGS…` does; returns only when it fails.
+pub fn run(death: Death, parent: u32, program: &Path, args: &[std::ffi::OsString]) -> std::io::Error {
+    let signal = match death {
+        Death::Ask => Signal::TERM,
+        Death::Kill => Signal::KILL,
+    };
+    if let Err(error) = set_parent_process_death_signal(Some(signal)) {
         return error.into();
     }
     // The parent may have died before the signal was asked for.

@@ -107,7 +107,10 @@ async fn a_stale_holder_can_neither_move_nor_commit() -> anyhow::Result<()> {
     let newer = bus.swap(job, revision, &taken).await?;
     let stale = bus.commit(revision, &record.done(&zombie)?, &result(job, &zombie)).await;
     assert!(matches!(stale, Err(BusError::Conflict { .. })), "{stale:?}");
-    assert!(matches!(bus.result(job).await, Err(BusError::Missing { .. })), "nothing of the batch was written");
+    assert!(
+        matches!(bus.result(job).await, Err(BusError::Missing { .. })),
+        "nothing of the batch was written"
+    );
     bus.commit(newer, &taken.done(&token)?, &result(job, &token)).await?;
     assert_eq!(bus.result(job).await?.attempt, Attempt(2));
     assert!(matches!(bus.record(job).await?.expect("there").record.state, JobState::Done { .. }));

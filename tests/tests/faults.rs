@@ -47,7 +47,9 @@ fn kill_9_of_worker_server_and_ferry_changes_no_result() -> anyhow::Result<()> {
     run.wait_for("epoch", LIMIT)?;
     let server = one(run.pid(), "nats-server")?;
     signal(server, "KILL")?;
-    run.wait_until("the server's restart", LIMIT, |e| e["text"].as_str().is_some_and(|t| t.contains("nats-server")))?;
+    run.wait_until("the server's restart", LIMIT, |e| {
+        e["text"].as_str().is_some_and(|t| t.contains("nats-server"))
+    })?;
     run.wait_for("epoch", LIMIT)?;
 
     let mut orphans = children(run.pid(), "ferry-worker");

@@ -37,7 +37,13 @@ pub fn record(device: Device, threads: u32, host: &str) -> DeviceRecord {
         Device::Cuda(_) => gpu_model().unwrap_or_else(|| "unknown GPU".to_owned()),
         Device::Cpu | Device::Mps | Device::Vulkan => cpu_model().unwrap_or_else(|| "unknown CPU".to_owned()),
     };
-    DeviceRecord { device: name(device), model, cpu_capability: cpu_capability().to_owned(), threads, host: host.to_owned() }
+    DeviceRecord {
+        device: name(device),
+        model,
+        cpu_capability: cpu_capability().to_owned(),
+        threads,
+        host: host.to_owned(),
+    }
 }
 
 /// This machine's name.
@@ -56,7 +62,8 @@ fn gpu_model() -> Option<String> {
     let uuid = std::env::var("CUDA_VISIBLE_DEVICES").ok()?;
     std::fs::read_dir("/proc/driver/nvidia/gpus").ok()?.find_map(|entry| {
         let text = std::fs::read_to_string(entry.ok()?.path().join("information")).ok()?;
-        let value = |name: &str| text.lines().find(|l| l.starts_with(name))?.split_once(':').map(|(_, v)| v.trim());
+        let value =
+            |name: &str| text.lines().find(|l| l.starts_with(name))?.split_once(':').map(|(_, v)| v.trim());
         (value("GPU UUID")? == uuid).then(|| value("Model").map(str::to_owned))?
     })
 }

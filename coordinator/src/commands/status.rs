@@ -64,7 +64,10 @@ async fn read(args: &StatusArgs) -> anyhow::Result<(Vec<SweepStatus>, Vec<Presen
         }
         Err(HomeError::Locked { .. }) => {
             let endpoint = home.endpoint().ok_or_else(|| {
-                anyhow::anyhow!("a ferry runs on {} with a server given by --nats: ask that one", home.root().display())
+                anyhow::anyhow!(
+                    "a ferry runs on {} with a server given by --nats: ask that one",
+                    home.root().display()
+                )
             })?;
             read_status(&Bus::connect(&endpoint, "ferry-status").await?).await
         }
@@ -92,7 +95,9 @@ fn text(sweeps: &[SweepStatus], workers: &[Presence]) -> String {
             let f1 = job.macro_f1.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.1}"));
             let worker = job.worker.as_deref().unwrap_or("");
             let (label, state, epoch, epochs) = (&job.label, job.state, job.epoch, job.epochs);
-            lines.push(format!("  {label:width$}  {state:7}  epoch {epoch:>3}/{epochs:<3}  F1 {f1:>5}  {worker}"));
+            lines.push(format!(
+                "  {label:width$}  {state:7}  epoch {epoch:>3}/{epochs:<3}  F1 {f1:>5}  {worker}"
+            ));
             lines.extend(job.error.iter().map(|error| format!("      {error}")));
         }
     }

@@ -262,7 +262,9 @@ impl Session<'_> {
         }
         self.live.retain(|_, (seen, _)| now.saturating_duration_since(*seen) < HINT_LIFE);
         if self.fleet.is_lost() && self.live.is_empty() {
-            anyhow::bail!("no local worker can run and none is connected from elsewhere; their logs say why (see above)");
+            anyhow::bail!(
+                "no local worker can run and none is connected from elsewhere; their logs say why (see above)"
+            );
         }
         self.look();
         self.view.refresh(&self.snapshot);

@@ -20,7 +20,9 @@ pub(super) async fn pack(bus: Bus, dir: PathBuf) {
             LARGEST >> 30,
             dir.display()
         ),
-        Err(error) => tracing::warn!(%error, "the dataset is not on the server; workers elsewhere need --data"),
+        Err(error) => {
+            tracing::warn!(%error, "the dataset is not on the server; workers elsewhere need --data")
+        }
     }
 }
 
@@ -44,7 +46,10 @@ async fn store(bus: &Bus, dir: &std::path::Path) -> anyhow::Result<bool> {
     for path in &paths {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let bytes = tokio::fs::read(path).await?;
-        files.push((name.clone(), bus.put_blob(Bucket::Packs, &format!("{digest}.{name}"), bytes.into()).await?));
+        files.push((
+            name.clone(),
+            bus.put_blob(Bucket::Packs, &format!("{digest}.{name}"), bytes.into()).await?,
+        ));
     }
     bus.write(&key, &PackManifest { v: PackManifest::VERSION, digest, files }).await?;
     Ok(true)

@@ -64,7 +64,11 @@ impl Hold {
     }
 
     /// An epoch is finished and its checkpoint is durable.
-    pub(super) async fn checkpointed(&mut self, checkpoint: Checkpoint, progress: Progress) -> Result<(), Lost> {
+    pub(super) async fn checkpointed(
+        &mut self,
+        checkpoint: Checkpoint,
+        progress: Progress,
+    ) -> Result<(), Lost> {
         self.write(self.record.checkpointed(&self.token, checkpoint, progress)?).await
     }
 

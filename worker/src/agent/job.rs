@@ -37,9 +37,12 @@ pub(super) async fn run(
             give_back(hold, delivery).await;
             return Err(error.into());
         }
-        Err(lost) => return Ok(told(job, &lost)),
+        Err(lost) => {
+            told(job, &lost);
+            return Ok(());
+        }
     };
-    if let Err(lost) = attempt(agent, hold, order, delivery, &pack).await {
+    if let Err(lost) = Box::pin(attempt(agent, hold, order, delivery, &pack)).await {
         told(job, &lost);
     }
     Ok(())
@@ -82,7 +85,9 @@ async fn attempt(
         }
     };
     match ended {
-        Ok(Outcome::Finished(finished)) => hand_in(agent, hold, order, delivery, pack, *finished).await,
+        Ok(Outcome::Finished(finished)) => {
+            Box::pin(hand_in(agent, hold, order, delivery, pack, *finished)).await
+        }
         Ok(Outcome::Stopped) => {
             tracing::info!(job = %order.job, "given back, to go on from its last checkpoint");
             give_back(hold, delivery).await;
@@ -112,11 +117,14 @@ async fn find_checkpoint(bus: &Bus, hold: &mut Hold, delivery: &Delivery) -> Res
                 found = Some((checkpoint.epoch, bytes));
                 break;
             }
-            Err(error) => damaged.push(format!("the checkpoint of epoch {} is unusable ({error})", checkpoint.epoch)),
+            Err(error) => {
+                damaged.push(format!("the checkpoint of epoch {} is unusable ({error})", checkpoint.epoch));
+            }
         }
     }
     if !damaged.is_empty() {
-        let from = found.as_ref().map_or_else(|| "the start".to_owned(), |(epoch, _)| format!("epoch {epoch}"));
+        let from =
+            found.as_ref().map_or_else(|| "the start".to_owned(), |(epoch, _)| format!("epoch {epoch}"));
         hold.note(format!("{}; goes on from {from}", damaged.join("; "))).await?;
     }
     Ok(found.map(|(_, bytes)| bytes))
@@ -159,7 +167,8 @@ async fn accompany(
         }
         match event {
             None => agent.bus.hint(&agent.live(delivery.job, training.progress())).await,
-            Some(Report::Epoch { report, checkpoint }) => {
+            Some(Report::Epoch(epoch)) => {
+                let (report, checkpoint) = *epoch;
                 record_epoch(&agent.bus, hold, delivery, &report, checkpoint).await?;
             }
             Some(Report::Ended(outcome)) => return Ok(outcome),
@@ -238,8 +247,9 @@ async fn split_result(
     let samples = pack.samples(split);
     let probabilities = bus.put_blob(Bucket::Results, &format!("{job}.{split}"), to_npy(rows).into()).await?;
     let pairs = samples.labels.iter().zip(rows);
-    let confusion =
-        Confusion::from_pairs(pairs.filter_map(|(label, row)| label.map(|class| (usize::from(class), argmax(row)))));
+    let confusion = Confusion::from_pairs(
+        pairs.filter_map(|(label, row)| label.map(|class| (usize::from(class), argmax(row)))),
+    );
     let score = (confusion.total() > 0).then(|| Score::from(confusion));
     Ok(SplitResult { probabilities, samples_digest: samples.digest(), score })
 }

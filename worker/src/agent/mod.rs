@@ -42,15 +42,16 @@ impl AgentError {
     /// True when the same worker started again would end the same way.
     pub fn is_hopeless(&self) -> bool {
         match self {
-            Self::Device(_) => true,
-            Self::Bus(BusError::Address { .. }) => true,
+            Self::Device(_) | Self::Bus(BusError::Address { .. }) => true,
             Self::Bus(_) | Self::Packs(_) | Self::Runtime(_) | Self::Signals(_) => false,
         }
     }
 }
 
 /// A job of another trainer's revision is left in the queue for this long.
-const NOT_FOR_US: Duration = Duration::from_secs(60);
+const NOT_FOR_US: Duration = Duration::from_mins(1);
+/// Time to hand the job back after a signal to stop, which fails while the server is away.
+const HAND_BACK_LIMIT: Duration = Duration::from_secs(10);
 /// Time between two tries to reach a server that is not there (yet).
 const RECONNECT: Duration = Duration::from_secs(1);
 /// Tries to reach a server before giving up: a server of the same machine may just be starting.
@@ -78,10 +79,26 @@ pub async fn run(cli: Cli) -> Result<(), AgentError> {
     tracing::info!(worker = %me, device = device::name(device), server = endpoint.url(), "ready");
     let presences = Presences::start(bus.clone(), &me, &host, device);
     let packs = PackStore::new(cli.data, cli.cache);
+    let mut patience = stop.clone();
     let mut agent = Agent { bus, me, host, device, packs, presences, stop };
-    let outcome = agent.work().await;
+    let outcome = tokio::select! {
+        outcome = Box::pin(agent.work()) => outcome,
+        () = out_of_patience(&mut patience) => {
+            tracing::warn!("the job could not be handed back in time; its lease runs out by itself");
+            return Ok(());
+        }
+    };
     agent.presences.end().await;
     outcome
+}
+
+/// Resolves some time after the signal to stop.
+async fn out_of_patience(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_ok() {
+        tokio::time::sleep(HAND_BACK_LIMIT).await;
+    } else {
+        std::future::pending().await
+    }
 }
 
 async fn connect(endpoint: &Endpoint, me: &WorkerId) -> Result<Bus, AgentError> {
@@ -148,7 +165,7 @@ impl Agent {
             Ok(Some((hold, order))) => {
                 let job = delivery.job;
                 self.presences.working_on(Some(job));
-                let outcome = job::run(self, hold, &order, &delivery).await;
+                let outcome = Box::pin(job::run(self, hold, &order, &delivery)).await;
                 self.presences.working_on(None);
                 outcome
             }

@@ -13,7 +13,9 @@ use shared::protocol::{PackManifest, subjects};
 pub enum PacksError {
     #[error(transparent)]
     Pack(#[from] PackError),
-    #[error("dataset {digest} is neither on this machine nor on the server: give its folder with --data ({source})")]
+    #[error(
+        "dataset {digest} is neither on this machine nor on the server: give its folder with --data ({source})"
+    )]
     Nowhere { digest: String, source: BusError },
     #[error("dataset {digest} cannot be fetched: {source}")]
     Fetch { digest: String, source: BusError },
@@ -57,9 +59,8 @@ impl PackStore {
             let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
             entries.map(|entry| entry.path()).collect::<Vec<_>>()
         };
-        let named = self.folders.iter().flat_map(|folder| {
-            std::iter::once(folder.clone()).chain(children(folder))
-        });
+        let named =
+            self.folders.iter().flat_map(|folder| std::iter::once(folder.clone()).chain(children(folder)));
         named
             .chain(std::iter::once(self.cache.join(digest)))
             .filter_map(|folder| Pack::open(&folder).ok())

@@ -32,7 +32,8 @@ pub(super) struct StepProgress {
 
 /// What the thread says.
 pub(super) enum Report {
-    Epoch { report: EpochReport, checkpoint: Bytes },
+    /// An epoch and the checkpoint after it.
+    Epoch(Box<(EpochReport, Bytes)>),
     /// The last report. The error is in words: nothing decides on it.
     Ended(Result<Outcome, String>),
 }
@@ -62,7 +63,8 @@ impl Training {
                     }
                     TrainEvent::Epoch { report, checkpoint } => {
                         // Nobody listens any more: the job is lost, the stop flag is on its way.
-                        let _gone = sender.blocking_send(Report::Epoch { report, checkpoint: checkpoint.into() });
+                        let epoch = Report::Epoch(Box::new((report, checkpoint.into())));
+                        let _gone = sender.blocking_send(epoch);
                     }
                 }
                 if stopped.load(Ordering::Relaxed) { Control::Stop } else { Control::Continue }
@@ -82,7 +84,10 @@ impl Training {
 
     /// The next report. After [`Report::Ended`] there is none.
     pub(super) async fn next(&mut self) -> Report {
-        self.reports.recv().await.unwrap_or_else(|| Report::Ended(Err("the training thread vanished".to_owned())))
+        self.reports
+            .recv()
+            .await
+            .unwrap_or_else(|| Report::Ended(Err("the training thread vanished".to_owned())))
     }
 
     pub(super) fn progress(&self) -> StepProgress {
@@ -97,11 +102,12 @@ impl Training {
     /// Stops it and waits until the device is free.
     pub(super) async fn abandon(mut self) {
         self.stop();
-        while let Report::Epoch { .. } = self.next().await {}
+        while let Report::Epoch(_) = self.next().await {}
     }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     format!("the training panicked: {}", text.unwrap_or("without a message"))
 }
