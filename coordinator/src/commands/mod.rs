@@ -1,3 +1,5 @@
-//! The verbs of `ferry`, one a file: each takes plain arguments and prints its answer.
+//! One file per verb of the command line: plain arguments in, words and exit codes out.
 
+pub mod data;
+mod progress;
 pub mod report;
