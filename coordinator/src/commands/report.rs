@@ -1,18 +1,29 @@
 //! `ferry report RUN`: rebuilds a run's report from what its folder stores.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use clap::Args;
 
 use crate::ensemble::Certainty;
 use crate::report::{self, EnsembleRow, JobState, Written};
 use crate::run_dir::RunDir;
 
-/// Rebuilds all files of the report in `dir` and prints where it lies and the ensembles' scores; with `json`, prints
-/// results.json instead.
-pub fn run(dir: &Path, json: bool) -> Result<()> {
-    let written = report::write(&RunDir::open(dir)?)?;
-    let text = if json {
+/// What to report on.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ferry report runs/demo")]
+pub struct ReportArgs {
+    /// A sweep's run folder, such as runs/demo.
+    pub run: PathBuf,
+    /// Print results.json instead of a summary.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Rebuilds all files of the report and prints where it lies and the ensembles' scores.
+pub fn run(args: &ReportArgs) -> Result<()> {
+    let written = report::write(&RunDir::open(&args.run)?)?;
+    let text = if args.json {
         std::fs::read_to_string(&written.json)
             .with_context(|| format!("cannot read {}", written.json.display()))?
     } else {

@@ -22,7 +22,9 @@ pub(super) fn render(view: &View<'_>) -> String {
         jobs(view),
         failures(view),
     ];
-    sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
+    let sections =
+        sections.iter().map(|section| section.trim_matches('\n')).filter(|section| !section.is_empty());
+    sections.collect::<Vec<_>>().join("\n\n") + "\n"
 }
 
 fn head(view: &View<'_>) -> String {
@@ -207,13 +209,17 @@ fn grid(header: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> Strin
 /// Text from files as Markdown shows it literally, on one line.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
         match c {
             '\n' | '\r' => escaped.push(' '),
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => escaped.extend(['\\', c]),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
-            '&' => escaped.push_str("&amp;"),
+            // A free-standing ampersand is literal already and reads better so.
+            '&' if rest.peek().is_some_and(|next| next.is_alphanumeric() || *next == '#') => {
+                escaped.push_str("&amp;");
+            }
             _ => escaped.push(c),
         }
     }
@@ -227,5 +233,6 @@ mod tests {
     #[test]
     fn text_from_files_cannot_make_markup() {
         assert_eq!(escape("a|b\n<i>*x*"), "a\\|b &lt;i&gt;\\*x\\*");
+        assert_eq!(escape("a & b &lt;"), "a & b &amp;lt;");
     }
 }

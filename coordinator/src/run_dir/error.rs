@@ -22,7 +22,7 @@ pub enum RunDirError {
     #[error("{} was written by another version of ferry (layout {found}, this one reads {supported}). Use that version, or run the sweep into another folder.", path.display())]
     Version { path: PathBuf, found: u32, supported: u32 },
     #[error("{} is damaged: {problem}. {remedy}", path.display())]
-    Damaged { path: PathBuf, problem: String, remedy: &'static str },
+    Damaged { path: PathBuf, problem: String, remedy: String },
     #[error(
         "job {job} is not in the plan of this run folder; nothing was written. Write the new plan first."
     )]
@@ -40,17 +40,18 @@ impl RunDirError {
         move |source| Self::Io { action, path, source }
     }
 
-    /// A damaged file that belongs to one job: running the sweep again brings it back.
-    pub(super) fn damaged_result(path: &Path, problem: impl Into<String>) -> Self {
-        let remedy =
-            "Remove this file and give the same `ferry run` command again: it stores that job's result anew.";
+    /// A damaged file of one job's result: running the sweep again brings it back.
+    pub(super) fn damaged_result(job: JobId, path: &Path, problem: impl Into<String>) -> Self {
+        let remedy = format!(
+            "Remove results/{job}.json and give the same `ferry run` command again: it stores that job anew."
+        );
         Self::Damaged { path: path.to_owned(), problem: problem.into(), remedy }
     }
 
     /// A damaged file of the whole run.
     pub(super) fn damaged_run(path: &Path, problem: impl Into<String>) -> Self {
         let remedy =
-            "Restore it from a copy, or give the same `ferry run` command again: it writes this file anew.";
+            "Remove it and give the same `ferry run` command again: it writes this file anew.".to_owned();
         Self::Damaged { path: path.to_owned(), problem: problem.into(), remedy }
     }
 }

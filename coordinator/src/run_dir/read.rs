@@ -72,7 +72,7 @@ impl RunDir {
     fn result(&self, job: JobId) -> Result<Option<JobResult>, RunDirError> {
         let path = self.result_path(job);
         let Some(bytes) = read(&path)? else { return Ok(None) };
-        let damaged = |problem: String| RunDirError::damaged_result(&path, problem);
+        let damaged = |problem: String| RunDirError::damaged_result(job, &path, problem);
         let result: JobResult = decode(&path, &bytes, damaged)?;
         if result.job != job {
             return Err(damaged(format!("it is the result of job {}", result.job)));
@@ -84,21 +84,24 @@ impl RunDir {
     }
 
     fn probabilities(&self, result: &JobResult, record: &RunRecord) -> Result<Probabilities, RunDirError> {
-        let path = self.result_path(result.job);
+        let job = result.job;
+        let path = self.result_path(job);
         if record.plan.dataset_digest.as_ref() != Some(&result.dataset_digest) {
             return Err(RunDirError::damaged_result(
+                job,
                 &path,
                 "it was trained on another dataset than the plan names",
             ));
         }
         let matrix = |split, stored: &_, samples: &Option<SampleList>| {
-            let path = self.probabilities_path(result.job, split);
+            let path = self.probabilities_path(job, split);
             let samples = samples.as_ref().ok_or_else(|| {
                 RunDirError::damaged_run(&self.samples_path(split), "results need it, and it is missing")
             })?;
-            let bytes = read(&path)?.ok_or_else(|| RunDirError::damaged_result(&path, "it is missing"))?;
+            let bytes =
+                read(&path)?.ok_or_else(|| RunDirError::damaged_result(job, &path, "it is missing"))?;
             check_matrix(stored, &bytes, samples)
-                .map_err(|problem| RunDirError::damaged_result(&path, problem))
+                .map_err(|problem| RunDirError::damaged_result(job, &path, problem))
         };
         Ok(Probabilities {
             validation: matrix(Split::Validation, &result.validation, &record.samples.validation)?,
@@ -113,7 +116,8 @@ impl RunDir {
     fn failure(&self, job: JobId) -> Result<Option<String>, RunDirError> {
         let path = self.failure_path(job);
         let Some(bytes) = read(&path)? else { return Ok(None) };
-        let stored: StoredFailure = decode(&path, &bytes, |error| RunDirError::damaged_result(&path, error))?;
+        let stored: StoredFailure =
+            decode(&path, &bytes, |error| RunDirError::damaged_result(job, &path, error))?;
         Ok(Some(stored.error))
     }
 }

@@ -173,7 +173,7 @@ fn probabilities(job: &PlannedJob, split: Split, skill: f64, epoch: u32) -> Vec<
             Stream::new(job.id_seed(), Purpose::EmotionView, &[split as u64, i as u64, u64::from(epoch)]);
         let logits: [f64; CLASSES] = std::array::from_fn(|class| {
             let signal = if *label == Some(class as u8) { skill } else { 0.0 };
-            signal + 0.95 * shared.normal() + 0.36 * own.normal() + 0.18 * late.normal()
+            signal + 0.95 * shared.normal() + 0.45 * own.normal() + 0.18 * late.normal()
         });
         let exponentials = logits.map(f64::exp);
         let sum: f64 = exponentials.iter().sum();

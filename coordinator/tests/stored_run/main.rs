@@ -2,5 +2,7 @@
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
 mod report;
+#[cfg(test)]
 mod run_dir;

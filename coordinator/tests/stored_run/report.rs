@@ -43,6 +43,10 @@ fn a_finished_run_has_every_number_and_is_stable_to_the_byte() {
         assert_eq!(from_npy(&fs::read(root.join(path)).unwrap()).unwrap().len(), 600);
     }
 
+    let summary = coordinator::commands::report::summary(&written);
+    assert!(summary.starts_with("abaw4-lsd: 38 of 38 jobs finished, 0 failed\n"), "{summary}");
+    assert_eq!((summary.lines().count(), summary.contains("provisional")), (8, false), "{summary}");
+
     // Moved and rebuilt elsewhere: the same bytes.
     let elsewhere = tempfile::tempdir().unwrap();
     let moved = elsewhere.path().join("moved");
