@@ -1,3 +1,4 @@
 //! The coordinator: expands, admits, watches, assembles.
 
+pub mod broker;
 pub mod sweep;

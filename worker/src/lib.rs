@@ -1,1 +1,3 @@
 //! The worker: claims a job, trains, reports.
+
+pub mod cuda;

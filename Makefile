@@ -1,0 +1,26 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check
+
+# Where cargo puts programs; plain `cargo` follows the same variable.
+programs := $(or $(CARGO_TARGET_DIR),target)/release
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## bring libtorch and nats-server into the cache, point cargo at them
+	@scripts/setup
+
+build: setup ## set up, then build in release mode
+	cargo build --release --workspace
+
+demo: build ## build, then train 38 small networks and five ensembles
+	$(programs)/ferry run experiments/demo.yaml
+
+test: setup ## set up, then run the whole test suite
+	scripts/test-setup
+	cargo test --workspace
+
+check: setup ## formatting, lints, and which crate may link what
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	scripts/check-dependencies

@@ -1,0 +1,3 @@
+//! The NATS server that Ferry talks to.
+
+pub mod binary;

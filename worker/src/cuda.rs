@@ -1,0 +1,85 @@
+//! CUDA: the half of libtorch that the linker leaves out, opened where a driver is.
+//!
+//! No symbol of ours lives in `libtorch_cuda.so`, so the linker's `--as-needed` drops it, and a worker would run
+//! without CUDA on a machine that has it. Linking it by force would make NVIDIA's libraries (2.7 GB) mandatory
+//! everywhere. So it is opened at run time: its initialisers register the CUDA kernels with libtorch.
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
+use tch::{Cuda, Device};
+
+const DRIVER: &str = "libcuda.so.1";
+const LIBTORCH_CUDA: &str = "libtorch_cuda.so";
+
+/// Why a GPU cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CudaError {
+    /// There is a driver, but the libtorch in use has no working CUDA half.
+    #[error(
+        "there is an NVIDIA driver, but libtorch's CUDA half cannot be opened: run `FERRY_CUDA=1 make build` to get it"
+    )]
+    Unloadable(#[source] libloading::Error),
+    /// The GPU that was asked for is not there.
+    #[error(
+        "cuda:{index} was asked for and this process sees {visible} CUDA device(s): check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use the CPU"
+    )]
+    NoSuchDevice {
+        /// The index asked for.
+        index: usize,
+        /// How many devices this process sees.
+        visible: usize,
+    },
+}
+
+/// How many GPUs this process can use: 0 without a driver.
+///
+/// The first call registers CUDA with libtorch. Call it before the first tensor, and after `CUDA_VISIBLE_DEVICES` is
+/// final: CUDA reads that once.
+pub fn devices() -> Result<usize, CudaError> {
+    if open(DRIVER, RTLD_NOW | RTLD_LOCAL).is_err() {
+        return Ok(0);
+    }
+    open(LIBTORCH_CUDA, RTLD_NOW | RTLD_GLOBAL).map_err(CudaError::Unloadable)?;
+    Ok(if Cuda::is_available() { usize::try_from(Cuda::device_count()).unwrap_or(0) } else { 0 })
+}
+
+/// The GPU with this index, or an error: a worker that was asked for a GPU never trains on the CPU instead.
+pub fn device(index: usize) -> Result<Device, CudaError> {
+    let visible = devices()?;
+    if index < visible { Ok(Device::Cuda(index)) } else { Err(CudaError::NoSuchDevice { index, visible }) }
+}
+
+/// Opens a library for the life of the process. A bare name is found as `libtorch_cpu.so` was: through the program's
+/// rpath or `LD_LIBRARY_PATH`, so the CUDA half comes from the libtorch in use.
+fn open(name: &str, flags: std::os::raw::c_int) -> Result<(), libloading::Error> {
+    #[expect(
+        unsafe_code,
+        reason = "opening a library runs its initialisers; these two are made to be opened so"
+    )]
+    let library = unsafe { Library::open(Some(name), flags) }?;
+    // Closing it would pull registered kernels from under libtorch.
+    std::mem::forget(library);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
+        let Ok(visible) = devices() else {
+            let error = device(0).unwrap_err();
+            assert!(error.to_string().contains("FERRY_CUDA=1 make build"), "{error}");
+            return;
+        };
+        let error = device(visible).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("cuda:{visible} was asked for")), "{error}");
+    }
+
+    #[test]
+    fn a_library_that_is_not_there_is_named_by_the_source() {
+        let error = CudaError::Unloadable(open("libferry_absent.so", RTLD_NOW | RTLD_LOCAL).unwrap_err());
+        let said = format!("{:#}", anyhow::Error::from(error));
+        assert!(said.contains("FERRY_CUDA=1 make build") && said.contains("libferry_absent.so"), "{said}");
+    }
+}
