@@ -6,6 +6,7 @@ pub mod expression;
 pub mod ids;
 pub mod job;
 pub mod metrics;
+pub mod pack;
 pub mod predictions;
 pub mod result;
 pub mod rng;

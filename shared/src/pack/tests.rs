@@ -1,0 +1,220 @@
+//! Packs round trip, damage is found, and a failed writer changes nothing.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+
+const SIZE: u32 = 3;
+
+fn pixels(seed: u8) -> Vec<u8> {
+    (0..27).map(|i| seed.wrapping_mul(31).wrapping_add(i)).collect()
+}
+
+fn points(seed: u8) -> Landmarks {
+    std::array::from_fn(|i| [i as f32 / 68.0, f32::from(seed) / 100.0])
+}
+
+fn sample<'a>(split: Split, id: &'a str, pixels: &'a [u8], landmarks: Option<&'a Landmarks>) -> Sample<'a> {
+    Sample { split, id, label: Some(2), landmarks, pixels }
+}
+
+/// Three training, two validation (one without landmarks) and one unlabelled test sample.
+fn write(dir: &Path) -> Result<String, PackError> {
+    let mut writer = PackWriter::create(dir, SIZE, json!({ "source": "a test" }))?;
+    for i in 0..3u8 {
+        let id = format!("t{i}");
+        writer.add(&Sample { label: Some(i), ..sample(Split::Train, &id, &pixels(i), Some(&points(i))) })?;
+    }
+    writer.add(&sample(Split::Validation, "v0", &pixels(10), None))?;
+    writer.add(&sample(Split::Validation, "v1", &pixels(11), Some(&points(11))))?;
+    writer.add(&Sample { label: None, ..sample(Split::Test, "x", &pixels(20), None) })?;
+    writer.finish()
+}
+
+fn packed() -> (TempDir, PathBuf, String) {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("pack");
+    let digest = write(&dir).unwrap();
+    (root, dir, digest)
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_was_written_is_read_back() {
+    let (root, dir, digest) = packed();
+    let pack = Pack::open(&dir).unwrap();
+    pack.verify().unwrap();
+    assert_eq!(pack.digest(), digest);
+    assert_eq!(Split::ALL.map(|split| pack.len(split)), [3, 2, 1]);
+    assert_eq!(pack.labels(Split::Train), [Some(0), Some(1), Some(2)]);
+    assert_eq!(pack.samples(Split::Validation).ids, ["v0", "v1"]);
+    assert_eq!(pack.labels(Split::Test), [None]);
+    assert_eq!(pack.image(Split::Validation, 1), pixels(11));
+    assert_eq!(pack.image(Split::Test, 0), pixels(20));
+    assert_eq!(pack.landmarks(Split::Train, 2), Some(points(2)));
+    assert_eq!(pack.landmarks(Split::Validation, 0), None);
+    assert_eq!(pack.landmarks(Split::Validation, 1), Some(points(11)));
+    assert_eq!(names(root.path()), ["pack"]);
+    assert!(files(&dir).iter().all(|file| file.is_file()) && names(&dir).len() == FILES.len());
+}
+
+#[test]
+fn the_digest_is_over_content_only() {
+    let (_root, dir, digest) = packed();
+    let (_other_root, other, _) = packed();
+    let text = fs::read_to_string(other.join(MANIFEST)).unwrap();
+    fs::write(other.join(MANIFEST), text.replace("a test", "elsewhere")).unwrap();
+    Pack::open(&other).unwrap().verify().unwrap();
+    assert_eq!(Pack::open(&other).unwrap().digest(), digest);
+
+    let mut writer = PackWriter::create(&dir, SIZE, json!(null)).unwrap();
+    writer.add(&sample(Split::Train, "t0", &pixels(0), Some(&points(0)))).unwrap();
+    assert_ne!(writer.finish().unwrap(), digest);
+}
+
+#[test]
+fn every_truncation_is_refused_with_the_file_named() {
+    let (_root, dir, _) = packed();
+    for file in files(&dir) {
+        let whole = fs::read(&file).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&file, &whole[..length]).unwrap();
+            let error = Pack::open(&dir).expect_err("truncated").to_string();
+            assert!(error.contains(&*file.to_string_lossy()), "{error}");
+        }
+        fs::remove_file(&file).unwrap();
+        assert!(Pack::open(&dir).is_err());
+        fs::write(&file, [&whole[..], b"\n"].concat()).unwrap();
+        assert_eq!(Pack::open(&dir).is_ok(), file.ends_with(MANIFEST), "a byte too many in {file:?}");
+        fs::write(&file, &whole).unwrap();
+    }
+    Pack::open(&dir).unwrap();
+}
+
+#[test]
+fn every_flipped_bit_of_the_content_is_found() {
+    let (_root, dir, _) = packed();
+    for name in [SAMPLES, LANDMARK_FILE, PIXELS] {
+        let file = dir.join(name);
+        let whole = fs::read(&file).unwrap();
+        for position in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[position] ^= 1 << (position % 7);
+            fs::write(&file, &damaged).unwrap();
+            let found = Pack::open(&dir).and_then(|pack| pack.verify());
+            assert!(found.is_err(), "{name}, byte {position}");
+        }
+        fs::write(&file, &whole).unwrap();
+    }
+}
+
+#[test]
+fn another_version_and_another_folder_are_named() {
+    let (root, dir, _) = packed();
+    let text = fs::read_to_string(dir.join(MANIFEST)).unwrap();
+    fs::write(dir.join(MANIFEST), text.replace("\"version\": 1", "\"version\": 9, \"new\": 0")).unwrap();
+    assert!(matches!(Pack::open(&dir), Err(PackError::Version { found: 9, .. })));
+    assert!(matches!(Pack::open(root.path()), Err(PackError::NotAPack(_))));
+    assert!(matches!(Pack::open(&root.path().join("absent")), Err(PackError::NotAPack(_))));
+    let huge = text.replace("\"image_size\": 3", "\"image_size\": 4294967295");
+    fs::write(dir.join(MANIFEST), huge).unwrap();
+    assert!(matches!(Pack::open(&dir), Err(PackError::Manifest { .. })));
+}
+
+#[test]
+fn an_unfinished_writer_leaves_the_old_pack_and_nothing_else() {
+    let (root, dir, digest) = packed();
+    let mut writer = PackWriter::create(&dir, SIZE, json!(null)).unwrap();
+    writer.add(&sample(Split::Train, "t", &pixels(1), Some(&points(1)))).unwrap();
+    drop(writer);
+    assert_eq!(names(root.path()), ["pack"]);
+    assert_eq!(Pack::open(&dir).unwrap().digest(), digest);
+}
+
+#[test]
+fn a_reader_keeps_the_pack_that_is_replaced() {
+    let (root, dir, _) = packed();
+    let old = Pack::open(&dir).unwrap();
+    let mut writer = PackWriter::create(&dir, SIZE, json!(null)).unwrap();
+    writer.add(&sample(Split::Train, "t", &pixels(1), Some(&points(1)))).unwrap();
+    let digest = writer.finish().unwrap();
+    old.verify().unwrap();
+    assert_eq!(Pack::open(&dir).unwrap().digest(), digest);
+    assert_eq!(names(root.path()), ["pack"]);
+}
+
+#[test]
+fn abandoned_folders_go_and_living_ones_stay() {
+    let (root, dir, _) = packed();
+    let abandoned = root.path().join(".pack.partial-1-0");
+    fs::create_dir(&abandoned).unwrap();
+    fs::write(abandoned.join(SAMPLES), "").unwrap();
+    let first = PackWriter::create(&dir, SIZE, json!(null)).unwrap();
+    let second = PackWriter::create(&dir, SIZE, json!(null)).unwrap();
+    assert!(!abandoned.exists());
+    assert_eq!(names(root.path()).len(), 3);
+    drop(second);
+    first.finish().unwrap();
+    assert_eq!(names(root.path()), ["pack"]);
+}
+
+#[test]
+fn foreign_folders_are_not_replaced() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("thesis");
+    fs::create_dir(&dir).unwrap();
+    write(&dir).expect("an empty folder may be filled");
+    fs::write(dir.join("notes.txt"), "mine").unwrap();
+    assert!(matches!(write(&dir), Err(PackError::Occupied(_))));
+    assert!(matches!(write(&dir.join("notes.txt")), Err(PackError::Occupied(_))));
+    assert_eq!(names(root.path()), ["thesis"]);
+}
+
+#[test]
+fn samples_that_do_not_belong_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let mut writer = PackWriter::create(&root.path().join("pack"), SIZE, json!(null)).unwrap();
+    let (image, marks) = (pixels(1), points(1));
+    let good = sample(Split::Validation, "a", &image, Some(&marks));
+    writer.add(&good).unwrap();
+    let mut not_finite = marks;
+    not_finite[5][1] = f32::NAN;
+    for bad in [
+        good,
+        Sample { split: Split::Train, id: "b", ..good },
+        Sample { id: "two\nlines", ..good },
+        Sample { id: "b", label: Some(6), ..good },
+        Sample { id: "b", label: None, ..good },
+        Sample { id: "b", pixels: &image[1..], ..good },
+        Sample { id: "b", landmarks: Some(&not_finite), ..good },
+    ] {
+        assert!(matches!(writer.add(&bad), Err(PackError::Sample { .. })), "{bad:?}");
+    }
+    assert!(matches!(PackWriter::create(root.path(), 0, json!(null)), Err(PackError::ImageSize(0))));
+}
+
+proptest! {
+    #[test]
+    fn no_manifest_makes_opening_panic(text in "\\PC*", field in 0usize..6, value in any::<u64>()) {
+        let (_root, dir, _) = packed();
+        let manifest = dir.join(MANIFEST);
+        let names = ["version", "image_size", "with_landmarks", "index_bytes", "digest", "samples"];
+        let mut json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&manifest).unwrap()).unwrap();
+        json[names[field]] = if field == 5 { json!([value, value, 1]) } else { json!(value) };
+        fs::write(&manifest, json.to_string()).unwrap();
+        prop_assert!(Pack::open(&dir).is_err() || (field < 4 && value <= 1000));
+        fs::write(&manifest, text).unwrap();
+        prop_assert!(Pack::open(&dir).is_err());
+    }
+}
