@@ -1,0 +1,11 @@
+//! The loss terms: one a file, each a scalar of its tensors (paper section 2).
+
+pub mod affinity;
+pub mod landmark;
+pub mod mix;
+pub mod partition;
+
+pub use affinity::{affinity, affinity_pair};
+pub use landmark::landmark;
+pub use mix::{cross_entropy, mix_augment_cross_entropy, pair_cross_entropy};
+pub use partition::partition;
