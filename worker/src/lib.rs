@@ -1,7 +1,9 @@
 //! The worker: claims a job, trains, reports.
 
 pub mod cuda;
+pub mod data;
 #[cfg(test)]
 mod golden;
 pub mod losses;
 pub mod models;
+pub mod train;
