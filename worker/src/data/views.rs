@@ -1,0 +1,238 @@
+//! The two views of a training image (paper section 2.2) and the plain view of an evaluated one.
+//!
+//! Source: the image, colour jittered. Emotion view: the source after flip, warp, normalisation and erasing.
+//! Appearance view: the normalised source, never moved, so that its landmarks stay true.
+
+use shared::job::augment::{AugmentSpec, AugmentationDraw, BasicOff, Normalization};
+use shared::rng::{Purpose, Stream};
+
+use super::geometry::Geometry;
+use super::jitter::Jitter;
+
+/// A training sample's place: what its draws depend on besides the seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// From 1.
+    pub epoch: u32,
+    /// The batch within the epoch, from 0.
+    pub batch: usize,
+    /// Position in the training split, whatever the subset.
+    pub sample: usize,
+}
+
+/// Makes views by the settings of one job.
+#[derive(Debug, Clone)]
+pub struct Views {
+    spec: AugmentSpec,
+    seed: u64,
+}
+
+impl Views {
+    pub fn new(spec: &AugmentSpec, seed: u64) -> Self {
+        Self { spec: spec.clone(), seed }
+    }
+
+    /// Values of one view: 3 × S × S.
+    pub fn len(&self) -> usize {
+        3 * self.size() * self.size()
+    }
+
+    /// Never: an image has at least one pixel.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Height and width in pixels.
+    pub fn size(&self) -> usize {
+        self.spec.image_size as usize
+    }
+
+    /// Writes the emotion and appearance view of an image (S × S × 3 bytes, RGB), each `[3, S, S]`.
+    pub fn training(&self, pixels: &[u8], place: Place, emotion: &mut [f32], appearance: &mut [f32]) {
+        let basic = self.spec.basic_augmentation;
+        let mut source = planar(pixels);
+        match (basic, self.spec.basic_off) {
+            (true, _) => {
+                self.jitter(place).apply(&mut source);
+                self.moved(&source, place, emotion);
+            }
+            (false, BasicOff::All) => {
+                self.normalize(&source, emotion);
+                self.jitter(place).apply(&mut source);
+            }
+            (false, BasicOff::Jitter) => self.moved(&source, place, emotion),
+        }
+        self.normalize(&source, appearance);
+    }
+
+    /// Writes the normalised image, `[3, S, S]`: what validation and test see.
+    pub fn evaluation(&self, pixels: &[u8], view: &mut [f32]) {
+        self.normalize(&planar(pixels), view);
+    }
+
+    fn jitter(&self, place: Place) -> Jitter {
+        let counters = [u64::from(place.epoch), place.sample as u64];
+        Jitter::draw(&self.spec, &mut Stream::new(self.seed, Purpose::SourceView, &counters))
+    }
+
+    fn moved(&self, source: &[f32], place: Place, view: &mut [f32]) {
+        let own = match self.spec.augmentation_draw {
+            AugmentationDraw::Image => place.sample,
+            AugmentationDraw::Batch => place.batch,
+        };
+        let counters = [u64::from(place.epoch), own as u64];
+        let mut stream = Stream::new(self.seed, Purpose::EmotionView, &counters);
+        let geometry = Geometry::draw(&self.spec, self.size(), &mut stream);
+        self.normalize(&geometry.moved(source, self.size()), view);
+        geometry.erase(view, self.size());
+    }
+
+    fn normalize(&self, source: &[f32], view: &mut [f32]) {
+        let plane = self.size() * self.size();
+        for (channel, to) in view.chunks_exact_mut(plane).enumerate() {
+            let (from, scale) = match self.spec.normalization {
+                Normalization::Imagenet => (channel, Scale::IMAGENET[channel]),
+                Normalization::Vggface2Bgr => (2 - channel, Scale::VGGFACE2_BGR[channel]),
+            };
+            for (to, from) in to.iter_mut().zip(&source[from * plane..][..plane]) {
+                *to = (from * scale.factor - scale.mean) / scale.deviation;
+            }
+        }
+    }
+}
+
+/// value · factor, minus mean, over deviation.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    factor: f32,
+    mean: f32,
+    deviation: f32,
+}
+
+impl Scale {
+    /// Red, green, blue; the constants of torchvision's pre-trained models.
+    const IMAGENET: [Self; 3] = [
+        Self { factor: 1.0, mean: 0.485, deviation: 0.229 },
+        Self { factor: 1.0, mean: 0.456, deviation: 0.224 },
+        Self { factor: 1.0, mean: 0.406, deviation: 0.225 },
+    ];
+    /// Blue, green, red; the constants of ox-vgg/vgg_face2.
+    const VGGFACE2_BGR: [Self; 3] = [
+        Self { factor: 255.0, mean: 91.4953, deviation: 1.0 },
+        Self { factor: 255.0, mean: 103.8827, deviation: 1.0 },
+        Self { factor: 255.0, mean: 131.0912, deviation: 1.0 },
+    ];
+}
+
+/// Interleaved bytes to planes of [0, 1].
+fn planar(pixels: &[u8]) -> Vec<f32> {
+    let plane = pixels.len() / 3;
+    let mut planes = vec![0.0; 3 * plane];
+    for (i, rgb) in pixels.chunks_exact(3).enumerate() {
+        for (channel, &value) in rgb.iter().enumerate() {
+            planes[channel * plane + i] = f32::from(value) / 255.0;
+        }
+    }
+    planes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: u32 = 16;
+    const PLACE: Place = Place { epoch: 1, batch: 0, sample: 3 };
+
+    fn pixels() -> Vec<u8> {
+        (0..SIZE * SIZE * 3).map(|i| (i * 7 % 251) as u8).collect()
+    }
+
+    fn spec() -> AugmentSpec {
+        AugmentSpec { image_size: SIZE, ..AugmentSpec::default() }
+    }
+
+    fn still() -> AugmentSpec {
+        AugmentSpec { flip: 0.0, affine: 0.0, erasing: 0.0, ..spec() }
+    }
+
+    fn views(spec: &AugmentSpec, place: Place) -> [Vec<f32>; 2] {
+        let views = Views::new(spec, 5);
+        let [mut emotion, mut appearance] = [vec![0.0; views.len()], vec![0.0; views.len()]];
+        views.training(&pixels(), place, &mut emotion, &mut appearance);
+        [emotion, appearance]
+    }
+
+    fn plain(spec: &AugmentSpec) -> Vec<f32> {
+        let views = Views::new(spec, 5);
+        let mut view = vec![0.0; views.len()];
+        views.evaluation(&pixels(), &mut view);
+        view
+    }
+
+    #[test]
+    fn both_views_share_the_jittered_source() {
+        let [emotion, appearance] = views(&still(), PLACE);
+        assert_eq!(emotion, appearance);
+        assert_ne!(emotion, plain(&still()));
+        let [moved, unmoved] = views(&AugmentSpec { affine: 1.0, ..still() }, PLACE);
+        assert_ne!(moved, appearance);
+        assert_eq!(unmoved, appearance);
+    }
+
+    #[test]
+    fn all_off_leaves_the_emotion_view_plain_and_the_appearance_view_jittered() {
+        let off = AugmentSpec { basic_augmentation: false, basic_off: BasicOff::All, ..spec() };
+        let [emotion, appearance] = views(&off, PLACE);
+        assert_eq!(emotion, plain(&off));
+        assert_eq!(appearance, views(&spec(), PLACE)[1]);
+    }
+
+    #[test]
+    fn jitter_off_leaves_the_geometry_on() {
+        let always = AugmentSpec { affine: 1.0, ..spec() };
+        let off = AugmentSpec { basic_augmentation: false, basic_off: BasicOff::Jitter, ..always.clone() };
+        let silent = AugmentSpec {
+            jitter_brightness: 0.0,
+            jitter_contrast: 0.0,
+            jitter_saturation: 0.0,
+            jitter_hue: 0.0,
+            ..always
+        };
+        let [emotion, appearance] = views(&off, PLACE);
+        assert_eq!(appearance, plain(&off));
+        assert_ne!(emotion, appearance);
+        assert_eq!(emotion, views(&silent, PLACE)[0]);
+    }
+
+    #[test]
+    fn draws_depend_on_epoch_and_sample_or_on_the_batch() {
+        let other_sample = Place { sample: 4, ..PLACE };
+        let other_batch = Place { batch: 1, ..PLACE };
+        let spec = AugmentSpec { flip: 0.0, affine: 1.0, erasing: 0.0, jitter_hue: 0.0, ..spec() };
+        let still_colours = AugmentSpec { basic_augmentation: false, basic_off: BasicOff::Jitter, ..spec };
+        let emotion = |draw, place| {
+            views(&AugmentSpec { augmentation_draw: draw, ..still_colours.clone() }, place)[0].clone()
+        };
+        let image = |place| emotion(AugmentationDraw::Image, place);
+        assert_eq!(image(PLACE), image(other_batch));
+        assert_ne!(image(PLACE), image(other_sample));
+        assert_ne!(image(PLACE), image(Place { epoch: 2, ..PLACE }));
+        let batch = |place| emotion(AugmentationDraw::Batch, place);
+        assert_eq!(batch(PLACE), batch(other_sample));
+        assert_ne!(batch(PLACE), batch(other_batch));
+    }
+
+    #[test]
+    fn normalisations_are_the_published_ones() {
+        let plane = (SIZE * SIZE) as usize;
+        let [red, green, blue] = [0, 1, 2].map(|channel| f32::from(pixels()[channel]));
+        let imagenet = plain(&spec());
+        assert!((imagenet[0] - (red / 255.0 - 0.485) / 0.229).abs() < 1e-6);
+        assert!((imagenet[2 * plane] - (blue / 255.0 - 0.406) / 0.225).abs() < 1e-6);
+        let bgr = plain(&AugmentSpec { normalization: Normalization::Vggface2Bgr, ..spec() });
+        let expected = [blue - 91.4953, green - 103.8827, red - 131.0912];
+        for (channel, expected) in expected.into_iter().enumerate() {
+            assert!((bgr[channel * plane] - expected).abs() < 1e-4);
+        }
+    }
+}

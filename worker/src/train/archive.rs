@@ -1,0 +1,199 @@
+//! A safetensors file of f32 tensors with a JSON object of facts and a digest over both; read strictly.
+
+use std::collections::{BTreeMap, HashMap};
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use tch::{Device, Kind, TchError, Tensor};
+
+/// Tensors by name.
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// What a file says of itself besides its tensors.
+pub type Facts = Map<String, Value>;
+
+/// Metadata key of the facts. The only one, because the order of several is not the same in every run.
+const FACTS: &str = "ferry";
+/// The fact that is the digest.
+const DIGEST: &str = "sha256";
+
+/// Why tensors cannot be stored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    #[error("not a whole safetensors file: {0}")]
+    Format(#[from] safetensors::SafeTensorError),
+    #[error("no `{FACTS}` with a `{DIGEST}` in its metadata: the file was not written by this program")]
+    Metadata,
+    #[error("its content has digest {found}, its metadata says {expected}: the bytes are damaged")]
+    Damaged { found: String, expected: String },
+    #[error("tensor `{0}` is missing")]
+    Missing(String),
+    #[error("tensor `{0}` does not belong there")]
+    Unknown(String),
+    #[error("tensor `{name}` is {found}, not {expected}")]
+    Mismatch { name: String, found: String, expected: String },
+    #[error("libtorch: {0}")]
+    Torch(#[from] TchError),
+}
+
+/// One file with the f32 tensors `tensors` (on any device) and `facts`: equal content gives equal bytes.
+pub fn write(tensors: &Tensors, mut facts: Facts) -> Result<Vec<u8>, ArchiveError> {
+    let mut stored = Vec::new();
+    for (name, tensor) in tensors {
+        let shape = tensor.size().iter().map(|&length| length as usize).collect();
+        stored.push((name.as_str(), shape, bytes(tensor)?));
+    }
+    let digest = digest(&facts, stored.iter().map(|(name, _, bytes)| (*name, bytes.as_slice())));
+    let views = stored
+        .iter()
+        .map(|(name, shape, bytes): &(_, Vec<usize>, _)| {
+            Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?))
+        })
+        .collect::<Result<Vec<_>, ArchiveError>>()?;
+    facts.insert(DIGEST.to_owned(), digest.into());
+    let metadata = HashMap::from([(FACTS.to_owned(), Value::Object(facts).to_string())]);
+    Ok(safetensors::serialize(views, Some(metadata))?)
+}
+
+/// A whole, undamaged file.
+#[derive(Debug)]
+pub struct Archive<'a> {
+    tensors: SafeTensors<'a>,
+    facts: Facts,
+}
+
+impl<'a> Archive<'a> {
+    /// Checks the layout and the digest.
+    pub fn open(file: &'a [u8]) -> Result<Self, ArchiveError> {
+        let (_, header) = SafeTensors::read_metadata(file)?;
+        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(FACTS));
+        let mut facts: Facts =
+            text.and_then(|text| serde_json::from_str(text).ok()).ok_or(ArchiveError::Metadata)?;
+        let Some(Value::String(expected)) = facts.remove(DIGEST) else { return Err(ArchiveError::Metadata) };
+        let tensors = SafeTensors::deserialize(file)?;
+        let views: BTreeMap<_, _> = tensors.iter().collect();
+        let found = digest(&facts, views.iter().map(|(name, view)| (*name, view.data())));
+        if found != expected {
+            return Err(ArchiveError::Damaged { found, expected });
+        }
+        Ok(Self { tensors, facts })
+    }
+
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Exactly the tensors named in `shapes`, on the CPU: another name, a missing one, another shape or type is an
+    /// error.
+    pub fn read(&self, shapes: &BTreeMap<String, Vec<i64>>) -> Result<Tensors, ArchiveError> {
+        if let Some(name) = self.tensors.names().into_iter().find(|name| !shapes.contains_key(*name)) {
+            return Err(ArchiveError::Unknown(name.to_owned()));
+        }
+        shapes.iter().map(|(name, shape)| Ok((name.clone(), self.tensor(name, shape)?))).collect()
+    }
+
+    fn tensor(&self, name: &str, shape: &[i64]) -> Result<Tensor, ArchiveError> {
+        let view = self.tensors.tensor(name).map_err(|_| ArchiveError::Missing(name.to_owned()))?;
+        let same = view.shape().iter().map(|&length| length as i64).eq(shape.iter().copied());
+        if !same || view.dtype() != Dtype::F32 {
+            return Err(ArchiveError::Mismatch {
+                name: name.to_owned(),
+                found: format!("{:?}{:?}", view.dtype(), view.shape()),
+                expected: format!("F32{shape:?}"),
+            });
+        }
+        Ok(Tensor::f_from_data_size(view.data(), shape, Kind::Float)?)
+    }
+}
+
+fn digest<'a>(facts: &Facts, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut hash = Sha256::new();
+    for (name, fact) in facts {
+        hash.update(name);
+        hash.update([0]);
+        hash.update(fact.to_string());
+        hash.update([0]);
+    }
+    for (name, bytes) in tensors {
+        hash.update([0]);
+        hash.update(name);
+        hash.update([0]);
+        hash.update(bytes);
+    }
+    hex::encode(hash.finalize())
+}
+
+fn bytes(tensor: &Tensor) -> Result<Vec<u8>, ArchiveError> {
+    let tensor = tensor.detach().f_to_device(Device::Cpu)?.f_contiguous()?;
+    let mut bytes = vec![0; tensor.numel() * size_of::<f32>()];
+    tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Tensors {
+        let tensor = |values: &[f32]| Tensor::from_slice(values);
+        Tensors::from([
+            ("a.weight".to_owned(), tensor(&[1.0, -0.0, f32::MIN_POSITIVE, 4.5, 5.0, 6.0]).view([2, 3])),
+            ("b".to_owned(), tensor(&[7.0])),
+        ])
+    }
+
+    fn shapes() -> BTreeMap<String, Vec<i64>> {
+        example().iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect()
+    }
+
+    fn facts() -> Facts {
+        Facts::from_iter([("epoch".to_owned(), 3.into()), ("rate".to_owned(), 6e-5.into())])
+    }
+
+    fn stored() -> Vec<u8> {
+        write(&example(), facts()).unwrap()
+    }
+
+    #[test]
+    fn tensors_and_facts_come_back() {
+        let file = stored();
+        let archive = Archive::open(&file).unwrap();
+        assert_eq!(archive.facts(), &facts());
+        assert_eq!(archive.read(&shapes()).unwrap(), example());
+        assert_eq!(stored(), file);
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_byte_is_an_error() {
+        let file = stored();
+        assert!((0..file.len()).all(|length| Archive::open(&file[..length]).is_err()));
+        for place in 0..file.len() {
+            let mut damaged = file.clone();
+            damaged[place] ^= 1;
+            let read = Archive::open(&damaged).and_then(|archive| archive.read(&shapes()));
+            assert!(read.is_err(), "byte {place}");
+        }
+    }
+
+    #[test]
+    fn names_and_shapes_must_be_those_expected() {
+        let file = stored();
+        let archive = Archive::open(&file).unwrap();
+        let read = |change: fn(&mut BTreeMap<String, Vec<i64>>)| {
+            let mut shapes = shapes();
+            change(&mut shapes);
+            archive.read(&shapes).unwrap_err()
+        };
+        let missing = read(|shapes| drop(shapes.insert("c".to_owned(), vec![1])));
+        assert!(matches!(missing, ArchiveError::Missing(name) if name == "c"));
+        let unknown = read(|shapes| drop(shapes.remove("b")));
+        assert!(matches!(unknown, ArchiveError::Unknown(name) if name == "b"));
+        let reshaped = read(|shapes| drop(shapes.insert("a.weight".to_owned(), vec![3, 2])));
+        assert!(matches!(reshaped, ArchiveError::Mismatch { .. }));
+        // A single value must not be spread over a longer tensor.
+        let spread = read(|shapes| drop(shapes.insert("b".to_owned(), vec![4])));
+        assert!(matches!(spread, ArchiveError::Mismatch { .. }));
+    }
+}

@@ -1,0 +1,51 @@
+//! Why a training cannot begin, go on or be resumed.
+
+use shared::pack::Split;
+use tch::TchError;
+
+use crate::data::FrameError;
+use crate::models::ModelError;
+
+use super::archive::ArchiveError;
+use super::progress::Term;
+
+/// Errors of [`super::train`].
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error("setting `{name}` {problem}")]
+    Setting { name: &'static str, problem: String },
+    #[error(
+        "{found} training samples after drawing the subset, at least 2 are needed: enlarge the dataset or \
+         `subset_fraction`"
+    )]
+    TooFewSamples { found: usize },
+    #[error("the dataset has no {0} samples, so no epoch can be judged")]
+    NoSamples(Split),
+    #[error(
+        "{term} loss is {value} in epoch {epoch}, step {step}: the training diverged; try a lower learning_rate"
+    )]
+    NotFinite { epoch: u32, step: usize, term: Term, value: f64 },
+    #[error("the checkpoint cannot be used: {0}")]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("weights cannot be stored: {0}")]
+    Archive(#[from] ArchiveError),
+    #[error("libtorch: {0}")]
+    Torch(#[from] TchError),
+}
+
+/// What is wrong with the bytes that a training should resume from.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error("its state is not readable: {0}")]
+    State(#[from] serde_json::Error),
+    #[error("its {what} is {found}, this training needs {expected}")]
+    Foreign { what: &'static str, found: String, expected: String },
+    #[error("its state contradicts itself: {0}")]
+    Inconsistent(String),
+}

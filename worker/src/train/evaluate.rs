@@ -1,0 +1,63 @@
+//! Class probabilities of a split: evaluation mode, emotion branch only, softmax.
+
+use shared::expression::CLASSES;
+use shared::metrics::{Confusion, argmax};
+use tch::{Device, Kind, Tensor};
+
+use crate::data::{Frames, Views};
+use crate::models::{Mode, Mtl};
+
+use super::error::TrainError;
+
+/// Probabilities of the six classes, one row a sample.
+pub type Probabilities = Vec<[f32; CLASSES]>;
+
+/// One row for each of `frames`, in order.
+///
+/// Batches have `batch_size` images, which must be the same in every run: sums are split by it, so another size may
+/// give other last bits.
+pub fn probabilities(
+    network: &Mtl,
+    frames: &Frames<'_>,
+    views: &Views,
+    batch_size: usize,
+    device: Device,
+) -> Result<Probabilities, TrainError> {
+    let size = views.size() as i64;
+    let mut rows = Probabilities::with_capacity(frames.len());
+    for start in (0..frames.len()).step_by(batch_size.max(1)) {
+        let members = start..frames.len().min(start + batch_size);
+        let mut images = vec![0.0; members.len() * views.len()];
+        for (index, view) in members.clone().zip(images.chunks_exact_mut(views.len())) {
+            views.evaluation(&frames.image(index)?, view);
+        }
+        let shape = [members.len() as i64, 3, size, size];
+        let images = Tensor::f_from_slice(&images)?.f_reshape(shape)?.f_to_device(device)?;
+        let batch = tch::no_grad(|| {
+            let logits = network.emotion(&images, Mode::Eval).logits;
+            logits.f_softmax(-1, Kind::Float)?.f_to_device(Device::Cpu)?.f_reshape([-1])
+        })?;
+        let values = Vec::<f32>::try_from(batch)?;
+        rows.extend(values.chunks_exact(CLASSES).map(|row| std::array::from_fn(|class| row[class])));
+    }
+    Ok(rows)
+}
+
+/// Confusion counts of the samples whose label is known.
+pub fn confusion(probabilities: &[[f32; CLASSES]], labels: &[Option<u8>]) -> Confusion {
+    let pairs = probabilities.iter().zip(labels);
+    Confusion::from_pairs(pairs.filter_map(|(row, label)| Some((usize::from((*label)?), argmax(row)))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unlabelled_samples_are_not_counted() {
+        let row = |class: usize| std::array::from_fn(|c| if c == class { 0.5 } else { 0.1 });
+        let counts = confusion(&[row(1), row(2), row(3)], &[Some(1), None, Some(0)]).counts;
+        assert_eq!((counts[1][1], counts[0][3]), (1, 1));
+        assert_eq!(counts.iter().flatten().sum::<u64>(), 2);
+    }
+}

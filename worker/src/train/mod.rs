@@ -1,0 +1,109 @@
+//! The training of one job, on one page: epochs of steps, each epoch judged and checkpointed, the best one kept.
+//!
+//! Everything random follows from the settings' seed and counters (epoch, batch, sample), so a training that resumes
+//! from a checkpoint ends, on the same kind of CPU, with the bits of one that was never interrupted.
+
+pub mod adam;
+pub mod archive;
+pub mod checkpoint;
+pub mod error;
+pub mod evaluate;
+pub mod mixing;
+pub mod progress;
+pub mod schedule;
+mod session;
+pub mod step;
+pub mod variables;
+
+use std::time::Instant;
+
+use shared::expression::CLASSES;
+use shared::job::JobSpec;
+use shared::pack::Pack;
+use shared::result::EpochReport;
+use tch::Device;
+
+pub use checkpoint::Checkpoint;
+pub use error::{CheckpointError, TrainError};
+use session::Session;
+
+/// What to train, on what.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainTask<'a> {
+    pub spec: &'a JobSpec,
+    pub pack: &'a Pack,
+    pub device: Device,
+    /// The checkpoint to go on from; `None` starts from fresh weights.
+    pub resume: Option<&'a [u8]>,
+}
+
+/// What a training tells while it runs.
+#[expect(clippy::large_enum_variant, reason = "events are handed over one at a time, never collected")]
+#[derive(Debug)]
+pub enum TrainEvent {
+    /// Step `step` of `steps` (from 1) is queued; `loss` is the latest one known, on a GPU some steps old.
+    Step { epoch: u32, step: usize, steps: usize, loss: f64 },
+    /// An epoch is done; `checkpoint` resumes after it.
+    Epoch { report: EpochReport, checkpoint: Vec<u8> },
+}
+
+/// The listener's answer to an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    Continue,
+    /// End now: what was done since the last checkpoint is lost.
+    Stop,
+}
+
+/// How a training ended.
+#[derive(Debug)]
+pub enum Outcome {
+    Finished(Box<Finished>),
+    /// The listener asked for it.
+    Stopped,
+}
+
+/// A finished training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    pub epochs: Vec<EpochReport>,
+    /// By validation macro F1; ties: the earliest.
+    pub best_epoch: u32,
+    /// Probabilities of the best epoch, rows in the pack's order.
+    pub validation: Vec<[f32; CLASSES]>,
+    /// `None` where the dataset has no test split.
+    pub test: Option<Vec<[f32; CLASSES]>>,
+    /// Weights of the best epoch, safetensors.
+    pub model: Vec<u8>,
+    /// Of all epochs, those before a resume included.
+    pub train_seconds: f64,
+}
+
+/// Trains `task.spec` on `task.pack`, telling `sink` of every step and epoch.
+///
+/// Sets libtorch's thread counts, which hold for the whole process. A failure inside a network (a GPU out of memory)
+/// panics, as tch's plain operators do: run this on a thread of its own and catch that.
+pub fn train(
+    task: &TrainTask<'_>,
+    sink: &mut dyn FnMut(TrainEvent) -> Control,
+) -> Result<Outcome, TrainError> {
+    let mut session = Session::start(task)?;
+    while !session.is_done() {
+        let started = Instant::now();
+        let learning_rate = session.learning_rate();
+        let Some(losses) = session.train_epoch(sink)? else { return Ok(Outcome::Stopped) };
+        let probabilities = session.validate()?;
+        let report = EpochReport {
+            epoch: session.epoch(),
+            learning_rate,
+            losses,
+            validation: session.score(&probabilities),
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        let checkpoint = session.end_epoch(report.clone(), probabilities)?;
+        if sink(TrainEvent::Epoch { report, checkpoint }) == Control::Stop {
+            return Ok(Outcome::Stopped);
+        }
+    }
+    session.finish().map(|finished| Outcome::Finished(Box::new(finished)))
+}

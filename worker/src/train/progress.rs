@@ -1,0 +1,143 @@
+//! The loss terms of an epoch, kept on the device and read back only now and then.
+
+use std::fmt;
+
+use shared::result::LossTerms;
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::error::TrainError;
+
+/// Each weighted by its factor, so that their sum is what is minimised.
+pub const TERMS: usize = 4;
+
+/// One term of the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Term {
+    CrossEntropy,
+    Affinity,
+    Partition,
+    Landmark,
+}
+
+impl Term {
+    const ALL: [Self; TERMS] = [Self::CrossEntropy, Self::Affinity, Self::Partition, Self::Landmark];
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::CrossEntropy => "cross-entropy",
+            Self::Affinity => "affinity",
+            Self::Partition => "partition",
+            Self::Landmark => "landmark",
+        })
+    }
+}
+
+/// The terms of each step of one epoch.
+#[derive(Debug)]
+pub struct Progress {
+    epoch: u32,
+    /// `[steps, 4]` on the device.
+    rows: Tensor,
+    /// Samples of each step so far.
+    sizes: Vec<usize>,
+    /// Steps whose terms have been read.
+    read: usize,
+    /// Terms of the steps read, summed over samples.
+    sums: [f64; TERMS],
+    latest: f64,
+    interval: usize,
+}
+
+impl Progress {
+    /// Steps between two reads from a GPU: each waits for all work queued on it.
+    const GPU_INTERVAL: usize = 16;
+
+    pub fn new(epoch: u32, steps: usize, device: Device) -> Result<Self, TchError> {
+        let interval = if device == Device::Cpu { 1 } else { Self::GPU_INTERVAL };
+        Ok(Self {
+            epoch,
+            rows: Tensor::f_zeros([steps as i64, TERMS as i64], (Kind::Float, device))?,
+            sizes: Vec::with_capacity(steps),
+            read: 0,
+            sums: [0.0; TERMS],
+            latest: 0.0,
+            interval,
+        })
+    }
+
+    /// Adds one step's terms; `terms [4]` are means over `size` samples.
+    pub fn record(&mut self, terms: &Tensor, size: usize) -> Result<(), TrainError> {
+        self.rows.f_get(self.sizes.len() as i64)?.f_copy_(&terms.detach())?;
+        self.sizes.push(size);
+        // The first step too, so that there is a loss to show from the start.
+        if self.sizes.len() == 1 || self.sizes.len() - self.read >= self.interval {
+            self.catch_up()?;
+        }
+        Ok(())
+    }
+
+    /// The loss of the last step that was read: up to an interval old.
+    pub fn latest(&self) -> f64 {
+        self.latest
+    }
+
+    /// Mean of each term over the samples of the epoch.
+    pub fn finish(mut self) -> Result<LossTerms, TrainError> {
+        self.catch_up()?;
+        let samples = self.sizes.iter().sum::<usize>().max(1) as f64;
+        let [cross_entropy, affinity, partition, landmark] = self.sums.map(|sum| sum / samples);
+        Ok(LossTerms { cross_entropy, affinity, partition, landmark })
+    }
+
+    fn catch_up(&mut self) -> Result<(), TrainError> {
+        let new = self.sizes.len() - self.read;
+        let rows = self.rows.f_narrow(0, self.read as i64, new as i64)?.f_to_device(Device::Cpu)?;
+        let values = Vec::<f32>::try_from(rows.f_reshape([-1])?)?;
+        for row in values.chunks_exact(TERMS) {
+            let size = self.sizes[self.read] as f64;
+            self.read += 1;
+            for ((term, sum), value) in Term::ALL.into_iter().zip(&mut self.sums).zip(row) {
+                let value = f64::from(*value);
+                if !value.is_finite() {
+                    return Err(TrainError::NotFinite { epoch: self.epoch, step: self.read, term, value });
+                }
+                *sum += value * size;
+            }
+            self.latest = row.iter().copied().map(f64::from).sum();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_weigh_each_step_by_its_samples() {
+        let mut progress = Progress::new(1, 2, Device::Cpu).unwrap();
+        progress.record(&Tensor::from_slice(&[1f32, 2., 0., 4.]), 3).unwrap();
+        assert_eq!(progress.latest(), 7.0);
+        progress.record(&Tensor::from_slice(&[5f32, 2., 0., 0.]), 1).unwrap();
+        let terms = progress.finish().unwrap();
+        let expected = LossTerms { cross_entropy: 2.0, affinity: 2.0, partition: 0.0, landmark: 3.0 };
+        assert_eq!(terms, expected);
+    }
+
+    #[test]
+    fn a_lagging_read_still_names_the_step() {
+        let mut progress = Progress::new(3, 8, Device::Cpu).unwrap();
+        progress.interval = 4;
+        let good = Tensor::from_slice(&[1f32, 1., 1., 1.]);
+        progress.record(&good, 2).unwrap();
+        progress.record(&good, 2).unwrap();
+        progress.record(&Tensor::from_slice(&[1f32, 1., f32::NAN, 1.]), 2).unwrap();
+        let error = progress.finish().unwrap_err();
+        assert!(
+            matches!(error, TrainError::NotFinite { epoch: 3, step: 3, term: Term::Partition, .. }),
+            "{error}"
+        );
+    }
+}

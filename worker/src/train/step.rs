@@ -1,0 +1,306 @@
+//! One training step: two passes at most, four loss terms, one sum (paper section 2.2).
+
+use shared::expression::CLASSES;
+use shared::job::JobSpec;
+use shared::job::loss::{AffinityLabels, Augmentation, ClassWeights, LossSpec, MixaugTerms};
+use tch::{Device, Kind, TchError, Tensor};
+
+use crate::data::Batch;
+use crate::losses::mix::{TWICE_MOMENTUM, inverse_share, mix};
+use crate::losses::{
+    affinity, affinity_pair, cross_entropy, landmark, mix_augment_cross_entropy, pair_cross_entropy,
+    partition,
+};
+use crate::models::{Emotion, Mode, Mtl};
+
+use super::mixing::Mixing;
+
+/// A training batch on the device.
+#[derive(Debug)]
+pub struct DeviceBatch {
+    emotion: Tensor,
+    appearance: Tensor,
+    labels: Tensor,
+    landmarks: Tensor,
+}
+
+impl DeviceBatch {
+    /// `size` is the height and width of the images.
+    pub fn new(batch: &Batch, size: usize, device: Device) -> Result<Self, TchError> {
+        let (count, size) = (batch.labels.len() as i64, size as i64);
+        let place = |values: &[f32], shape: &[i64]| {
+            Tensor::f_from_slice(values)?.f_reshape(shape)?.f_to_device(device)
+        };
+        Ok(Self {
+            emotion: place(&batch.emotion, &[count, 3, size, size])?,
+            appearance: place(&batch.appearance, &[count, 3, size, size])?,
+            labels: Tensor::f_from_slice(&batch.labels)?.f_to_device(device)?,
+            landmarks: place(&batch.landmarks, &[count, -1, 2])?,
+        })
+    }
+}
+
+/// What one job minimises.
+#[derive(Debug)]
+pub struct Objective {
+    spec: LossSpec,
+    /// `[6]`.
+    class_weights: Option<Tensor>,
+    device: Device,
+}
+
+/// Images mixed with their partners, and the partners' labels.
+struct Mixed {
+    images: Tensor,
+    labels: Tensor,
+    lambda: f64,
+}
+
+impl Objective {
+    /// `labels` are those of the job's training subset.
+    pub fn new(spec: &JobSpec, labels: &[u8], device: Device) -> Result<Self, TchError> {
+        let class_weights = match spec.loss.class_weights {
+            ClassWeights::Off => None,
+            ClassWeights::InverseShare => {
+                let mut counts = [0; CLASSES];
+                for &label in labels {
+                    counts[usize::from(label)] += 1;
+                }
+                let weights = inverse_share(counts).map(|weight| weight as f32);
+                Some(Tensor::f_from_slice(&weights)?.f_to_device(device)?)
+            }
+        };
+        Ok(Self { spec: spec.loss.clone(), class_weights, device })
+    }
+
+    /// The four terms `[4]` of one batch, each with its factor; their sum is the loss. A term whose factor is 0 is
+    /// not computed, and without landmark error the appearance branch does not run.
+    ///
+    /// Panics when libtorch fails (out of memory), like everything in [`crate::models`].
+    pub fn terms(&self, network: &Mtl, batch: &DeviceBatch, mixing: &Mixing) -> Tensor {
+        let [entropy, affinity, partition] = match self.spec.augmentation {
+            Augmentation::None => self.plain(network, batch),
+            Augmentation::Mixup => self.mixup(network, batch, mixing),
+            Augmentation::Mixaug => self.mixaug(network, batch, mixing),
+        };
+        // After the emotion branch: both move the shared running statistics, in that order.
+        let landmark = self.weighted(self.spec.landmark_weight, || {
+            landmark(&network.landmarks(&batch.appearance, Mode::TRAIN), &batch.landmarks)
+        });
+        Tensor::stack(&[entropy, affinity, partition, landmark], 0)
+    }
+
+    fn plain(&self, network: &Mtl, batch: &DeviceBatch) -> [Tensor; 3] {
+        let real = network.emotion(&batch.emotion, Mode::TRAIN);
+        let entropy = cross_entropy(&real.logits, &batch.labels, self.class_weights.as_ref());
+        let [affinity, partition] = self.real_terms(network, &real, batch);
+        [entropy, affinity, partition]
+    }
+
+    fn mixup(&self, network: &Mtl, batch: &DeviceBatch, mixing: &Mixing) -> [Tensor; 3] {
+        let mixed = self.mixed(batch, mixing);
+        let pass = network.emotion(&mixed.images, Mode::TRAIN);
+        let weights = self.class_weights.as_ref();
+        let entropy = pair_cross_entropy(&pass.logits, &batch.labels, &mixed.labels, mixed.lambda, weights);
+        let [affinity, partition] = self.mixed_terms(network, &pass, batch, &mixed);
+        [entropy, affinity, partition]
+    }
+
+    fn mixaug(&self, network: &Mtl, batch: &DeviceBatch, mixing: &Mixing) -> [Tensor; 3] {
+        let mixed = self.mixed(batch, mixing);
+        let mixed_pass = network.emotion(&mixed.images, Mode::TRAIN);
+        let real_pass = network.emotion(&batch.emotion, Mode::Train { momentum: TWICE_MOMENTUM });
+        let labels = [&batch.labels, &mixed.labels];
+        let weights = self.class_weights.as_ref();
+        let entropy =
+            mix_augment_cross_entropy(&mixed_pass.logits, &real_pass.logits, labels, mixed.lambda, weights);
+        let on_real = || self.real_terms(network, &real_pass, batch);
+        let on_mixed = || self.mixed_terms(network, &mixed_pass, batch, &mixed);
+        let [affinity, partition] = match self.spec.mixaug_terms {
+            MixaugTerms::Real => on_real(),
+            MixaugTerms::Virtual => on_mixed(),
+            MixaugTerms::All => {
+                let ([affinity, partition], [real_affinity, real_partition]) = (on_mixed(), on_real());
+                [affinity + real_affinity * 2.0, partition + real_partition * 2.0]
+            }
+        };
+        [entropy, affinity, partition]
+    }
+
+    fn mixed(&self, batch: &DeviceBatch, mixing: &Mixing) -> Mixed {
+        let partners = Tensor::from_slice(&mixing.partners).to_device(self.device);
+        Mixed {
+            images: mix(&batch.emotion, &partners, mixing.lambda),
+            labels: batch.labels.index_select(0, &partners),
+            lambda: mixing.lambda,
+        }
+    }
+
+    /// `term` times `weight`; zero, and not computed, where the weight is 0.
+    fn weighted(&self, weight: f64, term: impl FnOnce() -> Tensor) -> Tensor {
+        if weight == 0.0 {
+            return Tensor::zeros([0i64; 0], (Kind::Float, self.device));
+        }
+        term() * weight
+    }
+
+    /// Affinity and partition loss of real images.
+    fn real_terms(&self, network: &Mtl, pass: &Emotion, batch: &DeviceBatch) -> [Tensor; 2] {
+        [
+            self.weighted(self.spec.affinity_weight, || {
+                affinity(&pass.feature, network.centres(), &batch.labels)
+            }),
+            self.weighted(self.spec.partition_weight, || partition(&pass.heads)),
+        ]
+    }
+
+    /// Affinity and partition loss of mixed images.
+    fn mixed_terms(&self, network: &Mtl, pass: &Emotion, batch: &DeviceBatch, mixed: &Mixed) -> [Tensor; 2] {
+        let centres = network.centres();
+        [
+            self.weighted(self.spec.affinity_weight, || match self.spec.affinity_labels {
+                AffinityLabels::Soft => {
+                    affinity_pair(&pass.feature, centres, &batch.labels, &mixed.labels, mixed.lambda)
+                }
+                AffinityLabels::Partner => affinity(&pass.feature, centres, &mixed.labels),
+            }),
+            self.weighted(self.spec.partition_weight, || partition(&pass.heads)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{close, noise};
+    use crate::train::adam::Adam;
+    use crate::train::variables::Variables;
+    use shared::job::network::{Backbone, NetworkSpec};
+    use tch::nn::VarStore;
+
+    const SIZE: i64 = 32;
+
+    fn spec(augmentation: Augmentation) -> JobSpec {
+        let network = NetworkSpec {
+            backbone: Backbone::Resnet18,
+            emotion_backbone: Backbone::Resnet18,
+            width: 4,
+            blocks: Some([1; 4]),
+            heads: 2,
+            ..NetworkSpec::default()
+        };
+        JobSpec { network, loss: LossSpec { augmentation, ..LossSpec::default() }, ..JobSpec::default() }
+    }
+
+    fn network() -> (Mtl, Variables) {
+        let store = VarStore::new(Device::Cpu);
+        (Mtl::new(&store.root(), &spec(Augmentation::None).network).unwrap(), Variables::of(&store))
+    }
+
+    fn batch() -> DeviceBatch {
+        let image = |key| noise(key, &[6, 3, SIZE, SIZE]).to_kind(Kind::Float) * 4.0;
+        DeviceBatch {
+            emotion: image(1),
+            appearance: image(2),
+            labels: Tensor::from_slice(&[0i64, 1, 2, 3, 4, 5]),
+            landmarks: noise(3, &[6, 68, 2]).to_kind(Kind::Float),
+        }
+    }
+
+    fn mixing(lambda: f64) -> Mixing {
+        Mixing { lambda, partners: vec![1, 0, 3, 4, 5, 2] }
+    }
+
+    fn terms(network: &Mtl, spec: &JobSpec, mixing: &Mixing) -> [f64; 4] {
+        let labels: Vec<u8> = (0..6).collect();
+        let objective = Objective::new(spec, &labels, Device::Cpu).unwrap();
+        let terms = objective.terms(network, &batch(), mixing);
+        std::array::from_fn(|term| terms.double_value(&[term as i64]))
+    }
+
+    fn near(seen: [f64; 3], expected: [f64; 3]) {
+        seen.into_iter().zip(expected).for_each(|(seen, expected)| close("term", seen, expected, 1e-5));
+    }
+
+    #[test]
+    fn a_share_of_one_makes_the_virtual_images_real() {
+        let (network, _) = network();
+        let [ce, af, pt, lm] = terms(&network, &spec(Augmentation::None), &mixing(1.0));
+        let mixup = terms(&network, &spec(Augmentation::Mixup), &mixing(1.0));
+        near([mixup[0], mixup[1], mixup[2]], [ce, af, pt]);
+        let mixaug = terms(&network, &spec(Augmentation::Mixaug), &mixing(1.0));
+        near([mixaug[0], mixaug[1], mixaug[2]], [3.0 * ce, af, pt]);
+        assert_eq!(mixaug[3].to_bits(), lm.to_bits());
+    }
+
+    #[test]
+    fn mix_augment_is_mix_up_and_twice_the_real_images() {
+        let (network, _) = network();
+        let mixaug = |terms| {
+            let mut spec = spec(Augmentation::Mixaug);
+            spec.loss.mixaug_terms = terms;
+            spec
+        };
+        let mixing = mixing(0.3);
+        let [ce, af, pt, _] = terms(&network, &spec(Augmentation::None), &mixing);
+        let [mixed_ce, mixed_af, mixed_pt, _] = terms(&network, &spec(Augmentation::Mixup), &mixing);
+        let on = |place| {
+            let [ce, af, pt, _] = terms(&network, &mixaug(place), &mixing);
+            [ce, af, pt]
+        };
+        let entropy = mixed_ce + 2.0 * ce;
+        near(on(MixaugTerms::Real), [entropy, af, pt]);
+        near(on(MixaugTerms::Virtual), [entropy, mixed_af, mixed_pt]);
+        near(on(MixaugTerms::All), [entropy, mixed_af + 2.0 * af, mixed_pt + 2.0 * pt]);
+    }
+
+    #[test]
+    fn factors_scale_their_term_and_zero_leaves_the_appearance_branch_alone() {
+        let (network, variables) = network();
+        let plain = spec(Augmentation::None);
+        let [ce, af, pt, lm] = terms(&network, &plain, &mixing(1.0));
+        let mut scaled = plain.clone();
+        scaled.loss.affinity_weight = 2.0;
+        scaled.loss.partition_weight = 0.5;
+        scaled.loss.landmark_weight = 3.0;
+        let seen = terms(&network, &scaled, &mixing(1.0));
+        near([seen[1], seen[2], seen[3]], [2.0 * af, 0.5 * pt, 3.0 * lm]);
+        let mut alone = plain;
+        alone.loss.affinity_weight = 0.0;
+        alone.loss.partition_weight = 0.0;
+        alone.loss.landmark_weight = 0.0;
+        let statistics = |variables: &Variables| {
+            variables.copies().unwrap()["appearance.features.bn1.running_mean"].copy()
+        };
+        let before = statistics(&variables);
+        let [only, zeros @ ..] = terms(&network, &alone, &mixing(1.0));
+        close("cross-entropy", only, ce, 1e-6);
+        assert_eq!(zeros, [0.0; 3]);
+        assert_eq!(statistics(&variables), before);
+    }
+
+    #[test]
+    fn class_weights_come_from_the_subset() {
+        let mut spec = spec(Augmentation::None);
+        spec.loss.class_weights = ClassWeights::InverseShare;
+        let objective = Objective::new(&spec, &[0, 0, 0, 5], Device::Cpu).unwrap();
+        let weights = Vec::<f32>::try_from(objective.class_weights.unwrap()).unwrap();
+        assert_eq!(weights, [0.25, 1.0, 1.0, 1.0, 1.0, 0.75]);
+    }
+
+    #[test]
+    fn one_batch_can_be_learnt_by_heart() {
+        let (network, variables) = network();
+        let spec = spec(Augmentation::None);
+        let objective = Objective::new(&spec, &[0, 1, 2, 3, 4, 5], Device::Cpu).unwrap();
+        let mut adam = Adam::new(&variables, &spec.training).unwrap();
+        let (batch, mixing) = (batch(), mixing(1.0));
+        let mut entropy = f64::INFINITY;
+        for _ in 0..150 {
+            let terms = objective.terms(&network, &batch, &mixing);
+            entropy = terms.double_value(&[0]);
+            adam.step(&terms.sum(Kind::Float), 1e-2).unwrap();
+        }
+        assert!(entropy < 0.05, "{entropy}");
+    }
+}

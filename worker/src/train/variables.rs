@@ -1,0 +1,52 @@
+//! The network's variables by name, in one fixed order.
+
+use tch::nn::VarStore;
+use tch::{Device, TchError, Tensor};
+
+use super::archive::Tensors;
+
+/// All variables, trainable or not, sorted by name. The tensors are the network's own.
+#[derive(Debug)]
+pub struct Variables {
+    named: Tensors,
+}
+
+impl Variables {
+    pub fn of(store: &VarStore) -> Self {
+        Self { named: store.variables().into_iter().collect() }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Tensor)> {
+        self.named.iter()
+    }
+
+    /// Those that an optimiser moves.
+    pub fn trainable(&self) -> impl Iterator<Item = (&String, &Tensor)> {
+        self.iter().filter(|(_, tensor)| tensor.requires_grad())
+    }
+
+    /// Copies on the CPU.
+    pub fn copies(&self) -> Result<Tensors, TchError> {
+        self.iter().map(|(name, tensor)| Ok((name.clone(), detached_copy(tensor)?))).collect()
+    }
+
+    /// Takes the values of `copies`, which has the same names and shapes.
+    pub fn set(&self, copies: &Tensors) -> Result<(), TchError> {
+        tch::no_grad(|| {
+            for (name, variable) in self.iter() {
+                let copy = copies.get(name).filter(|copy| copy.size() == variable.size());
+                let copy = copy.ok_or_else(|| TchError::TensorNameNotFound(name.clone(), "copies".into()))?;
+                variable.shallow_clone().f_copy_(copy)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A copy on the CPU that shares nothing with `tensor`.
+pub fn detached_copy(tensor: &Tensor) -> Result<Tensor, TchError> {
+    let host = tensor.f_detach()?.f_to_device(Device::Cpu)?;
+    let mut copy = host.f_empty_like()?;
+    copy.f_copy_(&host)?;
+    Ok(copy)
+}
