@@ -1,5 +1,6 @@
 //! The coordinator: expands, admits, watches, assembles.
 
+pub mod cli;
 pub mod commands;
 pub mod data;
 pub mod sweep;
