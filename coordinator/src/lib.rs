@@ -1,6 +1,7 @@
 //! The coordinator: expands, admits, watches, assembles.
 
 pub mod broker;
+pub mod cli;
 pub mod commands;
 pub mod data;
 pub mod engine;

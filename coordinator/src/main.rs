@@ -1,3 +1,5 @@
 //! The command `ferry`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    coordinator::cli::main()
+}

@@ -2,7 +2,10 @@
 //! The verbs of `ferry`, one a file: each takes plain arguments and prints its answer.
 
 pub mod data;
+pub mod failure;
+pub mod plan;
 mod progress;
 pub mod report;
 pub mod run;
+pub mod schema;
 pub mod status;

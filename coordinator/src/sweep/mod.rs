@@ -1,3 +1,86 @@
 //! Sweep files: what they may say, and the plan that follows from one.
 
+pub mod check;
+mod conditions;
+pub mod dataset;
+pub mod decode;
+pub mod expand;
+pub mod parse;
 pub mod plan;
+pub mod problem;
+pub mod queries;
+pub mod schema;
+pub mod spec;
+mod tables;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use conditions::Known;
+use plan::Plan;
+use problem::{Problem, Span, SweepError};
+
+/// Reads the sweep file at `path` and resolves it. Writes nothing.
+///
+/// Synthetic datasets are looked for under `home`. A dataset that is not there yet leaves the plan without a
+/// digest, and its ids provisional.
+pub fn load(path: &Path, home: &Path) -> Result<Plan, SweepError> {
+    let text = read(path).map_err(|problem| SweepError::new(path, "", vec![problem]))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    plan(&text, folder, home).map_err(|problems| SweepError::new(path, &text, problems))
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    let nowhere = |message: String| Problem::new(Span::default(), message);
+    let size = std::fs::metadata(path).map_err(|error| nowhere(format!("cannot be read: {error}")))?;
+    if size.is_dir() {
+        return Err(nowhere("is a folder; name a sweep file".to_owned()));
+    }
+    if size.len() > parse::MAX_BYTES as u64 {
+        return Err(nowhere(format!("has {} bytes; a sweep file may have {}", size.len(), parse::MAX_BYTES)));
+    }
+    let bytes = std::fs::read(path).map_err(|error| nowhere(format!("cannot be read: {error}")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        nowhere(format!("is not UTF-8 text (line {line}); save it as UTF-8"))
+    })
+}
+
+/// Resolves the text of a sweep file that lies in `folder`.
+pub fn plan(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>> {
+    let root = parse::parse(text).map_err(|problem| vec![problem])?;
+    let mut problems = check::check(&root, schema::root());
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let file = decode::decode(&root);
+    check_name(&file.name, &mut problems);
+    let (dataset, dataset_digest) = dataset::resolve(&file.dataset, folder, home, &mut problems);
+    let jobs = expand::expand(&file, dataset_digest.as_deref().unwrap_or_default(), &mut problems);
+    if jobs.is_empty() {
+        return Err(problems);
+    }
+    let groups: Vec<&str> = file.groups.iter().map(|(name, _)| name.value.as_str()).collect();
+    let known = Known { jobs: &jobs, groups: &groups };
+    let ensembles = queries::resolve(&file.ensembles, known, &mut problems);
+    let tables = tables::resolve(&file.tables, known, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Plan { name: file.name.value, dataset, dataset_digest, jobs, ensembles, tables })
+}
+
+/// The name is also that of a folder.
+fn check_name(name: &spec::Located<String>, problems: &mut Vec<Problem>) {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let good = name.value.chars().all(allowed) && !name.value.starts_with('.') && name.value.len() <= 64;
+    if !good || name.value.is_empty() {
+        let message = format!("`name`: \"{}\" cannot be the name of a run folder", name.value);
+        let help = "use up to 64 letters, digits, `-`, `_` and `.`, and do not begin with `.`";
+        problems.push(Problem::new(name.span, message).help(help));
+    }
+}

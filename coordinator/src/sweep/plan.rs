@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::ids::JobId;
@@ -33,7 +34,7 @@ pub enum DatasetSource {
 }
 
 /// The options of the face generator that a sweep file may set.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyntheticOptions {
     pub seed: u64,
@@ -115,7 +116,8 @@ pub enum Query {
 }
 
 /// Macro F1 in percent as the paper prints it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PaperScores {
     pub validation: f64,
     pub test: f64,

@@ -1,0 +1,85 @@
+//! How a command that cannot do its work ends: words (or JSON) on standard error, and the exit code.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
+use serde_json::json;
+
+use crate::sweep::problem::{Problem, SweepError};
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub enum Failure {
+    /// A sweep file that cannot be used: exit code 2.
+    Sweep(Box<SweepError>),
+    /// Other bad input: exit code 2.
+    Input(anyhow::Error),
+    /// Work that failed: exit code 1.
+    Work(anyhow::Error),
+}
+
+impl From<SweepError> for Failure {
+    fn from(error: SweepError) -> Self {
+        Self::Sweep(Box::new(error))
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Work(error)
+    }
+}
+
+impl Failure {
+    /// Says on standard error what went wrong, as one JSON object if `json`, and gives the exit code.
+    pub fn report(&self, json: bool) -> ExitCode {
+        match self {
+            Self::Sweep(error) if json => eprintln!("{}", error.json()),
+            Self::Sweep(error) => eprint!("{}", render(error)),
+            Self::Input(error) | Self::Work(error) if json => {
+                eprintln!("{}", json!({ "error": format!("{error:#}") }));
+            }
+            Self::Input(error) | Self::Work(error) => eprintln!("error: {error:#}"),
+        }
+        match self {
+            Self::Sweep(_) | Self::Input(_) => ExitCode::from(2),
+            Self::Work(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+fn render(error: &SweepError) -> String {
+    let theme = if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        GraphicalTheme::unicode()
+    } else {
+        GraphicalTheme::unicode_nocolor()
+    };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(110).with_context_lines(1);
+    let mut text = String::new();
+    for problem in &error.problems {
+        let report = report(error, problem);
+        // Writing to a string cannot fail; should rendering refuse, the plain words remain.
+        if handler.render_report(&mut text, report.as_ref()).is_err() {
+            return format!("{error}\n");
+        }
+    }
+    if error.more > 0 {
+        text.push_str(&format!("and {} more problems\n", error.more));
+    }
+    text
+}
+
+fn report(error: &SweepError, problem: &Problem) -> Report {
+    let file = error.file.display().to_string();
+    let Some((line, column)) = error.place(problem) else {
+        let mut diagnostic = MietteDiagnostic::new(format!("{file}: {}", problem.message));
+        diagnostic.help.clone_from(&problem.help);
+        return Report::new(diagnostic);
+    };
+    let span = problem.span.offset..problem.span.offset + problem.span.len;
+    let mut diagnostic = MietteDiagnostic::new(format!("{file}:{line}:{column}: {}", problem.message))
+        .with_label(LabeledSpan::underline(span));
+    diagnostic.help.clone_from(&problem.help);
+    Report::new(diagnostic).with_source_code(NamedSource::new(file, error.text.clone()))
+}

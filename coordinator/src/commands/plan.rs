@@ -1,0 +1,189 @@
+//! `ferry plan`: what a sweep file asks for, without starting or writing anything.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use crate::sweep;
+use crate::sweep::plan::{DatasetSource, Plan, PlannedJob};
+use crate::sweep::queries;
+
+/// Jobs shown without `--all`.
+const SHOWN: usize = 8;
+
+/// Options of `ferry plan`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ferry plan experiments/abaw4-lsd.yaml --json")]
+pub struct PlanArgs {
+    /// The sweep file.
+    file: PathBuf,
+    /// Folder of the state: synthetic datasets are looked for there.
+    #[arg(long, env = "FERRY_HOME", value_name = "DIR", default_value = ".ferry")]
+    home: PathBuf,
+    /// Show every job.
+    #[arg(long)]
+    all: bool,
+    /// Print the plan as JSON, and what is wrong as one JSON object on standard error.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints the plan of the file.
+pub fn run(args: &PlanArgs) -> Result<ExitCode, Failure> {
+    let plan = sweep::load(&args.file, &args.home)?;
+    let text = if args.json { format!("{:#}\n", in_json(&plan)) } else { in_words(&plan, args.all) };
+    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn in_json(plan: &Plan) -> Value {
+    let jobs: Vec<Value> = plan
+        .jobs
+        .iter()
+        .map(|job| json!({ "id": job.id, "group": job.group, "params": job.params }))
+        .collect();
+    let ensembles: Vec<Value> = plan
+        .ensembles
+        .iter()
+        .map(|rule| json!({ "name": rule.name, "rule": rule.members, "size": rule.size }))
+        .collect();
+    json!({
+        "name": plan.name,
+        "dataset_digest": plan.dataset_digest,
+        "provisional": plan.dataset_digest.is_none(),
+        "jobs": jobs,
+        "ensembles": ensembles,
+    })
+}
+
+fn in_words(plan: &Plan, all: bool) -> String {
+    let mut text = format!("{}: {}, {}\n", plan.name, count(plan.jobs.len(), "job"), dataset(plan));
+    text.push_str("\nGroups\n");
+    text.push_str(&aligned(&groups(plan)));
+    if !plan.ensembles.is_empty() {
+        text.push_str("\nEnsembles\n");
+        text.push_str(&aligned(&ensembles(plan)));
+    }
+    text.push_str("\nJobs\n");
+    let shown = if all { plan.jobs.len() } else { plan.jobs.len().min(SHOWN) };
+    text.push_str(&aligned(&plan.jobs[..shown].iter().map(job_row).collect::<Vec<_>>()));
+    if shown < plan.jobs.len() {
+        let _ = writeln!(text, "  … and {} more (--all shows them)", plan.jobs.len() - shown);
+    }
+    let epochs: u64 = plan.jobs.iter().map(|job| u64::from(job.spec.training.epochs)).sum();
+    let _ = writeln!(text, "\nWork: {epochs} epochs{}", images(plan));
+    text
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+fn dataset(plan: &Plan) -> String {
+    let source = match &plan.dataset {
+        DatasetSource::Pack(path) => format!("dataset {}", path.display()),
+        DatasetSource::Synthetic(options) => format!(
+            "{} + {} + {} synthetic faces of {} pixels",
+            options.train, options.validation, options.test, options.image_size
+        ),
+    };
+    match &plan.dataset_digest {
+        Some(digest) => format!("{source} ({})", digest.get(..12).unwrap_or(digest)),
+        None => format!(
+            "{source}\nThe dataset is not there yet: the ids are provisional and will change with it."
+        ),
+    }
+}
+
+/// Images that all jobs together see, when the size of the training split is known from the plan alone.
+fn images(plan: &Plan) -> String {
+    let DatasetSource::Synthetic(options) = &plan.dataset else { return String::new() };
+    let seen = |job: &PlannedJob| {
+        f64::from(options.train) * job.spec.subset.subset_fraction * f64::from(job.spec.training.epochs)
+    };
+    format!(", about {:.0} thousand images", plan.jobs.iter().map(seen).sum::<f64>() / 1000.0)
+}
+
+/// One row a group: name, jobs, its varying settings with the number of their values.
+fn groups(plan: &Plan) -> Vec<Vec<String>> {
+    let mut names: Vec<&str> = Vec::new();
+    for job in &plan.jobs {
+        for name in std::iter::once(&job.group).chain(&job.also_in) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+    }
+    let member = |job: &&PlannedJob, name: &str| job.group == name || job.also_in.iter().any(|g| g == name);
+    names
+        .into_iter()
+        .map(|name| {
+            let jobs: Vec<&PlannedJob> = plan.jobs.iter().filter(|job| member(job, name)).collect();
+            vec![name.to_owned(), count(jobs.len(), "job"), axes(&jobs)]
+        })
+        .collect()
+}
+
+fn axes(jobs: &[&PlannedJob]) -> String {
+    let names = jobs.first().map(|job| job.params.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let mut axes = Vec::new();
+    for name in names {
+        let mut values: Vec<String> = Vec::new();
+        for value in jobs.iter().filter_map(|job| job.params.get(&name)).map(plain) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        match values.len() {
+            0 | 1 => {}
+            2..=4 => axes.push(format!("{name} {{{}}}", values.join(", "))),
+            more => axes.push(format!("{name} ({more} values)")),
+        }
+    }
+    axes.join(" × ")
+}
+
+/// Rows of each ensemble: name, size, and a line for each of its queries.
+fn ensembles(plan: &Plan) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for rule in &plan.ensembles {
+        let size = queries::size(&rule.members, &plan.jobs);
+        let size = if size.exact { size.most.to_string() } else { format!("≤ {}", size.most) };
+        for (index, query) in rule.members.iter().enumerate() {
+            let (name, size) =
+                if index == 0 { (rule.name.clone(), size.clone()) } else { Default::default() };
+            rows.push(vec![name, size, queries::words(query)]);
+        }
+    }
+    rows
+}
+
+fn job_row(job: &PlannedJob) -> Vec<String> {
+    let params: Vec<String> =
+        job.params.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
+    vec![job.id.short(), job.group.clone(), params.join(" ")]
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Columns padded to their widest cell, the last one free.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let _ = writeln!(text, "  {}", cells.join("  ").trim_end());
+    }
+    text
+}

@@ -1,0 +1,218 @@
+//! Checks a located tree against the JSON Schema and says in plain words what differs, where, and what is meant.
+
+use serde_json::{Map, Value};
+
+use super::parse::{Content, Node};
+use super::problem::{Problem, Span};
+use super::schema::resolve;
+
+/// All differences between `root` and the schema of sweep files.
+pub fn check(root: &Node, schema: &Value) -> Vec<Problem> {
+    let no_definitions = Map::new();
+    let definitions = schema["$defs"].as_object().unwrap_or(&no_definitions);
+    let mut checker = Checker { definitions, problems: Vec::new() };
+    checker.node(root, schema, "the file");
+    checker.problems
+}
+
+struct Checker<'a> {
+    definitions: &'a Map<String, Value>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Checker<'a> {
+    fn report(&mut self, span: Span, message: String) {
+        self.problems.push(Problem::new(span, message));
+    }
+
+    /// `label` names the node in messages.
+    fn node(&mut self, node: &Node, schema: &'a Value, label: &str) {
+        let schema = resolve(schema, self.definitions);
+        if let Some(choices) = choices(schema) {
+            self.choice(node, &choices, label);
+        } else if let Some(branches) = schema["anyOf"].as_array() {
+            self.branches(node, branches, label);
+        } else if !accepts(schema, node) {
+            let message = format!("{label}: expected {}, got {}", expected(schema), got(node));
+            self.report(node.span, message);
+        } else {
+            match &node.content {
+                Content::Scalar(value) => self.range(node.span, value, schema, label),
+                Content::List(items) => self.list(node, items, schema, label),
+                Content::Map(_) => self.map(node, schema, label),
+            }
+        }
+    }
+
+    fn choice(&mut self, node: &Node, choices: &[&'a str], label: &str) {
+        match &node.content {
+            Content::Scalar(Value::String(text)) if choices.contains(&text.as_str()) => {}
+            Content::Scalar(Value::String(text)) => {
+                let problem = Problem::new(node.span, format!("{label}: there is no \"{text}\""));
+                self.problems.push(problem.suggest(text, choices.iter().copied()));
+            }
+            _ => {
+                let list = choices.join(", ");
+                self.report(node.span, format!("{label}: expected one of {list}; got {}", got(node)));
+            }
+        }
+    }
+
+    /// Any branch will do; if none does, the one of the node's own type tells why.
+    fn branches(&mut self, node: &Node, branches: &'a [Value], label: &str) {
+        let mut reasons = Vec::new();
+        for branch in branches {
+            let mut trial = Checker { definitions: self.definitions, problems: Vec::new() };
+            trial.node(node, branch, label);
+            if trial.problems.is_empty() {
+                return;
+            }
+            reasons.push((self.same_type(branch, node), trial.problems));
+        }
+        match reasons.into_iter().rev().find(|(same_type, _)| *same_type) {
+            Some((_, problems)) => self.problems.extend(problems),
+            None => {
+                let all: Vec<String> =
+                    branches.iter().map(|branch| expected(resolve(branch, self.definitions))).collect();
+                let message = format!("{label}: expected {}, got {}", all.join(" or "), got(node));
+                self.report(node.span, message);
+            }
+        }
+    }
+
+    fn same_type(&self, branch: &Value, node: &Node) -> bool {
+        let branch = resolve(branch, self.definitions);
+        let text = matches!(&node.content, Content::Scalar(Value::String(_)));
+        if choices(branch).is_some() { text } else { accepts(branch, node) }
+    }
+
+    fn range(&mut self, span: Span, value: &Value, schema: &Value, label: &str) {
+        let Some(number) = value.as_f64() else { return };
+        let least = schema["minimum"].as_f64();
+        let most = schema["maximum"].as_f64().or_else(|| match schema["format"].as_str() {
+            Some("uint32") => Some(f64::from(u32::MAX)),
+            _ => None,
+        });
+        if let Some(least) = least.filter(|&least| number < least) {
+            self.report(span, format!("{label}: {value} is too small; the least is {least}"));
+        }
+        if let Some(most) = most.filter(|&most| number > most) {
+            self.report(span, format!("{label}: {value} is too large; the most is {most}"));
+        }
+    }
+
+    fn list(&mut self, node: &Node, items: &[Node], schema: &'a Value, label: &str) {
+        let length = items.len() as u64;
+        match (schema["minItems"].as_u64(), schema["maxItems"].as_u64()) {
+            (Some(least), Some(most)) if least == most && length != least => {
+                self.report(node.span, format!("{label}: expected a list of {least}, got one of {length}"));
+            }
+            (Some(least), _) if length < least => {
+                self.report(node.span, format!("{label} is an empty list; it needs a value"));
+            }
+            _ => {}
+        }
+        for (index, item) in items.iter().enumerate() {
+            self.node(item, &schema["items"], label);
+            let earlier = items[..index].iter().any(|other| same(&other.json(), &item.json()));
+            if schema["uniqueItems"] == true && earlier {
+                self.report(item.span, format!("{label} lists {} twice", got(item)));
+            }
+        }
+    }
+
+    fn map(&mut self, node: &Node, schema: &'a Value, label: &str) {
+        let entries = node.entries();
+        for (index, (key, value)) in entries.iter().enumerate() {
+            let name = key.name.as_str();
+            if entries[..index].iter().any(|(other, _)| other.name == name) {
+                self.report(key.span, format!("`{name}` stands twice in {label}"));
+            }
+            let own = schema["properties"].get(name);
+            match own.or_else(|| schema.get("additionalProperties").filter(|other| other.is_object())) {
+                Some(schema) => self.node(value, schema, &format!("`{name}`")),
+                None => self.unknown_key(key.span, name, schema, label),
+            }
+        }
+        for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if node.get(name).is_none() {
+                self.report(node.span, format!("{label}: the key `{name}` is missing"));
+            }
+        }
+        if schema["minProperties"].as_u64().is_some_and(|least| (entries.len() as u64) < least) {
+            self.report(node.span, format!("{label} is empty or too short; it needs an entry"));
+        }
+    }
+
+    fn unknown_key(&mut self, span: Span, name: &str, schema: &Value, label: &str) {
+        let known = schema["properties"].as_object().into_iter().flat_map(Map::keys).map(String::as_str);
+        let problem = Problem::new(span, format!("unknown key `{name}` in {label}"));
+        self.problems.push(problem.suggest(name, known));
+    }
+}
+
+/// The texts that an enumeration allows; `None` for any other schema.
+fn choices(schema: &Value) -> Option<Vec<&str>> {
+    if let Some(name) = schema["const"].as_str() {
+        return Some(vec![name]);
+    }
+    if let Some(names) = schema["enum"].as_array() {
+        return names.iter().map(Value::as_str).collect();
+    }
+    let branches: Option<Vec<Vec<&str>>> = schema["oneOf"].as_array()?.iter().map(choices).collect();
+    branches.map(|branches| branches.concat())
+}
+
+fn types(schema: &Value) -> Vec<&str> {
+    match &schema["type"] {
+        Value::String(name) => vec![name.as_str()],
+        Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn accepts(schema: &Value, node: &Node) -> bool {
+    let types = types(schema);
+    let is = |name: &str| types.is_empty() || types.contains(&name);
+    match &node.content {
+        Content::Scalar(Value::Null) => is("null"),
+        Content::Scalar(Value::Bool(_)) => is("boolean"),
+        Content::Scalar(Value::Number(number)) => is("number") || (is("integer") && !number.is_f64()),
+        Content::Scalar(_) => is("string"),
+        Content::List(_) => is("array"),
+        Content::Map(_) => is("object"),
+    }
+}
+
+fn expected(schema: &Value) -> String {
+    if let Some(choices) = choices(schema) {
+        return format!("one of {}", choices.join(", "));
+    }
+    let word = |name: &&str| match *name {
+        "string" => "a text",
+        "integer" => "a whole number",
+        "number" => "a number",
+        "boolean" => "true or false",
+        "array" => "a list",
+        "object" => "a map (`key: value`)",
+        _ => "null",
+    };
+    types(schema).iter().map(word).collect::<Vec<_>>().join(" or ")
+}
+
+fn got(node: &Node) -> String {
+    match &node.content {
+        Content::Scalar(Value::Null) => "nothing (null)".to_owned(),
+        Content::Map(_) => "a map".to_owned(),
+        Content::List(items) if items.len() > 8 => "a long list".to_owned(),
+        Content::List(_) | Content::Scalar(_) => node.json().to_string(),
+    }
+}
+
+/// 1 and 1.0 are the same value.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a.as_f64(), b.as_f64()) {
+        (Some(a), Some(b)) => a.total_cmp(&b).is_eq(),
+        _ => a == b,
+    }
+}

@@ -1,0 +1,120 @@
+//! A checked tree to the types of `spec`. The check has seen every type and name, so nothing here can be wrong.
+
+use serde_json::Value;
+
+use super::parse::{Key, Node};
+use super::spec::{
+    Conditions, DEFAULT_MAX_JOBS, Dataset, Ensemble, Group, Located, Member, PaperRow, Settings, SweepFile,
+    Synthetic, Table,
+};
+
+/// The file's content.
+pub fn decode(root: &Node) -> SweepFile {
+    SweepFile {
+        name: text_at(root, "name"),
+        dataset: dataset(root),
+        defaults: root.get("defaults").map(settings).unwrap_or_default(),
+        groups: named(root, "groups", group),
+        ensembles: named(root, "ensembles", ensemble),
+        tables: items(root, "tables").iter().map(table).collect(),
+        max_jobs: root.get("max_jobs").and_then(|node| node.json().as_u64()).unwrap_or(DEFAULT_MAX_JOBS),
+    }
+}
+
+fn dataset(root: &Node) -> Dataset {
+    match root.get("dataset").and_then(|node| node.get("synthetic")) {
+        // Every option has a default, so only a value that the check refuses could fail here.
+        Some(node) => Dataset::Synthetic(Synthetic {
+            synthetic: Located {
+                value: serde_json::from_value(node.json()).unwrap_or_default(),
+                span: node.span,
+            },
+        }),
+        None => Dataset::Pack(text_at(root, "dataset")),
+    }
+}
+
+fn group(node: &Node) -> Group {
+    let axis = |(key, values): &(Key, Node)| (name(key), values.items().iter().map(value).collect());
+    let combinations = |key| {
+        items(node, key).iter().map(|entry| Located { value: settings(entry), span: entry.span }).collect()
+    };
+    Group {
+        matrix: node.get("matrix").map(Node::entries).unwrap_or_default().iter().map(axis).collect(),
+        settings: node.get("settings").map(settings).unwrap_or_default(),
+        exclude: combinations("exclude"),
+        include: combinations("include"),
+    }
+}
+
+fn ensemble(node: &Node) -> Ensemble {
+    let member = |node: &Node| Located { value: member(node), span: node.span };
+    Ensemble {
+        members: items(node, "members").iter().map(member).collect(),
+        paper: node.get("paper").and_then(|node| serde_json::from_value(node.json()).ok()),
+    }
+}
+
+fn member(node: &Node) -> Member {
+    let count = |node: &Node| node.json().as_u64().map(|value| Located { value, span: node.span });
+    Member {
+        filter: node.get("where").map(conditions).unwrap_or_default(),
+        top: node.get("top").and_then(count),
+        best_group: items(node, "best_group").iter().map(text).collect(),
+    }
+}
+
+fn table(node: &Node) -> Table {
+    Table {
+        title: text_at(node, "title"),
+        filter: node.get("where").map(conditions).unwrap_or_default(),
+        rows: items(node, "rows").iter().map(text).collect(),
+        mean_by: items(node, "mean_by").iter().map(text).collect(),
+        paper: items(node, "paper").iter().map(paper_row).collect(),
+    }
+}
+
+fn paper_row(node: &Node) -> Located<PaperRow> {
+    let row = settings(node).into_iter().filter(|(name, _)| name.value != "f1").collect();
+    let f1 = node.get("f1").and_then(|node| node.json().as_f64()).unwrap_or_default();
+    Located { value: PaperRow { row, f1 }, span: node.span }
+}
+
+fn settings(node: &Node) -> Settings {
+    node.entries().iter().map(|(key, node)| (name(key), value(node))).collect()
+}
+
+/// A list of lists, or a list of anything for a setting that is no list, is several values.
+fn conditions(node: &Node) -> Conditions {
+    let defaults = shared::job::JobSpec::default();
+    let condition = |(key, node): &(Key, Node)| {
+        let one = node.items().is_empty() || defaults.with(&key.name, node.json()).is_ok();
+        (name(key), if one { vec![value(node)] } else { node.items().iter().map(value).collect() })
+    };
+    node.entries().iter().map(condition).collect()
+}
+
+fn items<'a>(node: &'a Node, key: &str) -> &'a [Node] {
+    node.get(key).map(Node::items).unwrap_or_default()
+}
+
+fn named<T>(node: &Node, key: &str, read: fn(&Node) -> T) -> Vec<(Located<String>, T)> {
+    let entries = node.get(key).map(Node::entries).unwrap_or_default();
+    entries.iter().map(|(key, node)| (name(key), read(node))).collect()
+}
+
+fn name(key: &Key) -> Located<String> {
+    Located { value: key.name.clone(), span: key.span }
+}
+
+fn value(node: &Node) -> Located<Value> {
+    Located { value: node.json(), span: node.span }
+}
+
+fn text(node: &Node) -> Located<String> {
+    Located { value: node.json().as_str().unwrap_or_default().to_owned(), span: node.span }
+}
+
+fn text_at(node: &Node, key: &str) -> Located<String> {
+    node.get(key).map(text).unwrap_or(Located { value: String::new(), span: node.span })
+}

@@ -1,0 +1,145 @@
+//! Ensembles as queries over the jobs: what each can select, how many members that makes, and the rule in words.
+
+use std::collections::BTreeSet;
+
+use super::conditions::Known;
+use super::plan::{EnsembleRule, Filter, PlannedJob, Query};
+use super::problem::Problem;
+use super::spec::{Ensemble, Located, Member};
+
+/// The rules that `ensembles` mean; queries that cannot be answered go to `problems`.
+pub(super) fn resolve(
+    ensembles: &[(Located<String>, Ensemble)],
+    known: Known<'_>,
+    problems: &mut Vec<Problem>,
+) -> Vec<EnsembleRule> {
+    let mut rules = Vec::new();
+    for (name, ensemble) in ensembles {
+        let queries = ensemble.members.iter().map(|member| query(member, known, problems)).collect();
+        if let Some(members) = queries_if_all_good(queries) {
+            let size = size(&members, known.jobs).most;
+            rules.push(EnsembleRule { name: name.value.clone(), members, size, paper: ensemble.paper });
+        }
+    }
+    rules
+}
+
+fn queries_if_all_good(queries: Vec<Option<Query>>) -> Option<Vec<Query>> {
+    queries.into_iter().collect()
+}
+
+fn query(member: &Located<Member>, known: Known<'_>, problems: &mut Vec<Problem>) -> Option<Query> {
+    let Member { filter, top, best_group } = &member.value;
+    let filter = known.filter(filter, problems)?;
+    let candidates = known.matching(&filter);
+    if candidates.is_empty() {
+        let message = "no job meets all of these conditions; the ensemble would select nothing";
+        problems.push(Problem::new(member.span, message));
+        return None;
+    }
+    match (top, best_group.as_slice()) {
+        (Some(top), [_, ..]) => {
+            let message = "`top` and `best_group` exclude each other; write two members";
+            problems.push(Problem::new(top.span, message));
+            None
+        }
+        (Some(top), []) if top.value > candidates.len() as u64 => {
+            let found = candidates.len();
+            let message = format!("`top` asks for the {} best, but only {found} jobs match", top.value);
+            problems.push(Problem::new(top.span, message));
+            None
+        }
+        (Some(top), []) => Some(Query::Top { k: top.value as usize, filter }),
+        (None, []) => Some(Query::All { filter }),
+        (None, [first, ..]) => {
+            let by: Vec<String> = best_group.iter().map(|name| name.value.clone()).collect();
+            if group_sizes(&candidates, &by, known.jobs).len() == 1 {
+                let message = format!("the matching jobs all have the same {}", ticked(&by));
+                let help = "name a setting that differs among them, or leave `best_group` out";
+                problems.push(Problem::new(first.span, message).help(help));
+                return None;
+            }
+            Some(Query::BestGroup { by, filter })
+        }
+    }
+}
+
+/// Sizes of the groups that the values of `by` make among `candidates`.
+fn group_sizes(candidates: &[usize], by: &[String], jobs: &[PlannedJob]) -> Vec<usize> {
+    let mut groups: Vec<(Vec<_>, usize)> = Vec::new();
+    for &candidate in candidates {
+        let key: Vec<_> = by.iter().map(|name| jobs[candidate].value(name)).collect();
+        match groups.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, size)) => *size += 1,
+            None => groups.push((key, 1)),
+        }
+    }
+    groups.into_iter().map(|(_, size)| size).collect()
+}
+
+/// Number of members of an ensemble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    pub most: usize,
+    /// False when the scores decide how many there are: queries may pick the same job, or groups differ in size.
+    pub exact: bool,
+}
+
+/// How many of `jobs` the union of `queries` can select.
+pub fn size(queries: &[Query], jobs: &[PlannedJob]) -> Size {
+    let mut sure = BTreeSet::new();
+    let mut picks = Vec::new();
+    for query in queries {
+        let (Query::All { filter } | Query::Top { filter, .. } | Query::BestGroup { filter, .. }) = query;
+        let candidates: Vec<usize> = (0..jobs.len()).filter(|&job| jobs[job].matches(filter)).collect();
+        match query {
+            Query::All { .. } => sure.extend(candidates),
+            Query::Top { k, .. } if *k == candidates.len() => sure.extend(candidates),
+            Query::Top { k, .. } => picks.push((candidates, vec![*k])),
+            Query::BestGroup { by, .. } => {
+                let sizes = group_sizes(&candidates, by, jobs);
+                picks.push((candidates, sizes));
+            }
+        }
+    }
+    let mut size = Size { most: sure.len(), exact: true };
+    let mut reachable = sure.clone();
+    for (candidates, sizes) in picks {
+        if candidates.iter().all(|job| sure.contains(job)) {
+            continue;
+        }
+        size.most += sizes.iter().max().copied().unwrap_or_default();
+        let same_size = sizes.iter().all(|size| *size == sizes[0]);
+        size.exact &= same_size && !candidates.iter().any(|job| reachable.contains(job));
+        reachable.extend(candidates);
+    }
+    size.most = size.most.min(reachable.len());
+    size
+}
+
+/// The rule of `query` in words.
+pub fn words(query: &Query) -> String {
+    match query {
+        Query::All { filter } => format!("all with {}", conditions(filter)),
+        Query::Top { k, filter } => format!("the {k} best with {}", conditions(filter)),
+        Query::BestGroup { by, filter } => {
+            format!("those with the best {} on average, among {}", ticked(by), conditions(filter))
+        }
+    }
+}
+
+fn ticked(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Conditions in words: `group strong, augmentation mixup or mixaug`.
+pub fn conditions(filter: &Filter) -> String {
+    if filter.is_empty() {
+        return "any settings".to_owned();
+    }
+    let plain = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let condition = |(name, values): (&String, &Vec<serde_json::Value>)| {
+        format!("{name} {}", values.iter().map(plain).collect::<Vec<_>>().join(" or "))
+    };
+    filter.iter().map(condition).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,160 @@
+//! What a sweep file may say. These types make the JSON Schema; `decode` fills them from a checked file.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::Value;
+
+use super::plan::{PaperScores, SyntheticOptions};
+use super::problem::Span;
+use super::schema;
+
+/// Jobs that a file may ask for unless it says otherwise.
+pub const DEFAULT_MAX_JOBS: u64 = 100_000;
+
+/// A sweep: many training jobs, and the ensembles and tables made from their results.
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct SweepFile {
+    /// The sweep's name and that of its run folder: letters, digits, `-`, `_` and `.`.
+    pub name: Located<String>,
+    pub dataset: Dataset,
+    /// Settings of every job. What is not named here has the value of the paper's Table 1.
+    #[schemars(default, schema_with = "schema::one_value")]
+    pub defaults: Settings,
+    /// Groups of jobs by name. Each is the product of its axes.
+    #[schemars(with = "BTreeMap<String, Group>", extend("minProperties" = 1))]
+    pub groups: Vec<(Located<String>, Group)>,
+    /// Ensembles by name. Each is the union of what its members select, joined by soft voting.
+    #[schemars(default, with = "BTreeMap<String, Ensemble>")]
+    pub ensembles: Vec<(Located<String>, Ensemble)>,
+    /// Tables of the report.
+    #[schemars(default)]
+    pub tables: Vec<Table>,
+    /// Combinations that the file may have before excludes; a guard against a slip of the keyboard.
+    #[schemars(default = "default_max_jobs")]
+    pub max_jobs: u64,
+}
+
+fn default_max_jobs() -> u64 {
+    DEFAULT_MAX_JOBS
+}
+
+/// Where the images come from.
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(untagged)]
+pub enum Dataset {
+    /// Folder of a pack made by `ferry data`; a relative path starts at the sweep file's folder.
+    Pack(Located<String>),
+    Synthetic(Synthetic),
+}
+
+/// Faces drawn on first use.
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Synthetic {
+    /// Options of the face generator.
+    pub synthetic: Located<SyntheticOptions>,
+}
+
+/// Jobs: every combination of the axes' values, with fixed settings.
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Group {
+    /// Axes: a list of values for any setting. Later axes vary fastest.
+    #[schemars(schema_with = "schema::axes")]
+    pub matrix: Vec<(Located<String>, Vec<Located<Value>>)>,
+    /// Settings of every job of the group.
+    #[schemars(default, schema_with = "schema::one_value")]
+    pub settings: Settings,
+    /// Combinations to leave out: those that agree with every setting of an entry.
+    #[schemars(default, schema_with = "schema::combinations")]
+    pub exclude: Vec<Located<Settings>>,
+    /// Jobs to add: the group's settings with those of an entry.
+    #[schemars(default, schema_with = "schema::combinations")]
+    pub include: Vec<Located<Settings>>,
+}
+
+/// Models that vote together.
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Ensemble {
+    /// Queries over the jobs; a job that several of them select is one member.
+    #[schemars(extend("minItems" = 1))]
+    pub members: Vec<Located<Member>>,
+    /// The paper's scores for it, in percent.
+    #[schemars(default)]
+    pub paper: Option<PaperScores>,
+}
+
+/// A query over the jobs: all that match, or the best of them by validation macro F1.
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Member {
+    /// Conditions that a job must meet; without any, every job does.
+    #[schemars(rename = "where", default, schema_with = "schema::conditions")]
+    pub filter: Conditions,
+    /// Only the k best jobs.
+    #[schemars(default, with = "u32", range(min = 1))]
+    pub top: Option<Located<u64>>,
+    /// Only the jobs with the best value of these settings, by mean over the jobs with that value.
+    #[schemars(default, schema_with = "schema::setting_names")]
+    pub best_group: Vec<Located<String>>,
+}
+
+/// A table of the report: one row for each combination of `rows`.
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Table {
+    pub title: Located<String>,
+    /// Conditions that a job must meet to be in the table.
+    #[schemars(rename = "where", default, schema_with = "schema::conditions")]
+    pub filter: Conditions,
+    /// Settings that make the rows; each row is the mean over all its jobs.
+    #[schemars(schema_with = "schema::setting_names")]
+    pub rows: Vec<Located<String>>,
+    /// The first of `rows`, over which a second column averages.
+    #[schemars(default, schema_with = "schema::setting_names")]
+    pub mean_by: Vec<Located<String>>,
+    /// The paper's numbers: the settings of a row and its F1.
+    #[schemars(default, schema_with = "schema::paper_rows")]
+    pub paper: Vec<Located<PaperRow>>,
+}
+
+/// One number of the paper.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PaperRow {
+    pub row: Settings,
+    pub f1: f64,
+}
+
+/// Settings with one value each, in the order of the file.
+pub type Settings = Vec<(Located<String>, Located<Value>)>;
+
+/// Conditions: a setting (or `group`) and its allowed values.
+pub type Conditions = Vec<(Located<String>, Vec<Located<Value>>)>;
+
+/// A value and its place in the file. Its schema is the value's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located<T> {
+    pub value: T,
+    pub span: Span,
+}
+
+impl<T: JsonSchema> JsonSchema for Located<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> std::borrow::Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}

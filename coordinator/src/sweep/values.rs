@@ -1,0 +1,32 @@
+//! Values of settings: in range, written one way (`1` becomes `1.0` where the setting is a fraction).
+
+use serde_json::Value;
+use shared::job::{JobSpec, SettingError};
+
+use super::problem::Problem;
+use super::spec::{Located, Settings};
+
+/// The value that a job has when `name` is set to `value`; the problem if it cannot have it.
+pub(super) fn normal(name: &str, value: &Located<Value>) -> Result<Value, Problem> {
+    match JobSpec::default().with(name, value.value.clone()) {
+        Ok(spec) => Ok(spec.settings().remove(name).unwrap_or_default()),
+        Err(SettingError::Unknown { name }) => {
+            Err(Problem::new(value.span, format!("`{name}` is not a setting")))
+        }
+        Err(SettingError::Value { name, problem }) => {
+            Err(Problem::new(value.span, format!("`{name}`: {problem}; got {}", value.value)))
+        }
+    }
+}
+
+/// [`normal`] for each of `settings`; wrong ones go to `problems`.
+pub(super) fn normal_settings(settings: &Settings, problems: &mut Vec<Problem>) -> Vec<(String, Value)> {
+    let mut result = Vec::new();
+    for (name, value) in settings {
+        match normal(&name.value, value) {
+            Ok(normal) => result.push((name.value.clone(), normal)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    result
+}
