@@ -2,11 +2,17 @@
 //!
 //! Exit codes: 0 done, 1 something failed, 2 bad input (also clap's own usage errors).
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{data, failure, plan, schema};
+use tracing_subscriber::EnvFilter;
+
+use crate::commands::failure::Failure;
+use crate::commands::{data, plan, report, run, schema, status};
+use crate::guard;
 
 /// Trains sweeps of facial-expression networks on many workers and assembles ensembles from them.
 #[derive(Debug, Parser)]
@@ -22,22 +28,44 @@ const EXAMPLE: &str = "Example:\n  ferry plan experiments/demo.yaml\n\n\
 /// One verb each; its arguments and its work are in the file of its name under `commands`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a sweep to its end: train what is not trained yet, assemble the ensembles, write the report.
+    Run(run::RunArgs),
     /// Show what a sweep file asks for: jobs, ensembles, work. Starts and writes nothing.
     Plan(plan::PlanArgs),
+    /// Show where the sweeps of a home or a server stand.
+    Status(status::StatusArgs),
+    /// Rebuild a run's report from what its folder stores.
+    Report(report::ReportArgs),
     /// Print the JSON Schema of sweep files, from which editors complete.
     Schema(schema::SchemaArgs),
     /// Draw, import and inspect datasets.
     #[command(subcommand, after_help = "Example:\n  ferry data synth faces --train 600 --size 48")]
     Data(data::DataCommand),
+    #[command(name = guard::VERB, hide = true, after_help = "Example:\n  ferry guard ask 1 sleep 9")]
+    Guard {
+        death: guard::Death,
+        parent: u32,
+        program: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 /// Runs the process's command line.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match &cli.command {
+    let filter =
+        EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new("warn,async_nats=error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let result = match &Cli::parse().command {
+        Command::Run(args) => run::run(args).map_err(|failure| (failure, args.json)),
         Command::Plan(args) => plan::run(args).map_err(|failure| (failure, args.json)),
+        Command::Status(args) => status::run(args).map_err(|error| (Failure::Work(error), args.json)),
+        Command::Report(args) => report::run(args).map_err(|error| (Failure::Input(error), args.json)),
         Command::Schema(_) => schema::run().map_err(|failure| (failure, false)),
-        Command::Data(command) => data::run(command).map_err(|error| (failure::Failure::Input(error), false)),
+        Command::Data(command) => data::run(command).map_err(|error| (Failure::Input(error), false)),
+        Command::Guard { death, parent, program, args } => {
+            Err((Failure::Work(guard::run(*death, *parent, program, args).into()), false))
+        }
     };
     result.unwrap_or_else(|(failure, json)| failure.report(json))
 }
@@ -56,7 +84,7 @@ mod tests {
     fn every_verb_has_an_example() {
         for verb in Cli::command().get_subcommands() {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("Example:\n  ferry "), "{}", verb.get_name());
+            assert!(help.contains("Example") && help.contains("\n  ferry "), "{}", verb.get_name());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `ferry report RUN`: rebuilds a run's report from what its folder stores.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -21,7 +22,7 @@ pub struct ReportArgs {
 }
 
 /// Rebuilds all files of the report and prints where it lies and the ensembles' scores.
-pub fn run(args: &ReportArgs) -> Result<()> {
+pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let written = report::write(&RunDir::open(&args.run)?)?;
     let text = if args.json {
         std::fs::read_to_string(&written.json)
@@ -30,7 +31,7 @@ pub fn run(args: &ReportArgs) -> Result<()> {
         summary(&written)
     };
     show(&text);
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The ensembles' table and the report's place, as `ferry run` also ends.

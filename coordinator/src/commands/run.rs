@@ -9,12 +9,14 @@ use clap::Args;
 use serde_json::json;
 use shared::bus::Endpoint;
 
+use super::failure::Failure;
 use super::progress::Progress;
 use super::report::summary;
 use crate::data::synth;
 use crate::home::{self, Home};
 use crate::service::{self, RunEnd, RunRequest};
 use crate::sweep;
+use crate::sweep::dataset::pack_dir;
 use crate::sweep::plan::{DatasetSource, Plan};
 use crate::view::Style;
 
@@ -49,39 +51,48 @@ pub struct RunArgs {
 }
 
 /// Runs it.
-pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let home = Home::new(&args.home);
-    let server = args.nats.as_deref().map(|url| Endpoint::parse(url, args.token.clone())).transpose()?;
-    let (plan, pack) = plan_with_dataset(&args.file, &home)?;
+    let server = match args.nats.as_deref().map(|url| Endpoint::parse(url, args.token.clone())) {
+        Some(endpoint) => Some(endpoint.map_err(|error| Failure::Input(error.into()))?),
+        None => None,
+    };
+    let plan = plan_with_dataset(&args.file, &home)?;
+    let pack = pack_dir(&plan.dataset, home.root());
     let style = Style::choose(args.json);
     let request =
         RunRequest { plan, pack, home, out: args.out.clone(), server, workers: args.workers, style };
     // One thread: children must be spawned from the main thread (see `guard`), and nothing here is heavy.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot start")?;
     let end = runtime.block_on(service::run(request))?;
-    finish(&end, args)
+    Ok(finish(&end, args)?)
 }
 
 /// The plan with its dataset in place: synthetic faces are drawn on first use.
-fn plan_with_dataset(file: &Path, home: &Home) -> anyhow::Result<(Plan, PathBuf)> {
+fn plan_with_dataset(file: &Path, home: &Home) -> Result<Plan, Failure> {
     let plan = sweep::load(file, home.root())?;
-    let pack = sweep::pack_dir(&plan, file, home.root());
     if plan.dataset_digest.is_some() {
-        return Ok((plan, pack));
+        return Ok(plan);
     }
+    let pack = pack_dir(&plan.dataset, home.root());
     match plan.dataset {
-        DatasetSource::Pack(_) => anyhow::bail!(
-            "the dataset {} is not there: make it with `ferry data import SOURCE {0}`",
-            pack.display()
-        ),
+        DatasetSource::Pack(_) => {
+            let pack = pack.display();
+            let help =
+                format!("the dataset {pack} is not there: make it with `ferry data import SOURCE {pack}`");
+            return Err(Failure::Input(anyhow::anyhow!(help)));
+        }
         DatasetSource::Synthetic(options) => {
-            home.data()?;
+            home.data().context("the synthetic dataset cannot be kept")?;
             let mut progress = Progress::new("drawing faces");
             synth::synthesize(&pack, &options, &mut |done, total| progress.show(done, total))
                 .context("the synthetic dataset cannot be made")?;
         }
     }
-    Ok((sweep::load(file, home.root())?, pack))
+    Ok(sweep::load(file, home.root())?)
 }
 
 fn finish(end: &RunEnd, args: &RunArgs) -> anyhow::Result<ExitCode> {

@@ -59,6 +59,7 @@ impl Training {
             let mut sink = |event: TrainEvent| {
                 match event {
                     TrainEvent::Step { epoch, step, steps, .. } => {
+                        let (step, steps) = (step as u32, steps as u32);
                         told.send_replace(StepProgress { epoch, epochs, step, steps });
                     }
                     TrainEvent::Epoch { report, checkpoint } => {
