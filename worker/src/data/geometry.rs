@@ -243,7 +243,7 @@ mod tests {
             assert!(affine.shift.iter().all(|s| s.fract() == 0.0 && s.abs() <= 10.0));
         }
         let never = AugmentSpec { flip: 0.0, affine: 0.0, erasing: 0.0, ..spec };
-        let drawn = Geometry::draw(&never, 48, &mut Stream::new(1, Purpose::EmotionView, &[]));
-        assert_eq!(drawn, Geometry { flip: false, affine: None, erased: None });
+        let none = Geometry::draw(&never, 48, &mut Stream::new(1, Purpose::EmotionView, &[]));
+        assert_eq!(none, Geometry { flip: false, affine: None, erased: None });
     }
 }

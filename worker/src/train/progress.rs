@@ -113,6 +113,8 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::float_cmp, reason = "small whole numbers are exact")]
+
     use super::*;
 
     #[test]

@@ -171,6 +171,8 @@ impl Objective {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::float_cmp, reason = "a term that is off is exactly 0")]
+
     use super::*;
     use crate::golden::{close, noise};
     use crate::train::adam::Adam;
