@@ -28,25 +28,25 @@ use problem::{Problem, Span, SweepError};
 /// Synthetic datasets are looked for under `home`. A dataset that is not there yet leaves the plan without a
 /// digest, and its ids provisional.
 pub fn load(path: &Path, home: &Path) -> Result<Plan, SweepError> {
-    let text = read(path).map_err(|problem| SweepError::new(path, "", vec![problem]))?;
+    let text = read(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     plan(&text, folder, home).map_err(|problems| SweepError::new(path, &text, problems))
 }
 
-fn read(path: &Path) -> Result<String, Problem> {
-    let nowhere = |message: String| Problem::new(Span::default(), message);
-    let size = std::fs::metadata(path).map_err(|error| nowhere(format!("cannot be read: {error}")))?;
+fn read(path: &Path) -> Result<String, SweepError> {
+    let refuse = |message: String| SweepError::new(path, "", vec![Problem::new(Span::default(), message)]);
+    let size = std::fs::metadata(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
     if size.is_dir() {
-        return Err(nowhere("is a folder; name a sweep file".to_owned()));
+        return Err(refuse("is a folder; name a sweep file".to_owned()));
     }
     if size.len() > parse::MAX_BYTES as u64 {
-        return Err(nowhere(format!("has {} bytes; a sweep file may have {}", size.len(), parse::MAX_BYTES)));
+        return Err(refuse(format!("has {} bytes; a sweep file may have {}", size.len(), parse::MAX_BYTES)));
     }
-    let bytes = std::fs::read(path).map_err(|error| nowhere(format!("cannot be read: {error}")))?;
+    let bytes = std::fs::read(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
     String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|&&byte| byte == b'\n').count() + 1;
-        nowhere(format!("is not UTF-8 text (line {line}); save it as UTF-8"))
+        let offset = error.utf8_error().valid_up_to();
+        let problem = Problem::new(Span { offset, len: 1 }, "the file is not UTF-8 text from here on");
+        SweepError::new(path, &String::from_utf8_lossy(error.as_bytes()), vec![problem])
     })
 }
 
