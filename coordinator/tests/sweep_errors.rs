@@ -198,7 +198,12 @@ fn what_is_not_utf8_has_a_place() {
 #[test]
 fn files_that_are_not_there_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    for (file, words) in [("none.yaml", "none.yaml: cannot be read"), (".", ".: is a folder")] {
+    let cases = [
+        ("none.yaml", "none.yaml: cannot be read"),
+        (".", ".: is a folder"),
+        ("/dev/zero", "/dev/zero: is too long"),
+    ];
+    for (file, words) in cases {
         let output = ferry(folder.path(), &["plan", file]);
         assert_eq!(output.status.code(), Some(2));
         let stderr = String::from_utf8(output.stderr).unwrap();

@@ -91,7 +91,8 @@ fn syntax_problem(text: &str, error: &serde_yaml::Error) -> Problem {
 /// The crate's words, except where they speak of its own options.
 fn syntax_message(error: &serde_yaml::Error) -> String {
     use serde_yaml::Error;
-    match error.without_snippet() {
+    match error {
+        Error::AliasError { error, .. } | Error::WithSnippet { error, .. } => syntax_message(error),
         Error::MultipleDocuments { .. } => {
             "a sweep file is one YAML document; this begins another".to_owned()
         }
@@ -238,7 +239,9 @@ mod tests {
             let list = vec![format!("*a{}", level - 1); 10].join(", ");
             writeln!(text, "a{level}: &a{level} [{list}]").unwrap();
         }
-        assert!(parse(&text).is_err());
+        let problem = parse(&text).unwrap_err();
+        assert!(problem.message.contains("aliases expand to far more"), "{problem:?}");
+        assert!(problem.span.offset > 0, "{problem:?}");
         assert!(parse(&"[".repeat(10_000)).is_err());
         assert!(parse(&" ".repeat(MAX_BYTES + 1)).is_err());
     }
