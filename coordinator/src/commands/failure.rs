@@ -1,5 +1,6 @@
 //! How a command that cannot do its work ends: words (or JSON) on standard error, and the exit code.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -65,7 +66,7 @@ fn render(error: &SweepError) -> String {
         }
     }
     if error.more > 0 {
-        text.push_str(&format!("and {} more problems\n", error.more));
+        let _ = writeln!(text, "and {} more problems", error.more);
     }
     text
 }

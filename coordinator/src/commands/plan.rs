@@ -72,7 +72,9 @@ fn in_words(plan: &Plan, all: bool) -> String {
     }
     text.push_str("\nJobs\n");
     let shown = if all { plan.jobs.len() } else { plan.jobs.len().min(SHOWN) };
-    text.push_str(&aligned(&plan.jobs[..shown].iter().map(job_row).collect::<Vec<_>>()));
+    let varying = varying(&plan.jobs);
+    let rows: Vec<_> = plan.jobs[..shown].iter().map(|job| job_row(job, &varying)).collect();
+    text.push_str(&aligned(&rows));
     if shown < plan.jobs.len() {
         let _ = writeln!(text, "  … and {} more (--all shows them)", plan.jobs.len() - shown);
     }
@@ -164,9 +166,16 @@ fn ensembles(plan: &Plan) -> Vec<Vec<String>> {
     rows
 }
 
-fn job_row(job: &PlannedJob) -> Vec<String> {
-    let params: Vec<String> =
-        job.params.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
+/// The settings that tell the jobs apart.
+fn varying(jobs: &[PlannedJob]) -> Vec<&String> {
+    let Some(first) = jobs.first() else { return Vec::new() };
+    let varies = |name: &&String| jobs.iter().any(|job| job.params.get(*name) != first.params.get(*name));
+    first.params.keys().filter(varies).collect()
+}
+
+fn job_row(job: &PlannedJob, varying: &[&String]) -> Vec<String> {
+    let shown = job.params.iter().filter(|(name, _)| varying.contains(name));
+    let params: Vec<String> = shown.map(|(name, value)| format!("{name}={}", plain(value))).collect();
     vec![job.id.short(), job.group.clone(), params.join(" ")]
 }
 

@@ -69,15 +69,13 @@ impl<'a> Checker<'a> {
             }
             reasons.push((self.same_type(branch, node), trial.problems));
         }
-        match reasons.into_iter().rev().find(|(same_type, _)| *same_type) {
-            Some((_, problems)) => self.problems.extend(problems),
-            None => {
-                let all: Vec<String> =
-                    branches.iter().map(|branch| expected(resolve(branch, self.definitions))).collect();
-                let message = format!("{label}: expected {}, got {}", all.join(" or "), got(node));
-                self.report(node.span, message);
-            }
+        if let Some((_, problems)) = reasons.into_iter().rev().find(|(same_type, _)| *same_type) {
+            self.problems.extend(problems);
+            return;
         }
+        let all = branches.iter().map(|branch| expected(resolve(branch, self.definitions)));
+        let all = all.collect::<Vec<_>>().join(" or ");
+        self.report(node.span, format!("{label}: expected {all}, got {}", got(node)));
     }
 
     fn same_type(&self, branch: &Value, node: &Node) -> bool {

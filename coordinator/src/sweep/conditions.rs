@@ -15,7 +15,7 @@ pub(super) struct Known<'a> {
     pub groups: &'a [&'a str],
 }
 
-impl<'a> Known<'a> {
+impl Known<'_> {
     /// The filter that `conditions` mean. Every value must be that of some job; others go to `problems`.
     pub(super) fn filter(&self, conditions: &Conditions, problems: &mut Vec<Problem>) -> Option<Filter> {
         let already = problems.len();

@@ -17,8 +17,24 @@ struct Resolved {
     /// All settings of a job of the group, the axes' excepted.
     fixed: Settings,
     axes: Vec<(String, Vec<Value>)>,
-    exclude: Vec<(Span, Vec<(String, Value)>)>,
-    include: Vec<Vec<(String, Value)>>,
+    exclude: Vec<(Span, Overlay)>,
+    include: Vec<Overlay>,
+}
+
+impl Resolved {
+    /// The value of setting `name` in the job with `overlay`.
+    fn value<'a>(&'a self, overlay: &'a Overlay, name: &str) -> Option<&'a Value> {
+        let own = overlay.iter().find(|(setting, _)| setting == name).map(|(_, value)| value);
+        own.or_else(|| self.fixed.get(name))
+    }
+
+    /// All values of setting `name` in the product of the axes.
+    fn values(&self, name: &str) -> Vec<&Value> {
+        match self.axes.iter().find(|(axis, _)| axis == name) {
+            Some((_, values)) => values.iter().collect(),
+            None => self.fixed.get(name).into_iter().collect(),
+        }
+    }
 }
 
 /// The jobs of `file`, each once, with ids for the dataset of `digest`; wrong values go to `problems`.
@@ -42,7 +58,9 @@ pub fn expand(file: &SweepFile, digest: &str, problems: &mut Vec<Problem>) -> Ve
             let message = format!("group `{}` excludes every combination", group.name.value);
             problems.push(Problem::new(group.name.span, message));
         }
-        for settings in combinations {
+        for overlay in combinations {
+            let mut settings = group.fixed.clone();
+            settings.extend(overlay);
             if let Err(message) = jobs.add(&group.name.value, settings) {
                 problems.push(Problem::new(group.name.span, message));
             }
@@ -94,42 +112,40 @@ fn refuse_too_many(file: &SweepFile, groups: &[Resolved], problems: &mut Vec<Pro
     }
 }
 
-/// All settings of each job of the group.
-fn combinations(group: &Resolved, problems: &mut Vec<Problem>) -> Vec<Settings> {
-    let mut all = vec![group.fixed.clone()];
+/// What a job of a group adds to the group's fixed settings.
+type Overlay = Vec<(String, Value)>;
+
+/// The overlays of all jobs of the group.
+fn combinations(group: &Resolved, problems: &mut Vec<Problem>) -> Vec<Overlay> {
+    let mut all: Vec<Overlay> = vec![Vec::new()];
     for (axis, values) in &group.axes {
-        let with = |settings: &Settings, value: &Value| {
-            let mut settings = settings.clone();
-            settings.insert(axis.clone(), value.clone());
-            settings
+        let with = |base: &Overlay, value: &Value| {
+            let mut overlay = base.clone();
+            overlay.push((axis.clone(), value.clone()));
+            overlay
         };
         all = all.iter().flat_map(|base| values.iter().map(move |value| with(base, value))).collect();
     }
-    let product = all.clone();
     for (span, tuple) in &group.exclude {
-        if !product.iter().any(|settings| agrees(settings, tuple)) {
-            problems.push(excludes_nothing(*span, tuple, &product));
+        // An entry that only repeats what an earlier one excludes is as much of a slip as one that never matched.
+        let before = all.len();
+        let excluded =
+            |job: &Overlay| tuple.iter().all(|(name, value)| group.value(job, name) == Some(value));
+        all.retain(|job| !excluded(job));
+        if all.len() == before {
+            problems.push(excludes_nothing(*span, tuple, group));
         }
-        all.retain(|settings| !agrees(settings, tuple));
     }
-    for tuple in &group.include {
-        let mut settings = group.fixed.clone();
-        settings.extend(tuple.iter().cloned());
-        all.push(settings);
-    }
+    all.extend(group.include.iter().cloned());
     all
 }
 
-fn agrees(settings: &Settings, tuple: &[(String, Value)]) -> bool {
-    tuple.iter().all(|(name, value)| settings.get(name) == Some(value))
-}
-
-fn excludes_nothing(span: Span, tuple: &[(String, Value)], product: &[Settings]) -> Problem {
-    let problem = Problem::new(span, "this exclude matches no combination of the group");
-    let absent = tuple.iter().find(|(name, value)| product.iter().all(|job| job.get(name) != Some(value)));
+fn excludes_nothing(span: Span, tuple: &[(String, Value)], group: &Resolved) -> Problem {
+    let problem = Problem::new(span, "this exclude matches no combination that is left in the group");
+    let absent = tuple.iter().find(|(name, value)| !group.values(name).contains(&value));
     match absent {
         Some((name, value)) => {
-            let values = listed(product.iter().filter_map(|job| job.get(name)));
+            let values = listed(group.values(name).into_iter());
             problem.help(format!("no combination has `{name}` = {value}; the group has {values}"))
         }
         None => problem,

@@ -17,6 +17,8 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use conditions::Known;
@@ -28,25 +30,28 @@ use problem::{Problem, Span, SweepError};
 /// Synthetic datasets are looked for under `home`. A dataset that is not there yet leaves the plan without a
 /// digest, and its ids provisional.
 pub fn load(path: &Path, home: &Path) -> Result<Plan, SweepError> {
-    let text = read(path).map_err(|problem| SweepError::new(path, "", vec![problem]))?;
+    let text = read(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     plan(&text, folder, home).map_err(|problems| SweepError::new(path, &text, problems))
 }
 
-fn read(path: &Path) -> Result<String, Problem> {
-    let nowhere = |message: String| Problem::new(Span::default(), message);
-    let size = std::fs::metadata(path).map_err(|error| nowhere(format!("cannot be read: {error}")))?;
-    if size.is_dir() {
-        return Err(nowhere("is a folder; name a sweep file".to_owned()));
+fn read(path: &Path) -> Result<String, SweepError> {
+    let refuse = |message: String| SweepError::new(path, "", vec![Problem::new(Span::default(), message)]);
+    if path.is_dir() {
+        return Err(refuse("is a folder; name a sweep file".to_owned()));
     }
-    if size.len() > parse::MAX_BYTES as u64 {
-        return Err(nowhere(format!("has {} bytes; a sweep file may have {}", size.len(), parse::MAX_BYTES)));
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells that there is more, without reading what may have no end.
+    let read =
+        File::open(path).and_then(|file| file.take(parse::MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    if bytes.len() > parse::MAX_BYTES {
+        return Err(refuse(format!("is too long; a sweep file may have {} bytes", parse::MAX_BYTES)));
     }
-    let bytes = std::fs::read(path).map_err(|error| nowhere(format!("cannot be read: {error}")))?;
     String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|&&byte| byte == b'\n').count() + 1;
-        nowhere(format!("is not UTF-8 text (line {line}); save it as UTF-8"))
+        let offset = error.utf8_error().valid_up_to();
+        let problem = Problem::new(Span { offset, len: 1 }, "the file is not UTF-8 text from here on");
+        SweepError::new(path, &String::from_utf8_lossy(error.as_bytes()), vec![problem])
     })
 }
 

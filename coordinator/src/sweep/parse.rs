@@ -73,7 +73,7 @@ pub fn parse(text: &str) -> Result<Node, Problem> {
         return Err(Problem::new(Span::default(), text));
     }
     let options = serde_yaml::options! {
-        budget: serde_yaml::budget! { max_nodes: MAX_NODES, max_depth: MAX_DEPTH, max_documents: 1, },
+        budget: serde_yaml::budget! { max_nodes: MAX_NODES, max_depth: MAX_DEPTH, },
         alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: MAX_NODES, },
         // A key that stands twice is reported with both places by the check against the schema.
         duplicate_keys: serde_yaml::options::DuplicateKeyPolicy::PassThrough,
@@ -85,10 +85,34 @@ pub fn parse(text: &str) -> Result<Node, Problem> {
 
 fn syntax_problem(text: &str, error: &serde_yaml::Error) -> Problem {
     let span = error.location().map_or(Span::default(), |location| place_of(text, location));
-    // The place is printed by the diagnostic itself.
-    let message = error.without_snippet().to_string();
-    let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-    Problem::new(span, message)
+    Problem::new(span, syntax_message(error))
+}
+
+/// The crate's words, except where they speak of its own options.
+fn syntax_message(error: &serde_yaml::Error) -> String {
+    use serde_yaml::Error;
+    match error {
+        Error::AliasError { error, .. } | Error::WithSnippet { error, .. } => syntax_message(error),
+        Error::MultipleDocuments { .. } => {
+            "a sweep file is one YAML document; this begins another".to_owned()
+        }
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => {
+            "the file is nested too deeply or its aliases expand to far more than a sweep can need".to_owned()
+        }
+        Error::RecursiveReferencesRequireWeakTypes { .. } => {
+            "this alias stands inside its own anchor".to_owned()
+        }
+        Error::NonFiniteFloat { value, .. } => format!("{value} is not a finite number"),
+        Error::NullIntoString { .. } => "a key must be a text".to_owned(),
+        other => {
+            // The place is printed by the diagnostic itself.
+            let message = other.to_string();
+            message.split(" at line ").next().unwrap_or(&message).to_owned()
+        }
+    }
 }
 
 /// The scanner's errors carry line and column (in characters, from 1) but no bytes.
@@ -177,10 +201,12 @@ impl<'de> Visitor<'de> for ContentVisitor {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use serde_json::json;
 
-    fn at<'a>(text: &'a str, span: Span) -> &'a str {
+    fn at(text: &str, span: Span) -> &str {
         &text[span.offset..span.offset + span.len]
     }
 
@@ -211,9 +237,11 @@ mod tests {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..=9 {
             let list = vec![format!("*a{}", level - 1); 10].join(", ");
-            text.push_str(&format!("a{level}: &a{level} [{list}]\n"));
+            writeln!(text, "a{level}: &a{level} [{list}]").unwrap();
         }
-        assert!(parse(&text).is_err());
+        let problem = parse(&text).unwrap_err();
+        assert!(problem.message.contains("aliases expand to far more"), "{problem:?}");
+        assert!(problem.span.offset > 0, "{problem:?}");
         assert!(parse(&"[".repeat(10_000)).is_err());
         assert!(parse(&" ".repeat(MAX_BYTES + 1)).is_err());
     }

@@ -17,6 +17,7 @@ pub struct Span {
 
 impl Span {
     /// This span cut to what `text` holds and to whole characters.
+    #[must_use]
     pub fn within(self, text: &str) -> Self {
         let floor = |mut at: usize| {
             at = at.min(text.len());
@@ -89,7 +90,9 @@ pub struct SweepError {
 
 impl SweepError {
     pub fn new(file: &Path, text: &str, mut problems: Vec<Problem>) -> Self {
-        problems.iter_mut().for_each(|problem| problem.span = problem.span.within(text));
+        for problem in &mut problems {
+            problem.span = problem.span.within(text);
+        }
         problems.sort_by_key(|problem| problem.span.offset);
         problems.dedup();
         let more = problems.len().saturating_sub(MOST_REPORTED);

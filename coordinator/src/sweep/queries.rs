@@ -15,17 +15,15 @@ pub(super) fn resolve(
 ) -> Vec<EnsembleRule> {
     let mut rules = Vec::new();
     for (name, ensemble) in ensembles {
-        let queries = ensemble.members.iter().map(|member| query(member, known, problems)).collect();
-        if let Some(members) = queries_if_all_good(queries) {
+        // Each member is resolved, so that the problems of all are reported.
+        let queries: Vec<Option<Query>> =
+            ensemble.members.iter().map(|member| query(member, known, problems)).collect();
+        if let Some(members) = queries.into_iter().collect::<Option<Vec<_>>>() {
             let size = size(&members, known.jobs).most;
             rules.push(EnsembleRule { name: name.value.clone(), members, size, paper: ensemble.paper });
         }
     }
     rules
-}
-
-fn queries_if_all_good(queries: Vec<Option<Query>>) -> Option<Vec<Query>> {
-    queries.into_iter().collect()
 }
 
 fn query(member: &Located<Member>, known: Known<'_>, problems: &mut Vec<Problem>) -> Option<Query> {
@@ -121,6 +119,7 @@ pub fn size(queries: &[Query], jobs: &[PlannedJob]) -> Size {
 pub fn words(query: &Query) -> String {
     match query {
         Query::All { filter } => format!("all with {}", conditions(filter)),
+        Query::Top { k: 1, filter } => format!("the best with {}", conditions(filter)),
         Query::Top { k, filter } => format!("the {k} best with {}", conditions(filter)),
         Query::BestGroup { by, filter } => {
             format!("those with the best {} on average, among {}", ticked(by), conditions(filter))
@@ -141,5 +140,67 @@ pub fn conditions(filter: &Filter) -> String {
     let condition = |(name, values): (&String, &Vec<serde_json::Value>)| {
         format!("{name} {}", values.iter().map(plain).collect::<Vec<_>>().join(" or "))
     };
-    filter.iter().map(condition).collect::<Vec<_>>().join(", ")
+    // The group says most.
+    let (group, settings): (Vec<_>, Vec<_>) = filter.iter().partition(|(name, _)| *name == "group");
+    group.into_iter().chain(settings).map(condition).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use shared::job::JobSpec;
+
+    /// Six jobs: heads 1 to 3 with epochs 1, heads 1 to 3 with epochs 2.
+    fn jobs() -> Vec<PlannedJob> {
+        let job = |number: u32| {
+            let spec = JobSpec::default();
+            let spec = spec.with("heads", json!(number % 3 + 1)).unwrap();
+            let spec = spec.with("epochs", json!(number / 3 + 1)).unwrap();
+            let group = "g".to_owned();
+            PlannedJob { id: spec.id(""), group, also_in: Vec::new(), params: spec.settings(), spec }
+        };
+        (0..6).map(job).collect()
+    }
+
+    fn filter(name: &str, values: &[u32]) -> Filter {
+        Filter::from([(name.to_owned(), values.iter().map(|value| json!(value)).collect())])
+    }
+
+    #[track_caller]
+    fn check(queries: &[Query], most: usize, exact: bool) {
+        assert_eq!(size(queries, &jobs()), Size { most, exact });
+    }
+
+    #[test]
+    fn sizes_are_exact_where_the_scores_cannot_change_them() {
+        let all = |epochs| Query::All { filter: filter("epochs", &[epochs]) };
+        let top = |k, epochs| Query::Top { k, filter: filter("epochs", &[epochs]) };
+        let best =
+            |heads: &[u32]| Query::BestGroup { by: vec!["heads".into()], filter: filter("heads", heads) };
+        check(&[all(1), all(1)], 3, true);
+        check(&[all(1), top(2, 2)], 5, true);
+        check(&[all(1), top(2, 1)], 3, true);
+        check(&[best(&[1, 2])], 2, true);
+        check(&[best(&[1, 2]), best(&[3])], 4, true);
+        check(&[top(3, 1), top(3, 2)], 6, true);
+        // The best heads and the best of the first epochs may share a job.
+        check(&[best(&[1, 2]), top(1, 1)], 3, false);
+        check(&[top(2, 1), top(2, 1)], 3, false);
+    }
+
+    #[test]
+    fn groups_of_different_size_leave_the_size_open() {
+        let filter = Filter::from([("heads".to_owned(), vec![json!(1), json!(2)])]);
+        let lopsided: Vec<PlannedJob> = jobs().into_iter().skip(1).collect();
+        let queries = [Query::BestGroup { by: vec!["heads".into()], filter }];
+        assert_eq!(size(&queries, &lopsided), Size { most: 2, exact: false });
+    }
+
+    #[test]
+    fn rules_read_as_words() {
+        let group = ("group".to_owned(), vec![json!("g")]);
+        let filter = Filter::from([("epochs".to_owned(), vec![json!(1), json!(2)]), group]);
+        assert_eq!(words(&Query::Top { k: 2, filter }), "the 2 best with group g, epochs 1 or 2");
+    }
 }

@@ -55,7 +55,7 @@ pub(super) fn resolve<'a>(schema: &'a Value, definitions: &'a Map<String, Value>
     name.and_then(|name| definitions.get(name)).unwrap_or(schema)
 }
 
-fn object(properties: Map<String, Value>) -> Value {
+fn object(properties: &Map<String, Value>) -> Value {
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
 }
 
@@ -70,7 +70,7 @@ fn defined(generator: &mut SchemaGenerator, name: &str, make: fn(&mut SchemaGene
 
 /// Settings with one value each.
 pub(super) fn one_value(generator: &mut SchemaGenerator) -> Schema {
-    defined(generator, "Settings", |generator| object(settings(generator)))
+    defined(generator, "Settings", |generator| object(&settings(generator)))
 }
 
 /// Settings with a list of values each: the axes of a matrix.
@@ -79,7 +79,7 @@ pub(super) fn axes(generator: &mut SchemaGenerator) -> Schema {
         let axis = |(name, schema): (String, Value)| {
             (name, json!({ "type": "array", "items": schema, "minItems": 1, "uniqueItems": true }))
         };
-        let mut schema = object(settings(generator).into_iter().map(axis).collect());
+        let mut schema = object(&settings(generator).into_iter().map(axis).collect());
         schema["minProperties"] = json!(1);
         schema
     })
@@ -92,7 +92,7 @@ pub(super) fn conditions(generator: &mut SchemaGenerator) -> Schema {
             let several = json!({ "type": "array", "items": schema, "minItems": 1 });
             (name, json!({ "anyOf": [schema, several] }))
         };
-        object(settings_and_group(generator).into_iter().map(condition).collect())
+        object(&settings_and_group(generator).into_iter().map(condition).collect())
     })
 }
 
@@ -103,7 +103,7 @@ pub(super) fn paper_rows(generator: &mut SchemaGenerator) -> Schema {
         let about = "Macro F1 in percent.";
         let percent = json!({ "type": "number", "minimum": 0, "maximum": 100, "description": about });
         properties.insert("f1".to_owned(), percent);
-        let mut schema = object(properties);
+        let mut schema = object(&properties);
         schema["required"] = json!(["f1"]);
         schema["minProperties"] = json!(2);
         schema

@@ -1,0 +1,92 @@
+//! The experiments that come with ferry: what they ask for, and that editors accept them.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
+
+use std::path::{Path, PathBuf};
+
+use coordinator::sweep::plan::Plan;
+use coordinator::sweep::{load, parse, schema};
+use serde_json::json;
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../experiments").join(name)
+}
+
+fn plan(name: &str) -> Plan {
+    let home = tempfile::tempdir().unwrap();
+    load(&path(name), home.path()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn paper_and_demo_have_the_same_shape() {
+    for plan in [plan("abaw4-lsd.yaml"), plan("demo.yaml")] {
+        assert_eq!(plan.jobs.len(), 38);
+        assert_eq!(plan.jobs.iter().filter(|job| job.group == "strong").count(), 8);
+        let ensembles: Vec<_> = plan.ensembles.iter().map(|rule| (rule.name.as_str(), rule.size)).collect();
+        let expected = [
+            ("MU MobileViTv2 Weak", 5),
+            ("MU Strong & MU Weak", 17),
+            ("MA Strong & MA Best Weak", 7),
+            ("MU & MA Best Weak", 10),
+            ("Best Strong & MA VGG Weak & MU MobileViTv2 Weak", 12),
+        ];
+        assert_eq!(ensembles, expected);
+        assert!(plan.ensembles.iter().all(|rule| rule.paper.is_some()));
+        let numbers: Vec<usize> = plan.tables.iter().map(|table| table.paper.len()).collect();
+        assert_eq!(numbers, [8, 6]);
+    }
+}
+
+#[test]
+fn the_paper_file_writes_every_setting_out_as_the_default_has_it() {
+    let text = std::fs::read_to_string(path("abaw4-lsd.yaml")).unwrap();
+    let file = parse::parse(&text).unwrap().json();
+    let mut named = file["defaults"].as_object().unwrap().clone();
+    for group in ["strong", "weak"] {
+        for part in ["matrix", "settings"] {
+            named.extend(file["groups"][group][part].as_object().unwrap().clone());
+        }
+    }
+    for (name, value) in shared::job::JobSpec::default().settings() {
+        assert!(named.contains_key(&name), "{name} is not written out");
+        if let Some(written) = file["defaults"].get(&name) {
+            assert_eq!(written, &value, "{name}");
+        }
+    }
+}
+
+#[test]
+fn experiments_are_valid_and_misspelt_ones_are_not() {
+    let validator = jsonschema::validator_for(schema::root()).unwrap();
+    for name in ["abaw4-lsd.yaml", "demo.yaml", "smoke.yaml"] {
+        let text = std::fs::read_to_string(path(name)).unwrap();
+        assert!(text.starts_with("# yaml-language-server: $schema=sweep.schema.json\n"), "{name}");
+        plan(name);
+        let file = parse::parse(&text).unwrap().json();
+        let errors: Vec<String> = validator.iter_errors(&file).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{name}: {errors:?}");
+        for (at, value) in [
+            ("/groups/strong/matrix/augmentatoin", json!(["mixup"])),
+            ("/groups/strong/matrix/augmentation", json!(["mixpu"])),
+            ("/groups/strong/matrix/augmentation", json!([])),
+            ("/defaults/epochs", json!("many")),
+            ("/defaults/lerning_rate", json!(1)),
+            ("/tabels", json!([])),
+        ] {
+            let mut wrong = file.clone();
+            let (parent, key) = at.rsplit_once('/').unwrap();
+            wrong.pointer_mut(parent).unwrap()[key] = value;
+            assert!(!validator.is_valid(&wrong), "{name}: {at}");
+        }
+    }
+}
+
+#[test]
+fn the_example_of_the_readme_is_right() {
+    let readme = std::fs::read_to_string(path("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```yaml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let plan = coordinator::sweep::plan(example, Path::new(""), Path::new(""));
+    let plan = plan.unwrap_or_else(|problems| panic!("{problems:#?}"));
+    assert_eq!((plan.jobs.len(), plan.ensembles[0].size), (21, 7));
+}
