@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use shared::pack::Pack;
 
+use crate::data::synth;
+
 use super::plan::{DatasetSource, SyntheticOptions};
 use super::problem::{Problem, Span};
 use super::spec::{Dataset, Located};
@@ -13,9 +15,9 @@ use super::spec::{Dataset, Located};
 const SIZES: std::ops::RangeInclusive<u32> = 16..=512;
 const FEWEST: u32 = shared::expression::CLASSES as u32;
 
-/// The folder under `home` of the faces drawn with `options`.
+/// The folder under `home` of the faces drawn with `options` by this revision of the drawing.
 pub fn synthetic_dir(home: &Path, options: &SyntheticOptions) -> PathBuf {
-    let text = serde_json::json!(options).to_string();
+    let text = serde_json::json!([synth::REVISION, options]).to_string();
     let hash = hex::encode(Sha256::digest(text.as_bytes()));
     home.join("data").join(format!("synth-{}", &hash[..16]))
 }

@@ -72,10 +72,10 @@ const fn rival(expression: Expression) -> Expression {
     }
 }
 
-const WEAKEST: f64 = 0.5;
-const MOST_RIVAL: f64 = 0.4;
-const PART_NOISE: f64 = 0.13;
-const ASYMMETRY: f64 = 0.15;
+const WEAKEST: f64 = 0.75;
+const MOST_RIVAL: f64 = 0.2;
+const PART_NOISE: f64 = 0.08;
+const ASYMMETRY: f64 = 0.1;
 
 /// Draws how one photographed face shows `expression`: left and right side (of the picture).
 pub(super) fn draw(stream: &mut Stream, expression: Expression) -> [Muscles; 2] {

@@ -31,6 +31,8 @@ use pose::Pose;
 
 /// Smallest and largest image that is drawn.
 const SIZES: std::ops::RangeInclusive<u32> = 16..=512;
+/// Raised whenever the same options draw other images, so that faces drawn before are not taken for these.
+pub const REVISION: u32 = 1;
 const IMAGES_PER_SUBJECT: u32 = 10;
 /// Images drawn at once, which bounds memory.
 const BATCH: usize = 256;
