@@ -78,7 +78,8 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
         Some(endpoint) => endpoint.clone(),
         None => broker.insert(Broker::start(&request.home).await?).endpoint()?,
     };
-    let outcome = conduct(&request, &pack, &run_dir, engine, &endpoint, &mut broker, &mut view).await;
+    let running = conduct(&request, &pack, &run_dir, engine, &endpoint, &mut broker, &mut view);
+    let outcome = Box::pin(running).await;
     view.close();
     if let Some(broker) = broker {
         broker.stop().await;

@@ -21,7 +21,7 @@ pub(super) async fn pack(bus: Bus, dir: PathBuf) {
             dir.display()
         ),
         Err(error) => {
-            tracing::warn!(%error, "the dataset is not on the server; workers elsewhere need --data")
+            tracing::warn!(%error, "the dataset is not on the server; workers elsewhere need --data");
         }
     }
 }

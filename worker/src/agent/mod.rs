@@ -97,7 +97,7 @@ async fn out_of_patience(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_ok() {
         tokio::time::sleep(HAND_BACK_LIMIT).await;
     } else {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

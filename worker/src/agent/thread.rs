@@ -53,8 +53,8 @@ impl Training {
         let (sender, reports) = mpsc::channel(EPOCHS_AHEAD);
         let epochs = assignment.spec.training.epochs;
         let (told, progress) = watch::channel(StepProgress { epochs, ..StepProgress::default() });
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
+        let flag = Arc::new(AtomicBool::new(false));
+        let asked_to_stop = flag.clone();
         std::thread::Builder::new().name("train".to_owned()).spawn(move || {
             let mut sink = |event: TrainEvent| {
                 match event {
@@ -68,7 +68,7 @@ impl Training {
                         let _gone = sender.blocking_send(epoch);
                     }
                 }
-                if stopped.load(Ordering::Relaxed) { Control::Stop } else { Control::Continue }
+                if asked_to_stop.load(Ordering::Relaxed) { Control::Stop } else { Control::Continue }
             };
             let Assignment { spec, pack, device, resume } = &assignment;
             let task = TrainTask { spec, pack, device: *device, resume: resume.as_deref() };
@@ -80,7 +80,7 @@ impl Training {
             };
             let _gone = sender.blocking_send(Report::Ended(ended));
         })?;
-        Ok(Self { reports, progress, stop })
+        Ok(Self { reports, progress, stop: flag })
     }
 
     /// The next report. After [`Report::Ended`] there is none.
