@@ -103,15 +103,15 @@ async fn a_stale_holder_can_neither_move_nor_commit() -> anyhow::Result<()> {
     let server = Server::start()?;
     let bus = server.bus().await?;
     let (job, zombie, record, revision) = claimed(&bus, 2).await?;
-    let (token, taken) = take(&record, "other");
-    let newer = bus.swap(job, revision, &taken).await?;
+    let (owner, next) = take(&record, "other");
+    let newer = bus.swap(job, revision, &next).await?;
     let stale = bus.commit(revision, &record.done(&zombie)?, &result(job, &zombie)).await;
     assert!(matches!(stale, Err(BusError::Conflict { .. })), "{stale:?}");
     assert!(
         matches!(bus.result(job).await, Err(BusError::Missing { .. })),
         "nothing of the batch was written"
     );
-    bus.commit(newer, &taken.done(&token)?, &result(job, &token)).await?;
+    bus.commit(newer, &next.done(&owner)?, &result(job, &owner)).await?;
     assert_eq!(bus.result(job).await?.attempt, Attempt(2));
     assert!(matches!(bus.record(job).await?.expect("there").record.state, JobState::Done { .. }));
     Ok(())

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
-use shared::bus::Endpoint;
+use shared::bus::{BusError, Endpoint};
 
 use super::failure::Failure;
 use super::progress::Progress;
@@ -67,7 +67,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .context("the runtime cannot start")?;
-    let end = runtime.block_on(service::run(request))?;
+    let end =
+        runtime.block_on(service::run(request)).map_err(|error| match error.downcast_ref::<BusError>() {
+            Some(bus) if bus.is_bad_input() => Failure::Input(error),
+            Some(_) | None => Failure::Work(error),
+        })?;
     Ok(finish(&end, args)?)
 }
 

@@ -18,19 +18,17 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 pub struct Lines {
     labels: Labels,
     last_progress: Duration,
+    ended: usize,
 }
 
 impl Lines {
     pub(super) fn new(labels: Labels) -> Self {
-        Self { labels, last_progress: Duration::ZERO }
+        Self { labels, last_progress: Duration::ZERO, ended: 0 }
     }
 
     pub(super) fn notice(&mut self, notice: &Notice, snapshot: &Snapshot) {
         let text = words(notice, &self.labels);
         say(&format!("{:>7}  {text}", clock(snapshot.elapsed)));
-        if matches!(notice, Notice::Done { .. } | Notice::GivenUp { .. }) {
-            self.progress(snapshot);
-        }
     }
 
     #[expect(clippy::unused_self, reason = "the three views have one shape")]
@@ -38,15 +36,13 @@ impl Lines {
         say(text);
     }
 
+    /// A progress line when a job has ended, and now and then.
     pub(super) fn refresh(&mut self, snapshot: &Snapshot) {
-        if snapshot.elapsed >= self.last_progress + PROGRESS_EVERY {
-            self.progress(snapshot);
+        let ended = snapshot.tally.done + snapshot.tally.failed;
+        if ended != self.ended || snapshot.elapsed >= self.last_progress + PROGRESS_EVERY {
+            (self.ended, self.last_progress) = (ended, snapshot.elapsed);
+            say(&headline(snapshot));
         }
-    }
-
-    fn progress(&mut self, snapshot: &Snapshot) {
-        self.last_progress = snapshot.elapsed;
-        say(&headline(snapshot));
     }
 }
 

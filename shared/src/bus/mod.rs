@@ -27,6 +27,10 @@ pub enum BusError {
     #[error("`{url}` is not a NATS address such as nats://host:4222: {problem}")]
     Address { url: String, problem: String },
     #[error(
+        "the server at {url} refused the credential: give its token with FERRY_TOKEN or as nats://TOKEN@host"
+    )]
+    Refused { url: String },
+    #[error(
         "the server at {url} has no JetStream: start nats-server with a `jetstream` block in its configuration"
     )]
     NoJetStream { url: String },
@@ -51,6 +55,7 @@ impl BusError {
         match self {
             Self::Connect { .. } | Self::Transport { .. } => true,
             Self::Address { .. }
+            | Self::Refused { .. }
             | Self::NoJetStream { .. }
             | Self::Missing { .. }
             | Self::Conflict { .. }
@@ -58,6 +63,11 @@ impl BusError {
             | Self::TooNew { .. }
             | Self::Damaged { .. } => false,
         }
+    }
+
+    /// True when the caller named the wrong server or credential.
+    pub fn is_bad_input(&self) -> bool {
+        matches!(self, Self::Address { .. } | Self::Refused { .. } | Self::NoJetStream { .. })
     }
 
     pub(crate) fn transport(

@@ -42,8 +42,9 @@ impl AgentError {
     /// True when the same worker started again would end the same way.
     pub fn is_hopeless(&self) -> bool {
         match self {
-            Self::Device(_) | Self::Bus(BusError::Address { .. }) => true,
-            Self::Bus(_) | Self::Packs(_) | Self::Runtime(_) | Self::Signals(_) => false,
+            Self::Device(_) => true,
+            Self::Bus(error) => error.is_bad_input(),
+            Self::Packs(_) | Self::Runtime(_) | Self::Signals(_) => false,
         }
     }
 }
@@ -106,7 +107,7 @@ async fn connect(endpoint: &Endpoint, me: &WorkerId) -> Result<Bus, AgentError> 
     loop {
         match Bus::connect(endpoint, me.as_str()).await {
             Ok(bus) => return Ok(bus),
-            Err(error) if tries < CONNECT_TRIES && !matches!(error, BusError::Address { .. }) => {
+            Err(error) if tries < CONNECT_TRIES && !error.is_bad_input() => {
                 tries += 1;
                 tracing::info!("{error}; trying again");
             }

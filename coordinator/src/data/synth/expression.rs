@@ -72,9 +72,9 @@ const fn rival(expression: Expression) -> Expression {
     }
 }
 
-const WEAKEST: f64 = 0.75;
-const MOST_RIVAL: f64 = 0.2;
-const PART_NOISE: f64 = 0.08;
+const WEAKEST: f64 = 0.9;
+const MOST_RIVAL: f64 = 0.1;
+const PART_NOISE: f64 = 0.06;
 const ASYMMETRY: f64 = 0.1;
 
 /// Draws how one photographed face shows `expression`: left and right side (of the picture).

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use nats::ConnectOptions;
 use nats::jetstream;
+use nats::{ConnectErrorKind, ConnectOptions};
 
 use super::super::BusError;
 use super::{Bus, layout};
@@ -87,7 +87,20 @@ async fn open(endpoint: &Endpoint, name: &str) -> Result<(nats::Client, jetstrea
         })
         .connect(&endpoint.url)
         .await
-        .map_err(|source| BusError::Connect { url: endpoint.url.clone(), source: source.into() })?;
+        .map_err(|error| {
+            let url = endpoint.url.clone();
+            match error.kind() {
+                ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                    BusError::Refused { url }
+                }
+                ConnectErrorKind::ServerParse
+                | ConnectErrorKind::Dns
+                | ConnectErrorKind::TimedOut
+                | ConnectErrorKind::Tls
+                | ConnectErrorKind::Io
+                | ConnectErrorKind::MaxReconnects => BusError::Connect { url, source: error.into() },
+            }
+        })?;
     let jetstream = jetstream::ContextBuilder::new().timeout(Duration::from_secs(5)).build(client.clone());
     Ok((client, jetstream))
 }
