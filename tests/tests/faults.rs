@@ -13,6 +13,9 @@ use tests::wait;
 /// Generous: the machine may be busy, and a lease must run out.
 const LIMIT: Duration = Duration::from_mins(4);
 
+/// For a whole sweep, which may be the demo.
+const SWEEP_LIMIT: Duration = Duration::from_mins(30);
+
 /// `FERRY_TEST_SWEEP` names another sweep, such as experiments/demo.yaml.
 fn sweep() -> String {
     let name = std::env::var("FERRY_TEST_SWEEP").unwrap_or_else(|_| "tests/sweeps/faults.yaml".to_owned());
@@ -64,7 +67,7 @@ fn kill_9_of_worker_server_and_ferry_changes_no_result() -> anyhow::Result<()> {
     }
 
     let mut again = start(&desk)?;
-    let finished = again.wait_for("finished", LIMIT)?;
+    let finished = again.wait_for("finished", SWEEP_LIMIT)?;
     assert_eq!(finished["failed"], 0);
     assert!(again.end(LIMIT)?.success());
     assert_eq!(results(&desk)?, undisturbed(&Desk::new()?)?);
@@ -81,7 +84,7 @@ fn an_interrupted_run_goes_on_and_a_finished_one_trains_nothing() -> anyhow::Res
     assert_eq!(run.end(LIMIT)?.code(), Some(130));
 
     let mut again = start(&desk)?;
-    let finished = again.wait_for("finished", LIMIT)?;
+    let finished = again.wait_for("finished", SWEEP_LIMIT)?;
     assert!(again.end(LIMIT)?.success());
     let total = finished["done"].as_u64().unwrap_or(0);
     assert!(total > 0);
