@@ -2,18 +2,33 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser};
+
+use crate::commands::Command;
 
 /// Trains the jobs of a sweep: claims one at a time, reports every epoch, hands in the result.
+///
+/// With a verb it does one thing with a network and ends; without one it works for a server.
 #[derive(Debug, Parser)]
 #[command(
     version,
+    subcommand_negates_reqs = true,
+    args_conflicts_with_subcommands = true,
     after_help = "Example, on another machine while a sweep runs:\n  \
         ferry-worker --nats nats://head:4222\n\n\
         Exit codes: 0 asked to stop, 1 something failed and another start may help, 2 this machine or command line \
         cannot work (no such device, wrong address, refused credential)."
 )]
 pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub agent: Option<AgentArgs>,
+}
+
+/// Options of a worker that serves a sweep.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
     /// The server of the sweep, nats://[token@]host[:port].
     #[arg(long, env = "FERRY_NATS", value_name = "URL")]
     pub nats: String,

@@ -1,7 +1,8 @@
-//! The worker: claims a job, trains, reports.
+//! The worker: claims a job, trains, reports; its verbs do one thing with a network and end.
 
 pub mod agent;
 pub mod cli;
+pub mod commands;
 pub mod cuda;
 pub mod data;
 pub mod device;

@@ -5,32 +5,41 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use worker::agent::{self, AgentError};
-use worker::cli::Cli;
+use worker::cli::{AgentArgs, Cli};
+use worker::commands::{self, Command};
 
 fn main() -> ExitCode {
     let filter =
         EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    match Cli::parse() {
+        Cli { command: Some(command), .. } => verb(&command),
+        Cli { command: None, agent: Some(args) } => serve(args),
+        Cli { command: None, agent: None } => unreachable!("clap asks for --nats where there is no verb"),
+    }
+}
+
+/// Does one thing and ends: exit code 2 for everything that the caller can mend.
+fn verb(command: &Command) -> ExitCode {
+    match commands::run(command) {
+        Ok(code) => code,
         Err(error) => {
-            tracing::error!("{:#}", anyhow::Error::new(error.source));
-            ExitCode::from(if error.hopeless { 2 } else { 1 })
+            tracing::error!("{error:#}");
+            ExitCode::from(2)
         }
     }
 }
 
-struct Failure {
-    source: AgentError,
-    /// Starting again cannot help.
-    hopeless: bool,
-}
-
-fn run(cli: Cli) -> Result<(), Failure> {
-    let classify = |source: AgentError| Failure { hopeless: source.is_hopeless(), source };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| classify(AgentError::Runtime(error)))?;
-    runtime.block_on(agent::run(cli)).map_err(classify)
+/// Works for a server until asked to stop.
+fn serve(args: AgentArgs) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime.map_err(AgentError::Runtime).and_then(|runtime| runtime.block_on(agent::run(args)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = if error.is_hopeless() { 2 } else { 1 };
+            tracing::error!("{:#}", anyhow::Error::new(error));
+            ExitCode::from(code)
+        }
+    }
 }

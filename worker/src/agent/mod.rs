@@ -16,7 +16,7 @@ use tch::Device;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::cli::Cli;
+use crate::cli::AgentArgs;
 use crate::cuda::CudaError;
 use crate::device;
 use hold::Hold;
@@ -70,16 +70,16 @@ struct Agent {
 }
 
 /// Works until asked to stop.
-pub async fn run(cli: Cli) -> Result<(), AgentError> {
+pub async fn run(args: AgentArgs) -> Result<(), AgentError> {
     let stop = stop_signal()?;
-    let device = device::choose(cli.device)?;
+    let device = device::choose(args.device)?;
     let host = device::host();
-    let me = WorkerId::new(cli.name.as_deref().unwrap_or(&host), Uuid::new_v4());
-    let endpoint = Endpoint::parse(&cli.nats, cli.token.clone())?;
+    let me = WorkerId::new(args.name.as_deref().unwrap_or(&host), Uuid::new_v4());
+    let endpoint = Endpoint::parse(&args.nats, args.token.clone())?;
     let bus = connect(&endpoint, &me).await?;
     tracing::info!(worker = %me, device = device::name(device), server = endpoint.url(), "ready");
     let presences = Presences::start(bus.clone(), &me, &host, device);
-    let packs = PackStore::new(cli.data, cli.cache);
+    let packs = PackStore::new(args.data, args.cache);
     let mut patience = stop.clone();
     let mut agent = Agent { bus, me, host, device, packs, presences, stop };
     let outcome = tokio::select! {
