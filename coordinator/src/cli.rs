@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::failure::Failure;
-use crate::commands::{data, plan, report, run, schema, status};
+use crate::commands::{data, evaluate, plan, report, run, schema, status};
 use crate::guard;
 
 /// Trains sweeps of facial-expression networks on many workers and assembles ensembles from them.
@@ -36,6 +36,8 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Rebuild a run's report from what its folder stores.
     Report(report::ReportArgs),
+    /// Score predictions against labels: F1, confusion, and how sure the score is.
+    Evaluate(evaluate::EvaluateArgs),
     /// Print the JSON Schema of sweep files, from which editors complete.
     Schema(schema::SchemaArgs),
     /// Draw, import and inspect datasets.
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::run(args).map_err(|failure| (failure, args.json)),
         Command::Status(args) => status::run(args).map_err(|error| (Failure::Work(error), args.json)),
         Command::Report(args) => report::run(args).map_err(|error| (Failure::Input(error), args.json)),
+        Command::Evaluate(args) => evaluate::run(args).map_err(|error| (Failure::Input(error), args.json)),
         Command::Schema(_) => schema::run().map_err(|failure| (failure, false)),
         Command::Data(command) => data::run(command).map_err(|error| (Failure::Input(error), false)),
         Command::Guard { death, parent, program, args } => {

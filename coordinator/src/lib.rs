@@ -6,6 +6,7 @@ pub mod commands;
 pub mod data;
 pub mod engine;
 pub mod ensemble;
+pub mod evaluation;
 pub mod fleet;
 pub mod guard;
 pub mod home;

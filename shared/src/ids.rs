@@ -21,6 +21,11 @@ impl JobId {
     pub fn short(self) -> String {
         self.0.simple().to_string()[..8].to_owned()
     }
+
+    /// True when the id begins with `prefix`, whatever its hyphens and case.
+    pub fn begins_with(self, prefix: &str) -> bool {
+        self.0.simple().to_string().starts_with(&prefix.replace('-', "").to_lowercase())
+    }
 }
 
 impl fmt::Display for JobId {
@@ -96,5 +101,14 @@ mod tests {
     fn job_ids_round_trip_through_text() {
         let id = JobId::new(Uuid::from_u128(7));
         assert_eq!(id.to_string().parse::<JobId>().unwrap(), id);
+    }
+
+    #[test]
+    fn job_ids_are_known_by_how_they_begin() {
+        let id = JobId::new(Uuid::from_u128(0x12ab_34cd_56ef << 80));
+        assert!(
+            id.begins_with(&id.short()) && id.begins_with(&id.to_string()) && id.begins_with("12AB34CD-5")
+        );
+        assert!(!id.begins_with("12ac"));
     }
 }

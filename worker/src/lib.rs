@@ -10,4 +10,6 @@ pub mod device;
 mod golden;
 pub mod losses;
 pub mod models;
+pub mod predict;
+pub mod preview;
 pub mod train;

@@ -2,15 +2,16 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use crate::sweep;
+use crate::sweep::dataset::pack_dir;
 use crate::sweep::plan::{DatasetSource, Plan, PlannedJob};
 use crate::sweep::queries;
 
@@ -32,14 +33,47 @@ pub struct PlanArgs {
     /// Print the plan as JSON, and what is wrong as one JSON object on standard error.
     #[arg(long)]
     pub json: bool,
+    /// Print the settings of one job and the folder of its pack as JSON, for `ferry-worker preview`.
+    #[arg(long, value_name = "JOB", hide = true)]
+    spec: Option<String>,
 }
 
 /// Prints the plan of the file.
 pub fn run(args: &PlanArgs) -> Result<ExitCode, Failure> {
     let plan = sweep::load(&args.file, &args.home)?;
-    let text = if args.json { format!("{:#}\n", in_json(&plan)) } else { in_words(&plan, args.all) };
+    let text = match &args.spec {
+        Some(job) => format!("{:#}\n", one_job(&plan, job, &args.home).map_err(Failure::Input)?),
+        None if args.json => format!("{:#}\n", in_json(&plan)),
+        None => in_words(&plan, args.all),
+    };
     std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The job whose id begins with `prefix`, and the folder of its pack, which must be there.
+fn one_job(plan: &Plan, prefix: &str, home: &Path) -> anyhow::Result<Value> {
+    let found: Vec<&PlannedJob> = plan.jobs.iter().filter(|job| job.id.begins_with(prefix)).collect();
+    let job = match found[..] {
+        [job] => job,
+        [] => bail!("no job of {} begins with `{prefix}`; `ferry plan --all` names all jobs", plan.name),
+        [first, second, ..] => bail!(
+            "{} jobs begin with `{prefix}`, such as {} and {}: give more of the id",
+            found.len(),
+            first.id,
+            second.id
+        ),
+    };
+    let pack = pack_dir(&plan.dataset, home);
+    ensure!(
+        plan.dataset_digest.is_some(),
+        "the dataset {} is not there yet: {}",
+        pack.display(),
+        match &plan.dataset {
+            DatasetSource::Pack(_) => "make it with `ferry data import`",
+            DatasetSource::Synthetic(_) => "`ferry run` draws it first of all",
+        }
+    );
+    Ok(json!({ "id": job.id, "spec": job.spec, "pack": pack }))
 }
 
 fn in_json(plan: &Plan) -> Value {

@@ -14,7 +14,7 @@ use super::progress::Progress;
 use super::report::summary;
 use crate::data::synth;
 use crate::home::{self, Home};
-use crate::service::{self, RunEnd, RunRequest};
+use crate::service::{self, Models, RunEnd, RunRequest};
 use crate::sweep;
 use crate::sweep::dataset::pack_dir;
 use crate::sweep::plan::{DatasetSource, Plan};
@@ -45,6 +45,10 @@ pub struct RunArgs {
     /// Number of local workers; one per GPU, else as many as the cores allow, when absent.
     #[arg(long)]
     pub workers: Option<usize>,
+    /// Models to store in the run folder, for `ferry-worker predict`: those of the ensembles' members, all, or none. A
+    /// full-size model takes 240 MB.
+    #[arg(long, value_enum, default_value = "members")]
+    pub models: Models,
     /// One JSON object per event on standard output.
     #[arg(long)]
     pub json: bool,
@@ -60,8 +64,16 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let plan = plan_with_dataset(&args.file, &home)?;
     let pack = pack_dir(&plan.dataset, home.root());
     let style = Style::choose(args.json);
-    let request =
-        RunRequest { plan, pack, home, out: args.out.clone(), server, workers: args.workers, style };
+    let request = RunRequest {
+        plan,
+        pack,
+        home,
+        out: args.out.clone(),
+        server,
+        workers: args.workers,
+        models: args.models,
+        style,
+    };
     // One thread: children must be spawned from the main thread (see `guard`), and nothing here is heavy.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

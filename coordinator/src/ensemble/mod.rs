@@ -1,7 +1,6 @@
 //! Ensembles: which jobs vote (chosen on validation only), and what they say together.
 
 mod choose;
-mod vote;
 
 pub use choose::{Certainty, GroupMean, Ranked, Scores, Selection, Step, choose};
-pub use vote::{Ballot, VoteError, score, vote};
+pub use shared::vote::{Ballot, VoteError, score, vote};

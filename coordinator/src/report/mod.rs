@@ -13,10 +13,13 @@ mod results;
 mod tables;
 mod view;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use shared::ids::JobId;
+
 use crate::ensemble::VoteError;
-use crate::run_dir::{RunDir, RunDirError};
+use crate::run_dir::{RunDir, RunDirError, RunRecord};
 pub use results::{EnsembleRow, JobRow, JobState, Results};
 
 /// The files of one report.
@@ -38,6 +41,12 @@ pub enum ReportError {
     Vote { ensemble: String, source: VoteError },
     #[error("cannot encode the results: {0}")]
     Encode(#[from] serde_json::Error),
+}
+
+/// The jobs that are members of any ensemble, as far as they have finished.
+pub fn members(record: &RunRecord) -> Result<BTreeSet<JobId>, ReportError> {
+    let ensembles = results::build(record)?.ensembles;
+    Ok(ensembles.into_iter().flat_map(|ensemble| ensemble.selection.members).collect())
 }
 
 /// Builds all four files of the report into the run folder. Any subset of the jobs may be finished.

@@ -55,6 +55,16 @@ pub struct JobRow {
     pub attempts: Option<u32>,
     pub device: Option<DeviceRecord>,
     pub probabilities: Option<ProbabilityPaths>,
+    /// Null also where the run folder does not have it.
+    pub model: Option<ModelFile>,
+}
+
+/// A job's model, its path relative to the run folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelFile {
+    pub path: String,
+    pub sha256: String,
+    pub size: u64,
 }
 
 /// Where a job's matrices lie, relative to the run folder.
@@ -132,6 +142,7 @@ fn job_row(record: &RunRecord, job: &PlannedJob) -> JobRow {
         attempts: result.map(|r| r.attempt.0),
         device: result.map(|r| r.device.clone()),
         probabilities: result.map(paths),
+        model: result.filter(|_| record.models.contains(&job.id)).map(model),
     }
 }
 
@@ -148,6 +159,11 @@ fn paths(result: &JobResult) -> ProbabilityPaths {
         val: RunDir::probabilities_name(result.job, Split::Validation),
         test: result.test.as_ref().map(|_| RunDir::probabilities_name(result.job, Split::Test)),
     }
+}
+
+fn model(result: &JobResult) -> ModelFile {
+    let path = RunDir::model_name(result.job);
+    ModelFile { path, sha256: result.model.sha256.clone(), size: result.model.size }
 }
 
 fn ensemble_row(

@@ -6,16 +6,18 @@
 //!   val.samples.csv test.samples.csv ids and labels, the row order of every matrix of that split
 //!   results/<job>.json               accepted results
 //!   probabilities/<job>.val.npy      [N, 6] f32 (test likewise)
+//!   models/<job>.safetensors         weights of the jobs whose models are wanted
 //!   failures/<job>.json              why a job failed for good
 //! ```
 //! Every file is written beside its place and renamed, so a reader sees all of it or none. Nothing inside names the
 //! folder itself: it can be moved or copied.
 
 mod error;
+mod model;
 mod read;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +46,8 @@ pub struct RunRecord {
     pub results: BTreeMap<JobId, JobResult>,
     /// Probabilities of the same jobs.
     pub probabilities: BTreeMap<JobId, Probabilities>,
+    /// Jobs of these whose models are in the folder.
+    pub models: BTreeSet<JobId>,
     /// Why jobs failed for good; a job that has a result is never here.
     pub failures: BTreeMap<JobId, String>,
 }
@@ -101,6 +105,11 @@ impl RunDir {
     /// Path of a job's matrix relative to the folder, with `/` on every system.
     pub fn probabilities_name(job: JobId, split: Split) -> String {
         format!("probabilities/{job}.{}.npy", stem(split))
+    }
+
+    /// Path of a job's model relative to the folder.
+    pub fn model_name(job: JobId) -> String {
+        format!("models/{job}.safetensors")
     }
 
     /// Path of a split's sample list relative to the folder.

@@ -1,6 +1,6 @@
 //! Reading a run folder: strict, so that a report never rests on a damaged file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -55,12 +55,16 @@ impl RunDir {
             samples,
             results: BTreeMap::new(),
             probabilities: BTreeMap::new(),
+            models: BTreeSet::new(),
             failures: BTreeMap::new(),
         };
         let jobs: Vec<JobId> = record.plan.jobs.iter().map(|job| job.id).collect();
         for job in jobs {
             if let Some(result) = self.result(job)? {
                 record.probabilities.insert(job, self.probabilities(&result, &record)?);
+                if self.has_model(&result) {
+                    record.models.insert(job);
+                }
                 record.results.insert(job, result);
             } else if let Some(error) = self.failure(job)? {
                 record.failures.insert(job, error);

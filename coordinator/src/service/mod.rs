@@ -1,6 +1,7 @@
 //! The loop that runs a sweep: bus, ticks and signals go into the engine, its effects are performed.
 
 mod fetch;
+mod models;
 mod prepare;
 mod share;
 mod status;
@@ -28,6 +29,7 @@ use crate::sweep::plan::Plan;
 use crate::view::model::Snapshot;
 use crate::view::{Style, View, labels::Labels};
 
+pub use models::Models;
 pub use status::{SweepStatus, read_status};
 
 /// Everything a run needs, resolved.
@@ -43,6 +45,8 @@ pub struct RunRequest {
     pub server: Option<Endpoint>,
     /// Number of local workers; the devices decide when absent.
     pub workers: Option<usize>,
+    /// Which models the run folder shall have at the end.
+    pub models: Models,
     pub style: Style,
 }
 
@@ -84,15 +88,34 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     if let Some(broker) = broker {
         broker.stop().await;
     }
-    let (engine, interrupted) = outcome?;
+    let Conducted { engine, end } = outcome?;
     let tally = engine.tally();
-    if interrupted {
+    if matches!(end, End::Interrupted) {
         return Ok(RunEnd::Interrupted { done: tally.done, open: tally.pending + tally.running });
     }
     for (job, reason) in engine.failures() {
         run_dir.write_failure(job, reason)?;
     }
-    Ok(RunEnd::Finished { done: tally.done, failed: tally.failed, report: report::write(&run_dir)? })
+    // The report is written whatever became of the models.
+    let report = report::write(&run_dir)?;
+    if let End::Finished { models } = end {
+        models?;
+    }
+    Ok(RunEnd::Finished { done: tally.done, failed: tally.failed, report })
+}
+
+/// What is left of a run when its workers are gone.
+struct Conducted {
+    engine: Engine,
+    end: End,
+}
+
+enum End {
+    Interrupted,
+    /// Every job is stored or given up; whether the wanted models are stored too.
+    Finished {
+        models: anyhow::Result<()>,
+    },
 }
 
 /// From the connection to the last stored result; the local workers live exactly as long as this.
@@ -104,7 +127,7 @@ async fn conduct(
     endpoint: &Endpoint,
     broker: &mut Option<Broker>,
     view: &mut View,
-) -> anyhow::Result<(Engine, bool)> {
+) -> anyhow::Result<Conducted> {
     let bus = match broker {
         Some(_) => broker::connect(endpoint, "ferry").await?,
         None => Bus::connect_and_lay_out(endpoint, "ferry").await?,
@@ -136,9 +159,17 @@ async fn conduct(
     };
     let outcome = session.watch_over().await;
     sharing.abort();
-    let Session { fleet, engine, .. } = session;
+    let Session { fleet, engine, bus, view, .. } = session;
     fleet.stop().await;
-    outcome.map(|interrupted| (engine, interrupted))
+    if outcome? {
+        return Ok(Conducted { engine, end: End::Interrupted });
+    }
+    let mut tell = |text: &str| view.remark(text);
+    let end = tokio::select! {
+        models = models::bring(&bus, run_dir, request.models, &mut tell) => End::Finished { models },
+        outcome = interrupted() => outcome.map(|()| End::Interrupted)?,
+    };
+    Ok(Conducted { engine, end })
 }
 
 struct Session<'a> {

@@ -154,3 +154,27 @@ fn tables_hold_the_rows_and_means_of_the_paper() {
         "{weak}"
     );
 }
+
+/// A model counts when its file is there and as long as the result says (those of the fixture are empty).
+#[test]
+fn models_in_the_folder_are_named_and_members_are_known() {
+    let root = tempfile::tempdir().unwrap();
+    let plan = plan();
+    let folder = run(root.path(), &plan, |n, _| n < 12);
+    let [whole, longer] = [plan.jobs[8].id, plan.jobs[9].id];
+    fs::create_dir(root.path().join("models")).unwrap();
+    fs::write(root.path().join(format!("models/{whole}.safetensors")), "").unwrap();
+    fs::write(root.path().join(format!("models/{longer}.safetensors")), "cut off").unwrap();
+    report::write(&folder).unwrap();
+    let json = results(root.path());
+    let model = &json["jobs"][8]["model"];
+    assert_eq!(model["path"], format!("models/{whole}.safetensors"));
+    assert_eq!((model["size"].as_u64(), model["sha256"].as_str().map(str::len)), (Some(0), Some(64)));
+    assert!(json["jobs"][9]["model"].is_null() && json["jobs"][10]["model"].is_null());
+
+    let members = report::members(&folder.load().unwrap()).unwrap();
+    let listed = json["ensembles"].as_array().unwrap().iter().flat_map(|e| e["members"].as_array().unwrap());
+    let listed: std::collections::BTreeSet<&str> = listed.map(|id| id.as_str().unwrap()).collect();
+    assert_eq!(members.len(), listed.len());
+    assert!(members.iter().all(|id| listed.contains(id.to_string().as_str())) && !members.is_empty());
+}

@@ -1,6 +1,9 @@
 //! The verbs of `ferry-worker`, one a file.
 
 mod devices;
+mod predict;
+mod preview;
+mod progress;
 
 use std::process::ExitCode;
 
@@ -11,11 +14,17 @@ use clap::Subcommand;
 pub enum Command {
     /// Say which devices this machine offers for training.
     Devices(devices::DevicesArgs),
+    /// Give every image of a folder or pack its class probabilities, by one model or an ensemble.
+    Predict(predict::PredictArgs),
+    /// Draw what the network of one job sees: both views of some training images.
+    Preview(preview::PreviewArgs),
 }
 
 /// Runs `command`. Every error is one that its caller can mend.
 pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Devices(args) => devices::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Preview(args) => preview::run(args),
     }
 }

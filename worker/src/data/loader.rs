@@ -61,6 +61,11 @@ impl<'a> TrainingSet<'a> {
         &self.labels
     }
 
+    /// Where a member of the subset lies in the training split.
+    pub fn position(&self, member: usize) -> usize {
+        self.frames.position(member)
+    }
+
     /// Members of each batch of `epoch` (from 1), as indices into the subset.
     pub fn order(&self, epoch: u32) -> Vec<Vec<usize>> {
         sampler::batches(self.labels.len(), self.batch_size, self.seed, epoch)

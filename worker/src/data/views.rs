@@ -70,6 +70,20 @@ impl Views {
         self.normalize(&planar(pixels), view);
     }
 
+    /// The picture that a view shows: S × S × 3 bytes, RGB. The inverse of the normalisation, rounded and clamped.
+    pub fn picture(&self, view: &[f32]) -> Vec<u8> {
+        let plane = self.size() * self.size();
+        let mut pixels = vec![0; view.len()];
+        for (channel, from) in view.chunks_exact(plane).enumerate() {
+            let (to, scale) = self.scale(channel);
+            for (pixel, value) in pixels.chunks_exact_mut(3).zip(from) {
+                let colour = (value * scale.deviation + scale.mean) / scale.factor;
+                pixel[to] = (colour * 255.0).round().clamp(0.0, 255.0) as u8;
+            }
+        }
+        pixels
+    }
+
     fn jitter(&self, place: Place) -> Jitter {
         let counters = [u64::from(place.epoch), place.sample as u64];
         Jitter::draw(&self.spec, &mut Stream::new(self.seed, Purpose::SourceView, &counters))
@@ -90,13 +104,18 @@ impl Views {
     fn normalize(&self, source: &[f32], view: &mut [f32]) {
         let plane = self.size() * self.size();
         for (channel, to) in view.chunks_exact_mut(plane).enumerate() {
-            let (from, scale) = match self.spec.normalization {
-                Normalization::Imagenet => (channel, Scale::IMAGENET[channel]),
-                Normalization::Vggface2Bgr => (2 - channel, Scale::VGGFACE2_BGR[channel]),
-            };
+            let (from, scale) = self.scale(channel);
             for (to, from) in to.iter_mut().zip(&source[from * plane..][..plane]) {
                 *to = (from * scale.factor - scale.mean) / scale.deviation;
             }
+        }
+    }
+
+    /// The colour (red 0, green 1, blue 2) that is channel `channel` of a view, and its scale.
+    fn scale(&self, channel: usize) -> (usize, Scale) {
+        match self.spec.normalization {
+            Normalization::Imagenet => (channel, Scale::IMAGENET[channel]),
+            Normalization::Vggface2Bgr => (2 - channel, Scale::VGGFACE2_BGR[channel]),
         }
     }
 }
@@ -202,6 +221,14 @@ mod tests {
         assert_eq!(appearance, plain(&off));
         assert_ne!(emotion, appearance);
         assert_eq!(emotion, views(&silent, PLACE)[0]);
+    }
+
+    #[test]
+    fn a_plain_view_shows_the_image_itself() {
+        for normalization in [Normalization::Imagenet, Normalization::Vggface2Bgr] {
+            let spec = AugmentSpec { normalization, ..spec() };
+            assert_eq!(Views::new(&spec, 5).picture(&plain(&spec)), pixels(), "{normalization:?}");
+        }
     }
 
     #[test]

@@ -42,9 +42,20 @@ impl Slot {
     }
 }
 
-impl Adam {
-    /// Takes over the trainable `variables`: their memory moves into one tensor, their values stay.
-    pub fn new(variables: &Variables, spec: &TrainingSpec) -> Result<Self, TchError> {
+/// Trainable variables whose memory is one tensor.
+///
+/// Kernels choose their path by the alignment of their operands, and with it the last bits of their sums: a network
+/// has the numbers of its training only when its variables lie in memory as they did there.
+#[derive(Debug)]
+pub struct Flat {
+    slots: Vec<Slot>,
+    variables: Vec<Tensor>,
+    parameters: Tensor,
+}
+
+impl Flat {
+    /// Moves the trainable `variables` into one tensor; their values stay.
+    pub fn of(variables: &Variables) -> Result<Self, TchError> {
         let mut offset = 0;
         let mut slots = Vec::new();
         for (name, variable) in variables.trainable() {
@@ -58,6 +69,14 @@ impl Adam {
         for (slot, variable) in slots.iter().zip(&variables) {
             variable.shallow_clone().f_set_data(&slot.of(&parameters)?)?;
         }
+        Ok(Self { slots, variables, parameters })
+    }
+}
+
+impl Adam {
+    /// Takes over the trainable `variables`: their memory moves into one tensor, their values stay.
+    pub fn new(variables: &Variables, spec: &TrainingSpec) -> Result<Self, TchError> {
+        let Flat { slots, variables, parameters } = Flat::of(variables)?;
         Ok(Self {
             first: parameters.f_zeros_like()?,
             second: parameters.f_zeros_like()?,

@@ -15,13 +15,14 @@ pub type Probabilities = Vec<[f32; CLASSES]>;
 /// One row for each of `frames`, in order.
 ///
 /// Batches have `batch_size` images, which must be the same in every run: sums are split by it, so another size may
-/// give other last bits.
+/// give other last bits. `progress` hears after each batch how many rows are done.
 pub fn probabilities(
     network: &Mtl,
     frames: &Frames<'_>,
     views: &Views,
     batch_size: usize,
     device: Device,
+    progress: &mut dyn FnMut(usize),
 ) -> Result<Probabilities, TrainError> {
     let size = views.size() as i64;
     let mut rows = Probabilities::with_capacity(frames.len());
@@ -39,6 +40,7 @@ pub fn probabilities(
         })?;
         let values = Vec::<f32>::try_from(batch)?;
         rows.extend(values.chunks_exact(CLASSES).map(|row| std::array::from_fn(|class| row[class])));
+        progress(rows.len());
     }
     Ok(rows)
 }

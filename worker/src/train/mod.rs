@@ -10,6 +10,7 @@ pub mod error;
 pub mod evaluate;
 pub mod mixing;
 pub mod progress;
+pub mod provenance;
 pub mod schedule;
 mod session;
 pub mod step;
@@ -25,7 +26,9 @@ use tch::Device;
 
 pub use checkpoint::Checkpoint;
 pub use error::{CheckpointError, TrainError};
+pub use provenance::Provenance;
 use session::Session;
+pub(crate) use session::set_threads;
 
 /// What to train, on what.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,6 @@
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 
-use serde_json::json;
 use shared::expression::CLASSES;
 use shared::job::{JobSpec, TRAINER_REVISION};
 use shared::pack::{Pack, Split};
@@ -16,12 +15,13 @@ use crate::data::{Frames, TrainingSet, Views};
 use crate::models::Mtl;
 
 use super::adam::Adam;
-use super::archive::{self, Facts};
+use super::archive;
 use super::checkpoint::{Best, Checkpoint, Identity, Layout};
 use super::error::TrainError;
 use super::evaluate::{self, Probabilities};
 use super::mixing::Mixing;
 use super::progress::Progress;
+use super::provenance::Provenance;
 use super::schedule::ExponentialDecay;
 use super::step::{DeviceBatch, Objective};
 use super::variables::Variables;
@@ -188,16 +188,16 @@ impl<'a> Session<'a> {
         } else {
             Some(self.probabilities(&whole_split(self.pack, Split::Test, self.spec)?)?)
         };
-        let provenance = [
-            ("format", json!("ferry-model")),
-            ("job", json!(self.identity.job)),
-            ("dataset_digest", json!(self.identity.dataset_digest)),
-            ("trainer_revision", json!(TRAINER_REVISION)),
-            ("best_epoch", json!(best.epoch)),
-            ("settings", self.spec.canonical().into()),
-        ];
-        let provenance = provenance.map(|(name, fact)| (name.to_owned(), fact));
-        let model = archive::write(&best.weights, Facts::from_iter(provenance))?;
+        let provenance = Provenance {
+            format: Provenance::FORMAT.to_owned(),
+            job: self.identity.job,
+            dataset_digest: self.identity.dataset_digest.clone(),
+            pack_image_size: Some(self.pack.image_size()),
+            trainer_revision: TRAINER_REVISION,
+            best_epoch: best.epoch,
+            settings: self.spec.canonical(),
+        };
+        let model = archive::write(&best.weights, provenance.facts())?;
         Ok(Finished {
             best_epoch: best.epoch,
             validation: best.probabilities.clone(),
@@ -210,7 +210,7 @@ impl<'a> Session<'a> {
 
     fn probabilities(&self, frames: &Frames<'_>) -> Result<Probabilities, TrainError> {
         let batch_size = self.spec.training.batch_size as usize;
-        evaluate::probabilities(&self.network, frames, &self.views, batch_size, self.device)
+        evaluate::probabilities(&self.network, frames, &self.views, batch_size, self.device, &mut |_| {})
     }
 }
 
@@ -232,7 +232,7 @@ fn initial_network(spec: &JobSpec, device: Device) -> Result<(Mtl, Variables), T
 }
 
 /// Sums are split by thread, so the number of threads is part of the job.
-fn set_threads(spec: &JobSpec) {
+pub(crate) fn set_threads(spec: &JobSpec) {
     // libtorch lets this one be set once, before anything runs.
     static BETWEEN_OPERATORS: Once = Once::new();
     BETWEEN_OPERATORS.call_once(|| tch::set_num_interop_threads(1));

@@ -3,7 +3,6 @@
 //! Layout: `training_set_synthetic_images/CLASS/N.jpg`, `validation_set_real_images/CLASS/N.jpg`, a flat test folder
 //! with an optional list of its images, and one landmark text file per image under the same relative path.
 
-mod decode;
 mod landmarks;
 mod layout;
 mod table;
@@ -16,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::json;
+use shared::image::square_rgb;
 use shared::pack::{Landmarks, PackError, PackWriter, Sample, Split};
 
 use layout::Candidate;
@@ -174,6 +174,6 @@ fn read(candidate: &Candidate, image_size: u32) -> Result<Read, String> {
         Err(reason) if candidate.split == Split::Train => return Err(reason),
         Err(reason) => (None, Some(reason)),
     };
-    let pixels = decode::square_rgb(&candidate.path, image_size)?;
+    let pixels = square_rgb(&candidate.path, image_size)?;
     Ok(Read { pixels, landmarks, note })
 }

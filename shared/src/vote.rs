@@ -1,10 +1,10 @@
 //! Soft voting (paper section 2.4): the mean of the members' class probabilities, then the most probable class.
 
-use shared::expression::CLASSES;
-use shared::ids::JobId;
-use shared::metrics::Confusion;
-use shared::predictions::SampleList;
-use shared::result::Score;
+use crate::expression::CLASSES;
+use crate::ids::JobId;
+use crate::metrics::Confusion;
+use crate::predictions::SampleList;
+use crate::result::Score;
 
 /// One member's probabilities over one split, and what they belong to.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,8 @@ pub fn score(mean: &[[f64; CLASSES]], samples: &SampleList) -> Option<Score> {
     (confusion.total() > 0).then(|| confusion.into())
 }
 
-fn most_probable(row: &[f64; CLASSES]) -> usize {
+/// The class with the highest probability; the lowest index wins a tie.
+pub fn most_probable(row: &[f64; CLASSES]) -> usize {
     (1..CLASSES).fold(0, |best, class| if row[class] > row[best] { class } else { best })
 }
 

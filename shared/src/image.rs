@@ -15,7 +15,7 @@ const MOST_MEMORY: u64 = 256 << 20;
 /// Decodes `path` by its content, whatever its name says, and resamples it to `size` x `size` x 3 bytes (bilinear
 /// with antialiasing, as Pillow does). The sides are scaled separately, so landmarks in [-1, 1] stay true. The
 /// reason if it cannot be decoded completely.
-pub(super) fn square_rgb(path: &Path, size: u32) -> Result<Vec<u8>, String> {
+pub fn square_rgb(path: &Path, size: u32) -> Result<Vec<u8>, String> {
     let bytes = read(path)?;
     let picture = decode(&bytes)?;
     resize(&picture, size)

@@ -1,0 +1,57 @@
+//! Models in the run folder: large files, written as they arrive and seen only when whole.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+
+use shared::ids::JobId;
+use shared::result::JobResult;
+
+use super::{RunDir, RunDirError};
+
+/// A model on its way in. Nothing is seen at its place before [`Self::keep`]; dropped earlier it leaves nothing.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    temporary: PathBuf,
+    path: PathBuf,
+    file: File,
+}
+
+impl RunDir {
+    /// True when the folder has the model of this result, as far as its size tells. Its digest was checked when it was
+    /// stored, and is again by whoever uses it.
+    pub fn has_model(&self, result: &JobResult) -> bool {
+        fs::metadata(self.root.join(Self::model_name(result.job)))
+            .is_ok_and(|file| file.is_file() && file.len() == result.model.size)
+    }
+
+    /// Makes room for a job's model.
+    pub(crate) fn receive_model(&self, job: JobId) -> Result<Incoming, RunDirError> {
+        let path = self.root.join(Self::model_name(job));
+        let folder = self.root.join("models");
+        fs::create_dir_all(&folder).map_err(RunDirError::io("create", &folder))?;
+        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+        let file = File::create(&temporary).map_err(RunDirError::io("write", &temporary))?;
+        Ok(Incoming { temporary, path, file })
+    }
+}
+
+impl Incoming {
+    /// Appends bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// Puts the whole, verified model in its place.
+    pub(crate) fn keep(self) -> Result<(), RunDirError> {
+        let kept = self.file.sync_all().and_then(|()| fs::rename(&self.temporary, &self.path));
+        kept.map_err(RunDirError::io("write", &self.path))
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // After a rename there is nothing to remove.
+        drop(fs::remove_file(&self.temporary));
+    }
+}

@@ -1,0 +1,82 @@
+//! Bringing trained models into the run folder, where they can be used without a server.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use shared::bus::{Bucket, Bus, BusError};
+use shared::result::JobResult;
+
+use crate::report;
+use crate::run_dir::RunDir;
+
+/// Which models belong into the run folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Models {
+    /// Those of the ensembles' members.
+    Members,
+    /// Every finished job's.
+    All,
+    /// None; those that are there stay.
+    None,
+}
+
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Stores the wanted models that are not in the run folder yet, each verified by its digest.
+pub(super) async fn bring(
+    bus: &Bus,
+    run_dir: &RunDir,
+    wanted: Models,
+    tell: &mut dyn FnMut(&str),
+) -> anyhow::Result<()> {
+    let record = run_dir.load()?;
+    let jobs = match wanted {
+        Models::None => return Ok(()),
+        Models::All => record.results.keys().copied().collect(),
+        Models::Members => report::members(&record)?,
+    };
+    let missing: Vec<&JobResult> = record
+        .results
+        .values()
+        .filter(|result| jobs.contains(&result.job) && !record.models.contains(&result.job))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let bytes: u64 = missing.iter().map(|result| result.model.size).sum();
+    tell(&format!(
+        "storing {} of {:.1} MB in {}",
+        count(missing.len()),
+        bytes as f64 / 1e6,
+        run_dir.root().join("models").display()
+    ));
+    for result in missing {
+        store(bus, run_dir, result).await.with_context(|| {
+            format!("the model of job {} is not stored; `--models none` does without the models", result.job)
+        })?;
+    }
+    Ok(())
+}
+
+fn count(models: usize) -> String {
+    if models == 1 { "1 model".to_owned() } else { format!("{models} models") }
+}
+
+/// A server that is away for a moment is tried again.
+async fn store(bus: &Bus, run_dir: &RunDir, result: &JobResult) -> anyhow::Result<()> {
+    let mut tries = 1;
+    loop {
+        let mut incoming = run_dir.receive_model(result.job)?;
+        let read = bus.read_blob(Bucket::Results, &result.model, |chunk| incoming.write(chunk)).await;
+        match read {
+            Ok(()) => return Ok(incoming.keep()?),
+            Err(error @ BusError::Transport { .. }) if tries < TRIES => {
+                tracing::warn!(job = %result.job, %error, "the model is fetched again");
+                tries += 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,158 @@
+//! `ferry-worker predict`: images to class probabilities and to the challenge's submission.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde_json::{Value, json};
+use shared::expression::{CLASSES, Expression};
+use shared::pack::Split;
+use shared::predicted::{column, to_csv, to_submission};
+
+use super::progress::Progress;
+use crate::cli::DeviceChoice;
+use crate::device;
+use crate::predict::{DEFAULT_SPLIT, Input, Member, Predicted, Step, Task, members, predict};
+
+/// Options of `ferry-worker predict`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    ferry-worker predict --ensemble 'runs/demo/MU & MA Best Weak' --images photos -o out.csv\n  \
+    ferry-worker predict --model runs/demo/models/ID.safetensors --images data/faces --split validation -o out.csv\n  \
+    ferry-worker predict --ensemble 'runs/real-faces/All four' --images lsd_test_data \\\n      \
+    --list LSD_Challenge_test_set_release.txt --submission submission.csv\n\n\
+    Exit codes: 0 done (images that cannot be read are listed and left out), 1 --strict and such an image was found,\n\
+    2 bad input.")]
+#[group(id = "with", required = true, multiple = false, args = ["model", "ensemble"])]
+pub struct PredictArgs {
+    /// A model: a file of a run's `models` folder.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// An ensemble: a run folder and the ensemble's name, RUN/NAME.
+    #[arg(long, value_name = "RUN/NAME")]
+    ensemble: Option<String>,
+    /// A folder of images (and of folders of images), or a pack.
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+    /// Which split of a pack: train, validation or test.
+    #[arg(long, default_value = DEFAULT_SPLIT.name(), value_parser = split)]
+    split: Split,
+    /// Predict only the images that this table names in its column `image`, and in its order.
+    #[arg(long, value_name = "FILE")]
+    list: Option<PathBuf>,
+    /// Write the probabilities: image, six columns, class.
+    #[arg(short, long, value_name = "CSV", required_unless_present = "submission")]
+    out: Option<PathBuf>,
+    /// Write the challenge's format: image,expression with a class index.
+    #[arg(long, value_name = "CSV")]
+    submission: Option<PathBuf>,
+    /// Write nothing and end with exit code 1 when an image cannot be read.
+    #[arg(long)]
+    strict: bool,
+    /// Where to compute: auto (a GPU where there is one), cpu, or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// Print a summary as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn split(name: &str) -> Result<Split, String> {
+    let known = Split::ALL.into_iter().find(|split| split.name() == name);
+    known.ok_or_else(|| "use train, validation or test".to_owned())
+}
+
+pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let members = match (&args.model, &args.ensemble) {
+        (Some(model), None) => vec![Member::file(model)],
+        (None, Some(ensemble)) => members::ensemble(ensemble)?,
+        (Some(_), Some(_)) | (None, None) => bail!("name either --model or --ensemble"),
+    };
+    let input = Input { images: args.images.clone(), split: args.split, list: args.list.clone() };
+    let device = device::choose(args.device)?;
+    let mut progress = Progress::new();
+    let predicted = predict(&Task { members: &members, input: &input, device }, &mut |step, done, total| {
+        progress.show(&words(step), done, total);
+    })?;
+    predicted.broken.iter().for_each(|broken| eprintln!("{}: {} (left out)", broken.image, broken.reason));
+    let refused = args.strict && !predicted.broken.is_empty();
+    if refused {
+        eprintln!("nothing was written: --strict allows no image that cannot be read");
+    } else {
+        write(args.out.as_deref(), &to_csv(&predicted.predictions))?;
+        write(args.submission.as_deref(), &to_submission(&predicted.predictions))?;
+    }
+    tell(args, &predicted, &device::name(device), started.elapsed().as_secs_f64());
+    Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn words(step: Step) -> String {
+    match step {
+        Step::Reading => "reading".to_owned(),
+        Step::Predicting { of: 1, .. } => "predicting".to_owned(),
+        Step::Predicting { number, of } => format!("predicting with member {number} of {of}"),
+    }
+}
+
+/// Writes beside `path` and renames, so that a reader sees all of it or none.
+fn write(path: Option<&Path>, text: &str) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let mut name = path.file_name().with_context(|| format!("{} names no file", path.display()))?.to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one to report.
+        drop(std::fs::remove_file(&temporary));
+    }
+    written.with_context(|| format!("{} cannot be written", path.display()))
+}
+
+#[expect(clippy::print_stdout, reason = "the summary is this verb's output")]
+fn tell(args: &PredictArgs, predicted: &Predicted, device: &str, seconds: f64) {
+    if args.json {
+        println!("{:#}", in_json(args, predicted, device, seconds));
+        return;
+    }
+    let images = predicted.predictions.len() + predicted.broken.len();
+    let (models, broken) = (predicted.models.len(), predicted.broken.len());
+    println!("{images} images, {broken} broken; {models} models on {device}, {seconds:.1} s");
+    if predicted.unlisted > 0 {
+        println!("{} images are not on the list", predicted.unlisted);
+    }
+    let shares: Vec<String> = Expression::ALL
+        .into_iter()
+        .zip(counts(predicted))
+        .map(|(expression, count)| format!("{} {count}", expression.name()))
+        .collect();
+    println!("{}", shares.join(", "));
+}
+
+fn counts(predicted: &Predicted) -> [usize; CLASSES] {
+    let mut counts = [0; CLASSES];
+    predicted.predictions.iter().for_each(|prediction| counts[prediction.class()] += 1);
+    counts
+}
+
+fn in_json(args: &PredictArgs, predicted: &Predicted, device: &str, seconds: f64) -> Value {
+    let classes: serde_json::Map<String, Value> = Expression::ALL
+        .into_iter()
+        .zip(counts(predicted))
+        .map(|(e, count)| (column(e), count.into()))
+        .collect();
+    json!({
+        "images": predicted.predictions.len() + predicted.broken.len(),
+        "predicted": predicted.predictions.len(),
+        "broken": predicted.broken,
+        "unlisted": predicted.unlisted,
+        "classes": classes,
+        "models": predicted.models,
+        "device": device,
+        "seconds": seconds,
+        "out": args.out,
+        "submission": args.submission,
+    })
+}

@@ -1,0 +1,34 @@
+//! How far a long step is, as plain lines on standard error.
+
+use std::time::{Duration, Instant};
+
+/// Time between two lines.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Tells of counted steps, one after the other; short ones pass without a word.
+#[derive(Debug)]
+pub(super) struct Progress {
+    what: String,
+    started: Instant,
+    told: Instant,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self { what: String::new(), started: Instant::now(), told: Instant::now() }
+    }
+
+    /// `done` of `total` images of the step `what` are done.
+    pub(super) fn show(&mut self, what: &str, done: usize, total: usize) {
+        let now = Instant::now();
+        if self.what != what {
+            *self = Self { what: what.to_owned(), started: now, told: now };
+        }
+        if now - self.told >= EVERY {
+            self.told = now;
+            let rate = done as f64 / (now - self.started).as_secs_f64();
+            let left = total.saturating_sub(done) as f64 / rate;
+            eprintln!("{what}: {done}/{total} images, {rate:.0} per second, {left:.0} s left");
+        }
+    }
+}

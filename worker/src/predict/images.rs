@@ -1,0 +1,223 @@
+//! The images to predict: a split of a pack, or a folder, decoded as `ferry data import` decodes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::Serialize;
+use serde_json::Value;
+use shared::image::square_rgb;
+use shared::pack::{Pack, PackWriter, Sample, Split};
+use shared::predicted::{self, Prediction, TableError};
+
+use super::PredictError;
+use super::order::natural;
+
+/// Images decoded at once, which bounds memory.
+const BATCH: usize = 256;
+
+/// Where images come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// A pack, or a folder of images and of folders of images.
+    pub images: PathBuf,
+    /// Of a pack.
+    pub split: Split,
+    /// A table with a column `image`: only these, in this order.
+    pub list: Option<PathBuf>,
+}
+
+/// An image without a prediction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Broken {
+    pub image: String,
+    pub reason: String,
+}
+
+/// Images ready for any model.
+#[derive(Debug)]
+pub struct Images {
+    pub pack: Pack,
+    pub split: Split,
+    pub broken: Vec<Broken>,
+    /// Images that the list does not name.
+    pub unlisted: usize,
+    list: Option<Vec<String>>,
+}
+
+impl Images {
+    /// Opens a pack, or decodes a folder to squares of `stored_size` pixels. `progress` hears how many images of how
+    /// many have been read.
+    pub fn open(
+        input: &Input,
+        stored_size: Option<u32>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self, PredictError> {
+        let list = input.list.as_deref().map(read_list).transpose()?;
+        if input.images.join("pack.json").is_file() {
+            return Self::of_pack(input, list);
+        }
+        let size = stored_size.ok_or(PredictError::NoStoredSize)?;
+        let files = files(&input.images)?;
+        let count = files.len();
+        let (files, mut broken, unlisted) = chosen(files, list.as_deref());
+        if files.is_empty() {
+            return Err(nothing(input, count));
+        }
+        let (pack, unreadable) = decode(&files, size, progress)?;
+        broken.extend(unreadable);
+        let Some(pack) = pack else {
+            let first = broken.first().map_or(String::new(), |b| format!("{}: {}", b.image, b.reason));
+            return Err(PredictError::AllBroken { path: input.images.clone(), count: files.len(), first });
+        };
+        Ok(Self { pack, split: Split::Test, broken, unlisted, list })
+    }
+
+    fn of_pack(input: &Input, list: Option<Vec<String>>) -> Result<Self, PredictError> {
+        let (pack, split) = (Pack::open(&input.images)?, input.split);
+        if pack.is_empty(split) {
+            return Err(PredictError::EmptySplit { path: input.images.clone(), split });
+        }
+        let present: HashSet<&str> = (0..pack.len(split)).map(|i| pack.id(split, i)).collect();
+        let listed = list.iter().flatten();
+        let absent: Vec<&String> = listed.filter(|image| !present.contains(image.as_str())).collect();
+        let named = list.as_ref().map_or(present.len(), |list| list.len() - absent.len());
+        if named == 0 {
+            return Err(nothing(input, present.len()));
+        }
+        let unlisted = present.len() - named;
+        let broken = absent.into_iter().map(|image| broken(image, "it is not in the pack")).collect();
+        Ok(Self { pack, split, broken, unlisted, list })
+    }
+
+    /// Names in the order of the rows of every model's probabilities.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        (0..self.pack.len(self.split)).map(|i| self.pack.id(self.split, i))
+    }
+
+    /// In the order of the list, without what it does not name; else in the natural order of the names.
+    pub(super) fn in_order(&self, mut predictions: Vec<Prediction>) -> Vec<Prediction> {
+        match &self.list {
+            None => predictions.sort_by(|a, b| natural(&a.image, &b.image)),
+            Some(list) => {
+                let place: HashMap<&str, usize> =
+                    list.iter().enumerate().map(|(place, image)| (image.as_str(), place)).collect();
+                predictions.retain(|prediction| place.contains_key(prediction.image.as_str()));
+                predictions.sort_by_key(|prediction| place[prediction.image.as_str()]);
+            }
+        }
+        predictions
+    }
+}
+
+fn broken(image: &str, reason: &str) -> Broken {
+    Broken { image: image.to_owned(), reason: reason.to_owned() }
+}
+
+fn nothing(input: &Input, found: usize) -> PredictError {
+    let images = input.images.clone();
+    match &input.list {
+        Some(list) if found > 0 => PredictError::NothingListed { list: list.clone(), images },
+        Some(_) | None => PredictError::NoImage(images),
+    }
+}
+
+fn read_list(path: &Path) -> Result<Vec<String>, PredictError> {
+    let wrong = |problem| PredictError::List { path: path.to_owned(), problem };
+    let rows = predicted::read(&fs::read(path).map_err(PredictError::io(path))?).map_err(wrong)?;
+    let mut seen = HashSet::new();
+    for row in &rows {
+        if !seen.insert(row.image.as_str()) {
+            let reason = format!("{:?} is on the list already", row.image);
+            return Err(wrong(TableError { line: row.line, reason }));
+        }
+    }
+    Ok(rows.into_iter().map(|row| row.image).collect())
+}
+
+/// What should be images, by their path in `folder` with `/` between its parts, in natural order. Hidden files and
+/// texts (landmarks) are passed over, as an import does.
+fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>, PredictError> {
+    if !folder.is_dir() {
+        return Err(PredictError::NoFolder(folder.to_owned()));
+    }
+    let mut files = Vec::new();
+    let mut waiting = vec![(String::new(), folder.to_owned())];
+    while let Some((prefix, folder)) = waiting.pop() {
+        for entry in fs::read_dir(&folder).map_err(PredictError::io(&folder))? {
+            let entry = entry.map_err(PredictError::io(&folder))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = entry.path();
+            let text = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt"));
+            // A link to a folder may lead in a circle: only links to files are followed.
+            if entry.file_type().map_err(PredictError::io(&path))?.is_dir() {
+                if !name.starts_with('.') {
+                    waiting.push((format!("{prefix}{name}/"), path));
+                }
+            } else if !name.starts_with('.') && name != "Thumbs.db" && !text {
+                files.push((format!("{prefix}{name}"), path));
+            }
+        }
+    }
+    files.sort_by(|(a, _), (b, _)| natural(a, b));
+    Ok(files)
+}
+
+type Chosen = (Vec<(String, PathBuf)>, Vec<Broken>, usize);
+
+/// Those on the list in its order, the listed ones that are not there, and how many are not listed.
+fn chosen(files: Vec<(String, PathBuf)>, list: Option<&[String]>) -> Chosen {
+    let Some(list) = list else { return (files, Vec::new(), 0) };
+    let mut files: BTreeMap<String, PathBuf> = files.into_iter().collect();
+    let (mut chosen, mut absent) = (Vec::new(), Vec::new());
+    for image in list {
+        match files.remove_entry(image) {
+            Some(file) => chosen.push(file),
+            None => absent.push(broken(image, "it is not in the folder")),
+        }
+    }
+    (chosen, absent, files.len())
+}
+
+/// Decodes in parallel, in the order of `files`, into a pack that vanishes with the process: its files are mapped and
+/// no longer have a name. No pack where nothing could be decoded.
+fn decode(
+    files: &[(String, PathBuf)],
+    size: u32,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<(Option<Pack>, Vec<Broken>), PredictError> {
+    let place = tempfile::tempdir().map_err(PredictError::io(&std::env::temp_dir()))?;
+    let dir = place.path().join("images");
+    let mut writer = PackWriter::create(&dir, size, Value::Null)?;
+    let mut unreadable = Vec::new();
+    for (number, batch) in files.chunks(BATCH).enumerate() {
+        let decoded: Vec<_> = batch.par_iter().map(|(image, path)| read(image, path, size)).collect();
+        for ((image, _), decoded) in batch.iter().zip(decoded) {
+            match decoded {
+                Ok(pixels) => writer.add(&Sample {
+                    split: Split::Test,
+                    id: image,
+                    label: None,
+                    landmarks: None,
+                    pixels: &pixels,
+                })?,
+                Err(reason) => unreadable.push(broken(image, &reason)),
+            }
+        }
+        progress(number * BATCH + batch.len(), files.len());
+    }
+    if unreadable.len() == files.len() {
+        return Ok((None, unreadable));
+    }
+    writer.finish()?;
+    Ok((Some(Pack::open(&dir)?), unreadable))
+}
+
+fn read(image: &str, path: &Path, size: u32) -> Result<Vec<u8>, String> {
+    // The second is what stands for bytes that are no text: two such names may look the same.
+    if image.contains(char::is_control) || image.contains(char::REPLACEMENT_CHARACTER) {
+        return Err("its name is not one line of text".to_owned());
+    }
+    square_rgb(path, size)
+}

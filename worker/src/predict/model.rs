@@ -1,0 +1,127 @@
+//! A finished model in use: its file, its network, and the evaluation that its training used.
+
+use std::fs;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use shared::ids::JobId;
+use shared::job::{JobSpec, TRAINER_REVISION};
+use shared::pack::{Pack, Split};
+use tch::Device;
+use tch::nn::VarStore;
+
+use super::error::{ModelProblem, PredictError};
+use super::{Member, Used};
+use crate::data::{Frames, Views};
+use crate::models::Mtl;
+use crate::train::adam::Flat;
+use crate::train::archive::Archive;
+use crate::train::evaluate::{self, Probabilities};
+use crate::train::variables::Variables;
+use crate::train::{Provenance, set_threads};
+
+/// One model on a device.
+#[derive(Debug)]
+pub struct Model {
+    provenance: Provenance,
+    spec: JobSpec,
+    network: Mtl,
+    device: Device,
+}
+
+impl Model {
+    /// Reads the member's file, checks its digests and puts the network on `device`.
+    pub fn open(member: &Member, device: Device) -> Result<Self, PredictError> {
+        let path = member.path.as_path();
+        let bytes = fs::read(path).map_err(PredictError::io(path))?;
+        let model = check_digest(member, &bytes)
+            .and_then(|()| Self::read(&bytes, device))
+            .and_then(|model| model.belonging_to(member))
+            .map_err(|problem| PredictError::Model { path: path.to_owned(), problem })?;
+        model.warn_of_age(path);
+        Ok(model)
+    }
+
+    fn read(bytes: &[u8], device: Device) -> Result<Self, ModelProblem> {
+        let archive = Archive::open(bytes)?;
+        let format = archive.facts().get("format").and_then(|format| format.as_str()).unwrap_or("unknown");
+        if format != Provenance::FORMAT {
+            return Err(ModelProblem::Format(format.to_owned()));
+        }
+        let provenance: Provenance = serde_json::from_value(archive.facts().clone().into())?;
+        let spec = provenance.spec()?;
+        let store = VarStore::new(device);
+        let network = Mtl::new(&store.root(), &spec.network)?;
+        let variables = Variables::of(&store);
+        let _laid_out_as_in_training = Flat::of(&variables)?;
+        let shapes = variables.iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect();
+        variables.set(&archive.read(&shapes)?)?;
+        Ok(Self { provenance, spec, network, device })
+    }
+
+    fn belonging_to(self, member: &Member) -> Result<Self, ModelProblem> {
+        match &member.recorded {
+            Some(recorded) if recorded.job != self.job() => {
+                Err(ModelProblem::OtherJob { found: self.job(), expected: recorded.job })
+            }
+            Some(_) | None => Ok(self),
+        }
+    }
+
+    fn warn_of_age(&self, path: &Path) {
+        let theirs = self.provenance.trainer_revision;
+        if theirs != TRAINER_REVISION {
+            tracing::warn!(
+                "{} is of trainer revision {theirs}, this program has {TRAINER_REVISION}: its numbers may differ from \
+                 those stored with it",
+                path.display()
+            );
+        }
+    }
+
+    pub fn job(&self) -> JobId {
+        self.provenance.job
+    }
+
+    /// Digest of the pack that it was trained on.
+    pub fn dataset(&self) -> &str {
+        &self.provenance.dataset_digest
+    }
+
+    /// Height and width of the images in that pack; `None` where the file does not say.
+    pub fn pack_image_size(&self) -> Option<u32> {
+        self.provenance.pack_image_size
+    }
+
+    pub(super) fn used(&self) -> Used {
+        Used {
+            job: self.job(),
+            dataset_digest: self.dataset().to_owned(),
+            best_epoch: self.provenance.best_epoch,
+        }
+    }
+
+    /// Probabilities of every image of `split`, in the pack's order. `progress` hears how many are done.
+    pub fn predict(
+        &self,
+        pack: &Pack,
+        split: Split,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Probabilities, PredictError> {
+        set_threads(&self.spec);
+        let augment = &self.spec.augment;
+        let frames = Frames::new(pack, split, (0..pack.len(split)).collect(), augment.image_size)?;
+        let views = Views::new(augment, self.spec.training.seed);
+        let batch_size = self.spec.training.batch_size as usize;
+        Ok(evaluate::probabilities(&self.network, &frames, &views, batch_size, self.device, progress)?)
+    }
+}
+
+fn check_digest(member: &Member, bytes: &[u8]) -> Result<(), ModelProblem> {
+    let Some(recorded) = &member.recorded else { return Ok(()) };
+    let found = hex::encode(Sha256::digest(bytes));
+    if found == recorded.sha256 {
+        return Ok(());
+    }
+    Err(ModelProblem::Digest { found, expected: recorded.sha256.clone() })
+}

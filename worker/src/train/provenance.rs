@@ -1,0 +1,86 @@
+//! What a finished model's file says of itself: enough to build its network and to show it images as in training.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use shared::ids::JobId;
+use shared::job::{JobSpec, SettingError, Settings};
+
+use super::archive::Facts;
+
+/// The facts in the metadata of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// [`Self::FORMAT`]: tells a model from a checkpoint.
+    pub format: String,
+    pub job: JobId,
+    /// Digest of the pack that it was trained on.
+    pub dataset_digest: String,
+    /// Height and width of the images in that pack, from which they were brought to the network's `image_size`.
+    /// Models of early versions do not say.
+    #[serde(default)]
+    pub pack_image_size: Option<u32>,
+    pub trainer_revision: u32,
+    pub best_epoch: u32,
+    /// The job's canonical settings.
+    pub settings: Settings,
+}
+
+impl Provenance {
+    pub const FORMAT: &str = "ferry-model";
+
+    /// As a file's metadata.
+    pub fn facts(&self) -> Facts {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(facts)) => facts,
+            other => unreachable!("plain data becomes a JSON object, not {other:?}"),
+        }
+    }
+
+    /// The job's settings; what the canonical ones leave out changes nothing and has its default.
+    pub fn spec(&self) -> Result<JobSpec, SettingError> {
+        let mut named = self.settings.iter();
+        named.try_fold(JobSpec::default(), |spec, (name, value)| spec.with(name, value.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn provenance(spec: &JobSpec) -> Provenance {
+        Provenance {
+            format: Provenance::FORMAT.to_owned(),
+            job: spec.id("d"),
+            dataset_digest: "d".to_owned(),
+            pack_image_size: Some(48),
+            trainer_revision: 1,
+            best_epoch: 3,
+            settings: spec.canonical(),
+        }
+    }
+
+    #[test]
+    fn settings_come_back_as_far_as_they_matter() {
+        let weak =
+            [("subset_fraction", json!(0.2)), ("backbone", json!("mobilevitv2")), ("affine", json!(0.0))];
+        let spec =
+            weak.into_iter().fold(JobSpec::default(), |spec, (name, value)| spec.with(name, value).unwrap());
+        let back = provenance(&spec).spec().unwrap();
+        assert_eq!(back.id("d"), spec.id("d"));
+        let strange = Provenance {
+            settings: Settings::from_iter([("depth".to_owned(), json!(3))]),
+            ..provenance(&spec)
+        };
+        assert!(strange.spec().unwrap_err().to_string().contains("`depth`"));
+    }
+
+    #[test]
+    fn early_models_do_not_say_the_size_of_their_images() {
+        let mut facts = provenance(&JobSpec::default()).facts();
+        let read = |facts: &Facts| serde_json::from_value::<Provenance>(facts.clone().into()).unwrap();
+        assert_eq!(read(&facts), provenance(&JobSpec::default()));
+        facts.remove("pack_image_size");
+        assert_eq!(read(&facts).pack_image_size, None);
+    }
+}
