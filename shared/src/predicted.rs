@@ -171,13 +171,9 @@ fn probabilities(record: &csv::StringRecord, places: [usize; CLASSES]) -> Result
 }
 
 fn class_of(text: &str) -> Option<usize> {
-    match text.parse::<usize>() {
-        Ok(index) => Expression::from_index(index).map(Expression::index),
-        Err(_) => {
-            let named = Expression::ALL.into_iter().find(|e| e.name().eq_ignore_ascii_case(text));
-            named.map(Expression::index)
-        }
-    }
+    let named = || Expression::ALL.into_iter().find(|e| e.name().eq_ignore_ascii_case(text));
+    let expression = text.parse::<usize>().map_or_else(|_| named(), Expression::from_index);
+    expression.map(Expression::index)
 }
 
 #[cfg(test)]

@@ -65,10 +65,10 @@ struct Canvas {
 impl Canvas {
     fn new(size: usize, pairs: usize) -> Self {
         let zoom = (CELL / size).max(1);
-        let side = size * zoom;
+        let enlarged = size * zoom;
         let columns = pairs.clamp(1, PAIRS);
-        let width = columns * (2 * side + GAP + GUTTER) - GUTTER;
-        let height = pairs.div_ceil(PAIRS).max(1) * (side + GAP) - GAP;
+        let width = columns * (2 * enlarged + GAP + GUTTER) - GUTTER;
+        let height = pairs.div_ceil(PAIRS).max(1) * (enlarged + GAP) - GAP;
         let sheet = RgbImage::from_pixel(width as u32, height as u32, Rgb([255; 3]));
         Self { sheet, size, zoom }
     }

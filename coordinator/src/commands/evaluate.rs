@@ -139,11 +139,14 @@ fn in_words(score: &Score, joined: &Joined, bootstrap: &Bootstrap, intervals: Op
         let _ = writeln!(text, "{:<12} {f1}  {support:>6}", expression.name());
     }
     let _ = write!(text, "\n{:<12}", "true \\ as");
-    Expression::ALL.iter().for_each(|e| text.push_str(&format!("{:>10}", e.name())));
+    for expression in Expression::ALL {
+        let _ = write!(text, "{:>10}", expression.name());
+    }
     for expression in Expression::ALL {
         let _ = write!(text, "\n{:<12}", expression.name());
-        let counts = score.confusion.counts[expression.index()];
-        counts.iter().for_each(|count| text.push_str(&format!("{count:>10}")));
+        for count in score.confusion.counts[expression.index()] {
+            let _ = write!(text, "{count:>10}");
+        }
     }
     text.push('\n');
     if joined.unlabelled > 0 {

@@ -46,7 +46,7 @@ pub(super) async fn bring(
     }
     let bytes: u64 = missing.iter().map(|result| result.model.size).sum();
     tell(&format!(
-        "storing {} of {:.1} MB in {}",
+        "storing {} ({:.1} MB) in {}",
         count(missing.len()),
         bytes as f64 / 1e6,
         run_dir.root().join("models").display()

@@ -25,10 +25,9 @@ use crate::predict::{DEFAULT_SPLIT, Input, Member, Predicted, Step, Task, member
     --list LSD_Challenge_test_set_release.txt --submission submission.csv\n\n\
     Exit codes: 0 done (images that cannot be read are listed and left out), 1 --strict and such an image was found,\n\
     2 bad input.")]
-#[group(id = "with", required = true, multiple = false, args = ["model", "ensemble"])]
 pub struct PredictArgs {
     /// A model: a file of a run's `models` folder.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", required_unless_present = "ensemble", conflicts_with = "ensemble")]
     model: Option<PathBuf>,
     /// An ensemble: a run folder and the ensemble's name, RUN/NAME.
     #[arg(long, value_name = "RUN/NAME")]
@@ -77,7 +76,9 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let predicted = predict(&Task { members: &members, input: &input, device }, &mut |step, done, total| {
         progress.show(&words(step), done, total);
     })?;
-    predicted.broken.iter().for_each(|broken| eprintln!("{}: {} (left out)", broken.image, broken.reason));
+    for broken in &predicted.broken {
+        eprintln!("{}: {} (left out)", broken.image, broken.reason);
+    }
     let refused = args.strict && !predicted.broken.is_empty();
     if refused {
         eprintln!("nothing was written: --strict allows no image that cannot be read");
@@ -133,7 +134,9 @@ fn tell(args: &PredictArgs, predicted: &Predicted, device: &str, seconds: f64) {
 
 fn counts(predicted: &Predicted) -> [usize; CLASSES] {
     let mut counts = [0; CLASSES];
-    predicted.predictions.iter().for_each(|prediction| counts[prediction.class()] += 1);
+    for prediction in &predicted.predictions {
+        counts[prediction.class()] += 1;
+    }
     counts
 }
 
@@ -155,4 +158,50 @@ fn in_json(args: &PredictArgs, predicted: &Predicted, device: &str, seconds: f64
         "out": args.out,
         "submission": args.submission,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: PredictArgs,
+    }
+
+    fn parse(words: &str) -> Result<PredictArgs, String> {
+        let words = std::iter::once("predict").chain(words.split_whitespace());
+        Line::try_parse_from(words).map(|line| line.args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn one_source_of_models_and_one_output_are_asked_for() {
+        let args = parse("--ensemble runs/x/y --images d --list l --submission s --strict --json").unwrap();
+        assert_eq!((args.ensemble.as_deref(), args.split), (Some("runs/x/y"), Split::Test));
+        let args = parse("--model m --images d --split validation -o o --submission s").unwrap();
+        assert_eq!((args.split, args.out), (Split::Validation, Some("o".into())));
+        for (wrong, word) in [
+            ("--images d -o o", "--model"),
+            ("--model m --ensemble e --images d -o o", "cannot be used with"),
+            ("--model m --images d", "--out"),
+            ("--model m --images d -o o --split dev", "train, validation or test"),
+        ] {
+            let error = parse(wrong).unwrap_err();
+            assert!(error.contains(word), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_written_whole_or_not_at_all() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("out.csv");
+        write(Some(&path), "a").unwrap();
+        write(Some(&path), "b").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "b");
+        assert!(write(Some(&root.path().join("absent/out.csv")), "c").is_err());
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
+    }
 }
