@@ -1,10 +1,11 @@
 //! How coordinator and workers reach each other: doubts settled, versions and digests checked, on any [`Server`].
 //!
-//! Only `nats/` names the messaging client.
+//! Only `nats/` names the messaging client; `memory/` is a server in this process, for tests.
 
 mod blobs;
 mod books;
 mod live;
+pub mod memory;
 mod nats;
 mod pause;
 mod queue;
