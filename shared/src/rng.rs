@@ -13,6 +13,7 @@ pub enum Purpose {
     EmotionView = 5,
     SourceView = 6,
     SyntheticFace = 7,
+    Simulation = 64,
 }
 
 /// A small, fast generator (`SplitMix64`) whose start is keyed by purpose and counters.
