@@ -14,6 +14,7 @@ pub enum Purpose {
     SourceView = 6,
     SyntheticFace = 7,
     Bootstrap = 8,
+    Simulation = 64,
 }
 
 /// A small, fast generator (`SplitMix64`) whose start is keyed by purpose and counters.

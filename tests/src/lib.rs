@@ -1,5 +1,6 @@
 //! What whole-system tests need: a nats-server, the two programs, and waiting for events instead of sleeping.
 
+pub mod backend;
 pub mod processes;
 pub mod programs;
 pub mod results;

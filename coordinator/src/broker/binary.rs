@@ -23,12 +23,16 @@ pub enum BinaryError {
     },
 }
 
-/// Finds nats-server: `FERRY_NATS_SERVER` when set, else the one that set-up cached, else the one on the PATH.
+/// The one that set-up pointed cargo at when this program was built: its cache may not be the usual one.
+const AT_BUILD: Option<&str> = option_env!("FERRY_NATS_SERVER");
+
+/// Finds nats-server: `FERRY_NATS_SERVER` when set, else the one in the cache, else the one that set-up had brought
+/// when this program was built, else the one on the PATH.
 pub fn find() -> Result<PathBuf, BinaryError> {
-    search(|name| std::env::var_os(name))
+    search(|name| std::env::var_os(name), AT_BUILD)
 }
 
-fn search(var: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, BinaryError> {
+fn search(var: impl Fn(&str) -> Option<OsString>, at_build: Option<&str>) -> Result<PathBuf, BinaryError> {
     let var = |name: &str| var(name).filter(|value| !value.is_empty());
     if let Some(named) = var("FERRY_NATS_SERVER").map(PathBuf::from) {
         return if is_executable(&named) { Ok(named) } else { Err(BinaryError::NotExecutable(named)) };
@@ -37,6 +41,7 @@ fn search(var: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, BinaryError
     let cached = cache.join(format!("nats-server-{VERSION}")).join("nats-server");
     let path = var("PATH").unwrap_or_default();
     std::iter::once(cached)
+        .chain(at_build.map(PathBuf::from))
         .chain(std::env::split_paths(&path).map(|folder| folder.join("nats-server")))
         .find(|candidate| is_executable(candidate))
         .ok_or(BinaryError::NotFound { cache })
@@ -75,10 +80,13 @@ mod tests {
 
     /// Searches with these variables, each a path under `root`.
     fn search_with(root: &Path, vars: &[(&str, &str)]) -> Result<PathBuf, BinaryError> {
-        search(|name| {
-            let (_, value) = vars.iter().find(|(key, _)| *key == name)?;
-            Some(if value.is_empty() { OsString::new() } else { root.join(value).into() })
-        })
+        search(
+            |name| {
+                let (_, value) = vars.iter().find(|(key, _)| *key == name)?;
+                Some(if value.is_empty() { OsString::new() } else { root.join(value).into() })
+            },
+            None,
+        )
     }
 
     #[test]
@@ -114,6 +122,16 @@ mod tests {
             let vars: Vec<_> = vars.iter().copied().skip(1 + dropped).collect();
             assert_eq!(search_with(root.path(), &vars), Ok(root.path().join(place)));
         }
+    }
+
+    #[test]
+    fn the_one_known_at_build_time_comes_before_the_path() {
+        let root = machine(&["elsewhere/nats-server", "bin/nats-server"]);
+        let known = root.path().join("elsewhere/nats-server");
+        let path = |name: &str| (name == "PATH").then(|| root.path().join("bin").into());
+        assert_eq!(search(path, known.to_str()), Ok(known.clone()));
+        std::fs::remove_file(&known).unwrap();
+        assert_eq!(search(path, known.to_str()), Ok(root.path().join("bin/nats-server")));
     }
 
     #[test]

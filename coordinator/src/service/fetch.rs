@@ -7,10 +7,10 @@ use shared::result::JobResult;
 
 /// A result with its matrices, verified against their digests.
 #[derive(Debug)]
-pub(super) struct Fetched {
-    pub(super) result: JobResult,
-    pub(super) validation: Bytes,
-    pub(super) test: Option<Bytes>,
+pub struct Fetched {
+    pub result: JobResult,
+    pub validation: Bytes,
+    pub test: Option<Bytes>,
 }
 
 pub(super) async fn fetch(bus: &Bus, job: JobId) -> Result<Fetched, BusError> {

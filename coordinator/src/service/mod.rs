@@ -1,5 +1,6 @@
-//! The loop that runs a sweep: bus, ticks and signals go into the engine, its effects are performed.
+//! The loop that runs a sweep: the conductor decides, and processes, displays and the run folder follow.
 
+mod conductor;
 mod fetch;
 mod models;
 mod prepare;
@@ -10,17 +11,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
-use shared::bus::{BookEntry, Bucket, Bus, Endpoint, Watch};
-use shared::ids::{JobId, WorkerId};
+use shared::bus::{Bus, Endpoint};
+use shared::ids::WorkerId;
 use shared::pack::{Pack, Split};
 use shared::protocol::LiveReport;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::broker::{self, Broker};
+use crate::engine::Engine;
 use crate::engine::cost::CostModel;
-use crate::engine::{Effect, Engine, Event};
 use crate::fleet::{self, Fleet, WorkerSetup};
 use crate::home::Home;
 use crate::report;
@@ -29,7 +28,10 @@ use crate::sweep::plan::Plan;
 use crate::view::model::Snapshot;
 use crate::view::{Style, View, labels::Labels};
 
+pub use conductor::{Conductor, Occurrence};
+pub use fetch::Fetched;
 pub use models::Models;
+pub use prepare::admit;
 pub use status::{SweepStatus, read_status};
 
 /// Everything a run needs, resolved.
@@ -65,7 +67,6 @@ pub enum RunEnd {
     },
 }
 
-const RECONCILE_EVERY: Duration = Duration::from_secs(30);
 /// A worker that sent no hint for this long is not shown.
 const HINT_LIFE: Duration = Duration::from_secs(10);
 
@@ -144,14 +145,11 @@ async fn conduct(
         logs: request.home.logs()?,
     };
     let mut session = Session {
-        watch: bus.watch().await?,
+        conductor: Conductor::begin(bus.clone(), engine, cost).await?,
         fleet: Fleet::start(setup, slots)?,
-        fetches: JoinSet::new(),
         live: BTreeMap::new(),
         started: Instant::now(),
         snapshot: Snapshot::default(),
-        engine,
-        cost,
         bus,
         run_dir,
         view,
@@ -159,8 +157,9 @@ async fn conduct(
     };
     let outcome = session.watch_over().await;
     sharing.abort();
-    let Session { fleet, engine, bus, view, .. } = session;
+    let Session { fleet, conductor, bus, view, .. } = session;
     fleet.stop().await;
+    let engine = conductor.into_engine();
     if outcome? {
         return Ok(Conducted { engine, end: End::Interrupted });
     }
@@ -173,12 +172,9 @@ async fn conduct(
 }
 
 struct Session<'a> {
-    engine: Engine,
-    cost: CostModel,
+    conductor: Conductor,
     bus: Bus,
-    watch: Watch,
     fleet: Fleet,
-    fetches: JoinSet<(JobId, Result<fetch::Fetched, shared::bus::BusError>)>,
     live: BTreeMap<WorkerId, (Instant, LiveReport)>,
     started: Instant,
     snapshot: Snapshot,
@@ -193,92 +189,34 @@ impl Session<'_> {
         let mut hints = self.bus.hints().await?;
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
-        reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut interrupt = Box::pin(interrupted());
         loop {
             tokio::select! {
-                entry = self.watch.next() => self.booked(entry).await?,
-                Some(report) = hints.next() => { self.live.insert(report.worker.clone(), (Instant::now(), report)); }
-                Some(fetched) = self.fetches.join_next() => self.fetched(fetched?)?,
-                _ = second.tick() => self.every_second()?,
-                _ = reconcile.tick() => self.apply(Event::Reconcile).await?,
-                status = server_ended(self.broker) => self.revive_server(status?).await?,
+                biased; // What is rare goes first, so that nothing is drowned.
                 outcome = &mut interrupt => { outcome?; return Ok(true); }
+                status = server_ended(self.broker) => self.revive_server(status?).await?,
+                _ = second.tick() => self.every_second()?,
+                Some(report) = hints.next() => {
+                    self.live.insert(report.worker.clone(), (Instant::now(), report));
+                }
+                occurrence = self.conductor.next() => self.follow(occurrence).await?,
             }
-            if self.engine.is_finished() {
+            if self.conductor.engine().is_finished() {
                 self.every_second()?;
                 return Ok(false);
             }
         }
     }
 
-    async fn booked(&mut self, entry: Option<BookEntry>) -> anyhow::Result<()> {
-        let Some(BookEntry { job, record, revision, .. }) = entry else {
-            self.watch = self.bus.watch().await?;
-            return Ok(());
+    async fn follow(&mut self, occurrence: Occurrence) -> anyhow::Result<()> {
+        let run_dir = self.run_dir;
+        let mut store = |fetched: &Fetched| {
+            run_dir.write_result(&fetched.result, &fetched.validation, fetched.test.as_deref())?;
+            Ok(())
         };
-        if let shared::books::JobState::Running { progress, .. } = &record.state
-            && self.engine.record(job).is_none_or(|before| before.saved_epochs() < progress.epoch)
-            && let Some(seconds) = progress.epoch_seconds
-        {
-            self.cost.learn(job, seconds);
+        for notice in self.conductor.act(occurrence, &mut store).await? {
+            self.view.notice(&notice, &self.snapshot);
         }
-        self.apply(Event::Moved { job, revision, record }).await
-    }
-
-    async fn apply(&mut self, event: Event) -> anyhow::Result<()> {
-        let mut to_queue = Vec::new();
-        for effect in self.engine.apply(event) {
-            match effect {
-                Effect::Enqueue(job) => {
-                    let finished = self.engine.record(job).map_or(0, shared::books::JobRecord::saved_epochs);
-                    to_queue.push((job, finished));
-                }
-                Effect::Fetch(job) => {
-                    let bus = self.bus.clone();
-                    self.fetches.spawn(async move { (job, fetch::fetch(&bus, job).await) });
-                }
-                Effect::DropCheckpoint(name) => {
-                    let bus = self.bus.clone();
-                    tokio::spawn(async move {
-                        if let Err(error) = bus.delete_blob(Bucket::Checkpoints, &name).await {
-                            tracing::warn!(%error, "an old checkpoint stays behind");
-                        }
-                    });
-                }
-                Effect::Tell(notice) => self.view.notice(&notice, &self.snapshot),
-            }
-        }
-        self.cost.longest_first(&mut to_queue);
-        for (job, _) in to_queue {
-            // A server that is just being restarted is no reason to give up: the next round queues the rest.
-            if let Err(error) = self.bus.enqueue(job).await {
-                tracing::warn!(%error, "queueing again later");
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn fetched(
-        &mut self,
-        (job, outcome): (JobId, Result<fetch::Fetched, shared::bus::BusError>),
-    ) -> anyhow::Result<()> {
-        let event = match outcome {
-            Ok(fetched) => {
-                let test = fetched.test.as_deref();
-                self.run_dir.write_result(&fetched.result, &fetched.validation, test)?;
-                Event::Stored(job)
-            }
-            Err(error) if error.is_transient() => {
-                tracing::warn!(%job, %error, "a result is fetched again later");
-                Event::NotStored(job)
-            }
-            Err(error) => return Err(error).context(format!("the result of job {job} is lost in the store")),
-        };
-        let nothing_more = self.engine.apply(event);
-        debug_assert!(nothing_more.is_empty(), "storing a result has no effect of its own");
         Ok(())
     }
 
@@ -304,7 +242,8 @@ impl Session<'_> {
     }
 
     fn look(&mut self) {
-        let score = |report: &LiveReport| match &self.engine.record(report.job)?.state {
+        let engine = self.conductor.engine();
+        let score = |report: &LiveReport| match &engine.record(report.job)?.state {
             shared::books::JobState::Running { progress, .. } => progress.macro_f1,
             _ => None,
         };
@@ -317,10 +256,10 @@ impl Session<'_> {
                 self.snapshot.best = Some((report.job, f1));
             }
         }
-        let open = self.engine.open_jobs();
+        let open = engine.open_jobs();
         let workers = self.live.len().max(self.fleet.usable());
-        let eta = self.cost.eta(&open, workers).map(Duration::from_secs_f64);
-        let (tally, elapsed) = (self.engine.tally(), self.started.elapsed());
+        let eta = self.conductor.cost().eta(&open, workers).map(Duration::from_secs_f64);
+        let (tally, elapsed) = (engine.tally(), self.started.elapsed());
         self.snapshot = Snapshot { tally, live, scores, elapsed, eta, ..self.snapshot.clone() };
     }
 

@@ -38,7 +38,7 @@ pub(super) fn stored_results(run_dir: &RunDir) -> BTreeSet<JobId> {
 /// Enters the sweep into the books. Jobs they know keep their state, except that given-up ones are opened again: the
 /// user asks for them anew. `ours_alone`: no other coordinator uses this server, so what its queue still holds from
 /// another sweep is taken out.
-pub(super) async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<()> {
+pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<()> {
     let orders: Vec<JobOrder> = plan.jobs.iter().map(|job| order(plan, job.id, &job.spec)).collect();
     bus.admit(&orders).await?;
     for order in &orders {

@@ -1,17 +1,41 @@
-//! How coordinator and workers reach each other. Only `nats/` names the messaging client.
+//! How coordinator and workers reach each other: doubts settled, versions and digests checked, on any [`Server`].
+//!
+//! Only `nats/` names the messaging client; `memory/` is a server in this process, for tests.
 
+mod blobs;
+mod books;
+mod live;
+pub mod memory;
 mod nats;
+mod pause;
+mod queue;
+pub mod server;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::JobId;
 
-pub use nats::Bus;
-pub use nats::blobs::Bucket;
-pub use nats::books::{BookEntry, Watch};
+pub use blobs::Bucket;
+pub use books::{BookEntry, Watch};
+pub use live::Hints;
 pub use nats::connect::Endpoint;
-pub use nats::live::Hints;
-pub use nats::queue::{Delivery, Jobs, Queued};
+pub use queue::{Delivery, Jobs};
+pub use server::Queued;
+use server::{Failure, Server};
+
+/// One connection to a server. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    server: Arc<dyn Server>,
+}
+
+impl Bus {
+    /// The bus over a connection to any kind of server.
+    pub fn over(server: impl Server) -> Self {
+        Self { server: Arc::new(server) }
+    }
+}
 
 /// An owner that shows no sign of life for this long is taken for dead (the queue's acknowledgement deadline).
 pub const LEASE: Duration = Duration::from_secs(15);
@@ -70,10 +94,20 @@ impl BusError {
         matches!(self, Self::Address { .. } | Self::Refused { .. } | Self::NoJetStream { .. })
     }
 
-    pub(crate) fn transport(
+    fn transport(
         action: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Transport { action: action.into(), source: source.into() }
+    }
+
+    /// A failed request as an error of this action; what is `Missing` or `Damaged` was handled before.
+    fn failed(action: impl Into<String>, failure: Failure) -> Self {
+        match failure {
+            Failure::Doubt(source) => Self::transport(action, source),
+            other @ (Failure::Revision | Failure::Missing | Failure::Damaged) => {
+                Self::transport(action, other)
+            }
+        }
     }
 }

@@ -54,11 +54,12 @@ impl Hold {
         let mut work = pin!(work);
         loop {
             tokio::select! {
-                outcome = &mut work => return Ok(outcome),
+                biased; // The pulse first: no amount of work may drown it.
                 _ = self.pulse.tick() => {
                     self.write(self.record.beat(&self.token)?).await?;
                     delivery.extend().await;
                 }
+                outcome = &mut work => return Ok(outcome),
             }
         }
     }

@@ -13,9 +13,8 @@ use shared::protocol::JobOrder;
 use shared::result::{BlobRef, EpochReport, JobResult, Score, SplitResult};
 
 use super::hold::{Hold, Lost};
-use super::thread::{Assignment, Report, Training};
+use super::training::{Assignment, Report, Training};
 use super::{Agent, AgentError};
-use crate::device;
 use crate::train::{Finished, Outcome};
 
 const HINT_EVERY: Duration = Duration::from_secs(1);
@@ -67,9 +66,8 @@ async fn attempt(
     pack: &std::sync::Arc<Pack>,
 ) -> Result<(), Lost> {
     let resume = find_checkpoint(&agent.bus, &mut hold, delivery).await?;
-    let assignment =
-        Assignment { spec: order.spec.clone(), pack: pack.clone(), device: agent.device, resume };
-    let mut training = match Training::start(assignment) {
+    let assignment = Assignment { spec: order.spec.clone(), pack: pack.clone(), resume };
+    let mut training = match agent.trainer.start(assignment) {
         Ok(training) => training,
         Err(error) => {
             tracing::error!(%error, "no training thread");
@@ -156,9 +154,10 @@ async fn accompany(
         let event = hold
             .while_alive(delivery, async {
                 tokio::select! {
+                    biased;
+                    _ = stop.wait_for(|stop| *stop), if !asked => None,
                     report = training.next() => Some(report),
                     _ = hints.tick() => None,
-                    _ = stop.wait_for(|stop| *stop), if !asked => None,
                 }
             })
             .await?;
@@ -227,7 +226,7 @@ async fn hand_in(
         test,
         model,
         train_seconds: finished.train_seconds,
-        device: device::record(agent.device, order.spec.training.cpu_threads, &agent.host),
+        device: agent.trainer.record(order.spec.training.cpu_threads, &agent.host),
         worker: agent.me.clone(),
         attempt: hold.token().attempt,
     };

@@ -5,6 +5,7 @@ mod job;
 mod packs;
 mod presence;
 mod thread;
+mod training;
 
 use std::time::Duration;
 
@@ -12,7 +13,6 @@ use shared::books::Claim;
 use shared::bus::{Bus, BusError, Delivery, Endpoint, LEASE};
 use shared::ids::{JobId, WorkerId};
 use shared::job::TRAINER_REVISION;
-use tch::Device;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -20,8 +20,10 @@ use crate::cli::AgentArgs;
 use crate::cuda::CudaError;
 use crate::device;
 use hold::Hold;
-use packs::{PackStore, PacksError};
+pub use packs::{PackStore, PacksError};
 use presence::Presences;
+use thread::Torch;
+pub use training::{Assignment, Report, Reporter, StepProgress, Trainer, Training};
 
 /// Why a worker ends.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +65,30 @@ struct Agent {
     bus: Bus,
     me: WorkerId,
     host: String,
-    device: Device,
+    trainer: Box<dyn Trainer>,
     packs: PackStore,
     presences: Presences,
     stop: watch::Receiver<bool>,
 }
 
-/// Works until asked to stop.
+/// What a worker works with.
+pub struct Equipment {
+    pub bus: Bus,
+    pub me: WorkerId,
+    pub host: String,
+    pub trainer: Box<dyn Trainer>,
+    pub packs: PackStore,
+    /// Turns true when the worker is asked to stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl std::fmt::Debug for Equipment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Equipment").field("me", &self.me).finish_non_exhaustive()
+    }
+}
+
+/// Connects and works until a signal to stop.
 pub async fn run(args: AgentArgs) -> Result<(), AgentError> {
     let stop = stop_signal()?;
     let device = device::choose(args.device)?;
@@ -78,11 +97,18 @@ pub async fn run(args: AgentArgs) -> Result<(), AgentError> {
     let endpoint = Endpoint::parse(&args.nats, args.token.clone())?;
     let bus = connect(&endpoint, &me).await?;
     tracing::info!(worker = %me, device = device::name(device), server = endpoint.url(), "ready");
-    let presences = Presences::start(bus.clone(), &me, &host, device);
     let packs = PackStore::new(args.data, args.cache);
+    serve(Equipment { bus, me, host, trainer: Box::new(Torch(device)), packs, stop }).await
+}
+
+/// Works until asked to stop.
+pub async fn serve(equipment: Equipment) -> Result<(), AgentError> {
+    let Equipment { bus, me, host, trainer, packs, stop } = equipment;
+    let presences = Presences::start(bus.clone(), &me, &host, &trainer.record(0, &host));
     let mut patience = stop.clone();
-    let mut agent = Agent { bus, me, host, device, packs, presences, stop };
+    let mut agent = Agent { bus, me, host, trainer, packs, presences, stop };
     let outcome = tokio::select! {
+        biased;
         outcome = Box::pin(agent.work()) => outcome,
         () = out_of_patience(&mut patience) => {
             tracing::warn!("the job could not be handed back in time; its lease runs out by itself");
@@ -147,8 +173,9 @@ impl Agent {
             };
             loop {
                 let delivery = tokio::select! {
-                    delivery = jobs.next() => delivery,
+                    biased;
                     _ = self.stop.wait_for(|stop| *stop) => return Ok(()),
+                    delivery = jobs.next() => delivery,
                 };
                 let Some(delivery) = delivery else { break };
                 self.consider(delivery).await?;
@@ -227,8 +254,8 @@ impl Agent {
         }
     }
 
-    fn live(&self, job: JobId, progress: thread::StepProgress) -> shared::protocol::LiveReport {
-        let thread::StepProgress { epoch, epochs, step, steps } = progress;
+    fn live(&self, job: JobId, progress: StepProgress) -> shared::protocol::LiveReport {
+        let StepProgress { epoch, epochs, step, steps } = progress;
         shared::protocol::LiveReport { worker: self.me.clone(), job, epoch, epochs, step, steps }
     }
 }

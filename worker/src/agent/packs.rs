@@ -29,7 +29,7 @@ pub enum PacksError {
 
 /// The datasets this worker can use, the last one kept open.
 #[derive(Debug)]
-pub(super) struct PackStore {
+pub struct PackStore {
     folders: Vec<PathBuf>,
     cache: PathBuf,
     open: Option<Arc<Pack>>,
@@ -38,6 +38,12 @@ pub(super) struct PackStore {
 impl PackStore {
     pub(super) fn new(folders: Vec<PathBuf>, cache: Option<PathBuf>) -> Self {
         Self { folders, cache: cache.unwrap_or_else(user_cache).join("packs"), open: None }
+    }
+
+    /// A store that has `pack` open already.
+    #[must_use]
+    pub fn holding(pack: Arc<Pack>) -> Self {
+        Self { open: Some(pack), ..Self::new(Vec::new(), None) }
     }
 
     /// The pack with this digest.

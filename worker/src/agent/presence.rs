@@ -5,11 +5,9 @@ use std::time::Duration;
 use shared::bus::{Bus, BusError};
 use shared::ids::{JobId, WorkerId};
 use shared::protocol::Presence;
-use tch::Device;
+use shared::result::DeviceRecord;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-use crate::device;
 
 const RENEW: Duration = Duration::from_secs(10);
 
@@ -21,8 +19,7 @@ pub(super) struct Presences {
 }
 
 impl Presences {
-    pub(super) fn start(bus: Bus, me: &WorkerId, host: &str, device: Device) -> Self {
-        let record = device::record(device, 0, host);
+    pub(super) fn start(bus: Bus, me: &WorkerId, host: &str, record: &DeviceRecord) -> Self {
         let device = format!("{} ({})", record.device, record.model);
         let presence = Presence { worker: me.clone(), host: host.to_owned(), device, job: None };
         let (current, mut seen) = watch::channel(presence);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use nats::jetstream;
 use nats::{ConnectErrorKind, ConnectOptions};
 
-use super::super::BusError;
-use super::{Bus, layout};
+use super::super::{Bus, BusError};
+use super::{Nats, layout};
 
 /// Where the server is and how to get in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,20 +49,20 @@ impl Bus {
     pub async fn connect_and_lay_out(endpoint: &Endpoint, name: &str) -> Result<Self, BusError> {
         let (client, jetstream) = open(endpoint, name).await?;
         layout::ensure(&jetstream, endpoint.url()).await?;
-        Self::attach(client, jetstream).await
+        attach(client, jetstream).await
     }
 
     /// Connects as worker or observer; the coordinator must have been there before.
     pub async fn connect(endpoint: &Endpoint, name: &str) -> Result<Self, BusError> {
         let (client, jetstream) = open(endpoint, name).await?;
-        Self::attach(client, jetstream).await
+        attach(client, jetstream).await
     }
+}
 
-    async fn attach(client: nats::Client, jetstream: jetstream::Context) -> Result<Self, BusError> {
-        let books = layout::bucket(&jetstream, crate::protocol::subjects::BOOKS).await?;
-        let presence = layout::bucket(&jetstream, crate::protocol::subjects::PRESENCE).await?;
-        Ok(Self { client, jetstream, books, presence })
-    }
+async fn attach(client: nats::Client, jetstream: jetstream::Context) -> Result<Bus, BusError> {
+    let books = layout::bucket(&jetstream, crate::protocol::subjects::BOOKS).await?;
+    let presence = layout::bucket(&jetstream, crate::protocol::subjects::PRESENCE).await?;
+    Ok(Bus::over(Nats { client, jetstream, books, presence }))
 }
 
 /// The first connection fails fast (a wrong credential would otherwise be retried for ever); once it stood, the

@@ -1,87 +1,49 @@
-//! Presence and display hints: who is there and how far they are. Nothing here is ever decided upon.
+//! Presence as a key-value bucket in memory whose entries expire; hints as plain messages.
 
-use futures::StreamExt;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 
-use super::super::BusError;
-use super::Bus;
-use crate::protocol::{LiveReport, Presence, subjects};
+use super::super::server::{Failure, Flow, Live, Reply};
+use super::Nats;
 
-impl Bus {
-    /// Tells displays how far this worker is; lost when nobody listens.
-    pub async fn hint(&self, report: &LiveReport) {
-        let Ok(payload) = serde_json::to_vec(report) else { return };
-        if let Err(error) = self.client.publish(subjects::live(&report.worker), payload.into()).await {
-            tracing::debug!(%error, "hint not sent");
-        }
+impl Live for Nats {
+    fn appear<'a>(&'a self, key: &'a str, value: Bytes) -> Reply<'a, i128> {
+        Box::pin(async move {
+            self.presence.put(key, value).await.map_err(Failure::doubt)?;
+            let entry = self.presence.entry(key).await.map_err(Failure::doubt)?.ok_or(Failure::Missing)?;
+            Ok(entry.created.unix_timestamp_nanos())
+        })
     }
 
-    /// All workers' hints.
-    pub async fn hints(&self) -> Result<Hints, BusError> {
-        let fail = |e: nats::SubscribeError| BusError::transport("listen to the workers", e);
-        Ok(Hints { inner: self.client.subscribe(subjects::LIVE_ALL).await.map_err(fail)? })
-    }
-
-    /// Renews this worker's presence and returns the server's time in nanoseconds since the Unix epoch, the clock
-    /// against which ages of records are taken.
-    pub async fn appear(&self, presence: &Presence) -> Result<i128, BusError> {
-        let fail = |e: Box<dyn std::error::Error + Send + Sync>| BusError::transport("report presence", e);
-        let value = serde_json::to_vec(presence).map_err(|e| fail(e.into()))?;
-        let key = presence.worker.as_str();
-        self.presence.put(key, value.into()).await.map_err(|e| fail(e.into()))?;
-        let entry = self.presence.entry(key).await.map_err(|e| fail(e.into()))?;
-        entry
-            .map(|entry| entry.created.unix_timestamp_nanos())
-            .ok_or_else(|| BusError::Missing { what: format!("presence of {key}") })
-    }
-
-    /// The workers that reported lately.
-    pub async fn workers(&self) -> Result<Vec<Presence>, BusError> {
-        let fail = |e: Box<dyn std::error::Error + Send + Sync>| BusError::transport("list the workers", e);
-        let mut keys = self.presence.keys().await.map_err(|e| fail(e.into()))?;
-        let mut workers = Vec::new();
-        while let Some(key) = keys.next().await {
-            let key = key.map_err(|e| fail(e.into()))?;
-            if let Some(value) = self.presence.get(key).await.map_err(|e| fail(e.into()))?
-                && let Ok(presence) = serde_json::from_slice::<Presence>(&value)
-            {
-                workers.push(presence);
+    fn present(&self) -> Reply<'_, Vec<Bytes>> {
+        Box::pin(async move {
+            let keys = self.presence.keys().await.map_err(Failure::doubt)?;
+            let keys: Vec<String> = keys.try_collect().await.map_err(Failure::doubt)?;
+            let mut values = Vec::new();
+            for key in keys {
+                values.extend(self.presence.get(key).await.map_err(Failure::doubt)?);
             }
-        }
-        workers.sort_by(|a, b| a.worker.cmp(&b.worker));
-        Ok(workers)
+            Ok(values)
+        })
     }
 
-    /// This worker goes in good order.
-    pub async fn disappear(&self, worker: &crate::ids::WorkerId) {
-        if let Err(error) = self.presence.delete(worker.as_str()).await {
-            tracing::debug!(%error, "presence not withdrawn; it expires by itself");
-        }
-        if let Err(error) = self.client.flush().await {
-            tracing::debug!(%error, "not flushed");
-        }
+    fn disappear<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
+        Box::pin(async move {
+            self.presence.delete(key).await.map_err(Failure::doubt)?;
+            self.client.flush().await.map_err(Failure::doubt)
+        })
     }
-}
 
-/// Hints of all workers, as they come.
-pub struct Hints {
-    inner: nats::Subscriber,
-}
-
-impl std::fmt::Debug for Hints {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hints").finish_non_exhaustive()
+    fn hint<'a>(&'a self, subject: &'a str, payload: Bytes) -> Reply<'a, ()> {
+        Box::pin(
+            async move { self.client.publish(subject.to_owned(), payload).await.map_err(Failure::doubt) },
+        )
     }
-}
 
-impl Hints {
-    /// The next hint; malformed ones are passed over. `None` when the connection is closed for good.
-    pub async fn next(&mut self) -> Option<LiveReport> {
-        loop {
-            let message = self.inner.next().await?;
-            match serde_json::from_slice(&message.payload) {
-                Ok(report) => return Some(report),
-                Err(error) => tracing::debug!(%error, "a hint cannot be read"),
-            }
-        }
+    fn hints<'a>(&'a self, subjects: &'a str) -> Reply<'a, Flow<Bytes>> {
+        Box::pin(async move {
+            let hints = self.client.subscribe(subjects.to_owned()).await.map_err(Failure::doubt)?;
+            Ok(hints.map(|message| Ok(message.payload)).boxed())
+        })
     }
 }

@@ -1,0 +1,190 @@
+//! What decides and talks to the bus: engine, books, queue and results. It knows no process, no display and no disk.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use shared::books::{JobRecord, JobState};
+use shared::bus::{BookEntry, Bucket, Bus, BusError, Watch};
+use shared::ids::JobId;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::fetch::{self, Fetched};
+use crate::engine::cost::CostModel;
+use crate::engine::{Effect, Engine, Event, Notice};
+
+const RECONCILE_EVERY: Duration = Duration::from_secs(30);
+/// Time before a watch that ended is made anew, and between tries.
+const WATCH_AGAIN: Duration = Duration::from_millis(500);
+
+/// Something that the conductor waited for.
+#[derive(Debug)]
+pub struct Occurrence(Happened);
+
+#[derive(Debug)]
+enum Happened {
+    Record(BookEntry),
+    /// The watch has ended: records may have changed unseen.
+    Unwatched,
+    Fetch(JobId, Result<Fetched, BusError>),
+    Reconcile,
+}
+
+/// Runs one sweep on one bus.
+#[derive(Debug)]
+pub struct Conductor {
+    engine: Engine,
+    cost: CostModel,
+    bus: Bus,
+    watch: Watching,
+    fetches: JoinSet<(JobId, Result<Fetched, BusError>)>,
+    reconcile: Interval,
+}
+
+#[derive(Debug)]
+enum Watching {
+    On(Watch),
+    /// It ended and is made anew at this time.
+    Off(Instant),
+}
+
+impl Conductor {
+    /// Takes up a sweep whose jobs are in the books.
+    pub async fn begin(bus: Bus, engine: Engine, cost: CostModel) -> Result<Self, BusError> {
+        let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
+        reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watch = Watching::On(bus.watch().await?);
+        Ok(Self { engine, cost, bus, watch, fetches: JoinSet::new(), reconcile })
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub fn cost(&self) -> &CostModel {
+        &self.cost
+    }
+
+    /// The engine as it stands at the end.
+    pub fn into_engine(self) -> Engine {
+        self.engine
+    }
+
+    /// Waits for the next occurrence. It may be dropped at any time; nothing is lost with it.
+    pub async fn next(&mut self) -> Occurrence {
+        Occurrence(tokio::select! {
+            biased; // What is rare goes first, so that nothing is drowned.
+            _ = self.reconcile.tick() => Happened::Reconcile,
+            Some(fetched) = self.fetches.join_next() => match fetched {
+                Ok((job, outcome)) => Happened::Fetch(job, outcome),
+                Err(error) => std::panic::resume_unwind(error.into_panic()), // Fetches are never cancelled.
+            },
+            entry = self.watch.next() => entry.map_or(Happened::Unwatched, Happened::Record),
+        })
+    }
+
+    /// Acts on an occurrence; says what the user should know. `store` keeps a fetched result.
+    pub async fn act(
+        &mut self,
+        occurrence: Occurrence,
+        store: &mut (dyn FnMut(&Fetched) -> anyhow::Result<()> + Send),
+    ) -> anyhow::Result<Vec<Notice>> {
+        match occurrence.0 {
+            Happened::Record(entry) => Ok(self.booked(entry).await),
+            Happened::Unwatched => {
+                self.watch_anew().await?;
+                Ok(Vec::new())
+            }
+            Happened::Fetch(job, outcome) => {
+                let event = stored(job, outcome, store)?;
+                Ok(self.apply(event).await)
+            }
+            Happened::Reconcile => Ok(self.apply(Event::Reconcile).await),
+        }
+    }
+
+    /// A watch made anew shows every record again. A server that is away is asked again soon.
+    async fn watch_anew(&mut self) -> Result<(), BusError> {
+        self.watch = match self.bus.watch().await {
+            Ok(watch) => Watching::On(watch),
+            Err(error) if error.is_transient() => Watching::Off(Instant::now() + WATCH_AGAIN),
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+
+    async fn booked(&mut self, BookEntry { job, record, revision, .. }: BookEntry) -> Vec<Notice> {
+        if let JobState::Running { progress, .. } = &record.state
+            && self.engine.record(job).is_none_or(|before| before.saved_epochs() < progress.epoch)
+            && let Some(seconds) = progress.epoch_seconds
+        {
+            self.cost.learn(job, seconds);
+        }
+        self.apply(Event::Moved { job, revision, record }).await
+    }
+
+    async fn apply(&mut self, event: Event) -> Vec<Notice> {
+        let (mut notices, mut to_queue) = (Vec::new(), Vec::new());
+        for effect in self.engine.apply(event) {
+            match effect {
+                Effect::Enqueue(job) => {
+                    to_queue.push((job, self.engine.record(job).map_or(0, JobRecord::saved_epochs)));
+                }
+                Effect::Fetch(job) => {
+                    let bus = self.bus.clone();
+                    self.fetches.spawn(async move { (job, fetch::fetch(&bus, job).await) });
+                }
+                Effect::DropCheckpoint(name) => {
+                    let bus = self.bus.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = bus.delete_blob(Bucket::Checkpoints, &name).await {
+                            tracing::warn!(%error, "an old checkpoint stays behind");
+                        }
+                    });
+                }
+                Effect::Tell(notice) => notices.push(notice),
+            }
+        }
+        self.cost.longest_first(&mut to_queue);
+        for (job, _) in to_queue {
+            // A server that is just being restarted is no reason to give up: the next round queues the rest.
+            if let Err(error) = self.bus.enqueue(job).await {
+                tracing::warn!(%error, "queueing again later");
+                break;
+            }
+        }
+        notices
+    }
+}
+
+impl Watching {
+    /// `None` when a watch has to be made.
+    async fn next(&mut self) -> Option<BookEntry> {
+        match self {
+            Self::On(watch) => watch.next().await,
+            Self::Off(until) => {
+                tokio::time::sleep_until(*until).await;
+                None
+            }
+        }
+    }
+}
+
+/// What became of a result that was asked for.
+fn stored(
+    job: JobId,
+    outcome: Result<Fetched, BusError>,
+    store: &mut (dyn FnMut(&Fetched) -> anyhow::Result<()> + Send),
+) -> anyhow::Result<Event> {
+    match outcome {
+        Ok(fetched) => {
+            store(&fetched)?;
+            Ok(Event::Stored(job))
+        }
+        Err(error) if error.is_transient() => {
+            tracing::warn!(%job, %error, "a result is fetched again later");
+            Ok(Event::NotStored(job))
+        }
+        Err(error) => Err(error).context(format!("the result of job {job} is lost in the store")),
+    }
+}

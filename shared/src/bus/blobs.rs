@@ -1,0 +1,113 @@
+//! Blobs: immutable bytes named by their digest, stored until they are there, verified when read.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use sha2::{Digest, Sha256};
+
+use super::pause::Pause;
+use super::server::Failure;
+use super::{Bus, BusError};
+use crate::protocol::subjects;
+use crate::result::BlobRef;
+
+/// Which object store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bucket {
+    Checkpoints,
+    Results,
+    Packs,
+}
+
+impl Bucket {
+    /// Its name on the server.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Checkpoints => subjects::CHECKPOINTS,
+            Self::Results => subjects::RESULTS,
+            Self::Packs => subjects::PACKS,
+        }
+    }
+}
+
+/// A server may wait for ever for a piece that it has lost: every read has its own time-out.
+const IDLE: Duration = Duration::from_secs(15);
+
+impl Bus {
+    /// Stores `bytes` under a name that ends in their digest. The same bytes are stored once; a name is never
+    /// overwritten, because readers of a replaced object hang. Retries until it is there.
+    pub async fn put_blob(&self, bucket: Bucket, stem: &str, bytes: Bytes) -> Result<BlobRef, BusError> {
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        let name = format!("{stem}.{}", &sha256[..16]);
+        let blob = BlobRef { name, sha256, size: bytes.len() as u64 };
+        let mut pause = Pause::new();
+        while let Err(error) = self.try_put(bucket, &blob, &bytes).await {
+            tracing::warn!(blob = %blob.name, %error, "storing a blob again");
+            pause.wait().await;
+        }
+        Ok(blob)
+    }
+
+    async fn try_put(&self, bucket: Bucket, blob: &BlobRef, bytes: &Bytes) -> Result<(), Failure> {
+        if self.server.holds(bucket.name(), &blob.name).await? {
+            return Ok(());
+        }
+        self.server.store(bucket.name(), blob, bytes).await
+    }
+
+    /// Fetches a blob and checks its digest.
+    pub async fn get_blob(&self, bucket: Bucket, blob: &BlobRef) -> Result<Bytes, BusError> {
+        let mut bytes = Vec::with_capacity(usize::try_from(blob.size).unwrap_or(0));
+        self.read_blob(bucket, blob, |chunk| {
+            bytes.extend_from_slice(chunk);
+            Ok(())
+        })
+        .await?;
+        Ok(bytes.into())
+    }
+
+    /// Streams a blob through `sink` and checks its digest at the end: until then nothing may be trusted.
+    pub async fn read_blob(
+        &self,
+        bucket: Bucket,
+        blob: &BlobRef,
+        mut sink: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), BusError> {
+        let failed = |failure| match failure {
+            Failure::Missing => BusError::Missing { what: format!("blob {}", blob.name) },
+            Failure::Damaged => damaged(blob, "other bytes"),
+            other @ (Failure::Revision | Failure::Doubt(_)) => {
+                BusError::failed(format!("fetch blob {}", blob.name), other)
+            }
+        };
+        let silent = |late| failed(Failure::doubt(late));
+        let open = tokio::time::timeout(IDLE, self.server.open(bucket.name(), &blob.name));
+        let mut pieces = open.await.map_err(silent)?.map_err(failed)?;
+        let (mut hash, mut size) = (Sha256::new(), 0);
+        while let Some(piece) = tokio::time::timeout(IDLE, pieces.next()).await.map_err(silent)? {
+            let piece = piece.map_err(failed)?;
+            hash.update(&piece);
+            size += piece.len() as u64;
+            sink(&piece).map_err(|e| BusError::transport("store a blob's bytes", e))?;
+        }
+        let found = hex::encode(hash.finalize());
+        if found != blob.sha256 || size != blob.size {
+            return Err(damaged(blob, &found));
+        }
+        Ok(())
+    }
+
+    /// Deletes a blob that nothing refers to any more. One that is gone already is fine.
+    pub async fn delete_blob(&self, bucket: Bucket, name: &str) -> Result<(), BusError> {
+        match self.server.remove(bucket.name(), name).await {
+            Ok(()) | Err(Failure::Missing) => Ok(()),
+            Err(error) => Err(BusError::failed(format!("delete {name}"), error)),
+        }
+    }
+}
+
+fn damaged(blob: &BlobRef, found: &str) -> BusError {
+    let (name, expected) = (blob.name.clone(), blob.sha256.clone());
+    BusError::Damaged { name, expected, found: found.to_owned() }
+}

@@ -1,0 +1,211 @@
+//! The books: records moved by compare-and-swap, results accepted in one batch, every doubt settled by reading back.
+
+use bytes::Bytes;
+use futures::StreamExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::pause::Pause;
+use super::server::{Entry, Failure, Flow, Write};
+use super::{Bus, BusError};
+use crate::books::JobRecord;
+use crate::ids::JobId;
+use crate::protocol::{JobOrder, subjects};
+use crate::result::JobResult;
+
+/// A record as it stood at one revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BookEntry {
+    pub job: JobId,
+    pub record: JobRecord,
+    /// What the next compare-and-swap must name.
+    pub revision: u64,
+    /// Server time of the write, in nanoseconds since the Unix epoch. Only differences mean anything.
+    pub written_nanos: i128,
+}
+
+impl Bus {
+    /// A job's record.
+    pub async fn record(&self, job: JobId) -> Result<Option<BookEntry>, BusError> {
+        let key = subjects::record_key(job);
+        match self.entry(&key).await? {
+            Some(entry) => Ok(Some(book_entry(job, &entry)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Moves a job's record from `revision` to `next` and returns the new revision. A revision of 0 means that there
+    /// must be none yet. Retries until the outcome is known, for as long as the server is away; every doubt (a lost
+    /// reply) is settled by reading back, never by writing again blindly.
+    pub async fn swap(&self, job: JobId, revision: u64, next: &JobRecord) -> Result<u64, BusError> {
+        let key = subjects::record_key(job);
+        let value = encode(next);
+        let mut pause = Pause::new();
+        loop {
+            match self.server.update(&key, value.clone(), revision).await {
+                Ok(revision) => return Ok(revision),
+                Err(Failure::Revision) => {}
+                Err(error) => tracing::warn!(%job, %error, "a write to the books is in doubt, reading back"),
+            }
+            match self.entry(&key).await {
+                Ok(Some(entry)) if entry.value == value => return Ok(entry.revision),
+                Ok(Some(entry)) if entry.revision == revision => {}
+                Ok(None) if revision == 0 => {}
+                Ok(_) => return Err(BusError::Conflict { job }),
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error),
+            }
+            pause.wait().await;
+        }
+    }
+
+    /// Accepts a result: the record's move to done and the result itself, both or neither. Settles doubts as
+    /// [`Self::swap`] does.
+    pub async fn commit(&self, revision: u64, next: &JobRecord, result: &JobResult) -> Result<(), BusError> {
+        let job = result.job;
+        let record = Write { key: subjects::record_key(job), expected: revision, value: encode(next) };
+        // A result that is there already can only stem from an earlier commit of this job: see the read-back.
+        let outcome = Write { key: subjects::result_key(job), expected: 0, value: encode(result) };
+        let batch = [record, outcome];
+        let [record, _] = &batch;
+        let mut pause = Pause::new();
+        loop {
+            match self.server.batch(&batch).await {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::debug!(%job, %error, "commit not confirmed, reading back"),
+            }
+            match self.entry(&record.key).await {
+                Ok(Some(entry)) if entry.value == record.value => return Ok(()),
+                Ok(Some(entry)) if entry.revision == revision => {}
+                Ok(_) => return Err(BusError::Conflict { job }),
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error),
+            }
+            pause.wait().await;
+        }
+    }
+
+    /// Admits jobs that the books do not know yet; those they know stay as they are.
+    pub async fn admit(&self, orders: &[JobOrder]) -> Result<(), BusError> {
+        let pending = encode(&JobRecord::pending());
+        for order in orders {
+            self.create(&subjects::order_key(order.job), encode(order)).await?;
+            self.create(&subjects::record_key(order.job), pending.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// What a job is to train.
+    pub async fn order(&self, job: JobId) -> Result<JobOrder, BusError> {
+        self.read(&subjects::order_key(job), JobOrder::VERSION).await
+    }
+
+    /// A finished job's result.
+    pub async fn result(&self, job: JobId) -> Result<JobResult, BusError> {
+        self.read(&subjects::result_key(job), JobResult::VERSION).await
+    }
+
+    /// Reads a value of the books; it must be there.
+    pub async fn read<T: DeserializeOwned>(&self, key: &str, known: u32) -> Result<T, BusError> {
+        let entry = self.entry(key).await?.ok_or_else(|| BusError::Missing { what: key.to_owned() })?;
+        decode(key, &entry.value, known)
+    }
+
+    /// Writes a value that only its one writer ever changes.
+    pub async fn write<T: Serialize>(&self, key: &str, value: &T) -> Result<(), BusError> {
+        self.server.put(key, encode(value)).await.map_err(|e| BusError::failed(format!("write {key}"), e))
+    }
+
+    /// Keys of the books that match `pattern` (such as `sweep.*`), in no particular order.
+    pub async fn keys(&self, pattern: &str) -> Result<Vec<String>, BusError> {
+        let prefix = pattern.trim_end_matches('*');
+        let keys = self.server.keys().await.map_err(|e| BusError::failed("list the books", e))?;
+        Ok(keys.into_iter().filter(|key| key.starts_with(prefix)).collect())
+    }
+
+    /// All records as they stand, then every change of them.
+    pub async fn watch(&self) -> Result<Watch, BusError> {
+        let watched = self.server.watch(subjects::RECORD_KEYS).await;
+        Ok(Watch { inner: watched.map_err(|e| BusError::failed("watch the books", e))? })
+    }
+
+    async fn entry(&self, key: &str) -> Result<Option<Entry>, BusError> {
+        self.server.entry(key).await.map_err(|e| BusError::failed(format!("read {key}"), e))
+    }
+
+    async fn create(&self, key: &str, value: Bytes) -> Result<(), BusError> {
+        match self.server.update(key, value, 0).await {
+            Ok(_) | Err(Failure::Revision) => Ok(()),
+            Err(error) => Err(BusError::failed(format!("write {key}"), error)),
+        }
+    }
+}
+
+/// The records as they change. Errors of the connection are healed by the client and never end the watch.
+pub struct Watch {
+    inner: Flow<Entry>,
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    /// The next change. `None` when the watch has ended and must be made anew.
+    pub async fn next(&mut self) -> Option<BookEntry> {
+        loop {
+            match self.inner.next().await? {
+                Ok(entry) => {
+                    let Some(job) = subjects::job_of_record_key(&entry.key) else { continue };
+                    match book_entry(job, &entry) {
+                        Ok(entry) => return Some(entry),
+                        Err(error) => tracing::warn!(%error, "a record is left out"),
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "the watch stumbled and goes on"),
+            }
+        }
+    }
+}
+
+fn book_entry(job: JobId, entry: &Entry) -> Result<BookEntry, BusError> {
+    let record = decode(&entry.key, &entry.value, JobRecord::VERSION)?;
+    Ok(BookEntry { job, record, revision: entry.revision, written_nanos: entry.written_nanos })
+}
+
+fn encode<T: Serialize>(value: &T) -> Bytes {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => bytes.into(),
+        Err(error) => unreachable!("plain data always becomes JSON: {error}"),
+    }
+}
+
+/// Versions are read first: a newer layout is refused, never misread.
+fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8], known: u32) -> Result<T, BusError> {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        v: u64,
+    }
+    let wrong = |source| BusError::Decode { what: what.to_owned(), source };
+    let Version { v: found } = serde_json::from_slice(bytes).map_err(wrong)?;
+    if found > u64::from(known) {
+        return Err(BusError::TooNew { what: what.to_owned(), found, known });
+    }
+    serde_json::from_slice(bytes).map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_layout_is_refused_before_it_is_read() {
+        let newer = br#"{"v":2,"state":"levitating"}"#;
+        assert!(matches!(decode::<JobRecord>("job.x", newer, 1), Err(BusError::TooNew { found: 2, .. })));
+        assert!(matches!(decode::<JobRecord>("job.x", b"{\"v\":1}", 1), Err(BusError::Decode { .. })));
+        let pending = JobRecord::pending();
+        assert_eq!(decode::<JobRecord>("job.x", &encode(&pending), 1).unwrap(), pending);
+    }
+}

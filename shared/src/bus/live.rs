@@ -1,0 +1,75 @@
+//! Presence and display hints: who is there and how far they are. Nothing here is ever decided upon.
+
+use futures::StreamExt;
+
+use super::server::{Failure, Flow};
+use super::{Bus, BusError};
+use crate::ids::WorkerId;
+use crate::protocol::{LiveReport, Presence, subjects};
+
+impl Bus {
+    /// Tells displays how far this worker is; lost when nobody listens.
+    pub async fn hint(&self, report: &LiveReport) {
+        let Ok(payload) = serde_json::to_vec(report) else { return };
+        if let Err(error) = self.server.hint(&subjects::live(&report.worker), payload.into()).await {
+            tracing::debug!(%error, "hint not sent");
+        }
+    }
+
+    /// All workers' hints.
+    pub async fn hints(&self) -> Result<Hints, BusError> {
+        let inner = self.server.hints(subjects::LIVE_ALL).await;
+        Ok(Hints { inner: inner.map_err(|e| BusError::failed("listen to the workers", e))? })
+    }
+
+    /// Renews this worker's presence and returns the server's time in nanoseconds since the Unix epoch, the clock
+    /// against which ages of records are taken.
+    pub async fn appear(&self, presence: &Presence) -> Result<i128, BusError> {
+        let key = presence.worker.as_str();
+        let value = serde_json::to_vec(presence).map_err(|e| BusError::transport("report presence", e))?;
+        self.server.appear(key, value.into()).await.map_err(|error| match error {
+            Failure::Missing => BusError::Missing { what: format!("presence of {key}") },
+            other => BusError::failed("report presence", other),
+        })
+    }
+
+    /// The workers that reported lately.
+    pub async fn workers(&self) -> Result<Vec<Presence>, BusError> {
+        let values = self.server.present().await.map_err(|e| BusError::failed("list the workers", e))?;
+        let readable = values.iter().filter_map(|value| serde_json::from_slice(value).ok());
+        let mut workers: Vec<Presence> = readable.collect();
+        workers.sort_by(|a, b| a.worker.cmp(&b.worker));
+        Ok(workers)
+    }
+
+    /// This worker goes in good order.
+    pub async fn disappear(&self, worker: &WorkerId) {
+        if let Err(error) = self.server.disappear(worker.as_str()).await {
+            tracing::debug!(%error, "presence not withdrawn; it expires by itself");
+        }
+    }
+}
+
+/// Hints of all workers, as they come.
+pub struct Hints {
+    inner: Flow<bytes::Bytes>,
+}
+
+impl std::fmt::Debug for Hints {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hints").finish_non_exhaustive()
+    }
+}
+
+impl Hints {
+    /// The next hint; malformed ones are passed over. `None` when the connection is closed for good.
+    pub async fn next(&mut self) -> Option<LiveReport> {
+        loop {
+            match self.inner.next().await?.map(|payload| serde_json::from_slice(&payload)) {
+                Ok(Ok(report)) => return Some(report),
+                Ok(Err(error)) => tracing::debug!(%error, "a hint cannot be read"),
+                Err(error) => tracing::debug!(%error, "the hints stumbled and go on"),
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! A client of the server in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::super::server::{
+    Ack, Blobs, Books, Entry, Failure, Flow, Live, Message, Queue, Queued, Reply, Write,
+};
+use super::queue::{Handed, PULL_LIFE, Pull};
+use super::{Event, Inner, Wire};
+use crate::result::BlobRef;
+
+/// A watch notices after this time that the server was away.
+const MISSED_HEARTBEATS: Duration = Duration::from_secs(9);
+
+pub(super) struct Client {
+    inner: Arc<Inner>,
+    wire: Wire,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.wire.fmt(f)
+    }
+}
+
+impl Client {
+    pub(super) fn new(inner: Arc<Inner>, wire: Wire) -> Self {
+        Self { inner, wire }
+    }
+}
+
+impl Books for Client {
+    fn entry<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Entry>> {
+        let key = key.to_owned();
+        Box::pin(self.wire.request(move |state, _| Ok(state.entry(&key))))
+    }
+
+    fn update<'a>(&'a self, key: &'a str, value: Bytes, expected: u64) -> Reply<'a, u64> {
+        let (by, write) = (self.wire.name.clone(), Write { key: key.to_owned(), expected, value });
+        Box::pin(self.wire.request(move |state, now| state.update(now, &by, write)))
+    }
+
+    fn put<'a>(&'a self, key: &'a str, value: Bytes) -> Reply<'a, ()> {
+        let (by, key) = (self.wire.name.clone(), key.to_owned());
+        Box::pin(self.wire.request(move |state, now| {
+            state.put(now, &by, key, value);
+            Ok(())
+        }))
+    }
+
+    fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, ()> {
+        let (by, writes) = (self.wire.name.clone(), writes.to_vec());
+        Box::pin(self.wire.request(move |state, now| state.batch(now, &by, writes)))
+    }
+
+    fn keys(&self) -> Reply<'_, Vec<String>> {
+        Box::pin(self.wire.request(|state, _| Ok(state.keys())))
+    }
+
+    fn watch<'a>(&'a self, keys: &'a str) -> Reply<'a, Flow<Entry>> {
+        let prefix = keys.trim_end_matches('*').to_owned();
+        Box::pin(async move {
+            let life = self.wire.request(|state, _| Ok(state.life)).await?;
+            let changed = self.inner.changed.subscribe();
+            let watching = Watching { wire: self.wire.clone(), prefix, seen: 0, life, changed };
+            Ok(stream::unfold(watching, Watching::next).boxed())
+        })
+    }
+}
+
+struct Watching {
+    wire: Wire,
+    prefix: String,
+    seen: u64,
+    life: u64,
+    changed: watch::Receiver<()>,
+}
+
+impl Watching {
+    /// After the server was away it stumbles once and goes on without loss; now and then it ends instead.
+    async fn next(mut self) -> Option<(Result<Entry, Failure>, Self)> {
+        let inner = self.wire.inner.clone();
+        loop {
+            self.changed.borrow_and_update();
+            self.wire.passable().await;
+            let life = inner.state().life;
+            if life != self.life {
+                tokio::time::sleep(MISSED_HEARTBEATS).await;
+                self.life = life;
+                let ended = inner.state().chance.chance(0.25);
+                return (!ended).then(|| (Err(Failure::doubt("missed idle heartbeat")), self));
+            }
+            let change = inner.state().change_after(&self.prefix, self.seen);
+            if let Some(entry) = change {
+                tokio::time::sleep(inner.latency()).await;
+                self.seen = entry.revision;
+                return Some((Ok(entry), self));
+            }
+            let _never_closed = self.changed.changed().await;
+        }
+    }
+}
+
+impl Queue for Client {
+    fn publish<'a>(&'a self, subject: &'a str) -> Reply<'a, Queued> {
+        let (by, subject) = (self.wire.name.clone(), subject.to_owned());
+        Box::pin(self.wire.request(move |state, now| Ok(state.publish(now, &by, &subject))))
+    }
+
+    fn purge(&self) -> Reply<'_, ()> {
+        let by = self.wire.name.clone();
+        Box::pin(self.wire.request(move |state, now| {
+            state.queue.purge();
+            state.tell(now, &by, &Event::Purged);
+            Ok(())
+        }))
+    }
+
+    fn pull(&self) -> Reply<'_, Flow<Box<dyn Message>>> {
+        Box::pin(async move {
+            let life = self.wire.request(|state, _| Ok(state.life)).await?;
+            let (sender, mailbox) = mpsc::unbounded_channel();
+            let changed = self.inner.changed.subscribe();
+            let wire = self.wire.clone();
+            let pulling = Pulling { wire, life, sender, mailbox, until: Instant::now(), changed };
+            Ok(stream::unfold(pulling, Pulling::next).boxed())
+        })
+    }
+}
+
+struct Pulling {
+    wire: Wire,
+    life: u64,
+    sender: mpsc::UnboundedSender<Handed>,
+    mailbox: mpsc::UnboundedReceiver<Handed>,
+    /// The outstanding pull waits at the server until then.
+    until: Instant,
+    changed: watch::Receiver<()>,
+}
+
+impl Pulling {
+    async fn next(mut self) -> Option<(Result<Box<dyn Message>, Failure>, Self)> {
+        let message = self.handed().await;
+        self.until = Instant::now(); // The next one has to be asked for.
+        let message = Delivered { wire: self.wire.clone(), message };
+        Some((Ok(Box::new(message)), self))
+    }
+
+    async fn handed(&mut self) -> Handed {
+        loop {
+            tokio::select! {
+                biased;
+                Some(message) = self.mailbox.recv() => {
+                    self.wire.passable().await;
+                    return message;
+                }
+                () = tokio::time::sleep_until(self.until) => self.ask().await,
+                _ = self.changed.changed() => {
+                    let life = self.wire.inner.state().life;
+                    if life != self.life {
+                        self.life = life;
+                        self.ask().await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn ask(&mut self) {
+        self.until = Instant::now() + PULL_LIFE;
+        let (client, mailbox) = (self.wire.id, self.sender.clone());
+        let pull = move |now| Pull { client, expires: now + PULL_LIFE, mailbox };
+        self.wire.send(move |state, now| state.queue.wait(pull(now))).await;
+    }
+}
+
+struct Delivered {
+    wire: Wire,
+    message: Handed,
+}
+
+impl Message for Delivered {
+    fn subject(&self) -> &str {
+        &self.message.subject
+    }
+
+    fn answer(&self, ack: Ack) -> Reply<'_, ()> {
+        let (by, message) = (self.wire.name.clone(), self.message.clone());
+        Box::pin(async move {
+            match ack {
+                Ack::Done => {
+                    let done = self.wire.request(move |state, now| {
+                        state.answer(now, &by, &message, ack);
+                        Ok(())
+                    });
+                    done.await
+                }
+                Ack::Back(_) | Ack::Working => {
+                    self.wire.send(move |state, now| state.answer(now, &by, &message, ack)).await;
+                    Ok(())
+                }
+            }
+        })
+    }
+}
+
+impl Blobs for Client {
+    fn holds<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, bool> {
+        let (bucket, name) = (bucket.to_owned(), name.to_owned());
+        Box::pin(self.wire.request(move |state, _| Ok(state.holds(&bucket, &name))))
+    }
+
+    /// Bytes first, then the description that makes them visible: in between they are orphans.
+    fn store<'a>(&'a self, bucket: &'a str, blob: &'a BlobRef, bytes: &'a Bytes) -> Reply<'a, ()> {
+        let (by, bucket, blob) = (self.wire.name.clone(), bucket.to_owned(), blob.clone());
+        let bytes = bytes.clone();
+        Box::pin(async move {
+            let chunks = self.wire.request(move |state, _| Ok(state.add_chunks(bytes))).await?;
+            let describe = self.wire.request(move |state, now| {
+                state.describe(now, &by, &bucket, &blob, chunks);
+                Ok(())
+            });
+            describe.await
+        })
+    }
+
+    fn open<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, Flow<Bytes>> {
+        let (bucket, name) = (bucket.to_owned(), name.to_owned());
+        Box::pin(async move {
+            let found = self.wire.request(move |state, _| {
+                let meta = state.meta(&bucket, &name).ok_or(Failure::Missing)?;
+                let bytes = state.chunks(meta.chunks);
+                Ok((meta, bytes))
+            });
+            let (meta, bytes) = found.await?;
+            let Some(bytes) = bytes else { return Ok(stream::pending().boxed()) };
+            let whole = hex::encode(Sha256::digest(&bytes)) == meta.sha256;
+            let verdict = (!whole).then_some(Err(Failure::Damaged));
+            Ok(stream::iter(std::iter::once(Ok(bytes)).chain(verdict)).boxed())
+        })
+    }
+
+    fn remove<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, ()> {
+        let (by, bucket, name) = (self.wire.name.clone(), bucket.to_owned(), name.to_owned());
+        Box::pin(self.wire.request(move |state, now| state.remove(now, &by, &bucket, &name)))
+    }
+}
+
+impl Live for Client {
+    fn appear<'a>(&'a self, key: &'a str, value: Bytes) -> Reply<'a, i128> {
+        let key = key.to_owned();
+        Box::pin(async move {
+            let kept = key.clone();
+            let put = self.wire.request(move |state, now| {
+                state.appear(now, kept, value);
+                Ok(())
+            });
+            put.await?;
+            self.wire.request(move |state, _| state.seen(&key).ok_or(Failure::Missing)).await
+        })
+    }
+
+    fn present(&self) -> Reply<'_, Vec<Bytes>> {
+        Box::pin(self.wire.request(|state, now| Ok(state.present(now))))
+    }
+
+    fn disappear<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
+        let key = key.to_owned();
+        Box::pin(self.wire.request(move |state, _| {
+            state.disappear(&key);
+            Ok(())
+        }))
+    }
+
+    /// Hints are lost for whoever does not listen now.
+    fn hint<'a>(&'a self, _subject: &'a str, payload: Bytes) -> Reply<'a, ()> {
+        Box::pin(async move {
+            let _nobody_listens = self.inner.hints.send(payload);
+            Ok(())
+        })
+    }
+
+    fn hints<'a>(&'a self, _subjects: &'a str) -> Reply<'a, Flow<Bytes>> {
+        let hints = self.inner.hints.subscribe();
+        Box::pin(async move {
+            let flow = stream::unfold(hints, |mut hints| async move {
+                let hint = hints.recv().await.map_err(Failure::doubt);
+                Some((hint, hints))
+            });
+            Ok(flow.boxed())
+        })
+    }
+}

@@ -1,0 +1,234 @@
+//! A server in this process with the semantics of JetStream that were measured, on tokio's clock, for tests.
+//!
+//! What a real server and its client do to a program is done here too: answers to messages count whoever gives them,
+//! requests of a client without a way to the server are kept and carried out later, replies get lost after the
+//! request was carried out, what was handed out just before a crash is handed out again. `tests/tests/contract.rs`
+//! holds both servers to the same behaviour. Everything that happens by chance is drawn from one seed.
+
+mod client;
+mod queue;
+mod state;
+mod wire;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, broadcast, watch};
+use tokio::time::Instant;
+
+use super::Bus;
+use super::server::{Ack, Queued};
+use client::Client;
+use state::State;
+pub use wire::Wire;
+
+/// Something that happened on the server.
+#[derive(Debug)]
+pub enum Event<'a> {
+    Wrote { key: &'a str, value: &'a [u8], revision: u64 },
+    Refused { key: &'a str },
+    Queued { subject: &'a str, queued: Queued },
+    Handed { subject: &'a str },
+    Answered { subject: &'a str, ack: Ack },
+    Purged,
+    Stored { bucket: &'a str, name: &'a str },
+    Removed { bucket: &'a str, name: &'a str },
+    Crashed,
+    Restarted,
+}
+
+/// Is told of every event, with the time since the server's first start and the client that caused it.
+pub type Observer = Box<dyn FnMut(Duration, &str, &Event<'_>) + Send>;
+
+/// What a server must not do: a test that tolerates one of these tests nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// Writes whatever revision was named.
+    BlindSwap,
+    /// Now and then only the first write of a batch is carried out.
+    TornBatch,
+}
+
+/// What is wrong with a stored object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    NoDescription,
+    /// Whoever reads it waits for ever.
+    NoChunks,
+    OtherBytes,
+}
+
+/// How requests travel. The default is a still day: nothing is lost, and every way takes a millisecond.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Weather {
+    /// Longest time of one way, in milliseconds, at least 1.
+    pub latency_ms: u64,
+    /// Share of requests that never arrive.
+    pub lost_requests: f64,
+    /// Share of replies that never arrive: the request was carried out.
+    pub lost_replies: f64,
+}
+
+impl Default for Weather {
+    fn default() -> Self {
+        Self { latency_ms: 1, lost_requests: 0.0, lost_replies: 0.0 }
+    }
+}
+
+/// The server.
+#[derive(Clone)]
+pub struct Twin {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    weather: Mutex<Weather>,
+    started: Instant,
+    /// Notes every change of the books and of the server's life.
+    changed: watch::Sender<()>,
+    /// The queue may have something to hand out at another time than was thought.
+    queue_changed: Notify,
+    hints: broadcast::Sender<bytes::Bytes>,
+    clients: Mutex<u64>,
+}
+
+impl std::fmt::Debug for Twin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Twin").finish_non_exhaustive()
+    }
+}
+
+impl Twin {
+    /// Starts a server. Must be called in a tokio runtime with a clock; its tasks end with the runtime.
+    pub fn start(seed: u64, observer: Option<Observer>, flaw: Option<Flaw>) -> Self {
+        let inner = Arc::new(Inner {
+            state: Mutex::new(State::new(seed, observer, flaw)),
+            weather: Mutex::new(Weather::default()),
+            started: Instant::now(),
+            changed: watch::Sender::new(()),
+            queue_changed: Notify::new(),
+            hints: broadcast::Sender::new(256),
+            clients: Mutex::new(0),
+        });
+        tokio::spawn(hand_out(inner.clone()));
+        Self { inner }
+    }
+
+    /// A connection, and the means to disturb it.
+    pub fn connect(&self, name: &str) -> (Bus, Wire) {
+        let id = {
+            let mut clients = unpoisoned(&self.inner.clients);
+            *clients += 1;
+            *clients
+        };
+        let wire = Wire::new(self.inner.clone(), id, name);
+        (Bus::over(Client::new(self.inner.clone(), wire.clone())), wire)
+    }
+
+    /// Time since the first start.
+    pub fn now(&self) -> Duration {
+        self.inner.now()
+    }
+
+    /// Changes how requests travel from now on.
+    pub fn set_weather(&self, weather: Weather) {
+        *unpoisoned(&self.inner.weather) = weather;
+    }
+
+    /// Ends the server as a power cut does.
+    pub fn crash(&self) {
+        let now = self.now();
+        self.inner.state().crash(now);
+        self.inner.changed.send_replace(());
+    }
+
+    /// Starts it again.
+    pub fn restart(&self) {
+        let now = self.now();
+        self.inner.state().restart(now);
+        self.inner.changed.send_replace(());
+        self.inner.queue_changed.notify_one();
+    }
+
+    /// Does harm to a stored object.
+    pub fn damage(&self, bucket: &str, name: &str, damage: Damage) {
+        self.inner.state().damage(bucket, name, damage);
+    }
+
+    /// Names of the objects in a bucket, in order.
+    pub fn names(&self, bucket: &str) -> Vec<String> {
+        self.inner.state().names(bucket)
+    }
+
+    /// Uploads that never became objects.
+    pub fn orphans(&self) -> usize {
+        self.inner.state().orphans()
+    }
+
+    /// A value of the books, read past every wire.
+    pub fn value(&self, key: &str) -> Option<bytes::Bytes> {
+        self.inner.state().entry(key).map(|entry| entry.value)
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        unpoisoned(&self.state)
+    }
+
+    fn weather(&self) -> Weather {
+        *unpoisoned(&self.weather)
+    }
+
+    /// The time that one way takes now.
+    fn latency(&self) -> Duration {
+        let longest = self.weather().latency_ms.max(1);
+        Duration::from_millis(1 + self.state().chance.below(longest))
+    }
+
+    /// Waits until the server is there.
+    async fn up(&self) {
+        let mut changed = self.changed.subscribe();
+        while !self.state().up {
+            let _never_closed = changed.changed().await;
+        }
+    }
+}
+
+/// Hands out messages as they come due.
+async fn hand_out(inner: Arc<Inner>) {
+    loop {
+        inner.dispatch();
+        let due = Some(inner.state()).filter(|state| state.up).and_then(|state| state.queue.due());
+        let wake = inner.queue_changed.notified();
+        match due {
+            Some(due) => {
+                let _either = tokio::time::timeout_at(inner.started + due, wake).await;
+            }
+            None => wake.await,
+        }
+    }
+}
+
+impl Inner {
+    fn dispatch(&self) {
+        let now = self.now();
+        let mut state = self.state();
+        if !state.up {
+            return;
+        }
+        for (client, message) in state.queue.dispatch(now) {
+            state.tell(now, &format!("#{client}"), &Event::Handed { subject: &message.subject });
+        }
+    }
+}
+
+/// Nothing panics while it holds one of these locks; were it to happen, the test has failed already.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

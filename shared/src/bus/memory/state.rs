@@ -1,0 +1,227 @@
+//! What the server in memory holds, and how each request changes it. No time passes here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::server::{Ack, Entry, Failure, Queued, Write};
+use super::queue::{Handed, WorkQueue};
+use super::{Damage, Event, Flaw, Observer};
+use crate::result::BlobRef;
+use crate::rng::{Purpose, Stream};
+
+/// The server's clock at its first start: any moment would do.
+const BIRTH_NANOS: i128 = 1_700_000_000_000_000_000;
+
+/// Entries of presence expire after this time.
+const PRESENCE_LIFE: Duration = Duration::from_secs(45);
+
+/// Server time in nanoseconds since the Unix epoch.
+pub(super) fn server_nanos(now: Duration) -> i128 {
+    BIRTH_NANOS + i128::try_from(now.as_nanos()).unwrap_or(0)
+}
+
+/// An object's description: which chunks it is made of.
+#[derive(Debug, Clone)]
+pub(super) struct Meta {
+    pub(super) chunks: u64,
+    pub(super) sha256: String,
+}
+
+pub(super) struct State {
+    pub(super) up: bool,
+    /// Counts the server's lives: watches and pulls of an earlier one have to be renewed.
+    pub(super) life: u64,
+    pub(super) queue: WorkQueue,
+    pub(super) chance: Stream,
+    pub(super) flaw: Option<Flaw>,
+    revision: u64,
+    books: BTreeMap<String, Entry>,
+    presence: BTreeMap<String, (Duration, Bytes)>,
+    metas: BTreeMap<(String, String), Meta>,
+    chunks: BTreeMap<u64, Bytes>,
+    last_chunks: u64,
+    observer: Option<Observer>,
+}
+
+impl State {
+    pub(super) fn new(seed: u64, observer: Option<Observer>, flaw: Option<Flaw>) -> Self {
+        Self {
+            up: true,
+            life: 0,
+            queue: WorkQueue::default(),
+            chance: Stream::new(seed, Purpose::Simulation, &[1]),
+            flaw,
+            revision: 0,
+            books: BTreeMap::new(),
+            presence: BTreeMap::new(),
+            metas: BTreeMap::new(),
+            chunks: BTreeMap::new(),
+            last_chunks: 0,
+            observer,
+        }
+    }
+
+    pub(super) fn tell(&mut self, now: Duration, by: &str, event: &Event<'_>) {
+        if let Some(observer) = &mut self.observer {
+            observer(now, by, event);
+        }
+    }
+
+    pub(super) fn entry(&self, key: &str) -> Option<Entry> {
+        self.books.get(key).cloned()
+    }
+
+    pub(super) fn keys(&self) -> Vec<String> {
+        self.books.keys().cloned().collect()
+    }
+
+    /// The oldest change under `prefix` after `revision`. Of several changes of one key only the last is kept.
+    pub(super) fn change_after(&self, prefix: &str, revision: u64) -> Option<Entry> {
+        let below = self.books.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+        let newer = below.map(|(_, entry)| entry).filter(|entry| entry.revision > revision);
+        newer.min_by_key(|entry| entry.revision).cloned()
+    }
+
+    fn revision_of(&self, key: &str) -> u64 {
+        self.books.get(key).map_or(0, |entry| entry.revision)
+    }
+
+    pub(super) fn update(&mut self, now: Duration, by: &str, write: Write) -> Result<u64, Failure> {
+        if self.revision_of(&write.key) != write.expected && self.flaw != Some(Flaw::BlindSwap) {
+            self.tell(now, by, &Event::Refused { key: &write.key });
+            return Err(Failure::Revision);
+        }
+        Ok(self.put(now, by, write.key, write.value))
+    }
+
+    pub(super) fn put(&mut self, now: Duration, by: &str, key: String, value: Bytes) -> u64 {
+        self.revision += 1;
+        let revision = self.revision;
+        self.tell(now, by, &Event::Wrote { key: &key, value: &value, revision });
+        let entry = Entry { key: key.clone(), value, revision, written_nanos: server_nanos(now) };
+        self.books.insert(key, entry);
+        revision
+    }
+
+    pub(super) fn batch(&mut self, now: Duration, by: &str, writes: Vec<Write>) -> Result<(), Failure> {
+        let stale = writes.iter().find(|write| self.revision_of(&write.key) != write.expected);
+        if let Some(write) = stale {
+            self.tell(now, by, &Event::Refused { key: &write.key });
+            return Err(Failure::Revision);
+        }
+        let torn = self.flaw == Some(Flaw::TornBatch) && self.chance.chance(0.2);
+        let kept = if torn { 1 } else { writes.len() };
+        for write in writes.into_iter().take(kept) {
+            self.put(now, by, write.key, write.value);
+        }
+        Ok(())
+    }
+
+    pub(super) fn publish(&mut self, now: Duration, by: &str, subject: &str) -> Queued {
+        let queued = self.queue.publish(subject);
+        self.tell(now, by, &Event::Queued { subject, queued });
+        queued
+    }
+
+    pub(super) fn answer(&mut self, now: Duration, by: &str, message: &Handed, ack: Ack) {
+        self.queue.answer(message.sequence, ack, now);
+        self.tell(now, by, &Event::Answered { subject: &message.subject, ack });
+    }
+
+    pub(super) fn holds(&self, bucket: &str, name: &str) -> bool {
+        self.meta(bucket, name).is_some()
+    }
+
+    pub(super) fn meta(&self, bucket: &str, name: &str) -> Option<Meta> {
+        self.metas.get(&(bucket.to_owned(), name.to_owned())).cloned()
+    }
+
+    pub(super) fn add_chunks(&mut self, bytes: Bytes) -> u64 {
+        self.last_chunks += 1;
+        self.chunks.insert(self.last_chunks, bytes);
+        self.last_chunks
+    }
+
+    pub(super) fn chunks(&self, chunks: u64) -> Option<Bytes> {
+        self.chunks.get(&chunks).cloned()
+    }
+
+    pub(super) fn describe(&mut self, now: Duration, by: &str, bucket: &str, blob: &BlobRef, chunks: u64) {
+        self.tell(now, by, &Event::Stored { bucket, name: &blob.name });
+        let meta = Meta { chunks, sha256: blob.sha256.clone() };
+        self.metas.insert((bucket.to_owned(), blob.name.clone()), meta);
+    }
+
+    pub(super) fn remove(
+        &mut self,
+        now: Duration,
+        by: &str,
+        bucket: &str,
+        name: &str,
+    ) -> Result<(), Failure> {
+        let meta = self.metas.remove(&(bucket.to_owned(), name.to_owned())).ok_or(Failure::Missing)?;
+        self.chunks.remove(&meta.chunks);
+        self.tell(now, by, &Event::Removed { bucket, name });
+        Ok(())
+    }
+
+    /// Names of the objects in a bucket.
+    pub(super) fn names(&self, bucket: &str) -> Vec<String> {
+        self.metas.keys().filter(|(of, _)| of == bucket).map(|(_, name)| name.clone()).collect()
+    }
+
+    /// Chunks that no object is made of.
+    pub(super) fn orphans(&self) -> usize {
+        self.chunks.keys().filter(|&&chunks| self.metas.values().all(|meta| meta.chunks != chunks)).count()
+    }
+
+    pub(super) fn damage(&mut self, bucket: &str, name: &str, damage: Damage) {
+        let place = (bucket.to_owned(), name.to_owned());
+        let Some(meta) = self.metas.get(&place).cloned() else { return };
+        match damage {
+            Damage::NoDescription => drop(self.metas.remove(&place)),
+            Damage::NoChunks => drop(self.chunks.remove(&meta.chunks)),
+            Damage::OtherBytes => {
+                let mut bytes = self.chunks.get(&meta.chunks).map_or_else(Vec::new, |bytes| bytes.to_vec());
+                if let Some(byte) = bytes.last_mut() {
+                    *byte ^= 0x55;
+                }
+                self.chunks.insert(meta.chunks, bytes.into());
+            }
+        }
+    }
+
+    pub(super) fn appear(&mut self, now: Duration, key: String, value: Bytes) {
+        self.presence.insert(key, (now, value));
+    }
+
+    pub(super) fn seen(&self, key: &str) -> Option<i128> {
+        self.presence.get(key).map(|(at, _)| server_nanos(*at))
+    }
+
+    pub(super) fn present(&self, now: Duration) -> Vec<Bytes> {
+        let fresh = self.presence.values().filter(|(at, _)| *at + PRESENCE_LIFE > now);
+        fresh.map(|(_, value)| value.clone()).collect()
+    }
+
+    pub(super) fn disappear(&mut self, key: &str) {
+        self.presence.remove(key);
+    }
+
+    /// Everything confirmed is on disk; presence is held in memory only, and so is what was handed out last.
+    pub(super) fn crash(&mut self, now: Duration) {
+        self.up = false;
+        let forgotten = Duration::from_millis(self.chance.below(150));
+        self.queue.crash(now.saturating_sub(forgotten));
+        self.presence.clear();
+        self.tell(now, "server", &Event::Crashed);
+    }
+
+    pub(super) fn restart(&mut self, now: Duration) {
+        self.up = true;
+        self.life += 1;
+        self.tell(now, "server", &Event::Restarted);
+    }
+}

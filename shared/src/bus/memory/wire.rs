@@ -1,0 +1,175 @@
+//! The way between one client and the server: what is sent arrives in order, late, or not at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::super::server::Failure;
+use super::Inner;
+use super::state::State;
+
+/// What a client waits for an answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+type Request = Box<dyn FnOnce(&mut State, Duration) + Send>;
+
+/// What is wrong with the way, or with the process at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Trouble {
+    cut: bool,
+    frozen: bool,
+    dead: bool,
+}
+
+/// One client's way to the server. Clones are the same way.
+#[derive(Clone)]
+pub struct Wire {
+    pub(super) inner: Arc<Inner>,
+    pub(super) id: u64,
+    pub(super) name: Arc<str>,
+    trouble: Arc<watch::Sender<Trouble>>,
+    outgoing: mpsc::UnboundedSender<Request>,
+}
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wire").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Wire {
+    pub(super) fn new(inner: Arc<Inner>, id: u64, name: &str) -> Self {
+        let (outgoing, requests) = mpsc::unbounded_channel();
+        let trouble = Arc::new(watch::Sender::new(Trouble::default()));
+        let wire = Self { inner, id, name: name.into(), trouble, outgoing };
+        let carrier = Carrier { inner: wire.inner.clone(), trouble: wire.trouble.subscribe() };
+        tokio::spawn(carry(carrier, requests));
+        wire
+    }
+
+    /// Nothing passes any more; what is sent meanwhile is kept and passes after [`Self::heal`].
+    pub fn cut(&self) {
+        self.trouble.send_modify(|trouble| trouble.cut = true);
+    }
+
+    /// The way is free again.
+    pub fn heal(&self) {
+        self.trouble.send_modify(|trouble| trouble.cut = false);
+    }
+
+    /// The process does not run (`SIGSTOP`).
+    pub fn freeze(&self) {
+        self.trouble.send_modify(|trouble| trouble.frozen = true);
+    }
+
+    /// The process runs again.
+    pub fn thaw(&self) {
+        self.trouble.send_modify(|trouble| trouble.frozen = false);
+    }
+
+    /// The process is gone. What it had sent may still arrive. The server notices unless the way is cut.
+    pub fn kill(&self) {
+        let was = *self.trouble.borrow();
+        self.trouble.send_modify(|trouble| trouble.dead = true);
+        if !was.cut {
+            self.inner.state().queue.hang_up(self.id);
+        }
+    }
+
+    /// Waits until the process runs and something could pass.
+    pub(super) async fn passable(&self) {
+        passable(&mut self.trouble.subscribe(), &self.inner).await;
+    }
+
+    /// Sends a request that has no answer.
+    pub(super) async fn send(&self, act: impl FnOnce(&mut State, Duration) + Send + 'static) {
+        self.alive().await;
+        let _carrier_gone = self.outgoing.send(Box::new(act));
+    }
+
+    /// Sends a request and waits for its answer. Without one in time nobody knows what became of it; it may even be
+    /// carried out later.
+    pub(super) async fn request<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut State, Duration) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
+        let (answer, answered) = oneshot::channel();
+        let lost = self.inner.weather().lost_replies;
+        self.send(move |state, now| {
+            let outcome = act(state, now);
+            if !state.chance.chance(lost) {
+                let _gave_up_waiting = answer.send(outcome);
+            }
+        })
+        .await;
+        let reply = async {
+            let outcome = answered.await.ok()?;
+            self.passable().await;
+            tokio::time::sleep(self.inner.latency()).await;
+            Some(outcome)
+        };
+        let outcome = tokio::time::timeout_at(deadline, reply).await;
+        self.alive().await;
+        if let Ok(Some(outcome)) = outcome {
+            return outcome;
+        }
+        tokio::time::sleep_until(deadline).await; // A lost request is noticed by its silence.
+        Err(Failure::doubt("no answer within 5 s"))
+    }
+
+    /// A frozen process goes on when it is thawed, a dead one never.
+    async fn alive(&self) {
+        let mut trouble = self.trouble.subscribe();
+        drop(trouble.wait_for(|trouble| !trouble.frozen && !trouble.dead).await);
+    }
+}
+
+struct Carrier {
+    inner: Arc<Inner>,
+    trouble: watch::Receiver<Trouble>,
+}
+
+/// Requests pass one after the other. One that is on its way when the way breaks is lost, or kept and sent again.
+async fn carry(mut carrier: Carrier, mut requests: mpsc::UnboundedReceiver<Request>) {
+    while let Some(request) = requests.recv().await {
+        if carrier.arrives().await {
+            let inner = &carrier.inner;
+            let now = inner.now();
+            request(&mut inner.state(), now);
+            inner.changed.send_replace(());
+            inner.dispatch();
+            inner.queue_changed.notify_one();
+        }
+    }
+}
+
+impl Carrier {
+    async fn arrives(&mut self) -> bool {
+        loop {
+            passable(&mut self.trouble, &self.inner).await;
+            tokio::time::sleep(self.inner.latency()).await;
+            let lost = self.inner.weather().lost_requests;
+            let trouble = *self.trouble.borrow();
+            let open = !trouble.cut && !trouble.frozen && self.inner.state().up;
+            let mut state = self.inner.state();
+            if open {
+                return !state.chance.chance(lost);
+            }
+            if state.chance.chance(0.5) {
+                return false;
+            }
+        }
+    }
+}
+
+async fn passable(trouble: &mut watch::Receiver<Trouble>, inner: &Inner) {
+    loop {
+        drop(trouble.wait_for(|trouble| !trouble.cut && !trouble.frozen).await);
+        if inner.state().up {
+            return;
+        }
+        inner.up().await;
+    }
+}

@@ -1,0 +1,94 @@
+//! The work queue: hints about which job to claim next. Its acknowledgements decide nothing.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+
+use super::server::{Ack, Flow, Message, Queued};
+use super::{Bus, BusError};
+use crate::ids::JobId;
+use crate::protocol::subjects;
+
+impl Bus {
+    /// Queues a job, unless it is queued already.
+    pub async fn enqueue(&self, job: JobId) -> Result<Queued, BusError> {
+        let published = self.server.publish(&subjects::queue(job)).await;
+        published.map_err(|e| BusError::failed("queue a job", e))
+    }
+
+    /// Takes every job out of the queue: for a server that only one coordinator uses, before it queues its own.
+    pub async fn clear_queue(&self) -> Result<(), BusError> {
+        self.server.purge().await.map_err(|e| BusError::failed("clear the queue", e))
+    }
+
+    /// Jobs for this worker, one at a time: nothing is taken from the server ahead of need.
+    pub async fn jobs(&self) -> Result<Jobs, BusError> {
+        let inner = self.server.pull().await.map_err(|e| BusError::failed("ask for jobs", e))?;
+        Ok(Jobs { inner })
+    }
+}
+
+/// The worker's side of the queue.
+pub struct Jobs {
+    inner: Flow<Box<dyn Message>>,
+}
+
+impl std::fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Jobs").finish_non_exhaustive()
+    }
+}
+
+impl Jobs {
+    /// Waits for the next job. `None` when the stream has ended and must be asked for anew.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            match self.inner.next().await? {
+                Ok(message) => {
+                    if let Some(job) = subjects::job_of_queue_subject(message.subject()) {
+                        return Some(Delivery { job, message });
+                    }
+                    tracing::warn!(subject = %message.subject(), "a queue message names no job");
+                }
+                Err(error) => tracing::debug!(%error, "the queue stumbled and goes on"),
+            }
+        }
+    }
+}
+
+/// One job handed out by the queue.
+pub struct Delivery {
+    pub job: JobId,
+    message: Box<dyn Message>,
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delivery").field("job", &self.job).finish_non_exhaustive()
+    }
+}
+
+impl Delivery {
+    /// Extends the time before the queue hands the job to somebody else. Only after the fence was proven: the server
+    /// takes this from anybody who ever held the message.
+    pub async fn extend(&self) {
+        self.tell(Ack::Working).await;
+    }
+
+    /// Hands the job back, to be given out again after `delay`.
+    pub async fn hand_back(&self, delay: Duration) {
+        self.tell(Ack::Back(delay)).await;
+    }
+
+    /// Takes the job out of the queue. Only after its record is final: when the queue does not hear of it, the next
+    /// worker sees that and takes it out.
+    pub async fn finish(&self) {
+        self.tell(Ack::Done).await;
+    }
+
+    async fn tell(&self, ack: Ack) {
+        if let Err(error) = self.message.answer(ack).await {
+            tracing::debug!(job = %self.job, %error, "the queue was not told");
+        }
+    }
+}

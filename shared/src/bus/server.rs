@@ -1,0 +1,135 @@
+//! What Ferry needs of a server, request by request: the seam between the bus and a messaging system.
+//!
+//! One call is one request: nothing here retries, settles a doubt, reads a version or checks a digest. All that is
+//! the bus's own, above this line, and so it is the same on a real server and on the one in memory.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+
+use crate::result::BlobRef;
+
+/// An answer that is still to come.
+pub type Reply<'a, T> = BoxFuture<'a, Result<T, Failure>>;
+
+/// What a server sends by itself. An error is a stumble: what follows it has lost nothing. The end means that it has
+/// to be asked for anew.
+pub type Flow<T> = BoxStream<'static, Result<T, Failure>>;
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a request has no good answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The key has another revision than the one named. Nothing was written.
+    #[error("the key has another revision")]
+    Revision,
+    #[error("it is not there")]
+    Missing,
+    /// The server's own check of the bytes failed.
+    #[error("the stored bytes are damaged")]
+    Damaged,
+    /// No answer, or none that can be read: the request may have been carried out, may not, or may yet be.
+    #[error(transparent)]
+    Doubt(AnyError),
+}
+
+impl Failure {
+    /// Nobody knows what became of the request.
+    pub fn doubt(source: impl Into<AnyError>) -> Self {
+        Self::Doubt(source.into())
+    }
+}
+
+/// A server with everything that Ferry uses.
+pub trait Server: fmt::Debug + Books + Queue + Blobs + Live + 'static {}
+
+impl<T: fmt::Debug + Books + Queue + Blobs + Live + 'static> Server for T {}
+
+/// A value of the books as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub key: String,
+    pub value: Bytes,
+    /// What the next compare-and-swap must name.
+    pub revision: u64,
+    /// Server time of the write, in nanoseconds since the Unix epoch.
+    pub written_nanos: i128,
+}
+
+/// One part of an atomic batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    pub key: String,
+    /// Revision that the key must have; 0 is "must not exist".
+    pub expected: u64,
+    pub value: Bytes,
+}
+
+/// A key-value bucket with revisions.
+pub trait Books: Send + Sync {
+    fn entry<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Entry>>;
+    /// Writes `value` if `key` has revision `expected` (0: if it does not exist), and gives the new revision.
+    fn update<'a>(&'a self, key: &'a str, value: Bytes, expected: u64) -> Reply<'a, u64>;
+    fn put<'a>(&'a self, key: &'a str, value: Bytes) -> Reply<'a, ()>;
+    /// All writes or none.
+    fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, ()>;
+    fn keys(&self) -> Reply<'_, Vec<String>>;
+    /// Every value under `keys` (such as `job.*`) as it stands, then every change.
+    fn watch<'a>(&'a self, keys: &'a str) -> Reply<'a, Flow<Entry>>;
+}
+
+/// Outcome of queueing a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queued {
+    Now,
+    /// It is queued or in flight already.
+    Already,
+}
+
+/// What a receiver says about a message. The server takes it from anybody who ever held the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ack {
+    /// Take it out of the queue, and say when that is done.
+    Done,
+    /// Hand it out again after this time.
+    Back(Duration),
+    /// Still at work: start the deadline anew.
+    Working,
+}
+
+/// One message handed out by the queue.
+pub trait Message: Send + Sync {
+    fn subject(&self) -> &str;
+    fn answer(&self, ack: Ack) -> Reply<'_, ()>;
+}
+
+/// A work queue that holds one message per subject.
+pub trait Queue: Send + Sync {
+    fn publish<'a>(&'a self, subject: &'a str) -> Reply<'a, Queued>;
+    fn purge(&self) -> Reply<'_, ()>;
+    /// Messages one at a time, each handed out when the flow is asked for it.
+    fn pull(&self) -> Reply<'_, Flow<Box<dyn Message>>>;
+}
+
+/// Object stores of immutable bytes.
+pub trait Blobs: Send + Sync {
+    fn holds<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, bool>;
+    fn store<'a>(&'a self, bucket: &'a str, blob: &'a BlobRef, bytes: &'a Bytes) -> Reply<'a, ()>;
+    /// The bytes in pieces. A server may never send a piece that it has lost.
+    fn open<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, Flow<Bytes>>;
+    fn remove<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, ()>;
+}
+
+/// Presence, whose entries expire by themselves, and hints, which are lost when nobody listens.
+pub trait Live: Send + Sync {
+    /// Renews an entry and gives the server's time in nanoseconds since the Unix epoch.
+    fn appear<'a>(&'a self, key: &'a str, value: Bytes) -> Reply<'a, i128>;
+    fn present(&self) -> Reply<'_, Vec<Bytes>>;
+    fn disappear<'a>(&'a self, key: &'a str) -> Reply<'a, ()>;
+    fn hint<'a>(&'a self, subject: &'a str, payload: Bytes) -> Reply<'a, ()>;
+    fn hints<'a>(&'a self, subjects: &'a str) -> Reply<'a, Flow<Bytes>>;
+}

@@ -1,0 +1,48 @@
+//! The two servers that must behave alike: a real nats-server, and the one in memory.
+
+use std::time::Duration;
+
+use shared::bus::Bus;
+use shared::bus::memory::Twin;
+
+use crate::server::Server;
+
+/// A server under test.
+#[derive(Debug)]
+pub enum Backend {
+    Nats(Server),
+    Memory(Twin),
+}
+
+impl Backend {
+    /// A nats-server of this test's own.
+    pub fn nats() -> anyhow::Result<Self> {
+        Ok(Self::Nats(Server::start()?))
+    }
+
+    /// A server in memory on this runtime's clock.
+    pub fn memory() -> anyhow::Result<Self> {
+        Ok(Self::Memory(Twin::start(0, None, None)))
+    }
+
+    /// A connection of its own.
+    pub async fn bus(&self) -> anyhow::Result<Bus> {
+        match self {
+            Self::Nats(server) => server.bus().await,
+            Self::Memory(twin) => Ok(twin.connect("test").0),
+        }
+    }
+
+    /// As a power cut does, with everything confirmed on disk.
+    pub async fn crash_and_restart(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Nats(server) => server.crash_and_restart(),
+            Self::Memory(twin) => {
+                twin.crash();
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                twin.restart();
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! What Ferry relies on, held against a real nats-server and against the one in memory: one winner per claim, all or
+//! nothing, nothing lost in a crash, and answers to messages that count whoever gives them.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use shared::books::{Claim, JobRecord, JobState, Token};
+use shared::bus::{Bucket, Bus, BusError, Delivery, Jobs, Queued};
+use shared::ids::{Attempt, JobId, WorkerId};
+use shared::job::{JobSpec, TRAINER_REVISION};
+use shared::metrics::Confusion;
+use shared::protocol::{JobOrder, LiveReport, Presence};
+use shared::result::{BlobRef, DeviceRecord, EpochReport, JobResult, LossTerms, Score, SplitResult};
+use tests::backend::Backend;
+use uuid::Uuid;
+
+/// Each as a test of its own on both servers. The one in memory runs on a clock that does not wait.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod nats {
+            $(#[tokio::test]
+            async fn $name() -> anyhow::Result<()> {
+                super::$name(super::Backend::nats()?).await
+            })*
+        }
+        mod memory {
+            $(#[tokio::test(start_paused = true)]
+            async fn $name() -> anyhow::Result<()> {
+                super::$name(super::Backend::memory()?).await
+            })*
+        }
+    };
+}
+
+on_both!(
+    one_of_many_claimers_wins_and_admitting_again_changes_nothing,
+    a_stale_holder_can_neither_move_nor_commit,
+    what_was_confirmed_outlives_a_crash_of_the_server,
+    a_job_is_queued_once_and_handed_out_once,
+    an_answer_counts_whoever_gives_it,
+    a_sign_of_life_counts_whoever_gives_it,
+    what_nobody_answers_for_is_handed_out_again,
+    what_was_handed_out_before_a_crash_is_handed_out_again,
+    blobs_are_whole_or_refused,
+    a_watch_shows_what_is_and_what_comes,
+    a_watch_outlives_a_crash_of_the_server,
+    presence_tells_the_time_and_goes,
+    hints_reach_who_listens,
+);
+
+const LEASE: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(30);
+
+async fn next(jobs: &mut Jobs) -> anyhow::Result<Delivery> {
+    tokio::time::timeout(LIMIT, jobs.next()).await?.context("the queue ended")
+}
+
+fn order(n: u128) -> JobOrder {
+    JobOrder {
+        v: JobOrder::VERSION,
+        job: JobId::new(Uuid::from_u128(n)),
+        spec: JobSpec::default(),
+        dataset_digest: "d".into(),
+        trainer_revision: TRAINER_REVISION,
+    }
+}
+
+fn take(record: &JobRecord, name: &str) -> (Token, JobRecord) {
+    match record.claim(&WorkerId::new(name, Uuid::new_v4()), LEASE, LEASE) {
+        Claim::Take { token, record } => (token, record),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn result(job: JobId, token: &Token) -> JobResult {
+    let blob = BlobRef { name: "b".into(), sha256: "s".into(), size: 1 };
+    let score = Score::from(Confusion::default());
+    let split = SplitResult { probabilities: blob.clone(), samples_digest: "x".into(), score: Some(score) };
+    JobResult {
+        v: JobResult::VERSION,
+        job,
+        dataset_digest: "d".into(),
+        trainer_revision: TRAINER_REVISION,
+        epochs: vec![EpochReport {
+            epoch: 1,
+            learning_rate: 0.1,
+            losses: LossTerms::default(),
+            validation: score,
+            seconds: 1.0,
+        }],
+        best_epoch: 1,
+        validation: split,
+        test: None,
+        model: blob,
+        train_seconds: 1.0,
+        device: DeviceRecord {
+            device: "cpu".into(),
+            model: "m".into(),
+            cpu_capability: "c".into(),
+            threads: 1,
+            host: "h".into(),
+        },
+        worker: token.owner.clone(),
+        attempt: token.attempt,
+    }
+}
+
+async fn claimed(bus: &Bus, n: u128) -> anyhow::Result<(JobId, Token, JobRecord, u64)> {
+    let order = order(n);
+    bus.admit(std::slice::from_ref(&order)).await?;
+    let entry = bus.record(order.job).await?.expect("admitted");
+    let (token, record) = take(&entry.record, "w");
+    let revision = bus.swap(order.job, entry.revision, &record).await?;
+    Ok((order.job, token, record, revision))
+}
+
+async fn one_of_many_claimers_wins_and_admitting_again_changes_nothing(
+    server: Backend,
+) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let order = order(1);
+    bus.admit(std::slice::from_ref(&order)).await?;
+    let entry = bus.record(order.job).await?.expect("admitted");
+    let claims = (0..8).map(|n| {
+        let (bus, job, entry) = (bus.clone(), order.job, entry.clone());
+        tokio::spawn(async move {
+            let (_, record) = take(&entry.record, &format!("w{n}"));
+            bus.swap(job, entry.revision, &record).await
+        })
+    });
+    let outcomes = futures::future::try_join_all(claims).await?;
+    let winners = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let conflicts = outcomes.iter().filter(|o| matches!(o, Err(BusError::Conflict { .. }))).count();
+    assert_eq!((winners, conflicts), (1, 7));
+    bus.admit(std::slice::from_ref(&order)).await?;
+    let entry = bus.record(order.job).await?.expect("still there");
+    assert_eq!(entry.record.attempts, 1);
+    assert_eq!(bus.order(order.job).await?, order);
+    Ok(())
+}
+
+async fn a_stale_holder_can_neither_move_nor_commit(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let (job, zombie, record, revision) = claimed(&bus, 2).await?;
+    let (owner, next) = take(&record, "other");
+    let newer = bus.swap(job, revision, &next).await?;
+    let stale = bus.commit(revision, &record.done(&zombie)?, &result(job, &zombie)).await;
+    assert!(matches!(stale, Err(BusError::Conflict { .. })), "{stale:?}");
+    assert!(
+        matches!(bus.result(job).await, Err(BusError::Missing { .. })),
+        "nothing of the batch was written"
+    );
+    bus.commit(newer, &next.done(&owner)?, &result(job, &owner)).await?;
+    assert_eq!(bus.result(job).await?.attempt, Attempt(2));
+    assert!(matches!(bus.record(job).await?.expect("there").record.state, JobState::Done { .. }));
+    Ok(())
+}
+
+async fn what_was_confirmed_outlives_a_crash_of_the_server(mut server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let (job, token, record, revision) = claimed(&bus, 3).await?;
+    let blob = bus.put_blob(Bucket::Checkpoints, "c", vec![7; 3 << 20].into()).await?;
+    let mut revision = revision;
+    let mut record = record;
+    for _ in 0..3 {
+        server.crash_and_restart().await?;
+        record = record.beat(&token)?;
+        revision = bus.swap(job, revision, &record).await?;
+    }
+    assert_eq!(bus.get_blob(Bucket::Checkpoints, &blob).await?, vec![7; 3 << 20]);
+    server.crash_and_restart().await?;
+    bus.commit(revision, &record.done(&token)?, &result(job, &token)).await?;
+    server.crash_and_restart().await?;
+    let found = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            if let Ok(result) = bus.result(job).await {
+                return result;
+            }
+        }
+    });
+    assert_eq!(found.await?, result(job, &token));
+    Ok(())
+}
+
+async fn a_job_is_queued_once_and_handed_out_once(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let job = order(4).job;
+    assert_eq!(bus.enqueue(job).await?, Queued::Now);
+    assert_eq!(bus.enqueue(job).await?, Queued::Already);
+    let mut jobs = bus.jobs().await?;
+    let delivery = next(&mut jobs).await?;
+    assert_eq!(delivery.job, job);
+    assert_eq!(bus.enqueue(job).await?, Queued::Already, "in flight counts as queued");
+    delivery.hand_back(Duration::ZERO).await;
+    next(&mut jobs).await?.finish().await;
+    assert_eq!(bus.enqueue(job).await?, Queued::Now);
+    bus.clear_queue().await?;
+    assert_eq!(bus.enqueue(job).await?, Queued::Now);
+    Ok(())
+}
+
+/// One job handed to one worker, given back, and handed to another.
+async fn held_twice(bus: &Bus, n: u128) -> anyhow::Result<(Delivery, Delivery)> {
+    bus.enqueue(order(n).job).await?;
+    let first = next(&mut bus.jobs().await?).await?;
+    first.hand_back(Duration::ZERO).await;
+    let second = next(&mut bus.jobs().await?).await?;
+    assert_eq!(first.job, second.job);
+    Ok((first, second))
+}
+
+async fn an_answer_counts_whoever_gives_it(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let (late, _holder) = held_twice(&bus, 6).await?;
+    late.finish().await;
+    assert_eq!(bus.enqueue(late.job).await?, Queued::Now, "it was taken from under its holder");
+    bus.clear_queue().await?;
+
+    let (late, holder) = held_twice(&bus, 7).await?;
+    late.hand_back(Duration::from_secs(1)).await;
+    let again = next(&mut bus.jobs().await?).await?;
+    assert_eq!(again.job, holder.job, "it was handed out while its holder still had it");
+    again.finish().await;
+    late.finish().await;
+    holder.finish().await;
+    assert_eq!(bus.enqueue(late.job).await?, Queued::Now, "answers for what is gone are taken too");
+    Ok(())
+}
+
+async fn a_sign_of_life_counts_whoever_gives_it(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let (late, holder) = held_twice(&bus, 8).await?;
+    holder.hand_back(Duration::from_secs(2)).await;
+    late.extend().await;
+    let mut jobs = bus.jobs().await?;
+    assert!(tokio::time::timeout(Duration::from_secs(5), jobs.next()).await.is_err(), "it is kept from all");
+    late.hand_back(Duration::ZERO).await;
+    assert_eq!(next(&mut jobs).await?.job, holder.job);
+    Ok(())
+}
+
+async fn what_nobody_answers_for_is_handed_out_again(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    bus.enqueue(order(9).job).await?;
+    let mut jobs = bus.jobs().await?;
+    let delivery = next(&mut jobs).await?;
+    let since = tokio::time::Instant::now();
+    assert_eq!(next(&mut jobs).await?.job, delivery.job);
+    let waited = since.elapsed();
+    assert!(waited > LEASE - Duration::from_secs(1) && waited < LEASE + Duration::from_secs(2), "{waited:?}");
+    Ok(())
+}
+
+async fn what_was_handed_out_before_a_crash_is_handed_out_again(mut server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let job = order(10).job;
+    bus.enqueue(job).await?;
+    let mut jobs = bus.jobs().await?;
+    assert_eq!(next(&mut jobs).await?.job, job);
+    server.crash_and_restart().await?;
+    assert_eq!(next(&mut jobs).await?.job, job);
+    Ok(())
+}
+
+async fn blobs_are_whole_or_refused(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    for size in [0usize, 1, 512 * 1024, 9 << 20] {
+        let bytes: Vec<u8> = (0..size).map(|i| (i * 31 % 251) as u8).collect();
+        let blob = bus.put_blob(Bucket::Results, "b", bytes.clone().into()).await?;
+        assert_eq!(bus.put_blob(Bucket::Results, "b", bytes.clone().into()).await?, blob);
+        assert!(bus.get_blob(Bucket::Results, &blob).await? == bytes, "{size} bytes");
+        let lie = BlobRef { sha256: "0".repeat(64), ..blob.clone() };
+        assert!(matches!(bus.get_blob(Bucket::Results, &lie).await, Err(BusError::Damaged { .. })));
+        bus.delete_blob(Bucket::Results, &blob.name).await?;
+        bus.delete_blob(Bucket::Results, &blob.name).await?;
+        assert!(matches!(bus.get_blob(Bucket::Results, &blob).await, Err(BusError::Missing { .. })));
+        assert_eq!(bus.put_blob(Bucket::Results, "b", bytes.clone().into()).await?, blob);
+        assert!(bus.get_blob(Bucket::Results, &blob).await? == bytes, "{size} bytes stored anew");
+    }
+    Ok(())
+}
+
+async fn a_watch_shows_what_is_and_what_comes(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let (job, token, record, revision) = claimed(&bus, 5).await?;
+    let mut watch = bus.watch().await?;
+    let limit = Duration::from_secs(10);
+    let first = tokio::time::timeout(limit, watch.next()).await?.expect("the record");
+    assert_eq!((first.job, first.revision, first.record), (job, revision, record.clone()));
+    let beat = record.beat(&token)?;
+    bus.swap(job, revision, &beat).await?;
+    let second = tokio::time::timeout(limit, watch.next()).await?.expect("the change");
+    assert_eq!(second.record, beat);
+    Ok(())
+}
+
+async fn a_watch_outlives_a_crash_of_the_server(mut server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let (job, token, record, revision) = claimed(&bus, 11).await?;
+    let mut watch = bus.watch().await?;
+    tokio::time::timeout(LIMIT, watch.next()).await?.context("the record")?;
+    server.crash_and_restart().await?;
+    let beat = record.beat(&token)?;
+    bus.swap(job, revision, &beat).await?;
+    loop {
+        match tokio::time::timeout(LIMIT, watch.next()).await? {
+            Some(entry) if entry.record == beat => return Ok(()),
+            Some(entry) => assert_eq!(entry.record, record, "what was known may be shown again"),
+            None => watch = bus.watch().await?,
+        }
+    }
+}
+
+async fn presence_tells_the_time_and_goes(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let worker = WorkerId::new("w", Uuid::nil());
+    let presence =
+        Presence { worker: worker.clone(), host: "h".into(), device: "cpu".into(), job: Some(order(1).job) };
+    let before = bus.appear(&presence).await?;
+    let (.., revision) = claimed(&bus, 12).await?;
+    let written = bus.record(order(12).job).await?.context("claimed")?;
+    let after = bus.appear(&presence).await?;
+    assert!(before < written.written_nanos && written.written_nanos <= after && written.revision == revision);
+    assert_eq!(bus.workers().await?, [presence]);
+    bus.disappear(&worker).await;
+    assert_eq!(bus.workers().await?, []);
+    Ok(())
+}
+
+async fn hints_reach_who_listens(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let mut hints = server.bus().await?.hints().await?;
+    let worker = WorkerId::new("w", Uuid::nil());
+    let report = LiveReport { worker, job: order(1).job, epoch: 1, epochs: 2, step: 3, steps: 4 };
+    // A listener is known to the server a moment after it asked: what is sent before is lost, as hints may be.
+    let heard = tokio::time::timeout(LIMIT, async {
+        loop {
+            bus.hint(&report).await;
+            if let Ok(heard) = tokio::time::timeout(Duration::from_millis(100), hints.next()).await {
+                return heard;
+            }
+        }
+    });
+    assert_eq!(heard.await?, Some(report));
+    Ok(())
+}
