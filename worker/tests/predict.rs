@@ -119,7 +119,8 @@ fn run(members: &[Member], input: &Input) -> Result<Predicted, PredictError> {
 fn same(predictions: &[Prediction], stored: &[[f32; CLASSES]]) {
     assert_eq!(predictions.len(), stored.len());
     for (prediction, row) in predictions.iter().zip(stored) {
-        assert_eq!(prediction.probabilities, row.map(f64::from), "{}", prediction.image);
+        let expected = row.map(|p| f64::from(p).to_bits());
+        assert_eq!(prediction.probabilities.map(f64::to_bits), expected, "{}", prediction.image);
     }
 }
 
