@@ -19,7 +19,7 @@ use shared::vote::{Ballot, vote};
 use tch::Device;
 use tempfile::TempDir;
 use worker::predict::members::Recorded;
-use worker::predict::{Broken, Input, Member, PredictError, Predicted, Task, predict};
+use worker::predict::{Broken, Input, Member, PredictError, Predicted, Step, Task, predict};
 use worker::train::{Control, Finished, Outcome, TrainEvent, TrainTask, train};
 
 const STORED: u32 = 20;
@@ -111,7 +111,7 @@ fn spec(changes: &[(&str, Value)]) -> JobSpec {
 }
 
 fn run(members: &[Member], input: &Input) -> Result<Predicted, PredictError> {
-    predict(&Task { members, input, device: Device::Cpu }, &mut |_, _, _| {})
+    predict(&Task { members, input, device: Device::Cpu, strict: false }, &mut |_, _, _| {})
 }
 
 /// Bit for bit: every value of an f32 is one of an f64.
@@ -160,6 +160,12 @@ fn a_folder_gives_the_numbers_of_its_pack_and_broken_images_are_listed() {
     let broken: Vec<&str> = predicted.broken.iter().map(|broken| broken.image.as_str()).collect();
     assert_eq!(broken, ["3b.png", "notes.doc"]);
     assert!(predicted.broken[0].reason.contains("empty"), "{:?}", predicted.broken);
+    assert_eq!(predicted.images, TEST_IMAGES + 2);
+
+    let input = bench.input("photos", Split::Test);
+    let task = Task { members: &[member.clone()], input: &input, device: Device::Cpu, strict: true };
+    let strict = predict(&task, &mut |step, _, _| assert_eq!(step, Step::Reading)).unwrap();
+    assert_eq!((strict.predictions.len(), strict.broken), (0, predicted.broken));
 
     fs::create_dir(bench.path("empty")).unwrap();
     fs::create_dir_all(bench.path("bad/deep")).unwrap();

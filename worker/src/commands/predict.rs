@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use shared::expression::{CLASSES, Expression};
 use shared::pack::Split;
 use shared::predicted::{column, to_csv, to_submission};
+use tch::Device;
 
 use super::progress::Progress;
 use crate::cli::DeviceChoice;
@@ -73,9 +74,8 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let input = Input { images: args.images.clone(), split: args.split, list: args.list.clone() };
     let device = device::choose(args.device)?;
     let mut progress = Progress::new();
-    let predicted = predict(&Task { members: &members, input: &input, device }, &mut |step, done, total| {
-        progress.show(&words(step), done, total);
-    })?;
+    let task = Task { members: &members, input: &input, device, strict: args.strict };
+    let predicted = predict(&task, &mut |step, done, total| progress.show(&words(step), done, total))?;
     for broken in &predicted.broken {
         eprintln!("{}: {} (left out)", broken.image, broken.reason);
     }
@@ -86,7 +86,12 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         write(args.out.as_deref(), &to_csv(&predicted.predictions))?;
         write(args.submission.as_deref(), &to_submission(&predicted.predictions))?;
     }
-    tell(args, &predicted, &device::name(device), started.elapsed().as_secs_f64());
+    let seconds = started.elapsed().as_secs_f64();
+    if args.json {
+        print(&format!("{:#}", in_json(args, &predicted, refused, device, seconds)));
+    } else {
+        print(&in_words(&predicted, device, seconds));
+    }
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -113,23 +118,25 @@ fn write(path: Option<&Path>, text: &str) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "the summary is this verb's output")]
-fn tell(args: &PredictArgs, predicted: &Predicted, device: &str, seconds: f64) {
-    if args.json {
-        println!("{:#}", in_json(args, predicted, device, seconds));
-        return;
-    }
-    let images = predicted.predictions.len() + predicted.broken.len();
+fn print(summary: &str) {
+    println!("{summary}");
+}
+
+fn in_words(predicted: &Predicted, device: Device, seconds: f64) -> String {
     let (models, broken) = (predicted.models.len(), predicted.broken.len());
-    println!("{images} images, {broken} broken; {models} models on {device}, {seconds:.1} s");
+    let mut lines = vec![format!(
+        "{} images, {broken} broken; {models} {} on {}, {seconds:.1} s",
+        predicted.images,
+        if models == 1 { "model" } else { "models" },
+        device::name(device)
+    )];
     if predicted.unlisted > 0 {
-        println!("{} images are not on the list", predicted.unlisted);
+        lines.push(format!("{} images are not on the list", predicted.unlisted));
     }
-    let shares: Vec<String> = Expression::ALL
-        .into_iter()
-        .zip(counts(predicted))
-        .map(|(expression, count)| format!("{} {count}", expression.name()))
-        .collect();
-    println!("{}", shares.join(", "));
+    let counts = Expression::ALL.into_iter().zip(counts(predicted));
+    let shares: Vec<String> = counts.map(|(class, count)| format!("{} {count}", class.name())).collect();
+    lines.push(shares.join(", "));
+    lines.join("\n")
 }
 
 fn counts(predicted: &Predicted) -> [usize; CLASSES] {
@@ -140,23 +147,23 @@ fn counts(predicted: &Predicted) -> [usize; CLASSES] {
     counts
 }
 
-fn in_json(args: &PredictArgs, predicted: &Predicted, device: &str, seconds: f64) -> Value {
+fn in_json(args: &PredictArgs, predicted: &Predicted, refused: bool, device: Device, seconds: f64) -> Value {
     let classes: serde_json::Map<String, Value> = Expression::ALL
         .into_iter()
         .zip(counts(predicted))
         .map(|(e, count)| (column(e), count.into()))
         .collect();
     json!({
-        "images": predicted.predictions.len() + predicted.broken.len(),
+        "images": predicted.images,
         "predicted": predicted.predictions.len(),
         "broken": predicted.broken,
         "unlisted": predicted.unlisted,
         "classes": classes,
         "models": predicted.models,
-        "device": device,
+        "device": device::name(device),
         "seconds": seconds,
-        "out": args.out,
-        "submission": args.submission,
+        "out": args.out.as_ref().filter(|_| !refused),
+        "submission": args.submission.as_ref().filter(|_| !refused),
     })
 }
 

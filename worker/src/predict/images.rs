@@ -40,6 +40,8 @@ pub struct Broken {
 pub struct Images {
     pub pack: Pack,
     pub split: Split,
+    /// Images asked for, broken ones included.
+    pub found: usize,
     pub broken: Vec<Broken>,
     /// Images that the list does not name.
     pub unlisted: usize,
@@ -65,13 +67,14 @@ impl Images {
         if files.is_empty() {
             return Err(nothing(input, count));
         }
+        let found = files.len() + broken.len();
         let (pack, unreadable) = decode(&files, size, progress)?;
         broken.extend(unreadable);
         let Some(pack) = pack else {
             let first = broken.first().map_or(String::new(), |b| format!("{}: {}", b.image, b.reason));
             return Err(PredictError::AllBroken { path: input.images.clone(), count: files.len(), first });
         };
-        Ok(Self { pack, split: Split::Test, broken, unlisted, list })
+        Ok(Self { pack, split: Split::Test, found, broken, unlisted, list })
     }
 
     fn of_pack(input: &Input, list: Option<Vec<String>>) -> Result<Self, PredictError> {
@@ -86,9 +89,9 @@ impl Images {
         if named == 0 {
             return Err(nothing(input, present.len()));
         }
-        let unlisted = present.len() - named;
+        let (found, unlisted) = (named + absent.len(), present.len() - named);
         let broken = absent.into_iter().map(|image| broken(image, "it is not in the pack")).collect();
-        Ok(Self { pack, split, broken, unlisted, list })
+        Ok(Self { pack, split, found, broken, unlisted, list })
     }
 
     /// Names in the order of the rows of every model's probabilities.

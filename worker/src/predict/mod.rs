@@ -29,6 +29,8 @@ pub struct Task<'a> {
     pub members: &'a [Member],
     pub input: &'a Input,
     pub device: Device,
+    /// An image that cannot be read ends it before anything is predicted.
+    pub strict: bool,
 }
 
 /// A step that takes its time.
@@ -45,6 +47,8 @@ pub enum Step {
 /// What came of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predicted {
+    /// Images asked for: those with a prediction and the broken ones.
+    pub images: usize,
     /// In the order of the list where there is one, else in the natural order of the names.
     pub predictions: Vec<Prediction>,
     /// Images without a prediction, and why.
@@ -84,20 +88,25 @@ pub fn predict(
                 progress(Step::Reading, done, total);
             })?),
         };
+        if task.strict && !images.broken.is_empty() {
+            break;
+        }
         let step = Step::Predicting { number: index + 1, of: task.members.len() };
         let total = images.pack.len(images.split);
         let rows = model.predict(&images.pack, images.split, &mut |done| progress(step, done, total))?;
         voices.push((model.used(), rows));
     }
     let Some(images) = images else { return Err(PredictError::NoMember) };
-    let mean = mean(&voices)?;
+    // A strict task that ended early has no voice.
+    let mean = if voices.is_empty() { Vec::new() } else { mean(&voices)? };
     let predictions = images.names().zip(mean);
     let predictions = predictions
         .map(|(image, probabilities)| Prediction { image: image.to_owned(), probabilities })
         .collect();
     let ordered = images.in_order(predictions);
     let models = voices.into_iter().map(|(used, _)| used).collect();
-    Ok(Predicted { predictions: ordered, broken: images.broken, unlisted: images.unlisted, models })
+    let Images { found, broken, unlisted, .. } = images;
+    Ok(Predicted { images: found, predictions: ordered, broken, unlisted, models })
 }
 
 fn mean(voices: &[(Used, Probabilities)]) -> Result<Vec<[f64; shared::expression::CLASSES]>, PredictError> {
