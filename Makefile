@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check
+.PHONY: help setup build demo test simulate check
 
 # Where cargo puts programs; plain `cargo` follows the same variable.
 programs := $(or $(CARGO_TARGET_DIR),target)/release
@@ -19,6 +19,9 @@ demo: build ## build, then train 38 small networks and five ensembles
 test: setup ## set up, then run the whole test suite
 	scripts/test-setup
 	cargo test --workspace
+
+simulate: setup ## 10,000 sweeps under drawn faults, on a virtual clock
+	cargo run --release -p tests --bin ferry-sim -- --seeds 10000
 
 check: setup ## formatting, lints, and which crate may link what
 	cargo fmt --check

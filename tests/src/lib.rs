@@ -6,4 +6,5 @@ pub mod programs;
 pub mod results;
 pub mod run;
 pub mod server;
+pub mod simulation;
 pub mod wait;

@@ -136,11 +136,15 @@ impl Twin {
         *unpoisoned(&self.inner.weather) = weather;
     }
 
-    /// Ends the server as a power cut does.
-    pub fn crash(&self) {
+    /// Ends the server as a power cut does; false when it is down already.
+    pub fn crash(&self) -> bool {
         let now = self.now();
-        self.inner.state().crash(now);
-        self.inner.changed.send_replace(());
+        let mut state = self.inner.state();
+        let was_up = state.up;
+        if was_up {
+            state.crash(now);
+        }
+        was_up
     }
 
     /// Starts it again.

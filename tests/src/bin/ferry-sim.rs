@@ -1,0 +1,118 @@
+//! `ferry-sim`: thousands of sweeps under drawn faults, or one of them, event by event.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+
+use clap::{Parser, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use shared::bus::memory::Flaw;
+use tests::simulation::{self, Fixture, History, Options};
+
+/// Runs sweeps of the real orchestration code against a server in memory, under faults drawn from a seed, and checks
+/// every promise after every write.
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:\n  ferry-sim --seeds 10000\n  ferry-sim --seed 17 --trace\n\n\
+    Exit codes: 0 all promises held, 1 one was broken.")]
+struct Cli {
+    /// Number of histories.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// This one history only.
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    seed: Option<u64>,
+    /// Print every event of it, and what the programs log.
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Histories at a time; one per core when absent.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Break a rule of the server, to see that it is noticed.
+    #[arg(long)]
+    flaw: Option<Broken>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Broken {
+    /// Compare-and-swap that does not compare.
+    BlindSwap,
+    /// Batches of which now and then only a part is written.
+    TornBatch,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    let flaw = cli.flaw.map(|flaw| match flaw {
+        Broken::BlindSwap => Flaw::BlindSwap,
+        Broken::TornBatch => Flaw::TornBatch,
+    });
+    let fixture = Fixture::new()?;
+    match cli.seed {
+        Some(seed) => one(seed, &fixture, Options { flaw, trace: cli.trace }),
+        None => many(&cli, &fixture, Options { flaw, trace: false }),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the outcome is what was asked for")]
+fn one(seed: u64, fixture: &Fixture, options: Options) -> anyhow::Result<ExitCode> {
+    if options.trace {
+        let filter =
+            tracing_subscriber::EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| "info".into());
+        let log = tracing_subscriber::fmt().without_time().with_target(false).with_env_filter(filter);
+        log.with_writer(std::io::stdout).init();
+    } else {
+        println!("{:#?}", History::draw(seed));
+    }
+    let outcome = simulation::run(seed, fixture, options);
+    println!("digest {:016x}, {} events, {} claims", outcome.digest, outcome.events, outcome.claims);
+    match outcome.violation {
+        None => Ok(ExitCode::SUCCESS),
+        Some(violation) => {
+            println!("BROKEN {violation}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the outcome is what was asked for")]
+fn many(cli: &Cli, fixture: &Fixture, options: Options) -> anyhow::Result<ExitCode> {
+    let threads = cli.threads.unwrap_or(std::thread::available_parallelism().map_or(1, usize::from));
+    let style = ProgressStyle::with_template("{pos}/{len} histories {wide_bar} {per_sec}, {eta} left {msg}")?;
+    let bar = ProgressBar::new(cli.seeds).with_style(style);
+    let next = AtomicU64::new(cli.from);
+    let last = cli.from.saturating_add(cli.seeds);
+    let (sender, outcomes) = mpsc::channel();
+    let (mut events, mut claims, mut broken) = (0, 0, Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= last || sender.send((seed, simulation::run(seed, fixture, options))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for (seed, outcome) in outcomes {
+            bar.inc(1);
+            events += outcome.events;
+            claims += u64::from(outcome.claims);
+            if let Some(violation) = outcome.violation {
+                bar.println(format!("seed {seed}: {violation}"));
+                broken.push(seed);
+                bar.set_message(format!("{} broken", broken.len()));
+            }
+        }
+    });
+    bar.finish_and_clear();
+    println!("{} histories, {events} events, {claims} claims: {} broken", cli.seeds, broken.len());
+    let Some(seed) = broken.into_iter().min() else { return Ok(ExitCode::SUCCESS) };
+    println!("see one with: cargo run --release -p tests --bin ferry-sim -- --seed {seed} --trace");
+    Ok(ExitCode::FAILURE)
+}

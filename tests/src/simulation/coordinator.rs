@@ -1,0 +1,61 @@
+//! One life of the coordinator: preparation and conductor as `ferry run` has them, and a shelf for a run folder.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::coordinator::engine::Engine;
+use ::coordinator::engine::cost::CostModel;
+use ::coordinator::service::{Conductor, Fetched, admit};
+use shared::bus::Bus;
+use shared::ids::JobId;
+use shared::result::JobResult;
+
+use super::sweep::Sweep;
+
+/// The results on disk, which outlive the coordinator.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shelf {
+    results: Arc<Mutex<BTreeMap<JobId, JobResult>>>,
+}
+
+impl Shelf {
+    pub(super) fn results(&self) -> BTreeMap<JobId, JobResult> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, result: JobResult) {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner).insert(result.job, result);
+    }
+}
+
+/// Why a life ended before its sweep.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// In the preparation: `ferry run` says so and the user starts it again.
+    BeforeTheSweep(anyhow::Error),
+    /// In the middle: that must not happen, whatever the server does.
+    InTheSweep(anyhow::Error),
+}
+
+/// Until every job is stored or given up.
+pub(super) async fn run(bus: Bus, sweep: &Sweep, ours_alone: bool, shelf: &Shelf) -> Result<Engine, Ended> {
+    let mut conductor = begin(bus, sweep, ours_alone, shelf).await.map_err(Ended::BeforeTheSweep)?;
+    let mut store = |fetched: &Fetched| {
+        shelf.put(fetched.result.clone());
+        Ok(())
+    };
+    while !conductor.engine().is_finished() {
+        let occurrence = conductor.next().await;
+        conductor.act(occurrence, &mut store).await.map_err(Ended::InTheSweep)?;
+    }
+    Ok(conductor.into_engine())
+}
+
+async fn begin(bus: Bus, sweep: &Sweep, ours_alone: bool, shelf: &Shelf) -> anyhow::Result<Conductor> {
+    let stored = shelf.results();
+    let engine = Engine::new(sweep.jobs.keys().copied(), &|job| stored.contains_key(&job));
+    let specs = sweep.jobs.iter().map(|(&job, (spec, _))| (job, spec.clone()));
+    let cost = CostModel::new(100, specs);
+    admit(&bus, &sweep.plan, ours_alone).await?;
+    Ok(Conductor::begin(bus, engine, cost).await?)
+}

@@ -1,0 +1,208 @@
+//! What happens in one history: jobs, workers and faults, all drawn from the seed before it begins.
+
+use std::time::Duration;
+
+use shared::bus::memory::{Damage, Weather};
+use shared::rng::{Purpose, Stream};
+
+/// One history. `Debug` is its description.
+#[derive(Debug, Clone)]
+pub struct History {
+    pub seed: u64,
+    pub kind: Kind,
+    pub jobs: Vec<Script>,
+    pub workers: usize,
+    /// No other coordinator uses the server, so the queue is cleared at each start.
+    pub ours_alone: bool,
+    /// By time.
+    pub faults: Vec<(Duration, Fault)>,
+    /// From then on nothing goes wrong any more.
+    pub calm: Duration,
+}
+
+/// How hard it is, and so what can be promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One worker with a job is killed while another idles: the job must move on within the lease.
+    OneKill,
+    /// Processes are killed; the server and the ways to it are well: no more than the epoch at work is lost a kill.
+    Kills,
+    /// Everything that can go wrong does.
+    Everything,
+}
+
+/// What one job's training does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Script {
+    pub epochs: u32,
+    pub epoch: Duration,
+    /// So many trainings fail, in their second epoch if there is one.
+    pub failures: u32,
+}
+
+/// One thing that goes wrong, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fault {
+    /// `kill -9`; another life begins after the rest.
+    KillWorker {
+        worker: usize,
+        rest: Duration,
+    },
+    /// `SIGTERM`: it may hand its job back first.
+    EndWorker {
+        worker: usize,
+        rest: Duration,
+    },
+    /// Stands still, as after `SIGSTOP`.
+    Freeze {
+        worker: usize,
+        time: Duration,
+    },
+    /// No way to the server; what it sends is kept and arrives later.
+    Cut {
+        worker: usize,
+        time: Duration,
+    },
+    CrashServer {
+        away: Duration,
+    },
+    KillCoordinator {
+        rest: Duration,
+    },
+    CutCoordinator {
+        time: Duration,
+    },
+    /// Requests and replies get lost.
+    Rain {
+        weather: Weather,
+        time: Duration,
+    },
+    /// A stored checkpoint is damaged, the newest of a job that has one.
+    Damage(Damage),
+}
+
+/// Failures after which a job is given up, so a job that fails more often fails for good.
+pub const ALWAYS: u32 = u32::MAX;
+
+impl History {
+    /// The history of a seed.
+    pub fn draw(seed: u64) -> Self {
+        let mut draw = Draw(Stream::new(seed, Purpose::Simulation, &[0]));
+        let kind = match draw.0.below(8) {
+            0 => Kind::OneKill,
+            1 | 2 => Kind::Kills,
+            _ => Kind::Everything,
+        };
+        let jobs: Vec<Script> = (0..draw.between(1, 4)).map(|_| draw.script(kind)).collect();
+        let workers = match kind {
+            Kind::OneKill => jobs.len() + 1,
+            Kind::Kills | Kind::Everything => draw.between(1, 4) as usize,
+        };
+        let ours_alone = draw.0.chance(0.5);
+        let (faults, calm) = draw.faults(kind, workers);
+        Self { seed, kind, jobs, workers, ours_alone, faults, calm }
+    }
+
+    /// Training time of all jobs, if nothing had to be repeated.
+    pub fn work(&self) -> Duration {
+        self.jobs.iter().map(|job| job.epoch * job.epochs * (1 + job.failures.min(3))).sum()
+    }
+}
+
+struct Draw(Stream);
+
+impl Draw {
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.0.below(high - low + 1)
+    }
+
+    fn seconds(&mut self, low: f64, high: f64) -> Duration {
+        Duration::from_millis((self.0.between(low, high) * 1000.0) as u64)
+    }
+
+    fn script(&mut self, kind: Kind) -> Script {
+        let slow = self.0.chance(0.15);
+        let epoch = if slow { self.seconds(16.0, 45.0) } else { self.seconds(0.5, 9.0) };
+        let failures = match (kind, self.0.below(12)) {
+            (Kind::OneKill, _) | (_, 2..) => 0,
+            (Kind::Kills | Kind::Everything, 0) => ALWAYS,
+            (Kind::Kills | Kind::Everything, _) => self.between(1, 2) as u32,
+        };
+        Script { epochs: self.between(1, 5) as u32, epoch, failures }
+    }
+
+    fn faults(&mut self, kind: Kind, workers: usize) -> (Vec<(Duration, Fault)>, Duration) {
+        let count = match kind {
+            Kind::OneKill => 1,
+            Kind::Kills => self.between(1, 6),
+            Kind::Everything => self.between(1, 10),
+        };
+        let mut faults: Vec<(Duration, Fault)> = (0..count)
+            .map(|_| {
+                let at = self.seconds(0.0, 75.0);
+                let fault = match kind {
+                    Kind::OneKill => Fault::KillWorker { worker: 0, rest: Duration::from_secs(60) },
+                    Kind::Kills => self.kill(workers),
+                    Kind::Everything => self.anything(workers),
+                };
+                (at, fault)
+            })
+            .collect();
+        faults.sort_by_key(|(at, _)| *at);
+        let calm = faults.iter().map(|(at, fault)| *at + fault.time()).max().unwrap_or_default();
+        (faults, calm + Duration::from_secs(1))
+    }
+
+    fn kill(&mut self, workers: usize) -> Fault {
+        let worker = self.0.below(workers as u64) as usize;
+        let rest = self.seconds(0.0, 40.0);
+        match self.0.below(6) {
+            0 => Fault::KillCoordinator { rest },
+            1 => Fault::EndWorker { worker, rest },
+            _ => Fault::KillWorker { worker, rest },
+        }
+    }
+
+    fn anything(&mut self, workers: usize) -> Fault {
+        let worker = self.0.below(workers as u64) as usize;
+        match self.0.below(16) {
+            0..4 => self.kill(workers),
+            4..7 => Fault::Freeze { worker, time: self.seconds(0.5, 45.0) },
+            7..10 => Fault::Cut { worker, time: self.seconds(0.5, 45.0) },
+            10 | 11 => Fault::CrashServer { away: self.seconds(0.0, 25.0) },
+            12 => Fault::CutCoordinator { time: self.seconds(0.5, 60.0) },
+            13 | 14 => self.rain(),
+            _ => Fault::Damage(match self.0.below(3) {
+                0 => Damage::NoDescription,
+                1 => Damage::NoChunks,
+                _ => Damage::OtherBytes,
+            }),
+        }
+    }
+
+    fn rain(&mut self) -> Fault {
+        let weather = Weather {
+            latency_ms: self.between(1, 400),
+            lost_requests: self.0.between(0.0, 0.15),
+            lost_replies: self.0.between(0.0, 0.3),
+        };
+        Fault::Rain { weather, time: self.seconds(1.0, 40.0) }
+    }
+}
+
+impl Fault {
+    /// How long it lasts.
+    pub fn time(&self) -> Duration {
+        match *self {
+            Self::KillWorker { rest, .. } | Self::EndWorker { rest, .. } | Self::KillCoordinator { rest } => {
+                rest
+            }
+            Self::Freeze { time, .. }
+            | Self::Cut { time, .. }
+            | Self::CutCoordinator { time }
+            | Self::Rain { time, .. } => time,
+            Self::CrashServer { away } => away,
+            Self::Damage(_) => Duration::ZERO,
+        }
+    }
+}

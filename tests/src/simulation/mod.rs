@@ -1,0 +1,47 @@
+//! A sweep of the real orchestration code on a server in memory, under faults drawn from one seed, on a virtual clock.
+//!
+//! What is real: books, claim, bus, the worker's agent, the coordinator's engine and conductor. What is simulated: the
+//! server, the ways to it, processes that die or stand still, and trainings, which are virtual seconds and a chain of
+//! digests. The same seed gives the same history, event by event.
+
+pub mod checker;
+mod coordinator;
+pub mod history;
+mod process;
+mod sweep;
+mod trace;
+mod trainer;
+mod world;
+
+pub use history::{Fault, History, Kind};
+use shared::bus::memory::Flaw;
+pub use sweep::Fixture;
+
+/// How to run a history.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// A server that breaks a rule: the invariants must notice.
+    pub flaw: Option<Flaw>,
+    /// Print every event.
+    pub trace: bool,
+}
+
+/// What a history came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Over every event with its time: equal for equal histories.
+    pub digest: u64,
+    pub events: u64,
+    pub claims: u32,
+    /// The first broken promise, if any.
+    pub violation: Option<String>,
+}
+
+/// Runs the history of `seed` to its end.
+pub fn run(seed: u64, fixture: &Fixture, options: Options) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(world::live(History::draw(seed), fixture, options)),
+        Err(error) => panic!("a runtime without threads cannot be built: {error}"),
+    }
+}

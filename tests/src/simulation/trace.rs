@@ -1,0 +1,104 @@
+//! The course of a history: a digest of every event, and the events in words when somebody reads along.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use shared::books::JobRecord;
+use shared::bus::memory::Event;
+use shared::ids::JobId;
+use shared::protocol::subjects;
+
+/// Takes every event in.
+#[derive(Debug)]
+pub(super) struct Trace {
+    hasher: DefaultHasher,
+    pub(super) events: u64,
+    aloud: bool,
+}
+
+impl Trace {
+    pub(super) fn new(aloud: bool) -> Self {
+        Self { hasher: DefaultHasher::new(), events: 0, aloud }
+    }
+
+    pub(super) fn digest(&self) -> u64 {
+        self.hasher.finish()
+    }
+
+    /// An event on the server.
+    pub(super) fn event(&mut self, now: Duration, by: &str, event: &Event<'_>) {
+        self.events += 1;
+        (now, by).hash(&mut self.hasher);
+        hash(event, &mut self.hasher);
+        if self.aloud {
+            print(now, by, &words(event));
+        }
+    }
+
+    /// Something that the simulation did.
+    pub(super) fn note(&mut self, now: Duration, note: &str) {
+        self.events += 1;
+        (now, note).hash(&mut self.hasher);
+        if self.aloud {
+            print(now, "***", note);
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the trace is what was asked for")]
+fn print(now: Duration, by: &str, what: &str) {
+    println!("{:>9.3} {by:<14} {what}", now.as_secs_f64());
+}
+
+fn hash(event: &Event<'_>, hasher: &mut DefaultHasher) {
+    match event {
+        Event::Wrote { key, value, revision } => (1, key, value, revision).hash(hasher),
+        Event::Refused { key } => (2, key).hash(hasher),
+        Event::Queued { subject, queued } => (3, subject, format!("{queued:?}")).hash(hasher),
+        Event::Handed { subject } => (4, subject).hash(hasher),
+        Event::Answered { subject, ack } => (5, subject, format!("{ack:?}")).hash(hasher),
+        Event::Purged => 6.hash(hasher),
+        Event::Stored { bucket, name } => (7, bucket, name).hash(hasher),
+        Event::Removed { bucket, name } => (8, bucket, name).hash(hasher),
+        Event::Crashed => 9.hash(hasher),
+        Event::Restarted => 10.hash(hasher),
+    }
+}
+
+fn words(event: &Event<'_>) -> String {
+    match event {
+        Event::Wrote { key, value, revision } => match subjects::job_of_record_key(key) {
+            Some(job) => format!("r{revision} {}", record(job, value)),
+            None => format!("r{revision} {}", short(key)),
+        },
+        Event::Refused { key } => format!("refused: {} has moved", short(key)),
+        Event::Queued { subject, queued } => format!("queue {} ({queued:?})", short(subject)),
+        Event::Handed { subject } => format!("is handed {}", short(subject)),
+        Event::Answered { subject, ack } => format!("answers {}: {ack:?}", short(subject)),
+        Event::Purged => "clears the queue".to_owned(),
+        Event::Stored { bucket, name } => format!("stores {bucket} {}", short(name)),
+        Event::Removed { bucket, name } => format!("removes {bucket} {}", short(name)),
+        Event::Crashed => "CRASH".to_owned(),
+        Event::Restarted => "RESTART".to_owned(),
+    }
+}
+
+fn record(job: JobId, value: &[u8]) -> String {
+    match serde_json::from_slice::<JobRecord>(value) {
+        Ok(record) => {
+            let saved: Vec<u32> = record.checkpoints.iter().map(|checkpoint| checkpoint.epoch).collect();
+            let (state, losses) = (record.state.describe(), record.losses);
+            let (failures, notes) = (record.failures.len(), record.notes.join(" | "));
+            format!("{} {state} saved {saved:?} losses {losses} failures {failures} {notes}", job.short())
+        }
+        Err(error) => format!("{} UNREADABLE {error}", job.short()),
+    }
+}
+
+/// Ids cut to what tells them apart.
+fn short(text: &str) -> String {
+    text.split('.')
+        .map(|part| if part.len() == 36 { part.split('-').next().unwrap_or(part) } else { part })
+        .collect::<Vec<_>>()
+        .join(".")
+}

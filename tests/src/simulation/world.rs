@@ -1,0 +1,294 @@
+//! Keeps the processes of a history alive, strikes them with its faults, and waits for the end.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ::coordinator::engine::Engine;
+use shared::books::MAX_FAILURES;
+use shared::bus::Bucket;
+use shared::bus::memory::{Event, Twin, Weather};
+use shared::ids::WorkerId;
+use shared::pack::Split;
+use tokio::sync::watch;
+use uuid::Uuid;
+use worker::agent::{self, Equipment, PackStore};
+
+use super::checker::{Checker, Expected};
+use super::coordinator::{self, Ended, Shelf};
+use super::history::{Fault, History, Kind};
+use super::process::Process;
+use super::sweep::{Fixture, Sweep};
+use super::trace::Trace;
+use super::trainer::{Ledger, Simulated, undisturbed};
+use super::{Options, Outcome};
+
+/// Rest of a process that ended by itself.
+const REST: Duration = Duration::from_secs(1);
+/// For zombies to do their worst after the last fault.
+const AFTERMATH: Duration = Duration::from_secs(20);
+/// From the calm to the end of the sweep, beside the time of training: leases that run out (15 s), queue messages made
+/// good (30 s), watches that notice a crash (9 s), each perhaps once more.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+struct World {
+    history: History,
+    sweep: Sweep,
+    fixture: Fixture,
+    ledger: Arc<Ledger>,
+    shelf: Shelf,
+    twin: Twin,
+    record: Arc<Mutex<Record>>,
+    workers: Vec<Mutex<Option<Life>>>,
+    coordinator: Mutex<Option<Life>>,
+    /// Turns true when the sweep is finished, or a promise broken.
+    over: watch::Sender<bool>,
+}
+
+/// One life of a process, as the faults see it.
+struct Life {
+    process: Process,
+    stop: watch::Sender<bool>,
+    rest: Duration,
+}
+
+/// What is known of the course so far.
+struct Record {
+    trace: Trace,
+    checker: Checker,
+}
+
+pub(super) async fn live(history: History, fixture: &Fixture, options: Options) -> Outcome {
+    let world = Arc::new(World::new(history, fixture, options));
+    world.note(&format!("{:?}", world.history));
+    for index in 0..world.history.workers {
+        tokio::spawn(world.clone().keep_worker(index));
+    }
+    tokio::spawn(world.clone().keep_coordinator());
+    for (at, fault) in world.history.faults.clone() {
+        world.until(at).await;
+        world.clone().strike(fault);
+    }
+    world.until(world.history.calm).await;
+    let patience = PATIENCE + 2 * world.history.work();
+    let mut over = world.over.subscribe();
+    let in_time = tokio::time::timeout(patience, over.wait_for(|over| *over)).await.is_ok();
+    let now = world.twin.now();
+    if in_time {
+        world.until(world.history.calm + AFTERMATH).await;
+        world.record().checker.end(now, &world.shelf.results());
+    } else {
+        world.record().checker.violate(now, &format!("the sweep did not end within {patience:?} of calm"));
+    }
+    let record = world.record();
+    Outcome {
+        digest: record.trace.digest(),
+        events: record.trace.events,
+        claims: record.checker.claims,
+        violation: record.checker.violation.clone(),
+    }
+}
+
+impl World {
+    fn new(history: History, fixture: &Fixture, options: Options) -> Self {
+        let sweep = Sweep::of(&history, fixture);
+        let ledger = Arc::new(Ledger::default());
+        let samples = [Split::Validation, Split::Test].map(|split| fixture.pack.len(split));
+        let expected = sweep.jobs.iter().map(|(&job, (spec, script))| {
+            let finished = undisturbed(spec, *script, samples);
+            (job, Expected { seed: spec.training.seed, script: *script, finished })
+        });
+        let checker = Checker::new(history.kind, expected.collect(), ledger.clone());
+        let record = Arc::new(Mutex::new(Record { trace: Trace::new(options.trace), checker }));
+        let witness = record.clone();
+        let observer = move |now: Duration, by: &str, event: &Event<'_>| {
+            let mut record = locked(&witness);
+            record.trace.event(now, by, event);
+            record.checker.event(now, by, event);
+        };
+        Self {
+            twin: Twin::start(history.seed, Some(Box::new(observer)), options.flaw),
+            workers: (0..history.workers).map(|_| Mutex::new(None)).collect(),
+            coordinator: Mutex::new(None),
+            over: watch::Sender::new(false),
+            shelf: Shelf::default(),
+            fixture: fixture.clone(),
+            history,
+            sweep,
+            ledger,
+            record,
+        }
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        locked(&self.record)
+    }
+
+    fn note(&self, note: &str) {
+        let now = self.twin.now();
+        self.record().trace.note(now, note);
+    }
+
+    fn violate(&self, what: &str) {
+        let now = self.twin.now();
+        self.record().checker.violate(now, what);
+        self.over.send_replace(true);
+    }
+
+    async fn until(&self, at: Duration) {
+        tokio::time::sleep(at.saturating_sub(self.twin.now())).await;
+    }
+
+    /// One life after the other.
+    async fn keep_worker(self: Arc<Self>, index: usize) {
+        for life in 0_u128.. {
+            // The first 32 bits tell lives apart.
+            let nonce = Uuid::from_u128(((index as u128) << 16 | life) << 96);
+            let me = WorkerId::new(&format!("w{index}"), nonce);
+            let (bus, wire) = self.twin.connect(me.as_str());
+            let process = Process::new(wire);
+            let (stop, stopped) = watch::channel(false);
+            *locked(&self.workers[index]) = Some(Life { process: process.clone(), stop, rest: REST });
+            let trainer = Box::new(Simulated {
+                process: process.clone(),
+                scripts: Arc::new(self.sweep.scripts()),
+                ledger: self.ledger.clone(),
+            });
+            let packs = PackStore::holding(self.fixture.pack.clone());
+            let equipment = Equipment {
+                bus,
+                me: me.clone(),
+                host: "simulated".to_owned(),
+                trainer,
+                packs,
+                stop: stopped,
+            };
+            match process.run(agent::serve(equipment)).await {
+                None => {}
+                Some(Ok(())) => self.note(&format!("{me} ended in good order")),
+                Some(Err(error)) => self.violate(&format!("{me} ended: {error}")),
+            }
+            process.kill();
+            let rest = locked(&self.workers[index]).take().map_or(REST, |life| life.rest);
+            tokio::time::sleep(rest).await;
+        }
+    }
+
+    /// One life after the other, until the sweep is finished; jobs that lost too many workers are asked for again.
+    async fn keep_coordinator(self: Arc<Self>) {
+        for life in 0.. {
+            let (bus, wire) = self.twin.connect(&format!("ferry-{life}"));
+            let process = Process::new(wire);
+            let (stop, _) = watch::channel(false);
+            *locked(&self.coordinator) = Some(Life { process: process.clone(), stop, rest: REST });
+            let running = coordinator::run(bus, &self.sweep, self.history.ours_alone, &self.shelf);
+            match process.run(running).await {
+                None => {}
+                Some(Ok(engine)) if self.is_finished(&engine) => {
+                    self.note("the sweep is finished");
+                    self.over.send_replace(true);
+                    return;
+                }
+                Some(Ok(_)) => {
+                    self.note("workers died too often; the user runs it again when all is well");
+                    self.until(self.history.calm).await;
+                }
+                Some(Err(Ended::BeforeTheSweep(error))) => self.note(&format!("ferry ended: {error:#}")),
+                Some(Err(Ended::InTheSweep(error))) => self.violate(&format!("ferry ended: {error:#}")),
+            }
+            process.kill();
+            let rest = locked(&self.coordinator).take().map_or(REST, |life| life.rest);
+            tokio::time::sleep(rest).await;
+        }
+    }
+
+    /// Only trainings that fail by themselves may fail for good.
+    fn is_finished(&self, engine: &Engine) -> bool {
+        engine.failures().all(|(job, _)| self.sweep.jobs[&job].1.failures as usize >= MAX_FAILURES)
+    }
+
+    fn strike(self: Arc<Self>, fault: Fault) {
+        self.note(&format!("{fault:?}"));
+        match fault {
+            Fault::KillWorker { worker, rest } => {
+                let worker =
+                    if self.history.kind == Kind::OneKill { self.some_holder() } else { Some(worker) };
+                if let Some(worker) = worker {
+                    self.workers[worker].kill(rest);
+                }
+            }
+            Fault::EndWorker { worker, rest } => {
+                if let Some(life) = locked(&self.workers[worker]).as_mut() {
+                    life.rest = rest;
+                    life.stop.send_replace(true);
+                }
+            }
+            Fault::Freeze { worker, time } => {
+                if let Some(process) = self.workers[worker].process() {
+                    process.freeze();
+                    after(time, move || process.thaw());
+                }
+            }
+            Fault::Cut { worker, time } => cut(self.workers[worker].process(), time),
+            Fault::CutCoordinator { time } => cut(self.coordinator.process(), time),
+            Fault::KillCoordinator { rest } => self.coordinator.kill(rest),
+            Fault::CrashServer { away } => {
+                if self.twin.crash() {
+                    after(away, move || self.twin.restart());
+                }
+            }
+            Fault::Rain { weather, time } => {
+                self.twin.set_weather(weather);
+                after(time, move || self.twin.set_weather(Weather::default()));
+            }
+            Fault::Damage(damage) => {
+                let name = self.record().checker.newest_checkpoint();
+                if let Some(name) = name {
+                    self.twin.damage(Bucket::Checkpoints.name(), &name, damage);
+                }
+            }
+        }
+    }
+
+    /// The slot of a worker that holds a job.
+    fn some_holder(&self) -> Option<usize> {
+        let record = self.record();
+        record.checker.some_holder()?.name().strip_prefix('w')?.parse().ok()
+    }
+}
+
+/// The place of one process, empty between two lives.
+trait Place {
+    fn process(&self) -> Option<Process>;
+    fn kill(&self, rest: Duration);
+}
+
+impl Place for Mutex<Option<Life>> {
+    fn process(&self) -> Option<Process> {
+        locked(self).as_ref().map(|life| life.process.clone())
+    }
+
+    fn kill(&self, rest: Duration) {
+        if let Some(life) = locked(self).as_mut() {
+            life.rest = rest;
+            life.process.kill();
+        }
+    }
+}
+
+fn cut(process: Option<Process>, time: Duration) {
+    if let Some(process) = process {
+        process.wire.cut();
+        after(time, move || process.wire.heal());
+    }
+}
+
+fn after(time: Duration, act: impl FnOnce() + Send + 'static) {
+    tokio::spawn(async move {
+        tokio::time::sleep(time).await;
+        act();
+    });
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
