@@ -47,8 +47,40 @@ pub(super) struct Checker {
     /// Moved to done by the last event: its result must be the next.
     half_committed: Option<(JobId, Token)>,
     damaged: bool,
-    pub(super) claims: u32,
+    pub(super) counts: Counts,
     pub(super) violation: Option<String>,
+}
+
+/// How much a history tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// On the server.
+    pub events: u64,
+    /// Jobs taken, those from a silent holder included.
+    pub claims: u64,
+    /// Jobs taken from a silent holder.
+    pub takeovers: u64,
+    /// Writes that came too late.
+    pub refused: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.claims += other.claims;
+        self.takeovers += other.takeovers;
+        self.refused += other.refused;
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { events, claims, takeovers, refused } = self;
+        write!(
+            f,
+            "{events} events, {claims} claims, {takeovers} of them take-overs, {refused} writes refused"
+        )
+    }
 }
 
 type Verdict = Result<(), String>;
@@ -66,7 +98,7 @@ impl Checker {
             seen: BTreeMap::new(),
             half_committed: None,
             damaged: false,
-            claims: 0,
+            counts: Counts::default(),
             violation: None,
         }
     }
@@ -101,6 +133,10 @@ impl Checker {
 
     fn check(&mut self, now: Duration, by: &str, event: &Event<'_>) -> Verdict {
         let half = self.half_committed.take();
+        self.counts.events += 1;
+        if let Event::Refused { .. } = event {
+            self.counts.refused += 1;
+        }
         if let Event::Wrote { key, value, .. } = event {
             if let Some(job) = key.strip_prefix("result.") {
                 let job: JobId = job.parse().map_err(|error| format!("{key}: {error}"))?;
@@ -139,14 +175,15 @@ impl Checker {
         require(after.failures.len() <= reported, || told("a failure that no training reported"))?;
         match (&before.state, &after.state) {
             (JobState::Pending, JobState::Running { token, .. }) => {
-                self.claims += 1;
+                self.counts.claims += 1;
                 seen.claimed(by, token, &before, &after).map_err(|what| told(&what))
             }
             (JobState::Running { token: past, .. }, JobState::Running { token, .. }) if past == token => {
                 require(by == token.owner.as_str(), || told("moved by another than its holder"))
             }
             (JobState::Running { token: past, .. }, JobState::Running { token, .. }) => {
-                self.claims += 1;
+                self.counts.claims += 1;
+                self.counts.takeovers += 1;
                 let dead = past.owner == token.owner || silent >= LEASE;
                 require(dead, || told(&format!("taken from {past} after only {silent:?} of silence")))?;
                 let soon = self.kind != Kind::OneKill || silent <= LEASE + GRANULARITY;
