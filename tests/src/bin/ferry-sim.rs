@@ -51,13 +51,13 @@ fn main() -> anyhow::Result<ExitCode> {
     });
     let fixture = Fixture::new()?;
     match cli.seed {
-        Some(seed) => one(seed, &fixture, Options { flaw, trace: cli.trace }),
+        Some(seed) => Ok(one(seed, &fixture, Options { flaw, trace: cli.trace })),
         None => many(&cli, &fixture, Options { flaw, trace: false }),
     }
 }
 
 #[expect(clippy::print_stdout, reason = "the outcome is what was asked for")]
-fn one(seed: u64, fixture: &Fixture, options: Options) -> anyhow::Result<ExitCode> {
+fn one(seed: u64, fixture: &Fixture, options: Options) -> ExitCode {
     if options.trace {
         let filter =
             tracing_subscriber::EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| "info".into());
@@ -69,10 +69,10 @@ fn one(seed: u64, fixture: &Fixture, options: Options) -> anyhow::Result<ExitCod
     let outcome = simulation::run(History::draw(seed), fixture, options);
     println!("digest {:016x}, {}", outcome.digest, outcome.counts);
     match outcome.violation {
-        None => Ok(ExitCode::SUCCESS),
+        None => ExitCode::SUCCESS,
         Some(violation) => {
             println!("BROKEN {violation}");
-            Ok(ExitCode::FAILURE)
+            ExitCode::FAILURE
         }
     }
 }
@@ -116,6 +116,6 @@ fn many(cli: &Cli, fixture: &Fixture, options: Options) -> anyhow::Result<ExitCo
     bar.finish_and_clear();
     println!("{} histories: {} broken ({counts})", cli.seeds, broken.len());
     let Some(seed) = broken.into_iter().min() else { return Ok(ExitCode::SUCCESS) };
-    println!("see one with: cargo run --release -p tests --bin ferry-sim -- --seed {seed} --trace");
+    println!("see one with: cargo run -p tests --bin ferry-sim -- --seed {seed} --trace");
     Ok(ExitCode::FAILURE)
 }

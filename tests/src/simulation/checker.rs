@@ -148,24 +148,25 @@ impl Checker {
             }
             require(half.is_none(), || format!("{half:?} moved to done without its result"))?;
             if let Some(job) = subjects::job_of_record_key(key) {
-                let record = serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
-                return self.moved(now, by, job, record);
+                let record: JobRecord =
+                    serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
+                return self.moved(now, by, job, &record);
             }
             return Ok(());
         }
         require(half.is_none(), || format!("{half:?} moved to done without its result"))
     }
 
-    fn moved(&mut self, now: Duration, by: &str, job: JobId, after: JobRecord) -> Verdict {
+    fn moved(&mut self, now: Duration, by: &str, job: JobId, after: &JobRecord) -> Verdict {
         let seen = self.seen.entry(job).or_default();
         let told = |what: &str| format!("{job}: {what}, written by {by}: {}", after.state.describe());
         let Some((at, before)) = seen.record.replace((now, after.clone())) else {
-            return require(after == JobRecord::pending(), || told("did not begin pending"));
+            return require(*after == JobRecord::pending(), || told("did not begin pending"));
         };
-        let silent = now - at;
+        let silent = now.saturating_sub(at);
         let reopened = matches!(before.state, JobState::Failed { .. });
         require(after.attempts >= before.attempts, || told("attempts went backwards"))?;
-        require(self.damaged || after.saved_epochs() >= before.saved_epochs() || is_done(&after), || {
+        require(self.damaged || after.saved_epochs() >= before.saved_epochs() || is_done(after), || {
             told("saved epochs went backwards")
         })?;
         require(reopened || after.failures.len() >= before.failures.len(), || {
@@ -176,7 +177,7 @@ impl Checker {
         match (&before.state, &after.state) {
             (JobState::Pending, JobState::Running { token, .. }) => {
                 self.counts.claims += 1;
-                seen.claimed(by, token, &before, &after).map_err(|what| told(&what))
+                seen.claimed(by, token, &before, after).map_err(|what| told(&what))
             }
             (JobState::Running { token: past, .. }, JobState::Running { token, .. }) if past == token => {
                 require(by == token.owner.as_str(), || told("moved by another than its holder"))
@@ -188,7 +189,7 @@ impl Checker {
                 require(dead, || told(&format!("taken from {past} after only {silent:?} of silence")))?;
                 let soon = self.kind != Kind::OneKill || silent <= LEASE + GRANULARITY;
                 require(soon, || told(&format!("left with the dead {past} for {silent:?}")))?;
-                seen.claimed(by, token, &before, &after).map_err(|what| told(&what))
+                seen.claimed(by, token, &before, after).map_err(|what| told(&what))
             }
             (JobState::Running { token, .. }, JobState::Pending) => {
                 require(by == token.owner.as_str(), || told("given back by another than its holder"))

@@ -141,7 +141,7 @@ impl Draw {
             .map(|_| {
                 let at = self.seconds(0.0, 75.0);
                 let fault = match kind {
-                    Kind::OneKill => Fault::KillWorker { worker: 0, rest: Duration::from_secs(60) },
+                    Kind::OneKill => Fault::KillWorker { worker: 0, rest: Duration::from_mins(1) },
                     Kind::Kills => self.kill(workers),
                     Kind::Everything => self.anything(workers),
                 };
