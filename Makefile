@@ -21,7 +21,7 @@ test: setup ## set up, then run the whole test suite
 	cargo test --workspace
 
 simulate: setup ## 10,000 sweeps under drawn faults, on a virtual clock
-	cargo run --release -p tests --bin ferry-sim -- --seeds 10000
+	cargo run -p tests --bin ferry-sim -- --seeds 10000
 
 check: setup ## formatting, lints, and which crate may link what
 	cargo fmt --check

@@ -26,7 +26,7 @@ enum Happened {
     Record(BookEntry),
     /// The watch has ended: records may have changed unseen.
     Unwatched,
-    Fetch(JobId, Result<Fetched, BusError>),
+    Fetch(JobId, Box<Result<Fetched, BusError>>),
     Reconcile,
 }
 
@@ -76,7 +76,7 @@ impl Conductor {
             biased; // What is rare goes first, so that nothing is drowned.
             _ = self.reconcile.tick() => Happened::Reconcile,
             Some(fetched) = self.fetches.join_next() => match fetched {
-                Ok((job, outcome)) => Happened::Fetch(job, outcome),
+                Ok((job, outcome)) => Happened::Fetch(job, Box::new(outcome)),
                 Err(error) => std::panic::resume_unwind(error.into_panic()), // Fetches are never cancelled.
             },
             entry = self.watch.next() => entry.map_or(Happened::Unwatched, Happened::Record),
@@ -96,7 +96,7 @@ impl Conductor {
                 Ok(Vec::new())
             }
             Happened::Fetch(job, outcome) => {
-                let event = stored(job, outcome, store)?;
+                let event = stored(job, *outcome, store)?;
                 Ok(self.apply(event).await)
             }
             Happened::Reconcile => Ok(self.apply(Event::Reconcile).await),

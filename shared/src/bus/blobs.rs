@@ -81,11 +81,11 @@ impl Bus {
                 BusError::failed(format!("fetch blob {}", blob.name), other)
             }
         };
-        let silent = |late| failed(Failure::doubt(late));
         let open = tokio::time::timeout(IDLE, self.server.open(bucket.name(), &blob.name));
-        let mut pieces = open.await.map_err(silent)?.map_err(failed)?;
+        let mut pieces = open.await.map_err(|late| failed(Failure::doubt(late)))?.map_err(failed)?;
+        let stalled = |_| BusError::Stalled { name: blob.name.clone() };
         let (mut hash, mut size) = (Sha256::new(), 0);
-        while let Some(piece) = tokio::time::timeout(IDLE, pieces.next()).await.map_err(silent)? {
+        while let Some(piece) = tokio::time::timeout(IDLE, pieces.next()).await.map_err(stalled)? {
             let piece = piece.map_err(failed)?;
             hash.update(&piece);
             size += piece.len() as u64;

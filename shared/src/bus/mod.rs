@@ -69,6 +69,9 @@ pub enum BusError {
     Decode { what: String, source: serde_json::Error },
     #[error("{what} has version {found}, this program reads up to {known}: update it")]
     TooNew { what: String, found: u64, known: u32 },
+    /// The server knows the blob and does not send its bytes: it is going away, or has lost them.
+    #[error("the bytes of blob {name} do not come")]
+    Stalled { name: String },
     #[error("blob {name} is damaged: expected {expected}, got {found}")]
     Damaged { name: String, expected: String, found: String },
 }
@@ -77,7 +80,7 @@ impl BusError {
     /// True when the same call may succeed later without anything else changing.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Transport { .. } => true,
+            Self::Connect { .. } | Self::Transport { .. } | Self::Stalled { .. } => true,
             Self::Address { .. }
             | Self::Refused { .. }
             | Self::NoJetStream { .. }

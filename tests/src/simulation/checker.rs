@@ -47,8 +47,40 @@ pub(super) struct Checker {
     /// Moved to done by the last event: its result must be the next.
     half_committed: Option<(JobId, Token)>,
     damaged: bool,
-    pub(super) claims: u32,
+    pub(super) counts: Counts,
     pub(super) violation: Option<String>,
+}
+
+/// How much a history tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// On the server.
+    pub events: u64,
+    /// Jobs taken, those from a silent holder included.
+    pub claims: u64,
+    /// Jobs taken from a silent holder.
+    pub takeovers: u64,
+    /// Writes that came too late.
+    pub refused: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.claims += other.claims;
+        self.takeovers += other.takeovers;
+        self.refused += other.refused;
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { events, claims, takeovers, refused } = self;
+        write!(
+            f,
+            "{events} events, {claims} claims, {takeovers} of them take-overs, {refused} writes refused"
+        )
+    }
 }
 
 type Verdict = Result<(), String>;
@@ -66,7 +98,7 @@ impl Checker {
             seen: BTreeMap::new(),
             half_committed: None,
             damaged: false,
-            claims: 0,
+            counts: Counts::default(),
             violation: None,
         }
     }
@@ -101,6 +133,10 @@ impl Checker {
 
     fn check(&mut self, now: Duration, by: &str, event: &Event<'_>) -> Verdict {
         let half = self.half_committed.take();
+        self.counts.events += 1;
+        if let Event::Refused { .. } = event {
+            self.counts.refused += 1;
+        }
         if let Event::Wrote { key, value, .. } = event {
             if let Some(job) = key.strip_prefix("result.") {
                 let job: JobId = job.parse().map_err(|error| format!("{key}: {error}"))?;
@@ -112,24 +148,25 @@ impl Checker {
             }
             require(half.is_none(), || format!("{half:?} moved to done without its result"))?;
             if let Some(job) = subjects::job_of_record_key(key) {
-                let record = serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
-                return self.moved(now, by, job, record);
+                let record: JobRecord =
+                    serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
+                return self.moved(now, by, job, &record);
             }
             return Ok(());
         }
         require(half.is_none(), || format!("{half:?} moved to done without its result"))
     }
 
-    fn moved(&mut self, now: Duration, by: &str, job: JobId, after: JobRecord) -> Verdict {
+    fn moved(&mut self, now: Duration, by: &str, job: JobId, after: &JobRecord) -> Verdict {
         let seen = self.seen.entry(job).or_default();
         let told = |what: &str| format!("{job}: {what}, written by {by}: {}", after.state.describe());
         let Some((at, before)) = seen.record.replace((now, after.clone())) else {
-            return require(after == JobRecord::pending(), || told("did not begin pending"));
+            return require(*after == JobRecord::pending(), || told("did not begin pending"));
         };
-        let silent = now - at;
+        let silent = now.saturating_sub(at);
         let reopened = matches!(before.state, JobState::Failed { .. });
         require(after.attempts >= before.attempts, || told("attempts went backwards"))?;
-        require(self.damaged || after.saved_epochs() >= before.saved_epochs() || is_done(&after), || {
+        require(self.damaged || after.saved_epochs() >= before.saved_epochs() || is_done(after), || {
             told("saved epochs went backwards")
         })?;
         require(reopened || after.failures.len() >= before.failures.len(), || {
@@ -139,19 +176,20 @@ impl Checker {
         require(after.failures.len() <= reported, || told("a failure that no training reported"))?;
         match (&before.state, &after.state) {
             (JobState::Pending, JobState::Running { token, .. }) => {
-                self.claims += 1;
-                seen.claimed(by, token, &before, &after).map_err(|what| told(&what))
+                self.counts.claims += 1;
+                seen.claimed(by, token, &before, after).map_err(|what| told(&what))
             }
             (JobState::Running { token: past, .. }, JobState::Running { token, .. }) if past == token => {
                 require(by == token.owner.as_str(), || told("moved by another than its holder"))
             }
             (JobState::Running { token: past, .. }, JobState::Running { token, .. }) => {
-                self.claims += 1;
+                self.counts.claims += 1;
+                self.counts.takeovers += 1;
                 let dead = past.owner == token.owner || silent >= LEASE;
                 require(dead, || told(&format!("taken from {past} after only {silent:?} of silence")))?;
                 let soon = self.kind != Kind::OneKill || silent <= LEASE + GRANULARITY;
                 require(soon, || told(&format!("left with the dead {past} for {silent:?}")))?;
-                seen.claimed(by, token, &before, &after).map_err(|what| told(&what))
+                seen.claimed(by, token, &before, after).map_err(|what| told(&what))
             }
             (JobState::Running { token, .. }, JobState::Pending) => {
                 require(by == token.owner.as_str(), || told("given back by another than its holder"))

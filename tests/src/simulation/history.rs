@@ -82,7 +82,7 @@ pub enum Fault {
 }
 
 /// Failures after which a job is given up, so a job that fails more often fails for good.
-pub const ALWAYS: u32 = u32::MAX;
+const ALWAYS: u32 = u32::MAX;
 
 impl History {
     /// The history of a seed.
@@ -93,10 +93,10 @@ impl History {
             1 | 2 => Kind::Kills,
             _ => Kind::Everything,
         };
-        let jobs: Vec<Script> = (0..draw.between(1, 4)).map(|_| draw.script(kind)).collect();
+        let jobs: Vec<Script> = (0..draw.between(1, 5)).map(|_| draw.script(kind)).collect();
         let workers = match kind {
             Kind::OneKill => jobs.len() + 1,
-            Kind::Kills | Kind::Everything => draw.between(1, 4) as usize,
+            Kind::Kills | Kind::Everything => draw.between(1, 5) as usize,
         };
         let ours_alone = draw.0.chance(0.5);
         let (faults, calm) = draw.faults(kind, workers);
@@ -134,14 +134,14 @@ impl Draw {
     fn faults(&mut self, kind: Kind, workers: usize) -> (Vec<(Duration, Fault)>, Duration) {
         let count = match kind {
             Kind::OneKill => 1,
-            Kind::Kills => self.between(1, 6),
-            Kind::Everything => self.between(1, 10),
+            Kind::Kills => self.between(1, 8),
+            Kind::Everything => self.between(1, 14),
         };
         let mut faults: Vec<(Duration, Fault)> = (0..count)
             .map(|_| {
                 let at = self.seconds(0.0, 75.0);
                 let fault = match kind {
-                    Kind::OneKill => Fault::KillWorker { worker: 0, rest: Duration::from_secs(60) },
+                    Kind::OneKill => Fault::KillWorker { worker: 0, rest: Duration::from_mins(1) },
                     Kind::Kills => self.kill(workers),
                     Kind::Everything => self.anything(workers),
                 };
@@ -157,7 +157,8 @@ impl Draw {
         let worker = self.0.below(workers as u64) as usize;
         let rest = self.seconds(0.0, 40.0);
         match self.0.below(6) {
-            0 => Fault::KillCoordinator { rest },
+            // Away for most of the history, at times.
+            0 => Fault::KillCoordinator { rest: self.seconds(0.0, 90.0) },
             1 => Fault::EndWorker { worker, rest },
             _ => Fault::KillWorker { worker, rest },
         }

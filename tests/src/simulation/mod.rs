@@ -4,16 +4,17 @@
 //! server, the ways to it, processes that die or stand still, and trainings, which are virtual seconds and a chain of
 //! digests. The same seed gives the same history, event by event.
 
-pub mod checker;
+mod checker;
 mod coordinator;
-pub mod history;
+mod history;
 mod process;
 mod sweep;
 mod trace;
 mod trainer;
 mod world;
 
-pub use history::{Fault, History, Kind};
+pub use checker::Counts;
+pub use history::{Fault, History, Kind, Script};
 use shared::bus::memory::Flaw;
 pub use sweep::Fixture;
 
@@ -31,17 +32,16 @@ pub struct Options {
 pub struct Outcome {
     /// Over every event with its time: equal for equal histories.
     pub digest: u64,
-    pub events: u64,
-    pub claims: u32,
+    pub counts: Counts,
     /// The first broken promise, if any.
     pub violation: Option<String>,
 }
 
-/// Runs the history of `seed` to its end.
-pub fn run(seed: u64, fixture: &Fixture, options: Options) -> Outcome {
+/// Runs a history to its end.
+pub fn run(history: History, fixture: &Fixture, options: Options) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     match runtime {
-        Ok(runtime) => runtime.block_on(world::live(History::draw(seed), fixture, options)),
+        Ok(runtime) => runtime.block_on(world::live(history, fixture, options)),
         Err(error) => panic!("a runtime without threads cannot be built: {error}"),
     }
 }

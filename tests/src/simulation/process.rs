@@ -3,8 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use shared::bus::memory::Wire;
-use tokio::sync::watch;
+use shared::bus::memory::{Flag, Wire};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
@@ -16,31 +15,31 @@ enum Life {
 /// A process and its connection. Clones are the same process.
 #[derive(Debug, Clone)]
 pub(super) struct Process {
-    life: Arc<watch::Sender<Life>>,
+    life: Arc<Flag<Life>>,
     pub(super) wire: Wire,
 }
 
 impl Process {
     pub(super) fn new(wire: Wire) -> Self {
-        Self { life: Arc::new(watch::Sender::new(Life::Runs)), wire }
+        Self { life: Arc::new(Flag::new(Life::Runs)), wire }
     }
 
     /// `kill -9`.
     pub(super) fn kill(&self) {
-        self.life.send_replace(Life::Gone);
+        self.life.change(|life| *life = Life::Gone);
         self.wire.kill();
     }
 
     pub(super) fn freeze(&self) {
-        if *self.life.borrow() == Life::Runs {
-            self.life.send_replace(Life::Frozen);
+        if self.life.get() == Life::Runs {
+            self.life.change(|life| *life = Life::Frozen);
             self.wire.freeze();
         }
     }
 
     pub(super) fn thaw(&self) {
-        if *self.life.borrow() == Life::Frozen {
-            self.life.send_replace(Life::Runs);
+        if self.life.get() == Life::Frozen {
+            self.life.change(|life| *life = Life::Runs);
             self.wire.thaw();
         }
     }
@@ -49,15 +48,13 @@ impl Process {
     /// and finds all its timers run out when it is thawed.
     pub(super) async fn run<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
-        let mut life = self.life.subscribe();
         loop {
-            let now = *life.borrow_and_update();
-            match now {
+            match self.life.get() {
                 Life::Gone => return None,
-                Life::Frozen => drop(life.changed().await),
+                Life::Frozen => self.life.wait_for(|life| life != Life::Frozen).await,
                 Life::Runs => tokio::select! {
                     biased;
-                    _ = life.changed() => {}
+                    () = self.life.wait_for(|life| life != Life::Runs) => {}
                     outcome = &mut work => return Some(outcome),
                 },
             }

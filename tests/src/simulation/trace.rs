@@ -12,13 +12,12 @@ use shared::protocol::subjects;
 #[derive(Debug)]
 pub(super) struct Trace {
     hasher: DefaultHasher,
-    pub(super) events: u64,
     aloud: bool,
 }
 
 impl Trace {
     pub(super) fn new(aloud: bool) -> Self {
-        Self { hasher: DefaultHasher::new(), events: 0, aloud }
+        Self { hasher: DefaultHasher::new(), aloud }
     }
 
     pub(super) fn digest(&self) -> u64 {
@@ -27,7 +26,6 @@ impl Trace {
 
     /// An event on the server.
     pub(super) fn event(&mut self, now: Duration, by: &str, event: &Event<'_>) {
-        self.events += 1;
         (now, by).hash(&mut self.hasher);
         hash(event, &mut self.hasher);
         if self.aloud {
@@ -37,7 +35,6 @@ impl Trace {
 
     /// Something that the simulation did.
     pub(super) fn note(&mut self, now: Duration, note: &str) {
-        self.events += 1;
         (now, note).hash(&mut self.hasher);
         if self.aloud {
             print(now, "***", note);

@@ -82,8 +82,7 @@ pub(super) async fn live(history: History, fixture: &Fixture, options: Options) 
     let record = world.record();
     Outcome {
         digest: record.trace.digest(),
-        events: record.trace.events,
-        claims: record.checker.claims,
+        counts: record.checker.counts,
         violation: record.checker.violation.clone(),
     }
 }

@@ -128,12 +128,15 @@ async fn find_checkpoint(bus: &Bus, hold: &mut Hold, delivery: &Delivery) -> Res
     Ok(found.map(|(_, bytes)| bytes))
 }
 
-/// A server that is away is waited for: only a blob that is gone or wrong counts as damaged.
+/// A server that is away is waited for: only a blob that is gone or wrong counts as damaged, and one whose bytes the
+/// server failed to send twice.
 async fn fetch(bus: &Bus, blob: &BlobRef) -> Result<Bytes, BusError> {
-    let mut tries = 0;
+    let mut stalled = false;
     loop {
         match bus.get_blob(Bucket::Checkpoints, blob).await {
-            Err(error) if error.is_transient() && tries < 5 => tries += 1,
+            Err(BusError::Stalled { .. }) if !stalled => stalled = true,
+            Err(error @ BusError::Stalled { .. }) => return Err(error),
+            Err(error) if error.is_transient() => {}
             outcome => return outcome,
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::super::server::{
@@ -68,8 +68,7 @@ impl Books for Client {
         let prefix = keys.trim_end_matches('*').to_owned();
         Box::pin(async move {
             let life = self.wire.request(|state, _| Ok(state.life)).await?;
-            let changed = self.inner.changed.subscribe();
-            let watching = Watching { wire: self.wire.clone(), prefix, seen: 0, life, changed };
+            let watching = Watching { wire: self.wire.clone(), prefix, seen: 0, life };
             Ok(stream::unfold(watching, Watching::next).boxed())
         })
     }
@@ -80,7 +79,6 @@ struct Watching {
     prefix: String,
     seen: u64,
     life: u64,
-    changed: watch::Receiver<()>,
 }
 
 impl Watching {
@@ -88,8 +86,8 @@ impl Watching {
     async fn next(mut self) -> Option<(Result<Entry, Failure>, Self)> {
         let inner = self.wire.inner.clone();
         loop {
-            self.changed.borrow_and_update();
             self.wire.passable().await;
+            let changed = inner.changed.notified();
             let life = inner.state().life;
             if life != self.life {
                 tokio::time::sleep(MISSED_HEARTBEATS).await;
@@ -103,7 +101,7 @@ impl Watching {
                 self.seen = entry.revision;
                 return Some((Ok(entry), self));
             }
-            let _never_closed = self.changed.changed().await;
+            changed.await;
         }
     }
 }
@@ -127,9 +125,8 @@ impl Queue for Client {
         Box::pin(async move {
             let life = self.wire.request(|state, _| Ok(state.life)).await?;
             let (sender, mailbox) = mpsc::unbounded_channel();
-            let changed = self.inner.changed.subscribe();
             let wire = self.wire.clone();
-            let pulling = Pulling { wire, life, sender, mailbox, until: Instant::now(), changed };
+            let pulling = Pulling { wire, life, sender, mailbox, until: Instant::now() };
             Ok(stream::unfold(pulling, Pulling::next).boxed())
         })
     }
@@ -142,7 +139,6 @@ struct Pulling {
     mailbox: mpsc::UnboundedReceiver<Handed>,
     /// The outstanding pull waits at the server until then.
     until: Instant,
-    changed: watch::Receiver<()>,
 }
 
 impl Pulling {
@@ -154,7 +150,14 @@ impl Pulling {
     }
 
     async fn handed(&mut self) -> Handed {
+        let inner = self.wire.inner.clone();
         loop {
+            let changed = inner.changed.notified();
+            let life = inner.state().life;
+            if life != self.life {
+                self.life = life;
+                self.until = Instant::now(); // The server forgot what was asked of its earlier life.
+            }
             tokio::select! {
                 biased;
                 Some(message) = self.mailbox.recv() => {
@@ -162,13 +165,7 @@ impl Pulling {
                     return message;
                 }
                 () = tokio::time::sleep_until(self.until) => self.ask().await,
-                _ = self.changed.changed() => {
-                    let life = self.wire.inner.state().life;
-                    if life != self.life {
-                        self.life = life;
-                        self.ask().await;
-                    }
-                }
+                () = changed => {}
             }
         }
     }

@@ -6,6 +6,7 @@
 //! holds both servers to the same behaviour. Everything that happens by chance is drawn from one seed.
 
 mod client;
+mod flag;
 mod queue;
 mod state;
 mod wire;
@@ -13,12 +14,13 @@ mod wire;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
 use super::Bus;
 use super::server::{Ack, Queued};
 use client::Client;
+pub use flag::Flag;
 use state::State;
 pub use wire::Wire;
 
@@ -43,7 +45,7 @@ pub type Observer = Box<dyn FnMut(Duration, &str, &Event<'_>) + Send>;
 /// What a server must not do: a test that tolerates one of these tests nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
-    /// Writes whatever revision was named.
+    /// Overwrites whatever revision was named; what must not exist yet is still refused.
     BlindSwap,
     /// Now and then only the first write of a batch is carried out.
     TornBatch,
@@ -86,7 +88,7 @@ struct Inner {
     weather: Mutex<Weather>,
     started: Instant,
     /// Notes every change of the books and of the server's life.
-    changed: watch::Sender<()>,
+    changed: Notify,
     /// The queue may have something to hand out at another time than was thought.
     queue_changed: Notify,
     hints: broadcast::Sender<bytes::Bytes>,
@@ -106,7 +108,7 @@ impl Twin {
             state: Mutex::new(State::new(seed, observer, flaw)),
             weather: Mutex::new(Weather::default()),
             started: Instant::now(),
-            changed: watch::Sender::new(()),
+            changed: Notify::new(),
             queue_changed: Notify::new(),
             hints: broadcast::Sender::new(256),
             clients: Mutex::new(0),
@@ -151,7 +153,7 @@ impl Twin {
     pub fn restart(&self) {
         let now = self.now();
         self.inner.state().restart(now);
-        self.inner.changed.send_replace(());
+        self.inner.changed.notify_waiters();
         self.inner.queue_changed.notify_one();
     }
 
@@ -197,9 +199,12 @@ impl Inner {
 
     /// Waits until the server is there.
     async fn up(&self) {
-        let mut changed = self.changed.subscribe();
-        while !self.state().up {
-            let _never_closed = changed.changed().await;
+        loop {
+            let changed = self.changed.notified();
+            if self.state().up {
+                return;
+            }
+            changed.await;
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::super::server::Failure;
-use super::Inner;
 use super::state::State;
+use super::{Flag, Inner};
 
 /// What a client waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ pub struct Wire {
     pub(super) inner: Arc<Inner>,
     pub(super) id: u64,
     pub(super) name: Arc<str>,
-    trouble: Arc<watch::Sender<Trouble>>,
+    trouble: Arc<Flag<Trouble>>,
     outgoing: mpsc::UnboundedSender<Request>,
 }
 
@@ -41,37 +41,37 @@ impl std::fmt::Debug for Wire {
 impl Wire {
     pub(super) fn new(inner: Arc<Inner>, id: u64, name: &str) -> Self {
         let (outgoing, requests) = mpsc::unbounded_channel();
-        let trouble = Arc::new(watch::Sender::new(Trouble::default()));
+        let trouble = Arc::new(Flag::new(Trouble::default()));
         let wire = Self { inner, id, name: name.into(), trouble, outgoing };
-        let carrier = Carrier { inner: wire.inner.clone(), trouble: wire.trouble.subscribe() };
+        let carrier = Carrier { inner: wire.inner.clone(), trouble: wire.trouble.clone() };
         tokio::spawn(carry(carrier, requests));
         wire
     }
 
     /// Nothing passes any more; what is sent meanwhile is kept and passes after [`Self::heal`].
     pub fn cut(&self) {
-        self.trouble.send_modify(|trouble| trouble.cut = true);
+        self.trouble.change(|trouble| trouble.cut = true);
     }
 
     /// The way is free again.
     pub fn heal(&self) {
-        self.trouble.send_modify(|trouble| trouble.cut = false);
+        self.trouble.change(|trouble| trouble.cut = false);
     }
 
     /// The process does not run (`SIGSTOP`).
     pub fn freeze(&self) {
-        self.trouble.send_modify(|trouble| trouble.frozen = true);
+        self.trouble.change(|trouble| trouble.frozen = true);
     }
 
     /// The process runs again.
     pub fn thaw(&self) {
-        self.trouble.send_modify(|trouble| trouble.frozen = false);
+        self.trouble.change(|trouble| trouble.frozen = false);
     }
 
     /// The process is gone. What it had sent may still arrive. The server notices unless the way is cut.
     pub fn kill(&self) {
-        let was = *self.trouble.borrow();
-        self.trouble.send_modify(|trouble| trouble.dead = true);
+        let was = self.trouble.get();
+        self.trouble.change(|trouble| trouble.dead = true);
         if !was.cut {
             self.inner.state().queue.hang_up(self.id);
         }
@@ -79,7 +79,7 @@ impl Wire {
 
     /// Waits until the process runs and something could pass.
     pub(super) async fn passable(&self) {
-        passable(&mut self.trouble.subscribe(), &self.inner).await;
+        passable(&self.trouble, &self.inner).await;
     }
 
     /// Sends a request that has no answer.
@@ -121,24 +121,23 @@ impl Wire {
 
     /// A frozen process goes on when it is thawed, a dead one never.
     async fn alive(&self) {
-        let mut trouble = self.trouble.subscribe();
-        drop(trouble.wait_for(|trouble| !trouble.frozen && !trouble.dead).await);
+        self.trouble.wait_for(|trouble| !trouble.frozen && !trouble.dead).await;
     }
 }
 
 struct Carrier {
     inner: Arc<Inner>,
-    trouble: watch::Receiver<Trouble>,
+    trouble: Arc<Flag<Trouble>>,
 }
 
 /// Requests pass one after the other. One that is on its way when the way breaks is lost, or kept and sent again.
-async fn carry(mut carrier: Carrier, mut requests: mpsc::UnboundedReceiver<Request>) {
+async fn carry(carrier: Carrier, mut requests: mpsc::UnboundedReceiver<Request>) {
     while let Some(request) = requests.recv().await {
         if carrier.arrives().await {
             let inner = &carrier.inner;
             let now = inner.now();
             request(&mut inner.state(), now);
-            inner.changed.send_replace(());
+            inner.changed.notify_waiters();
             inner.dispatch();
             inner.queue_changed.notify_one();
         }
@@ -146,12 +145,12 @@ async fn carry(mut carrier: Carrier, mut requests: mpsc::UnboundedReceiver<Reque
 }
 
 impl Carrier {
-    async fn arrives(&mut self) -> bool {
+    async fn arrives(&self) -> bool {
         loop {
-            passable(&mut self.trouble, &self.inner).await;
+            passable(&self.trouble, &self.inner).await;
             tokio::time::sleep(self.inner.latency()).await;
             let lost = self.inner.weather().lost_requests;
-            let trouble = *self.trouble.borrow();
+            let trouble = self.trouble.get();
             let open = !trouble.cut && !trouble.frozen && self.inner.state().up;
             let mut state = self.inner.state();
             if open {
@@ -164,9 +163,9 @@ impl Carrier {
     }
 }
 
-async fn passable(trouble: &mut watch::Receiver<Trouble>, inner: &Inner) {
+async fn passable(trouble: &Flag<Trouble>, inner: &Inner) {
     loop {
-        drop(trouble.wait_for(|trouble| !trouble.cut && !trouble.frozen).await);
+        trouble.wait_for(|trouble| !trouble.cut && !trouble.frozen).await;
         if inner.state().up {
             return;
         }

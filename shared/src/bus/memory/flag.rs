@@ -1,0 +1,41 @@
+//! A value that can be waited on. Waiters are woken in the order in which they began to wait: tokio's own `watch` wakes
+//! them in a random order, and then a history would not repeat itself.
+
+use std::sync::Mutex;
+
+use tokio::sync::Notify;
+
+use super::unpoisoned;
+
+/// Shared between tasks behind an `Arc`.
+#[derive(Debug, Default)]
+pub struct Flag<T> {
+    value: Mutex<T>,
+    changed: Notify,
+}
+
+impl<T: Copy> Flag<T> {
+    pub fn new(value: T) -> Self {
+        Self { value: Mutex::new(value), changed: Notify::new() }
+    }
+
+    pub fn get(&self) -> T {
+        *unpoisoned(&self.value)
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut T)) {
+        change(&mut unpoisoned(&self.value));
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until `holds` is true of the value.
+    pub async fn wait_for(&self, holds: impl Fn(T) -> bool) {
+        loop {
+            let changed = self.changed.notified(); // From here on no change goes unseen.
+            if holds(self.get()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
