@@ -1,0 +1,81 @@
+//! Reads a half-written pack from its beginning, so that its writer can go on.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use super::content::{ContentDigest, decode};
+use super::{LANDMARK_BYTES, LANDMARK_FILE, PIXELS, PackError, SAMPLES, Sample, Split, image_bytes, index};
+
+/// The state that a writer has after the staged samples.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub(super) samples: [u64; 3],
+    pub(super) with_landmarks: u64,
+    pub(super) content: ContentDigest,
+    pub(super) last: Split,
+    /// Ids of the last split.
+    pub(super) ids: HashSet<String>,
+}
+
+/// Reads all that lies in `staging`, one sample at a time.
+pub(super) fn reread(staging: &Path, image_size: u32) -> Result<Staged, PackError> {
+    let path = staging.join(SAMPLES);
+    let text = fs::read_to_string(&path).map_err(PackError::io(&path))?;
+    let entries = index::parse(&text).map_err(|(line, reason)| PackError::Index {
+        path: path.clone(),
+        line,
+        reason,
+    })?;
+    let mut landmarks = Source::open(staging, LANDMARK_FILE)?;
+    let mut pixels = Source::open(staging, PIXELS)?;
+    let mut staged = Staged {
+        samples: [0; 3],
+        with_landmarks: 0,
+        content: ContentDigest::new(image_size),
+        last: Split::Train,
+        ids: HashSet::new(),
+    };
+    let (mut points, mut image) = (vec![0; LANDMARK_BYTES], vec![0; image_bytes(image_size)]);
+    for entry in &entries {
+        if entry.has_landmarks {
+            landmarks.fill(&mut points)?;
+        }
+        pixels.fill(&mut image)?;
+        let marks = entry.has_landmarks.then(|| decode(&points));
+        staged.content.add(&Sample {
+            split: entry.split,
+            id: entry.id,
+            label: entry.label,
+            landmarks: marks.as_ref(),
+            pixels: &image,
+        });
+        if entry.split > staged.last {
+            staged.last = entry.split;
+            staged.ids.clear();
+        }
+        staged.ids.insert(entry.id.to_owned());
+        staged.samples[entry.split as usize] += 1;
+        staged.with_landmarks += u64::from(entry.has_landmarks);
+    }
+    Ok(staged)
+}
+
+/// A file read from its beginning.
+struct Source {
+    path: std::path::PathBuf,
+    file: BufReader<File>,
+}
+
+impl Source {
+    fn open(dir: &Path, name: &str) -> Result<Self, PackError> {
+        let path = dir.join(name);
+        let file = BufReader::new(File::open(&path).map_err(PackError::io(&path))?);
+        Ok(Self { path, file })
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), PackError> {
+        self.file.read_exact(bytes).map_err(PackError::io(&self.path))
+    }
+}
