@@ -1,42 +1,45 @@
 //! Reads a half-written pack from its beginning, so that its writer can go on.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::content::{ContentDigest, decode};
-use super::{LANDMARK_BYTES, LANDMARK_FILE, PIXELS, PackError, SAMPLES, Sample, Split, image_bytes, index};
+use super::{
+    Checkpoint, LANDMARK_BYTES, LANDMARK_FILE, PIXELS, PackError, SAMPLES, Sample, Split, image_bytes, index,
+};
 
 /// The state that a writer has after the staged samples.
 #[derive(Debug)]
 pub(super) struct Staged {
-    pub(super) samples: [u64; 3],
-    pub(super) with_landmarks: u64,
     pub(super) content: ContentDigest,
     pub(super) last: Split,
     /// Ids of the last split.
     pub(super) ids: HashSet<String>,
 }
 
-/// Reads all that lies in `staging`, one sample at a time.
-pub(super) fn reread(staging: &Path, image_size: u32) -> Result<Staged, PackError> {
+/// Reads what `staging` holds up to `reached`, one sample at a time, and compares it with the digest. Writes nothing.
+pub(super) fn reread(staging: &Path, image_size: u32, reached: &Checkpoint) -> Result<Staged, PackError> {
     let path = staging.join(SAMPLES);
-    let text = fs::read_to_string(&path).map_err(PackError::io(&path))?;
+    let mut text = String::new();
+    let index = File::open(&path).and_then(|file| file.take(reached.index_bytes).read_to_string(&mut text));
+    index.map_err(PackError::io(&path))?;
     let entries = index::parse(&text).map_err(|(line, reason)| PackError::Index {
         path: path.clone(),
         line,
         reason,
     })?;
+    let marked = entries.iter().filter(|entry| entry.has_landmarks).count() as u64;
+    let of = |split| entries.iter().filter(|entry| entry.split == split).count() as u64;
+    if (Split::ALL.map(of), marked) != (reached.samples, reached.with_landmarks) {
+        let reason = "the list has other samples than the checkpoint".to_owned();
+        return Err(PackError::Index { path, line: entries.len() + 1, reason });
+    }
     let mut landmarks = Source::open(staging, LANDMARK_FILE)?;
     let mut pixels = Source::open(staging, PIXELS)?;
-    let mut staged = Staged {
-        samples: [0; 3],
-        with_landmarks: 0,
-        content: ContentDigest::new(image_size),
-        last: Split::Train,
-        ids: HashSet::new(),
-    };
+    let mut staged =
+        Staged { content: ContentDigest::new(image_size), last: Split::Train, ids: HashSet::new() };
     let (mut points, mut image) = (vec![0; LANDMARK_BYTES], vec![0; image_bytes(image_size)]);
     for entry in &entries {
         if entry.has_landmarks {
@@ -56,15 +59,17 @@ pub(super) fn reread(staging: &Path, image_size: u32) -> Result<Staged, PackErro
             staged.ids.clear();
         }
         staged.ids.insert(entry.id.to_owned());
-        staged.samples[entry.split as usize] += 1;
-        staged.with_landmarks += u64::from(entry.has_landmarks);
+    }
+    let (found, expected) = (staged.content.clone().finish(), reached.digest.clone());
+    if found != expected {
+        return Err(PackError::Digest { dir: staging.to_owned(), found, expected });
     }
     Ok(staged)
 }
 
 /// A file read from its beginning.
 struct Source {
-    path: std::path::PathBuf,
+    path: PathBuf,
     file: BufReader<File>,
 }
 

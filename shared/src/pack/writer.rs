@@ -1,6 +1,7 @@
 //! Writes a pack as a stream, away from its place, and swaps it in whole.
 
 use std::collections::HashSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -102,33 +103,27 @@ impl PackWriter {
         reached: &Checkpoint,
     ) -> Result<Self, PackError> {
         check_request(dir, image_size)?;
+        let found = resume::reread(staging, image_size, reached)?;
+        // Only what has been recognised is written to: the folder may hold a pack that others still read.
         let index = PartFile::cut(staging, SAMPLES, reached.index_bytes)?;
         index.file.get_ref().try_lock().map_err(|e| PackError::io(&index.path)(e.into()))?;
-        let landmarks = PartFile::cut(staging, LANDMARK_FILE, reached.landmark_bytes())?;
-        let pixels = PartFile::cut(staging, PIXELS, reached.pixel_bytes(image_size))?;
-        let found = resume::reread(staging, image_size)?;
-        let mut writer = Self {
+        let manifest = staging.join(MANIFEST);
+        if manifest.exists() {
+            fs::remove_file(&manifest).map_err(PackError::io(&manifest))?;
+        }
+        Ok(Self {
             dir: dir.to_owned(),
             folder: Folder::Lent(staging.to_owned()),
             index,
-            landmarks,
-            pixels,
+            landmarks: PartFile::cut(staging, LANDMARK_FILE, reached.landmark_bytes())?,
+            pixels: PartFile::cut(staging, PIXELS, reached.pixel_bytes(image_size))?,
             image_size,
-            samples: found.samples,
-            with_landmarks: found.with_landmarks,
+            samples: reached.samples,
+            with_landmarks: reached.with_landmarks,
             provenance: Value::Null,
             content: found.content,
             last: found.last,
             ids: found.ids,
-        };
-        let here = writer.checkpoint()?;
-        if here == *reached {
-            return Ok(writer);
-        }
-        Err(PackError::Digest {
-            dir: staging.to_owned(),
-            found: here.digest,
-            expected: reached.digest.clone(),
         })
     }
 
@@ -143,6 +138,11 @@ impl PackWriter {
             index_bytes: self.index.written,
             digest: self.content.clone().finish(),
         })
+    }
+
+    /// Number of samples of `split` so far.
+    pub fn samples(&self, split: Split) -> u64 {
+        self.samples[split as usize]
     }
 
     /// Sets what the manifest says about the pack's origin. It is not part of the digest.
