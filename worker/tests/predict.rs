@@ -55,7 +55,7 @@ impl Bench {
                         id: &format!("{index}.png"),
                         label: Some((index % CLASSES) as u8),
                         landmarks: Some(&[[0.1, -0.2]; LANDMARKS]),
-                        pixels: &square_rgb(&path, STORED).unwrap(),
+                        pixels: &square_rgb(&path, STORED).unwrap().pixels,
                     })
                     .unwrap();
             }

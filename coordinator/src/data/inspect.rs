@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::expression::{CLASSES, Expression};
 use shared::pack::{Pack, Split};
+
+use super::duplicates::Duplicates;
+use super::import::{Format, Frame, Origin, Unit};
 
 /// A pack in figures.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -13,7 +16,11 @@ pub struct Summary {
     pub digest: String,
     pub image_size: u32,
     pub splits: Vec<SplitSummary>,
+    /// Smallest and largest x and y of all landmarks, in [-1, 1] of the image; `None` without landmarks.
+    pub landmark_bounds: Option<[[f32; 2]; 2]>,
     pub provenance: Value,
+    /// `None`: not looked for.
+    pub duplicates: Option<Duplicates>,
 }
 
 /// One split in figures.
@@ -35,8 +42,19 @@ pub fn summarize(pack: &Pack) -> Summary {
         digest: pack.digest().to_owned(),
         image_size: pack.image_size(),
         splits: Split::ALL.map(|split| summarize_split(pack, split)).to_vec(),
+        landmark_bounds: landmark_bounds(pack),
         provenance: pack.provenance().clone(),
+        duplicates: None,
     }
+}
+
+fn landmark_bounds(pack: &Pack) -> Option<[[f32; 2]; 2]> {
+    let samples = Split::ALL.into_iter().flat_map(|split| (0..pack.len(split)).map(move |i| (split, i)));
+    let points = samples.filter_map(|(split, i)| pack.landmarks(split, i)).flatten();
+    points.fold(None, |bounds, [x, y]| {
+        let [[left, right], [top, bottom]] = bounds.unwrap_or([[x; 2], [y; 2]]);
+        Some([[left.min(x), right.max(x)], [top.min(y), bottom.max(y)]])
+    })
 }
 
 fn summarize_split(pack: &Pack, split: Split) -> SplitSummary {
@@ -73,7 +91,64 @@ impl fmt::Display for Summary {
             writeln!(f, "{unlabelled:>11}{images:>9}{marks:>11}{:>9.1}%", split.majority_percent)?;
         }
         writeln!(f, "image size  {0} x {0}", self.image_size)?;
-        write!(f, "digest      {}", self.digest)
+        if let Some([[left, right], [top, bottom]]) = self.landmark_bounds {
+            writeln!(
+                f,
+                "landmarks   x {left:.2} to {right:.2}, y {top:.2} to {bottom:.2} of the image's [-1, 1]"
+            )?;
+            if left >= 0.0 && top >= 0.0 {
+                let remedy = "import them with --landmark-unit fraction if they are fractions of the image";
+                writeln!(f, "            all lie in its lower right quarter: {remedy}")?;
+            }
+        }
+        if let Ok(origin) = Origin::deserialize(&self.provenance) {
+            write_origin(f, &origin)?;
+        }
+        write!(f, "digest      {}", self.digest)?;
+        match &self.duplicates {
+            Some(duplicates) => write!(f, "\n{duplicates}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the manifest of an imported pack says about the files.
+fn write_origin(f: &mut fmt::Formatter<'_>, origin: &Origin) -> fmt::Result {
+    writeln!(f, "source      {}; {} files left out", origin.folder, origin.left_out)?;
+    let sizes = origin.source_sizes.iter().map(|(size, images)| format!("{images} of {size}"));
+    let others = (origin.of_other_sizes > 0).then(|| format!("{} of other sizes", origin.of_other_sizes));
+    writeln!(f, "images      {}", sizes.chain(others).collect::<Vec<_>>().join(", "))?;
+    for (conversion, converted) in &origin.conversions {
+        let (images, phrase) = (converted.images, conversion.phrase());
+        writeln!(f, "            {images} {phrase} (the first: {})", converted.first)?;
+    }
+    let frame = match origin.landmark_frame {
+        Frame::Image => "of the image",
+        Frame::DecaCrop => "of DECA's crop, mapped to the image",
+    };
+    for kind in &origin.landmarks {
+        let (format, unit) = (format_name(kind.format), unit_name(kind.unit));
+        writeln!(f, "            {} with landmarks from {format}, in {unit} {frame}", kind.images)?;
+    }
+    Ok(())
+}
+
+fn format_name(format: Format) -> &'static str {
+    match format {
+        Format::Text => "text files",
+        Format::Pts => "pts files",
+        Format::Csv => "CSV",
+        Format::Npy => "npy files",
+        Format::Npz => "NPZ",
+    }
+}
+
+fn unit_name(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Normalized => "[-1, 1]",
+        Unit::Fraction => "[0, 1]",
+        Unit::Pixels => "pixels from 0",
+        Unit::PixelsFromOne => "pixels from 1",
     }
 }
 
@@ -101,6 +176,7 @@ mod tests {
         assert_eq!((train.images, train.classes), (4, [0, 1, 0, 0, 3, 0]));
         assert_eq!((train.with_landmarks, train.unlabelled, train.majority_percent), (4, 0, 75.0));
         let test = &found.splits[2];
+        assert_eq!(found.landmark_bounds, Some([[0.5; 2]; 2]));
         assert_eq!(
             (test.images, test.with_landmarks, test.unlabelled, test.majority_percent),
             (1, 0, 1, 0.0)

@@ -7,9 +7,11 @@
 
 mod content;
 mod error;
+mod folder;
 mod index;
 mod manifest;
 mod reader;
+mod resume;
 mod writer;
 
 #[cfg(test)]
@@ -25,7 +27,7 @@ use crate::expression::LANDMARKS;
 pub use error::PackError;
 pub use manifest::VERSION;
 pub use reader::Pack;
-pub use writer::PackWriter;
+pub use writer::{Checkpoint, PackWriter};
 
 /// 68 points (x, y) in [-1, 1] of the image: x to the right, y down; -1 and 1 are the outer edges.
 pub type Landmarks = [[f32; 2]; LANDMARKS];

@@ -170,6 +170,73 @@ fn abandoned_folders_go_and_living_ones_stay() {
     assert_eq!(names(root.path()), ["pack"]);
 }
 
+/// Adds the samples of [`write`] from the `from`th on, with a checkpoint after each.
+fn write_staged(mut writer: PackWriter, from: usize, mut each: impl FnMut(Checkpoint)) -> String {
+    let (images, marks) = ([0, 1, 2, 10, 11, 20].map(pixels), [0, 1, 2, 11].map(points));
+    let base = sample(Split::Train, "", &images[0], None);
+    let all = [
+        Sample { id: "t0", label: Some(0), landmarks: Some(&marks[0]), ..base },
+        Sample { id: "t1", label: Some(1), landmarks: Some(&marks[1]), pixels: &images[1], ..base },
+        Sample { id: "t2", label: Some(2), landmarks: Some(&marks[2]), pixels: &images[2], ..base },
+        Sample { split: Split::Validation, id: "v0", pixels: &images[3], ..base },
+        Sample { split: Split::Validation, id: "v1", pixels: &images[4], landmarks: Some(&marks[3]), ..base },
+        Sample { split: Split::Test, id: "x", label: None, pixels: &images[5], ..base },
+    ];
+    for sample in &all[from..] {
+        writer.add(sample).unwrap();
+        each(writer.checkpoint().unwrap());
+    }
+    writer.finish().unwrap()
+}
+
+#[test]
+fn a_killed_writer_is_taken_up_at_every_checkpoint() {
+    let (root, _, digest) = packed();
+    let (staging, dir) = (root.path().join("staging"), root.path().join("new"));
+    for reached in 0..6 {
+        fs::create_dir(&staging).unwrap();
+        let mut checkpoints = Vec::new();
+        let whole = root.path().join("whole");
+        let writer = PackWriter::stage(&staging, &whole, SIZE).unwrap();
+        assert_eq!(write_staged(writer, 0, |checkpoint| checkpoints.push(checkpoint)), digest);
+        // What the killed writer had is the finished one's beginning with something torn behind it.
+        fs::create_dir(&staging).unwrap();
+        for name in [SAMPLES, LANDMARK_FILE, PIXELS] {
+            let torn = [&fs::read(whole.join(name)).unwrap()[..], b"torn"].concat();
+            fs::write(staging.join(name), torn).unwrap();
+        }
+        let writer = PackWriter::resume(&staging, &dir, SIZE, &checkpoints[reached]).unwrap();
+        assert!(!dir.exists());
+        assert_eq!(write_staged(writer, reached + 1, |_| {}), digest, "after sample {reached}");
+        Pack::open(&dir).unwrap().verify().unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        fs::remove_dir_all(&whole).unwrap();
+    }
+}
+
+#[test]
+fn damaged_staging_is_not_taken_up() {
+    let root = tempfile::tempdir().unwrap();
+    let (staging, dir) = (root.path().join("staging"), root.path().join("pack"));
+    fs::create_dir(&staging).unwrap();
+    let mut writer = PackWriter::stage(&staging, &dir, SIZE).unwrap();
+    writer.add(&sample(Split::Train, "t0", &pixels(0), Some(&points(0)))).unwrap();
+    let reached = writer.checkpoint().unwrap();
+    drop(writer);
+    PackWriter::resume(&staging, &dir, SIZE, &reached).unwrap();
+    for name in [SAMPLES, LANDMARK_FILE, PIXELS] {
+        let whole = fs::read(staging.join(name)).unwrap();
+        fs::write(staging.join(name), &whole[..whole.len() - 1]).unwrap();
+        assert!(PackWriter::resume(&staging, &dir, SIZE, &reached).is_err(), "{name} cut");
+        let mut flipped = whole.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        fs::write(staging.join(name), flipped).unwrap();
+        assert!(PackWriter::resume(&staging, &dir, SIZE, &reached).is_err(), "{name} flipped");
+        fs::write(staging.join(name), whole).unwrap();
+    }
+    assert!(!dir.exists());
+}
+
 #[test]
 fn foreign_folders_are_not_replaced() {
     let root = tempfile::tempdir().unwrap();

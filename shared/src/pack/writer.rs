@@ -1,25 +1,26 @@
-//! Writes a pack as a stream, beside its place, and swaps it in whole.
+//! Writes a pack as a stream, away from its place, and swaps it in whole.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::content::{ContentDigest, encode};
+use super::folder::{Folder, PartFile, parent, put_in_place, refuse_foreign, sync_folder};
 use super::manifest::{MAX_IMAGE_SIZE, Manifest, VERSION};
 use super::{
-    FILES, LANDMARK_FILE, MANIFEST, PIXELS, PackError, SAMPLES, Sample, Split, check, image_bytes, index,
+    LANDMARK_BYTES, LANDMARK_FILE, MANIFEST, PIXELS, PackError, SAMPLES, Sample, Split, check, image_bytes,
+    index, resume,
 };
 
-/// Writes one pack. Nothing is seen at the destination before [`Self::finish`]; a writer dropped earlier leaves
-/// nothing behind, and a pack that was there stays.
+/// Writes one pack. Nothing is seen at the destination before [`Self::finish`]; a writer dropped earlier leaves a
+/// pack that was there as it is.
 #[derive(Debug)]
 pub struct PackWriter {
     dir: PathBuf,
-    partial: Partial,
+    folder: Folder,
     index: PartFile,
     landmarks: PartFile,
     pixels: PartFile,
@@ -32,26 +33,57 @@ pub struct PackWriter {
     ids: HashSet<String>,
 }
 
+/// What a writer has safely on disk: all that is needed to go on after it was killed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Samples per split, in the order of `Split::ALL`.
+    pub samples: [u64; 3],
+    /// Samples that have landmarks.
+    pub with_landmarks: u64,
+    /// Bytes of the sample list.
+    pub index_bytes: u64,
+    /// Digest of the content so far: finds staged bytes that were damaged meanwhile.
+    pub digest: String,
+}
+
+impl Checkpoint {
+    fn landmark_bytes(&self) -> u64 {
+        self.with_landmarks * LANDMARK_BYTES as u64
+    }
+
+    fn pixel_bytes(&self, image_size: u32) -> u64 {
+        self.samples.iter().sum::<u64>() * image_bytes(image_size) as u64
+    }
+}
+
 impl PackWriter {
-    /// Begins a pack of `image_size` x `image_size` images that will lie in `dir`, in a folder beside it.
+    /// Begins a pack of `image_size` x `image_size` images that will lie in `dir`, in a folder beside it that goes
+    /// with the writer.
     ///
     /// `dir` may be absent, empty or an older pack (which the new one will replace), nothing else.
     pub fn create(dir: &Path, image_size: u32, provenance: Value) -> Result<Self, PackError> {
-        if !(1..=MAX_IMAGE_SIZE).contains(&image_size) {
-            return Err(PackError::ImageSize(image_size));
-        }
-        refuse_foreign(dir)?;
-        let partial = Partial::create(dir)?;
-        let mut index = PartFile::create(&partial.path, SAMPLES)?;
+        check_request(dir, image_size)?;
+        Self::begin(dir, Folder::beside(dir)?, image_size, provenance)
+    }
+
+    /// Like [`Self::create`], but writes in the empty folder `staging` on the same file system, which stays when
+    /// the writer is dropped, for [`Self::resume`].
+    pub fn stage(staging: &Path, dir: &Path, image_size: u32) -> Result<Self, PackError> {
+        check_request(dir, image_size)?;
+        Self::begin(dir, Folder::Lent(staging.to_owned()), image_size, Value::Null)
+    }
+
+    fn begin(dir: &Path, folder: Folder, image_size: u32, provenance: Value) -> Result<Self, PackError> {
+        let mut index = PartFile::create(folder.path(), SAMPLES)?;
         // Held until the end: tells other writers that this unfinished folder is not abandoned.
         index.file.get_ref().try_lock().map_err(|e| PackError::io(&index.path)(e.into()))?;
         index.write(index::HEADER.as_bytes())?;
         Ok(Self {
             dir: dir.to_owned(),
             index,
-            landmarks: PartFile::create(&partial.path, LANDMARK_FILE)?,
-            pixels: PartFile::create(&partial.path, PIXELS)?,
-            partial,
+            landmarks: PartFile::create(folder.path(), LANDMARK_FILE)?,
+            pixels: PartFile::create(folder.path(), PIXELS)?,
+            folder,
             image_size,
             samples: [0; 3],
             with_landmarks: 0,
@@ -60,6 +92,62 @@ impl PackWriter {
             last: Split::Train,
             ids: HashSet::new(),
         })
+    }
+
+    /// Goes on with what a killed writer left in `staging` when it had reached `reached`; what it wrote later is
+    /// dropped. Every staged byte is read again: content that has not the digest of `reached` is an error.
+    pub fn resume(
+        staging: &Path,
+        dir: &Path,
+        image_size: u32,
+        reached: &Checkpoint,
+    ) -> Result<Self, PackError> {
+        check_request(dir, image_size)?;
+        let found = resume::reread(staging, image_size, reached)?;
+        // Only what has been recognised is written to: the folder may hold a pack that others still read.
+        let index = PartFile::cut(staging, SAMPLES, reached.index_bytes)?;
+        index.file.get_ref().try_lock().map_err(|e| PackError::io(&index.path)(e.into()))?;
+        let manifest = staging.join(MANIFEST);
+        if manifest.exists() {
+            fs::remove_file(&manifest).map_err(PackError::io(&manifest))?;
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            folder: Folder::Lent(staging.to_owned()),
+            index,
+            landmarks: PartFile::cut(staging, LANDMARK_FILE, reached.landmark_bytes())?,
+            pixels: PartFile::cut(staging, PIXELS, reached.pixel_bytes(image_size))?,
+            image_size,
+            samples: reached.samples,
+            with_landmarks: reached.with_landmarks,
+            provenance: Value::Null,
+            content: found.content,
+            last: found.last,
+            ids: found.ids,
+        })
+    }
+
+    /// Makes durable what was added so far, and says how far that is.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint, PackError> {
+        self.index.sync()?;
+        self.landmarks.sync()?;
+        self.pixels.sync()?;
+        Ok(Checkpoint {
+            samples: self.samples,
+            with_landmarks: self.with_landmarks,
+            index_bytes: self.index.written,
+            digest: self.content.clone().finish(),
+        })
+    }
+
+    /// Number of samples of `split` so far.
+    pub fn samples(&self, split: Split) -> u64 {
+        self.samples[split as usize]
+    }
+
+    /// Sets what the manifest says about the pack's origin. It is not part of the digest.
+    pub fn set_provenance(&mut self, provenance: Value) {
+        self.provenance = provenance;
     }
 
     /// Appends a sample. Samples come in split order: all of train, then validation, then test.
@@ -121,128 +209,23 @@ impl PackWriter {
         self.index.finish()?;
         self.landmarks.finish()?;
         self.pixels.finish()?;
-        let mut file = PartFile::create(&self.partial.path, MANIFEST)?;
+        let mut file = PartFile::create(self.folder.path(), MANIFEST)?;
         let text =
             serde_json::to_string_pretty(&manifest).map_err(|e| PackError::io(&file.path)(e.into()))?;
         file.write(text.as_bytes())?;
         file.finish()?;
-        sync_folder(&self.partial.path)?;
+        sync_folder(self.folder.path())?;
         // What was written meanwhile must not be lost either.
         refuse_foreign(&self.dir)?;
-        put_in_place(&self.partial.path, &self.dir)?;
+        put_in_place(self.folder.path(), &self.dir)?;
         sync_folder(parent(&self.dir))?;
         Ok(digest)
     }
 }
 
-/// The unfinished pack's folder; after the swap, the replaced pack's. Removed on drop.
-#[derive(Debug)]
-struct Partial {
-    path: PathBuf,
-}
-
-impl Partial {
-    fn create(dir: &Path) -> Result<Self, PackError> {
-        let name = dir.file_name().ok_or_else(|| PackError::Occupied(dir.to_owned()))?;
-        let prefix = format!(".{}.partial-", name.to_string_lossy());
-        let folder = parent(dir);
-        fs::create_dir_all(folder).map_err(PackError::io(folder))?;
-        remove_abandoned(folder, &prefix);
-        for attempt in 0u32.. {
-            let path = folder.join(format!("{prefix}{}-{attempt}", std::process::id()));
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path }),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(PackError::io(&path)(e)),
-            }
-        }
-        Err(PackError::Occupied(dir.to_owned()))
+fn check_request(dir: &Path, image_size: u32) -> Result<(), PackError> {
+    if !(1..=MAX_IMAGE_SIZE).contains(&image_size) {
+        return Err(PackError::ImageSize(image_size));
     }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // Nothing sensible can be done about a failure here; the next writer tries again.
-        let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
-/// Removes what killed writers left: their lock on the sample list went with them.
-fn remove_abandoned(folder: &Path, prefix: &str) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let unlocked = || File::open(entry.path().join(SAMPLES)).is_ok_and(|file| file.try_lock().is_ok());
-        if entry.file_name().to_string_lossy().starts_with(prefix) && unlocked() {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// A folder that holds anything but a pack is never replaced.
-fn refuse_foreign(dir: &Path) -> Result<(), PackError> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
-            return Err(PackError::Occupied(dir.to_owned()));
-        }
-        Err(e) => return Err(PackError::io(dir)(e)),
-    };
-    for entry in entries {
-        let name = entry.map_err(PackError::io(dir))?.file_name();
-        if !FILES.iter().any(|file| name == *file) {
-            return Err(PackError::Occupied(dir.to_owned()));
-        }
-    }
-    Ok(())
-}
-
-/// Swaps the finished folder with what is at `dir`, in one step where the file system can.
-fn put_in_place(partial: &Path, dir: &Path) -> Result<(), PackError> {
-    if !dir.exists() {
-        return fs::rename(partial, dir).map_err(PackError::io(dir));
-    }
-    if renameat_with(CWD, partial, CWD, dir, RenameFlags::EXCHANGE).is_ok() {
-        return Ok(());
-    }
-    let aside = partial.with_extension("replaced");
-    fs::rename(dir, &aside).map_err(PackError::io(dir))?;
-    if let Err(error) = fs::rename(partial, dir) {
-        fs::rename(&aside, dir).map_err(PackError::io(dir))?;
-        return Err(PackError::io(dir)(error));
-    }
-    fs::remove_dir_all(&aside).map_err(PackError::io(&aside))
-}
-
-fn parent(dir: &Path) -> &Path {
-    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn sync_folder(dir: &Path) -> Result<(), PackError> {
-    File::open(dir).and_then(|folder| folder.sync_all()).map_err(PackError::io(dir))
-}
-
-/// A buffered file that knows its path and length.
-#[derive(Debug)]
-struct PartFile {
-    path: PathBuf,
-    file: BufWriter<File>,
-    written: u64,
-}
-
-impl PartFile {
-    fn create(dir: &Path, name: &str) -> Result<Self, PackError> {
-        let path = dir.join(name);
-        let file = File::create_new(&path).map_err(PackError::io(&path))?;
-        Ok(Self { path, file: BufWriter::new(file), written: 0 })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), PackError> {
-        self.written += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(PackError::io(&self.path))
-    }
-
-    fn finish(mut self) -> Result<(), PackError> {
-        let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
-        synced.map_err(PackError::io(&self.path))
-    }
+    refuse_foreign(dir)
 }

@@ -222,5 +222,5 @@ fn read(image: &str, path: &Path, size: u32) -> Result<Vec<u8>, String> {
     if image.contains(char::is_control) || image.contains(char::REPLACEMENT_CHARACTER) {
         return Err("its name is not one line of text".to_owned());
     }
-    square_rgb(path, size)
+    Ok(square_rgb(path, size)?.pixels)
 }

@@ -1,8 +1,12 @@
-//! Imports of small folders, whole and damaged.
+//! Imports of small folders: whole ones here, damaged and interrupted ones beside.
+
+mod bad_files;
+mod landmark_formats;
+mod resume;
 
 use std::fs;
 
-use shared::pack::Pack;
+use shared::pack::{Pack, Split};
 use tempfile::TempDir;
 
 use super::*;
@@ -60,6 +64,8 @@ impl Source {
             source: self.path(""),
             image_size: 8,
             landmarks: None,
+            landmark_unit: None,
+            landmark_crops: None,
             test_labels: None,
             strict: false,
         }
@@ -70,7 +76,7 @@ impl Source {
     }
 
     fn import(&self, options: &ImportOptions) -> Result<Report, ImportError> {
-        import(&self.pack_dir(), options, &mut |_, _| {})
+        import(&self.pack_dir(), options, &mut |_| {})
     }
 
     /// Imports and returns the pack and `file: reason` of each problem.
@@ -118,39 +124,11 @@ fn equal_sources_give_equal_digests() {
 }
 
 #[test]
-fn broken_files_are_named_and_left_out() {
-    let source = Source::small();
-    let whole = fs::read(source.path(&format!("{TRAIN}/ANGRER/10.jpg"))).unwrap();
-    for (number, bytes) in [(20, &whole[..whole.len() / 2]), (21, b""), (22, b"not an image")] {
-        source.write(&format!("{TRAIN}/ANGRER/{number}.jpg"), bytes);
-        source.marks(&format!("landmarks/{TRAIN}/ANGRER/{number}.jpg"), 0.0);
-    }
-    fs::create_dir(source.path(&format!("{TRAIN}/ANGRER/23.jpg"))).unwrap();
-    source.marks(&format!("landmarks/{TRAIN}/ANGRER/23.jpg"), 0.0);
-    source.image(&format!("{TRAIN}/ANGRER/24.jpg"), 1);
-    source.image(&format!("{TRAIN}/ANGRER/25.jpg"), 1);
-    source.write(&format!("landmarks/{TRAIN}/ANGRER/25.txt"), "60 70\n".repeat(68));
-    let (pack, problems) = source.imported();
-    assert_eq!(pack.len(Split::Train), 3);
-    check_problems(
-        &problems,
-        &[
-            ("ANGRER/20.jpg", "truncated"),
-            ("ANGRER/21.jpg", "empty"),
-            ("ANGRER/22.jpg", "not a JPEG or PNG"),
-            ("ANGRER/23.jpg", "not a file"),
-            ("ANGRER/24.jpg", "no landmark file"),
-            ("ANGRER/25.jpg", "pixels"),
-        ],
-    );
-}
-
-#[test]
 fn validation_images_stay_without_landmarks_and_are_noted() {
     let source = Source::small();
     fs::remove_file(source.path(&format!("landmarks/{VALIDATION}/FEAR/1.txt"))).unwrap();
     let (pack, problems) = source.imported();
-    check_problems(&problems, &[("FEAR/1.jpg", "no landmark file")]);
+    check_problems(&problems, &[("FEAR/1.jpg", "no landmarks")]);
     assert_eq!((pack.len(Split::Validation), pack.landmarks(Split::Validation, 0)), (2, None));
     fs::remove_dir_all(source.path(&format!("landmarks/{VALIDATION}"))).unwrap();
     let (pack, problems) = source.imported();
@@ -215,7 +193,11 @@ fn listed_images_that_are_missing_and_stray_labels_are_named() {
     let (pack, problems) = source.imported();
     check_problems(
         &problems,
-        &[("lsd_test_data/5.jpg", "No such file"), ("test_labels.csv", "\"0.jpg\" is not a test image")],
+        &[
+            ("lsd_test_data/5.jpg", "No such file"),
+            ("test_labels.csv", "\"0.jpg\" is not a test image"),
+            ("lsd_test_data/0.jpg", "does not name it"),
+        ],
     );
     assert_eq!(pack.samples(Split::Test).ids, ["1.jpg"]);
 }

@@ -1,0 +1,132 @@
+//! Where in its image each crop of DECA lies: a table with one row an image.
+
+use std::fs::File;
+use std::path::Path;
+
+use csv::StringRecord;
+
+use super::frame::Crop;
+use super::{Pairing, columns};
+
+const TFORM: [&str; 6] = ["m00", "m01", "m02", "m10", "m11", "m12"];
+const SQUARE: [&str; 3] = ["left", "top", "size"];
+const CENTRE: [&str; 3] = ["center_x", "center_y", "size"];
+
+/// The crop of each image, by its place; `None` if the table has no usable row for it.
+#[derive(Debug)]
+pub(in super::super) struct Crops(Vec<Option<Crop>>);
+
+/// What the columns of a table say, and where they stand.
+enum Layout {
+    /// `tform` of DECA's `datasets.py`, first two rows: image pixel to crop pixel.
+    Tform([usize; 6]),
+    /// Corner and side of the square.
+    Square([usize; 3]),
+    /// `center` and `size` of DECA's `datasets.py`.
+    Centre([usize; 3]),
+}
+
+impl Crops {
+    /// Reads the table at `path` for `images` images; also returns what is wrong with single rows. The reason if
+    /// the table cannot be used at all.
+    pub(in super::super) fn open(
+        path: &Path,
+        pairing: &Pairing<'_>,
+        images: usize,
+    ) -> Result<(Self, Vec<String>), String> {
+        let mut reader = columns::reader(File::open(path).map_err(|e| e.to_string())?);
+        let header = reader.headers().map_err(|e| e.to_string())?;
+        let name = columns::name_place(header).ok_or("the header has no column `image`")?;
+        let layout = Layout::of(header)
+            .ok_or_else(|| format!("the header has neither {TFORM:?} nor {SQUARE:?} nor {CENTRE:?}"))?;
+        let (mut crops, mut problems) = (vec![None; images], Vec::new());
+        let mut row = StringRecord::new();
+        while reader.read_record(&mut row).map_err(|e| e.to_string())? {
+            let image = row.get(name).unwrap_or_default();
+            let taken = pairing.find(image).and_then(|place| match crops[place] {
+                Some(_) => Err("has a row before".to_owned()),
+                None => layout.crop(&row).map(|crop| crops[place] = Some(crop)),
+            });
+            if let Err(reason) = taken {
+                let line = row.position().map_or(0, csv::Position::line);
+                problems.push(format!("line {line}: {image:?} {reason}"));
+            }
+        }
+        Ok((Self(crops), problems))
+    }
+
+    /// The crop of the image at `place`; the reason if it has none.
+    pub(in super::super) fn of(&self, place: usize) -> Result<Crop, String> {
+        self.0[place].ok_or_else(|| "the table of crops has no usable row for it".to_owned())
+    }
+}
+
+impl Layout {
+    fn of(header: &StringRecord) -> Option<Self> {
+        fn places<const N: usize>(header: &StringRecord, names: [&str; N]) -> Option<[usize; N]> {
+            let found: Option<Vec<usize>> = names.iter().map(|name| columns::place(header, name)).collect();
+            found?.try_into().ok()
+        }
+        places(header, TFORM)
+            .map(Self::Tform)
+            .or_else(|| places(header, SQUARE).map(Self::Square))
+            .or_else(|| places(header, CENTRE).map(Self::Centre))
+    }
+
+    fn crop(&self, row: &StringRecord) -> Result<Crop, String> {
+        let value = |place: usize| -> Result<f64, String> {
+            let field = row.get(place).ok_or("has too short a row")?;
+            field.parse().map_err(|_| format!("has {field:?}, which is not a number"))
+        };
+        let crop = match *self {
+            Self::Tform(places) => {
+                let mut rows = [0.0; 6];
+                for (number, place) in rows.iter_mut().zip(places) {
+                    *number = value(place)?;
+                }
+                Crop::from_tform([rows[0], rows[1], rows[2]], [rows[3], rows[4], rows[5]])
+            }
+            Self::Square([left, top, side]) => Crop::from_square(value(left)?, value(top)?, value(side)?),
+            Self::Centre([x, y, side]) => {
+                let half = value(side)? / 2.0;
+                Crop::from_square(value(x)? - half, value(y)? - half, 2.0 * half)
+            }
+        };
+        crop.ok_or_else(|| "has an impossible crop".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_layouts_say_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("crops.csv");
+        let images = [("train/FEAR", "1.jpg"), ("train/FEAR", "2.jpg")];
+        let pairing = Pairing::new(images.into_iter());
+        for text in [
+            "image,left,top,size\n1.jpg,20,10,44.6\n2.jpg,0,0,0\n9,1,1,1\n1,0,0,9\n",
+            "image,center_x,center_y,size\nFEAR/1,42.3,32.3,44.6\n2,5,5\n9,1,1,1\n1,0,0,9\n",
+            "m00,m01,m02,m10,m11,m12,image\n5,0,-100,0,5,-50,1\n0,0,0,0,0,0,2\n1,0,0,0,1,0,9\n1,0,0,0,1,0,1\n",
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let (crops, problems) = Crops::open(&path, &pairing, 2).unwrap();
+            let corner = super::super::to_image(
+                &[[-1.0; 2]; 68],
+                super::super::Unit::Normalized,
+                [100, 50],
+                Some(crops.of(0).unwrap()),
+            );
+            let [x, y] = corner.unwrap()[0];
+            assert!((x + 0.6).abs() < 1e-5 && (y + 0.6).abs() < 1e-5, "{text}: {x}, {y}");
+            assert!(crops.of(1).is_err());
+            assert_eq!(problems.len(), 3, "{problems:?}");
+            assert!(problems[0].starts_with("line 3: \"2"), "{problems:?}");
+            assert!(problems[1].contains("no image") && problems[2].contains("row before"), "{problems:?}");
+        }
+        std::fs::write(&path, "image,left,top\n").unwrap();
+        assert!(Crops::open(&path, &pairing, 2).unwrap_err().contains("neither"));
+    }
+}

@@ -1,0 +1,78 @@
+//! Which image a row of a table means: paired by stem, and by folders as far as the row names them.
+
+use std::collections::HashMap;
+
+/// The images that rows can mean.
+#[derive(Debug)]
+pub(in super::super) struct Pairing<'a> {
+    /// By stem: folders and place of each image.
+    images: HashMap<&'a str, Vec<(&'a str, usize)>>,
+}
+
+impl<'a> Pairing<'a> {
+    /// `images` are (folders, file name), such as ("training_set_synthetic_images/FEAR", "12.jpg").
+    pub(in super::super) fn new(images: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut by_stem: HashMap<&str, Vec<(&str, usize)>> = HashMap::new();
+        for (place, (folders, name)) in images.enumerate() {
+            by_stem.entry(stem(name)).or_default().push((folders, place));
+        }
+        Self { images: by_stem }
+    }
+
+    /// The place of the image that `row` names, with or without ending, with as many folders as it likes; the
+    /// reason if that is none or more than one.
+    pub(in super::super) fn find(&self, row: &str) -> Result<usize, String> {
+        let row = row.replace('\\', "/");
+        let (folders, name) = row.rsplit_once('/').unwrap_or(("", &row));
+        let of_stem = self.images.get(name).or_else(|| self.images.get(stem(name)));
+        let fits = |image: &&(&str, usize)| ends_alike(image.0, folders);
+        let found: Vec<usize> = of_stem.into_iter().flatten().filter(fits).map(|image| image.1).collect();
+        match found[..] {
+            [only] => Ok(only),
+            [] => Err("belongs to no image".to_owned()),
+            [..] => Err(format!("may mean {} images; write their folders before the name", found.len())),
+        }
+    }
+}
+
+fn stem(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
+/// True when the shorter of two chains of folders is the end of the longer one.
+fn ends_alike(a: &str, b: &str) -> bool {
+    let named = |folder: &&str| !folder.is_empty() && *folder != ".";
+    a.split('/').rev().filter(named).zip(b.split('/').rev().filter(named)).all(|(a, b)| a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_find_their_image_by_as_many_folders_as_they_name() {
+        let images =
+            [("train/FEAR", "1.jpg"), ("train/ANGER", "1.jpg"), ("val/FEAR", "1.jpg"), ("test", "v1.2.png")];
+        let pairing = Pairing::new(images.into_iter());
+        for (row, place) in [
+            ("train/FEAR/1.jpg", 0),
+            ("train/FEAR/1", 0),
+            ("./ANGER/1.png", 1),
+            ("/data/faces/val/FEAR/1.jpg", 2),
+            ("val\\FEAR\\1", 2),
+            ("v1.2", 3),
+            ("v1.2.png", 3),
+        ] {
+            assert_eq!(pairing.find(row), Ok(place), "{row}");
+        }
+        for (row, reason) in [
+            ("1.jpg", "may mean 3 images"),
+            ("FEAR/1.jpg", "may mean 2 images"),
+            ("HAPPINESS/1", "no image"),
+            ("2", "no image"),
+            ("", "no image"),
+        ] {
+            assert!(pairing.find(row).unwrap_err().contains(reason), "{row}");
+        }
+    }
+}

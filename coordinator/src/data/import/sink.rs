@@ -1,0 +1,133 @@
+//! Where decoded images go, in order: the staged pack, the counts, the list of problems, and now and then the journal.
+
+use shared::pack::{PackWriter, Sample, Split};
+
+use super::source::{Read, Source};
+use super::staging::{Begun, Entry, Staging};
+use super::tally::{Origin, Tally};
+use super::{Consequence, ImportError, Problem};
+
+/// Takes images in the order of the source.
+#[derive(Debug)]
+pub(super) struct Sink<'a> {
+    source: &'a Source,
+    staging: Staging,
+    writer: PackWriter,
+    images_per_checkpoint: usize,
+    done: usize,
+    /// How far the journal is.
+    noted: usize,
+    training_images: u64,
+    tally: Tally,
+    problems: Vec<Problem>,
+    /// Since the last journal line.
+    recent: Tally,
+    recent_problems: usize,
+}
+
+impl<'a> Sink<'a> {
+    pub(super) fn new(source: &'a Source, begun: Begun, images_per_checkpoint: usize) -> Self {
+        let Begun { staging, writer, done, tally, problems, notes: _ } = begun;
+        Self {
+            source,
+            staging,
+            training_images: writer.samples(Split::Train),
+            writer,
+            images_per_checkpoint,
+            done,
+            noted: done,
+            tally,
+            recent_problems: problems.len(),
+            problems,
+            recent: Tally::default(),
+        }
+    }
+
+    /// Images dealt with, in the pack or not.
+    pub(super) fn done(&self) -> usize {
+        self.done
+    }
+
+    pub(super) fn training_images(&self) -> u64 {
+        self.training_images
+    }
+
+    /// What was wrong with images, in their order.
+    pub(super) fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Takes the next images.
+    pub(super) fn take(&mut self, images: Vec<Result<Read, String>>) -> Result<(), ImportError> {
+        for read in images {
+            self.one(read)?;
+        }
+        if self.done - self.noted >= self.images_per_checkpoint {
+            self.note()?;
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, read: Result<Read, String>) -> Result<(), ImportError> {
+        let found = &self.source.found;
+        let candidate = &found.candidates[self.done];
+        self.done += 1;
+        let file = found.file(candidate);
+        let problem = |reason, consequence| Problem { file: file.clone(), reason, consequence };
+        match read {
+            Err(reason) => self.problems.push(problem(reason, Consequence::LeftOut)),
+            Ok(Read { picture, landmarks, note }) => {
+                let split = found.folder(candidate).split;
+                self.writer.add(&Sample {
+                    split,
+                    id: &found.id(candidate),
+                    label: candidate.label,
+                    landmarks: landmarks.as_ref().map(|(points, _, _)| points),
+                    pixels: &picture.pixels,
+                })?;
+                self.training_images += u64::from(split == Split::Train);
+                self.problems.extend(note.map(|note| problem(note, Consequence::NoLandmarks)));
+                self.recent.image(&file.to_string_lossy(), picture.source, &picture.conversions);
+                if let Some((_, format, unit)) = landmarks {
+                    self.recent.landmarks(format, unit, 1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all so far durable and notes it in the journal.
+    fn note(&mut self) -> Result<(), ImportError> {
+        let recent = std::mem::take(&mut self.recent);
+        self.tally.add(&recent);
+        self.staging.note(&Entry {
+            done: self.done,
+            checkpoint: self.writer.checkpoint()?,
+            tally: recent,
+            problems: self.problems[self.recent_problems..].to_vec(),
+        })?;
+        self.noted = self.done;
+        self.recent_problems = self.problems.len();
+        Ok(())
+    }
+
+    /// Puts the pack in its place; returns its digest and what was counted.
+    pub(super) fn finish(
+        mut self,
+        origin: impl FnOnce(&Tally) -> Origin,
+    ) -> Result<(String, Tally), ImportError> {
+        self.tally.add(&self.recent);
+        let origin = serde_json::to_value(origin(&self.tally)).unwrap_or_default();
+        self.writer.set_provenance(origin);
+        let digest = self.writer.finish()?;
+        self.staging.remove();
+        Ok((digest, self.tally))
+    }
+
+    /// Removes all that was staged; returns what was counted.
+    pub(super) fn abandon(mut self) -> Tally {
+        self.tally.add(&self.recent);
+        self.staging.remove();
+        self.tally
+    }
+}

@@ -1,0 +1,217 @@
+//! The source opened: every image with its landmarks, ready to be read in any order from any thread.
+
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use shared::image::{Picture, square_rgb};
+use shared::pack::{Landmarks, Split};
+
+use super::landmarks::{self, Crops, Format, Marks, Pairing, Table, Unit, to_image};
+use super::layout::{self, Candidate, Found, LandmarksAt};
+use super::tally::Frame;
+use super::{Consequence, ImportError, ImportOptions, Problem};
+
+/// Everything that an import reads.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) found: Found,
+    image_size: u32,
+    unit: Option<Unit>,
+    table: Option<Table>,
+    crops: Option<Crops>,
+    /// Tables that were read as a whole.
+    tables: Vec<PathBuf>,
+}
+
+/// An image as it goes into the pack.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) picture: Picture,
+    pub(super) landmarks: Option<(Landmarks, Format, Unit)>,
+    /// Why it goes without landmarks although its split has them.
+    pub(super) note: Option<String>,
+}
+
+impl Source {
+    /// Finds and opens all that `options` name. `scratch` is a folder with room for a
+    /// table of landmarks.
+    pub(super) fn open(options: &ImportOptions, scratch: &Path) -> Result<Self, ImportError> {
+        let default = options.source.join("landmarks");
+        let landmarks = options.landmarks.as_ref().unwrap_or(&default);
+        if options.landmarks.is_some() && !landmarks.exists() {
+            return Err(ImportError::NoLandmarks(landmarks.clone()));
+        }
+        let found = layout::find(options, landmarks)?;
+        let mut source = Self {
+            found,
+            image_size: options.image_size,
+            unit: options.landmark_unit,
+            table: None,
+            crops: None,
+            tables: Vec::new(),
+        };
+        if landmarks.is_file() {
+            source.open_table(landmarks, scratch)?;
+        }
+        if let Some(path) = &options.landmark_crops {
+            source.open_crops(path)?;
+        }
+        Ok(source)
+    }
+
+    fn open_table(&mut self, path: &Path, scratch: &Path) -> Result<(), ImportError> {
+        std::fs::create_dir_all(scratch).map_err(ImportError::read(scratch))?;
+        let unusable = |reason| ImportError::LandmarkTable { path: path.to_owned(), reason };
+        let (table, rows) = Table::open(path, scratch, self.unit).map_err(unusable)?;
+        let mut places = vec![None; self.found.candidates.len()];
+        let mut strays = Vec::new();
+        let pairing = pairing(&self.found);
+        for (i, row) in rows.iter().enumerate() {
+            match pairing.find(&row.image) {
+                Ok(place) if places[place].is_none() => places[place] = Some(i),
+                Ok(_) => strays.push(format!("{}: {:?} has a row before", row.at, row.image)),
+                Err(reason) => strays.push(format!("{}: {:?} {reason}", row.at, row.image)),
+            }
+        }
+        for (candidate, row) in self.found.candidates.iter_mut().zip(places) {
+            candidate.landmarks = row.map_or(LandmarksAt::Nowhere, LandmarksAt::Row);
+        }
+        for folder in &mut self.found.folders {
+            folder.landmarks_expected = folder.split != Split::Test;
+        }
+        self.table = Some(table);
+        self.note_rows(path, strays);
+        Ok(())
+    }
+
+    fn open_crops(&mut self, path: &Path) -> Result<(), ImportError> {
+        let images = self.found.candidates.len();
+        let opened = Crops::open(path, &pairing(&self.found), images);
+        let (crops, strays) =
+            opened.map_err(|reason| ImportError::LandmarkTable { path: path.to_owned(), reason })?;
+        self.crops = Some(crops);
+        self.note_rows(path, strays);
+        Ok(())
+    }
+
+    fn note_rows(&mut self, path: &Path, reasons: Vec<String>) {
+        let file = self.found.shown(path);
+        let problem = |reason| Problem { file: file.clone(), reason, consequence: Consequence::Ignored };
+        self.found.problems.extend(reasons.into_iter().map(problem));
+        self.tables.push(path.to_owned());
+    }
+
+    pub(super) fn frame(&self) -> Frame {
+        if self.crops.is_some() { Frame::DecaCrop } else { Frame::Image }
+    }
+
+    /// Reads the image at `place` and its landmarks; the reason if it cannot be used.
+    pub(super) fn read(&self, place: usize) -> Result<Read, String> {
+        let candidate = &self.found.candidates[place];
+        let folder = self.found.folder(candidate);
+        let marks = match self.marks(candidate) {
+            Ok(None) if folder.landmarks_expected || folder.split == Split::Train => {
+                Err("it has no landmarks".to_owned())
+            }
+            marks => marks,
+        };
+        // A training image that has none is not worth decoding.
+        if folder.split == Split::Train {
+            marks.as_ref().map_err(Clone::clone)?;
+        }
+        let picture = square_rgb(&self.found.source.join(self.found.file(candidate)), self.image_size)?;
+        let placed = marks.and_then(|marks| {
+            let Some(marks) = marks else { return Ok(None) };
+            let crop = self.crops.as_ref().map(|crops| crops.of(place)).transpose()?;
+            let landmarks = to_image(&marks.points, marks.unit, picture.source, crop)
+                .map_err(|reason| self.about_landmarks(candidate, &reason))?;
+            Ok(Some((landmarks, marks.format, marks.unit)))
+        });
+        match placed {
+            Ok(landmarks) => Ok(Read { picture, landmarks, note: None }),
+            Err(reason) if folder.split == Split::Train => Err(reason),
+            Err(reason) => Ok(Read { picture, landmarks: None, note: Some(reason) }),
+        }
+    }
+
+    fn marks(&self, candidate: &Candidate) -> Result<Option<Marks>, String> {
+        let marks = match (candidate.landmarks, &self.table) {
+            (LandmarksAt::Row(row), Some(table)) => Some(table.read(row)),
+            (LandmarksAt::Row(_), None) => None,
+            (LandmarksAt::Nowhere | LandmarksAt::Root(_) | LandmarksAt::Beside(_), _) => self
+                .found
+                .landmark_file(candidate)
+                .map(|(path, naming)| landmarks::read(&path, naming, self.unit)),
+        };
+        marks.transpose().map_err(|reason| self.about_landmarks(candidate, &reason))
+    }
+
+    fn about_landmarks(&self, candidate: &Candidate, reason: &str) -> String {
+        match (self.found.landmark_file(candidate), self.tables.first()) {
+            (Some((path, _)), _) => format!("landmarks {}: {reason}", self.found.shown(&path).display()),
+            (None, Some(table)) => format!("landmarks {}: {reason}", self.found.shown(table).display()),
+            (None, None) => format!("landmarks: {reason}"),
+        }
+    }
+
+    /// SHA-256 over what decides the pack's content as far as a look at the folders tells: names, labels, sizes and
+    /// times of change. An import that goes on where another stopped needs the same.
+    pub(super) fn fingerprint(&self) -> String {
+        let stats: Vec<[u8; 64]> =
+            self.found.candidates.par_iter().map(|candidate| self.stat(candidate)).collect();
+        let mut hash = Sha256::new();
+        for folder in &self.found.folders {
+            hash.update(format!("{}\0{}\0", folder.split, folder.path));
+        }
+        for (candidate, stat) in self.found.candidates.iter().zip(stats) {
+            hash.update(format!("{}\0{}\0", candidate.folder, candidate.name));
+            hash.update([candidate.label.map_or(u8::MAX, |class| class)]);
+            hash.update(stat);
+        }
+        for table in &self.tables {
+            hash.update(stamp(table));
+        }
+        hex::encode(hash.finalize())
+    }
+
+    /// Where an image's landmarks are, and the stamps of the two files.
+    fn stat(&self, candidate: &Candidate) -> [u8; 64] {
+        let mut stat = [0; 64];
+        let (path, _) = self.found.landmark_file(candidate).unzip();
+        stat[..28].copy_from_slice(&stamp(&self.found.source.join(self.found.file(candidate))));
+        stat[28..56].copy_from_slice(&path.map_or([0; 28], |path| stamp(&path)));
+        let (kind, row) = match candidate.landmarks {
+            LandmarksAt::Nowhere => (0, 0),
+            LandmarksAt::Root(naming) => (1, naming as u32),
+            LandmarksAt::Beside(naming) => (2, naming as u32),
+            LandmarksAt::Row(row) => (3, row as u32),
+        };
+        stat[56..60].copy_from_slice(&u32::to_le_bytes(kind));
+        stat[60..].copy_from_slice(&row.to_le_bytes());
+        stat
+    }
+}
+
+/// Kind, length and time of change of a file; zeros if there is none.
+fn stamp(path: &Path) -> [u8; 28] {
+    let changed = |about: &Metadata| {
+        let since = about.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(since.as_nanos())
+    };
+    let mut stamp = [0; 28];
+    if let Ok(about) = std::fs::metadata(path) {
+        stamp[..8].copy_from_slice(&about.len().to_le_bytes());
+        stamp[8..24].copy_from_slice(&changed(&about).unwrap_or_default().to_le_bytes());
+        stamp[24] = 1 + u8::from(about.is_file());
+    }
+    stamp
+}
+
+fn pairing(found: &Found) -> Pairing<'_> {
+    Pairing::new(
+        found.candidates.iter().map(|image| (found.folder(image).path.as_str(), image.name.as_str())),
+    )
+}

@@ -1,0 +1,226 @@
+//! What makes an import outlive `kill -9`: a folder beside the target that holds the pack so far, and a journal of
+//! what of it is safe.
+//!
+//! The folder is named after what the import is of (options and the source's fingerprint), so an import of anything
+//! else cannot go on with it. A journal line is written after the data it speaks of is on disk; a torn last line is
+//! a line that was not written.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use shared::pack::{Checkpoint, PackWriter};
+
+use super::tally::Tally;
+use super::{ImportError, Problem};
+
+/// Raised whenever the same files give other pixels or landmarks, so that no pack is made by two builds.
+const REVISION: u32 = 1;
+const JOURNAL: &str = "journal.jsonl";
+const PACK: &str = "pack";
+
+/// What a staged import is of: the journal's first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Subject {
+    pub(super) image_size: u32,
+    /// Other options that change the content, in words.
+    pub(super) options: String,
+    /// [`super::source::Source::fingerprint`].
+    pub(super) fingerprint: String,
+    pub(super) images: usize,
+}
+
+/// A journal line: all up to image `done` is staged and on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) done: usize,
+    pub(super) checkpoint: Checkpoint,
+    /// Counts and problems since the line before.
+    pub(super) tally: Tally,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// A staged import that this process alone writes.
+#[derive(Debug)]
+pub(super) struct Staging {
+    root: PathBuf,
+    journal: File,
+}
+
+/// An import at its beginning or where an earlier one stopped.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) staging: Staging,
+    pub(super) writer: PackWriter,
+    /// Images that need no second look.
+    pub(super) done: usize,
+    pub(super) tally: Tally,
+    pub(super) problems: Vec<Problem>,
+    /// What was found of earlier imports, for people.
+    pub(super) notes: Vec<String>,
+}
+
+/// Begins the import of `subject` into the pack folder `dir`, or goes on with it.
+pub(super) fn begin(dir: &Path, subject: &Subject) -> Result<Begun, ImportError> {
+    let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let (folder, prefix) = (parent(dir), format!(".{name}.import-"));
+    let header = header(subject);
+    let key = hex::encode(Sha256::digest(format!("{REVISION} {header}")));
+    let root = folder.join(format!("{prefix}{}", &key[..16]));
+    let mut notes = remove_others(folder, &prefix, &root, subject);
+
+    fs::create_dir_all(&root).map_err(ImportError::read(&root))?;
+    let mut staging = Staging { journal: lock(&root)?, root };
+    let told = staging.read(&header);
+    if let Some(last) = told.entries.last() {
+        match PackWriter::resume(&staging.root.join(PACK), dir, subject.image_size, &last.checkpoint) {
+            Ok(writer) => {
+                staging.cut(told.bytes)?;
+                notes.push(format!("continuing at image {} of {}", last.done, subject.images));
+                return Ok(Begun::after(staging, writer, told.entries, notes));
+            }
+            Err(error) => {
+                notes.push(format!("an interrupted import cannot be continued ({error}), starting anew"));
+            }
+        }
+    }
+    match staging.start(&header, dir, subject.image_size) {
+        Ok(writer) => Ok(Begun::after(staging, writer, Vec::new(), notes)),
+        Err(error) => {
+            staging.remove();
+            Err(error)
+        }
+    }
+}
+
+impl Begun {
+    fn after(staging: Staging, writer: PackWriter, entries: Vec<Entry>, notes: Vec<String>) -> Self {
+        let done = entries.last().map_or(0, |last| last.done);
+        let (mut tally, mut problems) = (Tally::default(), Vec::new());
+        for entry in entries {
+            tally.add(&entry.tally);
+            problems.extend(entry.problems);
+        }
+        Self { staging, writer, done, tally, problems, notes }
+    }
+}
+
+/// The whole lines of a journal, and how many bytes they and the header take.
+struct Told {
+    entries: Vec<Entry>,
+    bytes: u64,
+}
+
+impl Staging {
+    /// Notes that all up to `entry` is safe; the caller has made the data durable.
+    pub(super) fn note(&mut self, entry: &Entry) -> Result<(), ImportError> {
+        let line = serde_json::to_string(entry).map_err(|e| self.failed(e.into()))?;
+        let written =
+            self.journal.write_all(format!("{line}\n").as_bytes()).and_then(|()| self.journal.sync_data());
+        written.map_err(|e| self.failed(e))
+    }
+
+    /// Removes what is left of the staging; a failure leaves a hidden folder that the next import removes.
+    pub(super) fn remove(self) {
+        let _ = fs::remove_dir_all(&self.root);
+    }
+
+    fn read(&self, header: &str) -> Told {
+        let mut lines = BufReader::new(&self.journal);
+        let mut line = String::new();
+        let mut told = Told { entries: Vec::new(), bytes: 0 };
+        loop {
+            line.clear();
+            let read = lines.read_line(&mut line);
+            // A line that is not text is as torn as one that has no end.
+            if read.is_err() || !line.ends_with('\n') {
+                break;
+            }
+            if told.bytes == 0 {
+                if line.trim_end() != header {
+                    break;
+                }
+            } else {
+                let Ok(entry) = serde_json::from_str(&line) else { break };
+                told.entries.push(entry);
+            }
+            told.bytes += line.len() as u64;
+        }
+        told
+    }
+
+    /// Drops what follows the whole lines.
+    fn cut(&mut self, bytes: u64) -> Result<(), ImportError> {
+        let cut =
+            self.journal.set_len(bytes).and_then(|()| self.journal.seek(SeekFrom::Start(bytes)).map(drop));
+        cut.map_err(|e| self.failed(e))
+    }
+
+    fn start(&mut self, header: &str, dir: &Path, image_size: u32) -> Result<PackWriter, ImportError> {
+        let pack = self.root.join(PACK);
+        if pack.exists() {
+            fs::remove_dir_all(&pack).map_err(ImportError::read(&pack))?;
+        }
+        self.cut(0)?;
+        fs::create_dir(&pack).map_err(ImportError::read(&pack))?;
+        self.journal.write_all(format!("{header}\n").as_bytes()).map_err(|e| self.failed(e))?;
+        Ok(PackWriter::stage(&pack, dir, image_size)?)
+    }
+
+    fn failed(&self, source: std::io::Error) -> ImportError {
+        ImportError::Read { path: self.root.join(JOURNAL), source }
+    }
+}
+
+fn header(subject: &Subject) -> String {
+    // A struct of numbers and strings always has a JSON form.
+    serde_json::to_string(subject).unwrap_or_default()
+}
+
+/// Opens and locks the journal in `root`. The lock goes with the process, however it ends.
+fn lock(root: &Path) -> Result<File, ImportError> {
+    let path = root.join(JOURNAL);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let journal = options.open(&path).map_err(ImportError::read(&path))?;
+    match journal.try_lock() {
+        Ok(()) => Ok(journal),
+        Err(TryLockError::WouldBlock) => Err(ImportError::Busy(root.to_owned())),
+        Err(TryLockError::Error(source)) => Err(ImportError::Read { path, source }),
+    }
+}
+
+/// Removes what killed imports of other subjects left for the same target, and says so. The folders of living ones
+/// stay.
+fn remove_others(folder: &Path, prefix: &str, mine: &Path, subject: &Subject) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_key = |key: &str| key.len() == 16 && key.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let others = entries.map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        path != mine && name.strip_prefix(prefix).is_some_and(is_key)
+    });
+    let mut notes = Vec::new();
+    for root in others {
+        let Ok(journal) = lock(&root) else { continue };
+        let mut first = String::new();
+        let _ = BufReader::new(&journal).read_line(&mut first);
+        let why = match serde_json::from_str::<Subject>(&first) {
+            Ok(old) if (old.image_size, &old.options) != (subject.image_size, &subject.options) => {
+                format!("it had other options: size {}, {}", old.image_size, old.options)
+            }
+            Ok(old) if old.fingerprint != subject.fingerprint => "the source has changed since".to_owned(),
+            Ok(_) | Err(_) => "it is of another version".to_owned(),
+        };
+        if fs::remove_dir_all(&root).is_ok() {
+            notes.push(format!("removed what an interrupted import left: {why}"));
+        }
+    }
+    notes
+}
+
+/// The folder that `dir` lies in.
+pub(super) fn parent(dir: &Path) -> &Path {
+    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

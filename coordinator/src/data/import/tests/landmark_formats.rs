@@ -1,0 +1,150 @@
+//! Landmarks in every format and frame, paired with their images.
+
+use super::*;
+
+/// 12 x 20 pixels, so pixel (8.5, 14.5) is at (0.5, 0.5), and (9.5, 15.5) from one.
+const AT: f32 = 0.5;
+
+fn first(source: &Source, options: &ImportOptions) -> (Option<[f32; 2]>, Vec<Problem>) {
+    let report = source.import(options).unwrap();
+    let pack = Pack::open(&source.pack_dir()).unwrap();
+    pack.verify().unwrap();
+    (pack.landmarks(Split::Train, 0).map(|points| points[0]), report.problems)
+}
+
+/// A `.csv` row of 68 equal points and its header.
+fn csv(x: f32, y: f32) -> (String, String) {
+    let header: Vec<String> = (0..68).map(|i| format!("x_{i},y_{i}")).collect();
+    (header.join(","), vec![format!("{x},{y}"); 68].join(","))
+}
+
+#[test]
+fn every_file_format_gives_the_same_landmarks() {
+    let (header, row) = csv(8.5, 14.5);
+    for (name, text) in [
+        ("9_kpt2d.txt", "0.5 0.5\n".repeat(68)),
+        ("9/9_kpt2d.txt", "0.5 0.5\n".repeat(68)),
+        ("9.pts", format!("version: 1\nn_points: 68\n{{\n{}}}\n", "9.5 15.5\n".repeat(68))),
+        ("9.csv", format!("{header}\n{row}\n")),
+    ] {
+        let source = Source::small();
+        fs::remove_file(source.path(&format!("landmarks/{TRAIN}/ANGRER/9.txt"))).unwrap();
+        source.write(&format!("landmarks/{TRAIN}/ANGRER/{name}"), text);
+        let (found, problems) = first(&source, &source.options());
+        assert_eq!((found, problems.len()), (Some([AT, AT]), 0), "{name}: {problems:?}");
+    }
+}
+
+#[test]
+fn the_unit_may_be_declared() {
+    for (unit, text) in [
+        (Unit::Normalized, "0.5 0.5\n"),
+        (Unit::Fraction, "0.75 0.75\n"),
+        (Unit::Pixels, "8.5 14.5\n"),
+        (Unit::PixelsFromOne, "9.5 15.5\n"),
+    ] {
+        let source = Source::small();
+        source.write(&format!("landmarks/{TRAIN}/ANGRER/9.txt"), text.repeat(68));
+        let (found, _) = first(&source, &ImportOptions { landmark_unit: Some(unit), ..source.options() });
+        assert_eq!(found, Some([AT, AT]), "{unit:?}");
+        let pack = Pack::open(&source.pack_dir()).unwrap();
+        let origin: Origin = serde_json::from_value(pack.provenance().clone()).unwrap();
+        assert!(origin.landmarks.iter().all(|kind| kind.unit == unit), "{origin:?}");
+    }
+}
+
+#[test]
+fn bad_landmarks_are_named() {
+    let source = Source::small();
+    for (number, text) in
+        [(20, "60 70\n".repeat(68)), (21, format!("0 NaN\n{}", "0 0\n".repeat(67))), (22, "0 0\n".repeat(67))]
+    {
+        source.image(&format!("{TRAIN}/ANGRER/{number}.jpg"), 1);
+        source.write(&format!("landmarks/{TRAIN}/ANGRER/{number}.txt"), text);
+    }
+    source.image(&format!("{TRAIN}/ANGRER/23.jpg"), 1);
+    source.marks(&format!("landmarks/{TRAIN}/ANGRER/24.jpg"), 0.0);
+    source.write(&format!("landmarks/{TRAIN}/ANGRER/9.pts"), "");
+    source.marks(&format!("landmarks/{TRAIN}/FEAR/1.jpg"), 0.0);
+    source.write(&format!("landmarks/{VALIDATION}/FEAR/1.txt"), "0 0\n");
+    let (pack, problems) = source.imported();
+    check_problems(
+        &problems,
+        &[
+            ("ANGRER/20.jpg", "(60, 70) lies far outside of the image"),
+            ("ANGRER/21.jpg", "point 0 is (0, NaN), which is not finite"),
+            ("ANGRER/22.jpg", "22.txt: 67 lines"),
+            ("ANGRER/23.jpg", "it has no landmarks"),
+            ("FEAR/1.jpg", "1 lines"),
+            ("landmarks/training_set_synthetic_images/FEAR", "no folder of images"),
+            ("ANGRER/24.txt", "belongs to no image"),
+            ("ANGRER/9.pts", "another landmark file"),
+        ],
+    );
+    assert_eq!((pack.len(Split::Train), pack.len(Split::Validation)), (3, 2));
+}
+
+#[test]
+fn one_table_serves_all_images() {
+    let source = Source::small();
+    fs::remove_dir_all(source.path("landmarks")).unwrap();
+    let (header, row) = csv(8.5, 14.5);
+    let (_, other) = csv(2.5, 4.5);
+    let broken = row.replacen("8.5", "NaN", 1);
+    let text = [
+        format!("image,{header}"),
+        format!("ANGRER/10,{other}"),
+        format!("{TRAIN}/ANGRER/9.jpg,{row}"),
+        format!("sadness/1.jpg,{broken}"),
+        format!("SURPRISE/2.jpg,{row}"),
+        format!("ANGRER/9,{other}"),
+        format!("1,{row}"),
+        format!("FEAR/77.jpg,{row}"),
+    ];
+    source.write("all.csv", text.join("\n"));
+    let options = ImportOptions { landmarks: Some(source.path("all.csv")), ..source.options() };
+    let (found, problems) = first(&source, &options);
+    assert_eq!(found, Some([AT, AT]));
+    let problems: Vec<String> =
+        problems.iter().map(|p| format!("{}: {}", p.file.display(), p.reason)).collect();
+    check_problems(
+        &problems,
+        &[
+            ("sadness/1.jpg", "landmarks all.csv: point 0 is (NaN, 14.5)"),
+            ("FEAR/1.jpg", "it has no landmarks"),
+            ("all.csv", "line 6: \"ANGRER/9\" has a row before"),
+            ("all.csv", "line 7: \"1\" may mean"),
+            ("all.csv", "line 8: \"FEAR/77.jpg\" belongs to no image"),
+        ],
+    );
+    let pack = Pack::open(&source.pack_dir()).unwrap();
+    assert_eq!(pack.landmarks(Split::Train, 1), Some([[-0.5, -0.5]; 68]));
+    assert_eq!(pack.landmarks(Split::Validation, 1), Some([[AT, AT]; 68]));
+
+    source.write("all.csv", "image,x_0\n");
+    let error = source.import(&options).unwrap_err().to_string();
+    assert!(error.contains("all.csv") && error.contains("y_0"), "{error}");
+}
+
+#[test]
+fn landmarks_of_crops_are_mapped_to_their_images() {
+    let source = Source::small();
+    // A crop whose side is 223 image pixels has pixels as large as the image's, so its middle, pixel 112, lies at
+    // (9, 15) of the image when its corner lies at (-103, -97).
+    source.marks(&format!("landmarks/{TRAIN}/ANGRER/9.jpg"), 0.0);
+    source.write(&format!("landmarks/{TRAIN}/ANGRER/9.txt"), "0 0\n".repeat(68));
+    source.write("crops.csv", "image,left,top,size\nANGRER/9,-103,-97,223\nANGRER/10,0,0,9\n");
+    let options = ImportOptions { landmark_crops: Some(source.path("crops.csv")), ..source.options() };
+    let (found, problems) = first(&source, &options);
+    assert_eq!(found, Some([AT, AT]));
+    let problems: Vec<String> =
+        problems.iter().map(|p| format!("{}: {}", p.file.display(), p.reason)).collect();
+    let missing = "no usable row";
+    check_problems(
+        &problems,
+        &[("sadness/1.jpg", missing), ("FEAR/1.jpg", missing), ("SURPRISE/2.jpg", missing)],
+    );
+    let pack = Pack::open(&source.pack_dir()).unwrap();
+    let origin: Origin = serde_json::from_value(pack.provenance().clone()).unwrap();
+    assert_eq!(origin.landmark_frame, Frame::DecaCrop);
+}
