@@ -29,8 +29,9 @@ class Ferry:
         files = [self.path(f"{self.count}-{name}") for name in ("request.json", "inputs", "outputs")]
         files[0].write_text(json.dumps({"run": run, "preset": preset, "settings": settings, **request}))
         save_file(inputs, files[1])
-        # Its libtorch is the one it was built with.
-        environment = {k: v for k, v in os.environ.items() if k not in ("LD_LIBRARY_PATH", "PYTHONPATH")}
+        # Its libtorch is the one it was built with, and what a worker that serves a sweep reads is not for this verb.
+        mine = ("LD_LIBRARY_PATH", "PYTHONPATH", "FERRY_CACHE", "FERRY_NATS", "FERRY_TOKEN")
+        environment = {name: value for name, value in os.environ.items() if name not in mine}
         process = subprocess.Popen([self.worker, "parity", *files], env=environment)
         return Running(process, files)
 
