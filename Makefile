@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test simulate check
+.PHONY: help setup build demo test simulate parity check
 
 # Where cargo puts programs; plain `cargo` follows the same variable.
 programs := $(or $(CARGO_TARGET_DIR),target)/release
@@ -27,3 +27,7 @@ check: setup ## formatting, lints, and which crate may link what
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	scripts/check-dependencies
+
+parity: setup ## compare networks, losses, optimiser and views with PyTorch's
+	cargo build --release -p worker
+	scripts/parity/run

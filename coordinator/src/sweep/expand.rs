@@ -4,17 +4,18 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 use shared::ids::JobId;
+use shared::job::preset::Preset;
 use shared::job::{JobSpec, Settings};
 
 use super::plan::PlannedJob;
 use super::problem::{Problem, Span};
 use super::spec::{Group, Located, SweepFile};
-use super::values::{normal, normal_settings};
+use super::values::{PRESET, normal, normal_settings, preset};
 
 /// A group with every value checked and written one way.
 struct Resolved {
     name: Located<String>,
-    /// All settings of a job of the group, the axes' excepted.
+    /// What the file names for every job of the group; perhaps a preset.
     fixed: Settings,
     axes: Vec<(String, Vec<Value>)>,
     exclude: Vec<(Span, Overlay)>,
@@ -22,17 +23,40 @@ struct Resolved {
 }
 
 impl Resolved {
-    /// The value of setting `name` in the job with `overlay`.
-    fn value<'a>(&'a self, overlay: &'a Overlay, name: &str) -> Option<&'a Value> {
+    /// What the file names for the job with `overlay`.
+    fn named<'a>(&'a self, overlay: &'a Overlay, name: &str) -> Option<&'a Value> {
         let own = overlay.iter().find(|(setting, _)| setting == name).map(|(_, value)| value);
         own.or_else(|| self.fixed.get(name))
     }
 
+    fn preset(&self, overlay: &Overlay) -> Preset {
+        self.named(overlay, PRESET).and_then(preset).unwrap_or_default()
+    }
+
+    /// All settings of the job with `overlay`: what the file names wins over the job's preset, wherever each stands.
+    fn settings(&self, overlay: &Overlay) -> Settings {
+        let mut settings = self.preset(overlay).spec().settings();
+        settings.extend(self.fixed.clone());
+        settings.extend(overlay.iter().cloned());
+        settings.insert(PRESET.to_owned(), self.preset(overlay).name().into());
+        settings
+    }
+
+    /// The value of setting `name` in the job with `overlay`.
+    fn value(&self, overlay: &Overlay, name: &str) -> Option<Value> {
+        self.named(overlay, name).cloned().or_else(|| self.settings(overlay).remove(name))
+    }
+
     /// All values of setting `name` in the product of the axes.
-    fn values(&self, name: &str) -> Vec<&Value> {
-        match self.axes.iter().find(|(axis, _)| axis == name) {
-            Some((_, values)) => values.iter().collect(),
-            None => self.fixed.get(name).into_iter().collect(),
+    fn values(&self, name: &str) -> Vec<Value> {
+        let axis = |name: &str| self.axes.iter().find(|(axis, _)| axis == name).map(|(_, values)| values);
+        match (axis(name), axis(PRESET)) {
+            (Some(values), _) => values.clone(),
+            (None, None) => self.value(&Vec::new(), name).into_iter().collect(),
+            (None, Some(presets)) => {
+                let with = |preset: &Value| self.value(&vec![(PRESET.to_owned(), preset.clone())], name);
+                presets.iter().filter_map(with).collect()
+            }
         }
     }
 }
@@ -42,8 +66,7 @@ impl Resolved {
 /// The number of combinations is compared with `max_jobs` before any of them is made.
 pub fn expand(file: &SweepFile, digest: &str, problems: &mut Vec<Problem>) -> Vec<PlannedJob> {
     let already = problems.len();
-    let mut base = JobSpec::default().settings();
-    base.extend(normal_settings(&file.defaults, problems));
+    let base = normal_settings(&file.defaults, problems).into_iter().collect();
     let groups: Vec<Resolved> =
         file.groups.iter().map(|(name, group)| resolve(name, group, &base, problems)).collect();
     refuse_too_many(file, &groups, problems);
@@ -59,9 +82,7 @@ pub fn expand(file: &SweepFile, digest: &str, problems: &mut Vec<Problem>) -> Ve
             problems.push(Problem::new(group.name.span, message));
         }
         for overlay in combinations {
-            let mut settings = group.fixed.clone();
-            settings.extend(overlay);
-            if let Err(message) = jobs.add(&group.name.value, settings) {
+            if let Err(message) = jobs.add(&group.name.value, group.settings(&overlay)) {
                 problems.push(Problem::new(group.name.span, message));
             }
         }
@@ -130,7 +151,7 @@ fn combinations(group: &Resolved, problems: &mut Vec<Problem>) -> Vec<Overlay> {
         // An entry that only repeats what an earlier one excludes is as much of a slip as one that never matched.
         let before = all.len();
         let excluded =
-            |job: &Overlay| tuple.iter().all(|(name, value)| group.value(job, name) == Some(value));
+            |job: &Overlay| tuple.iter().all(|(name, value)| group.value(job, name).as_ref() == Some(value));
         all.retain(|job| !excluded(job));
         if all.len() == before {
             problems.push(excludes_nothing(*span, tuple, group));
@@ -142,10 +163,10 @@ fn combinations(group: &Resolved, problems: &mut Vec<Problem>) -> Vec<Overlay> {
 
 fn excludes_nothing(span: Span, tuple: &[(String, Value)], group: &Resolved) -> Problem {
     let problem = Problem::new(span, "this exclude matches no combination that is left in the group");
-    let absent = tuple.iter().find(|(name, value)| !group.values(name).contains(&value));
+    let absent = tuple.iter().find(|(name, value)| !group.values(name).contains(value));
     match absent {
         Some((name, value)) => {
-            let values = listed(group.values(name).into_iter());
+            let values = listed(group.values(name).iter());
             problem.help(format!("no combination has `{name}` = {value}; the group has {values}"))
         }
         None => problem,
@@ -165,7 +186,7 @@ pub(super) fn listed<'a>(values: impl Iterator<Item = &'a Value>) -> String {
     format!("{}{rest}", first.join(", "))
 }
 
-/// The settings that any group names: what tells the jobs of this sweep apart.
+/// The settings that any group names, which tell the jobs of this sweep apart; and the preset, wherever it is named.
 fn named_settings(file: &SweepFile) -> BTreeSet<String> {
     let groups = file.groups.iter().map(|(_, group)| group);
     let names = groups.flat_map(|group| {
@@ -173,7 +194,8 @@ fn named_settings(file: &SweepFile) -> BTreeSet<String> {
         let fixed = group.settings.iter().chain(included).map(|(name, _)| name);
         group.matrix.iter().map(|(name, _)| name).chain(fixed)
     });
-    names.map(|name| name.value.clone()).collect()
+    let preset = file.defaults.iter().map(|(name, _)| name).filter(|name| name.value == PRESET);
+    names.chain(preset).map(|name| name.value.clone()).collect()
 }
 
 struct Jobs<'a> {
@@ -184,10 +206,11 @@ struct Jobs<'a> {
 }
 
 impl Jobs<'_> {
-    /// Adds the job with `settings`, or the group's name to the job that it already is.
-    fn add(&mut self, group: &str, settings: Settings) -> Result<(), String> {
+    /// Adds the job with `settings` and preset, or the group's name to the job that it already is.
+    fn add(&mut self, group: &str, mut settings: Settings) -> Result<(), String> {
         let params = self.params.iter().filter_map(|name| Some((name.clone(), settings.get(name)?.clone())));
         let params = params.collect();
+        settings.remove(PRESET);
         let spec: JobSpec = serde_json::from_value(Value::Object(settings)).map_err(|e| e.to_string())?;
         if let Some(problem) = spec.problems().first() {
             return Err(format!(

@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::ids::JobId;
+use shared::job::preset::Preset;
 use shared::job::{JobSpec, Settings};
+
+use super::values::PRESET;
 
 /// Everything that one sweep file asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,18 +66,19 @@ pub struct PlannedJob {
     /// Other groups that ask for the same job.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_in: Vec<String>,
-    /// The settings that any group of the sweep names, with this job's values.
+    /// The settings that any group of the sweep names, with this job's values; and the preset, if the sweep names one.
     pub params: Settings,
     pub spec: JobSpec,
 }
 
 impl PlannedJob {
-    /// The value that a filter or a table sees under `name`: `group`, or any setting.
+    /// The value that a filter or a table sees under `name`: `group`, `preset`, or any setting.
     pub fn value(&self, name: &str) -> Option<Value> {
-        if name == "group" {
-            return Some(Value::String(self.group.clone()));
+        match name {
+            "group" => Some(Value::String(self.group.clone())),
+            PRESET => Some(self.params.get(PRESET).cloned().unwrap_or(Preset::default().name().into())),
+            setting => self.spec.settings().remove(setting),
         }
-        self.spec.settings().remove(name)
     }
 
     /// True when every condition holds; `group` also matches the other groups of a shared job.

@@ -6,8 +6,10 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 use shared::job::JobSpec;
+use shared::job::preset::Preset;
 
 use super::spec::SweepFile;
+use super::values::PRESET;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<SweepFile>();
@@ -29,7 +31,7 @@ pub fn text() -> String {
     format!("{:#}\n", *SCHEMA)
 }
 
-/// Every setting of a job with its own schema, its default included.
+/// Every setting of a job with its own schema, its default included, and `preset`.
 fn settings(generator: &mut SchemaGenerator) -> Map<String, Value> {
     let job = generator.subschema_for::<JobSpec>();
     let job = resolve(job.as_value(), generator.definitions()).clone();
@@ -39,7 +41,16 @@ fn settings(generator: &mut SchemaGenerator) -> Map<String, Value> {
         schema["default"] = defaults[&name].clone();
         (name, schema)
     };
-    properties.into_iter().map(with_default).collect()
+    let mut settings: Map<String, Value> = properties.into_iter().map(with_default).collect();
+    settings.insert(PRESET.to_owned(), preset(generator));
+    settings
+}
+
+fn preset(generator: &mut SchemaGenerator) -> Value {
+    let mut schema = generator.subschema_for::<Preset>().to_value();
+    schema["description"] = json!("Where settings that are not named take their values from.");
+    schema["default"] = json!(Preset::default());
+    schema
 }
 
 fn settings_and_group(generator: &mut SchemaGenerator) -> Map<String, Value> {
@@ -121,7 +132,7 @@ pub(super) fn combinations(generator: &mut SchemaGenerator) -> Schema {
 pub(super) fn setting_names(generator: &mut SchemaGenerator) -> Schema {
     let name = defined(generator, "SettingName", |_| {
         let settings = JobSpec::default().settings();
-        let names: Vec<&str> = settings.keys().map(String::as_str).chain(["group"]).collect();
+        let names: Vec<&str> = settings.keys().map(String::as_str).chain(["group", PRESET]).collect();
         json!({ "type": "string", "enum": names })
     });
     json_schema!({ "type": "array", "items": name, "minItems": 1, "uniqueItems": true })

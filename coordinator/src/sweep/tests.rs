@@ -127,6 +127,42 @@ fn numbers_are_compared_as_the_setting_has_them() {
 }
 
 #[test]
+fn a_preset_stands_for_settings_and_what_is_named_wins() {
+    let head = "name: a\ndataset: d\n";
+    let preset = format!(
+        "{head}defaults: {{preset: authors-code, weight_decay: 0.5}}\n\
+         groups: {{x: {{matrix: {{heads: [2]}}, settings: {{mixaug_terms: virtual}}}}}}\n"
+    );
+    let by_hand = format!(
+        "{head}defaults: {{head_fusion: sum, class_weights: inverse_share, affinity_labels: partner, \
+         mixaug_terms: virtual, basic_off: jitter, augmentation_draw: batch, weight_decay: 0.5}}\n\
+         groups: {{x: {{matrix: {{heads: [2]}}}}}}\n"
+    );
+    let [preset, by_hand] = [planned(&preset), planned(&by_hand)];
+    assert_eq!((preset.jobs[0].id, &preset.jobs[0].spec), (by_hand.jobs[0].id, &by_hand.jobs[0].spec));
+    assert_eq!(preset.jobs[0].value("preset"), Some("authors-code".into()));
+    assert_eq!(by_hand.jobs[0].value("preset"), Some("paper".into()));
+}
+
+#[test]
+fn a_preset_may_be_an_axis_a_condition_and_a_row() {
+    let text = "name: a\ndataset: d\ngroups:\n  x:\n    matrix: {preset: [paper, authors-code], heads: [2, 4]}\n    \
+                exclude: [{preset: paper, heads: 2}, {head_fusion: sum, heads: 4}]\n    \
+                include: [{preset: authors-code, weight_decay: 0.1}]\n\
+                ensembles: {e: {members: [{where: {preset: authors-code}}]}}\n\
+                tables: [{title: t, rows: [preset], paper: [{preset: authors-code, f1: 50}]}]\n";
+    let plan = planned(text);
+    let seen = plan.jobs.iter().map(|job| (job.params["preset"].clone(), job.spec.training.weight_decay));
+    let expected = [("paper", 1e-4), ("authors-code", 0.0), ("authors-code", 0.1)];
+    assert!(seen.eq(expected.map(|(preset, decay)| (preset.into(), decay))), "{:?}", plan.jobs);
+    assert_eq!(plan.ensembles[0].size, 2);
+    // The default preset is the same whether it is named or not.
+    let named = planned("name: a\ndataset: d\ngroups: {x: {matrix: {preset: [paper]}}}\n");
+    let unnamed = planned("name: a\ndataset: d\ngroups: {x: {matrix: {heads: [4]}}}\n");
+    assert_eq!(named.jobs[0].id, unnamed.jobs[0].id);
+}
+
+#[test]
 fn the_digest_of_a_pack_that_is_there_makes_the_ids() {
     let root = tempfile::tempdir().unwrap();
     let text = "name: a\ndataset: {synthetic: {train: 6, validation: 6, test: 6, image_size: 16}}\n\

@@ -1,13 +1,30 @@
 //! Values of settings: in range, written one way (`1` becomes `1.0` where the setting is a fraction).
+//!
+//! A sweep file may also name a preset wherever it names settings. That is no setting of a job: it says which values the
+//! settings have that the file does not name.
 
+use serde::Deserialize;
 use serde_json::Value;
+use shared::job::preset::Preset;
 use shared::job::{JobSpec, SettingError};
 
 use super::problem::Problem;
 use super::spec::{Located, Settings};
 
+/// The name of the preset among settings.
+pub(super) const PRESET: &str = "preset";
+
+/// The preset that a value under [`PRESET`] names.
+pub(super) fn preset(value: &Value) -> Option<Preset> {
+    Preset::deserialize(value).ok()
+}
+
 /// The value that a job has when `name` is set to `value`; the problem if it cannot have it.
 pub(super) fn normal(name: &str, value: &Located<Value>) -> Result<Value, Problem> {
+    if name == PRESET {
+        let wrong = || Problem::new(value.span, format!("there is no preset {}", value.value));
+        return preset(&value.value).map(|preset| preset.name().into()).ok_or_else(wrong);
+    }
     match JobSpec::default().with(name, value.value.clone()) {
         Ok(spec) => Ok(spec.settings().remove(name).unwrap_or_default()),
         Err(SettingError::Unknown { name }) => {

@@ -5,6 +5,7 @@
 pub mod augment;
 pub mod loss;
 pub mod network;
+pub mod preset;
 pub mod subset;
 pub mod training;
 

@@ -1,6 +1,7 @@
 //! The verbs of `ferry-worker`, one a file.
 
 mod devices;
+mod parity;
 mod predict;
 mod preview;
 mod progress;
@@ -18,6 +19,9 @@ pub enum Command {
     Predict(predict::PredictArgs),
     /// Draw what the network of one job sees: both views of some training images.
     Preview(preview::PreviewArgs),
+    /// Run the trainer's code on given numbers, for comparison with PyTorch.
+    #[command(hide = true)]
+    Parity(parity::ParityArgs),
 }
 
 /// Runs `command`. Every error is one that its caller can mend.
@@ -26,5 +30,6 @@ pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Devices(args) => devices::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Preview(args) => preview::run(args),
+        Command::Parity(args) => parity::run(args),
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! An image is planar: `[3, S, S]`. Flip and warp come before normalisation, erasing after it.
 
+use serde::Deserialize;
 use shared::job::augment::AugmentSpec;
 use shared::rng::Stream;
 
 /// What is done to one emotion view.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Geometry {
     pub flip: bool,
     pub affine: Option<Affine>,
@@ -48,7 +49,7 @@ fn flip(image: &mut [f32], size: usize) {
 }
 
 /// A rotation, scaling and shift about the image's centre.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Affine {
     /// Positive turns clockwise on the screen (y points down).
     pub degrees: f64,
@@ -105,7 +106,7 @@ fn nearest(coordinate: f64, size: usize) -> Option<usize> {
 }
 
 /// Pixels that are erased.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Rectangle {
     pub top: usize,
     pub left: usize,

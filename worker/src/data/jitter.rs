@@ -2,11 +2,13 @@
 //!
 //! An image is planar: `[3, S, S]`, RGB in [0, 1].
 
+use serde::Deserialize;
 use shared::job::augment::AugmentSpec;
 use shared::rng::Stream;
 
 /// One change of colour with its factor. The neutral factor is 1, for the hue 0.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Change {
     Brightness(f32),
     Contrast(f32),
@@ -16,7 +18,8 @@ pub enum Change {
 }
 
 /// The changes of one image, in the order they are made.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(transparent)]
 pub struct Jitter {
     changes: Vec<Change>,
 }

@@ -3,6 +3,7 @@
 //! Source: the image, colour jittered. Emotion view: the source after flip, warp, normalisation and erasing.
 //! Appearance view: the normalised source, never moved, so that its landmarks stay true.
 
+use serde::Deserialize;
 use shared::job::augment::{AugmentSpec, AugmentationDraw, BasicOff, Normalization};
 use shared::rng::{Purpose, Stream};
 
@@ -18,6 +19,13 @@ pub struct Place {
     pub batch: usize,
     /// Position in the training split, whatever the subset.
     pub sample: usize,
+}
+
+/// What is done to one training image.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Draw {
+    pub jitter: Jitter,
+    pub geometry: Geometry,
 }
 
 /// Makes views by the settings of one job.
@@ -49,18 +57,23 @@ impl Views {
 
     /// Writes the emotion and appearance view of an image (S × S × 3 bytes, RGB), each `[3, S, S]`.
     pub fn training(&self, pixels: &[u8], place: Place, emotion: &mut [f32], appearance: &mut [f32]) {
+        self.drawn(pixels, &self.draw(place), emotion, appearance);
+    }
+
+    /// [`Self::training`] with a given draw; what the settings switch off is not done.
+    pub fn drawn(&self, pixels: &[u8], draw: &Draw, emotion: &mut [f32], appearance: &mut [f32]) {
         let basic = self.spec.basic_augmentation;
         let mut source = planar(pixels);
         match (basic, self.spec.basic_off) {
             (true, _) => {
-                self.jitter(place).apply(&mut source);
-                self.moved(&source, place, emotion);
+                draw.jitter.apply(&mut source);
+                self.moved(&source, &draw.geometry, emotion);
             }
             (false, BasicOff::All) => {
                 self.normalize(&source, emotion);
-                self.jitter(place).apply(&mut source);
+                draw.jitter.apply(&mut source);
             }
-            (false, BasicOff::Jitter) => self.moved(&source, place, emotion),
+            (false, BasicOff::Jitter) => self.moved(&source, &draw.geometry, emotion),
         }
         self.normalize(&source, appearance);
     }
@@ -84,19 +97,19 @@ impl Views {
         pixels
     }
 
-    fn jitter(&self, place: Place) -> Jitter {
+    fn draw(&self, place: Place) -> Draw {
         let counters = [u64::from(place.epoch), place.sample as u64];
-        Jitter::draw(&self.spec, &mut Stream::new(self.seed, Purpose::SourceView, &counters))
-    }
-
-    fn moved(&self, source: &[f32], place: Place, view: &mut [f32]) {
+        let jitter = Jitter::draw(&self.spec, &mut Stream::new(self.seed, Purpose::SourceView, &counters));
         let own = match self.spec.augmentation_draw {
             AugmentationDraw::Image => place.sample,
             AugmentationDraw::Batch => place.batch,
         };
         let counters = [u64::from(place.epoch), own as u64];
         let mut stream = Stream::new(self.seed, Purpose::EmotionView, &counters);
-        let geometry = Geometry::draw(&self.spec, self.size(), &mut stream);
+        Draw { jitter, geometry: Geometry::draw(&self.spec, self.size(), &mut stream) }
+    }
+
+    fn moved(&self, source: &[f32], geometry: &Geometry, view: &mut [f32]) {
         self.normalize(&geometry.moved(source, self.size()), view);
         geometry.erase(view, self.size());
     }

@@ -94,13 +94,27 @@ impl Adam {
     /// One step down the gradient of the scalar `loss`, whose graph is consumed. A variable that the loss does not
     /// reach has gradient 0.
     pub fn step(&mut self, loss: &Tensor, learning_rate: f64) -> Result<(), TchError> {
+        let gradients = self.gradients(loss)?;
+        self.apply(&gradients, learning_rate)
+    }
+
+    /// The gradient of the scalar `loss`, whose graph is consumed, by variable in the order of [`Self::names`].
+    pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>, TchError> {
         let gradients = Tensor::f_run_backward(&[loss], &self.variables, false, false)?;
-        let gradients: Vec<Tensor> = gradients
-            .into_iter()
-            .zip(&self.variables)
-            .map(|(gradient, variable)| if gradient.defined() { gradient } else { variable.zeros_like() })
-            .collect();
-        tch::no_grad(|| self.update(&flat(&gradients)?, learning_rate))
+        let or_zero = |(gradient, variable): (Tensor, &Tensor)| {
+            if gradient.defined() { gradient } else { variable.zeros_like() }
+        };
+        Ok(gradients.into_iter().zip(&self.variables).map(or_zero).collect())
+    }
+
+    /// One step down `gradients`, one for each variable.
+    pub fn apply(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<(), TchError> {
+        tch::no_grad(|| self.update(&flat(gradients)?, learning_rate))
+    }
+
+    /// The variables that a step moves.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.slots.iter().map(|slot| slot.name.as_str())
     }
 
     fn update(&mut self, gradient: &Tensor, learning_rate: f64) -> Result<(), TchError> {
@@ -110,8 +124,8 @@ impl Adam {
             gradient.shallow_clone()
         } else {
             // A fused multiply-add, as torch adds with a factor.
-            let decay = Tensor::f_from_slice(&[self.weight_decay as f32])?.f_to_device(gradient.device())?;
-            gradient.f_addcmul(&self.parameters, &decay)?
+            let decay = Tensor::f_from_slice(&[self.weight_decay])?.f_to_kind(gradient.kind())?;
+            gradient.f_addcmul(&self.parameters, &decay.f_to_device(gradient.device())?)?
         };
         let _ = self.first.f_lerp_(&gradient, 1.0 - self.beta1)?;
         let _ = self.second.f_mul_scalar_(self.beta2)?;

@@ -1,9 +1,10 @@
 //! The draws of mix-up (Zhang et al., arXiv 1710.09412): one share and one permutation a batch.
 
+use serde::Deserialize;
 use shared::rng::{Purpose, Stream};
 
 /// How one batch is mixed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Mixing {
     /// Share of each image itself, in [0, 1]; never folded to above one half.
     pub lambda: f64,

@@ -38,6 +38,26 @@ impl DeviceBatch {
             landmarks: place(&batch.landmarks, &[count, -1, 2])?,
         })
     }
+
+    /// The same with images and landmarks in another precision.
+    pub fn to_kind(&self, kind: Kind) -> Result<Self, TchError> {
+        Ok(Self {
+            emotion: self.emotion.f_to_kind(kind)?,
+            appearance: self.appearance.f_to_kind(kind)?,
+            labels: self.labels.shallow_clone(),
+            landmarks: self.landmarks.f_to_kind(kind)?,
+        })
+    }
+
+    /// `[B, 3, S, S]`.
+    pub fn emotion(&self) -> &Tensor {
+        &self.emotion
+    }
+
+    /// `[B, 3, S, S]`.
+    pub fn appearance(&self) -> &Tensor {
+        &self.appearance
+    }
 }
 
 /// What one job minimises.
@@ -47,6 +67,7 @@ pub struct Objective {
     /// `[6]`.
     class_weights: Option<Tensor>,
     device: Device,
+    kind: Kind,
 }
 
 /// Images mixed with their partners, and the partners' labels.
@@ -59,6 +80,11 @@ struct Mixed {
 impl Objective {
     /// `labels` are those of the job's training subset.
     pub fn new(spec: &JobSpec, labels: &[u8], device: Device) -> Result<Self, TchError> {
+        Self::with_kind(spec, labels, device, Kind::Float)
+    }
+
+    /// For a network of variables of `kind`.
+    pub fn with_kind(spec: &JobSpec, labels: &[u8], device: Device, kind: Kind) -> Result<Self, TchError> {
         let class_weights = match spec.loss.class_weights {
             ClassWeights::Off => None,
             ClassWeights::InverseShare => {
@@ -66,11 +92,10 @@ impl Objective {
                 for &label in labels {
                     counts[usize::from(label)] += 1;
                 }
-                let weights = inverse_share(counts).map(|weight| weight as f32);
-                Some(Tensor::f_from_slice(&weights)?.f_to_device(device)?)
+                Some(Tensor::f_from_slice(&inverse_share(counts))?.f_to_kind(kind)?.f_to_device(device)?)
             }
         };
-        Ok(Self { spec: spec.loss.clone(), class_weights, device })
+        Ok(Self { spec: spec.loss.clone(), class_weights, device, kind })
     }
 
     /// The four terms `[4]` of one batch, each with its factor; their sum is the loss. A term whose factor is 0 is
@@ -139,7 +164,7 @@ impl Objective {
     /// `term` times `weight`; zero, and not computed, where the weight is 0.
     fn weighted(&self, weight: f64, term: impl FnOnce() -> Tensor) -> Tensor {
         if weight == 0.0 {
-            return Tensor::zeros([0i64; 0], (Kind::Float, self.device));
+            return Tensor::zeros([0i64; 0], (self.kind, self.device));
         }
         term() * weight
     }

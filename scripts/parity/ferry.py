@@ -1,0 +1,49 @@
+"""Ferry's side: the hidden verb `parity` of ferry-worker, which runs the trainer's own code."""
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+
+class Ferry:
+    """Runs requests in a folder that goes away with it."""
+
+    def __init__(self, worker):
+        self.worker = worker
+        # In memory, where there is some: weights and gradients of the whole networks come and go here.
+        memory = Path("/dev/shm")
+        place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+        self.folder = tempfile.TemporaryDirectory(prefix="ferry-parity-", dir=place)
+        self.count = 0
+
+    def path(self, name):
+        return Path(self.folder.name) / name
+
+    def start(self, run, preset, settings, inputs, **request):
+        """Begins a request; the caller computes its own side meanwhile."""
+        self.count += 1
+        files = [self.path(f"{self.count}-{name}") for name in ("request.json", "inputs", "outputs")]
+        files[0].write_text(json.dumps({"run": run, "preset": preset, "settings": settings, **request}))
+        save_file(inputs, files[1])
+        # Its libtorch is the one it was built with, and what a worker that serves a sweep reads is not for this verb.
+        mine = ("LD_LIBRARY_PATH", "PYTHONPATH", "FERRY_CACHE", "FERRY_NATS", "FERRY_TOKEN")
+        environment = {name: value for name, value in os.environ.items() if name not in mine}
+        process = subprocess.Popen([self.worker, "parity", *files], env=environment)
+        return Running(process, files)
+
+
+class Running:
+    def __init__(self, process, files):
+        self.process, self.files = process, files
+
+    def outputs(self):
+        if self.process.wait() != 0:
+            raise SystemExit(f"parity: ferry-worker ended with {self.process.returncode} (see above)")
+        outputs = load_file(self.files[2])
+        for file in self.files:
+            file.unlink()
+        return outputs

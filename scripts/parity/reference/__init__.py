@@ -1,0 +1,1 @@
+"""An independent reference: torchvision, timm and torch.optim where they have it, the publications' formulas else."""

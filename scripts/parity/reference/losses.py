@@ -1,0 +1,40 @@
+"""The loss terms, written as their publications' code computes them."""
+
+import sys
+
+import torch
+from torch.nn import functional
+
+
+def class_weights(labels, dtype):
+    """1 - n_c / N of a training subset."""
+    counts = torch.bincount(torch.tensor(labels), minlength=6).to(torch.float64)
+    return (1 - counts / counts.sum()).to(dtype)
+
+
+def pair_cross_entropy(logits, first, second, share, weights):
+    """Mix-up's: each label's cross-entropy by itself, so that each is divided by its own labels' weights."""
+    own = functional.cross_entropy(logits, first, weight=weights)
+    return share * own + (1 - share) * functional.cross_entropy(logits, second, weight=weights)
+
+
+def affinity(feature, centres, labels):
+    """DAN's: all distances in one product, those to other classes masked, over the centres' spread, clamped."""
+    vectors = feature.mean(dim=(2, 3))
+    squares = vectors.square().sum(dim=1, keepdim=True) + centres.square().sum(dim=1)
+    distances = torch.addmm(squares, vectors, centres.t(), beta=1, alpha=-2)
+    own = functional.one_hot(labels, len(centres)).to(feature.dtype)
+    spread = centres.var(dim=0, correction=1).sum()
+    return (distances * own / spread).clamp(min=1e-12, max=1e12).sum() / len(labels)
+
+
+def partition(heads):
+    """DAN's: of the unbiased variance over the heads, its mean over batch and channels."""
+    count = heads.shape[1]
+    if count == 1:
+        return heads.new_zeros(())
+    return torch.log(1 + count / (heads.var(dim=1, correction=1).mean() + sys.float_info.epsilon))
+
+
+def landmark(predicted, target):
+    return functional.mse_loss(predicted, target)
