@@ -14,3 +14,4 @@ pub mod protocol;
 pub mod result;
 pub mod rng;
 pub mod subset;
+pub mod weights;

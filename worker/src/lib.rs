@@ -11,3 +11,4 @@ mod golden;
 pub mod losses;
 pub mod models;
 pub mod train;
+pub mod weights;
