@@ -5,6 +5,7 @@ mod job;
 mod packs;
 mod presence;
 mod thread;
+mod weights;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::device;
 use hold::Hold;
 use packs::{PackStore, PacksError};
 use presence::Presences;
+use weights::{WeightsError, WeightsStore};
 
 /// Why a worker ends.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,8 @@ pub enum AgentError {
     Device(#[from] CudaError),
     #[error(transparent)]
     Packs(#[from] PacksError),
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     #[error("the runtime cannot start: {0}")]
     Runtime(std::io::Error),
     #[error("signals cannot be received: {0}")]
@@ -44,7 +48,7 @@ impl AgentError {
         match self {
             Self::Device(_) => true,
             Self::Bus(error) => error.is_bad_input(),
-            Self::Packs(_) | Self::Runtime(_) | Self::Signals(_) => false,
+            Self::Packs(_) | Self::Weights(_) | Self::Runtime(_) | Self::Signals(_) => false,
         }
     }
 }
@@ -65,6 +69,7 @@ struct Agent {
     host: String,
     device: Device,
     packs: PackStore,
+    weights: WeightsStore,
     presences: Presences,
     stop: watch::Receiver<bool>,
 }
@@ -79,9 +84,11 @@ pub async fn run(args: AgentArgs) -> Result<(), AgentError> {
     let bus = connect(&endpoint, &me).await?;
     tracing::info!(worker = %me, device = device::name(device), server = endpoint.url(), "ready");
     let presences = Presences::start(bus.clone(), &me, &host, device);
-    let packs = PackStore::new(args.data, args.cache);
+    let cache = args.cache.unwrap_or_else(packs::user_cache);
+    let weights = WeightsStore::new(&cache);
+    let packs = PackStore::new(args.data, &cache);
     let mut patience = stop.clone();
-    let mut agent = Agent { bus, me, host, device, packs, presences, stop };
+    let mut agent = Agent { bus, me, host, device, packs, weights, presences, stop };
     let outcome = tokio::select! {
         outcome = Box::pin(agent.work()) => outcome,
         () = out_of_patience(&mut patience) => {

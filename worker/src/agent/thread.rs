@@ -1,5 +1,6 @@
 //! The training thread: libtorch never runs on the messaging runtime, and a panic in it ends a job, not the worker.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,10 +9,11 @@ use bytes::Bytes;
 use shared::job::JobSpec;
 use shared::pack::Pack;
 use shared::result::EpochReport;
+use shared::weights::Slot;
 use tch::Device;
 use tokio::sync::{mpsc, watch};
 
-use crate::train::{Control, Outcome, TrainEvent, TrainTask, train};
+use crate::train::{Control, Outcome, TrainEvent, TrainTask, train_from};
 
 /// What one training needs; owned, because it moves to the thread.
 pub(super) struct Assignment {
@@ -19,6 +21,8 @@ pub(super) struct Assignment {
     pub(super) pack: Arc<Pack>,
     pub(super) device: Device,
     pub(super) resume: Option<Bytes>,
+    /// Content of the files that the job's settings name.
+    pub(super) weights: BTreeMap<Slot, Bytes>,
 }
 
 /// Where the training is, for displays.
@@ -70,9 +74,10 @@ impl Training {
                 }
                 if asked_to_stop.load(Ordering::Relaxed) { Control::Stop } else { Control::Continue }
             };
-            let Assignment { spec, pack, device, resume } = &assignment;
+            let Assignment { spec, pack, device, resume, weights } = &assignment;
             let task = TrainTask { spec, pack, device: *device, resume: resume.as_deref() };
-            let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| train(&task, &mut sink)));
+            let outcome =
+                std::panic::catch_unwind(AssertUnwindSafe(|| train_from(&task, weights, &mut sink)));
             let ended = match outcome {
                 Ok(Ok(outcome)) => Ok(outcome),
                 Ok(Err(error)) => Err(format!("{:#}", anyhow::Error::new(error))),

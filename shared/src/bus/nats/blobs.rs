@@ -23,6 +23,7 @@ pub enum Bucket {
     Checkpoints,
     Results,
     Packs,
+    Weights,
 }
 
 impl Bucket {
@@ -31,6 +32,7 @@ impl Bucket {
             Self::Checkpoints => subjects::CHECKPOINTS,
             Self::Results => subjects::RESULTS,
             Self::Packs => subjects::PACKS,
+            Self::Weights => subjects::WEIGHTS,
         }
     }
 }
