@@ -30,7 +30,9 @@ pub(super) fn run(args: &DevicesArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         println!("{}", json!({ "devices": records }));
     } else {
-        records.iter().for_each(|record| println!("{:<8} {}", record.device, record.model));
+        for record in &records {
+            println!("{:<8} {}", record.device, record.model);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -110,7 +110,8 @@ mod tests {
             let module = CModule::load(&output).unwrap();
             let network = Model::open(&file).unwrap().network;
             let images = (Tensor::arange(5 * 3 * 32 * 32, (Kind::Float, Device::Cpu)) * 0.11).cos();
-            let images = images.reshape([5, 3, 32, 32]);
+            let contrast = Tensor::arange(5, (Kind::Float, Device::Cpu)).reshape([5, 1, 1, 1]);
+            let images = images.reshape([5, 3, 32, 32]) * contrast;
             let expected = network.emotion(&images, Mode::Eval).logits.softmax(-1, Kind::Float);
             let seen = module.forward_ts(&[&images]).unwrap();
             assert_eq!(seen.size(), [5, 6]);

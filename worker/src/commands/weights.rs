@@ -218,7 +218,7 @@ fn findings(understood: &Understood) -> String {
         let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
         format!("dropped, {reason}: {}{more}", names[0])
     }));
-    lines.iter().map(|line| format!("  {line}\n")).collect()
+    format!("  {}\n", lines.join("\n  "))
 }
 
 fn in_json(file: &Path, source: &Source, understood: &Result<Understood, ConvertError>) -> Value {

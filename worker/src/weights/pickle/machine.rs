@@ -49,10 +49,10 @@ impl<'a> Machine<'a> {
         match opcode {
             b'.' => return self.pop().map(Some),
             0x80 => drop(self.byte()?), // Protocol: the instructions themselves say all.
-            0x95 => drop(self.take(8)?), // Frame: a hint for readers of streams.
+            0x95 => self.at = self.take(8)?.end, // Frame: a hint for readers of streams.
             b'(' => self.marks.push(self.stack.len()),
             b'0' => self.discard()?,
-            b'1' => drop(self.to_mark()?),
+            b'1' => drop(self.pop_to_mark()?),
             b'2' => {
                 let top = self.peek()?;
                 self.stack.push(top);
@@ -62,7 +62,7 @@ impl<'a> Machine<'a> {
             0x89 => self.push(Node::Bool(false))?,
             b'I' | b'L' | b'J' | b'K' | b'M' | 0x8a | 0x8b | b'F' | b'G' => self.number(opcode)?,
             b'S' | b'V' | b'T' | b'U' | b'B' | b'C' | b'X' | 0x8c | 0x8d | 0x8e | 0x96 => {
-                self.string(opcode)?
+                self.string(opcode)?;
             }
             b')' | b't' | 0x85 | 0x86 | 0x87 | b']' | b'l' | b'}' | b'd' | 0x8f | 0x91 => {
                 self.container(opcode)?;
@@ -145,18 +145,18 @@ impl<'a> Machine<'a> {
     fn container(&mut self, opcode: u8) -> Step {
         let node = match opcode {
             b')' => Node::Tuple(Vec::new()),
-            b't' => Node::Tuple(self.to_mark()?),
+            b't' => Node::Tuple(self.pop_to_mark()?),
             0x85..=0x87 => Node::Tuple(self.pop_several(usize::from(opcode - 0x84))?),
             b']' => Node::List(Vec::new()),
-            b'l' => Node::List(self.to_mark()?),
+            b'l' => Node::List(self.pop_to_mark()?),
             b'}' => Node::Dict(Vec::new()),
             b'd' => {
-                let items = self.to_mark()?;
+                let items = self.pop_to_mark()?;
                 Node::Dict(self.pairs(&items)?)
             }
             0x8f => Node::Other("a set"),
             _ => {
-                self.to_mark()?;
+                self.pop_to_mark()?;
                 Node::Other("a set")
             }
         };
@@ -168,7 +168,7 @@ impl<'a> Machine<'a> {
         let items = match opcode {
             b'a' => self.pop_several(1)?,
             b's' => self.pop_several(2)?,
-            _ => self.to_mark()?,
+            _ => self.pop_to_mark()?,
         };
         let target = self.peek()?;
         let pairs = if matches!(opcode, b's' | b'u') { self.pairs(&items)? } else { Vec::new() };
@@ -227,7 +227,7 @@ impl<'a> Machine<'a> {
             }
             b'o' | b'i' => {
                 let callable = if opcode == b'i' { Some(self.global_lines()?) } else { None };
-                let mut args = self.to_mark()?;
+                let mut args = self.pop_to_mark()?;
                 let callable = match callable {
                     Some(global) => self.add(global)?,
                     None if args.is_empty() => return Err(self.malformed("an object of no class")),
@@ -321,7 +321,7 @@ impl<'a> Machine<'a> {
         items.try_into().map_err(|_| self.malformed("a value that was never written"))
     }
 
-    fn to_mark(&mut self) -> Step<Vec<Id>> {
+    fn pop_to_mark(&mut self) -> Step<Vec<Id>> {
         let mark = self.marks.pop().ok_or_else(|| self.malformed("a mark that was never set"))?;
         Ok(self.stack.split_off(mark))
     }
