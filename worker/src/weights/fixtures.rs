@@ -1,7 +1,5 @@
 //! Small files of weights, written instruction by instruction as torch.save, pickle and numpy write them.
 
-#![cfg(test)]
-
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
@@ -253,11 +251,12 @@ fn dtype(pickle: Pickler, array: &Array) -> Pickler {
 
 /// A `.npy` file.
 pub(super) fn npy(array: &Array) -> Vec<u8> {
-    let dims: String = array.shape.iter().map(|length| format!("{length}, ")).collect();
+    let dims: Vec<String> = array.shape.iter().map(ToString::to_string).collect();
+    let dims = dims.join(", ");
     let order = if array.fortran { "True" } else { "False" };
     let descr = format!("{}{}", array.order, array.code);
-    let mut header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': ({dims}), }}");
-    while (header.len() + 11) % 64 != 0 {
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': ({dims},), }}");
+    while !(header.len() + 11).is_multiple_of(64) {
         header.push(' ');
     }
     header.push('\n');

@@ -155,12 +155,12 @@ fn torch_files_of_every_kind_give_the_same_weights() {
         let (spec, store, variables) = network(Backbone::DinoResnet50, Backbone::DinoResnet50);
         fill(Slot::Appearance, &file, &spec, &variables).unwrap();
         fill(Slot::Emotion, &file, &spec, &variables).unwrap();
-        if index != 1 {
+        if index == 1 {
+            holds(&store, "emotion.features.0.weight", "module.conv1.weight");
+        } else {
             holds(&store, "appearance.features.layer2.0.downsample.0.weight", "layer2.0.downsample.0.weight");
             holds(&store, "emotion.features.5.0.downsample.0.weight", "layer2.0.downsample.0.weight");
             holds(&store, "emotion.features.1.running_var", "bn1.running_var");
-        } else {
-            holds(&store, "emotion.features.0.weight", "module.conv1.weight");
         }
     }
 }

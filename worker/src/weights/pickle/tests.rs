@@ -1,3 +1,5 @@
+//! Trees from pickles by hand, and from anything that a byte can become.
+
 use proptest::prelude::*;
 
 use super::super::fixtures::{Array, Era, Pickler, numpy_pickle};
