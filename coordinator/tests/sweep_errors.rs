@@ -222,3 +222,89 @@ fn several_problems_are_told_together_and_as_json() {
     assert_eq!(error["problems"].as_array().unwrap().len(), 2);
     assert_eq!(error["problems"][1]["help"], "did you mean `mixup`?");
 }
+
+/// A converted file of weights as the worker writes it; the tensors themselves are the worker's affair.
+fn weights(backbone: &str) -> Vec<u8> {
+    let facts = serde_json::json!({
+        "format": "ferry-weights", "version": 1, "layout": "vggface2", "preprocessing": "vggface2_bgr",
+        "holds": { "backbone": backbone }, "source": { "sha256": "", "format": "" },
+    });
+    let header = serde_json::json!({ "__metadata__": { "ferry": facts.to_string() } }).to_string();
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
+}
+
+fn plan_beside(files: &[(&str, &[u8])], text: &str, words: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    std::fs::write(folder.path().join("sub/s.yaml"), text).unwrap();
+    for (name, bytes) in files {
+        std::fs::write(folder.path().join("sub").join(name), bytes).unwrap();
+    }
+    ferry(folder.path(), &[&["plan", "sub/s.yaml"], words].concat())
+}
+
+#[test]
+fn weights_are_found_from_the_sweep_files_folder_and_named_by_content() {
+    let caffe = weights("vggface2_resnet50");
+    let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&caffe));
+    let text = RIGHT.replacen("heads: [1, 4]", "emotion_weights: [null, a.safetensors]", 1);
+    let text = text
+        .replacen("heads: 1}", "emotion_weights: a.safetensors}", 1)
+        .replace(", heads]", ", emotion_weights]");
+    let plan = |name: &str, text: &str| -> serde_json::Value {
+        let output = plan_beside(&[(name, &caffe)], text, &["--json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let first = plan("a.safetensors", &text);
+    let seen = first["jobs"].as_array().unwrap().iter().map(|job| &job["params"]["emotion_weights"]);
+    let named = format!("sha256:{digest}");
+    assert_eq!(seen.filter(|value| **value == *named).count(), 1);
+    assert_eq!(
+        (&first["weights"][0]["digest"], &first["weights"][0]["name"]),
+        (&digest.into(), &"a.safetensors".into())
+    );
+    assert!(first["weights"][0]["remarks"][0].as_str().unwrap().contains("`normalization: vggface2_bgr`"));
+    // The path is not part of a job's identity, and neither is whether a path or a digest is written.
+    let ids = |plan: &serde_json::Value| -> Vec<String> {
+        plan["jobs"].as_array().unwrap().iter().map(|job| job["id"].to_string()).collect()
+    };
+    let elsewhere = plan("b.safetensors", &text.replace("a.safetensors", "b.safetensors"));
+    let by_digest = plan("a.safetensors", &text.replace("a.safetensors", &named));
+    assert_eq!((ids(&elsewhere), ids(&by_digest)), (ids(&first), ids(&first)));
+    assert_ne!(ids(&first)[0], ids(&first)[1]);
+}
+
+#[test]
+fn missing_and_wrong_weights_are_refused_with_their_place() {
+    let caffe = weights("vggface2_resnet50");
+    let model = [&28_u64.to_le_bytes(), br#"{"__metadata__":{"a":"b"}}  "#.as_slice()].concat();
+    let files = [("caffe.safetensors", caffe.as_slice()), ("raw.pth", b"raw"), ("plain.safetensors", &model)];
+    for (setting, place, words) in [
+        ("emotion_weights: none.safetensors", "5:20", "sub/none.safetensors cannot be read: No such file"),
+        ("emotion_weights: .", "5:20", "is no file"),
+        (
+            "emotion_weights: raw.pth",
+            "5:20",
+            "is no file of Ferry's; convert it first: ferry-worker weights convert",
+        ),
+        ("head_weights: plain.safetensors", "5:17", "does not say what it holds; convert it first"),
+        ("head_weights: caffe.safetensors", "5:17", "it has no attention heads but a backbone"),
+        ("head_weights: 'sha256:12'", "5:17", "must be `sha256:` and 64 hexadecimal digits"),
+        ("head_weights: 3", "5:17", "expected a text or null, got 3"),
+        (
+            "backbone: dino_resnet50\n  appearance_weights: caffe.safetensors",
+            "6:23",
+            "caffe.safetensors: it holds a ResNet50 in Caffe's topology, the job's `backbone: dino_resnet50`",
+        ),
+    ] {
+        let text = RIGHT.replacen("  width: 8", &format!("  {setting}"), 1);
+        let output = plan_beside(&files, &text, &[]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let plain: String =
+            stderr.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(plain.contains(&format!("sub/s.yaml:{place}: ")), "{setting}: {stderr}");
+        assert!(plain.contains(words), "{setting}: {stderr}");
+    }
+}

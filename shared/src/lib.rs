@@ -17,3 +17,4 @@ pub mod result;
 pub mod rng;
 pub mod subset;
 pub mod vote;
+pub mod weights;

@@ -23,15 +23,16 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
     #[command(flatten)]
-    pub agent: Option<AgentArgs>,
+    pub agent: AgentArgs,
 }
 
 /// Options of a worker that serves a sweep.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
     /// The server of the sweep, nats://[token@]host[:port].
-    #[arg(long, env = "FERRY_NATS", value_name = "URL")]
-    pub nats: String,
+    // Optional to Rust, because a verb needs none even where the environment names other options of a worker.
+    #[arg(long, env = "FERRY_NATS", value_name = "URL", required = true)]
+    pub nats: Option<String>,
     /// Access token of that server, when it is not in the URL.
     #[arg(long, env = "FERRY_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
@@ -76,6 +77,14 @@ impl std::str::FromStr for DeviceChoice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_worker_that_serves_needs_a_server() {
+        assert!(Cli::try_parse_from(["ferry-worker"]).is_err());
+        let serving = Cli::try_parse_from(["ferry-worker", "--nats", "nats://head"]).unwrap();
+        assert_eq!(serving.agent.nats.as_deref(), Some("nats://head"));
+        assert!(Cli::try_parse_from(["ferry-worker", "devices"]).unwrap().command.is_some());
+    }
 
     #[test]
     fn devices_are_read() {

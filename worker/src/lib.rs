@@ -13,3 +13,4 @@ pub mod models;
 pub mod predict;
 pub mod preview;
 pub mod train;
+pub mod weights;

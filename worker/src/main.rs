@@ -14,8 +14,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match Cli::parse() {
         Cli { command: Some(command), .. } => verb(&command),
-        Cli { command: None, agent: Some(args) } => serve(args),
-        Cli { command: None, agent: None } => unreachable!("clap asks for --nats where there is no verb"),
+        Cli { command: None, agent } => serve(agent),
     }
 }
 

@@ -163,7 +163,8 @@ fn a_folder_gives_the_numbers_of_its_pack_and_broken_images_are_listed() {
     assert_eq!(predicted.images, TEST_IMAGES + 2);
 
     let input = bench.input("photos", Split::Test);
-    let task = Task { members: std::slice::from_ref(&member), input: &input, device: Device::Cpu, strict: true };
+    let task =
+        Task { members: std::slice::from_ref(&member), input: &input, device: Device::Cpu, strict: true };
     let strict = predict(&task, &mut |step, _, _| assert_eq!(step, Step::Reading)).unwrap();
     assert_eq!((strict.predictions.len(), strict.broken), (0, predicted.broken));
 

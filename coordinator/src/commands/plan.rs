@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
+use shared::job::transfer::shortened;
 
 use super::failure::Failure;
 use crate::sweep;
@@ -93,6 +94,7 @@ fn in_json(plan: &Plan) -> Value {
         "provisional": plan.dataset_digest.is_none(),
         "jobs": jobs,
         "ensembles": ensembles,
+        "weights": plan.weights,
     })
 }
 
@@ -103,6 +105,10 @@ fn in_words(plan: &Plan, all: bool) -> String {
     if !plan.ensembles.is_empty() {
         text.push_str("\nEnsembles\n");
         text.push_str(&aligned(&ensembles(plan)));
+    }
+    if !plan.weights.is_empty() {
+        text.push_str("\nWeights\n");
+        text.push_str(&aligned(&weights(plan)));
     }
     text.push_str("\nJobs\n");
     let shown = if all { plan.jobs.len() } else { plan.jobs.len().min(SHOWN) };
@@ -185,6 +191,17 @@ fn axes(jobs: &[&PlannedJob]) -> String {
     axes.join(" × ")
 }
 
+/// One row a file of weights, and one for each remark on it.
+fn weights(plan: &Plan) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for file in &plan.weights {
+        let digest = file.digest.get(..12).unwrap_or(&file.digest).to_owned();
+        rows.push(vec![digest, file.name.clone(), file.holds.clone()]);
+        rows.extend(file.remarks.iter().map(|remark| vec![String::new(), String::new(), remark.clone()]));
+    }
+    rows
+}
+
 /// Rows of each ensemble: name, size, and a line for each of its queries.
 fn ensembles(plan: &Plan) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
@@ -214,7 +231,7 @@ fn job_row(job: &PlannedJob, varying: &[&String]) -> Vec<String> {
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), |text| shortened(text).to_owned())
 }
 
 /// Columns padded to their widest cell, the last one free.

@@ -233,6 +233,7 @@ mod tests {
             jobs: (0..jobs).map(job).collect(),
             ensembles: vec![],
             tables: vec![],
+            weights: vec![],
         }
     }
 

@@ -1,6 +1,7 @@
 //! Names of settings, values and numbers as a person reads them; unknown ones as they stand in the sweep file.
 
 use serde_json::Value;
+use shared::job::transfer::shortened;
 
 use crate::sweep::plan::Filter;
 
@@ -39,7 +40,7 @@ pub(super) fn value(name: &str, value: &Value) -> String {
             "mobilevitv2" => "MobileViTv2".to_owned(),
             other => other.to_owned(),
         },
-        (_, Value::String(text)) => text.clone(),
+        (_, Value::String(text)) => shortened(text).to_owned(),
         (_, other) => other.to_string(),
     }
 }

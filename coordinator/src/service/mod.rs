@@ -135,6 +135,7 @@ async fn conduct(
     };
     let specs = request.plan.jobs.iter().map(|job| (job.id, job.spec.clone()));
     let cost = CostModel::new(pack.len(Split::Train), specs);
+    share::weights(&bus, &request.plan).await?;
     prepare::admit(&bus, &request.plan, broker.is_some()).await?;
     let sharing = tokio::spawn(share::pack(bus.clone(), request.pack.clone()));
     let slots = fleet::slots(&fleet::gpus(), cores(), threads(&request.plan), request.workers);

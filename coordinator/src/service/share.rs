@@ -1,10 +1,15 @@
-//! Putting the dataset on the bus, so that workers on other machines need no shared filesystem.
+//! Putting dataset and weights on the bus, so that workers on other machines need no shared filesystem.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use anyhow::Context;
+use sha2::{Digest, Sha256};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::pack::{self, Pack};
-use shared::protocol::{PackManifest, subjects};
+use shared::protocol::{PackManifest, WeightsManifest, subjects};
+
+use crate::sweep::plan::Plan;
 
 /// Packs above this size are not copied into the server's store by themselves.
 const LARGEST: u64 = 2 << 30;
@@ -53,4 +58,30 @@ async fn store(bus: &Bus, dir: &std::path::Path) -> anyhow::Result<bool> {
     }
     bus.write(&key, &PackManifest { v: PackManifest::VERSION, digest, files }).await?;
     Ok(true)
+}
+
+/// Stores every file of weights that the plan's jobs start from, unless it is there. Without them no job can begin,
+/// so this comes before the first is queued.
+pub(super) async fn weights(bus: &Bus, plan: &Plan) -> anyhow::Result<()> {
+    let digests: BTreeSet<&str> =
+        plan.jobs.iter().flat_map(|job| job.spec.transfer.digests().map(|(_, digest)| digest)).collect();
+    for digest in digests {
+        let key = subjects::weights_key(digest);
+        match bus.read::<WeightsManifest>(&key, WeightsManifest::VERSION).await {
+            Ok(_) => continue,
+            Err(BusError::Missing { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let file = plan.weights.iter().find(|file| file.digest == digest);
+        let file = file.with_context(|| {
+            format!("the weights sha256:{digest} are not on the server: name their file by its path once")
+        })?;
+        tracing::info!("storing the weights {} on the server, {:.1} MB", file.name, file.size as f64 / 1e6);
+        let bytes = tokio::fs::read(&file.path).await.with_context(|| file.path.display().to_string())?;
+        let found = hex::encode(Sha256::digest(&bytes));
+        anyhow::ensure!(found == digest, "{} changed while the sweep was started", file.path.display());
+        let blob = bus.put_blob(Bucket::Weights, "weights", bytes.into()).await?;
+        bus.write(&key, &WeightsManifest { v: WeightsManifest::VERSION, blob }).await?;
+    }
+    Ok(())
 }

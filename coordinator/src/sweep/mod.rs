@@ -13,6 +13,7 @@ pub mod schema;
 pub mod spec;
 mod tables;
 mod values;
+mod weights;
 
 #[cfg(test)]
 mod tests;
@@ -62,13 +63,15 @@ pub fn plan(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>
     if !problems.is_empty() {
         return Err(problems);
     }
-    let file = decode::decode(&root);
+    let mut file = decode::decode(&root);
     check_name(&file.name, &mut problems);
+    let files = weights::resolve(&mut file, folder, &mut problems);
     let (dataset, dataset_digest) = dataset::resolve(&file.dataset, folder, home, &mut problems);
     let jobs = expand::expand(&file, dataset_digest.as_deref().unwrap_or_default(), &mut problems);
     if jobs.is_empty() {
         return Err(problems);
     }
+    let weights = files.used_by(&jobs, &mut problems);
     let groups: Vec<&str> = file.groups.iter().map(|(name, _)| name.value.as_str()).collect();
     let known = Known { jobs: &jobs, groups: &groups };
     let ensembles = queries::resolve(&file.ensembles, known, &mut problems);
@@ -76,7 +79,7 @@ pub fn plan(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Plan { name: file.name.value, dataset, dataset_digest, jobs, ensembles, tables })
+    Ok(Plan { name: file.name.value, dataset, dataset_digest, jobs, ensembles, tables, weights })
 }
 
 /// The name is also that of a folder.

@@ -24,6 +24,28 @@ pub struct Plan {
     pub jobs: Vec<PlannedJob>,
     pub ensembles: Vec<EnsembleRule>,
     pub tables: Vec<TableRule>,
+    /// Files of weights that the jobs start from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<WeightsFile>,
+}
+
+/// A file of weights that jobs start from, named in them by its digest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WeightsFile {
+    /// SHA-256 of the file.
+    pub digest: String,
+    /// The file's name, for people.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// The parts of a network that are in it, in words.
+    pub holds: String,
+    /// What is worth knowing about its use in this sweep.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+    /// Where it is on this machine; not stored, since a run folder may be moved.
+    #[serde(skip)]
+    pub path: PathBuf,
 }
 
 /// Where the pack comes from.

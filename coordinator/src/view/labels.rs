@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use shared::ids::JobId;
+use shared::job::transfer::shortened;
 
 use crate::sweep::plan::{Plan, PlannedJob};
 
@@ -53,7 +54,7 @@ fn label(job: &PlannedJob, varying: &BTreeSet<(&str, &str)>) -> String {
 /// Words speak for themselves; switches and numbers need their setting's name.
 fn part(name: &str, value: &Value) -> String {
     match value {
-        Value::String(word) => word.clone(),
+        Value::String(word) => shortened(word).to_owned(),
         Value::Bool(true) => format!("+{name}"),
         Value::Bool(false) => format!("-{name}"),
         Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => format!("{name}={value}"),
@@ -88,6 +89,7 @@ mod tests {
             ],
             ensembles: vec![],
             tables: vec![],
+            weights: vec![],
         };
         let labels = Labels::of(&plan);
         assert_eq!(labels.get(plan.jobs[0].id), "weak mixup subset_seed=1");

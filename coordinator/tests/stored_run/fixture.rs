@@ -50,6 +50,7 @@ pub(crate) fn plan() -> Plan {
         jobs,
         ensembles: ensembles(),
         tables: tables(),
+        weights: vec![],
     }
 }
 

@@ -18,6 +18,7 @@ pub enum Bucket {
     Checkpoints,
     Results,
     Packs,
+    Weights,
 }
 
 impl Bucket {
@@ -27,6 +28,7 @@ impl Bucket {
             Self::Checkpoints => subjects::CHECKPOINTS,
             Self::Results => subjects::RESULTS,
             Self::Packs => subjects::PACKS,
+            Self::Weights => subjects::WEIGHTS,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a job is: every setting that changes its result, and none that does not.
 //!
-//! The settings are one flat namespace in sweep files (any of them may be an axis) and five structs here.
+//! The settings are one flat namespace in sweep files (any of them may be an axis) and six structs here.
 
 pub mod augment;
 pub mod loss;
@@ -8,6 +8,7 @@ pub mod network;
 pub mod preset;
 pub mod subset;
 pub mod training;
+pub mod transfer;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ use loss::LossSpec;
 use network::NetworkSpec;
 use subset::SubsetSpec;
 use training::TrainingSpec;
+use transfer::TransferSpec;
 
 /// Raised whenever the trainer computes something else for the same settings, so that old results are not reused.
 pub const TRAINER_REVISION: u32 = 1;
@@ -37,6 +39,8 @@ pub struct JobSpec {
     pub training: TrainingSpec,
     #[serde(flatten)]
     pub subset: SubsetSpec,
+    #[serde(flatten)]
+    pub transfer: TransferSpec,
 }
 
 /// The names of a job's settings and values, as a sweep file writes them.
@@ -84,6 +88,7 @@ impl JobSpec {
         self.augment.check(&mut problems);
         self.training.check(&mut problems);
         self.subset.check(&mut problems);
+        self.transfer.check(&mut problems);
         problems
     }
 
@@ -96,6 +101,7 @@ impl JobSpec {
         self.loss.irrelevant(&mut drop);
         self.augment.irrelevant(&mut drop);
         self.subset.irrelevant(&mut drop);
+        self.transfer.irrelevant(&mut drop);
         settings
     }
 
@@ -156,6 +162,28 @@ mod tests {
         assert_eq!(id, spec.with("mobilevitv2_width", json!(0.5)).unwrap().id("d"));
         let weak = spec.with("subset_fraction", json!(0.2)).unwrap();
         assert_ne!(weak.id("d"), weak.with("subset_seed", json!(4)).unwrap().id("d"));
+    }
+
+    #[test]
+    fn weights_count_by_their_content_and_only_where_there_are_any() {
+        let spec = JobSpec::default();
+        // So that jobs without weights keep the ids they had before there were such settings.
+        let names = ["emotion_weights", "appearance_weights", "head_weights"];
+        assert!(names.iter().all(|name| !spec.canonical().contains_key(*name)));
+        let digests = ["a", "b"].map(|digit| json!(format!("sha256:{}", digit.repeat(64))));
+        let [a, b] = digests.map(|digest| spec.with("head_weights", digest).unwrap().id("d"));
+        assert_ne!(a, b);
+        assert_ne!(a, spec.id("d"));
+        for wrong in ["weights.safetensors", "sha256:12", "sha256:"] {
+            assert!(spec.with("head_weights", json!(wrong)).is_err(), "{wrong}");
+        }
+        let before: JobSpec = serde_json::from_value({
+            let mut settings = spec.settings();
+            settings.retain(|name, _| !names.contains(&name.as_str()));
+            settings.into()
+        })
+        .unwrap();
+        assert_eq!(before, spec);
     }
 
     #[test]

@@ -53,6 +53,7 @@ impl Preset {
                 },
                 training: TrainingSpec { weight_decay: 0.0, ..paper.training },
                 subset: paper.subset,
+                transfer: paper.transfer,
             },
         }
     }

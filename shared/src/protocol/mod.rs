@@ -61,6 +61,18 @@ impl PackManifest {
     pub const VERSION: u32 = 1;
 }
 
+/// A file of weights in the object store, under its content digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightsManifest {
+    pub v: u32,
+    pub blob: crate::result::BlobRef,
+}
+
+impl WeightsManifest {
+    /// Version of this record's layout.
+    pub const VERSION: u32 = 1;
+}
+
 /// A sweep in the books: a pointer to its plan, which may be large.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepRecord {

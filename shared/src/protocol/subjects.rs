@@ -24,6 +24,8 @@ pub const CHECKPOINTS: &str = "ferry_checkpoints";
 pub const RESULTS: &str = "ferry_results";
 /// Object store of dataset packs.
 pub const PACKS: &str = "ferry_packs";
+/// Object store of weights that jobs start from.
+pub const WEIGHTS: &str = "ferry_weights";
 
 /// Display hints of all workers.
 pub const LIVE_ALL: &str = "ferry.live.*";
@@ -64,6 +66,11 @@ pub fn result_key(job: JobId) -> String {
 /// Key of a pack's manifest in the books.
 pub fn pack_key(digest: &str) -> String {
     format!("pack.{digest}")
+}
+
+/// Key of the manifest of a file of weights in the books.
+pub fn weights_key(digest: &str) -> String {
+    format!("weights.{digest}")
 }
 
 /// Key of a sweep in the books: the jobs that it asks for.

@@ -71,6 +71,7 @@ impl Sweep {
             jobs: planned.collect(),
             ensembles: Vec::new(),
             tables: Vec::new(),
+            weights: Vec::new(),
         };
         Self { plan, jobs }
     }

@@ -127,7 +127,9 @@ impl State {
 
 fn digest(parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
-    parts.iter().for_each(|part| hash.update(part));
+    for part in parts {
+        hash.update(part);
+    }
     hex::encode(hash.finalize())
 }
 
@@ -149,7 +151,7 @@ async fn train(assignment: &Assignment, script: Script, ledger: &Ledger, reporte
 }
 
 async fn epochs(
-    Assignment { spec, pack, resume }: &Assignment,
+    Assignment { spec, pack, resume, weights: _ }: &Assignment,
     script: Script,
     ledger: &Ledger,
     reporter: &Reporter,

@@ -11,7 +11,7 @@ use shared::ids::WorkerId;
 use shared::pack::Split;
 use tokio::sync::watch;
 use uuid::Uuid;
-use worker::agent::{self, Equipment, PackStore};
+use worker::agent::{self, Equipment, PackStore, WeightsStore};
 
 use super::checker::{Checker, Expected};
 use super::coordinator::{self, Ended, Shelf};
@@ -159,6 +159,7 @@ impl World {
                 host: "simulated".to_owned(),
                 trainer,
                 packs,
+                weights: WeightsStore::new(&std::env::temp_dir()),
                 stop: stopped,
             };
             match process.run(agent::serve(equipment)).await {

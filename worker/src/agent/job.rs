@@ -1,5 +1,6 @@
 //! One job from its claim to its end: dataset, checkpoint, training, result.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,9 +12,11 @@ use shared::pack::{Pack, Split};
 use shared::predictions::to_npy;
 use shared::protocol::JobOrder;
 use shared::result::{BlobRef, EpochReport, JobResult, Score, SplitResult};
+use shared::weights::Slot;
 
 use super::hold::{Hold, Lost};
 use super::training::{Assignment, Report, Training};
+use super::weights::WeightsError;
 use super::{Agent, AgentError};
 use crate::train::{Finished, Outcome};
 
@@ -41,10 +44,30 @@ pub(super) async fn run(
             return Ok(());
         }
     };
-    if let Err(lost) = Box::pin(attempt(agent, hold, order, delivery, &pack)).await {
+    let weights = match hold.while_alive(delivery, weights(agent, order)).await {
+        Ok(Ok(weights)) => weights,
+        Ok(Err(error)) => {
+            give_back(hold, delivery).await;
+            return Err(error.into());
+        }
+        Err(lost) => {
+            told(job, &lost);
+            return Ok(());
+        }
+    };
+    if let Err(lost) = Box::pin(attempt(agent, hold, order, delivery, (&pack, weights))).await {
         told(job, &lost);
     }
     Ok(())
+}
+
+/// The content of every file of weights that the job starts from.
+async fn weights(agent: &Agent, order: &JobOrder) -> Result<BTreeMap<Slot, Bytes>, WeightsError> {
+    let mut files = BTreeMap::new();
+    for (slot, digest) in order.spec.transfer.digests() {
+        files.insert(slot, agent.weights.get(&agent.bus, digest).await?);
+    }
+    Ok(files)
 }
 
 fn told(job: shared::ids::JobId, lost: &Lost) {
@@ -63,10 +86,10 @@ async fn attempt(
     mut hold: Hold,
     order: &JobOrder,
     delivery: &Delivery,
-    pack: &std::sync::Arc<Pack>,
+    (pack, weights): (&std::sync::Arc<Pack>, BTreeMap<Slot, Bytes>),
 ) -> Result<(), Lost> {
     let resume = find_checkpoint(&agent.bus, &mut hold, delivery).await?;
-    let assignment = Assignment { spec: order.spec.clone(), pack: pack.clone(), resume };
+    let assignment = Assignment { spec: order.spec.clone(), pack: pack.clone(), resume, weights };
     let mut training = match agent.trainer.start(assignment) {
         Ok(training) => training,
         Err(error) => {

@@ -6,6 +6,7 @@ mod packs;
 mod presence;
 mod thread;
 mod training;
+mod weights;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub use packs::{PackStore, PacksError};
 use presence::Presences;
 use thread::Torch;
 pub use training::{Assignment, Report, Reporter, StepProgress, Trainer, Training};
+pub use weights::{WeightsError, WeightsStore};
 
 /// Why a worker ends.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,8 @@ pub enum AgentError {
     Device(#[from] CudaError),
     #[error(transparent)]
     Packs(#[from] PacksError),
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     #[error("the runtime cannot start: {0}")]
     Runtime(std::io::Error),
     #[error("signals cannot be received: {0}")]
@@ -46,7 +50,7 @@ impl AgentError {
         match self {
             Self::Device(_) => true,
             Self::Bus(error) => error.is_bad_input(),
-            Self::Packs(_) | Self::Runtime(_) | Self::Signals(_) => false,
+            Self::Packs(_) | Self::Weights(_) | Self::Runtime(_) | Self::Signals(_) => false,
         }
     }
 }
@@ -67,6 +71,7 @@ struct Agent {
     host: String,
     trainer: Box<dyn Trainer>,
     packs: PackStore,
+    weights: WeightsStore,
     presences: Presences,
     stop: watch::Receiver<bool>,
 }
@@ -78,6 +83,7 @@ pub struct Equipment {
     pub host: String,
     pub trainer: Box<dyn Trainer>,
     pub packs: PackStore,
+    pub weights: WeightsStore,
     /// Turns true when the worker is asked to stop.
     pub stop: watch::Receiver<bool>,
 }
@@ -94,19 +100,21 @@ pub async fn run(args: AgentArgs) -> Result<(), AgentError> {
     let device = device::choose(args.device)?;
     let host = device::host();
     let me = WorkerId::new(args.name.as_deref().unwrap_or(&host), Uuid::new_v4());
-    let endpoint = Endpoint::parse(&args.nats, args.token.clone())?;
+    let endpoint = Endpoint::parse(args.nats.as_deref().unwrap_or_default(), args.token.clone())?;
     let bus = connect(&endpoint, &me).await?;
     tracing::info!(worker = %me, device = device::name(device), server = endpoint.url(), "ready");
-    let packs = PackStore::new(args.data, args.cache);
-    serve(Equipment { bus, me, host, trainer: Box::new(Torch(device)), packs, stop }).await
+    let cache = args.cache.unwrap_or_else(packs::user_cache);
+    let weights = WeightsStore::new(&cache);
+    let packs = PackStore::new(args.data, &cache);
+    serve(Equipment { bus, me, host, trainer: Box::new(Torch(device)), packs, weights, stop }).await
 }
 
 /// Works until asked to stop.
 pub async fn serve(equipment: Equipment) -> Result<(), AgentError> {
-    let Equipment { bus, me, host, trainer, packs, stop } = equipment;
+    let Equipment { bus, me, host, trainer, packs, weights, stop } = equipment;
     let presences = Presences::start(bus.clone(), &me, &host, &trainer.record(0, &host));
     let mut patience = stop.clone();
-    let mut agent = Agent { bus, me, host, trainer, packs, presences, stop };
+    let mut agent = Agent { bus, me, host, trainer, packs, weights, presences, stop };
     let outcome = tokio::select! {
         biased;
         outcome = Box::pin(agent.work()) => outcome,

@@ -36,14 +36,14 @@ pub struct PackStore {
 }
 
 impl PackStore {
-    pub(super) fn new(folders: Vec<PathBuf>, cache: Option<PathBuf>) -> Self {
-        Self { folders, cache: cache.unwrap_or_else(user_cache).join("packs"), open: None }
+    pub(super) fn new(folders: Vec<PathBuf>, cache: &Path) -> Self {
+        Self { folders, cache: cache.join("packs"), open: None }
     }
 
     /// A store that has `pack` open already.
     #[must_use]
     pub fn holding(pack: Arc<Pack>) -> Self {
-        Self { open: Some(pack), ..Self::new(Vec::new(), None) }
+        Self { open: Some(pack), ..Self::new(Vec::new(), &user_cache()) }
     }
 
     /// The pack with this digest.
@@ -114,7 +114,8 @@ async fn fetch(bus: &Bus, digest: &str, cache: &Path) -> Result<Pack, PacksError
     Ok(Pack::open(&place)?)
 }
 
-fn user_cache() -> PathBuf {
+/// Where fetched files are kept when the user names no folder.
+pub(super) fn user_cache() -> PathBuf {
     let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     var("XDG_CACHE_HOME")
         .or_else(|| var("HOME").map(|home| home.join(".cache")))

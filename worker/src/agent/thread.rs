@@ -7,7 +7,7 @@ use tch::Device;
 
 use super::training::{Assignment, Report, StepProgress, Trainer, Training};
 use crate::device;
-use crate::train::{Control, TrainEvent, TrainTask, train};
+use crate::train::{Control, TrainEvent, TrainTask, train_from};
 
 /// Trains with libtorch on one device.
 #[derive(Debug, Clone, Copy)]
@@ -35,9 +35,10 @@ impl Trainer for Torch {
                 }
                 if reporter.is_stopped() { Control::Stop } else { Control::Continue }
             };
-            let Assignment { spec, pack, resume } = &assignment;
+            let Assignment { spec, pack, resume, weights } = &assignment;
             let task = TrainTask { spec, pack, device, resume: resume.as_deref() };
-            let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| train(&task, &mut sink)));
+            let outcome =
+                std::panic::catch_unwind(AssertUnwindSafe(|| train_from(&task, weights, &mut sink)));
             let ended = match outcome {
                 Ok(Ok(outcome)) => Ok(outcome),
                 Ok(Err(error)) => Err(format!("{:#}", anyhow::Error::new(error))),

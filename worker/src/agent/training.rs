@@ -1,5 +1,6 @@
 //! A training as the agent sees it: started somewhere, reporting epoch by epoch, asked to stop.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use shared::job::JobSpec;
 use shared::pack::Pack;
 use shared::result::{DeviceRecord, EpochReport};
+use shared::weights::Slot;
 use tokio::sync::{mpsc, watch};
 
 use crate::train::Outcome;
@@ -26,6 +28,8 @@ pub struct Assignment {
     pub spec: JobSpec,
     pub pack: Arc<Pack>,
     pub resume: Option<Bytes>,
+    /// Content of the files that the job's settings name.
+    pub weights: BTreeMap<Slot, Bytes>,
 }
 
 /// Where the training is, for displays.

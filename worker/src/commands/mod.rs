@@ -1,10 +1,12 @@
 //! The verbs of `ferry-worker`, one a file.
 
 mod devices;
+mod export;
 mod parity;
 mod predict;
 mod preview;
 mod progress;
+mod weights;
 
 use std::process::ExitCode;
 
@@ -22,6 +24,10 @@ pub enum Command {
     /// Run the trainer's code on given numbers, for comparison with PyTorch.
     #[command(hide = true)]
     Parity(parity::ParityArgs),
+    /// Write a trained model as TorchScript.
+    Export(export::ExportArgs),
+    /// Look into files of weights and convert them to Ferry's own.
+    Weights(weights::WeightsArgs),
 }
 
 /// Runs `command`. Every error is one that its caller can mend.
@@ -31,5 +37,7 @@ pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Predict(args) => predict::run(args),
         Command::Preview(args) => preview::run(args),
         Command::Parity(args) => parity::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Weights(args) => weights::run(args),
     }
 }

@@ -5,6 +5,7 @@ use tch::TchError;
 
 use crate::data::FrameError;
 use crate::models::ModelError;
+use crate::weights::load::LoadError;
 
 use super::archive::ArchiveError;
 use super::progress::Term;
@@ -27,6 +28,12 @@ pub enum TrainError {
     NotFinite { epoch: u32, step: usize, term: Term, value: f64 },
     #[error("the checkpoint cannot be used: {0}")]
     Checkpoint(#[from] CheckpointError),
+    #[error("the file of `{slot}` was not handed to the training")]
+    NoWeights { slot: &'static str },
+    #[error("the file of `{slot}` has digest {found}, the job starts from {digest}")]
+    WrongWeights { slot: &'static str, found: String, digest: String },
+    #[error("the weights cannot be used: {0}")]
+    Weights(#[from] LoadError),
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error(transparent)]

@@ -16,12 +16,16 @@ mod session;
 pub mod step;
 pub mod variables;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
+
+use bytes::Bytes;
 
 use shared::expression::CLASSES;
 use shared::job::JobSpec;
 use shared::pack::Pack;
 use shared::result::EpochReport;
+use shared::weights::Slot;
 use tch::Device;
 
 pub use checkpoint::Checkpoint;
@@ -90,7 +94,17 @@ pub fn train(
     task: &TrainTask<'_>,
     sink: &mut dyn FnMut(TrainEvent) -> Control,
 ) -> Result<Outcome, TrainError> {
-    let mut session = Session::start(task)?;
+    train_from(task, &BTreeMap::new(), sink)
+}
+
+/// [`train`] from `weights`: the content of every file that the job's settings name. A resumed training has them
+/// behind it.
+pub fn train_from(
+    task: &TrainTask<'_>,
+    weights: &BTreeMap<Slot, Bytes>,
+    sink: &mut dyn FnMut(TrainEvent) -> Control,
+) -> Result<Outcome, TrainError> {
+    let mut session = Session::start(task, weights)?;
     while !session.is_done() {
         let started = Instant::now();
         let learning_rate = session.learning_rate();

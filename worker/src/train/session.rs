@@ -1,18 +1,23 @@
 //! The state of one training: network, optimiser, schedule, reports, and the best epoch so far.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use shared::expression::CLASSES;
 use shared::job::{JobSpec, TRAINER_REVISION};
 use shared::pack::{Pack, Split};
 use shared::result::{EpochReport, LossTerms, Score};
 use shared::rng::{Purpose, Stream};
+use shared::weights::Slot;
 use tch::nn::VarStore;
 use tch::{Device, Kind};
 
 use crate::data::{Frames, TrainingSet, Views};
 use crate::models::Mtl;
+use crate::weights::load;
 
 use super::adam::Adam;
 use super::archive;
@@ -46,7 +51,7 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Fresh, or where the task's checkpoint left off.
-    pub(super) fn start(task: &TrainTask<'a>) -> Result<Self, TrainError> {
+    pub(super) fn start(task: &TrainTask<'a>, weights: &BTreeMap<Slot, Bytes>) -> Result<Self, TrainError> {
         let TrainTask { spec, pack, device, resume } = *task;
         if let Some(problem) = spec.problems().into_iter().next() {
             return Err(TrainError::Setting { name: problem.setting, problem: problem.text });
@@ -76,10 +81,28 @@ impl<'a> Session<'a> {
             network,
             variables,
         };
-        if let Some(bytes) = resume {
-            session.resume(bytes)?;
+        match resume {
+            Some(bytes) => session.resume(bytes)?,
+            None => session.transfer(weights)?,
         }
         Ok(session)
+    }
+
+    /// Puts the weights that the settings name into the fresh network.
+    fn transfer(&self, weights: &BTreeMap<Slot, Bytes>) -> Result<(), TrainError> {
+        for (slot, digest) in self.spec.transfer.digests() {
+            let file = weights.get(&slot).ok_or(TrainError::NoWeights { slot: slot.setting() })?;
+            let found = hex::encode(Sha256::digest(file));
+            if found != digest {
+                return Err(TrainError::WrongWeights {
+                    slot: slot.setting(),
+                    found,
+                    digest: digest.to_owned(),
+                });
+            }
+            load::fill(slot, file, &self.spec.network, &self.variables)?;
+        }
+        Ok(())
     }
 
     fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {

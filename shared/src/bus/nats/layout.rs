@@ -20,7 +20,7 @@ pub(super) async fn ensure(jetstream: &Context, url: &str) -> Result<(), BusErro
     }
     jetstream.get_or_create_stream(books()).await.map_err(|e| BusError::transport(WHAT, e))?;
     ensure_presence(jetstream).await?;
-    for bucket in [subjects::CHECKPOINTS, subjects::RESULTS, subjects::PACKS] {
+    for bucket in [subjects::CHECKPOINTS, subjects::RESULTS, subjects::PACKS, subjects::WEIGHTS] {
         ensure_object_store(jetstream, bucket).await?;
     }
     let queue = jetstream.get_or_create_stream(queue()).await.map_err(|e| BusError::transport(WHAT, e))?;

@@ -1,0 +1,66 @@
+//! Weights that a job starts from instead of drawn ones, named by their content.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Problem, require};
+use crate::weights::Slot;
+
+/// Files of weights that fill parts of the network before the first epoch.
+///
+/// A sweep file names a path; the plan turns it into `sha256:` and the digest of the file's bytes, so that a job's
+/// identity is the content.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TransferSpec {
+    /// Weights of the emotion branch's backbone: a file of `ferry-worker weights convert` or a trained model, by a
+    /// path from the sweep file's folder or as `sha256:` and 64 hexadecimal digits; null draws them.
+    pub emotion_weights: Option<String>,
+    /// Weights of the appearance branch's backbone, named in the same way.
+    pub appearance_weights: Option<String>,
+    /// Weights of all attention heads, named in the same way.
+    pub head_weights: Option<String>,
+}
+
+impl TransferSpec {
+    /// The setting of `slot`.
+    pub const fn get(&self, slot: Slot) -> Option<&String> {
+        match slot {
+            Slot::Emotion => self.emotion_weights.as_ref(),
+            Slot::Appearance => self.appearance_weights.as_ref(),
+            Slot::Heads => self.head_weights.as_ref(),
+        }
+    }
+
+    /// Slots to fill, each with the digest of its file.
+    pub fn digests(&self) -> impl Iterator<Item = (Slot, &str)> {
+        Slot::ALL.into_iter().filter_map(|slot| Some((slot, digest(self.get(slot)?)?)))
+    }
+
+    pub(super) fn check(&self, problems: &mut Vec<Problem>) {
+        for slot in Slot::ALL {
+            let good = self.get(slot).is_none_or(|name| digest(name).is_some());
+            require(problems, good, slot.setting(), "must be `sha256:` and 64 hexadecimal digits");
+        }
+    }
+
+    pub(super) fn irrelevant(&self, drop: &mut impl FnMut(&[&str])) {
+        for slot in Slot::ALL {
+            if self.get(slot).is_none() {
+                drop(&[slot.setting()]);
+            }
+        }
+    }
+}
+
+/// The digest in `sha256:…`.
+pub fn digest(name: &str) -> Option<&str> {
+    let digits = name.strip_prefix("sha256:")?;
+    let lower = |digit: u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit);
+    (digits.len() == 64 && digits.bytes().all(lower)).then_some(digits)
+}
+
+/// The first twelve digits where `text` is a digest's name, else all of it: for people.
+pub fn shortened(text: &str) -> &str {
+    digest(text).map_or(text, |digits| &digits[..12])
+}

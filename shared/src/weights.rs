@@ -1,0 +1,366 @@
+//! What a file of weights says of itself, and whether a job can use it. The tensors are the worker's affair.
+//!
+//! `ferry-worker weights convert` writes these facts as JSON under `ferry` in the metadata of a safetensors file. A
+//! model that a sweep trained says the same by its settings.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::job::JobSpec;
+use crate::job::augment::Normalization;
+use crate::job::network::{Backbone, NetworkSpec};
+
+/// Metadata key of everything that Ferry writes into a safetensors file.
+const FACTS: &str = "ferry";
+
+/// Where in the network weights go: each slot has a setting of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// The backbone of the emotion branch.
+    Emotion,
+    /// The backbone of the appearance branch.
+    Appearance,
+    /// All attention heads.
+    Heads,
+}
+
+impl Slot {
+    pub const ALL: [Self; 3] = [Self::Emotion, Self::Appearance, Self::Heads];
+
+    /// The setting that names the file.
+    pub const fn setting(self) -> &'static str {
+        match self {
+            Self::Emotion => "emotion_weights",
+            Self::Appearance => "appearance_weights",
+            Self::Heads => "head_weights",
+        }
+    }
+
+    /// Start of the names of the variables that the slot fills.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Emotion => "emotion.features.",
+            Self::Appearance => "appearance.features.",
+            Self::Heads => "emotion.cat_head",
+        }
+    }
+}
+
+/// What the images were like that a file's weights were trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preprocessing {
+    /// RGB in [0, 1], minus ImageNet's mean, over its deviation.
+    Imagenet,
+    /// BGR in [0, 255] minus VGGFace2's mean.
+    Vggface2Bgr,
+    /// RGB in [0, 1] as it is (MobileViTv2).
+    ZeroToOne,
+}
+
+impl From<Normalization> for Preprocessing {
+    fn from(normalization: Normalization) -> Self {
+        match normalization {
+            Normalization::Imagenet => Self::Imagenet,
+            Normalization::Vggface2Bgr => Self::Vggface2Bgr,
+        }
+    }
+}
+
+impl fmt::Display for Preprocessing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Imagenet => "imagenet",
+            Self::Vggface2Bgr => "vggface2_bgr",
+            Self::ZeroToOne => "zero_to_one",
+        })
+    }
+}
+
+/// Where a ResNet50 halves its maps; the names of the weights do not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Topology {
+    Torchvision,
+    Caffe,
+}
+
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Torchvision => "torchvision",
+            Self::Caffe => "caffe",
+        })
+    }
+}
+
+/// The topology of a ResNet50; nothing else has a choice.
+pub const fn topology(backbone: Backbone) -> Option<Topology> {
+    match backbone {
+        Backbone::Vggface2Resnet50 => Some(Topology::Caffe),
+        Backbone::DinoResnet50 => Some(Topology::Torchvision),
+        Backbone::Resnet18 | Backbone::Mobilevitv2 => None,
+    }
+}
+
+/// The parts of the network that a file has.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Holds {
+    /// A backbone for either branch, under torchvision's or timm's names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<Backbone>,
+    /// The backbone of an emotion branch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emotion: Option<Backbone>,
+    /// The backbone of an appearance branch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub appearance: Option<Backbone>,
+    /// Attention heads.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub heads: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+impl fmt::Display for Holds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        let backbones = [
+            ("a backbone", self.backbone),
+            ("an emotion backbone", self.emotion),
+            ("an appearance backbone", self.appearance),
+        ];
+        for (part, backbone) in backbones {
+            parts.extend(backbone.map(|backbone| format!("{part} ({})", in_words(backbone))));
+        }
+        if self.heads > 0 {
+            parts.push(format!("{} attention heads", self.heads));
+        }
+        f.write_str(&if parts.is_empty() { "no part of the network".to_owned() } else { parts.join(", ") })
+    }
+}
+
+fn in_words(backbone: Backbone) -> &'static str {
+    match backbone {
+        Backbone::Vggface2Resnet50 => "ResNet50 in Caffe's topology",
+        Backbone::DinoResnet50 => "ResNet50 in torchvision's topology",
+        Backbone::Resnet18 => "ResNet18",
+        Backbone::Mobilevitv2 => "MobileViTv2",
+    }
+}
+
+fn in_a_sweep(backbone: Backbone) -> String {
+    serde_json::to_value(backbone).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Where a converted file came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Digest of the file that was converted.
+    pub sha256: String,
+    pub format: String,
+}
+
+/// The description inside a file of weights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    pub format: String,
+    pub version: u32,
+    /// Whose names and architecture the source had.
+    pub layout: String,
+    pub holds: Holds,
+    /// `None` where the source does not say.
+    pub preprocessing: Option<Preprocessing>,
+    pub source: Origin,
+    /// Source name to the name in this file, where they differ.
+    #[serde(default)]
+    pub renamed: BTreeMap<String, String>,
+    /// Tensors of the source that are not in this file, and why.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, String>,
+    /// Tensors that were not f32 in the source, and what they were.
+    #[serde(default)]
+    pub converted: BTreeMap<String, String>,
+}
+
+/// Why a file's description cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvenanceError {
+    #[error("not a whole safetensors file: {0}")]
+    Format(#[from] safetensors::SafeTensorError),
+    #[error("its description cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("it is a `{0}`, which holds no weights to start from")]
+    Kind(String),
+    #[error("its description has version {found}, this program reads up to {known}: update it")]
+    TooNew { found: u32, known: u32 },
+    #[error("its settings are not those of a network: {0}")]
+    Settings(#[from] crate::job::SettingError),
+}
+
+impl Provenance {
+    /// What [`Self::format`] says.
+    pub const FORMAT: &str = "ferry-weights";
+    /// Version of this description's layout.
+    pub const VERSION: u32 = 1;
+    /// The layout of a model that a sweep trained.
+    pub const MODEL: &str = "ferry";
+
+    /// The description in `file`; `None` where Ferry wrote none.
+    pub fn of_safetensors(file: &[u8]) -> Result<Option<Self>, ProvenanceError> {
+        let (_, header) = SafeTensors::read_metadata(file)?;
+        let Some(text) = header.metadata().as_ref().and_then(|metadata| metadata.get(FACTS)) else {
+            return Ok(None);
+        };
+        let facts: Value = serde_json::from_str(text)?;
+        match facts["format"].as_str().unwrap_or_default() {
+            Self::FORMAT => {
+                let version =
+                    facts["version"].as_u64().and_then(|v| u32::try_from(v).ok()).unwrap_or(u32::MAX);
+                if version > Self::VERSION {
+                    return Err(ProvenanceError::TooNew { found: version, known: Self::VERSION });
+                }
+                Ok(Some(serde_json::from_value(facts)?))
+            }
+            "ferry-model" => Ok(Some(Self::of_model(&facts)?)),
+            other => Err(ProvenanceError::Kind(other.to_owned())),
+        }
+    }
+
+    fn of_model(facts: &Value) -> Result<Self, ProvenanceError> {
+        let spec = model_settings(facts)?;
+        Ok(Self {
+            format: Self::FORMAT.to_owned(),
+            version: Self::VERSION,
+            layout: Self::MODEL.to_owned(),
+            holds: Holds {
+                backbone: None,
+                emotion: Some(spec.network.emotion_backbone),
+                appearance: Some(spec.network.backbone),
+                heads: spec.network.heads,
+            },
+            preprocessing: Some(spec.augment.normalization.into()),
+            source: Origin {
+                sha256: facts["sha256"].as_str().unwrap_or_default().to_owned(),
+                format: format!("model of job {}", facts["job"].as_str().unwrap_or("?")),
+            },
+            renamed: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+            converted: BTreeMap::new(),
+        })
+    }
+
+    /// Whether the file can fill `slot` of a network; else one sentence that says why not and what would.
+    pub fn serves(&self, slot: Slot, network: &NetworkSpec) -> Result<(), String> {
+        let holds = &self.holds;
+        let (found, setting, wanted) = match slot {
+            Slot::Heads if holds.heads == network.heads => return Ok(()),
+            Slot::Heads if holds.heads > 0 => {
+                return Err(format!(
+                    "it has {} attention heads, the job `heads: {}`",
+                    holds.heads, network.heads
+                ));
+            }
+            Slot::Heads => return Err(format!("it has no attention heads but {holds}")),
+            Slot::Emotion => (holds.emotion.or(holds.backbone), "emotion_backbone", network.emotion_backbone),
+            Slot::Appearance => (holds.appearance.or(holds.backbone), "backbone", network.backbone),
+        };
+        match found {
+            Some(found) if found == wanted => Ok(()),
+            Some(found) => Err(format!(
+                "it holds a {}, the job's `{setting}: {}` is a {}: set `{setting}: {}` or take other weights",
+                in_words(found),
+                in_a_sweep(wanted),
+                in_words(wanted),
+                in_a_sweep(found)
+            )),
+            None => Err(format!("it has nothing for `{setting}` but {holds}")),
+        }
+    }
+
+    /// What is allowed and yet worth knowing: weights made for other input than the job's.
+    pub fn remark(&self, normalization: Normalization) -> Option<String> {
+        let (trained, given) = (self.preprocessing?, Preprocessing::from(normalization));
+        (trained != given).then(|| {
+            let advice = match trained {
+                Preprocessing::Imagenet | Preprocessing::Vggface2Bgr => {
+                    format!("; `normalization: {trained}` is what they expect")
+                }
+                Preprocessing::ZeroToOne => String::new(),
+            };
+            format!("these weights were trained on `{trained}` input, the job gives them `{given}`{advice}")
+        })
+    }
+}
+
+/// The settings of the job that trained a model, from the model's description.
+pub fn model_settings(facts: &Value) -> Result<JobSpec, ProvenanceError> {
+    let settings: crate::job::Settings = serde_json::from_value(facts["settings"].clone())?;
+    let mut all = JobSpec::default().settings();
+    all.extend(settings);
+    Ok(serde_json::from_value(Value::Object(all))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(holds: Holds) -> Provenance {
+        Provenance {
+            format: Provenance::FORMAT.to_owned(),
+            version: Provenance::VERSION,
+            layout: "vggface2".to_owned(),
+            holds,
+            preprocessing: Some(Preprocessing::Vggface2Bgr),
+            source: Origin { sha256: String::new(), format: String::new() },
+            renamed: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+            converted: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_wrong_topology_is_refused_in_one_sentence() {
+        let file = of(Holds { backbone: Some(Backbone::Vggface2Resnet50), ..Holds::default() });
+        let network = NetworkSpec { backbone: Backbone::DinoResnet50, ..NetworkSpec::default() };
+        assert_eq!(file.serves(Slot::Emotion, &network), Ok(()));
+        assert_eq!(
+            file.serves(Slot::Appearance, &network).unwrap_err(),
+            "it holds a ResNet50 in Caffe's topology, the job's `backbone: dino_resnet50` is a ResNet50 in \
+             torchvision's topology: set `backbone: vggface2_resnet50` or take other weights"
+        );
+        assert_eq!(
+            file.serves(Slot::Heads, &network).unwrap_err(),
+            "it has no attention heads but a backbone (ResNet50 in Caffe's topology)"
+        );
+    }
+
+    #[test]
+    fn heads_are_counted() {
+        let file = of(Holds { emotion: Some(Backbone::Resnet18), heads: 4, ..Holds::default() });
+        assert_eq!(file.serves(Slot::Heads, &NetworkSpec::default()), Ok(()));
+        let two = NetworkSpec { heads: 2, ..NetworkSpec::default() };
+        assert_eq!(
+            file.serves(Slot::Heads, &two).unwrap_err(),
+            "it has 4 attention heads, the job `heads: 2`"
+        );
+        let reason = file.serves(Slot::Appearance, &two).unwrap_err();
+        assert!(reason.starts_with("it has nothing for `backbone` but an emotion backbone"), "{reason}");
+    }
+
+    #[test]
+    fn other_input_is_remarked_upon() {
+        let file = of(Holds::default());
+        assert_eq!(file.remark(Normalization::Vggface2Bgr), None);
+        let remark = file.remark(Normalization::Imagenet).unwrap();
+        assert!(remark.ends_with("`normalization: vggface2_bgr` is what they expect"), "{remark}");
+    }
+}

@@ -1,0 +1,145 @@
+//! `ferry-worker export`: a trained model as TorchScript, for programs that know libtorch and not Ferry.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use serde_json::json;
+use shared::expression::CLASSES;
+use tch::{CModule, Device, Kind, Tensor};
+
+use super::weights::write_whole;
+use crate::models::Mode;
+use crate::weights::model::Model;
+
+/// Options of `ferry-worker export`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ferry-worker export model.safetensors -o model.pt\n\n\
+    The module's forward takes normalised images [B, 3, S, S] (f32; S and the normalisation are printed) and gives \
+    probabilities [B, 6]. Load it with torch.jit.load, torch::jit::load or tch::CModule::load.")]
+pub struct ExportArgs {
+    /// A model that a sweep trained (safetensors).
+    model: PathBuf,
+    /// The TorchScript file to write; one that is there is replaced.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Print what the module takes and gives as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[expect(clippy::print_stdout, reason = "what the module takes is this verb's output")]
+pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
+    let file = std::fs::read(&args.model).with_context(|| args.model.display().to_string())?;
+    let model = Model::open(&file).with_context(|| args.model.display().to_string())?;
+    let bytes = traced(&model)?;
+    write_whole(&args.output, &bytes)
+        .with_context(|| format!("{} cannot be written", args.output.display()))?;
+    let (size, augment) = (model.spec.augment.image_size, &model.spec.augment);
+    let normalization = json!(augment.normalization);
+    if args.json {
+        println!(
+            "{}",
+            json!({
+                "output": args.output.display().to_string(),
+                "input": ["B", 3, size, size],
+                "normalization": normalization,
+                "classes": CLASSES,
+                "size": bytes.len(),
+            })
+        );
+    } else {
+        let name = normalization.as_str().unwrap_or_default();
+        let megabytes = bytes.len() as f64 / 1e6;
+        println!("{}: {megabytes:.1} MB of TorchScript", args.output.display());
+        println!(
+            "  forward: images [B, 3, {size}, {size}], normalised as `{name}` -> probabilities [B, {CLASSES}]"
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Largest difference between the module and the network it was traced from.
+const TOLERANCE: f64 = 1e-6;
+
+/// The evaluated emotion branch as TorchScript. It is read back and compared before anyone gets it.
+fn traced(model: &Model) -> anyhow::Result<Vec<u8>> {
+    let size = i64::from(model.spec.augment.image_size);
+    let probabilities = |images: &Tensor| {
+        tch::no_grad(|| model.network.emotion(images, Mode::Eval).logits.softmax(-1, Kind::Float))
+    };
+    let example = Tensor::zeros([1, 3, size, size], (Kind::Float, Device::Cpu));
+    let module = CModule::create_by_tracing("Ferry", "forward", &[example], &mut |images: &[Tensor]| {
+        images.iter().map(probabilities).collect()
+    })
+    .context("the network cannot be traced")?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("module.pt");
+    module.save(&path).context("the traced network cannot be stored")?;
+    check(&path, size, &probabilities)?;
+    Ok(std::fs::read(&path)?)
+}
+
+/// Another batch size and other content than the example's: a trace must not have kept either.
+fn check(path: &Path, size: i64, probabilities: &dyn Fn(&Tensor) -> Tensor) -> anyhow::Result<()> {
+    let module = CModule::load(path).context("the stored module cannot be loaded")?;
+    let count = 3 * 3 * size * size;
+    let images = (Tensor::arange(count, (Kind::Float, Device::Cpu)) * 0.37).sin().reshape([3, 3, size, size]);
+    let seen = module.forward_ts(&[&images]).context("the stored module cannot be run")?;
+    let difference = (seen - probabilities(&images)).abs().max().double_value(&[]);
+    ensure!(difference <= TOLERANCE, "the traced module's probabilities differ by {difference}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::job::JobSpec;
+
+    use super::*;
+    use crate::weights::model::tests::example;
+
+    #[test]
+    fn the_exported_module_gives_the_networks_probabilities() {
+        for backbone in ["resnet18", "vggface2_resnet50", "dino_resnet50"] {
+            let file = example(&small(backbone));
+            let folder = tempfile::tempdir().unwrap();
+            let (model, output) = (folder.path().join("m.safetensors"), folder.path().join("m.pt"));
+            std::fs::write(&model, &file).unwrap();
+            run(&ExportArgs { model, output: output.clone(), json: true }).unwrap();
+            let module = CModule::load(&output).unwrap();
+            let network = Model::open(&file).unwrap().network;
+            let images = (Tensor::arange(5 * 3 * 32 * 32, (Kind::Float, Device::Cpu)) * 0.11).cos();
+            let contrast = Tensor::arange(5, (Kind::Float, Device::Cpu)).reshape([5, 1, 1, 1]);
+            let images = images.reshape([5, 3, 32, 32]) * contrast;
+            let expected = network.emotion(&images, Mode::Eval).logits.softmax(-1, Kind::Float);
+            let seen = module.forward_ts(&[&images]).unwrap();
+            assert_eq!(seen.size(), [5, 6]);
+            assert!((&seen - &expected).abs().max().double_value(&[]) < 1e-6, "{backbone}");
+            // Different images, different answers: the trace did not keep its example's.
+            assert!((seen.get(0) - seen.get(4)).abs().max().double_value(&[]) > 1e-4, "{backbone}");
+        }
+    }
+
+    fn small(backbone: &str) -> JobSpec {
+        let settings = [
+            ("emotion_backbone", serde_json::json!(backbone)),
+            ("backbone", serde_json::json!("resnet18")),
+            ("width", serde_json::json!(4)),
+            ("blocks", serde_json::json!([1, 1, 1, 1])),
+            ("heads", serde_json::json!(2)),
+            ("image_size", serde_json::json!(32)),
+        ];
+        settings.into_iter().fold(JobSpec::default(), |spec, (name, value)| spec.with(name, value).unwrap())
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused_and_nothing_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, output) = (folder.path().join("m.safetensors"), folder.path().join("m.pt"));
+        std::fs::write(&model, b"no model").unwrap();
+        let error = run(&ExportArgs { model, output: output.clone(), json: false }).unwrap_err();
+        assert!(format!("{error:#}").contains("not a whole safetensors file"), "{error:#}");
+        assert!(!output.exists());
+    }
+}

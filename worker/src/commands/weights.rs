@@ -1,0 +1,255 @@
+//! `ferry-worker weights`: what a file of weights holds, and Ferry's own file from it.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+use shared::weights::{Preprocessing, Topology};
+
+use crate::weights::convert::{self, ConvertError, Options, Understood};
+use crate::weights::layout::{Declared, Layout};
+use crate::weights::{Dtype, Source};
+
+/// Options of `ferry-worker weights`.
+#[derive(Debug, Args)]
+pub struct WeightsArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Say what a file of weights holds and whether Ferry can use it. Nothing in the file is executed.
+    #[command(after_help = "Example:\n  ferry-worker weights inspect resnet50_ft_weight.pkl --json")]
+    Inspect(InspectArgs),
+    /// Write Ferry's own file: renamed, f32, with a description of where everything came from.
+    #[command(after_help = "Examples:\n  \
+            ferry-worker weights convert resnet50_ft_weight.pkl -o vggface2.safetensors\n  \
+            ferry-worker weights convert checkpoint0060.pth --key student -o dino.safetensors\n  \
+            ferry-worker weights convert resnet50.pth --layout torchvision -o resnet50.safetensors")]
+    Convert(ConvertArgs),
+}
+
+#[derive(Debug, Args)]
+struct InspectArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    /// List every tensor.
+    #[arg(long)]
+    tensors: bool,
+    /// Print everything as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ConvertArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    /// The file to write; one that is there is replaced.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Print what was done as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct InputArgs {
+    /// .safetensors, .npz, what torch.save wrote, or a pickled dictionary of numpy arrays.
+    file: PathBuf,
+    /// Whose weights they are; the names tell when it is left out, except for a ResNet50's topology.
+    #[arg(long)]
+    layout: Option<Layout>,
+    /// Topology of a ResNet50, for weights of another origin than the layouts'.
+    #[arg(long)]
+    topology: Option<TopologyArg>,
+    /// The dictionary to take where the file has several, such as student or teacher.
+    #[arg(long)]
+    key: Option<String>,
+    /// What the weights' training images were like, where it is not what the layout's were.
+    #[arg(long)]
+    preprocessing: Option<PreprocessingArg>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum TopologyArg {
+    Torchvision,
+    Caffe,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum PreprocessingArg {
+    Imagenet,
+    Vggface2Bgr,
+    ZeroToOne,
+}
+
+impl InputArgs {
+    fn options(&self) -> Options {
+        Options {
+            declared: Declared {
+                layout: self.layout,
+                topology: self.topology.map(|topology| match topology {
+                    TopologyArg::Torchvision => Topology::Torchvision,
+                    TopologyArg::Caffe => Topology::Caffe,
+                }),
+                is_dino: false,
+            },
+            key: self.key.clone(),
+            preprocessing: self.preprocessing.map(|preprocessing| match preprocessing {
+                PreprocessingArg::Imagenet => Preprocessing::Imagenet,
+                PreprocessingArg::Vggface2Bgr => Preprocessing::Vggface2Bgr,
+                PreprocessingArg::ZeroToOne => Preprocessing::ZeroToOne,
+            }),
+        }
+    }
+
+    fn open(&self) -> anyhow::Result<Source> {
+        Source::open(&self.file).with_context(|| self.file.display().to_string())
+    }
+}
+
+pub(super) fn run(args: &WeightsArgs) -> anyhow::Result<ExitCode> {
+    match &args.verb {
+        Verb::Inspect(args) => inspect(args),
+        Verb::Convert(args) => convert(args),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the description is this verb's output")]
+fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    let source = args.input.open()?;
+    let understood = convert::examine(&source, &args.input.options());
+    if args.json {
+        println!("{:#}", in_json(&args.input.file, &source, &understood));
+        return Ok(ExitCode::SUCCESS);
+    }
+    print!("{}", in_words(&args.input.file, &source));
+    match &understood {
+        Ok(understood) => print!("{}", findings(understood)),
+        Err(error) => println!("  cannot be converted: {error}"),
+    }
+    if args.tensors {
+        for (name, tensor) in &source.tensors {
+            println!("{name}  {tensor:?}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "what was done is this verb's output")]
+fn convert(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
+    let file = &args.input.file;
+    let source = args.input.open()?;
+    let understood = convert::examine(&source, &args.input.options());
+    let understood = understood.with_context(|| file.display().to_string())?;
+    let bytes = convert::convert(&source, &understood).with_context(|| file.display().to_string())?;
+    write_whole(&args.output, &bytes)
+        .with_context(|| format!("{} cannot be written", args.output.display()))?;
+    if args.json {
+        let mut report = in_json(file, &source, &Ok(understood));
+        report["output"] = args.output.display().to_string().into();
+        println!("{report:#}");
+    } else {
+        print!("{}{}", in_words(file, &source), findings(&understood));
+        println!("  written to {}", args.output.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes beside the place and renames: a reader finds the old file or the whole new one.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    // A temporary file is its owner's alone; this one is to be read like any other.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file().set_permissions(mode)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn in_words(file: &Path, source: &Source) -> String {
+    let types: Vec<String> = types(source).iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
+    format!(
+        "{}: {}, {:.1} MB, {} tensors ({})\n  sha256 {}\n",
+        file.display(),
+        source.format,
+        source.size as f64 / 1e6,
+        source.tensors.len(),
+        types.join(", "),
+        source.sha256
+    )
+}
+
+fn types(source: &Source) -> BTreeMap<Dtype, usize> {
+    let mut counts = BTreeMap::new();
+    source.tensors.values().for_each(|tensor| *counts.entry(tensor.dtype).or_insert(0) += 1);
+    counts
+}
+
+fn findings(understood: &Understood) -> String {
+    let mapping = &understood.mapping;
+    let mut lines = vec![format!("layout {}: {}", mapping.layout, mapping.holds)];
+    if let Some(topology) = mapping.topology {
+        lines.push(format!("topology {topology}"));
+    }
+    lines.push(format!("trained on {} input", understood.preprocessing));
+    if let Some(key) = &understood.key {
+        lines.push(format!("taken from `{key}`"));
+    }
+    if !understood.prefix.is_empty() {
+        lines.push(format!("`{}` stripped from the names", understood.prefix));
+    }
+    lines.push(format!("{} tensors kept", understood.kept.len()));
+    let mut types = BTreeMap::new();
+    understood.converted.values().for_each(|dtype| *types.entry(dtype).or_insert(0) += 1);
+    lines.extend(types.iter().map(|(dtype, count)| format!("{count} tensors made f32 from {dtype}")));
+    let mut reasons: BTreeMap<&String, Vec<&String>> = BTreeMap::new();
+    understood.dropped.iter().for_each(|(name, reason)| reasons.entry(reason).or_default().push(name));
+    lines.extend(reasons.iter().map(|(reason, names)| {
+        let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+        format!("dropped, {reason}: {}{more}", names[0])
+    }));
+    format!("  {}\n", lines.join("\n  "))
+}
+
+fn in_json(file: &Path, source: &Source, understood: &Result<Understood, ConvertError>) -> Value {
+    let tensors: BTreeMap<_, _> = source
+        .tensors
+        .iter()
+        .map(|(name, tensor)| (name, json!({ "dtype": tensor.dtype.to_string(), "shape": tensor.shape })))
+        .collect();
+    let mut report = json!({
+        "file": file.display().to_string(),
+        "format": source.format.to_string(),
+        "sha256": source.sha256,
+        "size": source.size,
+        "tensors": tensors,
+        "others": source.others,
+    });
+    match understood {
+        Ok(understood) => {
+            let mapping = &understood.mapping;
+            let converted: BTreeMap<_, _> =
+                understood.converted.iter().map(|(name, dtype)| (name, dtype.to_string())).collect();
+            report["layout"] = mapping.layout.to_string().into();
+            report["holds"] = json!(mapping.holds);
+            report["topology"] = json!(mapping.topology);
+            report["preprocessing"] = json!(understood.preprocessing);
+            report["key"] = json!(understood.key);
+            report["kept"] = json!(understood.kept);
+            report["dropped"] = json!(understood.dropped);
+            report["converted"] = json!(converted);
+        }
+        Err(error) => report["problem"] = error.to_string().into(),
+    }
+    report
+}

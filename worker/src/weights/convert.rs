@@ -1,0 +1,119 @@
+//! Any readable file to Ferry's own: names, f32, and where everything came from.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use shared::weights::{Origin, Preprocessing, Provenance};
+
+use super::layout::{Declared, LayoutError, Mapping, Shapes, understand};
+use super::load::Mismatch;
+use super::source::ReadError;
+use super::wrapper::{self, WrapperError};
+use super::{Dtype, Source};
+use crate::train::archive::{self, ArchiveError, Facts, Tensors};
+
+/// What the user says of a file.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub declared: Declared,
+    /// The dictionary to take where a file has several.
+    pub key: Option<String>,
+    pub preprocessing: Option<Preprocessing>,
+}
+
+/// Why a file's tensors make no part of a network.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    #[error(transparent)]
+    Wrapper(#[from] WrapperError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error("it is not a whole network of its kind: {0}")]
+    Mismatch(#[from] Mismatch),
+    #[error("tensor `{name}` cannot be read: {source}")]
+    Tensor { name: String, source: ReadError },
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error("its description cannot be written: {0}")]
+    Facts(#[from] serde_json::Error),
+}
+
+/// A source that was understood: every tensor kept or dropped for a reason.
+#[derive(Debug)]
+pub struct Understood {
+    pub mapping: Mapping,
+    /// The dictionary that the state dict was found in.
+    pub key: Option<String>,
+    /// What was stripped from every name.
+    pub prefix: String,
+    /// Name in the file to Ferry's, for every tensor that is kept.
+    pub kept: BTreeMap<String, String>,
+    /// Name in the file and reason.
+    pub dropped: BTreeMap<String, String>,
+    pub preprocessing: Preprocessing,
+    /// Kept tensors that are not f32.
+    pub converted: BTreeMap<String, Dtype>,
+}
+
+/// Finds out whose weights `source` has; every name and shape of that network must be there and nothing else.
+pub fn examine(source: &Source, options: &Options) -> Result<Understood, ConvertError> {
+    let dict = match &source.provenance {
+        Some(_) => wrapper::StateDict::plain(&source.tensors),
+        None => wrapper::state_dict(&source.tensors, options.key.as_deref())?,
+    };
+    let shape = |full: &String| source.tensors[full].shape.clone();
+    let shapes: Shapes = dict.names.iter().map(|(name, full)| (name.clone(), shape(full))).collect();
+    let mut mapping = match &source.provenance {
+        Some(provenance) => Mapping::of_ferry(&shapes, provenance),
+        None => understand(&shapes, Declared { is_dino: dict.is_dino, ..options.declared })?,
+    };
+    if mapping.topology.is_none() {
+        mapping.topology = mapping.holds.emotion.and_then(shared::weights::topology);
+    }
+    let found = mapping.names.iter().map(|(name, new)| (new.clone(), shapes[name].clone())).collect();
+    Mismatch::between(&found, &mapping.expected)?;
+    let kept: BTreeMap<_, _> =
+        mapping.names.iter().map(|(name, new)| (dict.names[name].clone(), new.clone())).collect();
+    let mut dropped: BTreeMap<_, _> =
+        mapping.dropped.iter().map(|(name, reason)| (dict.names[name].clone(), reason.clone())).collect();
+    dropped.extend(dict.outside);
+    let dtype = |full: &String| (full.clone(), source.tensors[full].dtype);
+    let converted = kept.keys().map(dtype).filter(|(_, dtype)| *dtype != Dtype::F32).collect();
+    let preprocessing = options.preprocessing.unwrap_or(mapping.preprocessing);
+    Ok(Understood { key: dict.key, prefix: dict.prefix, kept, dropped, preprocessing, converted, mapping })
+}
+
+/// The bytes of Ferry's file. The same source and options give the same bytes.
+pub fn convert(source: &Source, understood: &Understood) -> Result<Vec<u8>, ConvertError> {
+    let mut tensors = Tensors::new();
+    for (full, new) in &understood.kept {
+        let tensor = source.tensors[full].to_f32();
+        let tensor = tensor.map_err(|source| ConvertError::Tensor { name: full.clone(), source })?;
+        tensors.insert(new.clone(), tensor);
+    }
+    let facts = serde_json::to_value(provenance(source, understood))?;
+    let Value::Object(mut facts) = facts else { unreachable!("a struct becomes a JSON object") };
+    if let Some(topology) = understood.mapping.topology {
+        facts.insert("topology".to_owned(), serde_json::to_value(topology)?);
+    }
+    Ok(archive::write(&tensors, Facts::from_iter(facts))?)
+}
+
+fn provenance(source: &Source, understood: &Understood) -> Provenance {
+    let renamed = understood.kept.iter().filter(|(old, new)| old != new);
+    Provenance {
+        format: Provenance::FORMAT.to_owned(),
+        version: Provenance::VERSION,
+        layout: understood.mapping.layout.to_string(),
+        holds: understood.mapping.holds.clone(),
+        preprocessing: Some(understood.preprocessing),
+        source: Origin { sha256: source.sha256.clone(), format: source.format.to_string() },
+        renamed: renamed.map(|(old, new)| (old.clone(), new.clone())).collect(),
+        dropped: understood.dropped.clone(),
+        converted: understood
+            .converted
+            .iter()
+            .map(|(name, dtype)| (name.clone(), dtype.to_string()))
+            .collect(),
+    }
+}
