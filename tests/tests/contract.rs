@@ -248,7 +248,7 @@ async fn what_nobody_answers_for_is_handed_out_again(server: Backend) -> anyhow:
     let since = tokio::time::Instant::now();
     assert_eq!(next(&mut jobs).await?.job, delivery.job);
     let waited = since.elapsed();
-    assert!(waited > LEASE - Duration::from_secs(1) && waited < LEASE + Duration::from_secs(2), "{waited:?}");
+    assert!((14..17).contains(&waited.as_secs()), "{waited:?}");
     Ok(())
 }
 
