@@ -75,6 +75,18 @@ fn kill_9_of_worker_server_and_ferry_changes_no_result() -> anyhow::Result<()> {
 }
 
 #[test]
+fn kill_9_of_the_server_alone_does_not_stop_the_sweep() -> anyhow::Result<()> {
+    let desk = Desk::new()?;
+    let mut run = start(&desk)?;
+    run.wait_for("epoch", LIMIT)?;
+    signal(one(run.pid(), "nats-server")?, "KILL")?;
+    let finished = run.wait_for("finished", SWEEP_LIMIT)?;
+    assert_eq!(finished["failed"], 0);
+    assert!(run.end(LIMIT)?.success());
+    Ok(())
+}
+
+#[test]
 fn an_interrupted_run_goes_on_and_a_finished_one_trains_nothing() -> anyhow::Result<()> {
     let desk = Desk::new()?;
     let mut run = start(&desk)?;

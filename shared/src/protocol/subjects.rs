@@ -15,7 +15,7 @@ pub const BOOKS: &str = "ferry_books";
 pub const BOOKS_STREAM: &str = "KV_ferry_books";
 /// Subjects of [`BOOKS_STREAM`].
 pub const BOOKS_SUBJECTS: &str = "$KV.ferry_books.>";
-/// Bucket of worker presence, in memory, entries expire.
+/// Bucket of worker presence, entries expire.
 pub const PRESENCE: &str = "ferry_presence";
 
 /// Object store of checkpoints of unfinished jobs.

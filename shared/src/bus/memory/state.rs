@@ -211,12 +211,11 @@ impl State {
         self.presence.remove(key);
     }
 
-    /// Everything confirmed is on disk; presence is held in memory only, and so is what was handed out last.
+    /// Everything confirmed is on disk, but not what was handed out last.
     pub(super) fn crash(&mut self, now: Duration) {
         self.up = false;
         let forgotten = Duration::from_millis(self.chance.below(150));
         self.queue.crash(now.saturating_sub(forgotten));
-        self.presence.clear();
         self.tell(now, "server", &Event::Crashed);
     }
 

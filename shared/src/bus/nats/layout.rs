@@ -93,10 +93,12 @@ async fn ensure_presence(jetstream: &Context) -> Result<(), BusError> {
     if jetstream.get_key_value(subjects::PRESENCE).await.is_ok() {
         return Ok(());
     }
+    // On disk, though nothing in it lasts: a bucket in memory is gone after a crash of the server, itself and not only
+    // its entries, and the workers, who take the server's time from here, could never claim a job again.
     let config = kv::Config {
         bucket: subjects::PRESENCE.to_owned(),
         max_age: Duration::from_secs(45),
-        storage: StorageType::Memory,
+        storage: StorageType::File,
         ..kv::Config::default()
     };
     jetstream.create_key_value(config).await.map_err(|e| BusError::transport(WHAT, e))?;

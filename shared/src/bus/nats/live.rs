@@ -1,4 +1,4 @@
-//! Presence as a key-value bucket in memory whose entries expire; hints as plain messages.
+//! Presence as a key-value bucket whose entries expire; hints as plain messages.
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
