@@ -38,24 +38,31 @@ impl Bus {
     /// must be none yet. Retries until the outcome is known, for as long as the server is away; every doubt (a lost
     /// reply) is settled by reading back, never by writing again blindly.
     pub async fn swap(&self, job: JobId, revision: u64, next: &JobRecord) -> Result<u64, BusError> {
-        let key = subjects::record_key(job);
-        let value = encode(next);
+        let write = Write { key: subjects::record_key(job), expected: revision, value: encode(next) };
         let mut pause = Pause::new();
         loop {
-            match self.server.update(&key, value.clone(), revision).await {
+            match self.server.update(&write.key, write.value.clone(), write.expected).await {
                 Ok(revision) => return Ok(revision),
                 Err(Failure::Revision) => {}
                 Err(error) => tracing::warn!(%job, %error, "a write to the books is in doubt, reading back"),
             }
-            match self.entry(&key).await {
-                Ok(Some(entry)) if entry.value == value => return Ok(entry.revision),
-                Ok(Some(entry)) if entry.revision == revision => {}
-                Ok(None) if revision == 0 => {}
-                Ok(_) => return Err(BusError::Conflict { job }),
-                Err(error) if error.is_transient() => {}
-                Err(error) => return Err(error),
+            if let Some(revision) = self.written(job, &write).await? {
+                return Ok(revision);
             }
             pause.wait().await;
+        }
+    }
+
+    /// Settles a doubt about the write of a record: its revision where it is there, `None` where it may be tried again.
+    /// Anything else in its place is a conflict.
+    async fn written(&self, job: JobId, write: &Write) -> Result<Option<u64>, BusError> {
+        match self.entry(&write.key).await {
+            Ok(Some(entry)) if entry.value == write.value => Ok(Some(entry.revision)),
+            Ok(Some(entry)) if entry.revision == write.expected => Ok(None),
+            Ok(None) if write.expected == 0 => Ok(None),
+            Ok(_) => Err(BusError::Conflict { job }),
+            Err(error) if error.is_transient() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -74,12 +81,8 @@ impl Bus {
                 Ok(()) => return Ok(()),
                 Err(error) => tracing::debug!(%job, %error, "commit not confirmed, reading back"),
             }
-            match self.entry(&record.key).await {
-                Ok(Some(entry)) if entry.value == record.value => return Ok(()),
-                Ok(Some(entry)) if entry.revision == revision => {}
-                Ok(_) => return Err(BusError::Conflict { job }),
-                Err(error) if error.is_transient() => {}
-                Err(error) => return Err(error),
+            if self.written(job, record).await?.is_some() {
+                return Ok(());
             }
             pause.wait().await;
         }
