@@ -1,6 +1,7 @@
 //! One job from its claim to its end: dataset, checkpoint, training, result.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,13 +17,19 @@ use shared::weights::Slot;
 
 use super::hold::{Hold, Lost};
 use super::training::{Assignment, Report, Training};
-use super::weights::WeightsError;
 use super::{Agent, AgentError};
 use crate::train::{Finished, Outcome};
 
 const HINT_EVERY: Duration = Duration::from_secs(1);
 
-/// Works on a claimed job. Losing the hold is not an error of this worker; having no dataset is.
+/// What a job needs besides its settings.
+struct Inputs {
+    pack: Arc<Pack>,
+    /// Content of every file of weights that the job starts from.
+    weights: BTreeMap<Slot, Bytes>,
+}
+
+/// Works on a claimed job. Losing the hold is not an error of this worker; having no dataset or weights is.
 pub(super) async fn run(
     agent: &mut Agent,
     mut hold: Hold,
@@ -31,43 +38,32 @@ pub(super) async fn run(
 ) -> Result<(), AgentError> {
     let job = order.job;
     tracing::info!(%job, attempt = %hold.token().attempt, "claimed");
-    let bus = agent.bus.clone();
-    let pack = match hold.while_alive(delivery, agent.packs.get(&bus, &order.dataset_digest)).await {
-        Ok(Ok(pack)) => pack,
+    let inputs = match hold.while_alive(delivery, inputs(agent, order)).await {
+        Ok(Ok(inputs)) => inputs,
         Ok(Err(error)) => {
             // The job is not to blame: it goes back unharmed and this worker ends with the reason.
             give_back(hold, delivery).await;
-            return Err(error.into());
+            return Err(error);
         }
         Err(lost) => {
             told(job, &lost);
             return Ok(());
         }
     };
-    let weights = match hold.while_alive(delivery, weights(agent, order)).await {
-        Ok(Ok(weights)) => weights,
-        Ok(Err(error)) => {
-            give_back(hold, delivery).await;
-            return Err(error.into());
-        }
-        Err(lost) => {
-            told(job, &lost);
-            return Ok(());
-        }
-    };
-    if let Err(lost) = Box::pin(attempt(agent, hold, order, delivery, (&pack, weights))).await {
+    if let Err(lost) = Box::pin(attempt(agent, hold, order, delivery, inputs)).await {
         told(job, &lost);
     }
     Ok(())
 }
 
-/// The content of every file of weights that the job starts from.
-async fn weights(agent: &Agent, order: &JobOrder) -> Result<BTreeMap<Slot, Bytes>, WeightsError> {
-    let mut files = BTreeMap::new();
+/// Found on this machine, or fetched.
+async fn inputs(agent: &mut Agent, order: &JobOrder) -> Result<Inputs, AgentError> {
+    let pack = agent.packs.get(&agent.bus, &order.dataset_digest).await?;
+    let mut weights = BTreeMap::new();
     for (slot, digest) in order.spec.transfer.digests() {
-        files.insert(slot, agent.weights.get(&agent.bus, digest).await?);
+        weights.insert(slot, agent.weights.get(&agent.bus, digest).await?);
     }
-    Ok(files)
+    Ok(Inputs { pack, weights })
 }
 
 fn told(job: shared::ids::JobId, lost: &Lost) {
@@ -86,7 +82,7 @@ async fn attempt(
     mut hold: Hold,
     order: &JobOrder,
     delivery: &Delivery,
-    (pack, weights): (&std::sync::Arc<Pack>, BTreeMap<Slot, Bytes>),
+    Inputs { pack, weights }: Inputs,
 ) -> Result<(), Lost> {
     let resume = find_checkpoint(&agent.bus, &mut hold, delivery).await?;
     let assignment = Assignment { spec: order.spec.clone(), pack: pack.clone(), resume, weights };
@@ -107,7 +103,7 @@ async fn attempt(
     };
     match ended {
         Ok(Outcome::Finished(finished)) => {
-            Box::pin(hand_in(agent, hold, order, delivery, pack, *finished)).await
+            Box::pin(hand_in(agent, hold, order, delivery, &pack, *finished)).await
         }
         Ok(Outcome::Stopped) => {
             tracing::info!(job = %order.job, "given back, to go on from its last checkpoint");
