@@ -2,16 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::small;
 use image::RgbImage;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use shared::expression::{CLASSES, LANDMARKS};
 use shared::ids::JobId;
 use shared::image::square_rgb;
-use shared::job::JobSpec;
 use shared::pack::{Pack, PackWriter, Sample, Split};
 use shared::predicted::Prediction;
 use shared::rng::{Purpose, Stream};
@@ -71,7 +73,7 @@ impl Bench {
 
     /// A trained model: its result, and its file.
     fn train(&self, changes: &[(&str, Value)]) -> (Finished, Member) {
-        let spec = spec(changes);
+        let spec = small(changes);
         let task = TrainTask { spec: &spec, pack: &self.pack, device: Device::Cpu, resume: None };
         let Outcome::Finished(finished) = train(&task, &mut |_| Control::Continue).unwrap() else { panic!() };
         let job = spec.id(self.pack.digest());
@@ -90,24 +92,6 @@ impl Bench {
 fn picture(seed: u64, split: Split, index: u64) -> RgbImage {
     let mut stream = Stream::new(seed, Purpose::SyntheticFace, &[split as u64, index]);
     RgbImage::from_fn(31, 27, |_, _| image::Rgb([(); 3].map(|()| stream.below(256) as u8)))
-}
-
-fn spec(changes: &[(&str, Value)]) -> JobSpec {
-    let small = [
-        ("backbone", json!("resnet18")),
-        ("emotion_backbone", json!("resnet18")),
-        ("width", json!(4)),
-        ("blocks", json!([1, 1, 1, 1])),
-        ("heads", json!(2)),
-        ("image_size", json!(16)),
-        ("batch_size", json!(8)),
-        ("epochs", json!(2)),
-        ("learning_rate", json!(3e-3)),
-    ];
-    small
-        .iter()
-        .chain(changes)
-        .fold(JobSpec::default(), |spec, (name, value)| spec.with(name, value.clone()).unwrap())
 }
 
 fn run(members: &[Member], input: &Input) -> Result<Predicted, PredictError> {
@@ -229,7 +213,7 @@ fn an_ensemble_is_the_vote_of_its_members_in_any_order() {
 fn wrong_files_are_refused_by_name() {
     let bench = Bench::new();
     let mut checkpoint = Vec::new();
-    let spec_one = spec(&[("epochs", json!(1))]);
+    let spec_one = small(&[("epochs", json!(1))]);
     let task = TrainTask { spec: &spec_one, pack: &bench.pack, device: Device::Cpu, resume: None };
     train(&task, &mut |event| {
         if let TrainEvent::Epoch { checkpoint: bytes, .. } = event {

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
+mod common;
+
 use std::path::Path;
 
+use common::small;
 use serde_json::{Value, json};
 use shared::expression::{CLASSES, LANDMARKS};
 use shared::job::JobSpec;
@@ -55,21 +58,7 @@ fn pack(counts: [usize; 3]) -> (TempDir, Pack) {
 }
 
 fn spec(changes: &[(&str, Value)]) -> JobSpec {
-    let small = [
-        ("backbone", json!("resnet18")),
-        ("emotion_backbone", json!("resnet18")),
-        ("width", json!(4)),
-        ("blocks", json!([1, 1, 1, 1])),
-        ("heads", json!(2)),
-        ("image_size", json!(16)),
-        ("batch_size", json!(8)),
-        ("epochs", json!(4)),
-        ("learning_rate", json!(3e-3)),
-    ];
-    small
-        .iter()
-        .chain(changes)
-        .fold(JobSpec::default(), |spec, (name, value)| spec.with(name, value.clone()).unwrap())
+    small(&[&[("epochs", json!(4))], changes].concat())
 }
 
 /// A training and the checkpoints it gave.

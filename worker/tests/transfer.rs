@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
+mod common;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use common::small;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -42,22 +45,6 @@ fn pack() -> (TempDir, Pack) {
     (folder, pack)
 }
 
-fn spec(changes: &[(&str, Value)]) -> JobSpec {
-    let small = [
-        ("backbone", json!("resnet18")),
-        ("emotion_backbone", json!("resnet18")),
-        ("width", json!(4)),
-        ("blocks", json!([1, 1, 1, 1])),
-        ("heads", json!(2)),
-        ("image_size", json!(SIZE)),
-        ("batch_size", json!(6)),
-        ("epochs", json!(2)),
-        ("learning_rate", json!(1e-3)),
-    ];
-    let with = |spec: JobSpec, (name, value): &(&str, Value)| spec.with(name, value.clone()).unwrap();
-    small.iter().chain(changes).fold(JobSpec::default(), with)
-}
-
 type Weights = BTreeMap<Slot, Bytes>;
 
 fn run(
@@ -91,11 +78,11 @@ fn values(model: &[u8], name: &str) -> Vec<u8> {
 #[test]
 fn a_trained_model_is_where_another_training_starts() {
     let (_folder, pack) = pack();
-    let (first, _) = run(&spec(&[]), &pack, &Weights::new(), None).unwrap();
+    let (first, _) = run(&small(&[]), &pack, &Weights::new(), None).unwrap();
     let model = Bytes::from(first.model);
     // A step this small is lost in rounding, so what was put in comes out again.
     let still = [("learning_rate", json!(1e-30)), ("seed", json!(5)), ("epochs", json!(1))];
-    let plain = spec(&still);
+    let plain = small(&still);
     let moved =
         plain.with("emotion_weights", named(&model)).unwrap().with("head_weights", named(&model)).unwrap();
     let weights = Weights::from([(Slot::Emotion, model.clone()), (Slot::Heads, model.clone())]);
@@ -116,9 +103,9 @@ fn a_trained_model_is_where_another_training_starts() {
 #[test]
 fn a_resume_needs_the_weights_no_more() {
     let (_folder, pack) = pack();
-    let (first, _) = run(&spec(&[("seed", json!(9))]), &pack, &Weights::new(), None).unwrap();
+    let (first, _) = run(&small(&[("seed", json!(9))]), &pack, &Weights::new(), None).unwrap();
     let model = Bytes::from(first.model);
-    let spec = spec(&[]).with("appearance_weights", named(&model)).unwrap();
+    let spec = small(&[]).with("appearance_weights", named(&model)).unwrap();
     let weights = Weights::from([(Slot::Appearance, model)]);
     let (whole, checkpoints) = run(&spec, &pack, &weights, None).unwrap();
     let (resumed, _) = run(&spec, &pack, &Weights::new(), Some(&checkpoints[0])).unwrap();
@@ -128,9 +115,9 @@ fn a_resume_needs_the_weights_no_more() {
 #[test]
 fn other_weights_than_the_jobs_are_refused() {
     let (_folder, pack) = pack();
-    let (first, _) = run(&spec(&[]), &pack, &Weights::new(), None).unwrap();
+    let (first, _) = run(&small(&[]), &pack, &Weights::new(), None).unwrap();
     let model = Bytes::from(first.model);
-    let moved = spec(&[("head_weights", named(&model))]);
+    let moved = small(&[("head_weights", named(&model))]);
     let refused =
         |spec: &JobSpec, weights: &Weights| run(spec, &pack, weights, None).unwrap_err().to_string();
     assert_eq!(refused(&moved, &Weights::new()), "the file of `head_weights` was not handed to the training");
