@@ -14,7 +14,7 @@ use super::progress::Progress;
 use super::report::summary;
 use crate::data::synth;
 use crate::home::{self, Home};
-use crate::service::{self, Models, RunEnd, RunRequest};
+use crate::service::{self, Models, RunEnd, RunRequest, UnknownWeights};
 use crate::sweep;
 use crate::sweep::dataset::pack_dir;
 use crate::sweep::plan::{DatasetSource, Plan};
@@ -79,12 +79,14 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .context("the runtime cannot start")?;
-    let end =
-        runtime.block_on(service::run(request)).map_err(|error| match error.downcast_ref::<BusError>() {
-            Some(bus) if bus.is_bad_input() => Failure::Input(error),
-            Some(_) | None => Failure::Work(error),
-        })?;
+    let end = runtime.block_on(service::run(request)).map_err(classify)?;
     Ok(finish(&end, args)?)
+}
+
+/// Whether the caller or the work is to blame.
+fn classify(error: anyhow::Error) -> Failure {
+    let wrong_server = error.downcast_ref::<BusError>().is_some_and(BusError::is_bad_input);
+    if wrong_server || error.is::<UnknownWeights>() { Failure::Input(error) } else { Failure::Work(error) }
 }
 
 /// The plan with its dataset in place: synthetic faces are drawn on first use.

@@ -32,6 +32,7 @@ pub use conductor::{Conductor, Occurrence};
 pub use fetch::Fetched;
 pub use models::Models;
 pub use prepare::admit;
+pub use share::UnknownWeights;
 pub use status::{SweepStatus, read_status};
 
 /// Everything a run needs, resolved.

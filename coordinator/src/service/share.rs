@@ -11,6 +11,11 @@ use shared::protocol::{PackManifest, WeightsManifest, subjects};
 
 use crate::sweep::plan::Plan;
 
+/// A sweep names weights by a digest that nobody has given the server yet.
+#[derive(Debug, thiserror::Error)]
+#[error("the weights sha256:{0} are not on the server: name their file by its path once")]
+pub struct UnknownWeights(String);
+
 /// Packs above this size are not copied into the server's store by themselves.
 const LARGEST: u64 = 2 << 30;
 
@@ -73,9 +78,7 @@ pub(super) async fn weights(bus: &Bus, plan: &Plan) -> anyhow::Result<()> {
             Err(error) => return Err(error.into()),
         }
         let file = plan.weights.iter().find(|file| file.digest == digest);
-        let file = file.with_context(|| {
-            format!("the weights sha256:{digest} are not on the server: name their file by its path once")
-        })?;
+        let file = file.ok_or_else(|| UnknownWeights(digest.to_owned()))?;
         tracing::info!("storing the weights {} on the server, {:.1} MB", file.name, file.size as f64 / 1e6);
         let bytes = tokio::fs::read(&file.path).await.with_context(|| file.path.display().to_string())?;
         let found = hex::encode(Sha256::digest(&bytes));

@@ -20,8 +20,8 @@ pub struct JobOrder {
 }
 
 impl JobOrder {
-    /// Version of this message's layout.
-    pub const VERSION: u32 = 1;
+    /// Version of this message's layout. 2: a job may start from weights, which a program of version 1 would pass over.
+    pub const VERSION: u32 = 2;
 }
 
 /// Worker to anyone who listens: a hint for displays, never stored, never decided upon.
