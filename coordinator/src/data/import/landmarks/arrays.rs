@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use npyz::{NpyFile, Order};
@@ -15,7 +16,14 @@ const MOST_IMAGES: u64 = 1 << 24;
 
 /// The landmarks of an array [68, 2] or [1, 68, 2].
 pub(super) fn one_npy(bytes: &[u8]) -> Result<Points, String> {
-    one(NpyFile::new(bytes).map_err(words)?)
+    one(open(bytes)?)
+}
+
+/// Reads an array's header. The library multiplies the lengths in it unchecked: where overflow panics, a damaged
+/// header must not end an import.
+fn open<R: Read>(file: R) -> Result<NpyFile<R>, String> {
+    let opened = catch_unwind(AssertUnwindSafe(|| NpyFile::new(file)));
+    opened.unwrap_or_else(|_| Err(io::ErrorKind::InvalidData.into())).map_err(words)
 }
 
 /// The landmarks of the only array [68, 2] or [1, 68, 2] of an archive.
@@ -106,7 +114,7 @@ impl<R: Read + Seek> Archive<R> {
             let file = zip.by_index(entry).map_err(words)?;
             let name = file.name().map_err(words)?.into_owned();
             if npyz::npz::array_name_from_file_name(&name).is_some() {
-                let array = NpyFile::new(file).map_err(|e| format!("{name}: {e}"))?;
+                let array = open(file).map_err(|e| format!("{name}: {e}"))?;
                 let kind = array.dtype().descr();
                 let is_text = kind.contains(['U', 'S']);
                 arrays.push(Array { entry, name, shape: array.shape().to_vec(), is_text });
@@ -132,7 +140,7 @@ impl<R: Read + Seek> Archive<R> {
 
     fn array(&mut self, place: usize) -> Result<NpyFile<impl Read + '_>, String> {
         let entry = self.arrays[place].entry;
-        NpyFile::new(self.zip.by_index(entry).map_err(words)?).map_err(words)
+        open(self.zip.by_index(entry).map_err(words)?)
     }
 }
 
@@ -224,6 +232,10 @@ pub(super) mod tests {
             assert!(error.to_lowercase().contains(&reason.to_lowercase()), "{error} is not {reason}");
         }
         assert!(one_npy(&good[..good.len() - 1]).is_err());
+        let endless =
+            format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({0}, {0}, 2), }}\n", 1_u64 << 40);
+        let header = [&b"\x93NUMPY\x01\x00"[..], &(endless.len() as u16).to_le_bytes(), endless.as_bytes()];
+        assert!(one_npy(&header.concat()).is_err());
         assert!(one_npy(&npy(&[68, 3], [0.0_f32; 204])).unwrap_err().contains("[68, 3], not [68, 2]"));
         let fortran = String::from_utf8_lossy(&good[..128]).replace("False", "True ");
         let fortran = [good[..8].to_vec(), fortran.bytes().skip(10).collect(), good[128..].to_vec()].concat();
