@@ -1,0 +1,105 @@
+//! Wrong files: each refused in words, none a panic.
+
+use super::*;
+
+#[test]
+fn wrong_files_are_refused_in_words() {
+    let none = Options::default();
+    let refused = |bytes: &[u8], words: &str| {
+        let message = refusal(bytes, &none);
+        assert!(message.contains(words), "{message}");
+    };
+    refused(b"", "none of those that can be read");
+    refused(b"GIF89a, or anything else", "none of those that can be read");
+    refused(b"PK\x03\x04 and then nothing", "not a whole zip file");
+    refused(&npy(&Array::f32(&[1], &[1.0])), "a single array without a name");
+    refused(&zipped(&[("a/data.pkl", b"."), ("a/constants.pkl", b".")], false), "a TorchScript module");
+    refused(&zipped(&[("a.txt", b"x")], false), "none of those that can be read");
+    refused(&zipped(&[("a.npy", b"x")], false), "array `a`: it is no .npy file");
+    refused(
+        &[&[16, 0, 0, 0, 0, 0, 0, 0], b"{".as_slice(), &[b' '; 20]].concat(),
+        "not a whole safetensors file",
+    );
+    refused(b"\x80\x02]q\x00.", "the pickle holds a list, not a dictionary");
+    refused(b"\x80\x02}q\x00(X\x01\x00\x00\x00aK\x01u.", "there is no tensor in it; it has a: a number");
+    let shapes = resnet50();
+    let torch = torch_file(&[], &shapes);
+    refused(&torch[..torch.len() / 2], "not a whole zip file");
+    refused(&torch, "a ResNet50 whose topology the names do not tell");
+    let mut old = numpy_pickle(&arrays(&shapes), Era::Latin1);
+    old.truncate(old.len() / 2);
+    refused(&old, "ends in the middle");
+    let object = Array { code: "O8", ..Array::f32(&[1], &[1.0]) };
+    refused(&numpy_pickle(&[("a", object)], Era::Old), "array `a`: dtype `O8` is none that weights have");
+    let short = Array { shape: vec![4, 3, 7, 7], ..Array::f32(&[1], &[1.0]) };
+    let mut all = arrays(&shapes);
+    all.retain(|(name, _)| *name != "conv1.weight");
+    all.push(("conv1.weight", short));
+    assert_eq!(
+        refusal(&numpy_pickle(&all, Era::Old), &options(Some(Layout::Vggface2))),
+        "tensor `conv1.weight` cannot be read: its data is 4 bytes, its shape needs 2352"
+    );
+    refused(
+        &torch_file(&[], &with(Shapes::new(), &[("a.weight", &[2]), ("b.weight", &[2])])),
+        "a.weight, b.weight",
+    );
+    refused(
+        &torch_file(&[], &with(shapes.clone(), &[("layer1.0.conv4.weight", &[2])])),
+        "squeeze-and-excitation",
+    );
+    refused(&torch_file(&[], &with(shapes.clone(), &[("gate.weight", &[2])])), "does not have: gate.weight");
+    let mut broken = shapes.clone();
+    broken.remove("bn1.bias");
+    broken.insert("layer1.0.bn1.weight".to_owned(), vec![1]);
+    broken.insert("layer1.0.extra.bias".to_owned(), vec![2]);
+    assert_eq!(
+        refusal(&torch_file(&[], &broken), &options(Some(Layout::Dino))),
+        "it is not a whole network of its kind: missing: bn1.bias; of no use: layer1.0.extra.bias; of another shape: \
+         layer1.0.bn1.weight is [1], which must not be spread, not [4]"
+    );
+    assert_eq!(
+        refusal(&torch, &options(Some(Layout::Dan))),
+        "the names are those of torchvision, not of dan: leave --layout out or name torchvision"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Whatever a byte turns into: an error, or tensors of the size their shapes say.
+    #[test]
+    fn changed_files_never_panic(
+        kind in 0..4usize,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let shapes = with(Shapes::new(), &[("conv1.weight", &[2, 2]), ("fc.bias", &[3])]);
+        let (views, storages) = state_dict(&shapes);
+        let pickle = torch_pickle(&["state_dict"], &views, &storages, true);
+        let mut bytes = match kind {
+            0 => torch_zip(&pickle, &storages),
+            1 => torch_legacy(&pickle, &storages),
+            2 => {
+                let array = Array::f32(&[2, 2], &[0.0; 4]);
+                zipped(&[("conv1.weight.npy", &npy(&array))], true)
+            }
+            _ => claimed(&BTreeMap::from([("a".to_owned(), Tensor::from_slice(&[1.0f32]))])),
+        };
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        if let Ok(source) = Source::open(&on_disk(folder.path(), &bytes)) {
+            for tensor in source.tensors.values() {
+                if let Ok(values) = tensor.to_f32() {
+                    prop_assert_eq!(values.numel(), tensor.shape.iter().product::<usize>());
+                }
+            }
+            let _either: Result<Understood, ConvertError> = convert::examine(&source, &Options::default());
+        }
+    }
+}
