@@ -10,12 +10,15 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::job::JobSpec;
 use crate::job::augment::Normalization;
 use crate::job::network::{Backbone, NetworkSpec};
+use crate::job::{JobSpec, Settings};
 
 /// Metadata key of everything that Ferry writes into a safetensors file.
 const FACTS: &str = "ferry";
+
+/// The `format` of a model that a sweep trained.
+pub const MODEL_FORMAT: &str = "ferry-model";
 
 /// Where in the network weights go: each slot has a setting of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -230,13 +233,14 @@ impl Provenance {
                 }
                 Ok(Some(serde_json::from_value(facts)?))
             }
-            "ferry-model" => Ok(Some(Self::of_model(&facts)?)),
+            MODEL_FORMAT => Ok(Some(Self::of_model(&facts)?)),
             other => Err(ProvenanceError::Kind(other.to_owned())),
         }
     }
 
     fn of_model(facts: &Value) -> Result<Self, ProvenanceError> {
-        let spec = model_settings(facts)?;
+        let settings: Settings = serde_json::from_value(facts["settings"].clone())?;
+        let spec = JobSpec::of(&settings)?;
         Ok(Self {
             format: Self::FORMAT.to_owned(),
             version: Self::VERSION,
@@ -299,14 +303,6 @@ impl Provenance {
             format!("these weights were trained on `{trained}` input, the job gives them `{given}`{advice}")
         })
     }
-}
-
-/// The settings of the job that trained a model, from the model's description.
-pub fn model_settings(facts: &Value) -> Result<JobSpec, ProvenanceError> {
-    let settings: crate::job::Settings = serde_json::from_value(facts["settings"].clone())?;
-    let mut all = JobSpec::default().settings();
-    all.extend(settings);
-    Ok(serde_json::from_value(Value::Object(all))?)
 }
 
 #[cfg(test)]

@@ -64,6 +64,11 @@ impl JobSpec {
         }
     }
 
+    /// The spec with these settings and the default of every other one.
+    pub fn of(settings: &Settings) -> Result<Self, SettingError> {
+        settings.iter().try_fold(Self::default(), |spec, (name, value)| spec.with(name, value.clone()))
+    }
+
     /// This spec with setting `name` replaced by `value`: the name must exist, the value must have its type and
     /// lie in its range.
     pub fn with(&self, name: &str, value: Value) -> Result<Self, SettingError> {

@@ -9,9 +9,9 @@ use serde_json::json;
 use shared::expression::CLASSES;
 use tch::{CModule, Device, Kind, Tensor};
 
-use super::weights::write_whole;
+use super::output::write_whole;
 use crate::models::Mode;
-use crate::weights::model::Model;
+use crate::predict::{Member, Model};
 
 /// Options of `ferry-worker export`.
 #[derive(Debug, Args)]
@@ -31,12 +31,11 @@ pub struct ExportArgs {
 
 #[expect(clippy::print_stdout, reason = "what the module takes is this verb's output")]
 pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let file = std::fs::read(&args.model).with_context(|| args.model.display().to_string())?;
-    let model = Model::open(&file).with_context(|| args.model.display().to_string())?;
+    let model = Model::open(&Member::file(&args.model), Device::Cpu)?;
     let bytes = traced(&model)?;
-    write_whole(&args.output, &bytes)
-        .with_context(|| format!("{} cannot be written", args.output.display()))?;
-    let (size, augment) = (model.spec.augment.image_size, &model.spec.augment);
+    write_whole(&args.output, &bytes)?;
+    let augment = &model.spec().augment;
+    let size = augment.image_size;
     let normalization = json!(augment.normalization);
     if args.json {
         println!(
@@ -65,9 +64,9 @@ const TOLERANCE: f64 = 1e-6;
 
 /// The evaluated emotion branch as TorchScript. It is read back and compared before anyone gets it.
 fn traced(model: &Model) -> anyhow::Result<Vec<u8>> {
-    let size = i64::from(model.spec.augment.image_size);
+    let size = i64::from(model.spec().augment.image_size);
     let probabilities = |images: &Tensor| {
-        tch::no_grad(|| model.network.emotion(images, Mode::Eval).logits.softmax(-1, Kind::Float))
+        tch::no_grad(|| model.network().emotion(images, Mode::Eval).logits.softmax(-1, Kind::Float))
     };
     let example = Tensor::zeros([1, 3, size, size], (Kind::Float, Device::Cpu));
     let module = CModule::create_by_tracing("Ferry", "forward", &[example], &mut |images: &[Tensor]| {
@@ -97,7 +96,30 @@ mod tests {
     use shared::job::JobSpec;
 
     use super::*;
-    use crate::weights::model::tests::example;
+    use crate::models::Mtl;
+    use crate::train::ModelRecord;
+    use crate::train::archive;
+    use crate::train::variables::Variables;
+    use tch::nn::VarStore;
+
+    /// A model of `spec` with fresh weights, as a training would hand it in.
+    fn example(spec: &JobSpec) -> Vec<u8> {
+        let store = VarStore::new(Device::Cpu);
+        let network = Mtl::new(&store.root(), &spec.network).unwrap();
+        // Statistics that fit the weights, as after training.
+        let images = Tensor::rand([8, 3, 32, 32], (Kind::Float, Device::Cpu));
+        network.emotion(&images, Mode::Train { momentum: 1.0 });
+        let record = ModelRecord {
+            format: ModelRecord::FORMAT.to_owned(),
+            job: spec.id("d"),
+            dataset_digest: "d".to_owned(),
+            pack_image_size: Some(32),
+            trainer_revision: shared::job::TRAINER_REVISION,
+            best_epoch: 1,
+            settings: spec.canonical(),
+        };
+        archive::write(&Variables::of(&store).copies().unwrap(), record.facts()).unwrap()
+    }
 
     #[test]
     fn the_exported_module_gives_the_networks_probabilities() {
@@ -106,13 +128,13 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let (model, output) = (folder.path().join("m.safetensors"), folder.path().join("m.pt"));
             std::fs::write(&model, &file).unwrap();
-            run(&ExportArgs { model, output: output.clone(), json: true }).unwrap();
+            run(&ExportArgs { model: model.clone(), output: output.clone(), json: true }).unwrap();
             let module = CModule::load(&output).unwrap();
-            let network = Model::open(&file).unwrap().network;
+            let opened = Model::open(&Member::file(&model), Device::Cpu).unwrap();
             let images = (Tensor::arange(5 * 3 * 32 * 32, (Kind::Float, Device::Cpu)) * 0.11).cos();
             let contrast = Tensor::arange(5, (Kind::Float, Device::Cpu)).reshape([5, 1, 1, 1]);
             let images = images.reshape([5, 3, 32, 32]) * contrast;
-            let expected = network.emotion(&images, Mode::Eval).logits.softmax(-1, Kind::Float);
+            let expected = opened.network().emotion(&images, Mode::Eval).logits.softmax(-1, Kind::Float);
             let seen = module.forward_ts(&[&images]).unwrap();
             assert_eq!(seen.size(), [5, 6]);
             assert!((&seen - &expected).abs().max().double_value(&[]) < 1e-6, "{backbone}");

@@ -2,6 +2,7 @@
 
 mod devices;
 mod export;
+mod output;
 mod parity;
 mod predict;
 mod preview;

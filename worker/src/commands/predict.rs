@@ -1,10 +1,10 @@
 //! `ferry-worker predict`: images to class probabilities and to the challenge's submission.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
 use shared::expression::{CLASSES, Expression};
@@ -12,6 +12,7 @@ use shared::pack::Split;
 use shared::predicted::{column, to_csv, to_submission};
 use tch::Device;
 
+use super::output::write_whole;
 use super::progress::Progress;
 use crate::cli::DeviceChoice;
 use crate::device;
@@ -83,8 +84,12 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     if refused {
         eprintln!("nothing was written: --strict allows no image that cannot be read");
     } else {
-        write(args.out.as_deref(), &to_csv(&predicted.predictions))?;
-        write(args.submission.as_deref(), &to_submission(&predicted.predictions))?;
+        if let Some(path) = &args.out {
+            write_whole(path, to_csv(&predicted.predictions).as_bytes())?;
+        }
+        if let Some(path) = &args.submission {
+            write_whole(path, to_submission(&predicted.predictions).as_bytes())?;
+        }
     }
     let seconds = started.elapsed().as_secs_f64();
     if args.json {
@@ -101,20 +106,6 @@ fn words(step: Step) -> String {
         Step::Predicting { of: 1, .. } => "predicting".to_owned(),
         Step::Predicting { number, of } => format!("predicting with member {number} of {of}"),
     }
-}
-
-/// Writes beside `path` and renames, so that a reader sees all of it or none.
-fn write(path: Option<&Path>, text: &str) -> anyhow::Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    let mut name = path.file_name().with_context(|| format!("{} names no file", path.display()))?.to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        // The first error is the one to report.
-        drop(std::fs::remove_file(&temporary));
-    }
-    written.with_context(|| format!("{} cannot be written", path.display()))
 }
 
 #[expect(clippy::print_stdout, reason = "the summary is this verb's output")]
@@ -199,16 +190,5 @@ mod tests {
             let error = parse(wrong).unwrap_err();
             assert!(error.contains(word), "{wrong}: {error}");
         }
-    }
-
-    #[test]
-    fn a_file_is_written_whole_or_not_at_all() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("out.csv");
-        write(Some(&path), "a").unwrap();
-        write(Some(&path), "b").unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "b");
-        assert!(write(Some(&root.path().join("absent/out.csv")), "c").is_err());
-        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
     }
 }

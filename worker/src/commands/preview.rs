@@ -1,5 +1,6 @@
 //! `ferry-worker preview`: both views of some training images of one job, as a picture.
 
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -12,6 +13,7 @@ use shared::job::JobSpec;
 use shared::pack::Pack;
 use shared::predicted::column;
 
+use super::output::write_whole;
 use crate::preview::{Preview, preview};
 
 /// Options of `ferry-worker preview`.
@@ -55,9 +57,9 @@ pub(super) fn run(args: &PreviewArgs) -> anyhow::Result<ExitCode> {
     let planned = plan(args)?;
     let pack = Pack::open(&planned.pack)?;
     let Preview { sheet, shown } = preview(&pack, &planned.spec, args.epoch, usize::from(args.samples))?;
-    sheet
-        .save_with_format(&args.out, image::ImageFormat::Png)
-        .with_context(|| format!("{} cannot be written", args.out.display()))?;
+    let mut picture = Cursor::new(Vec::new());
+    sheet.write_to(&mut picture, image::ImageFormat::Png)?;
+    write_whole(&args.out, picture.get_ref())?;
     if args.json {
         let images: Vec<_> =
             shown.iter().map(|(id, class)| json!({ "image": id, "class": column(*class) })).collect();

@@ -1,7 +1,6 @@
 //! `ferry-worker weights`: what a file of weights holds, and Ferry's own file from it.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use shared::weights::{Preprocessing, Topology};
 
+use super::output::write_whole;
 use crate::weights::convert::{self, ConvertError, Options, Understood};
 use crate::weights::layout::{Declared, Layout};
 use crate::weights::{Dtype, Source};
@@ -150,8 +150,7 @@ fn convert(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
     let understood = convert::examine(&source, &args.input.options());
     let understood = understood.with_context(|| file.display().to_string())?;
     let bytes = convert::convert(&source, &understood).with_context(|| file.display().to_string())?;
-    write_whole(&args.output, &bytes)
-        .with_context(|| format!("{} cannot be written", args.output.display()))?;
+    write_whole(&args.output, &bytes)?;
     if args.json {
         let mut report = in_json(file, &source, &Ok(understood));
         report["output"] = args.output.display().to_string().into();
@@ -161,19 +160,6 @@ fn convert(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
         println!("  written to {}", args.output.display());
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes beside the place and renames: a reader finds the old file or the whole new one.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    // A temporary file is its owner's alone; this one is to be read like any other.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(mode)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }
 
 fn in_words(file: &Path, source: &Source) -> String {

@@ -18,12 +18,12 @@ use crate::train::adam::Flat;
 use crate::train::archive::Archive;
 use crate::train::evaluate::{self, Probabilities};
 use crate::train::variables::Variables;
-use crate::train::{Provenance, set_threads};
+use crate::train::{ModelRecord, set_threads};
 
-/// One model on a device.
+/// One model on a device, whose variables want no gradients.
 #[derive(Debug)]
 pub struct Model {
-    provenance: Provenance,
+    record: ModelRecord,
     spec: JobSpec,
     network: Mtl,
     device: Device,
@@ -45,18 +45,19 @@ impl Model {
     fn read(bytes: &[u8], device: Device) -> Result<Self, ModelProblem> {
         let archive = Archive::open(bytes)?;
         let format = archive.facts().get("format").and_then(|format| format.as_str()).unwrap_or("unknown");
-        if format != Provenance::FORMAT {
+        if format != ModelRecord::FORMAT {
             return Err(ModelProblem::Format(format.to_owned()));
         }
-        let provenance: Provenance = serde_json::from_value(archive.facts().clone().into())?;
-        let spec = provenance.spec()?;
-        let store = VarStore::new(device);
+        let record: ModelRecord = serde_json::from_value(archive.facts().clone().into())?;
+        let spec = record.spec()?;
+        let mut store = VarStore::new(device);
         let network = Mtl::new(&store.root(), &spec.network)?;
         let variables = Variables::of(&store);
         let _laid_out_as_in_training = Flat::of(&variables)?;
         let shapes = variables.iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect();
         variables.set(&archive.read(&shapes)?)?;
-        Ok(Self { provenance, spec, network, device })
+        store.freeze();
+        Ok(Self { record, spec, network, device })
     }
 
     fn belonging_to(self, member: &Member) -> Result<Self, ModelProblem> {
@@ -69,7 +70,7 @@ impl Model {
     }
 
     fn warn_of_age(&self, path: &Path) {
-        let theirs = self.provenance.trainer_revision;
+        let theirs = self.record.trainer_revision;
         if theirs != TRAINER_REVISION {
             tracing::warn!(
                 "{} is of trainer revision {theirs}, this program has {TRAINER_REVISION}: its numbers may differ from \
@@ -80,24 +81,33 @@ impl Model {
     }
 
     pub fn job(&self) -> JobId {
-        self.provenance.job
+        self.record.job
+    }
+
+    /// The settings that it was trained with.
+    pub fn spec(&self) -> &JobSpec {
+        &self.spec
+    }
+
+    pub fn network(&self) -> &Mtl {
+        &self.network
     }
 
     /// Digest of the pack that it was trained on.
     pub fn dataset(&self) -> &str {
-        &self.provenance.dataset_digest
+        &self.record.dataset_digest
     }
 
     /// Height and width of the images in that pack; `None` where the file does not say.
     pub fn pack_image_size(&self) -> Option<u32> {
-        self.provenance.pack_image_size
+        self.record.pack_image_size
     }
 
     pub(super) fn used(&self) -> Used {
         Used {
             job: self.job(),
             dataset_digest: self.dataset().to_owned(),
-            best_epoch: self.provenance.best_epoch,
+            best_epoch: self.record.best_epoch,
         }
     }
 

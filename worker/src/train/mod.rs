@@ -9,8 +9,8 @@ pub mod checkpoint;
 pub mod error;
 pub mod evaluate;
 pub mod mixing;
+pub mod model_record;
 pub mod progress;
-pub mod provenance;
 pub mod schedule;
 mod session;
 pub mod step;
@@ -30,7 +30,7 @@ use tch::Device;
 
 pub use checkpoint::Checkpoint;
 pub use error::{CheckpointError, TrainError};
-pub use provenance::Provenance;
+pub use model_record::ModelRecord;
 use session::Session;
 pub(crate) use session::set_threads;
 

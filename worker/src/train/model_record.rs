@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::ids::JobId;
 use shared::job::{JobSpec, SettingError, Settings};
+use shared::weights::MODEL_FORMAT;
 
 use super::archive::Facts;
 
 /// The facts in the metadata of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Provenance {
+pub struct ModelRecord {
     /// [`Self::FORMAT`]: tells a model from a checkpoint.
     pub format: String,
     pub job: JobId,
@@ -25,8 +26,8 @@ pub struct Provenance {
     pub settings: Settings,
 }
 
-impl Provenance {
-    pub const FORMAT: &str = "ferry-model";
+impl ModelRecord {
+    pub const FORMAT: &str = MODEL_FORMAT;
 
     /// As a file's metadata.
     pub fn facts(&self) -> Facts {
@@ -38,8 +39,7 @@ impl Provenance {
 
     /// The job's settings; what the canonical ones leave out changes nothing and has its default.
     pub fn spec(&self) -> Result<JobSpec, SettingError> {
-        let mut named = self.settings.iter();
-        named.try_fold(JobSpec::default(), |spec, (name, value)| spec.with(name, value.clone()))
+        JobSpec::of(&self.settings)
     }
 }
 
@@ -48,9 +48,9 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn provenance(spec: &JobSpec) -> Provenance {
-        Provenance {
-            format: Provenance::FORMAT.to_owned(),
+    fn record(spec: &JobSpec) -> ModelRecord {
+        ModelRecord {
+            format: ModelRecord::FORMAT.to_owned(),
             job: spec.id("d"),
             dataset_digest: "d".to_owned(),
             pack_image_size: Some(48),
@@ -66,20 +66,18 @@ mod tests {
             [("subset_fraction", json!(0.2)), ("backbone", json!("mobilevitv2")), ("affine", json!(0.0))];
         let spec =
             weak.into_iter().fold(JobSpec::default(), |spec, (name, value)| spec.with(name, value).unwrap());
-        let back = provenance(&spec).spec().unwrap();
+        let back = record(&spec).spec().unwrap();
         assert_eq!(back.id("d"), spec.id("d"));
-        let strange = Provenance {
-            settings: Settings::from_iter([("depth".to_owned(), json!(3))]),
-            ..provenance(&spec)
-        };
+        let strange =
+            ModelRecord { settings: Settings::from_iter([("depth".to_owned(), json!(3))]), ..record(&spec) };
         assert!(strange.spec().unwrap_err().to_string().contains("`depth`"));
     }
 
     #[test]
     fn early_models_do_not_say_the_size_of_their_images() {
-        let mut facts = provenance(&JobSpec::default()).facts();
-        let read = |facts: &Facts| serde_json::from_value::<Provenance>(facts.clone().into()).unwrap();
-        assert_eq!(read(&facts), provenance(&JobSpec::default()));
+        let mut facts = record(&JobSpec::default()).facts();
+        let read = |facts: &Facts| serde_json::from_value::<ModelRecord>(facts.clone().into()).unwrap();
+        assert_eq!(read(&facts), record(&JobSpec::default()));
         facts.remove("pack_image_size");
         assert_eq!(read(&facts).pack_image_size, None);
     }

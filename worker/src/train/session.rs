@@ -25,8 +25,8 @@ use super::checkpoint::{Best, Checkpoint, Identity, Layout};
 use super::error::TrainError;
 use super::evaluate::{self, Probabilities};
 use super::mixing::Mixing;
+use super::model_record::ModelRecord;
 use super::progress::Progress;
-use super::provenance::Provenance;
 use super::schedule::ExponentialDecay;
 use super::step::{DeviceBatch, Objective};
 use super::variables::Variables;
@@ -211,8 +211,8 @@ impl<'a> Session<'a> {
         } else {
             Some(self.probabilities(&whole_split(self.pack, Split::Test, self.spec)?)?)
         };
-        let provenance = Provenance {
-            format: Provenance::FORMAT.to_owned(),
+        let record = ModelRecord {
+            format: ModelRecord::FORMAT.to_owned(),
             job: self.identity.job,
             dataset_digest: self.identity.dataset_digest.clone(),
             pack_image_size: Some(self.pack.image_size()),
@@ -220,7 +220,7 @@ impl<'a> Session<'a> {
             best_epoch: best.epoch,
             settings: self.spec.canonical(),
         };
-        let model = archive::write(&best.weights, provenance.facts())?;
+        let model = archive::write(&best.weights, record.facts())?;
         Ok(Finished {
             best_epoch: best.epoch,
             validation: best.probabilities.clone(),

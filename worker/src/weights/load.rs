@@ -123,14 +123,6 @@ fn fill_part(slot: Slot, file: &[u8], network: &NetworkSpec, variables: &Variabl
     copy(&stored, &targets(slot, &provenance, &stored), &own)
 }
 
-/// Fills every variable from a file with exactly these tensors.
-pub fn fill_whole(file: &[u8], variables: &Variables) -> Result<(), FileError> {
-    Archive::open(file)?; // Its digest.
-    let stored = SafeTensors::deserialize(file).map_err(ArchiveError::from)?;
-    let targets = stored.names().into_iter().map(|name| (name.to_owned(), name.to_owned())).collect();
-    copy(&stored, &targets, &variables.iter().collect())
-}
-
 /// Compares first, then reads everything, then copies.
 fn copy(
     stored: &SafeTensors<'_>,

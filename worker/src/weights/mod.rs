@@ -1,8 +1,8 @@
 //! Weights in: files of other programs read without executing anything, renamed to Ferry's names, loaded strictly.
 //!
 //! `source` reads a file in any format, `wrapper` finds the state dict in it, `layout` knows whose names it has,
-//! `convert` writes Ferry's own file (docs/weights.md), `load` fills a network from one: all of a part or
-//! nothing. `model` is a whole trained network.
+//! `convert` writes Ferry's own file (docs/weights.md), `load` fills a part of a network from one:
+//! all of it or nothing.
 
 mod containers;
 pub mod convert;
@@ -10,7 +10,6 @@ mod dtype;
 mod fragments;
 pub mod layout;
 pub mod load;
-pub mod model;
 mod numpy;
 mod pickle;
 pub mod source;
