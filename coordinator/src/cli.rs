@@ -57,7 +57,11 @@ pub enum Command {
 pub fn main() -> ExitCode {
     let filter =
         EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new("warn,async_nats=error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(shared::terminal::wants_colour())
+        .init();
     let result = match &Cli::parse().command {
         Command::Run(args) => run::run(args).map_err(|failure| (failure, args.json)),
         Command::Plan(args) => plan::run(args).map_err(|failure| (failure, args.json)),

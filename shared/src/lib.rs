@@ -16,5 +16,6 @@ pub mod protocol;
 pub mod result;
 pub mod rng;
 pub mod subset;
+pub mod terminal;
 pub mod vote;
 pub mod weights;

@@ -11,7 +11,11 @@ use worker::commands::{self, Command};
 fn main() -> ExitCode {
     let filter =
         EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(shared::terminal::wants_colour())
+        .init();
     match Cli::parse() {
         Cli { command: Some(command), .. } => verb(&command),
         Cli { command: None, agent } => serve(agent),
@@ -23,7 +27,7 @@ fn verb(command: &Command) -> ExitCode {
     match commands::run(command) {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!("{error:#}");
+            eprintln!("error: {error:#}");
             ExitCode::from(2)
         }
     }

@@ -1,11 +1,11 @@
 //! How a command that cannot do its work ends: words (or JSON) on standard error, and the exit code.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde_json::json;
+use shared::terminal::wants_colour;
 
 use crate::sweep::problem::{Problem, SweepError};
 
@@ -51,11 +51,7 @@ impl Failure {
 }
 
 fn render(error: &SweepError) -> String {
-    let theme = if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-        GraphicalTheme::unicode()
-    } else {
-        GraphicalTheme::unicode_nocolor()
-    };
+    let theme = if wants_colour() { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(110).with_context_lines(1);
     let mut text = String::new();
     for problem in &error.problems {

@@ -59,6 +59,7 @@ async fn read(args: &StatusArgs) -> anyhow::Result<(Vec<SweepStatus>, Vec<Presen
             let broker = Broker::start(&home).await?;
             let bus = broker::connect(&broker.endpoint()?, "ferry-status").await?;
             let status = read_status(&bus).await;
+            drop(bus); // Else the end of its server is news to it.
             broker.stop().await;
             status
         }
