@@ -39,6 +39,7 @@ impl Backend {
             Self::Nats(server) => server.crash_and_restart(),
             Self::Memory(twin) => {
                 twin.crash();
+                // A real one is away for a moment, too: time that passes for its clients, not a guess at theirs.
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 twin.restart();
                 Ok(())
