@@ -12,14 +12,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use shared::bus::{Bus, Endpoint};
-use shared::ids::WorkerId;
+use shared::ids::{JobId, WorkerId};
 use shared::pack::{Pack, Split};
 use shared::protocol::LiveReport;
+use shared::result::JobResult;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::broker::{self, Broker};
-use crate::engine::Engine;
 use crate::engine::cost::CostModel;
+use crate::engine::{Engine, Notice};
 use crate::fleet::{self, Fleet, WorkerSetup};
 use crate::home::Home;
 use crate::report;
@@ -77,14 +78,14 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     let pack = Pack::open(&request.pack)?;
     let run_dir = prepare::run_dir(&request.out.join(&request.plan.name), &request.plan, &pack)?;
     let stored = prepare::stored_results(&run_dir);
-    let engine = Engine::new(request.plan.jobs.iter().map(|job| job.id), &|job| stored.contains(&job));
+    let start = Start::from(&request.plan, &stored);
     let mut view = View::new(request.style, Labels::of(&request.plan));
     let mut broker = None;
     let endpoint = match &request.server {
         Some(endpoint) => endpoint.clone(),
         None => broker.insert(Broker::start(&request.home).await?).endpoint()?,
     };
-    let running = conduct(&request, &pack, &run_dir, engine, &endpoint, &mut broker, &mut view);
+    let running = conduct(&request, &pack, &run_dir, start, &endpoint, &mut broker, &mut view);
     let outcome = Box::pin(running).await;
     view.close();
     if let Some(broker) = broker {
@@ -106,6 +107,29 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     Ok(RunEnd::Finished { done: tally.done, failed: tally.failed, report })
 }
 
+/// What a run begins with: all that earlier runs of the sweep have left.
+struct Start {
+    engine: Engine,
+    snapshot: Snapshot,
+}
+
+impl Start {
+    fn from(plan: &Plan, stored: &BTreeMap<JobId, JobResult>) -> Self {
+        let engine = Engine::new(plan.jobs.iter().map(|job| job.id), &|job| stored.contains_key(&job));
+        let mut snapshot = Snapshot::default();
+        for result in stored.values() {
+            saw(&mut snapshot, result);
+        }
+        Self { engine, snapshot }
+    }
+}
+
+fn saw(snapshot: &mut Snapshot, result: &JobResult) {
+    if let Some(report) = result.best() {
+        snapshot.saw(result.job, report.validation.macro_f1);
+    }
+}
+
 /// What is left of a run when its workers are gone.
 struct Conducted {
     engine: Engine,
@@ -125,7 +149,7 @@ async fn conduct(
     request: &RunRequest,
     pack: &Pack,
     run_dir: &RunDir,
-    engine: Engine,
+    Start { engine, snapshot }: Start,
     endpoint: &Endpoint,
     broker: &mut Option<Broker>,
     view: &mut View,
@@ -151,7 +175,7 @@ async fn conduct(
         fleet: Fleet::start(setup, slots)?,
         live: BTreeMap::new(),
         started: Instant::now(),
-        snapshot: Snapshot::default(),
+        snapshot,
         bus,
         run_dir,
         view,
@@ -211,12 +235,16 @@ impl Session<'_> {
     }
 
     async fn follow(&mut self, occurrence: Occurrence) -> anyhow::Result<()> {
-        let run_dir = self.run_dir;
+        let Self { run_dir, snapshot, .. } = self;
         let mut store = |fetched: &Fetched| {
             run_dir.write_result(&fetched.result, &fetched.validation, fetched.test.as_deref())?;
+            saw(snapshot, &fetched.result);
             Ok(())
         };
         for notice in self.conductor.act(occurrence, &mut store).await? {
+            if let Notice::Epoch { job, macro_f1, .. } = &notice {
+                self.snapshot.saw(*job, *macro_f1);
+            }
             self.view.notice(&notice, &self.snapshot);
         }
         Ok(())
@@ -252,10 +280,8 @@ impl Session<'_> {
         let live: Vec<LiveReport> = self.live.values().map(|(_, report)| report.clone()).collect();
         let scores: Vec<Option<f64>> = live.iter().map(score).collect();
         for (report, f1) in live.iter().zip(&scores) {
-            if let Some(f1) = *f1
-                && self.snapshot.best.is_none_or(|(_, best)| f1 > best)
-            {
-                self.snapshot.best = Some((report.job, f1));
+            if let Some(f1) = *f1 {
+                self.snapshot.saw(report.job, f1);
             }
         }
         let open = engine.open_jobs();

@@ -1,6 +1,6 @@
 //! Before the first job runs: the run folder, and the books in the state that this sweep asks for.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use shared::books::JobState;
@@ -9,6 +9,7 @@ use shared::ids::JobId;
 use shared::job::TRAINER_REVISION;
 use shared::pack::{Pack, Split};
 use shared::protocol::{JobOrder, SweepRecord, subjects};
+use shared::result::JobResult;
 
 use crate::run_dir::{RunDir, RunDirError};
 use crate::sweep::plan::Plan;
@@ -24,13 +25,13 @@ pub(super) fn run_dir(root: &Path, plan: &Plan, pack: &Pack) -> Result<RunDir, R
     Ok(run_dir)
 }
 
-/// Jobs whose results an earlier run left whole. A damaged file is no disaster: all are fetched again.
-pub(super) fn stored_results(run_dir: &RunDir) -> BTreeSet<JobId> {
+/// The results that earlier runs left whole. A damaged file is no disaster: all are fetched again.
+pub(super) fn stored_results(run_dir: &RunDir) -> BTreeMap<JobId, JobResult> {
     match run_dir.load() {
-        Ok(record) => record.results.into_keys().collect(),
+        Ok(record) => record.results,
         Err(error) => {
             tracing::warn!(%error, "results are fetched again");
-            BTreeSet::new()
+            BTreeMap::new()
         }
     }
 }

@@ -21,6 +21,16 @@ pub struct Snapshot {
     pub eta: Option<Duration>,
 }
 
+impl Snapshot {
+    /// A job has reached this validation macro F1. Every score is told when it comes: most epochs begin and end between
+    /// two looks at what is running.
+    pub fn saw(&mut self, job: JobId, macro_f1: f64) {
+        if self.best.is_none_or(|(_, best)| macro_f1 > best) {
+            self.best = Some((job, macro_f1));
+        }
+    }
+}
+
 /// `1:02:03`, or `2:03` below an hour.
 pub fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -51,6 +61,19 @@ pub fn headline(snapshot: &Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_best_score_stays_whatever_comes_later() {
+        let [first, second] = [1, 2].map(|n| JobId::new(uuid::Uuid::from_u128(n)));
+        let mut snapshot = Snapshot::default();
+        for (job, f1, best) in
+            [(first, 40.0, (first, 40.0)), (second, 50.0, (second, 50.0)), (first, 45.0, (second, 50.0))]
+        {
+            snapshot.saw(job, f1);
+            assert_eq!(snapshot.best, Some(best));
+        }
+        assert!(headline(&snapshot).contains("best F1 50.0"));
+    }
 
     #[test]
     fn times_are_written_as_clocks() {
