@@ -18,6 +18,13 @@ pub(super) struct Configuration {
     pub(super) jobs: Vec<JobId>,
 }
 
+impl Configuration {
+    /// The group, to stand before the label; none where it is the label, as in a group of one configuration.
+    pub(super) fn group_before_label(&self) -> Option<&str> {
+        (self.group != self.label).then_some(&*self.group)
+    }
+}
+
 /// The plan's configurations in the order of their first job.
 pub(super) fn configurations(plan: &Plan) -> Vec<Configuration> {
     let mut found: Vec<(BTreeMap<&str, &Value>, Configuration)> = Vec::new();

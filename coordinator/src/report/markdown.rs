@@ -117,10 +117,10 @@ fn per_class(view: &View<'_>) -> String {
         cells.extend((0..CLASSES).map(|class| f1_or_dash(f1.map(|f1| f1[class]))));
         cells
     };
-    let models = view
-        .configurations
-        .iter()
-        .map(|c| cells(escape(&format!("{}: {}", c.group, c.label)), view.per_class_of(c)));
+    let models = view.configurations.iter().map(|c| {
+        let group = c.group_before_label().map_or(String::new(), |group| format!("{group}: "));
+        cells(escape(&(group + &c.label)), view.per_class_of(c))
+    });
     let ensembles = view.results.ensembles.iter().map(|e| cells(ensemble_name(e), e.val_per_class_f1));
     format!("\n## F1 by expression (validation)\n\n{}", grid(&header, models.chain(ensembles)))
 }

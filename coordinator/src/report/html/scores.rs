@@ -107,10 +107,12 @@ fn cells(table: &Table, row: &Row, best: Option<f64>) -> Markup {
 }
 
 pub(super) fn per_class(view: &View<'_>) -> Markup {
-    let configurations = view
-        .configurations
-        .iter()
-        .map(|c| (html! { span.soft { (c.group) } " " (c.label) }, view.per_class_of(c)));
+    let configurations = view.configurations.iter().map(|c| {
+        (
+            html! { @if let Some(group) = c.group_before_label() { span.soft { (group) } " " } (c.label) },
+            view.per_class_of(c),
+        )
+    });
     let ensembles = view.results.ensembles.iter().map(|e| (name(e), e.val_per_class_f1));
     let rows: Vec<(Markup, [f64; CLASSES])> =
         configurations.chain(ensembles).filter_map(|(name, f1)| Some((name, f1?))).collect();
