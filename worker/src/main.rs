@@ -3,10 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 use tracing_subscriber::EnvFilter;
 use worker::agent::{self, AgentError};
 use worker::cli::{AgentArgs, Cli};
 use worker::commands::{self, Command};
+
+/// A training step makes and drops thousands of small tensors: with the C library's allocator, a seventh of the time of
+/// small networks goes into it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let filter =
