@@ -1,11 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test simulate parity check
+.PHONY: help setup build demo test simulate parity check advisories fuzz
 
 # Where cargo puts programs; plain `cargo` follows the same variable.
 programs := $(or $(CARGO_TARGET_DIR),target)/release
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## bring libtorch and nats-server into the cache, point cargo at them
 	@scripts/setup
@@ -23,10 +23,17 @@ test: setup ## set up, then run the whole test suite
 simulate: setup ## 10,000 sweeps under drawn faults, on a virtual clock
 	cargo run -p tests --bin ferry-sim -- --seeds 10000
 
-check: setup ## formatting, lints, and which crate may link what
+check: setup ## formatting, lints, what may depend on what, and under which licences
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	scripts/check-dependencies
+	scripts/cargo-deny
+
+advisories: ## known vulnerabilities of dependencies (needs github.com)
+	scripts/cargo-deny advisories
+
+fuzz: setup ## feed damaged input to every reader, MINUTES=10 each (docs/fuzzing.md)
+	scripts/fuzz --minutes $(or $(MINUTES),10) $(TARGETS)
 
 parity: setup ## compare networks, losses, optimiser and views with PyTorch's
 	cargo build --release -p worker

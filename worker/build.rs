@@ -1,11 +1,38 @@
-//! Writes libtorch's folder into the worker's programs, so that they start with nothing exported.
+//! Compiles what tch lacks of libtorch (`native/`), and writes libtorch's folder into the worker's programs, so that
+//! they start with nothing exported.
 
 use std::env;
+use std::path::{Path, PathBuf};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=native");
     match env::var("DEP_TCH_LIBTORCH_LIB") {
-        Ok(folder) => println!("cargo::rustc-link-arg=-Wl,-rpath,{folder}"),
+        Ok(folder) => {
+            println!("cargo::rustc-link-arg=-Wl,-rpath,{folder}");
+            compile(&include(Path::new(&folder)));
+        }
         Err(_) => println!("cargo::error=torch-sys did not say where libtorch is: run `make setup`"),
     }
+}
+
+/// libtorch's headers: where torch-sys found them, which says only where the libraries are.
+fn include(libraries: &Path) -> PathBuf {
+    println!("cargo::rerun-if-env-changed=LIBTORCH_INCLUDE");
+    let beside = libraries.parent().unwrap_or(libraries);
+    env::var_os("LIBTORCH_INCLUDE").map_or_else(|| beside.to_owned(), PathBuf::from).join("include")
+}
+
+/// With the flags that torch-sys compiles its own half with, so that both speak one ABI.
+fn compile(include: &Path) {
+    println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .file("native/ferry_native.cpp")
+        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        .define("GLOG_USE_GLOG_EXPORT", None)
+        .flag(format!("-isystem{}", include.display())) // Its headers' warnings are not ours.
+        .compile("ferry_native");
 }

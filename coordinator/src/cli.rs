@@ -11,7 +11,9 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::failure::Failure;
-use crate::commands::{data, evaluate, plan, report, run, schema, status};
+use crate::commands::{
+    backup, chaos, data, evaluate, init, plan, report, restore, run, schema, serve, status,
+};
 use crate::guard;
 
 /// Trains sweeps of facial-expression networks on many workers and assembles ensembles from them.
@@ -34,10 +36,20 @@ pub enum Command {
     Plan(plan::PlanArgs),
     /// Show where the sweeps of a home or a server stand.
     Status(status::StatusArgs),
+    /// Make a guarded server for several machines: configuration, certificates, and a credential for each role.
+    Init(init::InitArgs),
+    /// Start a server that `ferry init --cluster` made, until it is stopped.
+    Serve(serve::ServeArgs),
     /// Rebuild a run's report from what its folder stores.
     Report(report::ReportArgs),
     /// Score predictions against labels: F1, confusion, and how sure the score is.
     Evaluate(evaluate::EvaluateArgs),
+    /// Copy the books of a sweep and all they point to into a folder, also while it runs.
+    Backup(backup::BackupArgs),
+    /// Make a state directory of a backup.
+    Restore(restore::RestoreArgs),
+    /// Pull plugs on a toy sweep and audit its books.
+    Chaos(chaos::ChaosArgs),
     /// Print the JSON Schema of sweep files, from which editors complete.
     Schema(schema::SchemaArgs),
     /// Draw, import and inspect datasets.
@@ -55,8 +67,9 @@ pub enum Command {
 
 /// Runs the process's command line.
 pub fn main() -> ExitCode {
-    let filter =
-        EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new("warn,async_nats=error"));
+    // What goes wrong while connecting is told by us, in one sentence.
+    let usual = "warn,async_nats=error,async_nats::connector=off";
+    let filter = EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -65,9 +78,14 @@ pub fn main() -> ExitCode {
     let result = match &Cli::parse().command {
         Command::Run(args) => run::run(args).map_err(|failure| (failure, args.json)),
         Command::Plan(args) => plan::run(args).map_err(|failure| (failure, args.json)),
-        Command::Status(args) => status::run(args).map_err(|error| (Failure::Work(error), args.json)),
+        Command::Status(args) => status::run(args).map_err(|failure| (failure, args.json)),
+        Command::Init(args) => init::run(args).map_err(|failure| (failure, args.json)),
+        Command::Serve(args) => serve::run(args).map_err(|failure| (failure, false)),
         Command::Report(args) => report::run(args).map_err(|error| (Failure::Input(error), args.json)),
         Command::Evaluate(args) => evaluate::run(args).map_err(|error| (Failure::Input(error), args.json)),
+        Command::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
+        Command::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
+        Command::Chaos(args) => chaos::run(args).map_err(|failure| (failure, args.json)),
         Command::Schema(_) => schema::run().map_err(|failure| (failure, false)),
         Command::Data(command) => data::run(command).map_err(|error| (Failure::Input(error), false)),
         Command::Guard { death, parent, program, args } => {

@@ -9,6 +9,7 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use crate::broker::tail;
+use crate::devices::ChosenGpu;
 use crate::guard;
 
 /// Why local workers cannot be started.
@@ -27,7 +28,7 @@ pub enum FleetError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Slot {
     Cpu { index: usize },
-    Gpu { index: usize, uuid: String },
+    Gpu(ChosenGpu),
 }
 
 impl Slot {
@@ -35,7 +36,7 @@ impl Slot {
     pub fn name(&self) -> String {
         match self {
             Self::Cpu { index } => format!("cpu{index}"),
-            Self::Gpu { index, .. } => format!("gpu{index}"),
+            Self::Gpu(gpu) => gpu.name.clone(),
         }
     }
 
@@ -43,35 +44,18 @@ impl Slot {
     fn pin(&self, command: &mut Command) {
         match self {
             Self::Cpu { .. } => command.args(["--device", "cpu"]).env("CUDA_VISIBLE_DEVICES", ""),
-            Self::Gpu { uuid, .. } => command.args(["--device", "cuda:0"]).env("CUDA_VISIBLE_DEVICES", uuid),
+            Self::Gpu(gpu) => command.args(["--device", "cuda:0"]).env("CUDA_VISIBLE_DEVICES", &gpu.uuid),
         };
     }
 }
 
-/// The devices to use: every GPU, else CPU slots of `threads` cores each. `workers` overrides their number.
-pub fn slots(gpus: &[String], cores: usize, threads: usize, workers: Option<usize>) -> Vec<Slot> {
+/// The devices to use: `gpus`, else CPU slots of `threads` cores each. `workers` overrides their number.
+pub fn slots(gpus: &[ChosenGpu], cores: usize, threads: usize, workers: Option<usize>) -> Vec<Slot> {
     if gpus.is_empty() {
         let count = workers.unwrap_or((cores / threads.max(1)).max(1));
         return (0..count).map(|index| Slot::Cpu { index }).collect();
     }
-    let all = gpus.iter().enumerate().map(|(index, uuid)| Slot::Gpu { index, uuid: uuid.clone() });
-    all.take(workers.unwrap_or(usize::MAX)).collect()
-}
-
-/// UUIDs of the GPUs of this machine; none without a driver. `FERRY_CUDA=0` hides them.
-pub fn gpus() -> Vec<String> {
-    if std::env::var_os("FERRY_CUDA").is_some_and(|value| value == "0") {
-        return Vec::new();
-    }
-    let listed = nvml_wrapper::Nvml::init().and_then(|nvml| {
-        (0..nvml.device_count()?)
-            .map(|index| nvml.device_by_index(index)?.uuid())
-            .collect::<Result<Vec<_>, _>>()
-    });
-    listed.unwrap_or_else(|error| {
-        tracing::debug!(%error, "no GPU is used");
-        Vec::new()
-    })
+    gpus.iter().cloned().map(Slot::Gpu).take(workers.unwrap_or(usize::MAX)).collect()
 }
 
 /// What every local worker is told.
@@ -232,8 +216,12 @@ fn spawn(setup: &WorkerSetup, slot: &Slot) -> Result<MemberState, FleetError> {
         .stdout(log.try_clone().map_err(fail)?)
         .stderr(log)
         .kill_on_drop(true);
+    command.env_remove("FERRY_CREDS").env_remove("FERRY_TOKEN");
     if let Some(token) = setup.endpoint.token() {
         command.env("FERRY_TOKEN", token); // Not an argument: those are visible to every user of the machine.
+    }
+    if let Some(credential) = setup.endpoint.credential() {
+        command.env("FERRY_CREDS", credential.path());
     }
     Ok(MemberState::Alive { child: command.spawn().map_err(fail)?, since: Instant::now() })
 }
@@ -242,11 +230,34 @@ fn spawn(setup: &WorkerSetup, slot: &Slot) -> Result<MemberState, FleetError> {
 mod tests {
     use super::*;
 
+    fn gpu(name: &str, uuid: &str) -> ChosenGpu {
+        ChosenGpu { name: name.to_owned(), uuid: uuid.to_owned() }
+    }
+
+    #[test]
+    fn a_worker_sees_its_device_alone_before_it_starts() {
+        let pinned = |slot: &Slot| {
+            let mut command = Command::new("ferry-worker");
+            slot.pin(&mut command);
+            let command = command.as_std();
+            let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
+            let (_, visible) = command.get_envs().find(|(name, _)| *name == "CUDA_VISIBLE_DEVICES").unwrap();
+            (args, visible.map(|value| value.to_string_lossy().into_owned()))
+        };
+        let slots = slots(&[gpu("gpu2", "GPU-a"), gpu("gpu5-0", "MIG-b")], 64, 1, None);
+        for (slot, uuid) in slots.iter().zip(["GPU-a", "MIG-b"]) {
+            assert_eq!(pinned(slot), (vec!["--device".into(), "cuda:0".into()], Some(uuid.into())));
+        }
+        assert_eq!(slots.iter().map(Slot::name).collect::<Vec<_>>(), ["gpu2", "gpu5-0"]);
+        let cpu = pinned(&Slot::Cpu { index: 0 });
+        assert_eq!(cpu, (vec!["--device".into(), "cpu".into()], Some(String::new())));
+    }
+
     #[test]
     fn every_gpu_gets_a_worker_else_the_cores_are_shared() {
-        let gpus = ["GPU-a".to_owned(), "GPU-b".to_owned()];
+        let gpus = [gpu("gpu2", "GPU-a"), gpu("gpu5-0", "MIG-b")];
         assert_eq!(slots(&gpus, 64, 1, None).len(), 2);
-        assert_eq!(slots(&gpus, 64, 1, Some(1)), [Slot::Gpu { index: 0, uuid: "GPU-a".into() }]);
+        assert_eq!(slots(&gpus, 64, 1, Some(1)), [Slot::Gpu(gpu("gpu2", "GPU-a"))]);
         assert_eq!(slots(&[], 8, 2, None).len(), 4);
         assert_eq!(slots(&[], 1, 4, None).len(), 1);
         assert!(slots(&[], 8, 2, Some(0)).is_empty());

@@ -1,9 +1,13 @@
 //! The coordinator: expands, admits, watches, assembles.
 
+pub mod backup;
 pub mod broker;
+pub mod chaos;
 pub mod cli;
+pub mod cluster;
 pub mod commands;
 pub mod data;
+pub mod devices;
 pub mod engine;
 pub mod ensemble;
 pub mod evaluation;

@@ -167,6 +167,8 @@ fn a_million_jobs_by_accident_are_refused_before_they_are_made() {
     let raised = RIGHT.replacen("name: little", "name: little\nmax_jobs: 6", 1);
     assert_eq!(stderr_of_plan(raised.as_bytes(), &[]).0, 0);
     check("name: little", "max_jobs: 5\nname: little", "14:3", &["6 jobs", "at most 5"]);
+    let most = "max_jobs: 18446744073709551615\nname: little";
+    check("name: little", most, "1:11", &["`max_jobs`", "the most is 1000000"]);
 }
 
 #[test]

@@ -44,8 +44,27 @@ impl FromStr for JobId {
 
 /// One life of one worker process: its display name and a nonce, so that a restarted worker is another owner.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct WorkerId(String);
+
+impl TryFrom<String> for WorkerId {
+    type Error = String;
+
+    /// Names come in messages and become subjects, keys and lines on a terminal: one token of plain characters.
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if (1..=64).contains(&name.len()) && name.chars().all(plain) {
+            return Ok(Self(name));
+        }
+        Err(format!("{:?} is no name of a worker", name.chars().take(80).collect::<String>()))
+    }
+}
+
+impl From<WorkerId> for String {
+    fn from(worker: WorkerId) -> Self {
+        worker.0
+    }
+}
 
 impl WorkerId {
     /// `name` is cut to the characters a NATS subject token may hold; `nonce` makes this life unique.
@@ -95,6 +114,16 @@ mod tests {
         let id = WorkerId::new("GPU 0.host", Uuid::nil());
         assert_eq!(id.as_str(), "gpu-0-host-00000000");
         assert_eq!(id.name(), "gpu-0-host");
+    }
+
+    #[test]
+    fn names_from_messages_are_plain_tokens() {
+        for bad in ["", "a.b", "a b", "../x", "\u{1b}[2J", "w*", &"a".repeat(65)] {
+            let json = serde_json::to_string(bad).unwrap();
+            assert!(serde_json::from_str::<WorkerId>(&json).is_err(), "{bad:?}");
+        }
+        let id = WorkerId::new("GPU 0.host", Uuid::nil());
+        assert_eq!(serde_json::from_str::<WorkerId>(&serde_json::to_string(&id).unwrap()).unwrap(), id);
     }
 
     #[test]

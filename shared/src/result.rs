@@ -16,6 +16,32 @@ pub struct BlobRef {
     pub size: u64,
 }
 
+impl BlobRef {
+    /// What is wrong with a pointer that came in a message, if anything: its name must be one of ours, and its size
+    /// at most `largest`.
+    pub fn check(&self, largest: u64) -> Result<(), String> {
+        let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_');
+        if self.name.is_empty() || self.name.len() > 256 || !self.name.bytes().all(plain) {
+            return Err(format!("{:?} is no name of a blob", self.name.chars().take(80).collect::<String>()));
+        }
+        if !is_digest(&self.sha256) {
+            return Err(format!("blob {} has no SHA-256 digest", self.name));
+        }
+        if self.size > largest {
+            return Err(format!(
+                "blob {} would have {} bytes, above the {largest} of its kind",
+                self.name, self.size
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// True for 64 lower-case hexadecimal digits, the only form in which a digest may become part of a path or key.
+pub fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+}
+
 /// Scores of one split, F1 in percent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Score {
@@ -56,6 +82,35 @@ pub struct EpochReport {
     pub validation: Score,
     /// Wall time of training and validating this epoch.
     pub seconds: f64,
+    #[serde(default)]
+    pub memory: MemoryUse,
+}
+
+/// How the steps of an epoch fitted into the device's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryUse {
+    /// Into how many micro-batches a batch was cut at the end of the epoch: 1 is the whole batch. With more, batch
+    /// norms saw the statistics of a micro-batch each, so the result is not that of whole batches.
+    pub micro_batches: u32,
+    /// Of the GPU, the peaks over this epoch; none on a CPU.
+    pub device: Option<DeviceMemory>,
+}
+
+impl Default for MemoryUse {
+    fn default() -> Self {
+        Self { micro_batches: 1, device: None }
+    }
+}
+
+/// What libtorch's allocator holds of a GPU, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceMemory {
+    /// In tensors.
+    pub allocated: u64,
+    /// Taken from the driver, in use or kept for the next tensor.
+    pub reserved: u64,
+    pub peak_allocated: u64,
+    pub peak_reserved: u64,
 }
 
 /// Where a job was trained. Results differ in bits between devices and CPU kinds, so the record names them.
@@ -65,6 +120,12 @@ pub struct DeviceRecord {
     pub device: String,
     /// CPU or GPU model name.
     pub model: String,
+    /// The GPU's memory in bytes; none on a CPU.
+    #[serde(default)]
+    pub memory: Option<u64>,
+    /// The GPU's or MIG instance's UUID as `nvidia-smi -L` writes it; none on a CPU.
+    #[serde(default)]
+    pub uuid: Option<String>,
     /// Vector instructions libtorch uses on this CPU, such as `AVX512`.
     pub cpu_capability: String,
     pub threads: u32,
@@ -103,8 +164,13 @@ pub struct JobResult {
 }
 
 impl JobResult {
-    /// Version of this record's layout.
-    pub const VERSION: u32 = 1;
+    /// Version of this record's layout. 2: how the training fitted into memory, and which GPU it was.
+    pub const VERSION: u32 = 2;
+
+    /// The largest number of micro-batches that a step of this training was cut into.
+    pub fn micro_batches(&self) -> u32 {
+        self.epochs.iter().map(|report| report.memory.micro_batches).max().unwrap_or(1)
+    }
 
     /// The best epoch's report.
     pub fn best(&self) -> Option<&EpochReport> {

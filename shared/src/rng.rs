@@ -15,6 +15,7 @@ pub enum Purpose {
     SyntheticFace = 7,
     Bootstrap = 8,
     Simulation = 64,
+    Chaos = 65,
 }
 
 /// A small, fast generator (`SplitMix64`) whose start is keyed by purpose and counters.

@@ -1,6 +1,8 @@
 //! What whole-system tests need: a nats-server, the two programs, and waiting for events instead of sleeping.
 
 pub mod backend;
+pub mod cluster;
+pub mod namespaces;
 pub mod processes;
 pub mod programs;
 pub mod results;

@@ -1,7 +1,7 @@
 //! Looking at and killing processes by what /proc says of them.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command};
 
 /// Children of process `parent` whose program is called `name`.
 pub fn children(parent: u32, name: &str) -> Vec<u32> {
@@ -11,6 +11,17 @@ pub fn children(parent: u32, name: &str) -> Vec<u32> {
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .filter(|&pid| parent_of(pid) == Some(parent) && program(pid).is_some_and(|p| p.ends_with(name)))
         .collect()
+}
+
+/// A process that ends with the test.
+#[derive(Debug)]
+pub struct Owned(pub Child);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
 }
 
 /// True while the process runs (a zombie does not).

@@ -19,13 +19,15 @@ pub fn folder() -> &'static Path {
 fn build() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.parent().and_then(Path::parent).context("a test lies in target/<profile>/deps")?;
+    // As `cargo test --workspace` has built them: another choice of packages has other features, for which all
+    // libraries would be compiled once more.
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "-p", "coordinator", "-p", "worker"]).current_dir(root());
+    cargo.args(["test", "--workspace", "--no-run", "--quiet"]).current_dir(root());
     if folder.file_name().is_some_and(|profile| profile == "release") {
         cargo.arg("--release");
     }
     let status = cargo.stdin(Stdio::null()).status()?;
-    anyhow::ensure!(status.success(), "cargo build: {status}");
+    anyhow::ensure!(status.success(), "cargo test --no-run: {status}");
     Ok(folder.to_owned())
 }
 
@@ -62,7 +64,8 @@ impl Desk {
     fn program(&self, name: &str, args: &[&str]) -> Command {
         let mut command = Command::new(folder().join(name));
         command.args(args).current_dir(self.path()).stdin(Stdio::null());
-        for variable in ["FERRY_NATS", "FERRY_TOKEN", "FERRY_HOME", "FERRY_LOG"] {
+        for variable in ["FERRY_NATS", "FERRY_TOKEN", "FERRY_CREDS", "FERRY_HOME", "FERRY_LOG", "FERRY_CACHE"]
+        {
             command.env_remove(variable);
         }
         command

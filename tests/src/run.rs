@@ -40,6 +40,11 @@ impl Run {
         self.child.id()
     }
 
+    /// Every event so far.
+    pub fn seen(&self) -> &[Value] {
+        &self.seen
+    }
+
     /// Waits for an event of this name and returns it.
     pub fn wait_for(&mut self, name: &str, limit: Duration) -> anyhow::Result<Value> {
         self.wait_until(name, limit, |event| event["event"] == name)

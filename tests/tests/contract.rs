@@ -8,10 +8,10 @@ use shared::books::{Claim, JobRecord, JobState, Token};
 use shared::bus::{Bucket, Bus, BusError, Delivery, Jobs, Queued};
 use shared::ids::{Attempt, JobId, WorkerId};
 use shared::job::{JobSpec, TRAINER_REVISION};
-use shared::metrics::Confusion;
 use shared::protocol::{JobOrder, LiveReport, Presence};
-use shared::result::{BlobRef, DeviceRecord, EpochReport, JobResult, LossTerms, Score, SplitResult};
+use shared::result::BlobRef;
 use tests::backend::Backend;
+use tests::results::handed_in as result;
 use uuid::Uuid;
 
 /// Each as a test of its own on both servers. The one in memory runs on a clock that does not wait.
@@ -42,6 +42,8 @@ on_both!(
     what_nobody_answers_for_is_handed_out_again,
     what_was_handed_out_before_a_crash_is_handed_out_again,
     blobs_are_whole_or_refused,
+    pointers_that_cannot_be_ours_are_refused,
+    a_blob_of_more_bytes_than_it_claims_is_refused,
     a_watch_shows_what_is_and_what_comes,
     a_watch_outlives_a_crash_of_the_server,
     presence_tells_the_time_and_goes,
@@ -70,39 +72,6 @@ fn take(record: &JobRecord, name: &str) -> (Token, JobRecord) {
     match record.claim(&WorkerId::new(name, Uuid::new_v4()), LEASE, LEASE) {
         Claim::Take { token, record } => (token, record),
         other => panic!("{other:?}"),
-    }
-}
-
-fn result(job: JobId, token: &Token) -> JobResult {
-    let blob = BlobRef { name: "b".into(), sha256: "s".into(), size: 1 };
-    let score = Score::from(Confusion::default());
-    let split = SplitResult { probabilities: blob.clone(), samples_digest: "x".into(), score: Some(score) };
-    JobResult {
-        v: JobResult::VERSION,
-        job,
-        dataset_digest: "d".into(),
-        trainer_revision: TRAINER_REVISION,
-        epochs: vec![EpochReport {
-            epoch: 1,
-            learning_rate: 0.1,
-            losses: LossTerms::default(),
-            validation: score,
-            seconds: 1.0,
-        }],
-        best_epoch: 1,
-        validation: split,
-        test: None,
-        model: blob,
-        train_seconds: 1.0,
-        device: DeviceRecord {
-            device: "cpu".into(),
-            model: "m".into(),
-            cpu_capability: "c".into(),
-            threads: 1,
-            host: "h".into(),
-        },
-        worker: token.owner.clone(),
-        attempt: token.attempt,
     }
 }
 
@@ -278,6 +247,36 @@ async fn blobs_are_whole_or_refused(server: Backend) -> anyhow::Result<()> {
         assert_eq!(bus.put_blob(Bucket::Results, "b", bytes.clone().into()).await?, blob);
         assert!(bus.get_blob(Bucket::Results, &blob).await? == bytes, "{size} bytes stored anew");
     }
+    Ok(())
+}
+
+async fn pointers_that_cannot_be_ours_are_refused(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let blob = bus.put_blob(Bucket::Checkpoints, "c", vec![7; 100].into()).await?;
+    let lies = [
+        BlobRef { size: u64::MAX, ..blob.clone() },
+        BlobRef { name: "../../etc/passwd".into(), ..blob.clone() },
+        BlobRef { name: "a".repeat(300), ..blob.clone() },
+        BlobRef { sha256: "x".into(), ..blob.clone() },
+    ];
+    for lie in lies {
+        let refused = bus.get_blob(Bucket::Checkpoints, &lie).await;
+        assert!(matches!(refused, Err(BusError::Untrue { .. })), "{refused:?}");
+    }
+    Ok(())
+}
+
+async fn a_blob_of_more_bytes_than_it_claims_is_refused(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let blob = bus.put_blob(Bucket::Checkpoints, "c", vec![7; 3 << 20].into()).await?;
+    let mut received = 0;
+    let small = BlobRef { size: 10, ..blob };
+    let read = bus.read_blob(Bucket::Checkpoints, &small, |chunk| {
+        received += chunk.len();
+        Ok(())
+    });
+    assert!(matches!(read.await, Err(BusError::Damaged { .. })));
+    assert_eq!(received, 0, "nothing beyond the claim is taken");
     Ok(())
 }
 

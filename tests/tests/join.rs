@@ -1,23 +1,14 @@
 //! A worker that has nothing but an address joins a sweep: the dataset and all else come over the bus.
 
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
+use tests::processes::{Owned, children};
 use tests::programs::{Desk, expect, root};
 use tests::run::Run;
 use tests::server::Server;
 
 const LIMIT: Duration = Duration::from_mins(4);
-
-/// A worker process that ends with the test.
-struct Worker(Child);
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
 
 #[test]
 fn a_worker_with_only_an_address_does_the_whole_sweep() -> anyhow::Result<()> {
@@ -30,7 +21,7 @@ fn a_worker_with_only_an_address_does_the_whole_sweep() -> anyhow::Result<()> {
 
     let elsewhere = Desk::new()?;
     let mut command = elsewhere.worker(&["--nats", &server.url(), "--name", "far-away", "--cache", "cache"]);
-    let _worker = Worker(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+    let _worker = Owned(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
     let finished = run.wait_for("finished", LIMIT)?;
     assert_eq!((&finished["done"], &finished["failed"]), (&4.into(), &0.into()));
     assert!(run.end(LIMIT)?.success());
@@ -62,3 +53,48 @@ fn a_worker_without_the_token_is_refused_in_one_sentence() -> anyhow::Result<()>
     assert!(said.contains("refused") && said.contains("FERRY_TOKEN"), "{said}");
     run.kill()
 }
+
+#[test]
+fn a_server_of_our_own_is_on_loopback_and_asks_for_its_token() -> anyhow::Result<()> {
+    let desk = Desk::new()?;
+    let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
+    let mut run = Run::start(desk.ferry(&["run", &sweep, "--json"]))?;
+    run.wait_for("started", LIMIT)?;
+    let endpoint = std::fs::read_to_string(desk.path().join(".ferry/endpoint.json"))?;
+    let endpoint: serde_json::Value = serde_json::from_str(&endpoint)?;
+    let url = endpoint["url"].as_str().unwrap_or_default();
+    let port: u16 = url.strip_prefix("nats://127.0.0.1:").unwrap_or_default().parse()?;
+    let server = children(run.pid(), "nats-server").first().copied().unwrap_or_default();
+    assert_eq!(listening(server)?, [(std::net::Ipv4Addr::LOCALHOST, port)]);
+    let refused = expect(&mut desk.ferry(&["status", "--nats", url]), 2)?;
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("refused"));
+    run.kill()
+}
+
+/// Where a process listens: its sockets, looked up in the kernel's tables.
+fn listening(pid: u32) -> anyhow::Result<Vec<(std::net::Ipv4Addr, u16)>> {
+    let links = std::fs::read_dir(format!("/proc/{pid}/fd"))?.flatten();
+    let sockets: Vec<String> = links
+        .filter_map(|fd| {
+            let link = std::fs::read_link(fd.path()).ok()?;
+            Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+        })
+        .collect();
+    let of = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, _, state, _, _, _, _, _, inode, ..] = fields[..] else { return None };
+        let (address, port) = local.split_once(':')?;
+        if state != LISTEN || !sockets.iter().any(|socket| socket == inode) {
+            return None;
+        }
+        // An address of IPv6 is longer and would fail here, as it should: none is ours.
+        let address = u32::from_str_radix(address, 16).unwrap_or(0).swap_bytes();
+        Some((address.into(), u16::from_str_radix(port, 16).ok()?))
+    };
+    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/{pid}/net/{table}")));
+    let tables = tables.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(of).collect())
+}
+
+/// The kernel's number for a socket that listens.
+const LISTEN: &str = "0A";

@@ -15,7 +15,8 @@ use crate::commands::Command;
     subcommand_negates_reqs = true,
     args_conflicts_with_subcommands = true,
     after_help = "Example, on another machine while a sweep runs:\n  \
-        ferry-worker --nats nats://head:4222\n\n\
+        ferry-worker --nats nats://head:4222\n  \
+        ferry-worker --nats tls://head:4222 --creds worker.creds    # a server made by `ferry init --cluster`\n\n\
         Exit codes: 0 asked to stop, 1 something failed and another start may help, 2 this machine or command line \
         cannot work (no such device, wrong address, refused credential)."
 )]
@@ -29,20 +30,24 @@ pub struct Cli {
 /// Options of a worker that serves a sweep.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
-    /// The server of the sweep, nats://[token@]host[:port].
+    /// The server of the sweep: nats://[token@]host[:port], or tls://host[:port]; several of one cluster are parted by
+    /// commas.
     // Optional to Rust, because a verb needs none even where the environment names other options of a worker.
     #[arg(long, env = "FERRY_NATS", value_name = "URL", required = true)]
     pub nats: Option<String>,
     /// Access token of that server, when it is not in the URL.
     #[arg(long, env = "FERRY_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// Credential for a server made by `ferry init --cluster`: the file worker.creds.
+    #[arg(long, env = "FERRY_CREDS", value_name = "FILE", conflicts_with = "token")]
+    pub creds: Option<PathBuf>,
     /// Where to train: auto (a GPU where there is one), cpu, or cuda:N.
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Name shown in reports; the host's name when absent.
     #[arg(long)]
     pub name: Option<String>,
-    /// A pack on this machine, or a folder of packs; else the dataset is fetched from the server.
+    /// A pack on this machine, or a folder of packs and weights; what is not there is fetched from the server.
     #[arg(long, value_name = "DIR")]
     pub data: Vec<PathBuf>,
     /// Where fetched datasets are kept; the user's cache directory when absent.

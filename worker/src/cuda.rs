@@ -7,12 +7,15 @@
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
 use tch::{Cuda, Device};
 
-const DRIVER: &str = "libcuda.so.1";
+use crate::{driver, native};
+
 const LIBTORCH_CUDA: &str = "libtorch_cuda.so";
 
 /// Why a GPU cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CudaError {
+    #[error(transparent)]
+    Torch(#[from] tch::TchError),
     /// There is a driver, but the libtorch in use has no working CUDA half.
     #[error(
         "there is an NVIDIA driver, but libtorch's CUDA half cannot be opened: run `FERRY_CUDA=1 make build` to get it"
@@ -35,10 +38,12 @@ pub enum CudaError {
 /// The first call registers CUDA with libtorch. Call it before the first tensor, and after `CUDA_VISIBLE_DEVICES` is
 /// final: CUDA reads that once.
 pub fn devices() -> Result<usize, CudaError> {
-    if open(DRIVER, RTLD_NOW | RTLD_LOCAL).is_err() {
+    if open(driver::LIBRARY, RTLD_NOW | RTLD_LOCAL).is_err() {
         return Ok(0);
     }
     open(LIBTORCH_CUDA, RTLD_NOW | RTLD_GLOBAL).map_err(CudaError::Unloadable)?;
+    // libtorch begins with TF32 in convolutions; here single precision is single, unless a job asks otherwise.
+    native::set_tf32(false, false)?;
     Ok(if Cuda::is_available() { usize::try_from(Cuda::device_count()).unwrap_or(0) } else { 0 })
 }
 

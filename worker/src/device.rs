@@ -5,6 +5,7 @@ use tch::Device;
 
 use crate::cli::DeviceChoice;
 use crate::cuda::{self, CudaError};
+use crate::driver::{self, Gpu};
 
 /// The device that was asked for. `Auto` takes the first GPU this process sees, else the CPU; a GPU that was named
 /// and is not there is an error, never a silent CPU.
@@ -33,13 +34,20 @@ pub fn name(device: Device) -> String {
 
 /// What a result's record says about this machine.
 pub fn record(device: Device, threads: u32, host: &str) -> DeviceRecord {
-    let model = match device {
-        Device::Cuda(_) => gpu_model().unwrap_or_else(|| "unknown GPU".to_owned()),
-        Device::Cpu | Device::Mps | Device::Vulkan => cpu_model().unwrap_or_else(|| "unknown CPU".to_owned()),
+    let (model, memory, uuid) = match device {
+        Device::Cuda(index) => match gpu(index) {
+            Some(Gpu { name, memory, uuid }) => (name, Some(memory), Some(uuid)),
+            None => ("unknown GPU".to_owned(), None, None),
+        },
+        Device::Cpu | Device::Mps | Device::Vulkan => {
+            (cpu_model().unwrap_or_else(|| "unknown CPU".to_owned()), None, None)
+        }
     };
     DeviceRecord {
         device: name(device),
         model,
+        memory,
+        uuid,
         cpu_capability: cpu_capability().to_owned(),
         threads,
         host: host.to_owned(),
@@ -57,15 +65,15 @@ fn cpu_model() -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The name of the one GPU this process is pinned to, from the driver's own listing.
-fn gpu_model() -> Option<String> {
-    let uuid = std::env::var("CUDA_VISIBLE_DEVICES").ok()?;
-    std::fs::read_dir("/proc/driver/nvidia/gpus").ok()?.find_map(|entry| {
-        let text = std::fs::read_to_string(entry.ok()?.path().join("information")).ok()?;
-        let value =
-            |name: &str| text.lines().find(|l| l.starts_with(name))?.split_once(':').map(|(_, v)| v.trim());
-        (value("GPU UUID")? == uuid).then(|| value("Model").map(str::to_owned))?
-    })
+/// The GPU that libtorch counts as number `index`.
+fn gpu(index: usize) -> Option<Gpu> {
+    match driver::gpus(driver::LIBRARY) {
+        Ok(gpus) => gpus.into_iter().nth(index),
+        Err(error) => {
+            tracing::warn!("{error}; the result will not name the GPU");
+            None
+        }
+    }
 }
 
 /// The vector instructions that libtorch picks its kernels by.
@@ -91,5 +99,6 @@ mod tests {
         let record = record(Device::Cpu, 2, "here");
         assert_eq!((record.device.as_str(), record.threads, record.host.as_str()), ("cpu", 2, "here"));
         assert!(!record.model.is_empty() && !record.cpu_capability.is_empty());
+        assert_eq!((record.memory, record.uuid), (None, None));
     }
 }

@@ -6,10 +6,12 @@ pub mod commands;
 pub mod cuda;
 pub mod data;
 pub mod device;
+pub mod driver;
 #[cfg(test)]
 mod golden;
 pub mod losses;
 pub mod models;
+pub mod native;
 pub mod predict;
 pub mod preview;
 pub mod train;

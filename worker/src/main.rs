@@ -15,8 +15,9 @@ use worker::commands::{self, Command};
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    let filter =
-        EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
+    // What goes wrong while connecting is told by us, in one sentence.
+    let usual = "info,async_nats=warn,async_nats::connector=off";
+    let filter = EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -47,7 +48,7 @@ fn serve(args: AgentArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = if error.is_hopeless() { 2 } else { 1 };
-            tracing::error!("{:#}", anyhow::Error::new(error));
+            tracing::error!("{error}"); // Each of our errors says what caused it.
             ExitCode::from(code)
         }
     }

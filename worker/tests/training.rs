@@ -71,6 +71,7 @@ fn run(
     let mut checkpoints = Vec::new();
     let mut sink = |event| match event {
         TrainEvent::Step { .. } => Control::Continue,
+        TrainEvent::OutOfMemory { .. } => panic!("these batches fit"),
         TrainEvent::Epoch { report, checkpoint } => {
             checkpoints.push(checkpoint);
             if stop_after == Some(report.epoch) { Control::Stop } else { Control::Continue }
@@ -205,7 +206,7 @@ fn a_stop_between_steps_ends_the_training() {
             steps.push(step);
             if step == 2 { Control::Stop } else { Control::Continue }
         }
-        TrainEvent::Epoch { .. } => panic!("stopped before"),
+        TrainEvent::OutOfMemory { .. } | TrainEvent::Epoch { .. } => panic!("stopped before"),
     };
     let task = TrainTask { spec: &spec, pack: &pack, device: Device::Cpu, resume: None };
     assert!(matches!(train(&task, &mut sink).unwrap(), Outcome::Stopped));

@@ -54,6 +54,11 @@ impl Broker {
         Ok(Self { home: home.clone(), program, token, port, child })
     }
 
+    /// Its port on this machine.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// How to reach it.
     pub fn endpoint(&self) -> Result<Endpoint, BusError> {
         Endpoint::parse(&url(self.port), Some(self.token.clone()))
@@ -67,6 +72,14 @@ impl Broker {
     /// Resolves when the server has ended, which it never should by itself.
     pub async fn ended(&mut self) -> std::io::Result<ExitStatus> {
         self.child.wait().await
+    }
+
+    /// Kills it as a power cut would; [`Self::restart`] follows.
+    pub async fn kill(&mut self) -> std::io::Result<()> {
+        match self.child.try_wait()? {
+            Some(_) => Ok(()),
+            None => self.child.kill().await,
+        }
     }
 
     /// Starts it again on the same port: its clients know no other.

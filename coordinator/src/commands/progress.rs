@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 #[derive(Debug)]
 pub(super) struct Progress {
     what: &'static str,
+    unit: &'static str,
     bar: Option<ProgressBar>,
     /// When and at which count this step was first heard of: what an earlier run did is no measure of speed.
     started: Option<(Instant, u64)>,
@@ -17,10 +18,15 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// `what` names the step, such as "drawing".
+    /// A step that takes image after image; `what` names it, such as "drawing".
     pub(super) fn new(what: &'static str) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| bar(what));
-        Self { what, bar, started: None, tenths_told: 0, silence: Duration::ZERO }
+        Self::counting(what, "images")
+    }
+
+    /// A step that counts in some other unit.
+    pub(super) fn counting(what: &'static str, unit: &'static str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| bar(what, unit));
+        Self { what, unit, bar, started: None, tenths_told: 0, silence: Duration::ZERO }
     }
 
     /// Like [`Self::new`], but where there is no terminal a step that is soon done is not spoken of.
@@ -63,7 +69,7 @@ impl Progress {
         if tenths > self.tenths_told {
             self.tenths_told = tenths;
             let left = (total - done) as f64 / rate.max(1e-3);
-            eprintln!("{}: {done}/{total} images, {rate:.0} per second, {left:.0} s left", self.what);
+            eprintln!("{}: {done}/{total} {}, {rate:.0} per second, {left:.0} s left", self.what, self.unit);
         }
     }
 }
@@ -72,10 +78,11 @@ fn tenths(done: u64, total: u64) -> u64 {
     (done * 10).checked_div(total).unwrap_or(10)
 }
 
-fn bar(what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} images, {per_sec}, {eta} left");
+fn bar(what: &'static str, unit: &str) -> ProgressBar {
+    let template = format!("{{msg}} {{wide_bar}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{eta}} left");
+    let style = ProgressStyle::with_template(&template);
     let bar = ProgressBar::new(0).with_message(what);
-    // The template is a constant; the default style stands in should a later version refuse it.
+    // The template is ours; the default style stands in should a later version refuse it.
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }

@@ -7,12 +7,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
-use shared::bus::{BusError, Endpoint};
+use shared::bus::{BusError, Endpoint, Role};
 
 use super::failure::Failure;
 use super::progress::Progress;
 use super::report::summary;
+use super::server::ServerArgs;
 use crate::data::synth;
+use crate::devices::{self, Environment, GpuChoice, Nvml};
 use crate::home::{self, Home};
 use crate::service::{self, Models, RunEnd, RunRequest, UnknownWeights};
 use crate::sweep;
@@ -24,7 +26,9 @@ use crate::view::Style;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     ferry run experiments/demo.yaml\n  \
-    ferry run sweep.yaml --nats nats://head:4222 --workers 0    # only workers from elsewhere\n\n\
+    ferry run sweep.yaml --gpus 0,2,5                           # these GPUs, a worker each\n  \
+    ferry run sweep.yaml --nats nats://head:4222 --workers 0    # only workers from elsewhere\n  \
+    ferry run sweep.yaml --nats tls://head:4222 --creds coordinator.creds\n\n\
     The same command goes on after any interruption: finished jobs are not trained again.\n\
     Exit codes: 0 all jobs done, 1 some failed for good, 2 bad input, 130 interrupted.")]
 pub struct RunArgs {
@@ -36,12 +40,12 @@ pub struct RunArgs {
     /// Folder of the run folders; the report lies in OUT/<sweep's name>.
     #[arg(long, default_value = "runs")]
     pub out: PathBuf,
-    /// Use this NATS server, nats://[token@]host[:port], instead of starting one.
-    #[arg(long, env = "FERRY_NATS", value_name = "URL")]
-    pub nats: Option<String>,
-    /// Access token of that server, when it is not in the URL.
-    #[arg(long, env = "FERRY_TOKEN", hide_env_values = true, requires = "nats")]
-    pub token: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// GPUs to use, a worker each: numbers as in nvidia-smi or begins of UUIDs, such as 0,2,GPU-8f3a; 0:1 is one MIG
+    /// instance of GPU 0. When absent: what CUDA_VISIBLE_DEVICES names, else every GPU.
+    #[arg(long, value_name = "LIST")]
+    pub gpus: Option<GpuChoice>,
     /// Number of local workers; one per GPU, else as many as the cores allow, when absent.
     #[arg(long)]
     pub workers: Option<usize>,
@@ -57,10 +61,9 @@ pub struct RunArgs {
 /// Runs it.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let home = Home::new(&args.home);
-    let server = match args.nats.as_deref().map(|url| Endpoint::parse(url, args.token.clone())) {
-        Some(endpoint) => Some(endpoint.map_err(|error| Failure::Input(error.into()))?),
-        None => None,
-    };
+    let server = endpoint(args).map_err(|error| Failure::Input(error.into()))?;
+    let gpus = devices::settle(&Nvml, args.gpus.as_ref(), &Environment::read())
+        .map_err(|error| Failure::Input(error.into()))?;
     let plan = plan_with_dataset(&args.file, &home)?;
     let pack = pack_dir(&plan.dataset, home.root());
     let style = Style::choose(args.json);
@@ -70,6 +73,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         home,
         out: args.out.clone(),
         server,
+        gpus,
         workers: args.workers,
         models: args.models,
         style,
@@ -81,6 +85,13 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         .context("the runtime cannot start")?;
     let end = runtime.block_on(service::run(request)).map_err(classify)?;
     Ok(finish(&end, args)?)
+}
+
+/// The server, if one is named: a credential of another role is told before any work.
+fn endpoint(args: &RunArgs) -> Result<Option<Endpoint>, BusError> {
+    let endpoint = args.server.endpoint()?;
+    endpoint.as_ref().map_or(Ok(()), |endpoint| endpoint.require(&[Role::Coordinator]))?;
+    Ok(endpoint)
 }
 
 /// Whether the caller or the work is to blame.

@@ -1,38 +1,38 @@
 //! `ferry status`: where the sweeps of a home or a server stand.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
-use shared::bus::{Bus, Endpoint};
+use shared::bus::BusError;
 use shared::protocol::Presence;
 
-use crate::broker::{self, Broker};
-use crate::home::{self, Home, HomeError};
+use super::access::{Access, BooksArgs};
+use super::failure::Failure;
 use crate::service::{SweepStatus, read_status};
 
 /// Shows where the sweeps stand.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  ferry status\n  ferry status --nats nats://head:4222 --json")]
+#[command(after_help = "Examples:\n  ferry status\n  ferry status --nats nats://head:4222 --json\n  \
+    ferry status --nats tls://head:4222 --creds observer.creds")]
 pub struct StatusArgs {
-    /// State directory to look into.
-    #[arg(long, env = "FERRY_HOME", default_value = home::DEFAULT)]
-    pub home: PathBuf,
-    /// Look at this NATS server instead.
-    #[arg(long, env = "FERRY_NATS", value_name = "URL")]
-    pub nats: Option<String>,
-    /// Access token of that server, when it is not in the URL.
-    #[arg(long, env = "FERRY_TOKEN", hide_env_values = true, requires = "nats")]
-    pub token: Option<String>,
+    #[command(flatten)]
+    pub books: BooksArgs,
     /// One JSON object instead of text.
     #[arg(long)]
     pub json: bool,
 }
 
 /// Shows it.
-pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
+    show(args).map_err(|error| {
+        let wrong_server = error.downcast_ref::<BusError>().is_some_and(BusError::is_bad_input);
+        if wrong_server { Failure::Input(error) } else { Failure::Work(error) }
+    })
+}
+
+fn show(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (sweeps, workers) = runtime.block_on(read(args))?;
     let mut stdout = std::io::stdout().lock();
@@ -45,35 +45,12 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn read(args: &StatusArgs) -> anyhow::Result<(Vec<SweepStatus>, Vec<Presence>)> {
-    if let Some(url) = &args.nats {
-        let bus = Bus::connect(&Endpoint::parse(url, args.token.clone())?, "ferry-status").await?;
-        return read_status(&bus).await;
-    }
-    let home = Home::new(&args.home);
-    if home.is_empty() {
+    let Some(access) = Access::open(&args.books, "ferry-status").await? else {
         return Ok((Vec::new(), Vec::new()));
-    }
-    match home.lock() {
-        // Nothing runs: its server is started for a moment to read the books.
-        Ok(_lock) => {
-            let broker = Broker::start(&home).await?;
-            let bus = broker::connect(&broker.endpoint()?, "ferry-status").await?;
-            let status = read_status(&bus).await;
-            drop(bus); // Else the end of its server is news to it.
-            broker.stop().await;
-            status
-        }
-        Err(HomeError::Locked { .. }) => {
-            let endpoint = home.endpoint().ok_or_else(|| {
-                anyhow::anyhow!(
-                    "a ferry runs on {} with a server given by --nats: ask that one",
-                    home.root().display()
-                )
-            })?;
-            read_status(&Bus::connect(&endpoint, "ferry-status").await?).await
-        }
-        Err(error) => Err(error.into()),
-    }
+    };
+    let status = read_status(&access.bus).await;
+    access.close().await;
+    status
 }
 
 fn text(sweeps: &[SweepStatus], workers: &[Presence]) -> String {

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use shared::ids::JobId;
 use shared::job::JobSpec;
@@ -59,9 +60,11 @@ impl CostModel {
         Self { train_images, specs: specs.into_iter().collect(), ..Self::default() }
     }
 
-    /// An epoch of `job` took `seconds`.
+    /// An epoch of `job` took `seconds`, says its worker.
     pub fn learn(&mut self, job: JobId, seconds: f64) {
-        let Some(spec) = self.specs.get(&job) else { return };
+        let Some(spec) = self.specs.get(&job).filter(|_| Duration::try_from_secs_f64(seconds).is_ok()) else {
+            return;
+        };
         let units = epoch_units(spec, self.train_images);
         for rate in [self.kinds.entry(kind(spec)).or_default(), &mut self.all] {
             rate.seconds += seconds;
@@ -89,8 +92,8 @@ impl CostModel {
         })
     }
 
-    /// Seconds until the last worker is free when `open` (job, finished epochs) are given out longest first.
-    pub fn eta(&self, open: &[(JobId, u32)], workers: usize) -> Option<f64> {
+    /// Time until the last worker is free when `open` (job, finished epochs) are given out longest first.
+    pub fn eta(&self, open: &[(JobId, u32)], workers: usize) -> Option<Duration> {
         let mut times: Vec<f64> =
             open.iter().map(|&(job, done)| self.remaining(job, done)).collect::<Option<_>>()?;
         times.sort_by(|a, b| b.total_cmp(a));
@@ -100,7 +103,7 @@ impl CostModel {
                 *least += time;
             }
         }
-        loads.into_iter().max_by(f64::total_cmp)
+        loads.into_iter().max_by(f64::total_cmp).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
     }
 }
 
@@ -150,8 +153,20 @@ mod tests {
         let mut model = CostModel::new(1000, (1..=3).map(|n| (id(n), weak(0.2))));
         model.learn(id(1), 1.0);
         let open: Vec<_> = (1..=3).map(|n| (id(n), 0)).collect();
-        assert!((model.eta(&open, 2).unwrap() - 24.0).abs() < 1e-9);
-        assert!((model.eta(&open, 3).unwrap() - 12.0).abs() < 1e-9);
-        assert_eq!(model.eta(&[], 3), Some(0.0));
+        assert_eq!(model.eta(&open, 2), Some(Duration::from_secs(24)));
+        assert_eq!(model.eta(&open, 3), Some(Duration::from_secs(12)));
+        assert_eq!(model.eta(&[], 3), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn times_that_cannot_be_are_not_learned_from() {
+        let mut model = CostModel::new(1000, [(id(1), weak(0.2))]);
+        for seconds in [-1.0, 1e300, f64::NAN, f64::INFINITY] {
+            model.learn(id(1), seconds);
+            assert_eq!(model.eta(&[(id(1), 0)], 1), None);
+        }
+        // Possible, and yet more than a clock can show.
+        model.learn(id(1), 1.8e19);
+        assert_eq!(model.eta(&[(id(1), 0)], 1), None);
     }
 }

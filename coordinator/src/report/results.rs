@@ -51,6 +51,8 @@ pub struct JobRow {
     pub val_per_class_f1: Option<[f64; CLASSES]>,
     pub test_per_class_f1: Option<[f64; CLASSES]>,
     pub train_seconds: Option<f64>,
+    /// Into how many micro-batches a step was cut at most, because batches did not fit into memory; 1 is none.
+    pub micro_batches: Option<u32>,
     pub worker: Option<WorkerId>,
     pub attempts: Option<u32>,
     pub device: Option<DeviceRecord>,
@@ -138,6 +140,7 @@ fn job_row(record: &RunRecord, job: &PlannedJob) -> JobRow {
         val_per_class_f1: val.map(|s| s.per_class_f1),
         test_per_class_f1: test.map(|s| s.per_class_f1),
         train_seconds: result.map(|r| r.train_seconds),
+        micro_batches: result.map(JobResult::micro_batches),
         worker: result.map(|r| r.worker.clone()),
         attempts: result.map(|r| r.attempt.0),
         device: result.map(|r| r.device.clone()),

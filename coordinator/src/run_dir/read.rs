@@ -30,7 +30,8 @@ impl RunDir {
     pub fn plan(&self) -> Result<Plan, RunDirError> {
         let path = self.root.join(PLAN);
         let bytes = read(&path)?.ok_or_else(|| RunDirError::NotARun { path: self.root.clone() })?;
-        let stored: StoredPlan = decode(&path, &bytes, |error| RunDirError::damaged_run(&path, error))?;
+        let stored: StoredPlan =
+            decode(&path, &bytes, VERSION, |error| RunDirError::damaged_run(&path, error))?;
         Ok(stored.plan)
     }
 
@@ -77,7 +78,7 @@ impl RunDir {
         let path = self.result_path(job);
         let Some(bytes) = read(&path)? else { return Ok(None) };
         let damaged = |problem: String| RunDirError::damaged_result(job, &path, problem);
-        let result: JobResult = decode(&path, &bytes, damaged)?;
+        let result: JobResult = decode(&path, &bytes, JobResult::VERSION, damaged)?;
         if result.job != job {
             return Err(damaged(format!("it is the result of job {}", result.job)));
         }
@@ -121,7 +122,7 @@ impl RunDir {
         let path = self.failure_path(job);
         let Some(bytes) = read(&path)? else { return Ok(None) };
         let stored: StoredFailure =
-            decode(&path, &bytes, |error| RunDirError::damaged_result(job, &path, error))?;
+            decode(&path, &bytes, VERSION, |error| RunDirError::damaged_result(job, &path, error))?;
         Ok(Some(stored.error))
     }
 }
@@ -135,10 +136,11 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, RunDirError> {
     }
 }
 
-/// Decodes JSON after its field `v`, so that another version is told apart from a damaged file.
+/// Decodes JSON after its field `v`, so that a newer version is told apart from a damaged file.
 fn decode<T: DeserializeOwned>(
     path: &Path,
     bytes: &[u8],
+    supported: u32,
     damaged: impl Fn(String) -> RunDirError,
 ) -> Result<T, RunDirError> {
     #[derive(serde::Deserialize)]
@@ -146,8 +148,8 @@ fn decode<T: DeserializeOwned>(
         v: u32,
     }
     let version: Versioned = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
-    if version.v != VERSION {
-        return Err(RunDirError::Version { path: path.to_owned(), found: version.v, supported: VERSION });
+    if version.v > supported {
+        return Err(RunDirError::Version { path: path.to_owned(), found: version.v, supported });
     }
     serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))
 }

@@ -19,6 +19,7 @@ use shared::result::JobResult;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::broker::{self, Broker};
+use crate::devices::ChosenGpu;
 use crate::engine::cost::CostModel;
 use crate::engine::{Engine, Notice};
 use crate::fleet::{self, Fleet, WorkerSetup};
@@ -47,6 +48,8 @@ pub struct RunRequest {
     pub out: PathBuf,
     /// A server to use instead of one of our own.
     pub server: Option<Endpoint>,
+    /// GPUs that get a worker each; without any, workers share the cores.
+    pub gpus: Vec<ChosenGpu>,
     /// Number of local workers; the devices decide when absent.
     pub workers: Option<usize>,
     /// Which models the run folder shall have at the end.
@@ -163,7 +166,7 @@ async fn conduct(
     share::weights(&bus, &request.plan).await?;
     prepare::admit(&bus, &request.plan, broker.is_some()).await?;
     let sharing = tokio::spawn(share::pack(bus.clone(), request.pack.clone()));
-    let slots = fleet::slots(&fleet::gpus(), cores(), threads(&request.plan), request.workers);
+    let slots = fleet::slots(&request.gpus, cores(), threads(&request.plan), request.workers);
     let setup = WorkerSetup {
         program: fleet::worker_program()?,
         endpoint: endpoint.clone(),
@@ -286,7 +289,7 @@ impl Session<'_> {
         }
         let open = engine.open_jobs();
         let workers = self.live.len().max(self.fleet.usable());
-        let eta = self.conductor.cost().eta(&open, workers).map(Duration::from_secs_f64);
+        let eta = self.conductor.cost().eta(&open, workers);
         let (tally, elapsed) = (engine.tally(), self.started.elapsed());
         self.snapshot = Snapshot { tally, live, scores, elapsed, eta, ..self.snapshot.clone() };
     }
@@ -307,7 +310,8 @@ async fn server_ended(broker: &mut Option<Broker>) -> std::io::Result<std::proce
     }
 }
 
-async fn interrupted() -> std::io::Result<()> {
+/// Resolves when the user, or the system, wants this process to end.
+pub(crate) async fn interrupted() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;

@@ -16,53 +16,33 @@ use crate::sweep::plan::Plan;
 #[error("the weights sha256:{0} are not on the server: name their file by its path once")]
 pub struct UnknownWeights(String);
 
-/// Packs above this size are not copied into the server's store by themselves.
-const LARGEST: u64 = 2 << 30;
-
 /// Stores the pack's files under its digest, unless they are there. Failing is no disaster for the workers that have
 /// the pack already, so it is only told.
 pub(super) async fn pack(bus: Bus, dir: PathBuf) {
     match store(&bus, &dir).await {
-        Ok(true) => tracing::debug!("the dataset is on the server"),
-        Ok(false) => tracing::warn!(
-            "the dataset is larger than {} GiB and is not copied to the server: workers on other machines need a \
-             copy of {} and --data",
-            LARGEST >> 30,
-            dir.display()
-        ),
+        Ok(()) => tracing::debug!("the dataset is on the server"),
         Err(error) => {
-            tracing::warn!(%error, "the dataset is not on the server; workers elsewhere need --data");
+            tracing::warn!("the dataset is not on the server, workers elsewhere need --data: {error:#}");
         }
     }
 }
 
-async fn store(bus: &Bus, dir: &std::path::Path) -> anyhow::Result<bool> {
+async fn store(bus: &Bus, dir: &std::path::Path) -> anyhow::Result<()> {
     let digest = Pack::open(dir)?.digest().to_owned();
     let key = subjects::pack_key(&digest);
     match bus.read::<PackManifest>(&key, PackManifest::VERSION).await {
-        Ok(_) => return Ok(true),
+        Ok(_) => return Ok(()),
         Err(BusError::Missing { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let paths = pack::files(dir);
-    let mut size = 0;
-    for path in &paths {
-        size += tokio::fs::metadata(path).await?.len();
-    }
-    if size > LARGEST {
-        return Ok(false);
-    }
     let mut files = Vec::new();
-    for path in &paths {
+    for path in pack::files(dir) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        let bytes = tokio::fs::read(path).await?;
-        files.push((
-            name.clone(),
-            bus.put_blob(Bucket::Packs, &format!("{digest}.{name}"), bytes.into()).await?,
-        ));
+        let file = bus.put_file(Bucket::Packs, &format!("{digest}.{name}"), &path).await?;
+        files.push((name, file));
     }
     bus.write(&key, &PackManifest { v: PackManifest::VERSION, digest, files }).await?;
-    Ok(true)
+    Ok(())
 }
 
 /// Stores every file of weights that the plan's jobs start from, unless it is there. Without them no job can begin,
@@ -83,8 +63,9 @@ pub(super) async fn weights(bus: &Bus, plan: &Plan) -> anyhow::Result<()> {
         let bytes = tokio::fs::read(&file.path).await.with_context(|| file.path.display().to_string())?;
         let found = hex::encode(Sha256::digest(&bytes));
         anyhow::ensure!(found == digest, "{} changed while the sweep was started", file.path.display());
-        let blob = bus.put_blob(Bucket::Weights, "weights", bytes.into()).await?;
-        bus.write(&key, &WeightsManifest { v: WeightsManifest::VERSION, blob }).await?;
+        drop(bytes);
+        let file = bus.put_file(Bucket::Weights, "weights", &file.path).await?;
+        bus.write(&key, &WeightsManifest { v: WeightsManifest::VERSION, file }).await?;
     }
     Ok(())
 }

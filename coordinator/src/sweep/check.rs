@@ -1,5 +1,7 @@
 //! Checks a located tree against the JSON Schema and says in plain words what differs, where, and what is meant.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::parse::{Content, Node};
@@ -110,10 +112,10 @@ impl<'a> Checker<'a> {
             }
             _ => {}
         }
-        for (index, item) in items.iter().enumerate() {
+        let mut seen = HashSet::new();
+        for item in items {
             self.node(item, &schema["items"], label);
-            let earlier = items[..index].iter().any(|other| same(&other.json(), &item.json()));
-            if schema["uniqueItems"] == true && earlier {
+            if schema["uniqueItems"] == true && !seen.insert(alike(&item.json())) {
                 self.report(item.span, format!("{label} lists {} twice", got(item)));
             }
         }
@@ -121,9 +123,10 @@ impl<'a> Checker<'a> {
 
     fn map(&mut self, node: &Node, schema: &'a Value, label: &str) {
         let entries = node.entries();
-        for (index, (key, value)) in entries.iter().enumerate() {
+        let mut seen = HashSet::new();
+        for (key, value) in entries {
             let name = key.name.as_str();
-            if entries[..index].iter().any(|(other, _)| other.name == name) {
+            if !seen.insert(name) {
                 self.report(key.span, format!("`{name}` stands twice in {label}"));
             }
             let own = schema["properties"].get(name);
@@ -207,10 +210,7 @@ fn got(node: &Node) -> String {
     }
 }
 
-/// 1 and 1.0 are the same value.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a.as_f64(), b.as_f64()) {
-        (Some(a), Some(b)) => a.total_cmp(&b).is_eq(),
-        _ => a == b,
-    }
+/// The same text for the same value: 1 and 1.0 are one.
+fn alike(value: &Value) -> String {
+    value.as_f64().map_or_else(|| value.to_string(), |number| format!("{number:?}"))
 }

@@ -11,6 +11,8 @@ use super::schema;
 
 /// Jobs that a file may ask for unless it says otherwise.
 pub const DEFAULT_MAX_JOBS: u64 = 100_000;
+/// Jobs that it may ask for: all of them are held in memory.
+pub const MOST_JOBS: u64 = 1_000_000;
 
 /// A sweep: many training jobs, and the ensembles and tables made from their results.
 #[derive(Debug, Clone, PartialEq, JsonSchema)]
@@ -32,7 +34,7 @@ pub struct SweepFile {
     #[schemars(default)]
     pub tables: Vec<Table>,
     /// Combinations that the file may have before excludes; a guard against a slip of the keyboard.
-    #[schemars(default = "default_max_jobs")]
+    #[schemars(default = "default_max_jobs", range(max = MOST_JOBS))]
     pub max_jobs: u64,
 }
 

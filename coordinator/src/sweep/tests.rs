@@ -179,3 +179,14 @@ fn the_digest_of_a_pack_that_is_there_makes_the_ids() {
     std::fs::write(dir.join("pack.json"), "{}").unwrap();
     assert!(plan(text, root.path(), root.path()).is_err());
 }
+
+/// Compared pair by pair, these values would be five thousand million pairs.
+#[test]
+fn the_longest_axis_is_looked_through() {
+    let values: Vec<String> = (0..100_000).chain([7]).map(|n| n.to_string()).collect();
+    let axis =
+        format!("name: a\ndataset: x\ngroups:\n  g:\n    matrix:\n      seed: [{}]\n", values.join(", "));
+    let problems = plan(&axis, Path::new(""), Path::new("")).unwrap_err();
+    assert!(problems[0].message.contains("lists 7 twice"), "{problems:?}");
+    assert_eq!(problems.len(), 1);
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use shared::ids::WorkerId;
+use shared::protocol::LiveReport;
 
 use super::labels::Labels;
 use super::lines::words;
@@ -60,8 +61,9 @@ impl Live {
                 self.bars.insert_before(&self.total, bar)
             });
             bar.set_prefix(report.worker.name().to_owned());
-            bar.set_length(u64::from(report.epochs) * u64::from(report.steps.max(1)));
-            bar.set_position(u64::from(report.epoch.saturating_sub(1) * report.steps + report.step));
+            let (position, length) = progress(report);
+            bar.set_length(length);
+            bar.set_position(position);
             let f1 = score.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.1}"));
             let label = self.labels.get(report.job);
             bar.set_message(format!("{label:width$}  epoch {}/{}  F1 {f1}", report.epoch, report.epochs));
@@ -86,8 +88,31 @@ impl Live {
     }
 }
 
+/// Steps done, of how many. A hint may say anything.
+fn progress(report: &LiveReport) -> (u64, u64) {
+    let steps = u64::from(report.steps);
+    let before = u64::from(report.epoch.saturating_sub(1)) * steps;
+    (before + u64::from(report.step), u64::from(report.epochs) * steps.max(1))
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("━━─")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_hint_is_too_large_for_a_bar() {
+        let hint = format!(
+            r#"{{"worker":"w-1","job":"{}","epoch":{m},"epochs":{m},"step":{m},"steps":{m}}}"#,
+            uuid::Uuid::nil(),
+            m = u32::MAX
+        );
+        let (position, length) = progress(&serde_json::from_str(&hint).unwrap());
+        assert_eq!(position, length);
+    }
 }

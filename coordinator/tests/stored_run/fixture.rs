@@ -15,7 +15,7 @@ use shared::ids::{Attempt, JobId, WorkerId};
 use shared::job::{JobSpec, Settings};
 use shared::pack::Split;
 use shared::predictions::{SampleList, to_npy};
-use shared::result::{BlobRef, DeviceRecord, EpochReport, JobResult, LossTerms, SplitResult};
+use shared::result::{BlobRef, DeviceRecord, EpochReport, JobResult, LossTerms, MemoryUse, SplitResult};
 use shared::rng::{Purpose, Stream};
 use uuid::Uuid;
 
@@ -199,6 +199,7 @@ pub(crate) fn result(job: &PlannedJob) -> (JobResult, Vec<u8>, Vec<u8>) {
             losses: LossTerms { cross_entropy: 1.8 / f64::from(epoch), ..LossTerms::default() },
             validation: score(&probabilities(job, Split::Validation, at(epoch), epoch), &validation).unwrap(),
             seconds: 4.5,
+            memory: MemoryUse::default(),
         })
         .collect();
     let better = |a: &EpochReport, b: &EpochReport| b.validation.macro_f1 > a.validation.macro_f1;
@@ -226,6 +227,8 @@ pub(crate) fn result(job: &PlannedJob) -> (JobResult, Vec<u8>, Vec<u8>) {
         device: DeviceRecord {
             device: "cpu".into(),
             model: "Intel Core i9-10940X".into(),
+            memory: None,
+            uuid: None,
             cpu_capability: "AVX512".into(),
             threads: 1,
             host: "bench".into(),

@@ -107,12 +107,37 @@ fn damage_is_reported_by_the_file_that_has_it() {
         assert!(words.iter().chain([&name.as_str()]).all(|word| error.contains(word)), "{error}");
     };
     damage(format!("results/{job}.json"), Some(b"{\"v\":1,"), &["damaged", "ferry run"]);
-    damage(format!("results/{job}.json"), Some(b"{\"v\":2}"), &["layout 2"]);
+    let newer = JobResult::VERSION + 1;
+    let layout = format!("layout {newer}");
+    damage(format!("results/{job}.json"), Some(format!("{{\"v\":{newer}}}").as_bytes()), &[&layout]);
     damage(format!("probabilities/{job}.val.npy"), Some(&[0; 32]), &["SHA-256"]);
     damage(format!("probabilities/{job}.test.npy"), None, &["missing"]);
     damage("val.samples.csv".into(), Some(b"id,label\nx,9\n"), &["damaged", "line 2"]);
     damage("val.samples.csv".into(), None, &["missing"]);
     damage("plan.json".into(), Some(b"\0\0\0"), &["damaged"]);
+}
+
+#[test]
+fn a_result_of_the_first_layout_is_read_as_one_of_whole_batches() {
+    let root = tempfile::tempdir().unwrap();
+    let plan = plan();
+    let job = plan.jobs[0].id;
+    let folder = run(root.path(), &plan, |n, _| n < 1);
+    let path = root.path().join(format!("results/{job}.json"));
+    let mut stored: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    stored["v"] = 1.into();
+    for (part, fields) in [("device", &["memory", "uuid"][..]), ("epochs", &["memory"])] {
+        let records = match &mut stored[part] {
+            serde_json::Value::Array(records) => records.iter_mut().collect(),
+            record => vec![record],
+        };
+        for record in records {
+            fields.iter().for_each(|field| drop(record.as_object_mut().unwrap().remove(*field)));
+        }
+    }
+    fs::write(&path, stored.to_string()).unwrap();
+    let read = folder.load().unwrap().results.remove(&job).unwrap();
+    assert_eq!((read.v, read.micro_batches(), read.device.uuid), (1, 1, None));
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl JobRecord {
             JobState::Pending => self.take(me, self.losses),
             JobState::Running { token, .. } if &token.owner == me => self.take(me, self.losses),
             JobState::Running { .. } if age < lease => Claim::Wait(lease.saturating_sub(age)),
-            JobState::Running { token, .. } if self.losses + 1 >= MAX_LOSSES => {
+            JobState::Running { token, .. } if self.losses.saturating_add(1) >= MAX_LOSSES => {
                 Claim::GiveUp(self.given_up(token))
             }
             JobState::Running { .. } => self.take(me, self.losses + 1),
@@ -35,10 +35,12 @@ impl JobRecord {
     }
 
     fn take(&self, me: &WorkerId, losses: u32) -> Claim {
-        let token = Token { attempt: Attempt(self.attempts + 1), owner: me.clone() };
+        // A record that somebody damaged must not end this program.
+        let attempts = self.attempts.saturating_add(1);
+        let token = Token { attempt: Attempt(attempts), owner: me.clone() };
         let progress = Progress { epoch: self.saved_epochs(), ..Progress::default() };
         let state = JobState::Running { token: token.clone(), beat: 0, progress };
-        Claim::Take { token, record: Self { state, attempts: self.attempts + 1, losses, ..self.clone() } }
+        Claim::Take { token, record: Self { state, attempts, losses, ..self.clone() } }
     }
 
     fn given_up(&self, last: &Token) -> Self {
@@ -46,7 +48,7 @@ impl JobRecord {
             "{MAX_LOSSES} workers in a row died while training it, the last one {last}; \
              see that worker's log, then run the sweep again to retry"
         );
-        Self { state: JobState::Failed { reason }, losses: self.losses + 1, ..self.clone() }
+        Self { state: JobState::Failed { reason }, losses: self.losses.saturating_add(1), ..self.clone() }
     }
 }
 
@@ -83,6 +85,20 @@ mod tests {
         let Claim::GiveUp(given_up) = decide(&record, 60) else { panic!("not given up") };
         assert!(given_up.state.is_final());
         assert_eq!(decide(&given_up, 60), Claim::Finished);
+    }
+
+    #[test]
+    fn counts_at_their_end_end_nothing() {
+        let most = JobRecord { attempts: u32::MAX, losses: u32::MAX, ..running(&token(u32::MAX, "other")) };
+        assert!(matches!(decide(&most, 60), Claim::GiveUp(_)));
+        let pending = JobRecord { attempts: u32::MAX, ..JobRecord::pending() };
+        let Claim::Take { token, record } = decide(&pending, 0) else { panic!("not taken") };
+        let JobState::Running { progress, .. } = record.state.clone() else { panic!("not running") };
+        let tired = JobRecord {
+            state: JobState::Running { token: token.clone(), beat: u64::MAX, progress },
+            ..record
+        };
+        assert!(tired.beat(&token).is_ok() && tired.noted(&token, String::new()).is_ok());
     }
 
     #[test]

@@ -143,7 +143,8 @@ impl JobRecord {
     /// A sign of life.
     pub fn beat(&self, by: &Token) -> Result<Self, Fenced> {
         let (beat, progress) = self.held(by)?;
-        let state = JobState::Running { token: by.clone(), beat: beat + 1, progress: progress.clone() };
+        let state =
+            JobState::Running { token: by.clone(), beat: beat.saturating_add(1), progress: progress.clone() };
         Ok(Self { state, ..self.clone() })
     }
 
@@ -156,7 +157,7 @@ impl JobRecord {
     ) -> Result<Self, Fenced> {
         let (beat, _) = self.held(by)?;
         let mut next = self.clone();
-        next.state = JobState::Running { token: by.clone(), beat: beat + 1, progress };
+        next.state = JobState::Running { token: by.clone(), beat: beat.saturating_add(1), progress };
         next.losses = 0;
         next.checkpoints.push(checkpoint);
         let surplus = next.checkpoints.len().saturating_sub(KEPT_CHECKPOINTS);

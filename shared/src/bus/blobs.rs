@@ -31,7 +31,20 @@ impl Bucket {
             Self::Weights => subjects::WEIGHTS,
         }
     }
+
+    /// No blob of ours is larger, in bytes: whoever points to one that is, is not to be believed.
+    pub const fn largest(self) -> u64 {
+        match self {
+            // A training's weights, Adam's two moments and the best weights: full-size networks take 1 GB.
+            Self::Checkpoints => 8 << 30,
+            // Files come in parts; those of earlier versions in one piece of up to 2 GiB.
+            Self::Results | Self::Packs | Self::Weights => 4 << 30,
+        }
+    }
 }
+
+/// Room that is made before the first byte has come: the rest is made as bytes come.
+const FIRST_ROOM: u64 = 1 << 20;
 
 /// A server may wait for ever for a piece that it has lost: every read has its own time-out.
 const IDLE: Duration = Duration::from_secs(15);
@@ -60,7 +73,7 @@ impl Bus {
 
     /// Fetches a blob and checks its digest.
     pub async fn get_blob(&self, bucket: Bucket, blob: &BlobRef) -> Result<Bytes, BusError> {
-        let mut bytes = Vec::with_capacity(usize::try_from(blob.size).unwrap_or(0));
+        let mut bytes = Vec::with_capacity(blob.size.min(FIRST_ROOM) as usize);
         self.read_blob(bucket, blob, |chunk| {
             bytes.extend_from_slice(chunk);
             Ok(())
@@ -76,6 +89,8 @@ impl Bus {
         blob: &BlobRef,
         mut sink: impl FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<(), BusError> {
+        blob.check(bucket.largest())
+            .map_err(|reason| BusError::Untrue { what: "a pointer to a blob".into(), reason })?;
         let failed = |failure| match failure {
             Failure::Missing => BusError::Missing { what: format!("blob {}", blob.name) },
             Failure::Damaged => damaged(blob, "other bytes"),
@@ -88,9 +103,15 @@ impl Bus {
         let stalled = |_| BusError::Stalled { name: blob.name.clone() };
         let (mut hash, mut size) = (Sha256::new(), 0);
         while let Some(piece) = tokio::time::timeout(IDLE, pieces.next()).await.map_err(stalled)? {
-            let piece = piece.map_err(failed)?;
+            let piece = match piece {
+                Err(Failure::Missing) => return Err(BusError::Stalled { name: blob.name.clone() }),
+                piece => piece.map_err(failed)?,
+            };
             hash.update(&piece);
             size += piece.len() as u64;
+            if size > blob.size {
+                return Err(damaged(blob, "more bytes"));
+            }
             sink(&piece).map_err(|e| BusError::transport("store a blob's bytes", e))?;
         }
         let found = hex::encode(hash.finalize());
@@ -98,6 +119,15 @@ impl Bus {
             return Err(damaged(blob, &found));
         }
         Ok(())
+    }
+
+    /// Puts other bytes in a blob's place, as a failing disk would: for those who try what becomes of that.
+    pub async fn damage_blob(&self, bucket: Bucket, name: &str, bytes: Bytes) -> Result<(), BusError> {
+        self.delete_blob(bucket, name).await?;
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        let blob = BlobRef { name: name.to_owned(), sha256, size: bytes.len() as u64 };
+        let stored = self.server.store(bucket.name(), &blob, &bytes).await;
+        stored.map_err(|error| BusError::failed(format!("damage {name}"), error))
     }
 
     /// Deletes a blob that nothing refers to any more. One that is gone already is fine.

@@ -105,7 +105,12 @@ impl Bus {
 
     /// A finished job's result.
     pub async fn result(&self, job: JobId) -> Result<JobResult, BusError> {
-        self.read(&subjects::result_key(job), JobResult::VERSION).await
+        let key = subjects::result_key(job);
+        let result: JobResult = self.read(&key, JobResult::VERSION).await?;
+        if result.job != job {
+            return Err(BusError::Untrue { what: key, reason: format!("it is of job {}", result.job) });
+        }
+        Ok(result)
     }
 
     /// Reads a value of the books; it must be there.
@@ -185,11 +190,18 @@ fn encode<T: Serialize>(value: &T) -> Bytes {
     }
 }
 
+/// No value of the books is longer, in bytes; nats-server itself takes 1 MiB unless it is told otherwise.
+const LARGEST: usize = 8 << 20;
+
 /// Versions are read first: a newer layout is refused, never misread.
 fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8], known: u32) -> Result<T, BusError> {
     #[derive(serde::Deserialize)]
     struct Version {
         v: u64,
+    }
+    if bytes.len() > LARGEST {
+        let reason = format!("it has {} bytes, above {LARGEST}", bytes.len());
+        return Err(BusError::Untrue { what: what.to_owned(), reason });
     }
     let wrong = |source| BusError::Decode { what: what.to_owned(), source };
     let Version { v: found } = serde_json::from_slice(bytes).map_err(wrong)?;
@@ -208,6 +220,10 @@ mod tests {
         let newer = br#"{"v":2,"state":"levitating"}"#;
         assert!(matches!(decode::<JobRecord>("job.x", newer, 1), Err(BusError::TooNew { found: 2, .. })));
         assert!(matches!(decode::<JobRecord>("job.x", b"{\"v\":1}", 1), Err(BusError::Decode { .. })));
+        let long = vec![b' '; LARGEST + 1];
+        assert!(matches!(decode::<JobRecord>("job.x", &long, 1), Err(BusError::Untrue { .. })));
+        let deep = [b"{\"v\":1,\"x\":".as_slice(), &vec![b'['; 100_000]].concat();
+        assert!(matches!(decode::<JobRecord>("job.x", &deep, 1), Err(BusError::Decode { .. })));
         let pending = JobRecord::pending();
         assert_eq!(decode::<JobRecord>("job.x", &encode(&pending), 1).unwrap(), pending);
     }

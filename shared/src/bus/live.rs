@@ -7,6 +7,14 @@ use super::{Bus, BusError};
 use crate::ids::WorkerId;
 use crate::protocol::{LiveReport, Presence, subjects};
 
+/// No hint or presence is longer, in bytes.
+const LARGEST: usize = 16 << 10;
+
+/// What somebody reported; `None` where it is none of ours.
+fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() <= LARGEST { serde_json::from_slice(bytes).ok() } else { None }
+}
+
 impl Bus {
     /// Tells displays how far this worker is; lost when nobody listens.
     pub async fn hint(&self, report: &LiveReport) {
@@ -36,8 +44,8 @@ impl Bus {
     /// The workers that reported lately.
     pub async fn workers(&self) -> Result<Vec<Presence>, BusError> {
         let values = self.server.present().await.map_err(|e| BusError::failed("list the workers", e))?;
-        let readable = values.iter().filter_map(|value| serde_json::from_slice(value).ok());
-        let mut workers: Vec<Presence> = readable.collect();
+        let mut workers: Vec<Presence> =
+            values.iter().filter_map(|value| read(value)).filter(Presence::is_plain).collect();
         workers.sort_by(|a, b| a.worker.cmp(&b.worker));
         Ok(workers)
     }
@@ -65,11 +73,30 @@ impl Hints {
     /// The next hint; malformed ones are passed over. `None` when the connection is closed for good.
     pub async fn next(&mut self) -> Option<LiveReport> {
         loop {
-            match self.inner.next().await?.map(|payload| serde_json::from_slice(&payload)) {
-                Ok(Ok(report)) => return Some(report),
-                Ok(Err(error)) => tracing::debug!(%error, "a hint cannot be read"),
+            match self.inner.next().await?.map(|payload| read(&payload)) {
+                Ok(Some(report)) => return Some(report),
+                Ok(None) => tracing::debug!("a hint cannot be read"),
                 Err(error) => tracing::debug!(%error, "the hints stumbled and go on"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_that_are_too_long_or_not_plain_are_passed_over() {
+        let presence = |host: &str| {
+            let device = "cpu".to_owned();
+            let worker = WorkerId::new("w", uuid::Uuid::nil());
+            serde_json::to_vec(&Presence { worker, host: host.to_owned(), device, job: None }).unwrap()
+        };
+        let readable = |bytes: &[u8]| read::<Presence>(bytes).is_some_and(|presence| presence.is_plain());
+        assert!(readable(&presence("h\u{e4}lle-1")));
+        assert!(!readable(&presence("\u{1b}]0;title\u{7}")));
+        assert!(!readable(&presence(&"h".repeat(LARGEST))));
+        assert!(!readable(b"{"));
     }
 }

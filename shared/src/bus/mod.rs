@@ -4,6 +4,8 @@
 
 mod blobs;
 mod books;
+pub mod credential;
+mod files;
 mod live;
 pub mod memory;
 mod nats;
@@ -18,6 +20,8 @@ use crate::ids::JobId;
 
 pub use blobs::Bucket;
 pub use books::{BookEntry, Watch};
+pub use credential::{Credential, CredentialError, Role};
+pub use files::StoredFile;
 pub use live::Hints;
 pub use nats::connect::Endpoint;
 pub use queue::{Delivery, Jobs};
@@ -50,10 +54,14 @@ pub enum BusError {
     Connect { url: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("`{url}` is not a NATS address such as nats://host:4222: {problem}")]
     Address { url: String, problem: String },
-    #[error(
-        "the server at {url} refused the credential: give its token with FERRY_TOKEN or as nats://TOKEN@host"
-    )]
-    Refused { url: String },
+    #[error("the server at {url} refused the credential: {help}")]
+    Refused { url: String, help: String },
+    #[error("the server at {url} cannot be trusted: {problem}")]
+    Untrusted { url: String, problem: String },
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    #[error("{} is the {role}'s credential: use the {needed}'s here", path.display())]
+    Role { path: std::path::PathBuf, role: Role, needed: Role },
     #[error(
         "the server at {url} has no JetStream: start nats-server with a `jetstream` block in its configuration"
     )]
@@ -69,6 +77,11 @@ pub enum BusError {
     Decode { what: String, source: serde_json::Error },
     #[error("{what} has version {found}, this program reads up to {known}: update it")]
     TooNew { what: String, found: u64, known: u32 },
+    /// Something that came over the bus contradicts itself or what it must be.
+    #[error("{what} is not to be believed: {reason}")]
+    Untrue { what: String, reason: String },
+    #[error("{} cannot be used: {source}", path.display())]
+    File { path: std::path::PathBuf, source: std::io::Error },
     /// The server knows the blob and does not send its bytes: it is going away, or has lost them.
     #[error("the bytes of blob {name} do not come")]
     Stalled { name: String },
@@ -83,7 +96,12 @@ impl BusError {
             Self::Connect { .. } | Self::Transport { .. } | Self::Stalled { .. } => true,
             Self::Address { .. }
             | Self::Refused { .. }
+            | Self::Untrusted { .. }
+            | Self::Credential(_)
+            | Self::Role { .. }
             | Self::NoJetStream { .. }
+            | Self::Untrue { .. }
+            | Self::File { .. }
             | Self::Missing { .. }
             | Self::Conflict { .. }
             | Self::Decode { .. }
@@ -94,7 +112,24 @@ impl BusError {
 
     /// True when the caller named the wrong server or credential.
     pub fn is_bad_input(&self) -> bool {
-        matches!(self, Self::Address { .. } | Self::Refused { .. } | Self::NoJetStream { .. })
+        match self {
+            Self::Address { .. }
+            | Self::Refused { .. }
+            | Self::Untrusted { .. }
+            | Self::Credential(_)
+            | Self::Role { .. }
+            | Self::NoJetStream { .. } => true,
+            Self::Connect { .. }
+            | Self::Missing { .. }
+            | Self::Conflict { .. }
+            | Self::Transport { .. }
+            | Self::Decode { .. }
+            | Self::TooNew { .. }
+            | Self::Untrue { .. }
+            | Self::File { .. }
+            | Self::Stalled { .. }
+            | Self::Damaged { .. } => false,
+        }
     }
 
     fn transport(

@@ -1,7 +1,8 @@
 //! What a job is: every setting that changes its result, and none that does not.
 //!
-//! The settings are one flat namespace in sweep files (any of them may be an axis) and six structs here.
+//! The settings are one flat namespace in sweep files (any of them may be an axis) and seven structs here.
 
+pub mod arithmetic;
 pub mod augment;
 pub mod loss;
 pub mod network;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::ids::JobId;
+use arithmetic::ArithmeticSpec;
 use augment::AugmentSpec;
 use loss::LossSpec;
 use network::NetworkSpec;
@@ -41,6 +43,8 @@ pub struct JobSpec {
     pub subset: SubsetSpec,
     #[serde(flatten)]
     pub transfer: TransferSpec,
+    #[serde(flatten)]
+    pub arithmetic: ArithmeticSpec,
 }
 
 /// The names of a job's settings and values, as a sweep file writes them.
@@ -107,6 +111,7 @@ impl JobSpec {
         self.augment.irrelevant(&mut drop);
         self.subset.irrelevant(&mut drop);
         self.transfer.irrelevant(&mut drop);
+        self.arithmetic.irrelevant(&mut drop);
         settings
     }
 
@@ -185,6 +190,33 @@ mod tests {
         let before: JobSpec = serde_json::from_value({
             let mut settings = spec.settings();
             settings.retain(|name, _| !names.contains(&name.as_str()));
+            settings.into()
+        })
+        .unwrap();
+        assert_eq!(before, spec);
+    }
+
+    #[test]
+    fn the_default_arithmetic_leaves_ids_alone_and_any_other_changes_them() {
+        let spec = JobSpec::default();
+        // As this id was before there were such settings.
+        assert_eq!(spec.id("d").to_string(), "336cf4d8-488a-5d90-96a1-8749a3054793");
+        let others = [
+            ("precision", json!("tf32")),
+            ("precision", json!("bf16")),
+            ("channels_last", json!(true)),
+            ("cudnn", json!("benchmark")),
+            ("cudnn", json!("deterministic")),
+        ];
+        let mut ids: Vec<_> =
+            others.into_iter().map(|(name, value)| spec.with(name, value).unwrap().id("d")).collect();
+        ids.push(spec.id("d"));
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 6);
+        let before: JobSpec = serde_json::from_value({
+            let mut settings = spec.settings();
+            settings.retain(|name, _| !["precision", "channels_last", "cudnn"].contains(&name.as_str()));
             settings.into()
         })
         .unwrap();

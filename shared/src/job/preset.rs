@@ -54,6 +54,7 @@ impl Preset {
                 training: TrainingSpec { weight_decay: 0.0, ..paper.training },
                 subset: paper.subset,
                 transfer: paper.transfer,
+                arithmetic: paper.arithmetic,
             },
         }
     }

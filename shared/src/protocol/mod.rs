@@ -4,8 +4,11 @@ pub mod subjects;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bus::StoredFile;
 use crate::ids::{JobId, WorkerId};
-use crate::job::JobSpec;
+use crate::job::{JobSpec, TRAINER_REVISION};
+use crate::pack::FILES;
+use crate::result::is_digest;
 
 /// Coordinator to worker: what to train. Frozen when the job is admitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,8 +23,26 @@ pub struct JobOrder {
 }
 
 impl JobOrder {
-    /// Version of this message's layout. 2: a job may start from weights, which a program of version 1 would pass over.
-    pub const VERSION: u32 = 2;
+    /// Version of this message's layout. 2: a job may start from weights. 3: a job may have an arithmetic of its own.
+    /// A program of an earlier version would pass over either.
+    pub const VERSION: u32 = 3;
+
+    /// What is wrong with an order that came over the bus for `job`, if anything. A job's id covers all that its
+    /// result depends on, so nobody can put other settings or another dataset under the id of a job.
+    pub fn check(&self, job: JobId) -> Result<(), String> {
+        let digests = self.spec.transfer.digests().map(|(_, digest)| digest);
+        if let Some(bad) =
+            std::iter::once(self.dataset_digest.as_str()).chain(digests).find(|d| !is_digest(d))
+        {
+            return Err(format!("{:?} is no SHA-256 digest", bad.chars().take(80).collect::<String>()));
+        }
+        if self.job != job
+            || (self.trainer_revision == TRAINER_REVISION && self.spec.id(&self.dataset_digest) != job)
+        {
+            return Err("its content is that of another job".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// Worker to anyone who listens: a hint for displays, never stored, never decided upon.
@@ -47,30 +68,60 @@ pub struct Presence {
     pub job: Option<JobId>,
 }
 
+impl Presence {
+    /// Lines of text without control characters, which a terminal would obey.
+    pub fn is_plain(&self) -> bool {
+        [&self.host, &self.device].iter().all(|text| text.len() <= 512 && !text.contains(char::is_control))
+    }
+}
+
 /// A pack's files in the object store, under its content digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackManifest {
     pub v: u32,
     pub digest: String,
     /// File name within the pack and where its bytes are.
-    pub files: Vec<(String, crate::result::BlobRef)>,
+    pub files: Vec<(String, StoredFile)>,
 }
 
 impl PackManifest {
-    /// Version of this record's layout.
-    pub const VERSION: u32 = 1;
+    /// Version of this record's layout. 2: files come in parts.
+    pub const VERSION: u32 = 2;
+
+    /// What is wrong with a manifest that came over the bus, if anything: it must name each file of a pack once, and
+    /// no other, because the names become paths.
+    pub fn check(&self, digest: &str) -> Result<(), String> {
+        if self.digest != digest {
+            return Err(format!("it is of another dataset, {:?}", self.digest));
+        }
+        let mut names: Vec<&str> = self.files.iter().map(|(name, _)| name.as_str()).collect();
+        let mut expected = FILES;
+        names.sort_unstable();
+        expected.sort_unstable();
+        if names == expected {
+            Ok(())
+        } else {
+            Err(format!("it names the files {names:?}, a pack has {expected:?}"))
+        }
+    }
+
+    /// Bytes of all files.
+    pub fn size(&self) -> u64 {
+        self.files.iter().fold(0, |sum, (_, file)| sum.saturating_add(file.size()))
+    }
 }
 
 /// A file of weights in the object store, under its content digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WeightsManifest {
     pub v: u32,
-    pub blob: crate::result::BlobRef,
+    #[serde(alias = "blob")]
+    pub file: StoredFile,
 }
 
 impl WeightsManifest {
-    /// Version of this record's layout.
-    pub const VERSION: u32 = 1;
+    /// Version of this record's layout. 2: the file comes in parts.
+    pub const VERSION: u32 = 2;
 }
 
 /// A sweep in the books: a pointer to its plan, which may be large.
@@ -85,4 +136,58 @@ pub struct SweepRecord {
 impl SweepRecord {
     /// Version of this record's layout.
     pub const VERSION: u32 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::BlobRef;
+
+    const DIGEST: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    fn order(spec: JobSpec, dataset_digest: &str) -> JobOrder {
+        let job = spec.id(dataset_digest);
+        JobOrder {
+            v: JobOrder::VERSION,
+            job,
+            spec,
+            dataset_digest: dataset_digest.into(),
+            trainer_revision: TRAINER_REVISION,
+        }
+    }
+
+    #[test]
+    fn an_order_that_is_not_what_its_id_says_is_refused() {
+        let good = order(JobSpec::default(), DIGEST);
+        assert_eq!(good.check(good.job), Ok(()));
+        let mut spec = JobSpec::default();
+        spec.training.epochs += 1;
+        let other = order(spec, DIGEST);
+        assert!(other.check(good.job).is_err(), "the order of another job");
+        assert!(JobOrder { job: good.job, ..other }.check(good.job).is_err(), "other settings under this id");
+        for digest in ["../../etc", "", &DIGEST.to_uppercase(), &"a".repeat(65)] {
+            let bad = order(JobSpec::default(), digest);
+            assert!(bad.check(bad.job).is_err(), "{digest}");
+        }
+    }
+
+    #[test]
+    fn a_pack_is_its_four_files_and_nothing_else() {
+        let file =
+            || StoredFile { parts: vec![BlobRef { name: "b".into(), sha256: DIGEST.into(), size: 5 }] };
+        let manifest = |names: &[&str]| PackManifest {
+            v: PackManifest::VERSION,
+            digest: DIGEST.into(),
+            files: names.iter().map(|&name| (name.to_owned(), file())).collect(),
+        };
+        let good = manifest(&FILES);
+        assert_eq!((good.check(DIGEST), good.size()), (Ok(()), 20));
+        assert!(good.check("bbbb").is_err());
+        let [a, b, c, d] = FILES;
+        for names in
+            [vec![], vec![a, b, c], vec![a, b, c, c], vec![a, b, c, "../x"], vec![a, b, c, d, "/etc/x"]]
+        {
+            assert!(manifest(&names).check(DIGEST).is_err(), "{names:?}");
+        }
+    }
 }

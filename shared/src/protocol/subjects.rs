@@ -2,6 +2,11 @@
 
 use crate::ids::{JobId, WorkerId};
 
+/// JetStream's own requests.
+pub const API: &str = "$JS.API";
+/// The same, and everything else that a guest may use, as it is lent to the accounts of workers and observers.
+pub const GUEST_API: &str = "ferry.api";
+
 /// Work queue of claimable jobs; its messages are hints.
 pub const QUEUE_STREAM: &str = "FERRY_JOBS";
 /// The one durable consumer that all workers pull from.
@@ -13,10 +18,11 @@ pub const QUEUE_SUBJECTS: &str = "ferry.job.*";
 pub const BOOKS: &str = "ferry_books";
 /// Stream behind [`BOOKS`].
 pub const BOOKS_STREAM: &str = "KV_ferry_books";
-/// Subjects of [`BOOKS_STREAM`].
-pub const BOOKS_SUBJECTS: &str = "$KV.ferry_books.>";
 /// Bucket of worker presence, entries expire.
 pub const PRESENCE: &str = "ferry_presence";
+
+/// Stream behind [`PRESENCE`].
+pub const PRESENCE_STREAM: &str = "KV_ferry_presence";
 
 /// Object store of checkpoints of unfinished jobs.
 pub const CHECKPOINTS: &str = "ferry_checkpoints";
@@ -26,6 +32,12 @@ pub const RESULTS: &str = "ferry_results";
 pub const PACKS: &str = "ferry_packs";
 /// Object store of weights that jobs start from.
 pub const WEIGHTS: &str = "ferry_weights";
+
+/// All object stores.
+pub const OBJECT_STORES: [&str; 4] = [CHECKPOINTS, RESULTS, PACKS, WEIGHTS];
+
+/// Keys of the books that workers write; all others are the coordinator's alone.
+pub const WORKER_KEYS: [&str; 2] = [RECORD_KEYS, "result.*"];
 
 /// Display hints of all workers.
 pub const LIVE_ALL: &str = "ferry.live.*";
@@ -84,6 +96,26 @@ pub const SWEEP_KEYS: &str = "sweep.*";
 /// The subject behind a key of the books.
 pub fn books_subject(key: &str) -> String {
     format!("$KV.{BOOKS}.{key}")
+}
+
+/// Stream behind an object store.
+pub fn object_stream(bucket: &str) -> String {
+    format!("OBJ_{bucket}")
+}
+
+/// Subject of the bytes of one object, in pieces; `nuid` names the upload.
+pub fn object_chunks(bucket: &str, nuid: &str) -> String {
+    format!("$O.{bucket}.C.{nuid}")
+}
+
+/// Subject of an object's description; `name` is encoded.
+pub fn object_description(bucket: &str, name: &str) -> String {
+    format!("$O.{bucket}.M.{name}")
+}
+
+/// The subject behind a key of the presence bucket.
+pub fn presence_subject(key: &str) -> String {
+    format!("$KV.{PRESENCE}.{key}")
 }
 
 /// The job named by a record key, if it is one.

@@ -13,7 +13,7 @@ use shared::expression::CLASSES;
 use shared::job::JobSpec;
 use shared::metrics::Confusion;
 use shared::pack::Split;
-use shared::result::{DeviceRecord, EpochReport, LossTerms, Score};
+use shared::result::{DeviceRecord, EpochReport, LossTerms, MemoryUse, Score};
 use worker::agent::{Assignment, Report, Reporter, Trainer, Training};
 use worker::train::{Finished, Outcome};
 
@@ -58,6 +58,8 @@ impl Trainer for Simulated {
         DeviceRecord {
             device: "cpu".to_owned(),
             model: "simulated".to_owned(),
+            memory: None,
+            uuid: None,
             cpu_capability: "none".to_owned(),
             threads,
             host: host.to_owned(),
@@ -104,6 +106,7 @@ impl State {
             losses: LossTerms::default(),
             validation: score,
             seconds: script.epoch.as_secs_f64(),
+            memory: MemoryUse::default(),
         });
         Self { weights, epochs }
     }

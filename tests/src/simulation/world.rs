@@ -159,7 +159,7 @@ impl World {
                 host: "simulated".to_owned(),
                 trainer,
                 packs,
-                weights: WeightsStore::new(&std::env::temp_dir()),
+                weights: WeightsStore::new(Vec::new(), &std::env::temp_dir()),
                 stop: stopped,
             };
             match process.run(agent::serve(equipment)).await {

@@ -192,6 +192,7 @@ async fn accompany(
                 let (report, checkpoint) = *epoch;
                 record_epoch(&agent.bus, hold, delivery, &report, checkpoint).await?;
             }
+            Some(Report::Note(note)) => hold.note(note).await?,
             Some(Report::Ended(outcome)) => return Ok(outcome),
         }
     }
@@ -211,7 +212,8 @@ async fn record_epoch(
         macro_f1: Some(report.validation.macro_f1),
         epoch_seconds: Some(report.seconds),
     };
-    tracing::info!(job = %delivery.job, epoch = report.epoch, "F1 {:.2}", report.validation.macro_f1);
+    let peak = report.memory.device.map(|memory| memory.peak_reserved >> 20);
+    tracing::info!(job = %delivery.job, epoch = report.epoch, gpu_peak_mib = peak, "F1 {:.2}", report.validation.macro_f1);
     hold.checkpointed(Checkpoint { epoch: report.epoch, blob }, progress).await
 }
 

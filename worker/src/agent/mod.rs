@@ -1,6 +1,7 @@
 //! The messaging side of a worker: claim, train on a thread of its own, prove the fence, report, commit, acknowledge.
 
 mod hold;
+mod incoming;
 mod job;
 mod packs;
 mod presence;
@@ -11,7 +12,7 @@ mod weights;
 use std::time::Duration;
 
 use shared::books::Claim;
-use shared::bus::{Bus, BusError, Delivery, Endpoint, LEASE};
+use shared::bus::{Bus, BusError, Credential, Delivery, Endpoint, LEASE, Role};
 use shared::ids::{JobId, WorkerId};
 use shared::job::TRAINER_REVISION;
 use tokio::sync::watch;
@@ -100,11 +101,11 @@ pub async fn run(args: AgentArgs) -> Result<(), AgentError> {
     let device = device::choose(args.device)?;
     let host = device::host();
     let me = WorkerId::new(args.name.as_deref().unwrap_or(&host), Uuid::new_v4());
-    let endpoint = Endpoint::parse(args.nats.as_deref().unwrap_or_default(), args.token.clone())?;
-    let bus = connect(&endpoint, &me).await?;
+    let endpoint = endpoint(&args)?;
+    let Some(bus) = connect(&endpoint, &me, stop.clone()).await? else { return Ok(()) };
     tracing::info!(worker = %me, device = device::name(device), server = endpoint.url(), "ready");
     let cache = args.cache.unwrap_or_else(packs::user_cache);
-    let weights = WeightsStore::new(&cache);
+    let weights = WeightsStore::new(args.data.clone(), &cache);
     let packs = PackStore::new(args.data, &cache);
     serve(Equipment { bus, me, host, trainer: Box::new(Torch(device)), packs, weights, stop }).await
 }
@@ -136,18 +137,39 @@ async fn out_of_patience(stop: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn connect(endpoint: &Endpoint, me: &WorkerId) -> Result<Bus, AgentError> {
-    let mut tries = 0;
+fn endpoint(args: &AgentArgs) -> Result<Endpoint, BusError> {
+    let credential = args.creds.as_deref().map(Credential::read).transpose()?;
+    let address = args.nats.as_deref().unwrap_or_default();
+    let endpoint = Endpoint::parse(address, args.token.clone())?.with_credential(credential);
+    endpoint.require(&[Role::Worker, Role::Coordinator])?;
+    Ok(endpoint)
+}
+
+/// The connection, or `None` after a signal to stop. A server on which no sweep has run yet is waited for: what a worker
+/// needs there is made by the coordinator alone.
+async fn connect(
+    endpoint: &Endpoint,
+    me: &WorkerId,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Option<Bus>, AgentError> {
+    let (mut tries, mut told) = (0, false);
     loop {
         match Bus::connect(endpoint, me.as_str()).await {
-            Ok(bus) => return Ok(bus),
+            Ok(bus) => return Ok(Some(bus)),
+            Err(BusError::Missing { what }) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!("waiting: {} has no {what}", endpoint.url());
+                }
+            }
             Err(error) if tries < CONNECT_TRIES && !error.is_bad_input() => {
                 tries += 1;
                 tracing::info!("{error}; trying again");
             }
             Err(error) => return Err(error.into()),
         }
-        tokio::time::sleep(RECONNECT).await;
+        if tokio::time::timeout(RECONNECT, stop.wait_for(|stop| *stop)).await.is_ok() {
+            return Ok(None);
+        }
     }
 }
 
@@ -225,6 +247,11 @@ impl Agent {
             return Ok(None);
         };
         let order = self.bus.order(job).await?;
+        if let Err(reason) = order.check(job) {
+            tracing::error!(%job, "its order is not to be believed and is left alone: {reason}");
+            delivery.hand_back(NOT_FOR_US).await;
+            return Ok(None);
+        }
         if order.trainer_revision != TRAINER_REVISION {
             let theirs = order.trainer_revision;
             tracing::warn!(%job, "is for trainer revision {theirs}, this worker has {TRAINER_REVISION}: left alone");

@@ -1,12 +1,13 @@
 //! Finding the dataset by its digest: on this machine, in the cache, or on the server.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shared::bus::{Bucket, Bus, BusError};
 use shared::pack::{Pack, PackError};
 use shared::protocol::{PackManifest, subjects};
+
+use super::incoming::{Arrival, Incoming};
 
 /// Why the dataset of a job is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +22,8 @@ pub enum PacksError {
     Fetch { digest: String, source: BusError },
     #[error("{} cannot be written: {source}; choose another cache with --cache", path.display())]
     Cache { path: PathBuf, source: std::io::Error },
-    #[error("the server's file list of dataset {digest} names `{name}`, which is no plain file name")]
-    FileName { digest: String, name: String },
+    #[error("the server's file list of dataset {digest} is not to be believed: {reason}")]
+    Manifest { digest: String, reason: String },
     #[error("the dataset fetched as {digest} is {found}; the server's copy is damaged")]
     Wrong { digest: String, found: String },
 }
@@ -46,10 +47,14 @@ impl PackStore {
         Self { open: Some(pack), ..Self::new(Vec::new(), &user_cache()) }
     }
 
-    /// The pack with this digest.
+    /// The pack with this digest, which must be one: it becomes the name of a folder.
     pub(super) async fn get(&mut self, bus: &Bus, digest: &str) -> Result<Arc<Pack>, PacksError> {
         if let Some(pack) = self.open.as_ref().filter(|pack| pack.digest() == digest) {
             return Ok(pack.clone());
+        }
+        if !shared::result::is_digest(digest) {
+            let reason = "that is no SHA-256 digest".to_owned();
+            return Err(PacksError::Manifest { digest: digest.escape_debug().to_string(), reason });
         }
         let pack = match self.local(digest) {
             Some(pack) => pack,
@@ -74,44 +79,55 @@ impl PackStore {
     }
 }
 
-/// Fetches a pack beside its final place, checks every file and the content's digest, then renames it into place.
+/// Fetches a pack beside its final place, checks every part and the content's digest, then renames it into place. What
+/// an interrupted fetch left is gone on with.
 async fn fetch(bus: &Bus, digest: &str, cache: &Path) -> Result<Pack, PacksError> {
     let manifest: PackManifest = match bus.read(&subjects::pack_key(digest), PackManifest::VERSION).await {
         Ok(manifest) => manifest,
         Err(source) => return Err(PacksError::Nowhere { digest: digest.to_owned(), source }),
     };
-    let size: u64 = manifest.files.iter().map(|(_, blob)| blob.size).sum();
-    tracing::info!(digest, "fetching the dataset, {:.1} MB", size as f64 / 1e6);
-    let partial = cache.join(format!("{digest}.partial-{}", std::process::id()));
+    manifest.check(digest).map_err(|reason| PacksError::Manifest { digest: digest.to_owned(), reason })?;
     let io = |path: &Path| {
         let path = path.to_owned();
         move |source| PacksError::Cache { path, source }
     };
-    std::fs::create_dir_all(&partial).map_err(io(&partial))?;
-    for (name, blob) in &manifest.files {
-        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
-            return Err(PacksError::FileName { digest: digest.to_owned(), name: name.clone() });
-        }
-        let path = partial.join(name);
-        let mut file = std::fs::File::create(&path).map_err(io(&path))?;
-        bus.read_blob(Bucket::Packs, blob, |chunk| file.write_all(chunk))
+    std::fs::create_dir_all(cache).map_err(io(cache))?;
+    let partial = Incoming::claim(cache, digest).map_err(io(cache))?;
+    std::fs::create_dir_all(partial.path()).map_err(io(partial.path()))?;
+    let mut arrival = Arrival::announce(&format!("dataset {}", &digest[..12]), manifest.size());
+    for (name, file) in &manifest.files {
+        let mut arrived = |bytes| arrival.add(bytes);
+        bus.get_file(Bucket::Packs, file, &partial.path().join(name), &mut arrived)
             .await
             .map_err(|source| PacksError::Fetch { digest: digest.to_owned(), source })?;
     }
-    let pack = Pack::open(&partial)?;
-    pack.verify()?;
-    if pack.digest() != digest {
-        return Err(PacksError::Wrong { digest: digest.to_owned(), found: pack.digest().to_owned() });
+    if let Err(error) = verified(partial.path().to_owned(), digest).await {
+        partial.discard(); // Each part was what the server says: going on with them would end here again.
+        return Err(error);
     }
     let place = cache.join(digest);
     // Another worker of this machine may have been faster: its copy is as good.
-    if let Err(source) = std::fs::rename(&partial, &place)
+    if let Err(source) = std::fs::rename(partial.path(), &place)
         && !place.is_dir()
     {
         return Err(PacksError::Cache { path: place, source });
     }
-    let _leftover = std::fs::remove_dir_all(&partial);
+    partial.discard();
     Ok(Pack::open(&place)?)
+}
+
+/// Reads every byte, away from the thread that keeps the lease.
+async fn verified(dir: PathBuf, digest: &str) -> Result<(), PacksError> {
+    let check = move || {
+        let pack = Pack::open(&dir)?;
+        pack.verify()?;
+        Ok::<_, PackError>(pack.digest().to_owned())
+    };
+    let found = match tokio::task::spawn_blocking(check).await {
+        Ok(found) => found?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()), // It is never cancelled.
+    };
+    if found == digest { Ok(()) } else { Err(PacksError::Wrong { digest: digest.to_owned(), found }) }
 }
 
 /// Where fetched files are kept when the user names no folder.

@@ -29,6 +29,13 @@ impl Trainer for Torch {
                         let (step, steps) = (step as u32, steps as u32);
                         reporter.at(StepProgress { epoch, epochs, step, steps });
                     }
+                    TrainEvent::OutOfMemory { epoch, step, micro_batches } => {
+                        reporter.say_blocking(Report::Note(format!(
+                            "a batch did not fit into memory in epoch {epoch}, step {step}: from there on each is cut into \
+                             {micro_batches} micro-batches, whose gradients add up to the batch's; batch norms see each \
+                             micro-batch by itself"
+                        )));
+                    }
                     TrainEvent::Epoch { report, checkpoint } => {
                         reporter.say_blocking(Report::Epoch(Box::new((report, checkpoint.into()))));
                     }

@@ -46,6 +46,8 @@ pub struct StepProgress {
 pub enum Report {
     /// An epoch and the checkpoint after it.
     Epoch(Box<(EpochReport, Bytes)>),
+    /// Something that a reader of the job's record should know.
+    Note(String),
     /// The last report. The error is in words: nothing decides on it.
     Ended(Result<Outcome, String>),
 }
@@ -99,7 +101,7 @@ impl Training {
     /// Stops it and waits until the device is free.
     pub(super) async fn abandon(mut self) {
         self.stop();
-        while let Report::Epoch(_) = self.next().await {}
+        while let Report::Epoch(_) | Report::Note(_) = self.next().await {}
     }
 }
 

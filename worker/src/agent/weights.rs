@@ -1,4 +1,4 @@
-//! Finding weights by their digest: in the cache, or on the server.
+//! Finding weights by their digest: on this machine, in the cache, or on the server.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,8 @@ use sha2::{Digest, Sha256};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::protocol::{WeightsManifest, subjects};
 
+use super::incoming::{Arrival, Incoming};
+
 /// Why the weights of a job are not to be had.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
@@ -14,64 +16,115 @@ pub enum WeightsError {
     Fetch { digest: String, source: BusError },
     #[error("the server has {found} under the name of weights {digest}")]
     Wrong { digest: String, found: String },
+    #[error("{:?} is no SHA-256 digest of weights", .0)]
+    Name(String),
     #[error("{} cannot be written: {source}; choose another cache with --cache", path.display())]
     Cache { path: PathBuf, source: std::io::Error },
 }
 
-/// The weights that this worker has fetched.
+/// The weights that this worker has or can fetch.
 #[derive(Debug)]
 pub struct WeightsStore {
+    folders: Vec<PathBuf>,
     cache: PathBuf,
 }
 
 impl WeightsStore {
-    /// Keeps its files below `cache`.
-    pub fn new(cache: &Path) -> Self {
-        Self { cache: cache.join("weights") }
+    /// Looks for files in `folders` and keeps its own below `cache`.
+    pub fn new(folders: Vec<PathBuf>, cache: &Path) -> Self {
+        Self { folders, cache: cache.join("weights") }
     }
 
-    /// The file with this digest, verified.
+    /// The file with this digest, verified. The digest must be one: it becomes the name of a file.
     pub(super) async fn get(&self, bus: &Bus, digest: &str) -> Result<Bytes, WeightsError> {
+        if !shared::result::is_digest(digest) {
+            return Err(WeightsError::Name(digest.to_owned()));
+        }
         let place = self.cache.join(format!("{digest}.safetensors"));
         match tokio::fs::read(&place).await {
-            Ok(bytes) if hex::encode(Sha256::digest(&bytes)) == digest => return Ok(bytes.into()),
+            Ok(bytes) if is(&bytes, digest) => return Ok(bytes.into()),
             Ok(_) => tracing::warn!("{} is damaged and is fetched again", place.display()),
             Err(_) => {} // Not fetched yet; a cache that cannot be used says so when it is written.
         }
         let fail = |source| WeightsError::Fetch { digest: digest.to_owned(), source };
         let key = subjects::weights_key(digest);
         let manifest: WeightsManifest = bus.read(&key, WeightsManifest::VERSION).await.map_err(fail)?;
-        if manifest.blob.sha256 != digest {
-            return Err(WeightsError::Wrong { digest: digest.to_owned(), found: manifest.blob.sha256 });
+        if let Some(bytes) = local(&self.folders, digest, manifest.file.size()).await {
+            return Ok(bytes);
         }
-        tracing::info!(digest, "fetching weights, {:.1} MB", manifest.blob.size as f64 / 1e6);
-        let bytes = bus.get_blob(Bucket::Weights, &manifest.blob).await.map_err(fail)?;
-        keep(&place, &bytes).map_err(|source| WeightsError::Cache { path: place, source })?;
-        Ok(bytes)
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| WeightsError::Cache { path, source }
+        };
+        std::fs::create_dir_all(&self.cache).map_err(io(&self.cache))?;
+        let partial = Incoming::claim(&self.cache, digest).map_err(io(&self.cache))?;
+        let mut arrival = Arrival::announce(&format!("weights {}", &digest[..12]), manifest.file.size());
+        let mut arrived = |bytes| arrival.add(bytes);
+        bus.get_file(Bucket::Weights, &manifest.file, partial.path(), &mut arrived).await.map_err(fail)?;
+        let bytes = tokio::fs::read(partial.path()).await.map_err(io(partial.path()))?;
+        if !is(&bytes, digest) {
+            partial.discard();
+            let found = hex::encode(Sha256::digest(&bytes));
+            return Err(WeightsError::Wrong { digest: digest.to_owned(), found });
+        }
+        std::fs::rename(partial.path(), &place).map_err(io(&place))?;
+        partial.discard();
+        Ok(bytes.into())
     }
 }
 
-/// Beside its place, then renamed: another worker of this machine finds a whole file or none.
-fn keep(place: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = place.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    std::io::Write::write_all(&mut file, bytes)?;
-    file.persist(place).map_err(|error| error.error)?;
-    Ok(())
+fn is(bytes: &[u8], digest: &str) -> bool {
+    hex::encode(Sha256::digest(bytes)) == digest
+}
+
+/// A copy among the files that the user named: only what has the right length is read.
+async fn local(folders: &[PathBuf], digest: &str, size: u64) -> Option<Bytes> {
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
+    for entry in files {
+        if entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() == size)
+            && let Ok(bytes) = tokio::fs::read(entry.path()).await
+            && is(&bytes, digest)
+        {
+            return Some(bytes.into());
+        }
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
+    use shared::bus::memory::Twin;
+
     use super::*;
 
-    #[test]
-    fn what_is_kept_is_whole_and_alone() {
-        let cache = tempfile::tempdir().unwrap();
-        let place = cache.path().join("weights").join("d.safetensors");
-        keep(&place, b"old").unwrap();
-        keep(&place, b"new").unwrap();
-        assert_eq!(std::fs::read(&place).unwrap(), b"new");
-        assert_eq!(std::fs::read_dir(place.parent().unwrap()).unwrap().count(), 1);
+    #[tokio::test]
+    async fn weights_are_found_where_they_are_and_never_under_a_made_up_name() {
+        let twin = Twin::start(0, None, None);
+        let bus = twin.connect("test").0;
+        let dir = tempfile::tempdir().unwrap();
+        let (data, cache) = (dir.path().join("data"), dir.path().join("cache"));
+        std::fs::create_dir(&data).unwrap();
+        let from = data.join("mine.safetensors");
+        std::fs::write(&from, b"weights").unwrap();
+        let digest = hex::encode(Sha256::digest(b"weights"));
+        let file = bus.put_file(Bucket::Weights, "w", &from).await.unwrap();
+        let manifest = WeightsManifest { v: WeightsManifest::VERSION, file };
+        bus.write(&subjects::weights_key(&digest), &manifest).await.unwrap();
+
+        let near = WeightsStore::new(vec![data], &cache);
+        assert_eq!(near.get(&bus, &digest).await.unwrap(), "weights");
+        assert!(!cache.exists(), "the copy at hand was used");
+
+        let far = WeightsStore::new(Vec::new(), &cache);
+        assert_eq!(far.get(&bus, &digest).await.unwrap(), "weights");
+        let kept = std::fs::read_dir(cache.join("weights")).unwrap().count();
+        assert_eq!(kept, 1, "the file and nothing beside it");
+        assert!(matches!(far.get(&bus, "../../x").await, Err(WeightsError::Name(_))));
+
+        // Another file under the name of this one.
+        let lie = hex::encode(Sha256::digest(b"other"));
+        bus.write(&subjects::weights_key(&lie), &manifest).await.unwrap();
+        assert!(matches!(far.get(&bus, &lie).await, Err(WeightsError::Wrong { .. })));
+        assert_eq!(std::fs::read_dir(cache.join("weights")).unwrap().count(), 1);
     }
 }

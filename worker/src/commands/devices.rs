@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
+use shared::result::DeviceRecord;
 use tch::Device;
 
 use crate::cuda;
@@ -16,6 +17,13 @@ pub struct DevicesArgs {
     /// Print the list as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// Device and model, and of a GPU its memory and UUID.
+fn line(record: &DeviceRecord) -> String {
+    let memory = record.memory.map(|bytes| format!(", {} MiB", bytes >> 20)).unwrap_or_default();
+    let uuid = record.uuid.as_ref().map(|uuid| format!(" ({uuid})")).unwrap_or_default();
+    format!("{:<8} {}{memory}{uuid}", record.device, record.model)
 }
 
 #[expect(clippy::print_stdout, reason = "the list is this verb's output")]
@@ -31,8 +39,27 @@ pub(super) fn run(args: &DevicesArgs) -> anyhow::Result<ExitCode> {
         println!("{}", json!({ "devices": records }));
     } else {
         for record in &records {
-            println!("{:<8} {}", record.device, record.model);
+            println!("{}", line(record));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_is_told_with_its_memory_and_uuid() {
+        let cpu = device::record(Device::Cpu, 2, "here");
+        assert_eq!(line(&cpu), format!("cpu      {}", cpu.model));
+        let gpu = DeviceRecord {
+            device: "cuda:0".to_owned(),
+            model: "NVIDIA H100".to_owned(),
+            memory: Some(80 << 30),
+            uuid: Some("GPU-1".to_owned()),
+            ..cpu
+        };
+        assert_eq!(line(&gpu), "cuda:0   NVIDIA H100, 81920 MiB (GPU-1)");
+    }
 }

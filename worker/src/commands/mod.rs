@@ -2,6 +2,7 @@
 
 mod devices;
 mod export;
+mod gpu_check;
 mod output;
 mod parity;
 mod predict;
@@ -25,6 +26,9 @@ pub enum Command {
     /// Run the trainer's code on given numbers, for comparison with PyTorch.
     #[command(hide = true)]
     Parity(parity::ParityArgs),
+    /// Check on a GPU what nothing else can show, for scripts/gpu-check.
+    #[command(hide = true)]
+    GpuCheck(gpu_check::GpuCheckArgs),
     /// Write a trained model as TorchScript.
     Export(export::ExportArgs),
     /// Look into files of weights and convert them to Ferry's own.
@@ -38,6 +42,7 @@ pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Predict(args) => predict::run(args),
         Command::Preview(args) => preview::run(args),
         Command::Parity(args) => parity::run(args),
+        Command::GpuCheck(args) => gpu_check::run(args),
         Command::Export(args) => export::run(args),
         Command::Weights(args) => weights::run(args),
     }

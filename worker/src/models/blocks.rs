@@ -249,6 +249,11 @@ pub fn relu(mut input: Tensor) -> Tensor {
     input.relu_()
 }
 
+/// The same in single precision where autocast made it less. What a softmax adds up needs it.
+pub fn at_least_single(tensor: &Tensor) -> Tensor {
+    if tensor.kind() == Kind::BFloat16 { tensor.to_kind(Kind::Float) } else { tensor.shallow_clone() }
+}
+
 /// Mean over height and width: `[B, C, h, w]` to `[B, C]`.
 pub fn global_mean(map: &Tensor) -> Tensor {
     map.mean_dim([2i64, 3].as_slice(), false, None)

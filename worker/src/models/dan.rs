@@ -4,7 +4,7 @@ use shared::job::network::HeadFusion;
 use tch::nn::Path;
 use tch::{Kind, Tensor};
 
-use super::blocks::{BatchNorm, Conv, Init, Linear, Mode, Window, relu};
+use super::blocks::{BatchNorm, Conv, Init, Linear, Mode, Window, at_least_single, relu};
 use super::resnet::{Naming, ResNet, Shape};
 
 /// Deviation of the initial weights of a head's linear layers.
@@ -109,7 +109,9 @@ impl Attention {
     pub fn fuse(&self, heads: &Tensor) -> Tensor {
         let sum = |heads: &Tensor| heads.sum_dim_intlist(1, false, None);
         match self.fusion {
-            HeadFusion::LogSoftmax if self.heads.len() > 1 => sum(&heads.log_softmax(1, None)),
+            HeadFusion::LogSoftmax if self.heads.len() > 1 => {
+                sum(&at_least_single(heads).log_softmax(1, None))
+            }
             HeadFusion::LogSoftmax | HeadFusion::Sum => sum(heads),
         }
     }

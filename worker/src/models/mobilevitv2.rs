@@ -3,7 +3,7 @@
 use tch::Tensor;
 use tch::nn::Path;
 
-use super::blocks::{BatchNorm, Conv, GroupNorm, Init, Mode, Window};
+use super::blocks::{BatchNorm, Conv, GroupNorm, Init, Mode, Window, at_least_single};
 
 /// Transformer blocks of the published network in its last three stages.
 pub const PUBLISHED_DEPTHS: [u32; 3] = [2, 4, 3];
@@ -237,7 +237,7 @@ impl SeparableAttention {
     /// `[B, d, P, N]` to the same; the scores are a softmax over the N patches.
     pub fn forward(&self, patches: &Tensor) -> Tensor {
         let joint = self.queries_keys_values.forward(patches);
-        let scores = joint.narrow(1, 0, 1).softmax(-1, None);
+        let scores = at_least_single(&joint.narrow(1, 0, 1)).softmax(-1, None);
         let keys = joint.narrow(1, 1, self.dim);
         let values = joint.narrow(1, 1 + self.dim, self.dim);
         let context = (keys * scores).sum_dim_intlist(-1, true, None);

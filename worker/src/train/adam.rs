@@ -100,11 +100,23 @@ impl Adam {
 
     /// The gradient of the scalar `loss`, whose graph is consumed, by variable in the order of [`Self::names`].
     pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>, TchError> {
-        let gradients = Tensor::f_run_backward(&[loss], &self.variables, false, false)?;
+        Ok(self.gradients_and(&[], loss)?.1)
+    }
+
+    /// The gradients of `loss` by each of `others`, and [`Self::gradients`]. One of `others` that the loss does not
+    /// reach has none (an undefined tensor).
+    pub fn gradients_and(
+        &self,
+        others: &[&Tensor],
+        loss: &Tensor,
+    ) -> Result<(Vec<Tensor>, Vec<Tensor>), TchError> {
+        let inputs: Vec<&Tensor> = others.iter().copied().chain(&self.variables).collect();
+        let mut of_others = Tensor::f_run_backward(&[loss], &inputs, false, false)?;
+        let own = of_others.split_off(others.len());
         let or_zero = |(gradient, variable): (Tensor, &Tensor)| {
             if gradient.defined() { gradient } else { variable.zeros_like() }
         };
-        Ok(gradients.into_iter().zip(&self.variables).map(or_zero).collect())
+        Ok((of_others, own.into_iter().zip(&self.variables).map(or_zero).collect()))
     }
 
     /// One step down `gradients`, one for each variable.

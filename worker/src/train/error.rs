@@ -8,6 +8,7 @@ use crate::models::ModelError;
 use crate::weights::load::LoadError;
 
 use super::archive::ArchiveError;
+use super::memory::OutOfMemory;
 use super::progress::Term;
 
 /// Errors of [`super::train`].
@@ -26,6 +27,11 @@ pub enum TrainError {
         "{term} loss is {value} in epoch {epoch}, step {step}: the training diverged; try a lower learning_rate"
     )]
     NotFinite { epoch: u32, step: usize, term: Term, value: f64 },
+    #[error(
+        "{samples} images, the fewest that a step can be made of, do not fit into the device's memory: use a smaller \
+         network or image_size, or a device with more memory"
+    )]
+    OutOfMemory { samples: usize, source: OutOfMemory },
     #[error("the checkpoint cannot be used: {0}")]
     Checkpoint(#[from] CheckpointError),
     #[error("the file of `{slot}` was not handed to the training")]

@@ -5,11 +5,16 @@
 
 pub mod adam;
 pub mod archive;
+pub mod arithmetic;
+pub mod batch;
 pub mod checkpoint;
 pub mod error;
 pub mod evaluate;
+pub mod memory;
+pub mod micro;
 pub mod mixing;
 pub mod model_record;
+pub mod passes;
 pub mod progress;
 pub mod schedule;
 mod session;
@@ -50,6 +55,8 @@ pub struct TrainTask<'a> {
 pub enum TrainEvent {
     /// Step `step` of `steps` (from 1) is queued; `loss` is the latest one known, on a GPU some steps old.
     Step { epoch: u32, step: usize, steps: usize, loss: f64 },
+    /// The batch of this step did not fit into memory; it, and all that follow, are cut into so many micro-batches.
+    OutOfMemory { epoch: u32, step: usize, micro_batches: u32 },
     /// An epoch is done; `checkpoint` resumes after it.
     Epoch { report: EpochReport, checkpoint: Vec<u8> },
 }
@@ -88,8 +95,9 @@ pub struct Finished {
 
 /// Trains `task.spec` on `task.pack`, telling `sink` of every step and epoch.
 ///
-/// Sets libtorch's thread counts, which hold for the whole process. A failure inside a network (a GPU out of memory)
-/// panics, as tch's plain operators do: run this on a thread of its own and catch that.
+/// Sets libtorch's thread counts and cuDNN's switches, which hold for the whole process. A failure inside a network
+/// panics, as tch's plain operators do (running out of memory in a step does not): run this on a thread of its own and
+/// catch that.
 pub fn train(
     task: &TrainTask<'_>,
     sink: &mut dyn FnMut(TrainEvent) -> Control,
@@ -116,6 +124,7 @@ pub fn train_from(
             losses,
             validation: session.score(&probabilities),
             seconds: started.elapsed().as_secs_f64(),
+            memory: session.memory()?,
         };
         let checkpoint = session.end_epoch(report.clone(), probabilities)?;
         if sink(TrainEvent::Epoch { report, checkpoint }) == Control::Stop {

@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 use shared::expression::CLASSES;
 use shared::job::{JobSpec, TRAINER_REVISION};
 use shared::pack::{Pack, Split};
-use shared::result::{EpochReport, LossTerms, Score};
+use shared::result::{EpochReport, LossTerms, MemoryUse, Score};
 use shared::rng::{Purpose, Stream};
 use shared::weights::Slot;
+use tch::Device;
 use tch::nn::VarStore;
-use tch::{Device, Kind};
 
 use crate::data::{Frames, TrainingSet, Views};
 use crate::models::Mtl;
@@ -24,6 +24,8 @@ use super::archive;
 use super::checkpoint::{Best, Checkpoint, Identity, Layout};
 use super::error::TrainError;
 use super::evaluate::{self, Probabilities};
+use super::memory;
+use super::micro::MicroBatches;
 use super::mixing::Mixing;
 use super::model_record::ModelRecord;
 use super::progress::Progress;
@@ -44,6 +46,7 @@ pub(super) struct Session<'a> {
     variables: Variables,
     objective: Objective,
     adam: Adam,
+    micro_batches: MicroBatches,
     schedule: ExponentialDecay,
     reports: Vec<EpochReport>,
     best: Option<Best>,
@@ -71,6 +74,7 @@ impl<'a> Session<'a> {
             views: Views::new(&spec.augment, spec.training.seed),
             objective: Objective::new(spec, training.labels(), device)?,
             adam: Adam::new(&variables, &spec.training)?,
+            micro_batches: MicroBatches::new(&variables, device)?,
             schedule: ExponentialDecay::new(spec.training.learning_rate, spec.training.lr_decay),
             reports: Vec::new(),
             best: None,
@@ -81,6 +85,7 @@ impl<'a> Session<'a> {
             network,
             variables,
         };
+        session.objective.arithmetic().set_up()?;
         match resume {
             Some(bytes) => session.resume(bytes)?,
             None => session.transfer(weights)?,
@@ -141,16 +146,22 @@ impl<'a> Session<'a> {
         let epoch = self.epoch();
         let steps = self.training.order(epoch).len();
         let mut progress = Progress::new(epoch, steps, self.device)?;
-        let Self { training, adam, objective, network, views, schedule, spec, .. } = self;
+        memory::reset_peaks(self.device)?;
+        let Self { training, adam, micro_batches, objective, network, views, schedule, spec, .. } = self;
         let (training, seed, alpha) = (&*training, spec.training.seed, spec.loss.alpha);
         thread::scope(|scope| {
             for (number, batch) in training.load(scope, epoch).into_iter().enumerate() {
                 let batch = batch?;
                 let mixing = Mixing::draw(seed, epoch, number, batch.labels.len(), alpha);
                 let on_device = DeviceBatch::new(&batch, views.size(), self.device)?;
-                let terms = objective.terms(network, &on_device, &mixing);
-                adam.step(&terms.f_sum(Kind::Float)?, schedule.rate())?;
-                progress.record(&terms, batch.labels.len())?;
+                let fitted = micro_batches.count();
+                let gradients = micro_batches.gradients(network, objective, adam, &on_device, &mixing)?;
+                adam.apply(&gradients.by_variable, schedule.rate())?;
+                progress.record(&gradients.terms, batch.labels.len())?;
+                if gradients.micro_batches > fitted {
+                    let micro_batches = gradients.micro_batches;
+                    sink(TrainEvent::OutOfMemory { epoch, step: number + 1, micro_batches });
+                }
                 let loss = progress.latest();
                 if sink(TrainEvent::Step { epoch, step: number + 1, steps, loss }) == Control::Stop {
                     return Ok(None);
@@ -158,6 +169,11 @@ impl<'a> Session<'a> {
             }
             progress.finish().map(Some)
         })
+    }
+
+    /// How this epoch's steps fitted into memory.
+    pub(super) fn memory(&self) -> Result<MemoryUse, TrainError> {
+        Ok(MemoryUse { micro_batches: self.micro_batches.count(), device: memory::used(self.device)? })
     }
 
     /// Probabilities of the validation split under the current weights.

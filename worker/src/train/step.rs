@@ -1,64 +1,21 @@
-//! One training step: two passes at most, four loss terms, one sum (paper section 2.2).
+//! What a training step minimises: two passes at most, four loss terms, one sum (paper section 2.2).
 
 use shared::expression::CLASSES;
 use shared::job::JobSpec;
 use shared::job::loss::{AffinityLabels, Augmentation, ClassWeights, LossSpec, MixaugTerms};
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::data::Batch;
-use crate::losses::mix::{TWICE_MOMENTUM, inverse_share, mix};
+use crate::losses::mix::{inverse_share, mix};
 use crate::losses::{
     affinity, affinity_pair, cross_entropy, landmark, mix_augment_cross_entropy, pair_cross_entropy,
     partition,
 };
-use crate::models::{Emotion, Mode, Mtl};
+use crate::models::Emotion;
 
+use super::arithmetic::Arithmetic;
+pub use super::batch::DeviceBatch;
 use super::mixing::Mixing;
-
-/// A training batch on the device.
-#[derive(Debug)]
-pub struct DeviceBatch {
-    emotion: Tensor,
-    appearance: Tensor,
-    labels: Tensor,
-    landmarks: Tensor,
-}
-
-impl DeviceBatch {
-    /// `size` is the height and width of the images.
-    pub fn new(batch: &Batch, size: usize, device: Device) -> Result<Self, TchError> {
-        let (count, size) = (batch.labels.len() as i64, size as i64);
-        let place = |values: &[f32], shape: &[i64]| {
-            Tensor::f_from_slice(values)?.f_reshape(shape)?.f_to_device(device)
-        };
-        Ok(Self {
-            emotion: place(&batch.emotion, &[count, 3, size, size])?,
-            appearance: place(&batch.appearance, &[count, 3, size, size])?,
-            labels: Tensor::f_from_slice(&batch.labels)?.f_to_device(device)?,
-            landmarks: place(&batch.landmarks, &[count, -1, 2])?,
-        })
-    }
-
-    /// The same with images and landmarks in another precision.
-    pub fn to_kind(&self, kind: Kind) -> Result<Self, TchError> {
-        Ok(Self {
-            emotion: self.emotion.f_to_kind(kind)?,
-            appearance: self.appearance.f_to_kind(kind)?,
-            labels: self.labels.shallow_clone(),
-            landmarks: self.landmarks.f_to_kind(kind)?,
-        })
-    }
-
-    /// `[B, 3, S, S]`.
-    pub fn emotion(&self) -> &Tensor {
-        &self.emotion
-    }
-
-    /// `[B, 3, S, S]`.
-    pub fn appearance(&self) -> &Tensor {
-        &self.appearance
-    }
-}
+use super::passes::{Inputs, Network, Passes, Shown, Statistics};
 
 /// What one job minimises.
 #[derive(Debug)]
@@ -68,12 +25,18 @@ pub struct Objective {
     class_weights: Option<Tensor>,
     device: Device,
     kind: Kind,
+    arithmetic: Arithmetic,
 }
 
-/// Images mixed with their partners, and the partners' labels.
-struct Mixed {
-    images: Tensor,
-    labels: Tensor,
+/// A batch made ready: what the network is shown, and what the losses hold its answers against.
+#[derive(Debug)]
+pub(super) struct Prepared<'a> {
+    pub(super) inputs: Inputs,
+    labels: &'a Tensor,
+    landmarks: &'a Tensor,
+    /// Labels `[B]` of the samples' partners.
+    partners: Tensor,
+    /// Share of each sample itself in a mixed image.
     lambda: f64,
 }
 
@@ -95,52 +58,115 @@ impl Objective {
                 Some(Tensor::f_from_slice(&inverse_share(counts))?.f_to_kind(kind)?.f_to_device(device)?)
             }
         };
-        Ok(Self { spec: spec.loss.clone(), class_weights, device, kind })
+        let arithmetic = Arithmetic::new(&spec.arithmetic, device);
+        Ok(Self { spec: spec.loss.clone(), class_weights, device, kind, arithmetic })
+    }
+
+    /// How passes are computed.
+    pub fn arithmetic(&self) -> &Arithmetic {
+        &self.arithmetic
     }
 
     /// The four terms `[4]` of one batch, each with its factor; their sum is the loss. A term whose factor is 0 is
     /// not computed, and without landmark error the appearance branch does not run.
     ///
     /// Panics when libtorch fails (out of memory), like everything in [`crate::models`].
-    pub fn terms(&self, network: &Mtl, batch: &DeviceBatch, mixing: &Mixing) -> Tensor {
-        let [entropy, affinity, partition] = match self.spec.augmentation {
-            Augmentation::None => self.plain(network, batch),
-            Augmentation::Mixup => self.mixup(network, batch, mixing),
-            Augmentation::Mixaug => self.mixaug(network, batch, mixing),
+    pub fn terms(
+        &self,
+        network: &dyn Network,
+        batch: &DeviceBatch,
+        mixing: &Mixing,
+    ) -> Result<Tensor, TchError> {
+        let prepared = self.prepared(batch, mixing)?;
+        let passes = self.passes(network, &prepared.inputs, Statistics::Move(1))?;
+        Ok(self.losses(network.centres(), &passes, &prepared))
+    }
+
+    /// Mixes the images where the job asks for it; a partner may be any sample of the batch.
+    pub(super) fn prepared<'a>(
+        &self,
+        batch: &'a DeviceBatch,
+        mixing: &Mixing,
+    ) -> Result<Prepared<'a>, TchError> {
+        let partners = Tensor::f_from_slice(&mixing.partners)?.f_to_device(self.device)?;
+        let lambda = mixing.lambda;
+        let real = || self.arithmetic.laid_out(&batch.emotion);
+        let mixed = || self.arithmetic.laid_out(&mix(&batch.emotion, &partners, lambda));
+        let emotion = match self.spec.augmentation {
+            Augmentation::None => Shown::Real(real()?),
+            Augmentation::Mixup => Shown::Mixed(mixed()?),
+            Augmentation::Mixaug => Shown::Both { mixed: mixed()?, real: real()? },
         };
-        // After the emotion branch: both move the shared running statistics, in that order.
-        let landmark = self.weighted(self.spec.landmark_weight, || {
-            landmark(&network.landmarks(&batch.appearance, Mode::TRAIN), &batch.landmarks)
-        });
+        let appearance = if self.spec.landmark_weight == 0.0 {
+            None
+        } else {
+            Some(self.arithmetic.laid_out(&batch.appearance)?)
+        };
+        Ok(Prepared {
+            inputs: Inputs { emotion, appearance },
+            labels: &batch.labels,
+            landmarks: &batch.landmarks,
+            partners: batch.labels.f_index_select(0, &partners)?,
+            lambda,
+        })
+    }
+
+    /// What the network says of `inputs`: in the job's precision on the way, single at the end.
+    pub(super) fn passes(
+        &self,
+        network: &dyn Network,
+        inputs: &Inputs,
+        statistics: Statistics,
+    ) -> Result<Passes, TchError> {
+        self.arithmetic.forward(|| inputs.shown_to(network, statistics))?.single()
+    }
+
+    /// The terms of [`Self::terms`] from what the network says of the whole batch.
+    pub(super) fn losses(&self, centres: &Tensor, passes: &Passes, prepared: &Prepared<'_>) -> Tensor {
+        let [entropy, affinity, partition] = match &passes.emotion {
+            Shown::Real(real) => self.plain(centres, real, prepared),
+            Shown::Mixed(mixed) => self.mixup(centres, mixed, prepared),
+            Shown::Both { mixed, real } => self.mixaug(centres, mixed, real, prepared),
+        };
+        let landmark = match &passes.landmarks {
+            Some(points) => landmark(points, prepared.landmarks) * self.spec.landmark_weight,
+            None => self.zero(),
+        };
         Tensor::stack(&[entropy, affinity, partition, landmark], 0)
     }
 
-    fn plain(&self, network: &Mtl, batch: &DeviceBatch) -> [Tensor; 3] {
-        let real = network.emotion(&batch.emotion, Mode::TRAIN);
-        let entropy = cross_entropy(&real.logits, &batch.labels, self.class_weights.as_ref());
-        let [affinity, partition] = self.real_terms(network, &real, batch);
+    /// The sum of all terms.
+    pub(super) fn sum(&self, terms: &Tensor) -> Result<Tensor, TchError> {
+        terms.f_sum(self.kind)
+    }
+
+    fn plain(&self, centres: &Tensor, real: &Emotion, prepared: &Prepared<'_>) -> [Tensor; 3] {
+        let entropy = cross_entropy(&real.logits, prepared.labels, self.class_weights.as_ref());
+        let [affinity, partition] = self.real_terms(centres, real, prepared);
         [entropy, affinity, partition]
     }
 
-    fn mixup(&self, network: &Mtl, batch: &DeviceBatch, mixing: &Mixing) -> [Tensor; 3] {
-        let mixed = self.mixed(batch, mixing);
-        let pass = network.emotion(&mixed.images, Mode::TRAIN);
+    fn mixup(&self, centres: &Tensor, mixed: &Emotion, prepared: &Prepared<'_>) -> [Tensor; 3] {
+        let Prepared { labels, partners, lambda, .. } = prepared;
         let weights = self.class_weights.as_ref();
-        let entropy = pair_cross_entropy(&pass.logits, &batch.labels, &mixed.labels, mixed.lambda, weights);
-        let [affinity, partition] = self.mixed_terms(network, &pass, batch, &mixed);
+        let entropy = pair_cross_entropy(&mixed.logits, labels, partners, *lambda, weights);
+        let [affinity, partition] = self.mixed_terms(centres, mixed, prepared);
         [entropy, affinity, partition]
     }
 
-    fn mixaug(&self, network: &Mtl, batch: &DeviceBatch, mixing: &Mixing) -> [Tensor; 3] {
-        let mixed = self.mixed(batch, mixing);
-        let mixed_pass = network.emotion(&mixed.images, Mode::TRAIN);
-        let real_pass = network.emotion(&batch.emotion, Mode::Train { momentum: TWICE_MOMENTUM });
-        let labels = [&batch.labels, &mixed.labels];
+    fn mixaug(
+        &self,
+        centres: &Tensor,
+        mixed: &Emotion,
+        real: &Emotion,
+        prepared: &Prepared<'_>,
+    ) -> [Tensor; 3] {
+        let labels = [prepared.labels, &prepared.partners];
         let weights = self.class_weights.as_ref();
         let entropy =
-            mix_augment_cross_entropy(&mixed_pass.logits, &real_pass.logits, labels, mixed.lambda, weights);
-        let on_real = || self.real_terms(network, &real_pass, batch);
-        let on_mixed = || self.mixed_terms(network, &mixed_pass, batch, &mixed);
+            mix_augment_cross_entropy(&mixed.logits, &real.logits, labels, prepared.lambda, weights);
+        let on_real = || self.real_terms(centres, real, prepared);
+        let on_mixed = || self.mixed_terms(centres, mixed, prepared);
         let [affinity, partition] = match self.spec.mixaug_terms {
             MixaugTerms::Real => on_real(),
             MixaugTerms::Virtual => on_mixed(),
@@ -152,42 +178,30 @@ impl Objective {
         [entropy, affinity, partition]
     }
 
-    fn mixed(&self, batch: &DeviceBatch, mixing: &Mixing) -> Mixed {
-        let partners = Tensor::from_slice(&mixing.partners).to_device(self.device);
-        Mixed {
-            images: mix(&batch.emotion, &partners, mixing.lambda),
-            labels: batch.labels.index_select(0, &partners),
-            lambda: mixing.lambda,
-        }
+    fn zero(&self) -> Tensor {
+        Tensor::zeros([0i64; 0], (self.kind, self.device))
     }
 
     /// `term` times `weight`; zero, and not computed, where the weight is 0.
     fn weighted(&self, weight: f64, term: impl FnOnce() -> Tensor) -> Tensor {
-        if weight == 0.0 {
-            return Tensor::zeros([0i64; 0], (self.kind, self.device));
-        }
-        term() * weight
+        if weight == 0.0 { self.zero() } else { term() * weight }
     }
 
     /// Affinity and partition loss of real images.
-    fn real_terms(&self, network: &Mtl, pass: &Emotion, batch: &DeviceBatch) -> [Tensor; 2] {
+    fn real_terms(&self, centres: &Tensor, pass: &Emotion, prepared: &Prepared<'_>) -> [Tensor; 2] {
         [
-            self.weighted(self.spec.affinity_weight, || {
-                affinity(&pass.feature, network.centres(), &batch.labels)
-            }),
+            self.weighted(self.spec.affinity_weight, || affinity(&pass.feature, centres, prepared.labels)),
             self.weighted(self.spec.partition_weight, || partition(&pass.heads)),
         ]
     }
 
     /// Affinity and partition loss of mixed images.
-    fn mixed_terms(&self, network: &Mtl, pass: &Emotion, batch: &DeviceBatch, mixed: &Mixed) -> [Tensor; 2] {
-        let centres = network.centres();
+    fn mixed_terms(&self, centres: &Tensor, pass: &Emotion, prepared: &Prepared<'_>) -> [Tensor; 2] {
+        let Prepared { labels, partners, lambda, .. } = prepared;
         [
             self.weighted(self.spec.affinity_weight, || match self.spec.affinity_labels {
-                AffinityLabels::Soft => {
-                    affinity_pair(&pass.feature, centres, &batch.labels, &mixed.labels, mixed.lambda)
-                }
-                AffinityLabels::Partner => affinity(&pass.feature, centres, &mixed.labels),
+                AffinityLabels::Soft => affinity_pair(&pass.feature, centres, labels, partners, *lambda),
+                AffinityLabels::Partner => affinity(&pass.feature, centres, partners),
             }),
             self.weighted(self.spec.partition_weight, || partition(&pass.heads)),
         ]
@@ -200,6 +214,7 @@ mod tests {
 
     use super::*;
     use crate::golden::{close, noise};
+    use crate::models::Mtl;
     use crate::train::adam::Adam;
     use crate::train::variables::Variables;
     use shared::job::network::{Backbone, NetworkSpec};
@@ -241,7 +256,7 @@ mod tests {
     fn terms(network: &Mtl, spec: &JobSpec, mixing: &Mixing) -> [f64; 4] {
         let labels: Vec<u8> = (0..6).collect();
         let objective = Objective::new(spec, &labels, Device::Cpu).unwrap();
-        let terms = objective.terms(network, &batch(), mixing);
+        let terms = objective.terms(network, &batch(), mixing).unwrap();
         std::array::from_fn(|term| terms.double_value(&[term as i64]))
     }
 
@@ -324,7 +339,7 @@ mod tests {
         let (batch, mixing) = (batch(), mixing(1.0));
         let mut entropy = f64::INFINITY;
         for _ in 0..150 {
-            let terms = objective.terms(&network, &batch, &mixing);
+            let terms = objective.terms(&network, &batch, &mixing).unwrap();
             entropy = terms.double_value(&[0]);
             adam.step(&terms.sum(Kind::Float), 1e-2).unwrap();
         }

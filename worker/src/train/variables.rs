@@ -25,6 +25,11 @@ impl Variables {
         self.iter().filter(|(_, tensor)| tensor.requires_grad())
     }
 
+    /// Those that move without an optimiser: running statistics of batch norms.
+    pub fn statistics(&self) -> impl Iterator<Item = &Tensor> {
+        self.iter().map(|(_, tensor)| tensor).filter(|tensor| !tensor.requires_grad())
+    }
+
     /// Copies on the CPU.
     pub fn copies(&self) -> Result<Tensors, TchError> {
         self.iter().map(|(name, tensor)| Ok((name.clone(), detached_copy(tensor)?))).collect()

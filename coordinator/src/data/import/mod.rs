@@ -21,6 +21,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use shared::pack::PackError;
 
+#[doc(hidden)]
+pub use landmarks::probe as probe_landmarks;
 pub use landmarks::{Format, Unit};
 pub use tally::{Converted, Frame, LandmarkKind, Origin, Tally};
 

@@ -1,40 +1,41 @@
-//! Blobs in JetStream's object store (ADR-20), written in pipelined chunks.
+//! Blobs in JetStream's object store (ADR-20), written in pipelined chunks and read by direct requests.
+//!
+//! The client's own reader makes a consumer for every object, and a consumer's deliveries may go to any subject: a
+//! right that no worker should have. Direct requests need none, and end where chunks are missing instead of waiting.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use nats::HeaderMap;
 use nats::jetstream::context::PublishAckFuture;
-use nats::jetstream::object_store::{
-    DeleteErrorKind, GetErrorKind, InfoErrorKind, Object, ObjectInfo, ObjectOptions, ObjectStore,
-};
-use tokio::io::AsyncReadExt;
+use nats::jetstream::object_store::{ObjectInfo, ObjectOptions};
+use nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use serde_json::json;
 
 use super::super::server::{Blobs, Failure, Flow, Reply};
 use super::Nats;
+use crate::protocol::subjects;
 use crate::result::BlobRef;
 
 const CHUNK: usize = 512 * 1024;
 const IN_FLIGHT: usize = 16;
+/// Chunks asked for at once.
+const BATCH: usize = 16;
+/// An answer that takes longer does not come any more.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Blobs for Nats {
     fn holds<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, bool> {
-        Box::pin(async move {
-            match self.object_store(bucket).await?.info(name).await {
-                Ok(info) => Ok(!info.deleted),
-                Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(false),
-                Err(error) => Err(Failure::doubt(error)),
-            }
-        })
+        Box::pin(async move { Ok(self.description(bucket, name).await?.is_some()) })
     }
 
     fn store<'a>(&'a self, bucket: &'a str, blob: &'a BlobRef, bytes: &'a Bytes) -> Reply<'a, ()> {
         Box::pin(async move {
             let nuid = uuid::Uuid::new_v4().simple().to_string();
-            let subject = format!("$O.{bucket}.C.{nuid}");
+            let subject = self.subject(subjects::object_chunks(bucket, &nuid));
             let mut in_flight = VecDeque::with_capacity(IN_FLIGHT);
             for start in (0..bytes.len()).step_by(CHUNK) {
                 if in_flight.len() == IN_FLIGHT
@@ -55,28 +56,48 @@ impl Blobs for Nats {
 
     fn open<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, Flow<Bytes>> {
         Box::pin(async move {
-            match self.object_store(bucket).await?.get(name).await {
-                Ok(object) => Ok(stream::try_unfold(object, piece).boxed()),
-                Err(error) if error.kind() == GetErrorKind::NotFound => Err(Failure::Missing),
-                Err(error) => Err(Failure::doubt(error)),
-            }
+            let info = self.description(bucket, name).await?.ok_or(Failure::Missing)?;
+            let reading = Reading {
+                client: self.client.clone(),
+                subject: format!("{}.DIRECT.GET.{}", self.api, subjects::object_stream(bucket)),
+                chunks: subjects::object_chunks(bucket, &info.nuid),
+                left: info.chunks,
+                next: 1,
+                batch: None,
+            };
+            Ok(stream::try_unfold(reading, Reading::piece).boxed())
         })
     }
 
     fn remove<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, ()> {
         Box::pin(async move {
-            match self.object_store(bucket).await?.delete(name).await {
-                Ok(()) => Ok(()),
-                Err(error) if error.kind() == DeleteErrorKind::NotFound => Err(Failure::Missing),
-                Err(error) => Err(Failure::doubt(error)),
+            let info = self.description(bucket, name).await?.ok_or(Failure::Missing)?;
+            let stream = self.object_store(bucket).await?;
+            // The description first: without it the bytes are invisible.
+            for subject in [description_of(bucket, name), subjects::object_chunks(bucket, &info.nuid)] {
+                stream.purge().filter(subject).await.map_err(Failure::doubt)?;
             }
+            Ok(())
         })
     }
 }
 
 impl Nats {
-    async fn object_store(&self, bucket: &str) -> Result<ObjectStore, Failure> {
-        self.jetstream.get_object_store(bucket).await.map_err(Failure::doubt)
+    async fn object_store(&self, bucket: &str) -> Result<Stream<()>, Failure> {
+        self.jetstream.get_stream_no_info(subjects::object_stream(bucket)).await.map_err(Failure::doubt)
+    }
+
+    /// The object's description, asked of the leader: a follower may not know yet what was just stored.
+    async fn description(&self, bucket: &str, name: &str) -> Result<Option<ObjectInfo>, Failure> {
+        let stream = self.object_store(bucket).await?;
+        match stream.get_last_raw_message_by_subject(&description_of(bucket, name)).await {
+            Ok(message) => {
+                let info: ObjectInfo = serde_json::from_slice(&message.payload).map_err(Failure::doubt)?;
+                Ok(Some(info).filter(|info| !info.deleted))
+            }
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(Failure::doubt(error)),
+        }
     }
 
     /// The object's description makes it visible: written last.
@@ -102,13 +123,14 @@ impl Nats {
             digest: Some(format!("SHA-256={}", URL_SAFE.encode(digest))),
             deleted: false,
         };
-        let subject = format!("$O.{bucket}.M.{}", URL_SAFE.encode(&blob.name));
-        let mut headers = HeaderMap::new();
-        headers.insert("Nats-Rollup", "sub");
+        let subject = self.subject(description_of(bucket, &blob.name));
         let payload = serde_json::to_vec(&info).map_err(Failure::doubt)?;
-        let ack = self.jetstream.publish_with_headers(subject, headers, payload.into()).await;
-        confirmed(ack.map_err(Failure::doubt)?).await
+        confirmed(self.jetstream.publish(subject, payload.into()).await.map_err(Failure::doubt)?).await
     }
+}
+
+fn description_of(bucket: &str, name: &str) -> String {
+    subjects::object_description(bucket, &URL_SAFE.encode(name))
 }
 
 async fn confirmed(ack: PublishAckFuture) -> Result<(), Failure> {
@@ -116,21 +138,61 @@ async fn confirmed(ack: PublishAckFuture) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The next bytes of an object, at most a chunk of them.
-async fn piece(mut object: Object) -> Result<Option<(Bytes, Object)>, Failure> {
-    let mut buffer = vec![0; CHUNK];
-    match object.read(&mut buffer).await {
-        Ok(0) => Ok(None),
-        Ok(read) => {
-            buffer.truncate(read);
-            Ok(Some((buffer.into(), object)))
+/// An object on its way here.
+struct Reading {
+    client: nats::Client,
+    /// Where chunks are asked for.
+    subject: String,
+    /// Subject of the object's chunks.
+    chunks: String,
+    /// Chunks that have not come yet.
+    left: usize,
+    /// Sequence from which the next batch is sought.
+    next: u64,
+    /// Answers to the last request, and how many are still to come.
+    batch: Option<(nats::Subscriber, usize)>,
+}
+
+impl Reading {
+    /// The next chunk. One that the server has lost is `Missing`.
+    async fn piece(mut self) -> Result<Option<(Bytes, Self)>, Failure> {
+        if self.left == 0 {
+            return Ok(None);
         }
-        // The client reports a wrong digest as a read error of kind `InvalidData`.
-        Err(error)
-            if error.kind() == std::io::ErrorKind::InvalidData || error.to_string().contains("digest") =>
-        {
-            Err(Failure::Damaged)
+        let (mut answers, expected) = match self.batch.take() {
+            Some(batch) => batch,
+            None => self.ask().await?,
+        };
+        let answer = tokio::time::timeout(PATIENCE, answers.next()).await.map_err(Failure::doubt)?;
+        let answer = answer.ok_or_else(|| Failure::doubt("the connection was closed"))?;
+        // A status instead of a chunk: nothing (more) is there, or the stream is not to be had.
+        match answer.status {
+            None => {}
+            Some(status) if status.as_u16() == 503 => {
+                return Err(Failure::doubt("nobody answers for the object store"));
+            }
+            Some(_) => return Err(Failure::Missing),
         }
-        Err(error) => Err(Failure::doubt(error)),
+        self.next = sequence(&answer).ok_or_else(|| Failure::doubt("a chunk without its sequence"))? + 1;
+        self.left -= 1;
+        if expected > 1 {
+            self.batch = Some((answers, expected - 1));
+        }
+        Ok(Some((answer.payload, self)))
     }
+
+    async fn ask(&self) -> Result<(nats::Subscriber, usize), Failure> {
+        let inbox = self.client.new_inbox();
+        let answers = self.client.subscribe(inbox.clone()).await.map_err(Failure::doubt)?;
+        let batch = self.left.min(BATCH);
+        let request = json!({ "seq": self.next, "next_by_subj": self.chunks, "batch": batch });
+        let payload = request.to_string().into();
+        let asked = self.client.publish_with_reply(self.subject.clone(), inbox, payload).await;
+        asked.map_err(Failure::doubt)?;
+        Ok((answers, batch))
+    }
+}
+
+fn sequence(answer: &nats::Message) -> Option<u64> {
+    answer.headers.as_ref()?.get("Nats-Sequence")?.as_str().parse().ok()
 }

@@ -45,7 +45,7 @@ impl Books for Nats {
                 if index + 1 == writes.len() {
                     headers.insert("Nats-Batch-Commit", "1");
                 }
-                let subject = subjects::books_subject(&write.key);
+                let subject = self.subject(subjects::books_subject(&write.key));
                 let request = self.client.request_with_headers(subject, headers, write.value.clone());
                 let reply = request.await.map_err(Failure::doubt)?;
                 refused(&reply.payload).map_or(Ok(()), Err)?;
@@ -55,10 +55,7 @@ impl Books for Nats {
     }
 
     fn keys(&self) -> Reply<'_, Vec<String>> {
-        Box::pin(async move {
-            let keys = self.books.keys().await.map_err(Failure::doubt)?;
-            keys.try_collect().await.map_err(Failure::doubt)
-        })
+        Box::pin(async move { keys(&self.books).await })
     }
 
     fn watch<'a>(&'a self, keys: &'a str) -> Reply<'a, Flow<Entry>> {
@@ -67,6 +64,19 @@ impl Books for Nats {
             Ok(watch.map(|entry| entry.map(plain).map_err(Failure::doubt)).boxed())
         })
     }
+}
+
+/// Every key that was ever written and not purged. Asked of the stream itself: the client's own way takes the right to
+/// make consumers, whose deliveries may go anywhere.
+pub(super) async fn keys(store: &kv::Store) -> Result<Vec<String>, Failure> {
+    let subjects =
+        store.stream.info_with_subjects(format!("{}>", store.prefix)).await.map_err(Failure::doubt)?;
+    let key = |(subject, _): (String, usize)| subject.strip_prefix(&store.prefix).map(str::to_owned);
+    subjects
+        .try_filter_map(|subject| std::future::ready(Ok(key(subject))))
+        .try_collect()
+        .await
+        .map_err(Failure::doubt)
 }
 
 fn plain(entry: kv::Entry) -> Entry {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use nats::jetstream::Context;
 use nats::jetstream::consumer::{AckPolicy, pull};
 use nats::jetstream::kv::Store;
 use nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
-use nats::jetstream::{Context, kv, object_store};
 
 use super::super::{BusError, LEASE};
 use crate::protocol::subjects;
@@ -13,17 +13,17 @@ use crate::protocol::subjects;
 const WHAT: &str = "prepare the server's streams";
 
 /// Creates what is missing; leaves alone what is there.
-pub(super) async fn ensure(jetstream: &Context, url: &str) -> Result<(), BusError> {
+pub(super) async fn ensure(jetstream: &Context, url: &str, replicas: usize) -> Result<(), BusError> {
     if let Err(error) = jetstream.query_account().await {
         tracing::debug!(%error, "account query failed");
         return Err(BusError::NoJetStream { url: url.to_owned() });
     }
-    jetstream.get_or_create_stream(books()).await.map_err(|e| BusError::transport(WHAT, e))?;
-    ensure_presence(jetstream).await?;
-    for bucket in [subjects::CHECKPOINTS, subjects::RESULTS, subjects::PACKS, subjects::WEIGHTS] {
-        ensure_object_store(jetstream, bucket).await?;
+    let stores = subjects::OBJECT_STORES.map(|bucket| objects(bucket, replicas));
+    for config in [books(replicas), presence(replicas)].into_iter().chain(stores) {
+        jetstream.get_or_create_stream(config).await.map_err(|e| BusError::transport(WHAT, e))?;
     }
-    let queue = jetstream.get_or_create_stream(queue()).await.map_err(|e| BusError::transport(WHAT, e))?;
+    let queue = jetstream.get_or_create_stream(queue(replicas)).await;
+    let queue = queue.map_err(|e| BusError::transport(WHAT, e))?;
     queue
         .get_or_create_consumer(subjects::QUEUE_CONSUMER, workers())
         .await
@@ -45,25 +45,39 @@ fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(error.source(), |e| e.source()).any(|e| e.to_string().contains("timed out"))
 }
 
-/// The books' bucket by hand: the client's own bucket settings cannot switch on atomic batches.
-fn books() -> Config {
+/// A key-value bucket (ADR-8) by hand: the client's own settings cannot switch on atomic batches.
+///
+/// Roll-up is off: with it one message of a worker could wipe the whole stream. Of several copies the leader is asked
+/// (no direct access), because a follower may not know yet what was just written.
+fn values(stream: &str, bucket: &str, replicas: usize) -> Config {
     Config {
-        name: subjects::BOOKS_STREAM.to_owned(),
-        subjects: vec![subjects::BOOKS_SUBJECTS.to_owned()],
+        name: stream.to_owned(),
+        subjects: vec![format!("$KV.{bucket}.>")],
         max_messages_per_subject: 1,
         discard: DiscardPolicy::New,
         storage: StorageType::File,
-        num_replicas: 1,
-        allow_rollup: true,
+        num_replicas: replicas,
+        allow_rollup: false,
         deny_delete: true,
-        allow_direct: true,
-        allow_atomic_publish: true,
+        allow_direct: replicas == 1,
         ..Config::default()
     }
 }
 
+fn books(replicas: usize) -> Config {
+    let values = values(subjects::BOOKS_STREAM, subjects::BOOKS, replicas);
+    Config { allow_atomic_publish: true, ..values }
+}
+
+/// On disk, though nothing in it lasts: a bucket in memory is gone after a crash of the server, itself and not only
+/// its entries, and the workers, who take the server's time from here, could never claim a job again.
+fn presence(replicas: usize) -> Config {
+    let values = values(subjects::PRESENCE_STREAM, subjects::PRESENCE, replicas);
+    Config { max_age: Duration::from_secs(45), ..values }
+}
+
 /// One message per job at most: publishing a queued job again is refused, so re-publishing is harmless.
-fn queue() -> Config {
+fn queue(replicas: usize) -> Config {
     Config {
         name: subjects::QUEUE_STREAM.to_owned(),
         subjects: vec![subjects::QUEUE_SUBJECTS.to_owned()],
@@ -72,7 +86,21 @@ fn queue() -> Config {
         discard_new_per_subject: true,
         max_messages_per_subject: 1,
         storage: StorageType::File,
-        num_replicas: 1,
+        num_replicas: replicas,
+        ..Config::default()
+    }
+}
+
+/// An object store (ADR-20) by hand, for what was said of roll-up at the books.
+fn objects(bucket: &str, replicas: usize) -> Config {
+    Config {
+        name: subjects::object_stream(bucket),
+        subjects: vec![subjects::object_chunks(bucket, ">"), subjects::object_description(bucket, ">")],
+        discard: DiscardPolicy::New,
+        storage: StorageType::File,
+        num_replicas: replicas,
+        allow_rollup: false,
+        allow_direct: true,
         ..Config::default()
     }
 }
@@ -87,29 +115,4 @@ fn workers() -> pull::Config {
         max_ack_pending: 4096,
         ..pull::Config::default()
     }
-}
-
-async fn ensure_presence(jetstream: &Context) -> Result<(), BusError> {
-    if jetstream.get_key_value(subjects::PRESENCE).await.is_ok() {
-        return Ok(());
-    }
-    // On disk, though nothing in it lasts: a bucket in memory is gone after a crash of the server, itself and not only
-    // its entries, and the workers, who take the server's time from here, could never claim a job again.
-    let config = kv::Config {
-        bucket: subjects::PRESENCE.to_owned(),
-        max_age: Duration::from_secs(45),
-        storage: StorageType::File,
-        ..kv::Config::default()
-    };
-    jetstream.create_key_value(config).await.map_err(|e| BusError::transport(WHAT, e))?;
-    Ok(())
-}
-
-async fn ensure_object_store(jetstream: &Context, bucket: &str) -> Result<(), BusError> {
-    if jetstream.get_object_store(bucket).await.is_ok() {
-        return Ok(());
-    }
-    let config = object_store::Config { bucket: bucket.to_owned(), ..object_store::Config::default() };
-    jetstream.create_object_store(config).await.map_err(|e| BusError::transport(WHAT, e))?;
-    Ok(())
 }

@@ -1,10 +1,11 @@
 //! Presence as a key-value bucket whose entries expire; hints as plain messages.
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 
 use super::super::server::{Failure, Flow, Live, Reply};
 use super::Nats;
+use super::books::keys;
 
 impl Live for Nats {
     fn appear<'a>(&'a self, key: &'a str, value: Bytes) -> Reply<'a, i128> {
@@ -17,8 +18,7 @@ impl Live for Nats {
 
     fn present(&self) -> Reply<'_, Vec<Bytes>> {
         Box::pin(async move {
-            let keys = self.presence.keys().await.map_err(Failure::doubt)?;
-            let keys: Vec<String> = keys.try_collect().await.map_err(Failure::doubt)?;
+            let keys = keys(&self.presence).await?;
             let mut values = Vec::new();
             for key in keys {
                 values.extend(self.presence.get(key).await.map_err(Failure::doubt)?);
@@ -35,9 +35,9 @@ impl Live for Nats {
     }
 
     fn hint<'a>(&'a self, subject: &'a str, payload: Bytes) -> Reply<'a, ()> {
-        Box::pin(
-            async move { self.client.publish(subject.to_owned(), payload).await.map_err(Failure::doubt) },
-        )
+        Box::pin(async move {
+            self.client.publish(self.subject(subject.to_owned()), payload).await.map_err(Failure::doubt)
+        })
     }
 
     fn hints<'a>(&'a self, subjects: &'a str) -> Reply<'a, Flow<Bytes>> {

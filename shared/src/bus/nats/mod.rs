@@ -11,10 +11,14 @@ use nats::Client;
 use nats::jetstream::Context;
 use nats::jetstream::kv::Store;
 
+use crate::protocol::subjects;
+
 /// One connection.
 struct Nats {
     client: Client,
     jetstream: Context,
+    /// How this connection's role reaches JetStream: see [`Nats::subject`].
+    api: &'static str,
     books: Store,
     presence: Store,
 }
@@ -22,5 +26,12 @@ struct Nats {
 impl std::fmt::Debug for Nats {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Nats").field("server", &self.client.server_info().server_id).finish_non_exhaustive()
+    }
+}
+
+impl Nats {
+    /// A subject of the server's streams as this connection writes to it: what guests are lent lies under a prefix.
+    fn subject(&self, subject: String) -> String {
+        if self.api == subjects::API { subject } else { format!("{}.{subject}", self.api) }
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn run(request: &Steps, inputs: &Tensors) -> anyhow::Result<Tensors> 
     let mut schedule = ExponentialDecay::new(spec.training.learning_rate, spec.training.lr_decay);
     let mut all_terms = Vec::new();
     for (number, (mixing, batch)) in request.mixing.iter().zip(&batches).enumerate() {
-        let terms = objective.terms(&network, batch, mixing);
+        let terms = objective.terms(&network, batch, mixing)?;
         let gradients = adam.gradients(&terms.f_sum(kind)?)?;
         adam.apply(&gradients, schedule.rate())?;
         all_terms.push(terms.detach());

@@ -11,6 +11,14 @@ use zip::ZipArchive;
 
 use super::Points;
 
+/// Bytes of a header; NumPy's own have some hundred.
+const MOST_HEADER: usize = 4096;
+/// A dictionary with a list of fields, each with a shape.
+const MOST_DEPTH: usize = 4;
+
+/// Bytes of an image's name: a path, at four bytes a letter.
+const MOST_NAME: usize = 4 * 4096;
+
 /// More images than this are a damaged header.
 const MOST_IMAGES: u64 = 1 << 24;
 
@@ -21,9 +29,43 @@ pub(super) fn one_npy(bytes: &[u8]) -> Result<Points, String> {
 
 /// Reads an array's header. The library multiplies the lengths in it unchecked: where overflow panics, a damaged
 /// header must not end an import.
-fn open<R: Read>(file: R) -> Result<NpyFile<R>, String> {
+fn open<R: Read>(mut file: R) -> Result<NpyFile<impl Read>, String> {
+    let file = Cursor::new(start(&mut file).map_err(words)?).chain(file);
     let opened = catch_unwind(AssertUnwindSafe(|| NpyFile::new(file)));
     opened.unwrap_or_else(|_| Err(io::ErrorKind::InvalidData.into())).map_err(words)
+}
+
+/// The bytes up to the end of the header. The library would make room for whatever length a header claims, and
+/// follow its brackets into any depth, so both are looked at first.
+fn start(file: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut start = vec![0; 10];
+    file.read_exact(&mut start)?;
+    if !start.starts_with(b"\x93NUMPY") {
+        return Ok(start); // The library says so.
+    }
+    if start[6] > 1 {
+        // Format 1 has two bytes of length, later ones have four.
+        start.resize(12, 0);
+        file.read_exact(&mut start[10..])?;
+    }
+    let length = start[8..].iter().rev().fold(0, |sum, &byte| sum << 8 | usize::from(byte));
+    let refuse = |reason: &str| Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    if length > MOST_HEADER {
+        return refuse("its header is longer than that of any array");
+    }
+    let begin = start.len();
+    start.resize(begin + length, 0);
+    file.read_exact(&mut start[begin..])?;
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for byte in &start[begin..] {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    if deepest > MOST_DEPTH { refuse("its header is nested too deeply") } else { Ok(start) }
 }
 
 /// The landmarks of the only array [68, 2] or [1, 68, 2] of an archive.
@@ -116,7 +158,8 @@ impl<R: Read + Seek> Archive<R> {
             if npyz::npz::array_name_from_file_name(&name).is_some() {
                 let array = open(file).map_err(|e| format!("{name}: {e}"))?;
                 let kind = array.dtype().descr();
-                let is_text = kind.contains(['U', 'S']);
+                let is_short = array.dtype().num_bytes().is_some_and(|bytes| bytes <= MOST_NAME);
+                let is_text = kind.contains(['U', 'S']) && is_short;
                 arrays.push(Array { entry, name, shape: array.shape().to_vec(), is_text });
             }
         }
@@ -236,6 +279,9 @@ pub(super) mod tests {
             format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({0}, {0}, 2), }}\n", 1_u64 << 40);
         let header = [&b"\x93NUMPY\x01\x00"[..], &(endless.len() as u16).to_le_bytes(), endless.as_bytes()];
         assert!(one_npy(&header.concat()).is_err());
+        let deep = [&b"\x93NUMPY\x01\x00\x00\x08"[..], &[b'('; 2048]].concat();
+        assert!(one_npy(&deep).unwrap_err().contains("too deeply"));
+        assert!(one_npy(b"\x93NUMPY\x02\x00\xff\xff\xff\xff").unwrap_err().contains("longer"));
         assert!(one_npy(&npy(&[68, 3], [0.0_f32; 204])).unwrap_err().contains("[68, 3], not [68, 2]"));
         let fortran = String::from_utf8_lossy(&good[..128]).replace("False", "True ");
         let fortran = [good[..8].to_vec(), fortran.bytes().skip(10).collect(), good[128..].to_vec()].concat();

@@ -5,6 +5,7 @@ mod columns;
 mod crops;
 mod frame;
 mod pairing;
+mod probe;
 mod table;
 mod text;
 
@@ -19,6 +20,7 @@ use shared::expression::LANDMARKS;
 pub(super) use crops::Crops;
 pub(super) use frame::to_image;
 pub(super) use pairing::Pairing;
+pub use probe::probe;
 pub(super) use table::Table;
 
 /// No landmark file of one image is longer.

@@ -1,0 +1,117 @@
+//! A sweep's books and everything they point to, as a folder: taken while it runs, made into a state directory later.
+//!
+//! ```text
+//! BACKUP/
+//!   SHA256SUMS       digest of every other file, as `sha256sum -c` reads it; written last
+//!   manifest.json    the entries of the books, and where each blob belongs
+//!   blobs/<sha256>   plans, checkpoints, probabilities, models, packs and weights, each once
+//! ```
+//! Jobs at work are in it as pending, with their checkpoints: whoever restores them has no workers that hold them.
+
+mod manifest;
+mod restore;
+mod save;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use shared::bus::BusError;
+use shared::ids::JobId;
+
+use crate::broker::BrokerError;
+
+pub use restore::restore;
+pub use save::save;
+
+/// Why a backup cannot be made or used. Neither leaves anything half-made at its place.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("{} is there already: name a place that is not, or remove it", .0.display())]
+    Occupied(PathBuf),
+    #[error("{} is not a whole backup: {problem}", path.display())]
+    Unusable { path: PathBuf, problem: String },
+    #[error("{} is a backup of version {found}, this program reads {known}: update it", path.display())]
+    TooNew { path: PathBuf, found: u64, known: u32 },
+    #[error("{} is damaged: {problem}; nothing was restored", path.display())]
+    Damaged { path: PathBuf, problem: String },
+    #[error("job {job} cannot be backed up: {source}")]
+    Job { job: JobId, source: BusError },
+    #[error("job {0} moved on faster than its checkpoints could be copied: try again")]
+    Restless(JobId),
+    #[error("{} cannot be used: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// What is in a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Summary {
+    pub jobs: usize,
+    /// Of these: with their results.
+    pub done: usize,
+    /// Blobs, and their bytes.
+    pub blobs: usize,
+    pub bytes: u64,
+    /// Checkpoints that the store no longer held whole: their jobs go on from the one before.
+    pub left_out: usize,
+}
+
+/// Told about how many of how many steps are done.
+pub type Tell<'a> = &'a mut dyn FnMut(u64, u64);
+
+const MANIFEST: &str = "manifest.json";
+const SUMS: &str = "SHA256SUMS";
+const BLOBS: &str = "blobs";
+
+/// An error of a file or folder.
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> BackupError {
+    let path = path.to_owned();
+    move |source| BackupError::Io { path, source }
+}
+
+/// Nothing of the user's is overwritten: the place must be free, or an empty folder.
+fn require_free(place: &Path) -> Result<(), BackupError> {
+    let occupied = match std::fs::read_dir(place) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(_) => place.exists(),
+    };
+    if occupied { Err(BackupError::Occupied(place.to_owned())) } else { Ok(()) }
+}
+
+/// A folder beside its place, for what is not whole yet; gone again unless it is kept.
+struct Begun {
+    root: PathBuf,
+    place: PathBuf,
+}
+
+impl Begun {
+    fn beside(place: &Path) -> Result<Self, BackupError> {
+        require_free(place)?;
+        let mut name = place.file_name().unwrap_or_default().to_owned();
+        name.push(".partial");
+        let root = place.with_file_name(name);
+        if root.exists() {
+            std::fs::remove_dir_all(&root).map_err(io(&root))?; // Of one that was killed.
+        }
+        std::fs::create_dir_all(&root).map_err(io(&root))?;
+        Ok(Self { root, place: place.to_owned() })
+    }
+
+    /// What is whole takes its place. A rename replaces an empty folder.
+    fn keep(self) -> Result<(), BackupError> {
+        std::fs::rename(&self.root, &self.place).map_err(io(&self.place))
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.root)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "{} stays behind", self.root.display());
+        }
+    }
+}

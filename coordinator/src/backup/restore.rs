@@ -1,0 +1,152 @@
+//! Making a state directory of a backup.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use shared::books::{JobRecord, JobState};
+use shared::bus::Bus;
+use shared::protocol::subjects;
+
+use super::manifest::Manifest;
+use super::{BLOBS, BackupError, Begun, MANIFEST, SUMS, Summary, Tell, io};
+use crate::broker::{self, Broker};
+use crate::home::Home;
+
+/// Makes the state directory `home`, which must not be there, of the backup in `src`. All of the backup is verified
+/// before anything is made of it.
+pub async fn restore(src: &Path, home: &Path, tell: Tell<'_>) -> Result<Summary, BackupError> {
+    super::require_free(home)?;
+    let sums = read_sums(src)?;
+    let manifest = read_manifest(src, &sums)?;
+    for (name, digest) in &sums {
+        verify(src, name, digest)?;
+    }
+    let begun = Begun::beside(home)?;
+    let broker = Broker::start(&Home::new(&begun.root)).await?;
+    let filled = fill(src, &manifest, &broker, tell).await;
+    broker.stop().await;
+    let summary = filled?;
+    begun.keep()?;
+    Ok(summary)
+}
+
+/// The names of all files with their digests.
+fn read_sums(src: &Path) -> Result<BTreeMap<String, String>, BackupError> {
+    let path = src.join(SUMS);
+    let unusable = |problem: String| BackupError::Unusable { path: src.to_owned(), problem };
+    let text = std::fs::read_to_string(&path).map_err(|error| unusable(format!("{SUMS}: {error}")))?;
+    let parse = |line: &str| {
+        let (digest, name) = line.split_once("  ")?;
+        // A backup has no other files, and a name must not lead out of it.
+        let known = name == MANIFEST || name.strip_prefix("blobs/") == Some(digest);
+        (known && digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .then(|| (name.to_owned(), digest.to_owned()))
+    };
+    text.lines()
+        .map(|line| parse(line).ok_or_else(|| unusable(format!("{SUMS} has the line `{line}`"))))
+        .collect()
+}
+
+/// The manifest, read after its version, with every blob among the files.
+fn read_manifest(src: &Path, sums: &BTreeMap<String, String>) -> Result<Manifest, BackupError> {
+    #[derive(Deserialize)]
+    struct Version {
+        v: u64,
+    }
+    let path = src.join(MANIFEST);
+    let digest = sums.get(MANIFEST).ok_or_else(|| BackupError::Unusable {
+        path: src.to_owned(),
+        problem: format!("{SUMS} does not list {MANIFEST}"),
+    })?;
+    verify(src, MANIFEST, digest)?;
+    let damaged = |problem: String| BackupError::Damaged { path: path.clone(), problem };
+    let bytes = std::fs::read(&path).map_err(io(&path))?;
+    let Version { v } = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    if v != u64::from(Manifest::VERSION) {
+        return Err(BackupError::TooNew { path: src.to_owned(), found: v, known: Manifest::VERSION });
+    }
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    for stored in &manifest.blobs {
+        let name = &stored.blob.name;
+        if stored.stem().is_none() {
+            return Err(damaged(format!("`{name}` is no name of a blob")));
+        }
+        if !sums.contains_key(&format!("{BLOBS}/{}", stored.blob.sha256)) {
+            return Err(damaged(format!("{SUMS} does not list the bytes of {name}")));
+        }
+    }
+    Ok(manifest)
+}
+
+fn verify(src: &Path, name: &str, digest: &str) -> Result<(), BackupError> {
+    let path = src.join(name);
+    let mut file = File::open(&path)
+        .map_err(|error| BackupError::Damaged { path: path.clone(), problem: error.to_string() })?;
+    let (mut hash, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut piece).map_err(io(&path))? {
+            0 => break,
+            read => hash.update(&piece[..read]),
+        }
+    }
+    if hex::encode(hash.finalize()) == digest {
+        Ok(())
+    } else {
+        Err(BackupError::Damaged { path, problem: "it has another digest than it should".to_owned() })
+    }
+}
+
+async fn fill(
+    src: &Path,
+    manifest: &Manifest,
+    broker: &Broker,
+    tell: Tell<'_>,
+) -> Result<Summary, BackupError> {
+    let bus = broker::connect(&broker.endpoint()?, "ferry-restore").await?;
+    let total = (manifest.blobs.len() + manifest.entries.len()) as u64;
+    let mut entered = 0;
+    let mut advance = || {
+        entered += 1;
+        tell(entered, total);
+    };
+    let mut summary = Summary::default();
+    for stored in &manifest.blobs {
+        let path = src.join(BLOBS).join(&stored.blob.sha256);
+        let bytes = Bytes::from(std::fs::read(&path).map_err(io(&path))?);
+        let stem = stored.stem().unwrap_or_default();
+        let made = bus.put_blob(stored.store.bucket(), stem, bytes).await?;
+        if made != stored.blob {
+            let problem = format!("it became {}, not {}", made.name, stored.blob.name);
+            return Err(BackupError::Damaged { path, problem });
+        }
+        summary.blobs += 1;
+        summary.bytes += made.size;
+        advance();
+    }
+    for entry in &manifest.entries {
+        enter(&bus, &entry.key, &entry.value, &mut summary).await?;
+        advance();
+    }
+    Ok(summary)
+}
+
+/// Enters a value into the books; a record that cannot be read is refused before it becomes one of theirs.
+async fn enter(
+    bus: &Bus,
+    key: &str,
+    value: &serde_json::Value,
+    summary: &mut Summary,
+) -> Result<(), BackupError> {
+    if subjects::job_of_record_key(key).is_some() {
+        let record: JobRecord = serde_json::from_value(value.clone())
+            .map_err(|source| shared::bus::BusError::Decode { what: key.to_owned(), source })?;
+        summary.jobs += 1;
+        summary.done += usize::from(matches!(record.state, JobState::Done { .. }));
+    }
+    Ok(bus.write(key, value).await?)
+}

@@ -1,0 +1,148 @@
+//! Looking at the books from outside for the whole play: what every record said, and when.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use shared::books::{JobRecord, JobState, Token};
+use shared::bus::Bus;
+use shared::ids::JobId;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// A record as it was seen.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sighting {
+    /// Since the start of the play.
+    pub at: Duration,
+    pub job: JobId,
+    pub revision: u64,
+    pub record: JobRecord,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    all: Vec<Sighting>,
+    /// Index into `all` of each job's newest.
+    newest: BTreeMap<JobId, usize>,
+}
+
+/// Follows the records until it is dropped.
+#[derive(Debug)]
+pub(super) struct Observer {
+    seen: Arc<Mutex<Seen>>,
+    task: JoinHandle<()>,
+}
+
+/// Time before a watch that ended is made anew.
+const WATCH_AGAIN: Duration = Duration::from_millis(500);
+
+impl Observer {
+    pub(super) fn start(bus: Bus, start: Instant) -> Self {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let task = tokio::spawn(follow(bus, start, seen.clone()));
+        Self { seen, task }
+    }
+
+    /// Jobs by state: pending, running, done, failed.
+    pub(super) fn tally(&self) -> [usize; 4] {
+        let mut tally = [0; 4];
+        self.read(|seen| {
+            for &index in seen.newest.values() {
+                tally[match &seen.all[index].record.state {
+                    JobState::Pending => 0,
+                    JobState::Running { .. } => 1,
+                    JobState::Done { .. } => 2,
+                    JobState::Failed { .. } => 3,
+                }] += 1;
+            }
+        });
+        tally
+    }
+
+    /// The job that a worker of this name holds, with its token.
+    pub(super) fn held_by(&self, name: &str) -> Option<(JobId, Token)> {
+        self.read(|seen| {
+            seen.newest.iter().find_map(|(&job, &index)| match &seen.all[index].record.state {
+                JobState::Running { token, .. } if token.owner.name() == name => Some((job, token.clone())),
+                JobState::Running { .. }
+                | JobState::Pending
+                | JobState::Done { .. }
+                | JobState::Failed { .. } => None,
+            })
+        })
+    }
+
+    /// Every job that was seen.
+    pub(super) fn jobs(&self) -> Vec<JobId> {
+        self.read(|seen| seen.newest.keys().copied().collect())
+    }
+
+    /// Everything seen so far, in order.
+    pub(super) fn sightings(&self) -> Vec<Sighting> {
+        self.read(|seen| seen.all.clone())
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
+        look(&self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn follow(bus: Bus, start: Instant, seen: Arc<Mutex<Seen>>) {
+    loop {
+        match bus.watch().await {
+            Ok(mut watch) => {
+                while let Some(entry) = watch.next().await {
+                    let (job, revision) = (entry.job, entry.revision);
+                    let sighting = Sighting { at: start.elapsed(), job, revision, record: entry.record };
+                    seen.lock().unwrap_or_else(PoisonError::into_inner).add(sighting);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "the books are watched anew"),
+        }
+        tokio::time::sleep(WATCH_AGAIN).await;
+    }
+}
+
+impl Seen {
+    /// A watch made anew shows again what was seen before.
+    fn add(&mut self, sighting: Sighting) {
+        let known = self.newest.get(&sighting.job).map(|&index| &self.all[index]);
+        if known.is_none_or(|known| (known.revision, &known.record) != (sighting.revision, &sighting.record))
+        {
+            self.newest.insert(sighting.job, self.all.len());
+            self.all.push(sighting);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_again_is_seen_once() {
+        let sighting = |revision, record| Sighting {
+            at: Duration::ZERO,
+            job: JobId::new(uuid::Uuid::nil()),
+            revision,
+            record,
+        };
+        let mut seen = Seen::default();
+        seen.add(sighting(1, JobRecord::pending()));
+        seen.add(sighting(1, JobRecord::pending()));
+        assert_eq!(seen.all.len(), 1);
+        seen.add(sighting(2, JobRecord::pending()));
+        assert_eq!((seen.all.len(), seen.newest.len()), (2, 1));
+        // A revision that says something else is what an audit must hear of.
+        seen.add(sighting(2, JobRecord { attempts: 9, ..JobRecord::pending() }));
+        assert_eq!(seen.all.len(), 3);
+    }
+}

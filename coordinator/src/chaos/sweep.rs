@@ -1,0 +1,53 @@
+//! The sweep that is disturbed: many small jobs on drawn faces, equal bit for bit however often they are trained.
+
+use std::fmt::Write as _;
+
+/// Name of the sweep, and so of its run folders.
+pub const NAME: &str = "chaos";
+
+/// A sweep file with `jobs` jobs. One thread each, so that a CPU computes the same bits every time.
+pub fn text(jobs: usize) -> String {
+    let mut seeds = String::new();
+    for seed in 0..jobs {
+        let _ = write!(seeds, "{}{seed}", if seed == 0 { "" } else { ", " }); // Writing to a string cannot fail.
+    }
+    format!(
+        "# Written by `ferry chaos`.
+name: {NAME}
+dataset:
+  synthetic: {{seed: 3, train: 240, validation: 120, test: 60, image_size: 32}}
+
+defaults:
+  emotion_backbone: resnet18
+  backbone: resnet18
+  width: 8
+  blocks: [1, 1, 1, 1]
+  image_size: 32
+  batch_size: 16
+  learning_rate: 2.0e-3
+  cpu_threads: 1
+  epochs: 8
+
+groups:
+  toy:
+    matrix:
+      subset_seed: [{seeds}]
+    settings: {{subset_fraction: 0.5}}
+
+ensembles: {{}}
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::plan;
+
+    #[test]
+    fn it_asks_for_as_many_different_jobs_as_wanted() {
+        let home = tempfile::tempdir().unwrap();
+        let plan = plan(&text(60), home.path(), home.path()).unwrap();
+        assert_eq!((plan.jobs.len(), plan.name.as_str()), (60, NAME));
+    }
+}

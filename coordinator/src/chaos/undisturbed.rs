@@ -1,0 +1,68 @@
+//! The undisturbed run: what every job computes when nothing goes wrong.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::Value;
+use shared::ids::JobId;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use super::audit::Output;
+use super::sweep;
+use super::view::View;
+use crate::broker::tail;
+use crate::guard;
+use crate::run_dir::RunDir;
+
+/// Trains the sweep `file` with a server and workers of its own below `folder`. What an earlier run has finished there
+/// is not trained again.
+pub(super) async fn train(
+    file: &Path,
+    folder: &Path,
+    workers: usize,
+    view: &mut View,
+) -> anyhow::Result<BTreeMap<JobId, Output>> {
+    std::fs::create_dir_all(folder)?;
+    let log = folder.join("run.log");
+    let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
+    let runs = folder.join("runs");
+    let mut command = guard::command(&std::env::current_exe()?, guard::Death::Kill)?;
+    command.arg("run").arg(file).arg("--home").arg(folder.join("home")).arg("--out").arg(&runs);
+    command.args(["--models", "none", "--json", "--workers", &workers.to_string()]);
+    for variable in ["FERRY_NATS", "FERRY_TOKEN", "FERRY_HOME"] {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().context("its output is piped")?).lines();
+    let start = Instant::now();
+    while let Some(line) = lines.next_line().await? {
+        if let Ok(event) = serde_json::from_str::<Value>(&line)
+            && event["event"] == "progress"
+        {
+            let tally = ["pending", "running", "done", "failed"].map(|state| count(&event, state));
+            view.progress(tally, 0, start.elapsed().max(Duration::from_millis(1)));
+        }
+    }
+    let status = child.wait().await?;
+    anyhow::ensure!(
+        status.success(),
+        "the undisturbed run failed ({status}); the end of {}:\n{}",
+        log.display(),
+        tail(&log, 12)
+    );
+    outputs(&runs)
+}
+
+fn count(event: &Value, state: &str) -> usize {
+    event[state].as_u64().and_then(|count| count.try_into().ok()).unwrap_or(0)
+}
+
+/// What the jobs of the sweep in the folder of run folders have computed; its matrices are checked on the way.
+pub(super) fn outputs(runs: &Path) -> anyhow::Result<BTreeMap<JobId, Output>> {
+    let record = RunDir::open(&runs.join(sweep::NAME))?.load()?;
+    Ok(record.results.iter().map(|(&job, result)| (job, Output::from(result))).collect())
+}

@@ -1,0 +1,96 @@
+//! `ferry init --cluster`: a guarded server for several machines.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+use shared::bus::Role;
+
+use super::failure::Failure;
+use crate::cluster::{self, ClusterError, Made, Request};
+
+/// Makes the configuration, certificates and credentials of a server, or of a cluster of three or five.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    ferry init --cluster cluster --host head.example.org --host 10.0.0.1\n  \
+    ferry init --cluster cluster --servers 3 --host a --host b --host c\n\n\
+    Nothing is started. The files are readable by their owner alone; an existing folder is never touched.")]
+pub struct InitArgs {
+    /// Folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub cluster: PathBuf,
+    /// Name or address under which the server is reached: several for one server, or one per server; this machine's name
+    /// when absent.
+    #[arg(long, value_name = "NAME_OR_IP")]
+    pub host: Vec<String>,
+    /// Port for clients. Servers that share a host take the ports after it; the servers talk to each other 2000 above.
+    #[arg(long, default_value_t = 4222)]
+    pub port: u16,
+    /// Number of servers: 1, or 3 (5) that outlive the loss of one (two) of them.
+    #[arg(long, default_value_t = 1)]
+    pub servers: usize,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Makes them and says what to type next.
+pub fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
+    let hosts = if args.host.is_empty() { vec![this_host()] } else { args.host.clone() };
+    let request = Request { hosts, port: args.port, servers: args.servers };
+    let made = cluster::make(&args.cluster, &request).map_err(|error| match error {
+        ClusterError::Occupied(_)
+        | ClusterError::Servers(_)
+        | ClusterError::Hosts { .. }
+        | ClusterError::Host(_)
+        | ClusterError::Port(_)
+        | ClusterError::Write { .. } => Failure::Input(error.into()),
+        ClusterError::Certificate(_) | ClusterError::Key { .. } => Failure::Work(error.into()),
+    })?;
+    let text =
+        if args.json { format!("{}\n", json(&args.cluster, &made)) } else { next(&args.cluster, &made) };
+    std::io::stdout().lock().write_all(text.as_bytes()).map_err(|error| Failure::Work(error.into()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn this_host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn credential(dir: &Path, role: Role) -> PathBuf {
+    dir.join(format!("{role}.creds"))
+}
+
+fn json(dir: &Path, made: &Made) -> serde_json::Value {
+    let servers = made.servers.iter().map(|(folder, url)| json!({ "folder": folder, "url": url }));
+    let credentials = Role::ALL.map(|role| (role.name().to_owned(), json!(credential(dir, role))));
+    json!({
+        "servers": servers.collect::<Vec<_>>(),
+        "url": made.url,
+        "credentials": serde_json::Map::from_iter(credentials),
+        "valid_until": made.until,
+    })
+}
+
+fn next(dir: &Path, made: &Made) -> String {
+    let mut lines =
+        vec![format!("made {}; its certificates end on {}", dir.display(), made.until), String::new()];
+    for (folder, url) in &made.servers {
+        lines.push(format!(
+            "start {url}, with this folder on that machine:\n  ferry serve {}",
+            folder.display()
+        ));
+    }
+    let [coordinator, worker, observer] = Role::ALL.map(|role| credential(dir, role).display().to_string());
+    let url = &made.url;
+    lines.push(format!("run a sweep:\n  ferry run sweep.yaml --nats {url} --creds {coordinator}"));
+    lines.push(format!(
+        "join from another machine, which needs {worker} and nothing else:\n  ferry-worker --nats {url} --creds worker.creds"
+    ));
+    lines.push(format!(
+        "look on, without the right to change anything:\n  ferry status --nats {url} --creds {observer}"
+    ));
+    lines.join("\n") + "\n"
+}

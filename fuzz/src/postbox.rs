@@ -1,0 +1,115 @@
+//! A server that answers every question with the input: what a broken or hostile peer has written.
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use shared::bus::Bus;
+use shared::bus::server::{Blobs, Books, Entry, Failure, Flow, Live, Message, Queue, Queued, Reply, Write};
+use shared::ids::JobId;
+use shared::protocol::subjects;
+use shared::result::BlobRef;
+
+/// The answers.
+#[derive(Debug, Clone)]
+pub struct Postbox {
+    /// The job that its watch tells of.
+    watched: JobId,
+    value: Bytes,
+    blob: Bytes,
+}
+
+impl Postbox {
+    /// A bus whose books, presence and hints all say `value`, and whose blobs all say `blob`.
+    pub fn bus(watched: JobId, value: &[u8], blob: &[u8]) -> Bus {
+        Bus::over(Self { watched, value: Bytes::copy_from_slice(value), blob: Bytes::copy_from_slice(blob) })
+    }
+}
+
+fn answer<T: Send + 'static>(answer: Result<T, Failure>) -> Reply<'static, T> {
+    Box::pin(std::future::ready(answer))
+}
+
+fn once<T: Send + 'static>(item: T) -> Reply<'static, Flow<T>> {
+    answer(Ok(stream::iter([Ok(item)]).boxed()))
+}
+
+impl Books for Postbox {
+    fn entry<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Entry>> {
+        let entry = Entry { key: key.to_owned(), value: self.value.clone(), revision: 1, written_nanos: 0 };
+        answer(Ok(Some(entry)))
+    }
+
+    fn update<'a>(&'a self, _: &'a str, _: Bytes, _: u64) -> Reply<'a, u64> {
+        answer(Ok(2))
+    }
+
+    fn put<'a>(&'a self, _: &'a str, _: Bytes) -> Reply<'a, ()> {
+        answer(Ok(()))
+    }
+
+    fn batch<'a>(&'a self, _: &'a [Write]) -> Reply<'a, ()> {
+        answer(Ok(()))
+    }
+
+    fn keys(&self) -> Reply<'_, Vec<String>> {
+        answer(Ok(vec!["sweep.fuzz".to_owned()]))
+    }
+
+    fn watch<'a>(&'a self, _: &'a str) -> Reply<'a, Flow<Entry>> {
+        let key = subjects::record_key(self.watched);
+        once(Entry { key, value: self.value.clone(), revision: 1, written_nanos: 0 })
+    }
+}
+
+impl Queue for Postbox {
+    fn publish<'a>(&'a self, _: &'a str) -> Reply<'a, Queued> {
+        answer(Ok(Queued::Now))
+    }
+
+    fn purge(&self) -> Reply<'_, ()> {
+        answer(Ok(()))
+    }
+
+    fn pull(&self) -> Reply<'_, Flow<Box<dyn Message>>> {
+        answer(Err(Failure::Missing))
+    }
+}
+
+impl Blobs for Postbox {
+    fn holds<'a>(&'a self, _: &'a str, _: &'a str) -> Reply<'a, bool> {
+        answer(Ok(true))
+    }
+
+    fn store<'a>(&'a self, _: &'a str, _: &'a BlobRef, _: &'a Bytes) -> Reply<'a, ()> {
+        answer(Ok(()))
+    }
+
+    fn open<'a>(&'a self, _: &'a str, _: &'a str) -> Reply<'a, Flow<Bytes>> {
+        once(self.blob.clone())
+    }
+
+    fn remove<'a>(&'a self, _: &'a str, _: &'a str) -> Reply<'a, ()> {
+        answer(Ok(()))
+    }
+}
+
+impl Live for Postbox {
+    fn appear<'a>(&'a self, _: &'a str, _: Bytes) -> Reply<'a, i128> {
+        answer(Ok(0))
+    }
+
+    fn present(&self) -> Reply<'_, Vec<Bytes>> {
+        answer(Ok(vec![self.value.clone()]))
+    }
+
+    fn disappear<'a>(&'a self, _: &'a str) -> Reply<'a, ()> {
+        answer(Ok(()))
+    }
+
+    fn hint<'a>(&'a self, _: &'a str, _: Bytes) -> Reply<'a, ()> {
+        answer(Ok(()))
+    }
+
+    fn hints<'a>(&'a self, _: &'a str) -> Reply<'a, Flow<Bytes>> {
+        once(self.value.clone())
+    }
+}

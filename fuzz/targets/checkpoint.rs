@@ -1,0 +1,68 @@
+//! Checkpoints and models: files as they come, and files whose digest is right and whose facts are not.
+#![no_main]
+
+use std::collections::BTreeMap;
+
+use ferry_fuzz::input;
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+use shared::job::JobSpec;
+use shared::weights::Provenance;
+use tch::{Kind, Tensor};
+use worker::train::ModelRecord;
+use worker::train::archive::{self, Archive, Facts, Tensors};
+use worker::train::checkpoint::{Checkpoint, Identity, Layout};
+
+fuzz_target!(|data: &[u8]| {
+    whole(data);
+    let [odd, facts] = input::parts(data);
+    let Ok(Value::Object(facts)) = serde_json::from_slice(facts) else { return };
+    // Without this no input would ever get past the digest.
+    whole(&archive::write(&tensors(odd), facts).expect("tensors and facts make a file"));
+});
+
+fn whole(file: &[u8]) {
+    let (identity, layout) = expected();
+    if let Ok(read) = Checkpoint::read(file, &identity, &layout) {
+        let written = read.write(&identity).expect("what was read is written");
+        let back = Checkpoint::read(&written, &identity, &layout).expect("what was written is read");
+        assert_eq!((back.reports, back.best.epoch), (read.reports, read.best.epoch));
+        assert_eq!(back.learning_rate.to_bits(), read.learning_rate.to_bits());
+    }
+    if let Ok(archive) = Archive::open(file) {
+        model(archive.facts());
+    }
+    let _provenance = Provenance::of_safetensors(file);
+}
+
+fn model(facts: &Facts) {
+    if let Ok(record) = serde_json::from_value::<ModelRecord>(facts.clone().into())
+        && let Ok(spec) = record.spec()
+    {
+        assert_eq!(JobSpec::of(&spec.canonical()).expect("settings in range").id(""), spec.id(""));
+    }
+}
+
+/// Whose checkpoint is wanted: a network of one small matrix, two validation samples.
+fn expected() -> (Identity, Layout) {
+    let shapes = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), vec![2, 3])).collect();
+    let layout =
+        Layout { weights: shapes(&["w"]), moments: shapes(&["exp_avg.w", "exp_avg_sq.w"]), samples: 2 };
+    (Identity::new(&JobSpec::default(), "d"), layout)
+}
+
+/// The tensors of the wanted checkpoint, each of `odd` changing one of them.
+fn tensors(odd: &[u8]) -> Tensors {
+    let named = |(name, shape): (&str, [i64; 2])| {
+        (name.to_owned(), Tensor::zeros(shape, (Kind::Float, tch::Device::Cpu)))
+    };
+    let weights = ["model.w", "best.w", "exp_avg.w", "exp_avg_sq.w"].map(|name| (name, [2, 3]));
+    let mut tensors: BTreeMap<_, _> =
+        weights.into_iter().chain([("best_probabilities", [2, 6])]).map(named).collect();
+    for byte in odd.iter().take(4) {
+        let Some(name) = tensors.keys().nth(usize::from(byte >> 4)).cloned() else { continue };
+        let shape = [i64::from(byte & 3), i64::from(byte >> 2 & 3)];
+        tensors.insert(name, Tensor::ones(shape, (Kind::Float, tch::Device::Cpu)));
+    }
+    tensors
+}

@@ -1,0 +1,16 @@
+//! Landmarks: every format that an import reads, a file an image and a table of all.
+//!
+//! The first byte says what the file is called.
+#![no_main]
+
+use coordinator::data::import::probe_landmarks;
+use ferry_fuzz::input;
+use libfuzzer_sys::fuzz_target;
+
+const NAMES: [&str; 6] = ["1.txt", "1_kpt2d.txt", "1.pts", "1.csv", "1.npy", "1.npz"];
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&name, content)) = data.split_first() else { return };
+    let name = NAMES[usize::from(name) % NAMES.len()];
+    probe_landmarks(&input::file(name, content));
+});

@@ -1,0 +1,163 @@
+//! Every wire message and record of the books, as a broken or hostile peer may have written it.
+//!
+//! The input is what the server holds, a separator, and what its blobs hold. Nobody knows what a key's value is
+//! before reading it, so every reader gets every input.
+#![no_main]
+
+use std::fmt::Debug;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use coordinator::engine::cost::CostModel;
+use coordinator::engine::{Engine, Event};
+use coordinator::service::read_status;
+use ferry_fuzz::input;
+use ferry_fuzz::postbox::Postbox;
+use libfuzzer_sys::fuzz_target;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shared::books::{Checkpoint, Claim, JobRecord, JobState, Progress};
+use shared::bus::{Bucket, Bus, LEASE};
+use shared::ids::{JobId, WorkerId};
+use shared::job::JobSpec;
+use shared::protocol::{JobOrder, LiveReport, PackManifest, Presence, SweepRecord, WeightsManifest};
+use shared::result::{BlobRef, JobResult};
+use tokio::runtime::{Builder, Runtime};
+
+/// With a clock, for the bus's time-outs.
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime starts"));
+
+fuzz_target!(|data: &[u8]| {
+    let [value, blob] = input::parts(data);
+    // A message of a server has this size at most.
+    if value.len() <= 1 << 20 {
+        RUNTIME.block_on(read(value, blob));
+    }
+});
+
+async fn read(value: &[u8], blob: &[u8]) {
+    let job = a_job();
+    let bus = Postbox::bus(job, value, blob);
+    if let Ok(Some(entry)) = bus.record(job).await {
+        again(&entry.record, JobRecord::VERSION).await;
+        moves(&entry.record);
+        seen(job, &entry.record);
+        if let Ok(mut watch) = bus.watch().await {
+            assert_eq!(watch.next().await.map(|entry| entry.record), Some(entry.record));
+        }
+    }
+    if let Ok(order) = bus.order(job).await {
+        again(&order, JobOrder::VERSION).await;
+        ordered(&order);
+    }
+    if let Ok(result) = bus.result(job).await {
+        again(&result, JobResult::VERSION).await;
+        let _best = result.best();
+        fetched(&bus, &result.validation.probabilities).await;
+        fetched(&bus, &result.model).await;
+    }
+    if let Ok(manifest) = bus.read::<PackManifest>("pack.x", PackManifest::VERSION).await {
+        again(&manifest, PackManifest::VERSION).await;
+        let _believed = manifest.check(&manifest.digest);
+        for part in manifest.files.iter().flat_map(|(_, file)| &file.parts) {
+            fetched(&bus, part).await;
+        }
+    }
+    if let Ok(manifest) = bus.read::<WeightsManifest>("weights.x", WeightsManifest::VERSION).await {
+        again(&manifest, WeightsManifest::VERSION).await;
+        for part in &manifest.file.parts {
+            fetched(&bus, part).await;
+        }
+    }
+    if let Ok(record) = bus.read::<SweepRecord>("sweep.x", SweepRecord::VERSION).await {
+        again(&record, SweepRecord::VERSION).await;
+        let _status = read_status(&bus).await;
+    }
+    live(&bus).await;
+}
+
+fn a_job() -> JobId {
+    "00000000-0000-0000-0000-000000000007".parse().expect("a UUID")
+}
+
+/// What was read is read again from what is written of it.
+async fn again<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, known: u32) {
+    let written = serde_json::to_vec(value).expect("a message becomes JSON");
+    let back: T =
+        Postbox::bus(a_job(), &written, &[]).read("again", known).await.expect("what was written is read");
+    assert_eq!(&back, value);
+}
+
+/// No move of a record ends the program, whatever the record says.
+fn moves(record: &JobRecord) {
+    let me: WorkerId = serde_json::from_str("\"me-00000000\"").expect("a worker's id");
+    for age in [Duration::ZERO, LEASE, Duration::MAX] {
+        match record.claim(&me, age, LEASE) {
+            Claim::Take { token, record: taken } => {
+                assert!(taken.beat(&token).is_ok() && token.attempt.0 > 0);
+            }
+            Claim::GiveUp(given_up) => assert!(given_up.state.is_final()),
+            Claim::Wait(time) => assert!(time <= LEASE),
+            Claim::Finished => assert!(record.state.is_final()),
+        }
+    }
+    let _reopened = record.reopened();
+    if let JobState::Running { token, progress, .. } = &record.state {
+        let blob = BlobRef { name: String::new(), sha256: String::new(), size: 0 };
+        let checkpoint = Checkpoint { epoch: progress.epoch, blob };
+        let moved = [
+            record.beat(token),
+            record.checkpointed(token, checkpoint, Progress::default()),
+            record.done(token),
+            record.released(token),
+            record.failed(token, "x"),
+            record.noted(token, String::new()),
+        ];
+        assert!(moved.iter().all(Result::is_ok), "the holder may move the record");
+    }
+}
+
+/// What the coordinator makes of a record.
+fn seen(job: JobId, record: &JobRecord) {
+    let mut engine = Engine::new([job], &|_| false);
+    engine.apply(Event::Moved { job, revision: 1, record: JobRecord::pending() });
+    engine.apply(Event::Moved { job, revision: 2, record: record.clone() });
+    engine.apply(Event::Reconcile);
+    let mut cost = CostModel::new(1000, [(job, JobSpec::default())]);
+    if let JobState::Running { progress, .. } = &record.state
+        && let Some(seconds) = progress.epoch_seconds
+    {
+        cost.learn(job, seconds);
+    }
+    let mut open = engine.open_jobs();
+    cost.longest_first(&mut open);
+    let _eta: Option<Duration> = cost.eta(&open, 1);
+}
+
+fn ordered(order: &JobOrder) {
+    let id = order.spec.id(&order.dataset_digest);
+    if order.spec.problems().is_empty() {
+        let canonical = JobSpec::of(&order.spec.canonical()).expect("settings that are in range");
+        assert_eq!(canonical.id(&order.dataset_digest), id);
+    }
+}
+
+/// A blob is as long as it is, whatever its pointer says.
+async fn fetched(bus: &Bus, blob: &BlobRef) {
+    let _bytes = bus.get_blob(Bucket::Results, blob).await;
+}
+
+async fn live(bus: &Bus) {
+    for presence in bus.workers().await.unwrap_or_default() {
+        let written = serde_json::to_vec::<Presence>(&presence).expect("a message becomes JSON");
+        assert_eq!(serde_json::from_slice::<Presence>(&written).ok(), Some(presence));
+    }
+    if let Ok(mut hints) = bus.hints().await
+        && let Some(report) = hints.next().await
+    {
+        let written = serde_json::to_vec::<LiveReport>(&report).expect("a message becomes JSON");
+        let _name = report.worker.name();
+        assert_eq!(serde_json::from_slice::<LiveReport>(&written).ok(), Some(report));
+    }
+}

@@ -1,0 +1,55 @@
+//! Sweep files: any text gives a plan or problems with places, soon and within bounds.
+#![no_main]
+
+use std::path::Path;
+
+use coordinator::sweep::plan::Plan;
+use coordinator::sweep::problem::SweepError;
+use coordinator::sweep::{self, parse, queries};
+use ferry_fuzz::input;
+use libfuzzer_sys::fuzz_target;
+
+/// Jobs that an input may ask for. A sweep of as many as the file says takes time that is not the parser's.
+const MOST_JOBS: u64 = 300;
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Some(text) = of_few_jobs(text) else { return };
+    match sweep::plan(&text, input::folder(), input::folder()) {
+        Ok(plan) => holds(&plan),
+        Err(problems) => {
+            assert!(!problems.is_empty(), "refused without a reason");
+            let error = SweepError::new(Path::new("fuzz.yaml"), &text, problems);
+            assert!(error.problems.iter().all(|problem| text.get(problem.span.offset..).is_some()));
+            let _shown = (error.to_string(), error.json());
+        }
+    }
+});
+
+/// The text with `max_jobs`, if it has none; nothing where it asks for many.
+fn of_few_jobs(text: &str) -> Option<String> {
+    match parse::parse(text).ok().as_ref().map(|root| (root.get("max_jobs"), root.entries().is_empty())) {
+        Some((Some(most), _)) => (most.json().as_u64()? <= MOST_JOBS).then(|| text.to_owned()),
+        Some((None, false)) if !text.trim_start().starts_with('{') => {
+            Some(format!("{text}\nmax_jobs: {MOST_JOBS}\n"))
+        }
+        Some((None, _)) | None => Some(text.to_owned()),
+    }
+}
+
+/// What is true of every plan.
+fn holds(plan: &Plan) {
+    assert!(!plan.jobs.is_empty());
+    for job in &plan.jobs {
+        assert!(job.spec.problems().is_empty(), "a job that no worker would train: {:?}", job.spec);
+        assert_eq!(job.id, job.spec.id(plan.dataset_digest.as_deref().unwrap_or_default()));
+    }
+    for rule in &plan.ensembles {
+        let size = queries::size(&rule.members, &plan.jobs);
+        assert!((1..=plan.jobs.len()).contains(&size.most), "{size:?}");
+        let _words: Vec<String> = rule.members.iter().map(queries::words).collect();
+    }
+    let text = serde_json::to_string(plan).expect("a plan becomes JSON");
+    let back: Plan = serde_json::from_str(&text).expect("a stored plan is read back");
+    assert_eq!(serde_json::to_string(&back).expect("a plan becomes JSON"), text);
+}

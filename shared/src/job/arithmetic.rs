@@ -1,0 +1,63 @@
+//! How the numbers of a training step are computed: precision, memory layout, cuDNN's choice of algorithms.
+//!
+//! Only what changes a result is a setting. Copies from pinned memory, the release of cached memory and the like
+//! change none, so a worker decides on them by itself.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Precision of convolutions and matrix products in training steps.
+///
+/// Weights, optimiser, loss terms, softmax and the statistics of batch norms are in single precision always, and so
+/// are validation and test: a stored model gives its probabilities whatever it was trained in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Single precision throughout.
+    #[default]
+    F32,
+    /// NVIDIA's tensor cores may round what is multiplied to 10 bits of mantissa; a CPU computes as in `f32`.
+    Tf32,
+    /// What is multiplied, and the maps between layers, have 7 bits of mantissa (autocast to bfloat16).
+    Bf16,
+}
+
+/// How cuDNN chooses among its algorithms, which differ in their last bits. Nothing on a CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cudnn {
+    /// By its heuristics.
+    #[default]
+    Heuristic,
+    /// By trying them on the first batch of each shape: faster, and two runs may choose differently.
+    Benchmark,
+    /// Among those whose sums have one order.
+    Deterministic,
+}
+
+/// The arithmetic of one job.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ArithmeticSpec {
+    pub precision: Precision,
+    /// Images and maps lie in memory pixel by pixel instead of channel by channel, which other kernels compute: faster
+    /// with tensor cores, other last bits.
+    pub channels_last: bool,
+    pub cudnn: Cudnn,
+}
+
+impl ArithmeticSpec {
+    /// Defaults are left out, so that jobs keep the ids they had before there were such settings.
+    pub(super) fn irrelevant(&self, drop: &mut impl FnMut(&[&str])) {
+        let Self { precision, channels_last, cudnn } = Self::default();
+        if self.precision == precision {
+            drop(&["precision"]);
+        }
+        if self.channels_last == channels_last {
+            drop(&["channels_last"]);
+        }
+        if self.cudnn == cudnn {
+            drop(&["cudnn"]);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Two network namespaces joined by a cable that can be unplugged: two hosts on one machine.
+
+use std::process::Command;
+
+use anyhow::Context;
+
+/// Two hosts, gone with the test.
+#[derive(Debug)]
+pub struct Hosts {
+    pub head: String,
+    pub far: String,
+    cable: String,
+}
+
+/// Address of the head.
+pub const HEAD: &str = "10.211.7.1";
+const FAR: &str = "10.211.7.2";
+
+impl Hosts {
+    /// Makes them; an error says why this machine does not allow it.
+    pub fn new() -> anyhow::Result<Self> {
+        let id = std::process::id();
+        let hosts =
+            Self { head: format!("ferry-h{id}"), far: format!("ferry-f{id}"), cable: format!("fv{id}") };
+        let Self { head, far, cable } = &hosts;
+        let end = format!("{cable}p");
+        ip(&["netns", "add", head])?;
+        ip(&["netns", "add", far])?;
+        ip(&["-n", head, "link", "add", cable, "type", "veth", "peer", "name", &end, "netns", far])?;
+        for (host, end, address) in [(head, cable, HEAD), (far, &end, FAR)] {
+            ip(&["-n", host, "address", "add", &format!("{address}/30"), "dev", end])?;
+            ip(&["-n", host, "link", "set", end, "up"])?;
+            ip(&["-n", host, "link", "set", "lo", "up"])?;
+        }
+        Ok(hosts)
+    }
+
+    /// Pulls the plug: nothing gets through, and nobody is told.
+    pub fn unplug(&self) -> anyhow::Result<()> {
+        ip(&["-n", &self.head, "link", "set", &self.cable, "down"])
+    }
+
+    pub fn plug(&self) -> anyhow::Result<()> {
+        ip(&["-n", &self.head, "link", "set", &self.cable, "up"])
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        for host in [&self.head, &self.far] {
+            let _gone = ip(&["netns", "delete", host]);
+        }
+    }
+}
+
+/// The same command on another host.
+pub fn within(host: &str, command: &Command) -> Command {
+    let mut inside = Command::new("ip");
+    inside.args(["netns", "exec", host]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => inside.env(name, value),
+            None => inside.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        inside.current_dir(folder);
+    }
+    inside
+}
+
+fn ip(args: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new("ip").args(args).output().context("there is no `ip` (iproute2)")?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    anyhow::ensure!(output.status.success(), "ip {}: {said}", args.join(" "));
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! `ferry chaos`, small: real processes under a few faults, an audit that is clean, and nothing left running.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::processes::{children, is_alive, signal};
+use tests::programs::Desk;
+use tests::run::Run;
+use tests::wait;
+
+const LIMIT: Duration = Duration::from_mins(6);
+
+fn chaos(desk: &Desk, seed: &str) -> anyhow::Result<Run> {
+    let mut command = desk.ferry(&["chaos", "--workers", "2", "--jobs", "6", "--faults", "6"]);
+    command.args(["--minutes", "0.2", "--seed", seed, "--json"]);
+    Run::start(command)
+}
+
+#[test]
+fn a_few_faults_leave_the_books_in_order() -> anyhow::Result<()> {
+    let desk = Desk::new()?;
+    let mut run = chaos(&desk, "1")?;
+    let outcome = run.wait_for("finished", LIMIT)?["outcome"].clone();
+    assert!(run.end(LIMIT)?.success());
+    assert_eq!(outcome["clean"], true, "{outcome:#}");
+    assert_eq!(outcome["operator_commands"], 0, "{outcome:#}");
+    assert!(outcome["injected"].as_u64() > Some(0), "{outcome:#}");
+    assert_eq!(outcome["recovered"], outcome["injected"], "{outcome:#}");
+    let kept: Value =
+        serde_json::from_str(&std::fs::read_to_string(desk.path().join("chaos/seed-1/chaos.json"))?)?;
+    assert_eq!(kept["seed"], 1);
+    Ok(())
+}
+
+#[test]
+fn ctrl_c_leaves_no_process_behind() -> anyhow::Result<()> {
+    let desk = Desk::new()?;
+    let mut run = chaos(&desk, "2")?;
+    run.wait_for("fault", LIMIT)?;
+    let mut all = Vec::new();
+    for name in ["ferry-worker", "nats-server", "ferry"] {
+        all.extend(children(run.pid(), name));
+    }
+    assert!(all.len() >= 2, "{all:?}");
+    signal(run.pid(), "INT")?;
+    run.wait_for("interrupted", LIMIT)?;
+    assert_eq!(run.end(LIMIT)?.code(), Some(130));
+    for pid in all {
+        wait::until(Duration::from_secs(20), "no orphan", || (!is_alive(pid)).then_some(()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+// What Ferry needs of libtorch and tch does not offer. Only src/native.rs calls it.
+//
+// Every function returns null, or its error as text that ferry_native_free frees; nothing throws across the border.
+// Nothing here needs CUDA's headers or libtorch_cuda: on a machine without CUDA the calls that need a GPU return errors.
+
+#pragma once
+
+#include <stdint.h>
+
+extern "C" {
+
+// An at::Tensor; those that a function gives belong to the caller.
+typedef void* ferry_tensor;
+
+// What an autocast region has to restore.
+typedef struct {
+    int32_t enabled;
+    int32_t type;
+} ferry_autocast_state;
+
+// Bytes of one GPU's caching allocator; the peaks are since the last reset.
+typedef struct {
+    uint64_t allocated;
+    uint64_t reserved;
+    uint64_t peak_allocated;
+    uint64_t peak_reserved;
+} ferry_memory;
+
+void ferry_native_free(char* error);
+
+// Autocast to bfloat16 on this thread, for the CPU (cuda = 0) or CUDA. The outermost exit clears the cache of cast
+// weights.
+char* ferry_autocast_enter(int32_t cuda, ferry_autocast_state* before);
+char* ferry_autocast_exit(int32_t cuda, const ferry_autocast_state* before);
+
+// TF32 in cuDNN's convolutions and cuBLAS's matrix products, for the whole process.
+char* ferry_tf32(int32_t* convolutions, int32_t* products);
+char* ferry_set_tf32(int32_t convolutions, int32_t products);
+
+// cuDNN's choice of algorithms, for the whole process.
+char* ferry_set_cudnn(int32_t benchmark, int32_t deterministic);
+
+// The same values with the channels innermost (NHWC strides); the tensor itself where it is so already.
+char* ferry_channels_last(ferry_tensor tensor, ferry_tensor* result);
+char* ferry_is_channels_last(ferry_tensor tensor, int32_t* result);
+
+// A copy in page-locked host memory.
+char* ferry_pinned(ferry_tensor tensor, ferry_tensor* result);
+char* ferry_is_pinned(ferry_tensor tensor, int32_t* result);
+
+// The caching allocator of GPU `device`.
+char* ferry_memory_statistics(int32_t device, ferry_memory* result);
+char* ferry_memory_reset_peak(int32_t device);
+// Hands cached memory that nothing uses back to the driver.
+char* ferry_memory_release(void);
+
+}

@@ -1,0 +1,101 @@
+//! `ferry-worker gpu-check`: what only a real GPU can show of the worker, for scripts/gpu-check.
+//!
+//! Every check runs the worker's own code and says what it saw. On a CPU those that make sense there run too, so that the
+//! checks themselves are tested.
+
+mod arithmetic;
+mod memory;
+mod step;
+
+use std::process::ExitCode;
+
+use clap::Args;
+use tch::Device;
+
+use crate::cli::DeviceChoice;
+use crate::device;
+
+/// Options of `ferry-worker gpu-check`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example (scripts/gpu-check does it):\n  \
+    ferry-worker gpu-check --device cuda:0 --throughput\n\n\
+    Exit codes: 0 all passed, 1 one failed, 2 no such device.")]
+pub struct GpuCheckArgs {
+    /// Where: cuda:N, or cpu for the few checks that make sense there.
+    #[arg(long, default_value = "cuda:0")]
+    device: DeviceChoice,
+    /// Also time the step of the full networks at 224 pixels, 128 images a batch.
+    #[arg(long)]
+    throughput: bool,
+}
+
+/// What a check saw.
+enum Seen {
+    Pass(String),
+    Fail(String),
+    /// It needs a GPU.
+    NotHere,
+}
+
+impl Seen {
+    fn when(passed: bool, saw: String) -> Self {
+        if passed { Self::Pass(saw) } else { Self::Fail(saw) }
+    }
+}
+
+type Check = fn(Device) -> anyhow::Result<Seen>;
+
+/// Name in the report, and what is done.
+const CHECKS: [(&str, Check); 9] = [
+    ("convolution, product, solver and Fourier transform agree with the CPU", arithmetic::libraries),
+    ("single precision is single", arithmetic::single),
+    ("the TF32 switch has an effect", arithmetic::tf32),
+    ("bf16 gradients are those of f32 but for rounding", step::bf16),
+    ("channels-last reaches the last map and changes no value", arithmetic::channels_last),
+    ("deterministic cuDNN repeats a step bit for bit", step::deterministic),
+    ("batches arrive whole from pinned memory", memory::pinned),
+    ("memory statistics follow a tensor", memory::statistics),
+    ("a batch that does not fit is cut into micro-batches", memory::out_of_memory),
+];
+
+#[expect(clippy::print_stdout, reason = "the report is this verb's output")]
+pub(super) fn run(args: &GpuCheckArgs) -> anyhow::Result<ExitCode> {
+    let device = device::choose(args.device)?;
+    let mut failed = false;
+    for (name, check) in CHECKS {
+        match check(device) {
+            Ok(Seen::Pass(saw)) => println!("pass    {name}: {saw}"),
+            Ok(Seen::NotHere) => println!("not run {name}: needs a GPU"),
+            Ok(Seen::Fail(saw)) => {
+                failed = true;
+                println!("FAIL    {name}: {saw}");
+            }
+            Err(error) => {
+                failed = true;
+                println!("FAIL    {name}: {error:#}");
+            }
+        }
+    }
+    if args.throughput {
+        step::throughput(device, &mut |line| println!("figure  {line}"))?;
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_a_cpu_what_can_run_passes() {
+        let mut passed = 0;
+        for (name, check) in CHECKS {
+            match check(Device::Cpu).unwrap() {
+                Seen::Pass(_) => passed += 1,
+                Seen::Fail(saw) => panic!("{name}: {saw}"),
+                Seen::NotHere => {}
+            }
+        }
+        assert_eq!(passed, 5);
+    }
+}

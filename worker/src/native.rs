@@ -1,0 +1,293 @@
+//! What Ferry needs of libtorch and tch does not offer: the only file that calls `native/ferry_native.cpp`.
+//!
+//! Nothing here links `libtorch_cuda.so` (see [`crate::cuda`]): the shim reaches CUDA through the interfaces of
+//! libtorch's CPU half, behind which the CUDA half registers itself when it is opened.
+
+#![expect(unsafe_code, reason = "calls across the border to C++")]
+
+use std::ffi::{CStr, c_char};
+use std::marker::PhantomData;
+
+use shared::result::DeviceMemory;
+use tch::{Device, TchError, Tensor};
+use torch_sys::C_tensor;
+
+unsafe extern "C" {
+    fn ferry_native_free(error: *mut c_char);
+    fn ferry_autocast_enter(cuda: i32, before: *mut AutocastState) -> *mut c_char;
+    fn ferry_autocast_exit(cuda: i32, before: *const AutocastState) -> *mut c_char;
+    fn ferry_tf32(convolutions: *mut i32, products: *mut i32) -> *mut c_char;
+    fn ferry_set_tf32(convolutions: i32, products: i32) -> *mut c_char;
+    fn ferry_set_cudnn(benchmark: i32, deterministic: i32) -> *mut c_char;
+    fn ferry_channels_last(tensor: *const C_tensor, result: *mut *mut C_tensor) -> *mut c_char;
+    fn ferry_is_channels_last(tensor: *const C_tensor, result: *mut i32) -> *mut c_char;
+    fn ferry_pinned(tensor: *const C_tensor, result: *mut *mut C_tensor) -> *mut c_char;
+    fn ferry_is_pinned(tensor: *const C_tensor, result: *mut i32) -> *mut c_char;
+    fn ferry_memory_statistics(device: i32, result: *mut Memory) -> *mut c_char;
+    fn ferry_memory_reset_peak(device: i32) -> *mut c_char;
+    fn ferry_memory_release() -> *mut c_char;
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+struct AutocastState {
+    enabled: i32,
+    kind: i32,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+struct Memory {
+    allocated: u64,
+    reserved: u64,
+    peak_allocated: u64,
+    peak_reserved: u64,
+}
+
+/// The error that a call of the shim gave, as tch's own would be.
+fn checked(error: *mut c_char) -> Result<(), TchError> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the shim gives a string of its own, which is copied and then freed once.
+    let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
+    unsafe { ferry_native_free(error) };
+    Err(TchError::Torch(text))
+}
+
+/// A tensor that a call of the shim gave.
+fn tensor(call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char) -> Result<Tensor, TchError> {
+    let mut result = std::ptr::null_mut();
+    checked(call(&raw mut result))?;
+    // SAFETY: without an error, `result` is a fresh tensor that nobody else owns.
+    Ok(unsafe { Tensor::from_ptr(result) })
+}
+
+/// A truth that a call of the shim gave.
+fn truth(call: impl FnOnce(*mut i32) -> *mut c_char) -> Result<bool, TchError> {
+    let mut result = 0;
+    checked(call(&raw mut result))?;
+    Ok(result != 0)
+}
+
+const fn is_cuda(device: Device) -> bool {
+    matches!(device, Device::Cuda(_))
+}
+
+/// While it lives, convolutions and matrix products of this thread run in bfloat16 on the given kind of device.
+///
+/// Weights that are cast are kept for the next use until the outermost guard ends, so it must end before they change.
+#[derive(Debug)]
+pub struct Autocast {
+    device: Device,
+    before: AutocastState,
+    /// The state is this thread's: the guard must not leave it.
+    stays: PhantomData<*const ()>,
+}
+
+impl Autocast {
+    pub fn bfloat16(device: Device) -> Result<Self, TchError> {
+        let mut before = AutocastState::default();
+        // SAFETY: `before` is written during the call only.
+        checked(unsafe { ferry_autocast_enter(i32::from(is_cuda(device)), &raw mut before) })?;
+        Ok(Self { device, before, stays: PhantomData })
+    }
+}
+
+impl Drop for Autocast {
+    fn drop(&mut self) {
+        // SAFETY: `before` is read during the call only.
+        let left =
+            checked(unsafe { ferry_autocast_exit(i32::from(is_cuda(self.device)), &raw const self.before) });
+        if let Err(error) = left {
+            tracing::error!(%error, "autocast cannot be left");
+        }
+    }
+}
+
+/// While it lives, cuDNN's convolutions and cuBLAS's products of this process may round their inputs to TF32 (10 bits
+/// of mantissa), or may not.
+#[derive(Debug)]
+pub struct Tf32 {
+    before: (bool, bool),
+}
+
+impl Tf32 {
+    pub fn allow(allowed: bool) -> Result<Self, TchError> {
+        let before = tf32()?;
+        set_tf32(allowed, allowed)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Tf32 {
+    fn drop(&mut self) {
+        let (convolutions, products) = self.before;
+        if let Err(error) = set_tf32(convolutions, products) {
+            tracing::error!(%error, "TF32 cannot be set back");
+        }
+    }
+}
+
+/// Whether convolutions and whether matrix products may use TF32.
+pub fn tf32() -> Result<(bool, bool), TchError> {
+    let (mut convolutions, mut products) = (0, 0);
+    // SAFETY: both are written during the call only.
+    checked(unsafe { ferry_tf32(&raw mut convolutions, &raw mut products) })?;
+    Ok((convolutions != 0, products != 0))
+}
+
+/// Sets both for the whole process. libtorch starts with TF32 in convolutions.
+pub fn set_tf32(convolutions: bool, products: bool) -> Result<(), TchError> {
+    // SAFETY: plain numbers.
+    checked(unsafe { ferry_set_tf32(i32::from(convolutions), i32::from(products)) })
+}
+
+/// How cuDNN chooses its algorithms in this process: by trying them (`benchmark`), among repeatable ones only.
+pub fn set_cudnn(benchmark: bool, deterministic: bool) -> Result<(), TchError> {
+    // SAFETY: plain numbers.
+    checked(unsafe { ferry_set_cudnn(i32::from(benchmark), i32::from(deterministic)) })
+}
+
+/// The same `[B, C, h, w]` with the channels innermost in memory; shares memory where they are so already.
+pub fn channels_last(images: &Tensor) -> Result<Tensor, TchError> {
+    // SAFETY: the shim reads a live tensor.
+    tensor(|result| unsafe { ferry_channels_last(images.as_ptr(), result) })
+}
+
+/// Whether the channels of `[B, C, h, w]` lie innermost.
+pub fn is_channels_last(images: &Tensor) -> Result<bool, TchError> {
+    // SAFETY: the shim reads a live tensor.
+    truth(|result| unsafe { ferry_is_channels_last(images.as_ptr(), result) })
+}
+
+/// A copy of `values`, `[N]`, in page-locked host memory, from which a GPU copies by itself. Needs CUDA.
+///
+/// It may be dropped while such a copy runs: libtorch's allocator waits with its reuse.
+pub fn pinned<T: tch::kind::Element>(values: &[T]) -> Result<Tensor, TchError> {
+    // SAFETY: the tensor borrows `values`, numbers of libtorch's type `T::KIND`, and is gone before this returns.
+    let borrowed = unsafe {
+        let data = values.as_ptr().cast::<u8>();
+        Tensor::f_from_blob(data, &[values.len() as i64], &[1], T::KIND, Device::Cpu)
+    }?;
+    // SAFETY: the shim reads a live tensor.
+    tensor(|result| unsafe { ferry_pinned(borrowed.as_ptr(), result) })
+}
+
+/// Whether a tensor lies in page-locked memory.
+pub fn is_pinned(values: &Tensor) -> Result<bool, TchError> {
+    // SAFETY: the shim reads a live tensor.
+    truth(|result| unsafe { ferry_is_pinned(values.as_ptr(), result) })
+}
+
+/// What libtorch's allocator holds of a GPU, the peaks since [`reset_peak`]. An error on a CPU.
+pub fn memory(device: Device) -> Result<DeviceMemory, TchError> {
+    let mut memory = Memory::default();
+    // SAFETY: `memory` is written during the call only.
+    checked(unsafe { ferry_memory_statistics(index(device), &raw mut memory) })?;
+    let Memory { allocated, reserved, peak_allocated, peak_reserved } = memory;
+    Ok(DeviceMemory { allocated, reserved, peak_allocated, peak_reserved })
+}
+
+/// Begins the peaks of [`memory`] anew.
+pub fn reset_peak(device: Device) -> Result<(), TchError> {
+    // SAFETY: a plain number.
+    checked(unsafe { ferry_memory_reset_peak(index(device)) })
+}
+
+/// Hands the GPUs' cached memory that no tensor uses back to the driver.
+pub fn release_memory() -> Result<(), TchError> {
+    // SAFETY: no argument.
+    checked(unsafe { ferry_memory_release() })
+}
+
+fn index(device: Device) -> i32 {
+    match device {
+        Device::Cuda(index) => index as i32,
+        Device::Cpu | Device::Mps | Device::Vulkan => -1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::noise;
+    use tch::Kind;
+
+    fn product() -> Tensor {
+        let [left, right] =
+            [(1, [4, 8]), (2, [8, 4])].map(|(key, dims)| noise(key, &dims).to_kind(Kind::Float));
+        left.matmul(&right)
+    }
+
+    #[test]
+    fn autocast_holds_for_its_guard_and_no_longer() {
+        assert_eq!(product().kind(), Kind::Float);
+        {
+            let _outer = Autocast::bfloat16(Device::Cpu).unwrap();
+            assert_eq!(product().kind(), Kind::BFloat16);
+            drop(Autocast::bfloat16(Device::Cpu).unwrap());
+            assert_eq!(product().kind(), Kind::BFloat16);
+        }
+        assert_eq!(product().kind(), Kind::Float);
+    }
+
+    #[test]
+    fn autocast_ends_with_a_panic() {
+        let panicked = std::panic::catch_unwind(|| {
+            let _guard = Autocast::bfloat16(Device::Cpu).unwrap();
+            let _impossible = Tensor::zeros([2, 3], (Kind::Float, Device::Cpu)).matmul(&product());
+        });
+        assert!(panicked.is_err());
+        assert_eq!(product().kind(), Kind::Float);
+    }
+
+    #[test]
+    fn autocast_sees_weights_that_changed_since_it_last_ended() {
+        let weights = noise(3, &[8, 4]).to_kind(Kind::Float).set_requires_grad(true);
+        let input = noise(4, &[2, 8]).to_kind(Kind::Float);
+        let output = || {
+            let _guard = Autocast::bfloat16(Device::Cpu).unwrap();
+            input.matmul(&weights).to_kind(Kind::Float)
+        };
+        let before = output();
+        let _doubled = tch::no_grad(|| weights.shallow_clone().g_mul_scalar_(2.0));
+        assert_eq!(output(), before * 2.0);
+    }
+
+    #[test]
+    fn tf32_is_what_it_was_after_its_guard() {
+        // The only test that touches these switches: they are the process's.
+        let before = tf32().unwrap();
+        {
+            let _guard = Tf32::allow(true).unwrap();
+            assert_eq!(tf32().unwrap(), (true, true));
+            let _inner = Tf32::allow(false).unwrap();
+            assert_eq!(tf32().unwrap(), (false, false));
+        }
+        assert_eq!(tf32().unwrap(), before);
+    }
+
+    #[test]
+    fn channels_move_innermost_and_values_stay() {
+        let images = noise(1, &[2, 3, 5, 4]);
+        assert!(!is_channels_last(&images).unwrap());
+        let moved = channels_last(&images).unwrap();
+        assert!(is_channels_last(&moved).unwrap());
+        assert_eq!(moved, images);
+        assert_eq!(moved.stride(), [60, 1, 12, 3]);
+        assert_eq!(channels_last(&moved).unwrap().data_ptr(), moved.data_ptr());
+        // Only images have channels to move.
+        assert!(matches!(channels_last(&noise(1, &[2, 3])), Err(TchError::Torch(_))));
+    }
+
+    #[test]
+    fn without_a_gpu_its_memory_is_an_error_and_not_a_crash() {
+        if tch::Cuda::is_available() {
+            return; // scripts/gpu-check looks at it there.
+        }
+        assert!(memory(Device::Cuda(0)).is_err() && reset_peak(Device::Cuda(0)).is_err());
+        assert!(release_memory().is_err() && pinned(&[1f32]).is_err());
+        assert!(!is_pinned(&Tensor::from_slice(&[1f32])).unwrap());
+    }
+}

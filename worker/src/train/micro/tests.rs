@@ -1,0 +1,231 @@
+//! Cut batches against whole ones.
+
+#![expect(clippy::float_cmp, reason = "what is not touched stays bit for bit")]
+
+use super::*;
+use crate::golden::noise;
+use crate::models::{Emotion, Mode, Mtl};
+use crate::train::mixing::Mixing;
+use serde_json::json;
+use shared::job::JobSpec;
+use tch::nn::VarStore;
+
+const SAMPLES: i64 = 12;
+
+fn spec(changes: &[(&str, serde_json::Value)]) -> JobSpec {
+    let settings = [
+        ("backbone", json!("resnet18")),
+        ("emotion_backbone", json!("resnet18")),
+        ("width", json!(4)),
+        ("blocks", json!([1, 1, 1, 1])),
+        ("heads", json!(2)),
+        ("class_weights", json!("inverse_share")),
+        ("mixaug_terms", json!("all")),
+    ];
+    let with =
+        |spec: JobSpec, (name, value): &(&str, serde_json::Value)| spec.with(name, value.clone()).unwrap();
+    settings.iter().chain(changes).fold(JobSpec::default(), with)
+}
+
+fn batch(kind: Kind) -> DeviceBatch {
+    let labels: Vec<i64> = (0..SAMPLES).map(|sample| sample * sample % 6).collect();
+    let image = |key| noise(key, &[SAMPLES, 3, 32, 32]).to_kind(kind) * 4.0;
+    DeviceBatch {
+        emotion: image(1),
+        appearance: image(2),
+        labels: Tensor::from_slice(&labels),
+        landmarks: noise(3, &[SAMPLES, 68, 2]).to_kind(kind),
+    }
+}
+
+/// What a memory has room for.
+struct Limited<N> {
+    network: N,
+    /// Images in one pass.
+    most: i64,
+    /// Of the two branches together, passes that had none.
+    refused: std::cell::Cell<u32>,
+}
+
+impl<N> Limited<N> {
+    /// Fails as libtorch does: because an allocation of its does.
+    fn fit(&self, images: &Tensor) {
+        if images.size()[0] > self.most {
+            self.refused.set(self.refused.get() + 1);
+            drop(Tensor::zeros([1 << 50], (Kind::Float, Device::Cpu)));
+        }
+    }
+}
+
+impl<N: Network> Network for Limited<N> {
+    fn emotion(&self, images: &Tensor, mode: Mode) -> Emotion {
+        let said = self.network.emotion(images, mode);
+        self.fit(images);
+        said
+    }
+
+    fn landmarks(&self, images: &Tensor, mode: Mode) -> Tensor {
+        self.fit(images);
+        self.network.landmarks(images, mode)
+    }
+
+    fn centres(&self) -> &Tensor {
+        self.network.centres()
+    }
+}
+
+/// The real network with its batch norms held in evaluation mode, so that no sample sees another.
+struct Held(Mtl);
+
+impl Network for Held {
+    fn emotion(&self, images: &Tensor, _: Mode) -> Emotion {
+        self.0.emotion(images, Mode::Eval)
+    }
+
+    fn landmarks(&self, images: &Tensor, _: Mode) -> Tensor {
+        self.0.landmarks(images, Mode::Eval)
+    }
+
+    fn centres(&self) -> &Tensor {
+        self.0.centres()
+    }
+}
+
+struct Bench {
+    spec: JobSpec,
+    kind: Kind,
+    variables: Variables,
+    adam: Adam,
+}
+
+impl Bench {
+    fn new(kind: Kind, changes: &[(&str, serde_json::Value)]) -> (Self, Mtl) {
+        let spec = spec(changes);
+        tch::manual_seed(3);
+        let mut store = VarStore::new(Device::Cpu);
+        let network = Mtl::new(&store.root(), &spec.network).unwrap();
+        if kind == Kind::Double {
+            store.double();
+        }
+        let variables = Variables::of(&store);
+        let adam = Adam::new(&variables, &spec.training).unwrap();
+        (Self { spec, kind, variables, adam }, network)
+    }
+
+    fn gradients(&self, network: &dyn Network) -> Result<Gradients, TrainError> {
+        let labels = [0, 0, 0, 1, 2, 3, 4, 5];
+        let objective = Objective::with_kind(&self.spec, &labels, Device::Cpu, self.kind).unwrap();
+        let mixing = Mixing::draw(1, 2, 3, SAMPLES as usize, 1.0);
+        let mut micro_batches = MicroBatches::new(&self.variables, Device::Cpu).unwrap();
+        micro_batches.gradients(network, &objective, &self.adam, &batch(self.kind), &mixing)
+    }
+
+    /// The largest difference of two gradients, relative to the largest entry of the variable's own.
+    fn differ(&self, left: &Gradients, right: &Gradients) -> f64 {
+        let pairs = left.by_variable.iter().zip(&right.by_variable);
+        let largest = |tensor: Tensor| tensor.abs().max().double_value(&[]);
+        let relative = |(left, right): (&Tensor, &Tensor)| {
+            largest(left - right) / largest(right.shallow_clone()).max(1e-12)
+        };
+        pairs.map(relative).fold(0.0, f64::max)
+    }
+}
+
+fn limited<N>(network: N, most: i64) -> Limited<N> {
+    Limited { network, most, refused: std::cell::Cell::new(0) }
+}
+
+#[test]
+fn micro_batches_have_the_gradient_of_the_whole_where_no_batch_norm_looks() {
+    for augmentation in ["none", "mixup", "mixaug"] {
+        for (kind, bound) in [(Kind::Double, 1e-10), (Kind::Float, 1e-3)] {
+            let (bench, network) = Bench::new(kind, &[("augmentation", json!(augmentation))]);
+            let whole = bench.gradients(&Held(network)).unwrap();
+            let (bench, network) = Bench::new(kind, &[("augmentation", json!(augmentation))]);
+            let cut = bench.gradients(&limited(Held(network), 4)).unwrap();
+            assert_eq!((whole.micro_batches, cut.micro_batches), (1, 4), "{augmentation}");
+            let differ = bench.differ(&cut, &whole);
+            assert!(differ < bound, "{augmentation} in {kind:?}: {differ:e}");
+            let terms = (&cut.terms - &whole.terms).abs().max().double_value(&[]);
+            assert!(terms < bound, "{augmentation} in {kind:?}: {terms:e}");
+        }
+    }
+}
+
+#[test]
+fn batch_norms_are_what_differs() {
+    let (bench, network) = Bench::new(Kind::Double, &[]);
+    let whole = bench.gradients(&network).unwrap();
+    let (bench, network) = Bench::new(Kind::Double, &[]);
+    let cut = bench.gradients(&limited(network, 6)).unwrap();
+    assert_eq!(cut.micro_batches, 2);
+    let differ = bench.differ(&cut, &whole);
+    assert!(differ > 1e-3, "{differ:e}");
+}
+
+#[test]
+fn running_statistics_move_as_if_nothing_had_broken_off() {
+    let moved = |most: i64| {
+        let (bench, network) = Bench::new(Kind::Double, &[]);
+        let limited = limited(network, most);
+        bench.gradients(&limited).unwrap();
+        (bench.variables.copies().unwrap(), limited.refused.get())
+    };
+    let (whole, never) = moved(SAMPLES);
+    let (once, refused) = moved(SAMPLES / 2);
+    assert_eq!((never, refused), (0, 1));
+    // Each micro-batch saw other statistics of the first layer, whose mean is that of the batch.
+    let mean = |copies: &super::super::archive::Tensors| {
+        copies["appearance.features.bn1.running_mean"].shallow_clone()
+    };
+    let (whole, once) = (mean(&whole), mean(&once));
+    let step = whole.abs().max().double_value(&[]);
+    assert!(step > 1e-3);
+    // The two halves' means with weights 0.1 in all, which are not quite equal: the latter counts a little more.
+    let differ = (whole - once).abs().max().double_value(&[]);
+    assert!(differ < 0.1 * step, "{differ} of {step}");
+}
+
+#[test]
+fn they_halve_until_they_fit_and_then_it_ends_with_words() {
+    let (bench, network) = Bench::new(Kind::Float, &[]);
+    let tight = limited(network, 2);
+    assert_eq!(bench.gradients(&tight).unwrap().micro_batches, 6);
+    assert_eq!(tight.refused.get(), 3); // Of 12, 6 and 3 samples.
+    let (bench, network) = Bench::new(Kind::Float, &[]);
+    let before = bench.variables.copies().unwrap();
+    let error = bench.gradients(&limited(network, 1)).unwrap_err();
+    assert!(matches!(&error, TrainError::OutOfMemory { samples: 2, .. }), "{error}");
+    assert!(error.to_string().contains("image_size"), "{error}");
+    let weights = bench.variables.copies().unwrap();
+    assert!(bench.adam.names().all(|name| weights[name] == before[name]));
+}
+
+#[test]
+fn other_failures_stay_what_they_are() {
+    struct Broken(Tensor);
+    impl Network for Broken {
+        fn emotion(&self, _: &Tensor, _: Mode) -> Emotion {
+            panic!("a mistake of ours")
+        }
+
+        fn landmarks(&self, _: &Tensor, _: Mode) -> Tensor {
+            self.0.shallow_clone()
+        }
+
+        fn centres(&self) -> &Tensor {
+            &self.0
+        }
+    }
+    let (bench, _) = Bench::new(Kind::Float, &[]);
+    let broken = Broken(Tensor::zeros([6, 32], (Kind::Float, Device::Cpu)));
+    let panic = catch_unwind(AssertUnwindSafe(|| bench.gradients(&broken))).unwrap_err();
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"a mistake of ours"));
+}
+
+#[test]
+fn slices_cover_the_batch() {
+    assert_eq!(slices(12, 4), [(0, 3), (3, 3), (6, 3), (9, 3)]);
+    assert_eq!(slices(7, 3), [(0, 3), (3, 2), (5, 2)]);
+    assert_eq!(slices(2, 1), [(0, 2)]);
+}
