@@ -5,6 +5,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use shared::bus::Endpoint;
+use shared::ids::WorkerId;
+use shared::protocol::Presence;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
@@ -66,6 +68,16 @@ pub struct WorkerSetup {
     /// A pack, or a folder of packs, on this machine.
     pub data: PathBuf,
     pub logs: PathBuf,
+    /// Before each worker's name, where workers of several machines meet: a name is what a worker is judged by.
+    pub name_prefix: String,
+}
+
+impl WorkerSetup {
+    /// What the worker of a slot is called, as the server knows it.
+    fn worker_name(&self, slot: &Slot) -> String {
+        let name = format!("{}{}", self.name_prefix, slot.name());
+        WorkerId::new(&name, uuid::Uuid::nil()).name().to_owned()
+    }
 }
 
 /// The worker program: `FERRY_WORKER`, else beside this program, else on the PATH.
@@ -106,6 +118,8 @@ struct Member {
     slot: Slot,
     state: MemberState,
     fast_exits: u32,
+    /// It is to blame for failures: once it has ended it is not started again.
+    drained: bool,
 }
 
 #[derive(Debug)]
@@ -128,7 +142,7 @@ impl Fleet {
         let mut members = Vec::new();
         for slot in slots {
             let state = spawn(&setup, &slot)?;
-            members.push(Member { slot, state, fast_exits: 0 });
+            members.push(Member { slot, state, fast_exits: 0, drained: false });
         }
         Ok(Self { setup, members })
     }
@@ -138,9 +152,28 @@ impl Fleet {
         self.members.iter().filter(|member| !matches!(member.state, MemberState::GivenUp)).count()
     }
 
+    /// True for the presence that a local worker left behind: all its slots are given up.
+    pub fn had(&self, worker: &Presence) -> bool {
+        let name = worker.worker.name();
+        self.members.iter().any(|member| self.setup.worker_name(&member.slot) == name)
+    }
+
     /// True when there were local workers and all are given up.
     pub fn is_lost(&self) -> bool {
         !self.members.is_empty() && self.usable() == 0
+    }
+
+    /// Worker `name` takes no job any more: it is not started again. One that runs ends by itself.
+    pub fn drain(&mut self, name: &str) {
+        let Self { setup, members } = self;
+        for member in members {
+            if setup.worker_name(&member.slot) == name {
+                member.drained = true;
+                if matches!(member.state, MemberState::Resting { .. }) {
+                    member.state = MemberState::GivenUp;
+                }
+            }
+        }
     }
 
     /// Looks after the workers: starts again what has rested, reports who has ended. Call it often.
@@ -181,7 +214,7 @@ impl Fleet {
 impl Member {
     fn buried(&mut self, status: ExitStatus, lived: Duration, now: Instant, setup: &WorkerSetup) -> Exit {
         self.fast_exits = if lived >= HEALTHY { 1 } else { self.fast_exits + 1 };
-        let again_in = restart_after(status.code(), self.fast_exits);
+        let again_in = restart_after(status.code(), self.fast_exits).filter(|_| !self.drained);
         self.state = again_in.map_or(MemberState::GivenUp, |rest| MemberState::Resting { until: now + rest });
         let log = log_path(setup, &self.slot);
         Exit { name: self.slot.name(), status, again_in, tail: tail(&log, 5), log }
@@ -210,7 +243,7 @@ fn spawn(setup: &WorkerSetup, slot: &Slot) -> Result<MemberState, FleetError> {
     let mut command = guard::command(&setup.program, guard::Death::Kill).map_err(fail)?;
     slot.pin(&mut command);
     command
-        .args(["--name", &slot.name(), "--nats", setup.endpoint.url(), "--data"])
+        .args(["--name", &setup.worker_name(slot), "--nats", setup.endpoint.url(), "--data"])
         .arg(&setup.data)
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(fail)?)

@@ -12,6 +12,9 @@ use shared::bus::Endpoint;
 /// The default of `--home`.
 pub const DEFAULT: &str = ".ferry";
 
+/// Version of the layout of a state directory.
+const VERSION: u32 = 1;
+
 /// Why a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
@@ -22,6 +25,14 @@ pub enum HomeError {
         path.display()
     )]
     Locked { path: PathBuf, pid: String },
+    #[error(
+        "{} was written by a newer ferry (version {found}, this program knows {VERSION}): update this program, or \
+         choose another directory with --home",
+        path.display()
+    )]
+    Newer { path: PathBuf, found: u32 },
+    #[error("{} does not hold a version: it is damaged, or not ferry's", path.display())]
+    NoVersion { path: PathBuf },
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
 }
@@ -30,6 +41,14 @@ pub enum HomeError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
     root: PathBuf,
+}
+
+/// How old a state directory's layout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    Current,
+    /// Of an earlier version, or not made yet: it is raised by whoever locks it.
+    Older,
 }
 
 /// Held while a ferry runs this home; released by the kernel when the process ends, however it ends.
@@ -60,6 +79,7 @@ impl Home {
 
     /// Takes the lock; a second ferry on the same home is refused.
     pub fn lock(&self) -> Result<HomeLock, HomeError> {
+        let age = self.check_version()?;
         self.dir("")?;
         let path = self.root.join("lock");
         let unusable = |source| HomeError::Unusable { path: self.root.clone(), source };
@@ -78,7 +98,38 @@ impl Home {
         file.set_len(0).map_err(unusable)?;
         file.rewind().map_err(unusable)?;
         write!(file, "{}", std::process::id()).map_err(unusable)?;
+        match age {
+            Age::Current => {}
+            Age::Older => self.raise()?,
+        }
         Ok(HomeLock { _file: file })
+    }
+
+    /// Refuses a directory of a newer version; nothing in it is touched. What the server's store in it holds has a
+    /// version of its own, on the server.
+    pub fn check_version(&self) -> Result<Age, HomeError> {
+        let path = self.version_path();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => match text.trim().parse::<u32>() {
+                Ok(VERSION) => Ok(Age::Current),
+                Ok(found) if found > VERSION => Err(HomeError::Newer { path: self.root.clone(), found }),
+                Ok(_) => Ok(Age::Older),
+                Err(_) => Err(HomeError::NoVersion { path }),
+            },
+            // A new directory, or one from before directories had a version, whose layout is that of version 1.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Age::Older),
+            Err(source) => Err(HomeError::Unreadable { path, source }),
+        }
+    }
+
+    /// Makes an older directory one of this version.
+    fn raise(&self) -> Result<(), HomeError> {
+        let path = self.version_path();
+        write_private(&path, &format!("{VERSION}\n")).map_err(|source| HomeError::Unusable { path, source })
+    }
+
+    fn version_path(&self) -> PathBuf {
+        self.root.join("version")
     }
 
     /// Folder of the server: configuration, log and store.
@@ -169,6 +220,22 @@ mod tests {
         assert!(matches!(&refused, HomeError::Locked { pid, .. } if *pid == std::process::id().to_string()));
         drop(lock);
         assert!(home.lock().is_ok());
+    }
+
+    #[test]
+    fn a_newer_home_is_refused_untouched_and_an_older_one_is_raised() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        home.token().unwrap(); // From before there were versions.
+        drop(home.lock().unwrap());
+        let version = dir.path().join("version");
+        assert_eq!(std::fs::read_to_string(&version).unwrap(), "1\n");
+        std::fs::write(&version, "2\n").unwrap();
+        let refused = home.lock().unwrap_err();
+        assert!(matches!(refused, HomeError::Newer { found: 2, .. }), "{refused}");
+        assert_eq!(std::fs::read_to_string(&version).unwrap(), "2\n");
+        std::fs::write(&version, "new").unwrap();
+        assert!(matches!(home.lock(), Err(HomeError::NoVersion { .. })));
     }
 
     #[test]

@@ -172,6 +172,16 @@ fn a_million_jobs_by_accident_are_refused_before_they_are_made() {
 }
 
 #[test]
+fn a_distance_of_checkpoints_that_is_none_is_refused() {
+    for wrong in ["5 hours", "0 steps", "99999999999 minutes"] {
+        let line = format!("checkpoint_every: {wrong}\nname: little");
+        check("name: little", &line, "1:19", &["`checkpoint_every`", wrong, "write `epoch`, `200 steps`"]);
+    }
+    let right = RIGHT.replacen("name: little", "name: little\ncheckpoint_every: 200 steps", 1);
+    assert_eq!(stderr_of_plan(right.as_bytes(), &[]).0, 0);
+}
+
+#[test]
 fn wrong_yaml_is_refused_with_its_place() {
     check("  epochs: 2", "  epochs: 2\n bad", "5:2", &[]);
     check("heads: [1, 4]", "heads: [1, 4", "11:12", &[]);

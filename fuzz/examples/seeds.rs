@@ -13,16 +13,17 @@ use ferry_fuzz::input::SEPARATOR;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use shared::books::JobRecord;
+use shared::books::{JobRecord, WorkerRecord};
 use shared::expression::{CLASSES, LANDMARKS};
 use shared::job::JobSpec;
 use shared::predicted::{Prediction, to_csv, to_submission};
 use shared::predictions::to_npy;
-use shared::protocol::{JobOrder, LiveReport, PackManifest, Presence, WeightsManifest};
+use shared::protocol::{JobOrder, LiveReport, PackManifest, Presence, Timing, WeightsManifest};
 use shared::result::JobResult;
 use tch::{Device, Kind, Tensor};
 use worker::train::archive;
-use worker::train::checkpoint::{Best, Checkpoint, Identity};
+use worker::train::checkpoint::{Best, Checkpoint, Identity, Partial};
+use worker::train::progress::TERMS;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -103,19 +104,35 @@ fn messages(seeds: &mut Seeds, project: &Path) -> Done {
         json!({ "state": "running", "token": token, "beat": 3, "progress": progress }),
         json!({ "state": "done", "token": token }),
         json!({ "state": "failed", "reason": "x" }),
+        json!({ "state": "parked", "reason": "x" }),
     ] {
-        seeds.json::<JobRecord>(json!({ "v": 1, "state": state, "attempts": 2, "losses": 1, "notes": ["n"],
-            "failures": [{ "token": token, "error": "e" }], "checkpoints": [{ "epoch": 1, "blob": blob }] }))?;
+        seeds.json::<JobRecord>(json!({ "v": 2, "state": state, "attempts": 2, "losses": 1, "notes": ["n"],
+            "failures": [{ "token": token, "error": "e", "log": ["l"], "mark": 3 }], "setbacks": 1,
+            "checkpoints": [{ "epoch": 1, "step": 2, "blob": blob }] }))?;
     }
-    seeds.json::<JobOrder>(
-        json!({ "v": 2, "job": job.id, "spec": job.spec, "dataset_digest": "0".repeat(64),
-        "trainer_revision": shared::job::TRAINER_REVISION }),
-    )?;
+    let charges = json!([{ "job": job.id, "offence": { "offence": "failed", "error": "e" } },
+        { "job": job.id, "offence": { "offence": "lost" } }]);
+    for standing in [
+        json!({ "standing": "trusted" }),
+        json!({ "standing": "probation", "charges": charges }),
+        json!({ "standing": "drained", "charges": charges }),
+        json!({ "standing": "unfit", "reason": "r" }),
+    ] {
+        seeds.json::<WorkerRecord>(json!({ "v": 1, "name": "x", "standing": standing }))?;
+    }
+    for every in ["epoch", "200 steps", "5 minutes"] {
+        seeds.json::<JobOrder>(
+            json!({ "v": 4, "job": job.id, "spec": job.spec, "dataset_digest": "0".repeat(64),
+            "trainer_revision": shared::job::TRAINER_REVISION, "checkpoint_every": every }),
+        )?;
+    }
+    seeds.json::<Timing>(json!({ "v": 1, "lease_ms": 15_000, "heartbeat_ms": 5_000 }))?;
     seeds.json::<JobResult>(json!({ "v": 1, "job": job.id, "dataset_digest": "0".repeat(64), "trainer_revision": 1,
         "epochs": [epoch], "best_epoch": 1, "validation": split, "test": null, "model": blob, "train_seconds": 1.5,
         "device": { "device": "cpu", "model": "m", "cpu_capability": "AVX2", "threads": 1, "host": "h" },
         "worker": "w-00000001", "attempt": 1 }))?;
-    seeds.json::<Presence>(json!({ "worker": "w-00000001", "host": "h", "device": "cpu", "job": job.id }))?;
+    seeds.json::<Presence>(json!({ "worker": "w-00000001", "host": "h", "device": "cpu", "job": job.id,
+        "trainer_revision": 1 }))?;
     seeds.json::<LiveReport>(
         json!({ "worker": "w-00000001", "job": job.id, "epoch": 1, "epochs": 2, "step": 3, "steps": 4 }),
     )?;
@@ -152,13 +169,20 @@ fn checkpoints(seeds: &mut Seeds) -> Done {
         optimizer_steps: 3,
         learning_rate: 1e-4,
         reports: vec![serde_json::from_value(report)?],
-        best: Best { epoch: 1, weights: tensors(&["w"]), probabilities: vec![[0.1; CLASSES]; 2] },
+        best: Some(Best { epoch: 1, weights: tensors(&["w"]), probabilities: vec![[0.1; CLASSES]; 2] }),
+        partial: None,
     };
-    let file = checkpoint.write(&Identity::new(&JobSpec::default(), "d"))?;
+    let identity = Identity::new(&JobSpec::default(), "d");
+    let file = checkpoint.write(&identity)?;
     seeds.add(&[&file])?;
     let facts = archive::Archive::open(&file)?.facts().clone();
     seeds.add(&[b"", &serde_json::to_vec(&facts)?])?;
     seeds.add(&[b"\x11", &serde_json::to_vec(&facts)?])?;
+    // Within the first epoch: both tensors of the best one, the first two by name, are taken away.
+    let partial = Partial { step: 2, samples: 7, sums: [0.5; TERMS], seconds: 1.5, micro_batches: 1 };
+    let early = Checkpoint { reports: Vec::new(), best: None, partial: Some(partial), ..checkpoint };
+    let facts = archive::Archive::open(&early.write(&identity)?)?.facts().clone();
+    seeds.add(&[b"\x0f\x0f", &serde_json::to_vec(&facts)?])?;
     let model = json!({ "format": "ferry-model", "job": JobSpec::default().id("d"), "dataset_digest": "d",
         "trainer_revision": 1, "best_epoch": 1, "settings": JobSpec::default().canonical() });
     seeds.add(&[b"", &serde_json::to_vec(&model)?])

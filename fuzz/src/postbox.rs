@@ -1,9 +1,13 @@
 //! A server that answers every question with the input: what a broken or hostile peer has written.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use shared::bus::Bus;
-use shared::bus::server::{Blobs, Books, Entry, Failure, Flow, Live, Message, Queue, Queued, Reply, Write};
+use shared::bus::server::{
+    Blobs, Books, Entry, Failure, Flow, Inventory, Live, Message, Queue, Queued, Reply, Stored, Upload, Write,
+};
 use shared::ids::JobId;
 use shared::protocol::subjects;
 use shared::result::BlobRef;
@@ -54,8 +58,11 @@ impl Books for Postbox {
         answer(Ok(vec!["sweep.fuzz".to_owned()]))
     }
 
-    fn watch<'a>(&'a self, _: &'a str) -> Reply<'a, Flow<Entry>> {
-        let key = subjects::record_key(self.watched);
+    fn watch<'a>(&'a self, keys: &'a str) -> Reply<'a, Flow<Entry>> {
+        let key = match keys {
+            subjects::STANDING_KEYS => subjects::standing_key("x"),
+            _ => subjects::record_key(self.watched),
+        };
         once(Entry { key, value: self.value.clone(), revision: 1, written_nanos: 0 })
     }
 }
@@ -66,6 +73,10 @@ impl Queue for Postbox {
     }
 
     fn purge(&self) -> Reply<'_, ()> {
+        answer(Ok(()))
+    }
+
+    fn set_deadline(&self, _: Duration) -> Reply<'_, ()> {
         answer(Ok(()))
     }
 
@@ -88,6 +99,17 @@ impl Blobs for Postbox {
     }
 
     fn remove<'a>(&'a self, _: &'a str, _: &'a str) -> Reply<'a, ()> {
+        answer(Ok(()))
+    }
+
+    fn inventory<'a>(&'a self, _: &'a str) -> Reply<'a, Inventory> {
+        let (size, written_nanos) = (self.blob.len() as u64, 0);
+        let objects = vec![Stored { name: "x".to_owned(), size, written_nanos }];
+        let uploads = vec![Upload { id: "x".to_owned(), written_nanos }];
+        answer(Ok(Inventory { bytes: size, objects, uploads }))
+    }
+
+    fn discard<'a>(&'a self, _: &'a str, _: &'a str) -> Reply<'a, ()> {
         answer(Ok(()))
     }
 }

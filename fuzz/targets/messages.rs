@@ -16,13 +16,18 @@ use ferry_fuzz::postbox::Postbox;
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared::books::{Checkpoint, Claim, JobRecord, JobState, Progress};
-use shared::bus::{Bucket, Bus, LEASE};
-use shared::ids::{JobId, WorkerId};
+use shared::books::{Checkpoint, Claim, JobRecord, JobState, Progress, Token, WorkerRecord, difference};
+use shared::bus::{Bucket, Bus};
+use shared::ids::{Attempt, JobId, WorkerId};
 use shared::job::JobSpec;
-use shared::protocol::{JobOrder, LiveReport, PackManifest, Presence, SweepRecord, WeightsManifest};
+use shared::protocol::timing::{MAX_LEASE, MIN_HEARTBEAT};
+use shared::protocol::{
+    JobOrder, LiveReport, PackManifest, Presence, SweepRecord, Timing, WeightsManifest,
+};
 use shared::result::{BlobRef, JobResult};
 use tokio::runtime::{Builder, Runtime};
+
+const LEASE: Duration = Duration::from_secs(15);
 
 /// With a clock, for the bus's time-outs.
 static RUNTIME: LazyLock<Runtime> =
@@ -54,8 +59,13 @@ async fn read(value: &[u8], blob: &[u8]) {
     if let Ok(result) = bus.result(job).await {
         again(&result, JobResult::VERSION).await;
         let _best = result.best();
+        assert_eq!(difference(&result, &result), None);
         fetched(&bus, &result.validation.probabilities).await;
         fetched(&bus, &result.model).await;
+    }
+    if let Ok(timing) = bus.timing().await {
+        again(&timing, Timing::VERSION).await;
+        assert!(timing.lease() <= MAX_LEASE && (MIN_HEARTBEAT..=timing.lease() / 3).contains(&timing.heartbeat()));
     }
     if let Ok(manifest) = bus.read::<PackManifest>("pack.x", PackManifest::VERSION).await {
         again(&manifest, PackManifest::VERSION).await;
@@ -73,6 +83,10 @@ async fn read(value: &[u8], blob: &[u8]) {
     if let Ok(record) = bus.read::<SweepRecord>("sweep.x", SweepRecord::VERSION).await {
         again(&record, SweepRecord::VERSION).await;
         let _status = read_status(&bus).await;
+    }
+    if let Ok(record) = bus.read::<WorkerRecord>("worker.x", WorkerRecord::VERSION).await {
+        again(&record, WorkerRecord::VERSION).await;
+        judged(job, &bus, &record).await;
     }
     live(&bus).await;
 }
@@ -103,15 +117,23 @@ fn moves(record: &JobRecord) {
         }
     }
     let _reopened = record.reopened();
+    let all = record.failed_on().into_iter().map(str::to_owned).collect();
+    if let Some(excused) = record.excused(&all) {
+        assert!(excused.failures.is_empty() && excused.excused(&all).is_none());
+    }
+    let nobody = Token { attempt: Attempt(1), owner: me };
+    let _late = record.finished_by(&nobody);
+    assert_eq!(record.contradicted(&nobody, "x").is_some(), matches!(record.state, JobState::Done { .. }));
     if let JobState::Running { token, progress, .. } = &record.state {
         let blob = BlobRef { name: String::new(), sha256: String::new(), size: 0 };
-        let checkpoint = Checkpoint { epoch: progress.epoch, blob };
+        let checkpoint = Checkpoint { epoch: progress.epoch, step: 1, blob };
         let moved = [
             record.beat(token),
             record.checkpointed(token, checkpoint, Progress::default()),
             record.done(token),
             record.released(token),
-            record.failed(token, "x"),
+            record.failed(token, "x", &["line".to_owned()], 1),
+            record.set_back(token, String::new()),
             record.noted(token, String::new()),
         ];
         assert!(moved.iter().all(Result::is_ok), "the holder may move the record");
@@ -133,6 +155,19 @@ fn seen(job: JobId, record: &JobRecord) {
     let mut open = engine.open_jobs();
     cost.longest_first(&mut open);
     let _eta: Option<Duration> = cost.eta(&open, 1);
+}
+
+/// What everyone makes of a worker's standing; the name of the watched key is `x`.
+async fn judged(job: JobId, bus: &Bus, record: &WorkerRecord) {
+    let _words = record.standing.refusal();
+    let _turn = record.standing.leaves_to_others(&JobRecord::pending(), &record.name);
+    assert_eq!(bus.standing("x").await.is_ok(), record.name == "x");
+    if let Ok(mut watch) = bus.watch_standings().await {
+        assert_eq!(watch.next().await.as_ref(), Some(record).filter(|record| record.name == "x"));
+    }
+    let mut engine = Engine::new([job], &|_| false);
+    engine.apply(Event::Booked(record.clone()));
+    engine.apply(Event::Reconcile);
 }
 
 fn ordered(order: &JobOrder) {

@@ -52,12 +52,16 @@ impl TryFrom<String> for WorkerId {
 
     /// Names come in messages and become subjects, keys and lines on a terminal: one token of plain characters.
     fn try_from(name: String) -> Result<Self, Self::Error> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        if (1..=64).contains(&name.len()) && name.chars().all(plain) {
+        if is_plain(&name) {
             return Ok(Self(name));
         }
         Err(format!("{:?} is no name of a worker", name.chars().take(80).collect::<String>()))
     }
+}
+
+/// True for what may be the name of a worker: it becomes part of keys and the name of a file.
+pub(crate) fn is_plain(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 }
 
 impl From<WorkerId> for String {

@@ -1,6 +1,7 @@
 //! What a finished job hands in: its epochs, its scores, and pointers to its probabilities and weights.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::expression::CLASSES;
 use crate::ids::{Attempt, JobId, WorkerId};
@@ -17,6 +18,12 @@ pub struct BlobRef {
 }
 
 impl BlobRef {
+    /// The pointer to `bytes`, under a name that ends in their digest.
+    pub fn of(stem: &str, bytes: &[u8]) -> Self {
+        let sha256 = hex::encode(Sha256::digest(bytes));
+        Self { name: format!("{stem}.{}", &sha256[..16]), sha256, size: bytes.len() as u64 }
+    }
+
     /// What is wrong with a pointer that came in a message, if anything: its name must be one of ours, and its size
     /// at most `largest`.
     pub fn check(&self, largest: u64) -> Result<(), String> {
@@ -89,10 +96,10 @@ pub struct EpochReport {
 /// How the steps of an epoch fitted into the device's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryUse {
-    /// Into how many micro-batches a batch was cut at the end of the epoch: 1 is the whole batch. With more, batch
-    /// norms saw the statistics of a micro-batch each, so the result is not that of whole batches.
+    /// Into how many micro-batches a batch of the epoch was cut at most: 1 is the whole batch. With more, batch norms
+    /// saw the statistics of a micro-batch each, so the result is not that of whole batches.
     pub micro_batches: u32,
-    /// Of the GPU, the peaks over this epoch; none on a CPU.
+    /// Of the GPU, the peaks over what the last attempt trained of this epoch; none on a CPU.
     pub device: Option<DeviceMemory>,
 }
 

@@ -14,6 +14,7 @@ pub enum Purpose {
     SourceView = 6,
     SyntheticFace = 7,
     Bootstrap = 8,
+    Turn = 9,
     Simulation = 64,
     Chaos = 65,
 }

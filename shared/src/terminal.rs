@@ -1,4 +1,4 @@
-//! What may be written to standard error beside plain text.
+//! What may be written to a terminal beside plain text.
 
 use std::io::IsTerminal;
 
@@ -6,4 +6,21 @@ use std::io::IsTerminal;
 /// pipe gets no escape codes.
 pub fn wants_colour() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The text without control characters, which a terminal would obey: errors and logs of other machines are in it.
+pub fn plain(text: &str) -> String {
+    let harmless = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
+    text.chars().map(harmless).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_foreign_text_steers_a_terminal() {
+        assert_eq!(plain("job 1: Füße\n  no memory"), "job 1: Füße\n  no memory");
+        assert_eq!(plain("\u{1b}[2Jx\r\u{9b}"), "\u{fffd}[2Jx\u{fffd}\u{fffd}");
+    }
 }

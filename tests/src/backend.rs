@@ -7,6 +7,26 @@ use shared::bus::memory::Twin;
 
 use crate::server::Server;
 
+/// Each of these functions, which take a [`Backend`], as a test of its own on both servers. The one in memory runs on a
+/// clock that does not wait.
+#[macro_export]
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod nats {
+            $(#[tokio::test]
+            async fn $name() -> anyhow::Result<()> {
+                super::$name(super::Backend::nats()?).await
+            })*
+        }
+        mod memory {
+            $(#[tokio::test(start_paused = true)]
+            async fn $name() -> anyhow::Result<()> {
+                super::$name(super::Backend::memory()?).await
+            })*
+        }
+    };
+}
+
 /// A server under test.
 #[derive(Debug)]
 pub enum Backend {

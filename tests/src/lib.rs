@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod cluster;
+pub mod disk;
 pub mod namespaces;
 pub mod processes;
 pub mod programs;
@@ -10,3 +11,4 @@ pub mod run;
 pub mod server;
 pub mod simulation;
 pub mod wait;
+pub mod worker;

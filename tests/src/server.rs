@@ -16,21 +16,32 @@ pub struct Server {
     program: PathBuf,
     child: Child,
     port: u16,
+    /// Bytes that its store may hold.
+    limit: Option<u64>,
 }
 
 impl Server {
     /// Starts one on a free loopback port.
     pub fn start() -> anyhow::Result<Self> {
+        Self::make(None)
+    }
+
+    /// One whose store holds so many bytes and no more.
+    pub fn start_limited(bytes: u64) -> anyhow::Result<Self> {
+        Self::make(Some(bytes))
+    }
+
+    fn make(limit: Option<u64>) -> anyhow::Result<Self> {
         let program = coordinator::broker::binary::find()?;
         let dir = tempfile::tempdir()?;
-        let child = spawn(&program, &dir, -1)?;
+        let child = spawn(&program, &dir, -1, limit)?;
         let ports = dir.path().join(format!("nats-server_{}.ports", child.id()));
         let port = wait::until(Duration::from_secs(20), "the server's port", || {
             let text = std::fs::read_to_string(&ports).ok()?;
             let ports: serde_json::Value = serde_json::from_str(&text).ok()?;
             ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
         })?;
-        Ok(Self { dir, program, child, port })
+        Ok(Self { dir, program, child, port, limit })
     }
 
     /// How to reach it.
@@ -43,6 +54,11 @@ impl Server {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// Bytes that its store takes on the disk.
+    pub fn stored_bytes(&self) -> anyhow::Result<u64> {
+        bytes_below(&self.dir.path().join("store"))
+    }
+
     /// A coordinator's connection to it.
     pub async fn bus(&self) -> anyhow::Result<Bus> {
         Ok(Bus::connect_and_lay_out(&self.endpoint()?, "test").await?)
@@ -50,10 +66,27 @@ impl Server {
 
     /// Kills it as a power cut would and starts it again on the same port and store.
     pub fn crash_and_restart(&mut self) -> anyhow::Result<()> {
+        self.crash()?;
+        self.restart()
+    }
+
+    /// Kills it as a power cut would.
+    pub fn crash(&mut self) -> anyhow::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
-        self.child = spawn(&self.program, &self.dir, i32::from(self.port))?;
         Ok(())
+    }
+
+    /// Starts it again on the same port and store.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.child = spawn(&self.program, &self.dir, i32::from(self.port), self.limit)?;
+        Ok(())
+    }
+
+    /// Starts it again, without a limit on its store.
+    pub fn lift_limit(&mut self) -> anyhow::Result<()> {
+        self.limit = None;
+        self.crash_and_restart()
     }
 }
 
@@ -64,10 +97,22 @@ impl Drop for Server {
     }
 }
 
-fn spawn(program: &PathBuf, dir: &tempfile::TempDir, port: i32) -> anyhow::Result<Child> {
+fn bytes_below(folder: &std::path::Path) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        // A file may go while the server tidies up.
+        let Ok(about) = entry.metadata() else { continue };
+        sum += if about.is_dir() { bytes_below(&entry.path())? } else { about.len() };
+    }
+    Ok(sum)
+}
+
+fn spawn(program: &PathBuf, dir: &tempfile::TempDir, port: i32, limit: Option<u64>) -> anyhow::Result<Child> {
+    let limit = limit.map_or_else(String::new, |bytes| format!(", max_file_store: {bytes}"));
     let config = format!(
         "listen: \"127.0.0.1:{port}\"\nports_file_dir: \".\"\nlog_file: \"log\"\n\
-         jetstream {{ store_dir: \"store\", sync_interval: always }}\n"
+         jetstream {{ store_dir: \"store\", sync_interval: always{limit} }}\n"
     );
     std::fs::write(dir.path().join("server.conf"), config)?;
     Command::new(program)

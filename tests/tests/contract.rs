@@ -4,46 +4,27 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use shared::books::{Claim, JobRecord, JobState, Token};
+use shared::books::{Claim, JobRecord, JobState, Late, Standing, Token, WorkerRecord};
 use shared::bus::{Bucket, Bus, BusError, Delivery, Jobs, Queued};
 use shared::ids::{Attempt, JobId, WorkerId};
 use shared::job::{JobSpec, TRAINER_REVISION};
-use shared::protocol::{JobOrder, LiveReport, Presence};
-use shared::result::BlobRef;
+use shared::protocol::{CheckpointEvery, JobOrder, LiveReport, Presence, Timing};
 use tests::backend::Backend;
+use tests::on_both;
 use tests::results::handed_in as result;
 use uuid::Uuid;
 
-/// Each as a test of its own on both servers. The one in memory runs on a clock that does not wait.
-macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {
-        mod nats {
-            $(#[tokio::test]
-            async fn $name() -> anyhow::Result<()> {
-                super::$name(super::Backend::nats()?).await
-            })*
-        }
-        mod memory {
-            $(#[tokio::test(start_paused = true)]
-            async fn $name() -> anyhow::Result<()> {
-                super::$name(super::Backend::memory()?).await
-            })*
-        }
-    };
-}
-
 on_both!(
-    one_of_many_claimers_wins_and_admitting_again_changes_nothing,
+    one_of_many_claimers_wins_and_admitting_again_moves_nothing,
     a_stale_holder_can_neither_move_nor_commit,
+    a_late_result_is_accepted_and_fences_the_holder,
     what_was_confirmed_outlives_a_crash_of_the_server,
     a_job_is_queued_once_and_handed_out_once,
     an_answer_counts_whoever_gives_it,
     a_sign_of_life_counts_whoever_gives_it,
     what_nobody_answers_for_is_handed_out_again,
     what_was_handed_out_before_a_crash_is_handed_out_again,
-    blobs_are_whole_or_refused,
-    pointers_that_cannot_be_ours_are_refused,
-    a_blob_of_more_bytes_than_it_claims_is_refused,
+    a_workers_standing_is_told_and_kept,
     a_watch_shows_what_is_and_what_comes,
     a_watch_outlives_a_crash_of_the_server,
     presence_tells_the_time_and_goes,
@@ -65,6 +46,7 @@ fn order(n: u128) -> JobOrder {
         spec: JobSpec::default(),
         dataset_digest: "d".into(),
         trainer_revision: TRAINER_REVISION,
+        checkpoint_every: CheckpointEvery::Epoch,
     }
 }
 
@@ -84,9 +66,7 @@ async fn claimed(bus: &Bus, n: u128) -> anyhow::Result<(JobId, Token, JobRecord,
     Ok((order.job, token, record, revision))
 }
 
-async fn one_of_many_claimers_wins_and_admitting_again_changes_nothing(
-    server: Backend,
-) -> anyhow::Result<()> {
+async fn one_of_many_claimers_wins_and_admitting_again_moves_nothing(server: Backend) -> anyhow::Result<()> {
     let bus = server.bus().await?;
     let order = order(1);
     bus.admit(std::slice::from_ref(&order)).await?;
@@ -102,10 +82,13 @@ async fn one_of_many_claimers_wins_and_admitting_again_changes_nothing(
     let winners = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     let conflicts = outcomes.iter().filter(|o| matches!(o, Err(BusError::Conflict { .. }))).count();
     assert_eq!((winners, conflicts), (1, 7));
+    let admitted = bus.admitted_at(order.job).await?;
     bus.admit(std::slice::from_ref(&order)).await?;
-    let entry = bus.record(order.job).await?.expect("still there");
-    assert_eq!(entry.record.attempts, 1);
-    assert_eq!(bus.order(order.job).await?, order);
+    assert_eq!((bus.order(order.job).await?, bus.admitted_at(order.job).await?), (order.clone(), admitted));
+    let carried_out = JobOrder { checkpoint_every: "2 steps".parse()?, ..order };
+    bus.admit(std::slice::from_ref(&carried_out)).await?;
+    assert_eq!(bus.order(carried_out.job).await?, carried_out);
+    assert_eq!(bus.record(carried_out.job).await?.expect("still there").record.attempts, 1);
     Ok(())
 }
 
@@ -123,6 +106,19 @@ async fn a_stale_holder_can_neither_move_nor_commit(server: Backend) -> anyhow::
     bus.commit(newer, &next.done(&owner)?, &result(job, &owner)).await?;
     assert_eq!(bus.result(job).await?.attempt, Attempt(2));
     assert!(matches!(bus.record(job).await?.expect("there").record.state, JobState::Done { .. }));
+    Ok(())
+}
+
+async fn a_late_result_is_accepted_and_fences_the_holder(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let (job, zombie, record, revision) = claimed(&bus, 11).await?;
+    let (owner, next) = take(&record, "other");
+    let revision = bus.swap(job, revision, &next).await?;
+    let Late::Accept(done) = next.finished_by(&zombie) else { anyhow::bail!("refused") };
+    bus.commit(revision, &done, &result(job, &zombie)).await?;
+    let fenced = bus.commit(revision, &next.done(&owner)?, &result(job, &owner)).await;
+    assert!(matches!(fenced, Err(BusError::Conflict { .. })), "{fenced:?}");
+    assert_eq!(bus.result(job).await?.attempt, zombie.attempt);
     Ok(())
 }
 
@@ -218,6 +214,15 @@ async fn what_nobody_answers_for_is_handed_out_again(server: Backend) -> anyhow:
     assert_eq!(next(&mut jobs).await?.job, delivery.job);
     let waited = since.elapsed();
     assert!((14..17).contains(&waited.as_secs()), "{waited:?}");
+    let timing = Timing::new(Duration::from_secs(3), None)?;
+    bus.agree_on(&timing).await?;
+    assert_eq!(server.bus().await?.timing().await?, timing);
+    bus.enqueue(order(12).job).await?;
+    let delivery = next(&mut jobs).await?;
+    let since = tokio::time::Instant::now();
+    while next(&mut jobs).await?.job != delivery.job {}
+    let waited = since.elapsed();
+    assert!((2..5).contains(&waited.as_secs()), "{waited:?}");
     Ok(())
 }
 
@@ -232,51 +237,15 @@ async fn what_was_handed_out_before_a_crash_is_handed_out_again(mut server: Back
     Ok(())
 }
 
-async fn blobs_are_whole_or_refused(server: Backend) -> anyhow::Result<()> {
+async fn a_workers_standing_is_told_and_kept(server: Backend) -> anyhow::Result<()> {
     let bus = server.bus().await?;
-    for size in [0usize, 1, 512 * 1024, 9 << 20] {
-        let bytes: Vec<u8> = (0..size).map(|i| (i * 31 % 251) as u8).collect();
-        let blob = bus.put_blob(Bucket::Results, "b", bytes.clone().into()).await?;
-        assert_eq!(bus.put_blob(Bucket::Results, "b", bytes.clone().into()).await?, blob);
-        assert!(bus.get_blob(Bucket::Results, &blob).await? == bytes, "{size} bytes");
-        let lie = BlobRef { sha256: "0".repeat(64), ..blob.clone() };
-        assert!(matches!(bus.get_blob(Bucket::Results, &lie).await, Err(BusError::Damaged { .. })));
-        bus.delete_blob(Bucket::Results, &blob.name).await?;
-        bus.delete_blob(Bucket::Results, &blob.name).await?;
-        assert!(matches!(bus.get_blob(Bucket::Results, &blob).await, Err(BusError::Missing { .. })));
-        assert_eq!(bus.put_blob(Bucket::Results, "b", bytes.clone().into()).await?, blob);
-        assert!(bus.get_blob(Bucket::Results, &blob).await? == bytes, "{size} bytes stored anew");
-    }
-    Ok(())
-}
-
-async fn pointers_that_cannot_be_ours_are_refused(server: Backend) -> anyhow::Result<()> {
-    let bus = server.bus().await?;
-    let blob = bus.put_blob(Bucket::Checkpoints, "c", vec![7; 100].into()).await?;
-    let lies = [
-        BlobRef { size: u64::MAX, ..blob.clone() },
-        BlobRef { name: "../../etc/passwd".into(), ..blob.clone() },
-        BlobRef { name: "a".repeat(300), ..blob.clone() },
-        BlobRef { sha256: "x".into(), ..blob.clone() },
-    ];
-    for lie in lies {
-        let refused = bus.get_blob(Bucket::Checkpoints, &lie).await;
-        assert!(matches!(refused, Err(BusError::Untrue { .. })), "{refused:?}");
-    }
-    Ok(())
-}
-
-async fn a_blob_of_more_bytes_than_it_claims_is_refused(server: Backend) -> anyhow::Result<()> {
-    let bus = server.bus().await?;
-    let blob = bus.put_blob(Bucket::Checkpoints, "c", vec![7; 3 << 20].into()).await?;
-    let mut received = 0;
-    let small = BlobRef { size: 10, ..blob };
-    let read = bus.read_blob(Bucket::Checkpoints, &small, |chunk| {
-        received += chunk.len();
-        Ok(())
-    });
-    assert!(matches!(read.await, Err(BusError::Damaged { .. })));
-    assert_eq!(received, 0, "nothing beyond the claim is taken");
+    assert_eq!(bus.standing("gpu0").await?, Standing::Trusted);
+    let mut watch = bus.watch_standings().await?;
+    let unfit = WorkerRecord::new("gpu0", Standing::Unfit { reason: "hot".into() });
+    bus.write_standing(&unfit).await?;
+    assert_eq!(tokio::time::timeout(LIMIT, watch.next()).await?.as_ref(), Some(&unfit));
+    assert_eq!(bus.standing("gpu0").await?, unfit.standing);
+    assert_eq!(bus.standings().await?, [unfit]);
     Ok(())
 }
 
@@ -314,8 +283,13 @@ async fn a_watch_outlives_a_crash_of_the_server(mut server: Backend) -> anyhow::
 async fn presence_tells_the_time_and_goes(server: Backend) -> anyhow::Result<()> {
     let bus = server.bus().await?;
     let worker = WorkerId::new("w", Uuid::nil());
-    let presence =
-        Presence { worker: worker.clone(), host: "h".into(), device: "cpu".into(), job: Some(order(1).job) };
+    let presence = Presence {
+        worker: worker.clone(),
+        host: "h".into(),
+        device: "cpu".into(),
+        job: Some(order(1).job),
+        trainer_revision: 1,
+    };
     let before = bus.appear(&presence).await?;
     let (.., revision) = claimed(&bus, 12).await?;
     let written = bus.record(order(12).job).await?.context("claimed")?;
@@ -331,7 +305,8 @@ async fn presence_tells_the_time_and_goes(server: Backend) -> anyhow::Result<()>
 async fn presence_outlives_a_crash_of_the_server(mut server: Backend) -> anyhow::Result<()> {
     let bus = server.bus().await?;
     let worker = WorkerId::new("w", Uuid::nil());
-    let presence = Presence { worker, host: "h".into(), device: "cpu".into(), job: None };
+    let presence =
+        Presence { worker, host: "h".into(), device: "cpu".into(), job: None, trainer_revision: 1 };
     let before = bus.appear(&presence).await?;
     server.crash_and_restart().await?;
     let after = tokio::time::timeout(LIMIT, async {

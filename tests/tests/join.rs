@@ -1,5 +1,6 @@
 //! A worker that has nothing but an address joins a sweep: the dataset and all else come over the bus.
 
+use std::io::{Read, Write};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -65,10 +66,24 @@ fn a_server_of_our_own_is_on_loopback_and_asks_for_its_token() -> anyhow::Result
     let url = endpoint["url"].as_str().unwrap_or_default();
     let port: u16 = url.strip_prefix("nats://127.0.0.1:").unwrap_or_default().parse()?;
     let server = children(run.pid(), "nats-server").first().copied().unwrap_or_default();
-    assert_eq!(listening(server)?, [(std::net::Ipv4Addr::LOCALHOST, port)]);
+    let mut ports = listening(server)?;
+    ports.retain(|listening| *listening != (std::net::Ipv4Addr::LOCALHOST, port));
+    let [(std::net::Ipv4Addr::LOCALHOST, report)] = ports[..] else { panic!("listens on {ports:?}, too") };
+    assert!(asked(report, "/varz")?.starts_with("HTTP/1.0 404"), "its health report asks for the token, too");
+    let token = endpoint["token"].as_str().unwrap_or_default();
+    assert!(asked(report, &format!("/{token}/healthz"))?.starts_with("HTTP/1.0 200"));
     let refused = expect(&mut desk.ferry(&["status", "--nats", url]), 2)?;
     assert!(String::from_utf8_lossy(&refused.stderr).contains("refused"));
     run.kill()
+}
+
+/// What the server's report says under a path.
+fn asked(port: u16, path: &str) -> anyhow::Result<String> {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(1 << 16).read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// Where a process listens: its sockets, looked up in the kernel's tables.

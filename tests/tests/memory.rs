@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::future::BoxFuture;
 use shared::books::{JobRecord, JobState};
 use shared::bus::Bus;
 use shared::expression::{CLASSES, LANDMARKS};
@@ -11,16 +12,16 @@ use shared::ids::WorkerId;
 use shared::job::{JobSpec, TRAINER_REVISION};
 use shared::metrics::Confusion;
 use shared::pack::{Pack, PackWriter, Sample, Split};
-use shared::protocol::JobOrder;
+use shared::protocol::{CheckpointEvery, JobOrder};
 use shared::result::{DeviceRecord, EpochReport, LossTerms, MemoryUse, Score};
 use tests::backend::Backend;
 use tokio::sync::watch;
 use uuid::Uuid;
-use worker::agent::{self, Assignment, Equipment, PackStore, Report, Trainer, Training, WeightsStore};
+use worker::agent::{self, Assignment, Equipment, PackStore, Spool, Trainer, Training, WeightsStore};
 use worker::train::{Finished, Outcome};
 
 const NOTE: &str = "a batch did not fit";
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Trains nothing, and says what a training says that was cut into micro-batches.
 struct Cutting;
@@ -38,8 +39,12 @@ impl Trainer for Cutting {
         }
     }
 
+    fn canary(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn start(&self, assignment: Assignment) -> std::io::Result<Training> {
-        let (training, reporter) = Training::of(1);
+        let (training, reporter) = Training::of(&assignment);
         let rows = |split| vec![[0.0; CLASSES]; assignment.pack.len(split)];
         let finished = Finished {
             epochs: vec![EpochReport {
@@ -57,8 +62,8 @@ impl Trainer for Cutting {
             train_seconds: 1.0,
         };
         tokio::spawn(async move {
-            reporter.say(Report::Note(NOTE.to_owned())).await;
-            reporter.say(Report::Ended(Ok(Outcome::Finished(Box::new(finished))))).await;
+            reporter.note(NOTE.to_owned()).await;
+            reporter.ended(Ok(Outcome::Finished(Box::new(finished)))).await;
         });
         Ok(training)
     }
@@ -98,17 +103,20 @@ async fn the_record_and_the_result_say_that_batches_were_cut() -> anyhow::Result
         spec,
         dataset_digest: pack.digest().to_owned(),
         trainer_revision: TRAINER_REVISION,
+        checkpoint_every: CheckpointEvery::Epoch,
     };
     bus.admit(std::slice::from_ref(&order)).await?;
     bus.enqueue(order.job).await?;
     let (_stop, stopped) = watch::channel(false);
+    let (me, cache) = (WorkerId::new("w", Uuid::nil()), tempfile::tempdir()?);
     let worker = agent::serve(Equipment {
         bus: server.bus().await?,
-        me: WorkerId::new("w", Uuid::nil()),
         host: "here".to_owned(),
         trainer: Box::new(Cutting),
         packs: PackStore::holding(pack),
-        weights: WeightsStore::new(Vec::new(), &std::env::temp_dir()),
+        weights: WeightsStore::new(Vec::new(), cache.path()),
+        spool: Spool::open(cache.path(), &me),
+        me,
         stop: stopped,
     });
     let record = tokio::select! {

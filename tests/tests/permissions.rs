@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
-use shared::bus::{Bus, Role};
+use shared::books::{Standing, WorkerRecord};
+use shared::bus::{Bucket, Bus, Role};
 use tests::cluster::Cluster;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -84,6 +85,7 @@ fn coordinators_own() -> Vec<String> {
         ["order", "sweep", "pack", "weights"].map(|kind| format!("$KV.ferry_books.{kind}.{JOB}")).into();
     plain.extend(["ferry_packs", "ferry_weights"].map(|bucket| format!("$O.{bucket}.C.x")));
     plain.extend(["ferry_packs", "ferry_weights"].map(|bucket| format!("$O.{bucket}.M.x")));
+    plain.push("$KV.ferry_books.timing".to_owned());
     plain.push(format!("ferry.job.{JOB}"));
     own.extend(plain.clone());
     own.extend(plain.iter().chain(&api).map(|subject| format!("ferry.api.{subject}")));
@@ -147,6 +149,7 @@ async fn an_observer_reads_and_does_nothing_else() -> anyhow::Result<()> {
         "$JS.ACK.FERRY_JOBS.workers.1.1.1.1.0",
         "ferry.api.$KV.ferry_books.job.x",
         "ferry.api.$KV.ferry_books.result.x",
+        "ferry.api.$KV.ferry_books.worker.x",
         "ferry.api.$KV.ferry_presence.x",
         "ferry.api.$O.ferry_checkpoints.C.x",
         "ferry.api.$O.ferry_results.M.x",
@@ -163,10 +166,27 @@ async fn an_observer_reads_and_does_nothing_else() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_worker_says_that_it_is_out_and_an_observer_sees_that_and_what_the_store_holds()
+-> anyhow::Result<()> {
+    let cluster = Cluster::start(1)?;
+    let coordinator = cluster.coordinator().await?;
+    coordinator.put_blob(Bucket::Results, "b", "bytes".into()).await?;
+    let worker = Bus::connect(&cluster.endpoint(Role::Worker)?, "worker").await?;
+    let unfit = WorkerRecord::new("w", Standing::Unfit { reason: "no device".into() });
+    worker.write_standing(&unfit).await?;
+    assert_eq!(worker.standing("w").await?, unfit.standing);
+    let observer = Bus::connect(&cluster.endpoint(Role::Observer)?, "observer").await?;
+    assert_eq!(observer.standings().await?, [unfit]);
+    let inventory = observer.inventory(Bucket::Results).await?;
+    assert_eq!((inventory.objects.len(), inventory.uploads.len()), (1, 0));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_message_of_a_worker_cannot_wipe_a_stream() -> anyhow::Result<()> {
     let cluster = Cluster::start(1)?;
     let bus = cluster.coordinator().await?;
-    let blob = bus.put_blob(shared::bus::Bucket::Results, "b", "bytes".into()).await?;
+    let blob = bus.put_blob(Bucket::Results, "b", "bytes".into()).await?;
     let worker = Plain::connect(&cluster, Role::Worker).await?;
     for subject in ["ferry.api.$O.ferry_results.M.x", "ferry.api.$KV.ferry_books.job.x"] {
         let mut headers = nats::HeaderMap::new();
@@ -175,7 +195,7 @@ async fn a_message_of_a_worker_cannot_wipe_a_stream() -> anyhow::Result<()> {
         let answer = String::from_utf8_lossy(&answer.payload).into_owned();
         assert!(answer.contains("rollup not permitted"), "{answer}");
     }
-    assert_eq!(bus.get_blob(shared::bus::Bucket::Results, &blob).await?, "bytes");
+    assert_eq!(bus.get_blob(Bucket::Results, &blob).await?, "bytes");
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use shared::bus::memory::{Damage, Flaw};
-use tests::simulation::{self, Fault, Fixture, History, Kind, Options, Outcome, Script};
+use shared::protocol::{CheckpointEvery, Timing};
+use tests::simulation::{self, Bad, Counts, Fault, Fixture, History, Kind, Options, Outcome, Script};
 
 /// A taste of `make simulate`, which runs thousands.
 const SEEDS: u64 = 120;
@@ -15,14 +16,18 @@ fn drawn(seed: u64, fixture: &Fixture) -> Outcome {
 #[test]
 fn every_promise_holds() -> anyhow::Result<()> {
     let fixture = Fixture::new()?;
+    let mut counts = Counts::default();
     for seed in 0..SEEDS {
         let outcome = drawn(seed, &fixture);
+        counts += outcome.counts;
         assert_eq!(
             outcome.violation, None,
             "see it with: cargo run -p tests --bin ferry-sim -- --seed {seed} --trace"
         );
         assert!(outcome.counts.claims > 0, "seed {seed}: nothing was ever claimed");
     }
+    let Counts { midway, adopted, late, contradicted, .. } = counts;
+    assert!([midway, adopted, late, contradicted].iter().all(|count| *count > 0), "untried: {counts}");
     Ok(())
 }
 
@@ -58,9 +63,12 @@ fn checkpoints_without_bytes_are_given_up_soon() -> anyhow::Result<()> {
     let history = History {
         seed: 0,
         kind: Kind::Everything,
-        jobs: vec![Script { epochs: 5, epoch: second(4), failures: 0 }],
+        jobs: vec![Script { epochs: 5, epoch: second(4), failures: 0, torn: None, deviant: false }],
         workers: 1,
+        bad: None,
         ours_alone: true,
+        checkpoint_every: CheckpointEvery::Epoch,
+        timing: Timing::default(),
         faults: vec![
             (second(9), gone),
             (second(13), gone),
@@ -71,5 +79,69 @@ fn checkpoints_without_bytes_are_given_up_soon() -> anyhow::Result<()> {
     let outcome = simulation::run(history, &Fixture::new()?, Options::default());
     assert_eq!(outcome.violation, None);
     assert_eq!(outcome.counts.claims, 2);
+    Ok(())
+}
+
+fn blame(jobs: Vec<Script>, workers: usize, bad: Option<(usize, Bad)>) -> History {
+    History {
+        seed: 0,
+        kind: Kind::Blame,
+        jobs,
+        workers,
+        bad,
+        ours_alone: true,
+        checkpoint_every: CheckpointEvery::Epoch,
+        timing: Timing::default(),
+        faults: Vec::new(),
+        calm: Duration::from_secs(1),
+    }
+}
+
+fn job(failures: u32) -> Script {
+    Script { epochs: 3, epoch: Duration::from_secs(2), failures, torn: None, deviant: false }
+}
+
+/// The checker sees to it that no good job suffers and no good worker is drained.
+#[test]
+fn bad_workers_and_bad_jobs_are_told_apart() -> anyhow::Result<()> {
+    let fixture = Fixture::new()?;
+    let always = u32::MAX;
+    for (jobs, workers, bad) in [
+        (vec![job(0); 5], 2, Some((0, Bad::Trainings))),
+        (vec![job(0); 5], 2, Some((1, Bad::Canary))),
+        (vec![job(0), job(always), job(0), job(always), job(0)], 2, None),
+        (vec![job(always); 4], 2, None),
+        (vec![job(0), job(always), job(0), job(always), job(0)], 3, Some((1, Bad::Trainings))),
+    ] {
+        let history = blame(jobs, workers, bad);
+        let outcome = simulation::run(history.clone(), &fixture, Options::default());
+        assert_eq!(outcome.violation, None, "{history:?}");
+        assert_eq!(outcome.counts.drained > 0, bad.is_some(), "{history:?}: {}", outcome.counts);
+    }
+    Ok(())
+}
+
+/// The server's clock leaps back by an hour while a worker is dead: the record seems to be written in the future.
+#[test]
+fn a_clock_that_leaps_back_does_not_keep_a_dead_workers_job() -> anyhow::Result<()> {
+    let second = Duration::from_secs;
+    let history = History {
+        seed: 0,
+        kind: Kind::Everything,
+        jobs: vec![Script { epoch: second(4), ..job(0) }],
+        workers: 2,
+        bad: None,
+        ours_alone: true,
+        checkpoint_every: CheckpointEvery::Epoch,
+        timing: Timing::default(),
+        faults: vec![
+            (second(5), Fault::KillWorker { worker: 0, rest: second(3000) }),
+            (second(5), Fault::KillWorker { worker: 1, rest: second(3) }),
+            (second(6), Fault::LeapBack { by: second(3600) }),
+        ],
+        calm: second(9),
+    };
+    let outcome = simulation::run(history, &Fixture::new()?, Options::default());
+    assert_eq!(outcome.violation, None);
     Ok(())
 }

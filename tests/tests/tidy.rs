@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use tests::programs::root;
+
 /// Lines that a source file may have.
 const MOST_LINES: usize = 400;
 
@@ -63,12 +65,13 @@ type Rule = fn(&str, &str) -> Vec<String>;
 const RULES: [Rule; 6] = [purpose, length, name, owners, apart, unspoken];
 
 #[test]
-fn every_file_keeps_the_rules() {
-    let files = files();
+fn every_file_keeps_the_rules() -> anyhow::Result<()> {
+    let files = files()?;
     assert!(files.len() > 250, "only {} files were found", files.len());
     let broken = files.iter().flat_map(|(path, text)| all(path, text).into_iter());
     let broken: Vec<String> = broken.chain(crates(&files)).collect();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+    Ok(())
 }
 
 fn all(path: &str, text: &str) -> Vec<String> {
@@ -204,15 +207,12 @@ fn inline(code: &str) -> Vec<String> {
 
 fn expand(prefix: &str, group: &str, paths: &mut Vec<String>) {
     for item in items(group) {
-        match item.split_once('{') {
-            Some((start, inner)) => {
-                let inner = inner.rsplit_once('}').map_or(inner, |(inner, _)| inner);
-                expand(&format!("{prefix}{}", start.trim()), inner, paths);
-            }
-            None => {
-                let name = item.split(" as ").next().unwrap_or_default().trim();
-                paths.push(format!("{prefix}{name}").trim_end_matches("::self").to_owned());
-            }
+        if let Some((start, inner)) = item.split_once('{') {
+            let inner = inner.rsplit_once('}').map_or(inner, |(inner, _)| inner);
+            expand(&format!("{prefix}{}", start.trim()), inner, paths);
+        } else {
+            let name = item.split(" as ").next().unwrap_or_default().trim();
+            paths.push(format!("{prefix}{name}").trim_end_matches("::self").to_owned());
         }
     }
 }
@@ -236,17 +236,16 @@ fn items(group: &str) -> Vec<&str> {
 }
 
 /// Path from the root and text of every file of the project that is text.
-fn files() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+fn files() -> anyhow::Result<Vec<(String, String)>> {
     let listed = std::process::Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-        .current_dir(root)
-        .output()
-        .unwrap();
-    assert!(listed.status.success(), "git lists no files: {}", String::from_utf8_lossy(&listed.stderr));
-    let names = String::from_utf8(listed.stdout).unwrap();
-    let read = |name: &str| fs::read_to_string(root.join(name)).ok();
-    names.split_terminator('\0').filter_map(|name| Some((name.to_owned(), read(name)?))).collect()
+        .current_dir(root())
+        .output()?;
+    let said = String::from_utf8_lossy(&listed.stderr);
+    anyhow::ensure!(listed.status.success(), "git lists no files: {said}");
+    let names = String::from_utf8(listed.stdout)?;
+    let read = |name: &str| fs::read_to_string(root().join(name)).ok();
+    Ok(names.split_terminator('\0').filter_map(|name| Some((name.to_owned(), read(name)?))).collect())
 }
 
 mod a_broken_rule_is_seen {

@@ -50,7 +50,8 @@ pub struct AgentArgs {
     /// A pack on this machine, or a folder of packs and weights; what is not there is fetched from the server.
     #[arg(long, value_name = "DIR")]
     pub data: Vec<PathBuf>,
-    /// Where fetched datasets are kept; the user's cache directory when absent.
+    /// Where fetched datasets are kept, and work that the server does not have yet; the user's cache directory when
+    /// absent.
     #[arg(long, env = "FERRY_CACHE", value_name = "DIR")]
     pub cache: Option<PathBuf>,
 }

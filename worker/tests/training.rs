@@ -14,6 +14,7 @@ use shared::pack::{Pack, PackWriter, Sample, Split};
 use shared::rng::{Purpose, Stream};
 use tch::Device;
 use tempfile::TempDir;
+use worker::train::archive::{self, Archive};
 use worker::train::progress::Term;
 use worker::train::{CheckpointError, Control, Finished, Outcome, TrainError, TrainEvent, TrainTask, train};
 
@@ -72,6 +73,7 @@ fn run(
     let mut sink = |event| match event {
         TrainEvent::Step { .. } => Control::Continue,
         TrainEvent::OutOfMemory { .. } => panic!("these batches fit"),
+        TrainEvent::Checkpoint { .. } => panic!("nobody asked for it"),
         TrainEvent::Epoch { report, checkpoint } => {
             checkpoints.push(checkpoint);
             if stop_after == Some(report.epoch) { Control::Stop } else { Control::Continue }
@@ -111,6 +113,93 @@ fn resumes_exactly(changes: &[(&str, Value)]) {
     let (resumed, rest) = run(&spec, &pack, Some(&checkpoint), None).unwrap();
     assert_eq!(rest.len(), 2);
     same(&finished(resumed), &whole);
+}
+
+/// The checkpoint after step `at` (epoch, step), asked for there, and nothing of the training after it.
+fn stopped_within(spec: &JobSpec, pack: &Pack, resume: Option<&[u8]>, at: (u32, usize)) -> Vec<u8> {
+    let mut stopped = None;
+    let mut sink = |event| match event {
+        TrainEvent::Step { epoch, step, .. } if (epoch, step) == at => Control::Checkpoint,
+        TrainEvent::Step { .. } | TrainEvent::OutOfMemory { .. } | TrainEvent::Epoch { .. } => {
+            Control::Continue
+        }
+        TrainEvent::Checkpoint { epoch, step, checkpoint } => {
+            assert_eq!((epoch, step), at);
+            stopped = Some(checkpoint);
+            Control::Stop
+        }
+    };
+    let outcome = train(&TrainTask { spec, pack, device: Device::Cpu, resume }, &mut sink).unwrap();
+    assert!(matches!(outcome, Outcome::Stopped));
+    stopped.unwrap()
+}
+
+/// Stopped twice on the way, in the first epoch (without a best one yet) and after the last step of another.
+fn resumes_exactly_within_an_epoch(changes: &[(&str, Value)]) {
+    let (_folder, pack) = pack([41, 13, 9]);
+    let spec = spec(changes);
+    let whole = finished(run(&spec, &pack, None, None).unwrap().0);
+    for stops in [[(1, 1), (2, 3)], [(1, 4), (3, 5)]] {
+        let first = stopped_within(&spec, &pack, None, stops[0]);
+        let second = stopped_within(&spec, &pack, Some(&first), stops[1]);
+        let (resumed, rest) = run(&spec, &pack, Some(&second), None).unwrap();
+        assert_eq!(rest.len(), 5 - stops[1].0 as usize);
+        same(&finished(resumed), &whole);
+    }
+}
+
+#[test]
+fn mixup_resumes_bit_for_bit_within_an_epoch() {
+    resumes_exactly_within_an_epoch(&[("augmentation", json!("mixup"))]);
+}
+
+#[test]
+fn mixaug_resumes_bit_for_bit_within_an_epoch() {
+    resumes_exactly_within_an_epoch(&[("augmentation", json!("mixaug"))]);
+}
+
+#[test]
+fn a_checkpoint_within_an_epoch_changes_nothing_of_the_training() {
+    let (_folder, pack) = pack([41, 13, 9]);
+    let spec = spec(&[]);
+    let whole = finished(run(&spec, &pack, None, None).unwrap().0);
+    let mut asked = 0;
+    let mut sink = |event| match event {
+        TrainEvent::Step { .. } => Control::Checkpoint,
+        TrainEvent::Checkpoint { .. } => {
+            asked += 1;
+            Control::Continue
+        }
+        TrainEvent::OutOfMemory { .. } | TrainEvent::Epoch { .. } => Control::Continue,
+    };
+    let task = TrainTask { spec: &spec, pack: &pack, device: Device::Cpu, resume: None };
+    same(&finished(train(&task, &mut sink).unwrap()), &whole);
+    assert_eq!(asked, 4 * 5);
+}
+
+/// Layout 1 knew no checkpoint within an epoch, and so neither `partial` nor a missing best epoch.
+#[test]
+fn a_checkpoint_of_layout_1_is_read_and_one_of_a_newer_layout_is_not() {
+    let (_folder, pack) = pack([41, 13, 9]);
+    let spec = spec(&[]);
+    let (whole, checkpoints) = run(&spec, &pack, None, None).unwrap();
+    let relabelled = |version: u64| {
+        let archive = Archive::open(&checkpoints[1]).unwrap();
+        let mut facts = archive.facts().clone();
+        facts["identity"]["version"] = version.into();
+        if version == 1 {
+            assert_eq!(facts.remove("partial"), Some(Value::Null));
+        }
+        let (_, header) = safetensors::SafeTensors::read_metadata(&checkpoints[1]).unwrap();
+        let shape = |info: &safetensors::tensor::TensorInfo| info.shape.iter().map(|&n| n as i64).collect();
+        let shapes = header.tensors().into_iter().map(|(name, info)| (name, shape(info))).collect();
+        archive::write(&archive.read(&shapes).unwrap(), facts).unwrap()
+    };
+    let (resumed, _) = run(&spec, &pack, Some(&relabelled(1)), None).unwrap();
+    same(&finished(resumed), &finished(whole));
+    let newer = run(&spec, &pack, Some(&relabelled(3)), None).unwrap_err();
+    let TrainError::Checkpoint(CheckpointError::Foreign { what, .. }) = newer else { panic!("{newer}") };
+    assert_eq!(what, "format version");
 }
 
 #[test]
@@ -206,7 +295,9 @@ fn a_stop_between_steps_ends_the_training() {
             steps.push(step);
             if step == 2 { Control::Stop } else { Control::Continue }
         }
-        TrainEvent::OutOfMemory { .. } | TrainEvent::Epoch { .. } => panic!("stopped before"),
+        TrainEvent::OutOfMemory { .. } | TrainEvent::Epoch { .. } | TrainEvent::Checkpoint { .. } => {
+            panic!("stopped before")
+        }
     };
     let task = TrainTask { spec: &spec, pack: &pack, device: Device::Cpu, resume: None };
     assert!(matches!(train(&task, &mut sink).unwrap(), Outcome::Stopped));

@@ -14,22 +14,25 @@ use shared::protocol::subjects;
 
 use super::manifest::Manifest;
 use super::{BLOBS, BackupError, Begun, MANIFEST, SUMS, Summary, Tell, io};
-use crate::broker::{self, Broker};
+use crate::broker::{self, Broker, BrokerError};
 use crate::home::Home;
 
-/// Makes the state directory `home`, which must not be there, of the backup in `src`. All of the backup is verified
+/// Makes the state directory `place`, which must not be there, of the backup in `src`. All of the backup is verified
 /// before anything is made of it.
-pub async fn restore(src: &Path, home: &Path, tell: Tell<'_>) -> Result<Summary, BackupError> {
-    super::require_free(home)?;
+pub async fn restore(src: &Path, place: &Path, tell: Tell<'_>) -> Result<Summary, BackupError> {
+    super::require_free(place)?;
     let sums = read_sums(src)?;
     let manifest = read_manifest(src, &sums)?;
     for (name, digest) in &sums {
         verify(src, name, digest)?;
     }
-    let begun = Begun::beside(home)?;
-    let broker = Broker::start(&Home::new(&begun.root)).await?;
+    let begun = Begun::beside(place)?;
+    let home = Home::new(&begun.root);
+    let lock = home.lock().map_err(BrokerError::from)?;
+    let broker = Broker::start(&home).await?;
     let filled = fill(src, &manifest, &broker, tell).await;
     broker.stop().await;
+    drop(lock);
     let summary = filled?;
     begun.keep()?;
     Ok(summary)

@@ -185,7 +185,9 @@ impl Backup {
         if !self.sums.contains_key(&name) {
             let path = self.root.join(&name);
             let mut file = File::create(&path).map_err(io(&path))?;
-            if let Err(error) = bus.read_blob(store.bucket(), blob, |piece| file.write_all(piece)).await {
+            let full = |source| BusError::File { path: path.clone(), source };
+            let read = bus.read_blob(store.bucket(), blob, |piece| file.write_all(piece).map_err(full));
+            if let Err(error) = read.await {
                 std::fs::remove_file(&path).map_err(io(&path))?;
                 return Err(error.into());
             }
@@ -228,7 +230,9 @@ fn at_rest(record: &JobRecord) -> JobRecord {
             Ok(released) => released,
             Err(fenced) => unreachable!("the holder may always give its job back: {fenced}"),
         },
-        JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } => record.clone(),
+        JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {
+            record.clone()
+        }
     }
 }
 

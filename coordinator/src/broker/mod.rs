@@ -1,6 +1,7 @@
 //! The nats-server child: configuration, port, readiness, restart. It dies with its parent, however that dies.
 
 pub mod binary;
+mod health;
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -41,6 +42,8 @@ pub struct Broker {
     program: PathBuf,
     token: String,
     port: u16,
+    /// Of its health report, where the server said so.
+    monitor: Option<u16>,
     child: Child,
 }
 
@@ -49,9 +52,9 @@ impl Broker {
     pub async fn start(home: &Home) -> Result<Self, BrokerError> {
         let program = binary::find()?;
         let token = home.token()?;
-        let (child, port) = launch(home, &program, &token, None).await?;
+        let Launched { child, port, monitor } = launch(home, &program, &token, None).await?;
         home.write_endpoint(&url(port), &token)?;
-        Ok(Self { home: home.clone(), program, token, port, child })
+        Ok(Self { home: home.clone(), program, token, port, monitor, child })
     }
 
     /// Its port on this machine.
@@ -84,9 +87,26 @@ impl Broker {
 
     /// Starts it again on the same port: its clients know no other.
     pub async fn restart(&mut self) -> Result<(), BrokerError> {
-        let (child, _) = launch(&self.home, &self.program, &self.token, Some(self.port)).await?;
-        self.child = child;
+        let launched = launch(&self.home, &self.program, &self.token, Some(self.port)).await?;
+        (self.child, self.monitor) = (launched.child, launched.monitor);
         Ok(())
+    }
+
+    /// What is wrong with the running server, by its own word.
+    pub async fn complaint(&self) -> Option<String> {
+        health::complaint(self.monitor?, &self.token).await
+    }
+
+    /// Why the server's folder cannot be written, if so: a server that once could not write never writes again
+    /// until it is started anew, and that is of no use before.
+    pub fn no_room(&self) -> Option<std::io::Error> {
+        health::probe(&self.home.broker_dir().ok()?).err()
+    }
+
+    /// Ends a server that is ill and starts it again on the same port.
+    pub async fn renew(&mut self) -> Result<(), BrokerError> {
+        guard::terminate(&mut self.child, Duration::from_secs(10)).await;
+        self.restart().await
     }
 
     /// Ends it in good order (a clean stop makes the next start fast).
@@ -122,7 +142,7 @@ async fn launch(
     program: &Path,
     token: &str,
     port: Option<u16>,
-) -> Result<(Child, u16), BrokerError> {
+) -> Result<Launched, BrokerError> {
     let dir = home.broker_dir()?;
     if let Some(preferred) = port.or_else(|| last_port(&dir)) {
         match try_launch(&dir, program, token, i32::from(preferred)).await {
@@ -134,7 +154,14 @@ async fn launch(
     try_launch(&dir, program, token, -1).await
 }
 
-async fn try_launch(dir: &Path, program: &Path, token: &str, port: i32) -> Result<(Child, u16), BrokerError> {
+/// A server that takes connections.
+struct Launched {
+    child: Child,
+    port: u16,
+    monitor: Option<u16>,
+}
+
+async fn try_launch(dir: &Path, program: &Path, token: &str, port: i32) -> Result<Launched, BrokerError> {
     let log = dir.join("server.log");
     let config = dir.join("server.conf");
     write(&config, &configuration(token, port))?;
@@ -153,9 +180,10 @@ async fn try_launch(dir: &Path, program: &Path, token: &str, port: i32) -> Resul
     let ports = dir.join(format!("nats-server_{}.ports", child.id().unwrap_or(0)));
     let deadline = tokio::time::Instant::now() + START_LIMIT;
     loop {
-        if let Some(port) = std::fs::read_to_string(&ports).ok().as_deref().and_then(port_in) {
+        let text = std::fs::read_to_string(&ports).unwrap_or_default();
+        if let Some(port) = port_in(&text, "nats") {
             write(&dir.join("port"), &port.to_string())?;
-            return Ok((child, port));
+            return Ok(Launched { child, port, monitor: port_in(&text, "monitoring") });
         }
         if let Some(status) = child.try_wait().map_err(BrokerError::Spawn)? {
             let tail = tail(&log, 12);
@@ -168,13 +196,16 @@ async fn try_launch(dir: &Path, program: &Path, token: &str, port: i32) -> Resul
     }
 }
 
-/// Loopback only, one token, every write on disk before it is confirmed. Paths are relative to the broker's folder,
-/// so a home can be moved.
+/// Loopback only, nothing without the token (the path of the health report holds it), every write on disk before it is
+/// confirmed. Paths are relative to the broker's folder, so a home can be moved. The disk alone limits the store: the
+/// server's own limit, three quarters of what is free when it starts, would shrink with every restart.
 fn configuration(token: &str, port: i32) -> String {
     format!(
         r#"# Written by ferry at every start; changes are lost.
 server_name: ferry
 listen: "127.0.0.1:{port}"
+http: "127.0.0.1:-1"
+http_base_path: "/{token}"
 ports_file_dir: "."
 log_file: "server.log"
 log_size_limit: 50MB
@@ -183,15 +214,15 @@ ping_max: 2
 max_payload: 1MB
 write_deadline: "10s"
 authorization {{ token: "{token}" }}
-jetstream {{ store_dir: "store", max_memory_store: 64MB, sync_interval: always }}
+jetstream {{ store_dir: "store", max_memory_store: 64MB, max_file_store: 1000TB, sync_interval: always }}
 "#
     )
 }
 
-/// The first client port in a ports file.
-fn port_in(ports: &str) -> Option<u16> {
+/// The first port for `what` (clients or monitoring) in a ports file.
+fn port_in(ports: &str, what: &str) -> Option<u16> {
     let ports: serde_json::Value = serde_json::from_str(ports).ok()?;
-    ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
+    ports[what][0].as_str()?.rsplit(':').next()?.parse().ok()
 }
 
 fn last_port(dir: &Path) -> Option<u16> {
@@ -223,8 +254,9 @@ mod tests {
 
     #[test]
     fn the_port_is_read_from_the_ports_file() {
-        assert_eq!(port_in(r#"{"nats":["nats://127.0.0.1:43391"],"monitoring":[]}"#), Some(43391));
-        assert_eq!(port_in("{"), None);
+        let ports = r#"{"nats":["nats://127.0.0.1:43391"],"monitoring":["http://127.0.0.1:8222"]}"#;
+        assert_eq!((port_in(ports, "nats"), port_in(ports, "monitoring")), (Some(43391), Some(8222)));
+        assert_eq!(port_in("{", "nats"), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use shared::books::{JobRecord, JobState, Token};
+use shared::books::{Checkpoint, JobRecord, JobState, Token};
 use shared::ids::JobId;
 use shared::result::JobResult;
 
@@ -45,7 +45,7 @@ pub struct Damaged {
     pub job: JobId,
     /// Who had written it, and is dead since.
     pub token: Token,
-    pub epoch: u32,
+    pub checkpoint: Checkpoint,
 }
 
 /// Something that must never be.
@@ -82,7 +82,7 @@ pub fn audit(
     for damage in damaged.iter().filter(|damage| is_silent(damage, sightings)) {
         found(
             damage.job,
-            format!("its damaged checkpoint of epoch {} was passed over silently", damage.epoch),
+            format!("its damaged checkpoint of {} was passed over silently", damage.checkpoint),
         );
     }
     violations
@@ -91,7 +91,12 @@ pub fn audit(
 fn check_page(expected: &Output, page: &Page, found: &mut dyn FnMut(String)) {
     let done = match page.record.as_ref().map(|record| &record.state) {
         Some(JobState::Done { token }) => Some(token),
-        Some(state @ (JobState::Pending | JobState::Running { .. } | JobState::Failed { .. })) => {
+        Some(
+            state @ (JobState::Pending
+            | JobState::Running { .. }
+            | JobState::Failed { .. }
+            | JobState::Parked { .. }),
+        ) => {
             found(format!("not done: {}", state.describe()));
             None
         }
@@ -148,19 +153,19 @@ fn check_move(before: &Sighting, after: &Sighting, found: &mut dyn FnMut(String)
     }
 }
 
-/// True when another worker went on with the job, and neither then nor later a word was said about its checkpoint.
+/// True when the next attempt had to go on from that checkpoint, and neither then nor later a word was said about it.
 fn is_silent(damage: &Damaged, sightings: &[Sighting]) -> bool {
     let of_job = || sightings.iter().filter(|sighting| sighting.job == damage.job);
-    let holds = |sighting: &Sighting| match &sighting.record.state {
-        JobState::Running { token, .. } | JobState::Done { token } => Some(token.clone()),
-        JobState::Pending | JobState::Failed { .. } => None,
+    let holder = |sighting: &Sighting| match &sighting.record.state {
+        JobState::Running { token, .. } => Some(token.clone()),
+        JobState::Done { .. } | JobState::Pending | JobState::Failed { .. } | JobState::Parked { .. } => None,
     };
-    let since = of_job().skip_while(|sighting| holds(sighting).as_ref() != Some(&damage.token));
-    let mut heirs = since.filter_map(holds).filter(|token| *token != damage.token);
-    // The same worker may go on from what it has on its own disk.
-    let another = heirs.next().is_some_and(|heir| heir.owner.name() != damage.token.owner.name());
+    let since = of_job().skip_while(|sighting| holder(sighting).as_ref() != Some(&damage.token));
+    let heir = since.into_iter().find(|sighting| holder(sighting).is_some_and(|token| token != damage.token));
+    // A newer one may have come from the disk of the worker that was killed.
+    let had_to = heir.is_some_and(|heir| heir.record.checkpoints.last() == Some(&damage.checkpoint));
     let last = of_job().next_back();
-    another && last.is_some_and(|last| last.record.state.is_final() && last.record.notes.is_empty())
+    had_to && last.is_some_and(|last| last.record.state.is_final() && last.record.notes.is_empty())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
-use shared::books::{JobState, Progress, Token};
+use shared::books::{Checkpoint, JobRecord, JobState, Progress, Token};
 use shared::ids::JobId;
 
 use super::fault::Kind;
@@ -146,7 +146,7 @@ fn has_moved(before: &Sighting, after: &Sighting) -> bool {
             token != old || progress.epoch > past.epoch
         }
         (_, JobState::Running { .. } | JobState::Done { .. }) => true,
-        (_, JobState::Pending | JobState::Failed { .. }) => false,
+        (_, JobState::Pending | JobState::Failed { .. } | JobState::Parked { .. }) => false,
     }
 }
 
@@ -159,7 +159,7 @@ fn leased_anew(injection: &Injection, sightings: &[Sighting]) -> Option<Duration
             JobState::Running { token, .. } if token != hit => {
                 return Some(sighting.at.saturating_sub(injection.at));
             }
-            JobState::Done { .. } | JobState::Failed { .. } => return None,
+            JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => return None,
             JobState::Running { .. } | JobState::Pending => {}
         }
     }
@@ -180,6 +180,7 @@ struct Attempt<'a> {
     safe: Duration,
     /// What it said of itself then.
     progress: &'a Progress,
+    newest: Option<&'a Checkpoint>,
 }
 
 fn losses(injections: &[Injection], sightings: &[Sighting]) -> Vec<Loss> {
@@ -194,25 +195,30 @@ fn losses_of(injections: &[Injection], sightings: &[&Sighting]) -> Vec<Loss> {
     let mut losses = Vec::new();
     let mut current: Option<Attempt> = None;
     let (mut furthest, mut damage) = (0, None);
+    let winner = sightings.last().and_then(|last| winner(&last.record));
     for sighting in sightings {
         let (holder, progress) = match &sighting.record.state {
             JobState::Running { token, progress, .. } => (Some(token), Some(progress)),
             JobState::Done { token } => (Some(token), None),
-            JobState::Pending | JobState::Failed { .. } => (None, None),
+            JobState::Pending | JobState::Failed { .. } | JobState::Parked { .. } => (None, None),
         };
         if let Some(attempt) = current.take_if(|attempt| Some(attempt.token) != holder) {
             let loss = tail(injections, &attempt, sighting);
             damage = loss.cause;
-            losses.push(loss);
+            // What came late and was accepted all the same is not lost.
+            losses.extend(Some(loss).filter(|_| Some(attempt.token) != winner));
         }
         let (Some(token), Some(progress)) = (holder, progress) else { continue };
-        let fresh = Attempt { token, safe: sighting.at, progress };
+        let newest = sighting.record.checkpoints.last();
+        let fresh = Attempt { token, safe: sighting.at, progress, newest };
         match &mut current {
-            Some(attempt) if attempt.progress == progress => {} // A mere sign of life.
+            Some(attempt) if (attempt.progress, attempt.newest) == (progress, newest) => {} // A mere sign of life.
             Some(attempt) => {
+                let within_an_epoch = attempt.progress == progress;
                 *attempt = fresh;
                 // An epoch that had been safe before: its checkpoint was of no use.
-                if progress.epoch <= furthest
+                if !within_an_epoch
+                    && progress.epoch <= furthest
                     && let Some(seconds) = progress.epoch_seconds
                 {
                     losses.push(Loss { seconds, cause: damage });
@@ -223,6 +229,15 @@ fn losses_of(injections: &[Injection], sightings: &[&Sighting]) -> Vec<Loss> {
         furthest = furthest.max(progress.epoch);
     }
     losses
+}
+
+fn winner(record: &JobRecord) -> Option<&Token> {
+    match &record.state {
+        JobState::Done { token } => Some(token),
+        JobState::Pending | JobState::Running { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {
+            None
+        }
+    }
 }
 
 /// What an attempt that ended without a result had done since it was safe last.
@@ -243,8 +258,8 @@ fn tail(injections: &[Injection], attempt: &Attempt, end: &Sighting) -> Loss {
 
 #[cfg(test)]
 mod tests {
-    use shared::books::JobRecord;
     use shared::ids::{Attempt as Number, WorkerId};
+    use shared::result::BlobRef;
     use uuid::Uuid;
 
     use super::*;
@@ -299,6 +314,22 @@ mod tests {
         assert_eq!(row.lease, Times { median: Some(16.0), worst: Some(16.0) });
         assert_eq!((row.recovery, ledger.lease), (row.lease, row.lease));
         assert!(ledger.unexplained_seconds.abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_was_saved_within_an_epoch_or_accepted_late_is_not_lost() {
+        let (_, mut sightings) = kill();
+        let injections = [hits(15, Kind::StopWorker, token(1, "a"))];
+        let blob = BlobRef { name: "c".into(), sha256: String::new(), size: 1 };
+        let mut handed_over = runs(16, token(1, "a"), 1);
+        handed_over.record.checkpoints.push(Checkpoint { epoch: 1, step: 3, blob });
+        sightings.insert(4, handed_over);
+        assert!(reckon(&injections, &sightings).lost_seconds.abs() < 1e-9);
+
+        let (injections, mut sightings) = kill();
+        sightings[6] = seen(40, JobState::Done { token: token(1, "a") });
+        let lost = reckon(&injections, &sightings).lost_seconds;
+        assert!((lost - 7.0).abs() < 1e-9, "what the second did since its checkpoint: {lost}");
     }
 
     #[test]

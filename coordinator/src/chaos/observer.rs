@@ -45,7 +45,7 @@ impl Observer {
         Self { seen, task }
     }
 
-    /// Jobs by state: pending, running, done, failed.
+    /// Jobs by state: pending, running, done, failed or parked.
     pub(super) fn tally(&self) -> [usize; 4] {
         let mut tally = [0; 4];
         self.read(|seen| {
@@ -54,7 +54,7 @@ impl Observer {
                     JobState::Pending => 0,
                     JobState::Running { .. } => 1,
                     JobState::Done { .. } => 2,
-                    JobState::Failed { .. } => 3,
+                    JobState::Failed { .. } | JobState::Parked { .. } => 3,
                 }] += 1;
             }
         });
@@ -69,7 +69,8 @@ impl Observer {
                 JobState::Running { .. }
                 | JobState::Pending
                 | JobState::Done { .. }
-                | JobState::Failed { .. } => None,
+                | JobState::Failed { .. }
+                | JobState::Parked { .. } => None,
             })
         })
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use shared::bus::LEASE;
+use shared::protocol::Timing;
 use shared::rng::{Purpose, Stream};
 
 use super::fault::{Damage, Fault, Kind};
@@ -66,7 +66,7 @@ pub fn draw(seed: u64, shape: &Shape) -> Vec<Step> {
 
 fn fault(kind: Kind, workers: usize, stream: &mut Stream) -> Fault {
     let worker = stream.below(workers as u64) as usize;
-    let lease = LEASE.as_secs_f64();
+    let lease = Timing::default().lease().as_secs_f64();
     match kind {
         Kind::KillWorker => Fault::KillWorker { worker, away: between(stream, 0.0, 4.0) },
         Kind::StopWorker => Fault::StopWorker { worker, away: between(stream, 0.0, 4.0) },
@@ -156,7 +156,10 @@ mod tests {
         let steps = draw(5, &SHAPE);
         let freezes = steps.iter().filter(|step| step.fault.kind() == Kind::FreezeWorker);
         for step in freezes {
-            assert!(matches!(step.fault, Fault::FreezeWorker { time, .. } if time > LEASE), "{step:?}");
+            assert!(
+                matches!(step.fault, Fault::FreezeWorker { time, .. } if time > Timing::default().lease()),
+                "{step:?}"
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use shared::books::Token;
+use shared::books::{Checkpoint, JobState, Token};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
 
@@ -210,8 +210,8 @@ impl Stage {
         let done = tokio::time::timeout(REQUEST, damage_newest(&self.bus, job, damage)).await;
         let done = done.map_err(anyhow::Error::from).and_then(|done| Ok(done?));
         match done {
-            Ok(Some((token, epoch))) if token.owner.name() == self.seats[index].name => {
-                self.damaged.push(Damaged { job, token: token.clone(), epoch });
+            Ok(Some((token, checkpoint))) if token.owner.name() == self.seats[index].name => {
+                self.damaged.push(Damaged { job, token: token.clone(), checkpoint });
                 self.seats[index].worker.kill().await?;
                 self.seats[index].busy = true;
                 let victim = Victim::Holder { job, token };
@@ -256,11 +256,15 @@ fn everyone(cure: Option<(Duration, Cure)>) -> Performed {
     Performed::Done { victim: Victim::Everyone, cure }
 }
 
-/// Damages the newest checkpoint of a running job; says whose it is and of which epoch. `None` when there is none.
-async fn damage_newest(bus: &Bus, job: JobId, damage: Damage) -> Result<Option<(Token, u32)>, BusError> {
+/// Damages the newest checkpoint of a running job; says who holds the job and which one it was. `None` when there is none.
+async fn damage_newest(
+    bus: &Bus,
+    job: JobId,
+    damage: Damage,
+) -> Result<Option<(Token, Checkpoint)>, BusError> {
     let Some(entry) = bus.record(job).await? else { return Ok(None) };
-    let shared::books::JobState::Running { token, .. } = entry.record.state else { return Ok(None) };
-    let Some(newest) = entry.record.checkpoints.last() else { return Ok(None) };
+    let JobState::Running { token, .. } = entry.record.state else { return Ok(None) };
+    let Some(newest) = entry.record.checkpoints.last().cloned() else { return Ok(None) };
     let name = &newest.blob.name;
     match damage {
         Damage::Delete => bus.delete_blob(Bucket::Checkpoints, name).await?,
@@ -275,5 +279,5 @@ async fn damage_newest(bus: &Bus, job: JobId, damage: Damage) -> Result<Option<(
             bus.damage_blob(Bucket::Checkpoints, name, Bytes::from(bytes)).await?;
         }
     }
-    Ok(Some((token, newest.epoch)))
+    Ok(Some((token, newest)))
 }

@@ -66,7 +66,7 @@ fn loans(role: Role) -> Vec<Loan> {
             }
             loans.push(many(&format!("CONSUMER.MSG.NEXT.{queue}.{consumer}")));
             loans.push(one(format!("$JS.ACK.{queue}.{consumer}.>")));
-            loans.extend(subjects::WORKER_KEYS.map(|keys| one(subjects::books_subject(keys))));
+            loans.extend(subjects::WORKERS_OWN.map(|keys| one(subjects::books_subject(keys))));
             loans.push(one(subjects::presence_subject("*")));
             for bucket in [subjects::CHECKPOINTS, subjects::RESULTS] {
                 loans.push(one(subjects::object_chunks(bucket, "*")));
@@ -178,7 +178,13 @@ mod tests {
         for subject in lent(Role::Worker) {
             let makes = ["CREATE", "UPDATE", "DELETE", "PURGE", "RESTORE", "SNAPSHOT"];
             assert!(!makes.iter().any(|word| subject.contains(word)), "{subject}");
-            for own in ["ferry.job.", "$KV.ferry_books.order", "$KV.ferry_books.sweep", "$KV.ferry_books.>"] {
+            for own in [
+                "ferry.job.",
+                "$KV.ferry_books.order",
+                "$KV.ferry_books.sweep",
+                "$KV.ferry_books.timing",
+                "$KV.ferry_books.>",
+            ] {
                 assert!(!subject.starts_with(own), "{subject}");
             }
             assert!(

@@ -21,8 +21,9 @@ max_payload: 1MB
 write_deadline: "10s"
 # Everyone connects over TLS and proves to have the key of a user below.
 tls {{ cert_file: "server.pem", key_file: "server.key", timeout: 5 }}
-# Every write is on disk before it is confirmed.
-jetstream {{ store_dir: "store", max_memory_store: 64MB, sync_interval: always }}
+# Every write is on disk before it is confirmed. The disk alone limits the store: without a limit here it would be three
+# quarters of what is free when the server starts, less after every restart.
+jetstream {{ store_dir: "store", max_memory_store: 64MB, max_file_store: 1000TB, sync_interval: always }}
 "#,
         number = index + 1,
     );

@@ -34,7 +34,7 @@ pub struct PlanArgs {
     /// Print the plan as JSON, and what is wrong as one JSON object on standard error.
     #[arg(long)]
     pub json: bool,
-    /// Print the settings of one job and the folder of its pack as JSON, for `ferry-worker preview`.
+    /// Print the settings of one job and the folder of its pack as JSON, for `ferry-worker preview` and `reproduce`.
     #[arg(long, value_name = "JOB", hide = true)]
     spec: Option<String>,
 }
@@ -74,7 +74,9 @@ fn one_job(plan: &Plan, prefix: &str, home: &Path) -> anyhow::Result<Value> {
             DatasetSource::Synthetic(_) => "`ferry run` draws it first of all",
         }
     );
-    Ok(json!({ "id": job.id, "spec": job.spec, "pack": pack }))
+    let weights: Vec<Value> =
+        plan.weights.iter().map(|file| json!({ "digest": file.digest, "path": file.path })).collect();
+    Ok(json!({ "id": job.id, "spec": job.spec, "pack": pack, "weights": weights }))
 }
 
 fn in_json(plan: &Plan) -> Value {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use shared::terminal::plain;
 
 use crate::ensemble::Certainty;
 use crate::report::{self, EnsembleRow, JobState, Written};
@@ -41,18 +42,24 @@ pub fn summary(written: &Written) -> String {
     let name_width =
         results.ensembles.iter().map(|e| e.name.chars().count()).max().unwrap_or(0).max("Ensemble".len());
     let mut lines = vec![format!(
-        "{}: {} of {} jobs finished, {} failed",
+        "{}: {} of {} jobs finished, {} failed{}",
         results.sweep,
         in_state(JobState::Done),
         results.jobs.len(),
         in_state(JobState::Failed),
+        match in_state(JobState::Parked) {
+            0 => String::new(),
+            parked => format!(", {parked} parked"),
+        },
     )];
+    let drained = results.drained_workers.iter();
+    lines.extend(drained.map(|drained| format!("worker {} was drained: {}", drained.worker, drained.reason)));
     if !results.ensembles.is_empty() {
         lines.push(format!("{:name_width$}  Members  Val. F1  Test F1", "Ensemble"));
     }
     lines.extend(results.ensembles.iter().map(|ensemble| line(ensemble, name_width)));
     lines.push(format!("Report: {}", written.html.display()));
-    lines.join("\n") + "\n"
+    plain(&lines.join("\n")) + "\n"
 }
 
 fn line(ensemble: &EnsembleRow, name_width: usize) -> String {

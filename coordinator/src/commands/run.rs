@@ -3,11 +3,14 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 use shared::bus::{BusError, Endpoint, Role};
+use shared::protocol::Timing;
+use shared::terminal::plain;
 
 use super::failure::Failure;
 use super::progress::Progress;
@@ -30,7 +33,7 @@ use crate::view::Style;
     ferry run sweep.yaml --nats nats://head:4222 --workers 0    # only workers from elsewhere\n  \
     ferry run sweep.yaml --nats tls://head:4222 --creds coordinator.creds\n\n\
     The same command goes on after any interruption: finished jobs are not trained again.\n\
-    Exit codes: 0 all jobs done, 1 some failed for good, 2 bad input, 130 interrupted.")]
+    Exit codes: 0 all jobs done, 1 some failed or were parked, or no worker can work, 2 bad input, 130 interrupted.")]
 pub struct RunArgs {
     /// The sweep file.
     pub file: PathBuf,
@@ -49,6 +52,13 @@ pub struct RunArgs {
     /// Number of local workers; one per GPU, else as many as the cores allow, when absent.
     #[arg(long)]
     pub workers: Option<usize>,
+    /// Seconds without a sign of life after which a worker is taken for dead and its job given to another; holds for all
+    /// jobs on this server from now on. What was agreed on before, at first 15, when absent.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub lease: Option<Duration>,
+    /// Seconds between two signs of life of a worker, at most a third of the lease; a third when absent.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "lease")]
+    pub heartbeat: Option<Duration>,
     /// Models to store in the run folder, for `ferry-worker predict`: those of the ensembles' members, all, or none. A
     /// full-size model takes 240 MB.
     #[arg(long, value_enum, default_value = "members")]
@@ -61,20 +71,25 @@ pub struct RunArgs {
 /// Runs it.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let home = Home::new(&args.home);
+    home.check_version().map_err(|error| Failure::Input(error.into()))?;
     let server = endpoint(args).map_err(|error| Failure::Input(error.into()))?;
     let gpus = devices::settle(&Nvml, args.gpus.as_ref(), &Environment::read())
         .map_err(|error| Failure::Input(error.into()))?;
+    let timing = args.lease.map(|lease| Timing::new(lease, args.heartbeat)).transpose();
+    let timing = timing.map_err(|error| Failure::Input(error.into()))?;
     let plan = plan_with_dataset(&args.file, &home)?;
     let pack = pack_dir(&plan.dataset, home.root());
     let style = Style::choose(args.json);
     let request = RunRequest {
         plan,
+        file: args.file.clone(),
         pack,
         home,
         out: args.out.clone(),
         server,
         gpus,
         workers: args.workers,
+        timing,
         models: args.models,
         style,
     };
@@ -92,6 +107,11 @@ fn endpoint(args: &RunArgs) -> Result<Option<Endpoint>, BusError> {
     let endpoint = args.server.endpoint()?;
     endpoint.as_ref().map_or(Ok(()), |endpoint| endpoint.require(&[Role::Coordinator]))?;
     Ok(endpoint)
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of seconds"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// Whether the caller or the work is to blame.
@@ -127,15 +147,34 @@ fn plan_with_dataset(file: &Path, home: &Home) -> Result<Plan, Failure> {
 fn finish(end: &RunEnd, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut stdout = std::io::stdout().lock();
     match end {
-        RunEnd::Finished { done, failed, report } => {
+        RunEnd::Finished { done, failed, parked, report } => {
             if args.json {
-                let (done, failed, html) = (done, failed, &report.html);
-                let line = json!({ "event": "finished", "done": done, "failed": failed, "report": html });
+                let html = &report.html;
+                let line = json!({
+                    "event": "finished", "done": done, "failed": failed, "parked": parked, "report": html,
+                });
                 writeln!(stdout, "{line}")?;
             } else {
                 write!(stdout, "{}", summary(report))?;
             }
-            Ok(if *failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+            Ok(if failed + parked == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
+        RunEnd::Stranded { done, open, why, report } => {
+            if args.json {
+                let html = &report.html;
+                let line = json!({
+                    "event": "stranded", "done": done, "open": open, "reason": why, "report": html,
+                });
+                writeln!(stdout, "{line}")?;
+            } else {
+                write!(stdout, "{}", summary(report))?;
+                let why = plain(why);
+                writeln!(
+                    stdout,
+                    "stopped with {open} jobs open: {why}; mend that and run the same command again"
+                )?;
+            }
+            Ok(ExitCode::from(1))
         }
         RunEnd::Interrupted { done, open } => {
             let again = format!("ferry run {}", args.file.display());

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
+use shared::books::{Standing, charges_in_words};
 use shared::bus::BusError;
-use shared::protocol::Presence;
+use shared::terminal::plain;
 
 use super::access::{Access, BooksArgs};
 use super::failure::Failure;
-use crate::service::{SweepStatus, read_status};
+use crate::service::{JobStatus, Status, SweepStatus, read_status};
 
 /// Shows where the sweeps stand.
 #[derive(Debug, Args)]
@@ -34,55 +35,92 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
 
 fn show(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (sweeps, workers) = runtime.block_on(read(args))?;
+    let status = runtime.block_on(read(args))?;
     let mut stdout = std::io::stdout().lock();
     if args.json {
-        writeln!(stdout, "{}", json!({ "sweeps": sweeps, "workers": workers }))?;
+        let Status { sweeps, workers, standings, store } = &status;
+        let all = json!({ "sweeps": sweeps, "workers": workers, "standings": standings, "store": store });
+        writeln!(stdout, "{all}")?;
     } else {
-        write!(stdout, "{}", text(&sweeps, &workers))?;
+        write!(stdout, "{}", plain(&text(&status)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn read(args: &StatusArgs) -> anyhow::Result<(Vec<SweepStatus>, Vec<Presence>)> {
+async fn read(args: &StatusArgs) -> anyhow::Result<Status> {
     let Some(access) = Access::open(&args.books, "ferry-status").await? else {
-        return Ok((Vec::new(), Vec::new()));
+        return Ok(Status::default());
     };
     let status = read_status(&access.bus).await;
     access.close().await;
     status
 }
 
-fn text(sweeps: &[SweepStatus], workers: &[Presence]) -> String {
-    if sweeps.is_empty() {
+fn text(status: &Status) -> String {
+    if status.sweeps.is_empty() {
         return "no sweep has run here yet\n".to_owned();
     }
-    let mut lines = Vec::new();
-    for sweep in sweeps {
-        let count = |state| sweep.jobs.iter().filter(|job| job.state == state).count();
-        lines.push(format!(
-            "{}: {} done, {} running, {} pending, {} failed",
-            sweep.name,
-            count("done"),
-            count("running"),
-            count("pending"),
-            count("failed")
-        ));
-        let width = sweep.jobs.iter().map(|job| job.label.chars().count()).max().unwrap_or(0);
-        for job in &sweep.jobs {
-            let f1 = job.macro_f1.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.1}"));
-            let worker = job.worker.as_deref().unwrap_or("");
-            let (label, state, epoch, epochs) = (&job.label, job.state, job.epoch, job.epochs);
-            lines.push(format!(
-                "  {label:width$}  {state:7}  epoch {epoch:>3}/{epochs:<3}  F1 {f1:>5}  {worker}"
-            ));
-            lines.extend(job.error.iter().map(|error| format!("      {error}")));
-        }
-    }
-    lines.push(format!("{} workers", workers.len()));
-    for worker in workers {
+    let mut lines: Vec<String> = status.sweeps.iter().flat_map(sweep).collect();
+    lines.push(format!("{} workers", status.workers.len()));
+    for worker in &status.workers {
         let job = worker.job.map_or_else(|| "idle".to_owned(), |job| format!("trains {}", job.short()));
         lines.push(format!("  {} on {}, {}: {job}", worker.worker.name(), worker.host, worker.device));
     }
+    for record in &status.standings {
+        let why = match &record.standing {
+            Standing::Trusted => continue,
+            Standing::Probation { charges } => format!("on probation: {}", charges_in_words(charges)),
+            out @ (Standing::Drained { .. } | Standing::Unfit { .. }) => {
+                format!("drained: {}", out.refusal().unwrap_or_default())
+            }
+        };
+        lines.push(format!("  {} is {why}", record.name));
+    }
+    lines.push("store".to_owned());
+    lines.extend(status.store.iter().map(|bucket| {
+        let (objects, uploads) = (bucket.objects, bucket.uploads);
+        let dead = if uploads > 0 { format!(", {uploads} unfinished uploads") } else { String::new() };
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        let (live, all) = (megabytes(bucket.live_bytes), megabytes(bucket.bytes));
+        format!("  {:18} {live:>8.1} MB in {objects} blobs, {all:.1} MB on the server{dead}", bucket.bucket)
+    }));
     lines.join("\n") + "\n"
+}
+
+fn sweep(sweep: &SweepStatus) -> Vec<String> {
+    let count = |state: &str| sweep.jobs.iter().filter(|job| job.state == state).count();
+    let states = ["done", "running", "pending", "failed", "parked"];
+    let counts: Vec<String> = states.iter().map(|state| format!("{} {state}", count(state))).collect();
+    let mut lines = vec![format!("{}: {}", sweep.name, counts.join(", "))];
+    let width = sweep.jobs.iter().map(|job| job.label.chars().count()).max().unwrap_or(0);
+    for job in &sweep.jobs {
+        let f1 = job.macro_f1.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.1}"));
+        let worker = job.worker.as_deref().unwrap_or("");
+        let (label, state, epoch, epochs) = (&job.label, job.state, job.epoch, job.epochs);
+        let troubles = troubles(job);
+        lines.push(format!(
+            "  {label:width$}  {state:7}  epoch {epoch:>3}/{epochs:<3}  F1 {f1:>5}  {worker}{troubles}"
+        ));
+        lines.extend(job.error.iter().map(|error| format!("      {error}")));
+        if job.error.is_some() {
+            lines.extend(job.log.iter().map(|line| format!("      | {line}")));
+        }
+        lines.extend(job.reproduce.iter().map(|command| format!("      see it fail: {command}")));
+    }
+    lines
+}
+
+/// What went wrong so far, each kind by itself: errors of the training use up its tries, the others do not.
+fn troubles(job: &JobStatus) -> String {
+    let kinds = [
+        (job.failures, "failed"),
+        (job.losses as usize, "worker lost"),
+        (job.setbacks as usize, "set back by server, network or disk"),
+    ];
+    let told: Vec<String> = kinds
+        .iter()
+        .filter(|(times, _)| *times > 0)
+        .map(|(times, what)| format!("{what} {times}×"))
+        .collect();
+    if told.is_empty() { String::new() } else { format!("  ({})", told.join(", ")) }
 }

@@ -1,13 +1,15 @@
 //! Decides: (jobs, event) to effects. Pure: no clock, no runtime, no bus. [`crate::service`] performs the effects.
 
+pub mod blame;
 pub mod cost;
 pub mod notice;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use shared::books::{JobRecord, JobState};
+use shared::books::{JobRecord, JobState, Standing, WorkerRecord};
 use shared::ids::JobId;
 
+use blame::Blame;
 pub use notice::Notice;
 
 /// Something that happened.
@@ -15,6 +17,8 @@ pub use notice::Notice;
 pub enum Event {
     /// A record was written, by anyone.
     Moved { job: JobId, revision: u64, record: JobRecord },
+    /// A worker's standing was written, by anyone.
+    Booked(WorkerRecord),
     /// A finished job's result now lies in the run folder.
     Stored(JobId),
     /// It could not be fetched now; it will be asked for again.
@@ -32,6 +36,10 @@ pub enum Effect {
     Fetch(JobId),
     /// Delete a checkpoint that no record refers to any more.
     DropCheckpoint(String),
+    /// Write a worker's standing.
+    Judge(WorkerRecord),
+    /// Move a job's record, unless somebody else does so first.
+    Swap { job: JobId, revision: u64, next: JobRecord },
     /// Tell the user.
     Tell(Notice),
 }
@@ -59,12 +67,14 @@ enum Outcome {
     ToFetch,
     Stored,
     Failed,
+    Parked,
 }
 
 /// The jobs of one sweep and where they stand.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Engine {
     jobs: BTreeMap<JobId, Job>,
+    blame: Blame,
 }
 
 /// How many jobs stand where.
@@ -74,11 +84,24 @@ pub struct Tally {
     pub running: usize,
     pub done: usize,
     pub failed: usize,
+    /// Set aside because they failed on different workers.
+    pub parked: usize,
+    /// Attempts that ended with an error of the training.
+    pub failures: usize,
+    /// Owners that vanished since their jobs' last finished epoch.
+    pub losses: usize,
+    /// Times that a job was given back because of server, network or disk.
+    pub setbacks: usize,
 }
 
 impl Tally {
     pub fn total(&self) -> usize {
-        self.pending + self.running + self.done + self.failed
+        self.pending + self.running + self.done + self.failed + self.parked
+    }
+
+    /// Jobs that nobody works on any more and that have no result.
+    pub fn without_result(&self) -> usize {
+        self.failed + self.parked
     }
 }
 
@@ -89,22 +112,29 @@ impl Engine {
             let outcome = if stored(id) { Outcome::Stored } else { Outcome::Open };
             (id, Job { seen: None, outcome })
         };
-        Self { jobs: jobs.into_iter().map(job).collect() }
+        Self { jobs: jobs.into_iter().map(job).collect(), blame: Blame::default() }
     }
 
     /// Takes an event in and says what to do about it. Records of other sweeps' jobs are passed over.
     pub fn apply(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::Moved { job, revision, record } => self.moved(job, revision, record),
+            Event::Booked(record) => self.booked(&record),
             Event::Stored(job) => self.set_outcome(job, Outcome::Stored),
             Event::NotStored(job) => self.set_outcome(job, Outcome::ToFetch),
             Event::Reconcile => self.reconcile(),
         }
     }
 
-    /// True when every job is stored or given up.
+    /// True when every job is stored, given up or parked.
     pub fn is_finished(&self) -> bool {
-        self.jobs.values().all(|job| matches!(job.outcome, Outcome::Stored | Outcome::Failed))
+        let ended = |job: &Job| matches!(job.outcome, Outcome::Stored | Outcome::Failed | Outcome::Parked);
+        self.jobs.values().all(ended)
+    }
+
+    /// Names of the workers that take no job any more.
+    pub fn workers_out(&self) -> BTreeSet<String> {
+        self.blame.out()
     }
 
     /// The newest record of a job.
@@ -118,11 +148,16 @@ impl Engine {
         open.map(|(&id, job)| (id, job.seen.as_ref().map_or(0, |seen| seen.record.saved_epochs()))).collect()
     }
 
-    /// Jobs given up, each with its reason.
-    pub fn failures(&self) -> impl Iterator<Item = (JobId, &str)> {
-        self.jobs.iter().filter_map(|(&id, job)| match &job.seen.as_ref()?.record.state {
-            JobState::Failed { reason } => Some((id, reason.as_str())),
-            JobState::Pending | JobState::Running { .. } | JobState::Done { .. } => None,
+    /// Jobs given up or parked, each with its record and its reason.
+    pub fn failures(&self) -> impl Iterator<Item = (JobId, &JobRecord, &str)> {
+        self.jobs.iter().filter_map(|(&id, job)| {
+            let record = &job.seen.as_ref()?.record;
+            match &record.state {
+                JobState::Failed { reason } | JobState::Parked { reason } => {
+                    Some((id, record, reason.as_str()))
+                }
+                JobState::Pending | JobState::Running { .. } | JobState::Done { .. } => None,
+            }
         })
     }
 
@@ -130,12 +165,18 @@ impl Engine {
     pub fn tally(&self) -> Tally {
         let mut tally = Tally::default();
         for job in self.jobs.values() {
+            if let Some(Seen { record, .. }) = &job.seen {
+                tally.failures += record.failures.len();
+                tally.losses += record.losses as usize;
+                tally.setbacks += record.setbacks as usize;
+            }
             match job.seen.as_ref().map(|seen| &seen.record.state) {
                 None if job.outcome == Outcome::Stored => tally.done += 1,
                 None | Some(JobState::Pending) => tally.pending += 1,
                 Some(JobState::Running { .. }) => tally.running += 1,
                 Some(JobState::Done { .. }) => tally.done += 1,
                 Some(JobState::Failed { .. }) => tally.failed += 1,
+                Some(JobState::Parked { .. }) => tally.parked += 1,
             }
         }
         tally
@@ -149,17 +190,48 @@ impl Engine {
         let before = job.seen.as_ref().map(|seen| &seen.record);
         let mut effects = dropped(before, &record);
         effects.extend(notice::between(id, before, &record).into_iter().map(Effect::Tell));
+        let verdicts = self.blame.moved(id, revision, before, &record);
         match (&record.state, job.outcome) {
-            (JobState::Done { .. }, Outcome::Open | Outcome::Failed) => {
+            (JobState::Done { .. }, Outcome::Open | Outcome::Failed | Outcome::Parked) => {
                 job.outcome = Outcome::Fetching;
                 effects.push(Effect::Fetch(id));
             }
             (JobState::Done { .. }, Outcome::Fetching | Outcome::ToFetch | Outcome::Stored) => {}
             (JobState::Failed { .. }, _) => job.outcome = Outcome::Failed,
+            (JobState::Parked { .. }, _) => job.outcome = Outcome::Parked,
             (JobState::Pending | JobState::Running { .. }, _) => job.outcome = Outcome::Open,
         }
         job.seen = Some(Seen { revision, record });
+        let drains = verdicts.iter().any(|(_, standing)| standing.refusal().is_some());
+        for (name, standing) in verdicts {
+            effects.extend(told(&name, &standing));
+            effects.push(Effect::Judge(WorkerRecord::new(&name, standing)));
+        }
+        let jobs: Vec<JobId> = if drains { self.jobs.keys().copied().collect() } else { vec![id] };
+        effects.extend(jobs.into_iter().filter_map(|id| self.excuse(id)));
         effects
+    }
+
+    fn booked(&mut self, record: &WorkerRecord) -> Vec<Effect> {
+        let known = self.blame.out().contains(&record.name);
+        self.blame.booked(&record.name, &record.standing);
+        if known || record.standing.refusal().is_none() {
+            return Vec::new();
+        }
+        let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
+        let excused = jobs.into_iter().filter_map(|id| self.excuse(id));
+        told(&record.name, &record.standing).into_iter().chain(excused).collect()
+    }
+
+    /// What workers that are out did to a job is taken back.
+    fn excuse(&mut self, id: JobId) -> Option<Effect> {
+        let job = self.jobs.get_mut(&id)?;
+        let Seen { revision, record } = job.seen.as_ref()?;
+        let next = record.excused(&self.blame.out())?;
+        if !next.state.is_final() {
+            job.outcome = Outcome::Open; // Not only when the books show it: the sweep must not end meanwhile.
+        }
+        Some(Effect::Swap { job: id, revision: *revision, next })
     }
 
     fn set_outcome(&mut self, id: JobId, outcome: Outcome) -> Vec<Effect> {
@@ -180,10 +252,29 @@ impl Engine {
                     job.outcome = Outcome::Fetching;
                     effects.push(Effect::Fetch(id));
                 }
-                Outcome::Fetching | Outcome::Stored | Outcome::Failed => {}
+                Outcome::Fetching | Outcome::Stored | Outcome::Failed | Outcome::Parked => {}
             }
         }
+        let unbooked = self.blame.unbooked().into_iter();
+        effects.extend(unbooked.map(|(name, standing)| Effect::Judge(WorkerRecord::new(&name, standing))));
+        let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
+        effects.extend(jobs.into_iter().filter_map(|id| self.excuse(id)));
         effects
+    }
+}
+
+/// What the user should know of a worker's new standing.
+fn told(name: &str, standing: &Standing) -> Option<Effect> {
+    let worker = name.to_owned();
+    match standing {
+        Standing::Trusted => None,
+        Standing::Probation { charges } => {
+            Some(Effect::Tell(Notice::Suspected { worker, charges: charges.clone() }))
+        }
+        Standing::Drained { .. } | Standing::Unfit { .. } => {
+            let reason = standing.refusal()?;
+            Some(Effect::Tell(Notice::Drained { worker, reason }))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a user is told: the difference between two records of a job, in terms of what happened.
 
 use serde::Serialize;
-use shared::books::{JobRecord, JobState};
+use shared::books::{Charge, JobRecord, JobState};
 use shared::ids::{JobId, WorkerId};
 
 /// Something worth a line.
@@ -40,6 +40,26 @@ pub enum Notice {
         job: JobId,
         reason: String,
     },
+    /// It failed on different workers and is set aside; `log` is the end of the last training's log.
+    Parked {
+        job: JobId,
+        reason: String,
+        log: Vec<String>,
+    },
+    /// It was given back because of something that passes.
+    SetBack {
+        job: JobId,
+    },
+    /// Different jobs failed on a worker, and others have not tried them yet.
+    Suspected {
+        worker: String,
+        charges: Vec<Charge>,
+    },
+    /// A worker takes no job any more.
+    Drained {
+        worker: String,
+        reason: String,
+    },
     Done {
         job: JobId,
         worker: WorkerId,
@@ -73,9 +93,13 @@ fn change(job: JobId, before: Option<&JobRecord>, after: &JobRecord) -> Option<N
                 Some(JobState::Running { token: held, .. }) => {
                     Some(Notice::TakenOver { job, worker, from: held.owner.clone(), epoch: progress.epoch })
                 }
-                Some(JobState::Pending | JobState::Done { .. } | JobState::Failed { .. }) | None => {
-                    Some(Notice::Started { job, worker, epoch: progress.epoch })
-                }
+                Some(
+                    JobState::Pending
+                    | JobState::Done { .. }
+                    | JobState::Failed { .. }
+                    | JobState::Parked { .. },
+                )
+                | None => Some(Notice::Started { job, worker, epoch: progress.epoch }),
             }
         }
         JobState::Pending => match before {
@@ -83,6 +107,7 @@ fn change(job: JobId, before: Option<&JobRecord>, after: &JobRecord) -> Option<N
                 let error = after.failures.last().map_or_else(String::new, |failure| failure.error.clone());
                 Some(Notice::Failed { job, error })
             }
+            Some(past) if after.setbacks > past.setbacks => Some(Notice::SetBack { job }),
             Some(past) if matches!(past.state, JobState::Running { .. }) => Some(Notice::GivenBack { job }),
             Some(_) | None => None,
         },
@@ -91,5 +116,9 @@ fn change(job: JobId, before: Option<&JobRecord>, after: &JobRecord) -> Option<N
             Some(Notice::Done { job, worker: token.owner.clone() })
         }
         JobState::Failed { reason } => Some(Notice::GivenUp { job, reason: reason.clone() }),
+        JobState::Parked { reason } => {
+            let log = after.failures.last().map_or_else(Vec::new, |failure| failure.log.clone());
+            Some(Notice::Parked { job, reason: reason.clone(), log })
+        }
     }
 }

@@ -27,7 +27,7 @@ fn claim(record: &JobRecord, worker: &str) -> (Token, JobRecord) {
 fn epoch(record: &JobRecord, by: &Token, epoch: u32) -> JobRecord {
     let blob = BlobRef { name: format!("c{epoch}"), sha256: String::new(), size: 1 };
     let progress = Progress { epoch, macro_f1: Some(40.0), epoch_seconds: Some(2.0) };
-    record.checkpointed(by, Checkpoint { epoch, blob }, progress).unwrap()
+    record.checkpointed(by, Checkpoint { epoch, step: 0, blob }, progress).unwrap()
 }
 
 fn moved(engine: &mut Engine, revision: u64, record: &JobRecord) -> Vec<Effect> {
@@ -78,13 +78,13 @@ fn open_jobs_are_queued_again_and_failed_ones_are_not() {
     let mut record = JobRecord::pending();
     for n in 1..=3 {
         let (token, claimed) = claim(&record, "cpu0");
-        record = claimed.failed(&token, &format!("e{n}")).unwrap();
+        record = claimed.failed(&token, &format!("e{n}"), &[], n).unwrap();
     }
     let effects = moved(&mut engine, 9, &record);
     assert!(effects.iter().any(|e| matches!(e, Effect::Tell(Notice::GivenUp { .. }))));
     assert!(engine.is_finished());
     assert_eq!(engine.apply(Event::Reconcile), []);
-    assert_eq!(engine.failures().collect::<Vec<_>>(), [(job(), "e3")]);
+    assert_eq!(engine.failures().map(|(id, _, why)| (id, why)).collect::<Vec<_>>(), [(job(), "e3")]);
     assert_eq!(moved(&mut engine, 10, &record.reopened()), [], "reopening needs no effect of its own");
     assert!(!engine.is_finished());
 }
@@ -104,4 +104,29 @@ fn other_sweeps_jobs_are_passed_over() {
     let other = JobId::new(Uuid::from_u128(2));
     let event = Event::Moved { job: other, revision: 1, record: JobRecord::pending() };
     assert_eq!(engine().apply(event), []);
+}
+
+#[test]
+fn what_a_bad_worker_did_is_taken_back_before_the_sweep_can_end() {
+    let mut engine = engine();
+    moved(&mut engine, 1, &JobRecord::pending());
+    let mut record = JobRecord::pending();
+    for (revision, worker) in [(2, "bad"), (4, "good")] {
+        let (token, claimed) = claim(&record, worker);
+        moved(&mut engine, revision, &claimed);
+        record = claimed.failed(&token, "e", &["line".into()], revision).unwrap();
+        let effects = moved(&mut engine, revision + 1, &record);
+        let parked =
+            effects.iter().any(|e| matches!(e, Effect::Tell(Notice::Parked { log, .. }) if log.len() == 1));
+        assert_eq!(parked, worker == "good");
+    }
+    assert!(engine.is_finished());
+    let unfit = WorkerRecord::new("bad", Standing::Unfit { reason: "no device".into() });
+    let effects = engine.apply(Event::Booked(unfit.clone()));
+    assert!(matches!(&effects[..], [
+        Effect::Tell(Notice::Drained { .. }),
+        Effect::Swap { revision: 5, next, .. },
+    ] if next.state == JobState::Pending && next.failures.len() == 1));
+    assert!(!engine.is_finished(), "the job is open again, whether or not the books show it yet");
+    assert_eq!(engine.apply(Event::Booked(unfit)), [], "it is told once");
 }

@@ -230,6 +230,7 @@ mod tests {
             name: "hand".into(),
             dataset: DatasetSource::Pack("faces".into()),
             dataset_digest: Some("d".into()),
+            checkpoint_every: shared::protocol::CheckpointEvery::default(),
             jobs: (0..jobs).map(job).collect(),
             ensembles: vec![],
             tables: vec![],

@@ -20,7 +20,9 @@ pub(super) fn render(view: &View<'_>) -> String {
         confusion(view),
         members(view),
         jobs(view),
-        failures(view),
+        failures(view, JobState::Failed, "Failed for good"),
+        failures(view, JobState::Parked, "Parked: failed on different workers"),
+        drained(view),
     ];
     let sections =
         sections.iter().map(|section| section.trim_matches('\n')).filter(|section| !section.is_empty());
@@ -30,8 +32,9 @@ pub(super) fn render(view: &View<'_>) -> String {
 fn head(view: &View<'_>) -> String {
     let results = view.results;
     let failed = view.in_state(JobState::Failed).count();
+    let parked = labels::parked(view.in_state(JobState::Parked).count());
     let mut lines = vec![
-        format!("- Jobs: {} of {} finished, {failed} failed", view.finished(), results.jobs.len()),
+        format!("- Jobs: {} of {} finished, {failed} failed{parked}", view.finished(), results.jobs.len()),
         format!("- Training time: {}", labels::duration(view.train_seconds())),
         format!("- Dataset: `{}`", escape(&results.dataset_digest)),
     ];
@@ -189,14 +192,24 @@ fn jobs(view: &View<'_>) -> String {
     format!("\n## Jobs\n\n{}", grid(&header.map(str::to_owned), rows))
 }
 
-fn failures(view: &View<'_>) -> String {
-    let failed = view.in_state(JobState::Failed);
+fn failures(view: &View<'_>, state: JobState, title: &str) -> String {
+    let failed = view.in_state(state);
     let lines = failed.map(|job| {
         let error = job.error.as_deref().unwrap_or_default();
-        format!("- `{}` {}: {}\n", job.id.short(), escape(view.name(job.id)), escape(error))
+        let mut text = format!("- `{}` {}: {}\n", job.id.short(), escape(view.name(job.id)), escape(error));
+        text.extend(job.reproduce.iter().map(|command| format!("  - see it fail: `{command}`\n")));
+        text.extend(job.log.iter().flatten().map(|line| format!("  - log: {}\n", escape(line))));
+        text
     });
     let lines: String = lines.collect();
-    if lines.is_empty() { lines } else { format!("\n## Failed for good\n\n{lines}") }
+    if lines.is_empty() { lines } else { format!("\n## {title}\n\n{lines}") }
+}
+
+fn drained(view: &View<'_>) -> String {
+    let workers = view.results.drained_workers.iter();
+    let lines: Vec<String> =
+        workers.map(|drained| format!("- `{}`: {}\n", drained.worker, escape(&drained.reason))).collect();
+    if lines.is_empty() { String::new() } else { format!("\n## Drained workers\n\n{}", lines.concat()) }
 }
 
 fn grid(header: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String {

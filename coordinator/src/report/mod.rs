@@ -20,7 +20,7 @@ use shared::ids::JobId;
 
 use crate::ensemble::VoteError;
 use crate::run_dir::{RunDir, RunDirError, RunRecord};
-pub use results::{EnsembleRow, JobRow, JobState, Results};
+pub use results::{DrainedWorker, EnsembleRow, JobRow, JobState, Results};
 
 /// The files of one report.
 #[derive(Debug, Clone)]

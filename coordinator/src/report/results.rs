@@ -13,6 +13,7 @@ use super::ReportError;
 use crate::ensemble::{Ballot, Scores, Selection, choose, score, vote};
 use crate::run_dir::{self, RunDir, RunRecord};
 use crate::sweep::plan::{EnsembleRule, PaperScores, PlannedJob};
+use crate::view::labels::reproduce;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,6 +23,15 @@ pub struct Results {
     /// Every job of the plan, in its order.
     pub jobs: Vec<JobRow>,
     pub ensembles: Vec<EnsembleRow>,
+    /// Workers that were taken out of the sweep.
+    pub drained_workers: Vec<DrainedWorker>,
+}
+
+/// A worker that was taken out of the sweep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DrainedWorker {
+    pub worker: String,
+    pub reason: String,
 }
 
 /// How far a job is, as far as the run folder knows.
@@ -30,6 +40,8 @@ pub struct Results {
 pub enum JobState {
     Done,
     Failed,
+    /// It failed on different workers and was set aside.
+    Parked,
     Unfinished,
 }
 
@@ -39,8 +51,12 @@ pub struct JobRow {
     pub id: JobId,
     pub group: String,
     pub state: JobState,
-    /// Why it failed for good.
+    /// Why it failed for good or was parked.
     pub error: Option<String>,
+    /// The last lines that its last training logged before it failed.
+    pub log: Option<Vec<String>>,
+    /// The command that shows the error again; null unless the job failed or was parked.
+    pub reproduce: Option<String>,
     pub params: Settings,
     /// Number of epochs trained.
     pub epochs: Option<usize>,
@@ -115,14 +131,20 @@ pub(super) fn build(record: &RunRecord) -> Result<Results, ReportError> {
         dataset_digest: record.plan.dataset_digest.clone().unwrap_or_default(),
         jobs,
         ensembles,
+        drained_workers: record
+            .drained
+            .iter()
+            .map(|(worker, reason)| DrainedWorker { worker: worker.clone(), reason: reason.clone() })
+            .collect(),
     })
 }
 
 fn job_row(record: &RunRecord, job: &PlannedJob) -> JobRow {
     let result = record.results.get(&job.id);
-    let error = record.failures.get(&job.id).cloned();
-    let state = match (result, &error) {
+    let failure = record.failures.get(&job.id);
+    let state = match (result, failure) {
         (Some(_), _) => JobState::Done,
+        (None, Some(failure)) if failure.parked => JobState::Parked,
         (None, Some(_)) => JobState::Failed,
         (None, None) => JobState::Unfinished,
     };
@@ -131,7 +153,9 @@ fn job_row(record: &RunRecord, job: &PlannedJob) -> JobRow {
         id: job.id,
         group: job.group.clone(),
         state,
-        error,
+        error: failure.map(|failure| failure.error.clone()),
+        log: failure.map(|failure| failure.log.clone()),
+        reproduce: failure.map(|_| reproduce(&format!("{}.yaml", record.plan.name), job.id)),
         params: job.params.clone(),
         epochs: result.map(|r| r.epochs.len()),
         best_epoch: result.map(|r| r.best_epoch),

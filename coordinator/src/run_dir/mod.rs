@@ -7,7 +7,8 @@
 //!   results/<job>.json               accepted results
 //!   probabilities/<job>.val.npy      [N, 6] f32 (test likewise)
 //!   models/<job>.safetensors         weights of the jobs whose models are wanted
-//!   failures/<job>.json              why a job failed for good
+//!   failures/<job>.json              why a job failed for good or was parked
+//!   workers/<name>.json              why a worker was drained
 //! ```
 //! Every file is written beside its place and renamed, so a reader sees all of it or none. Nothing inside names the
 //! folder itself: it can be moved or copied.
@@ -48,8 +49,22 @@ pub struct RunRecord {
     pub probabilities: BTreeMap<JobId, Probabilities>,
     /// Jobs of these whose models are in the folder.
     pub models: BTreeSet<JobId>,
-    /// Why jobs failed for good; a job that has a result is never here.
-    pub failures: BTreeMap<JobId, String>,
+    /// Why jobs failed for good or were parked; a job that has a result is never here.
+    pub failures: BTreeMap<JobId, JobFailure>,
+    /// Workers that were taken out of this sweep, each with the reason.
+    pub drained: BTreeMap<String, String>,
+}
+
+/// Why a job has no result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobFailure {
+    pub error: String,
+    /// It failed on different workers and was set aside.
+    #[serde(default)]
+    pub parked: bool,
+    /// The last lines that the last training logged.
+    #[serde(default)]
+    pub log: Vec<String>,
 }
 
 /// The sample lists of the two scored splits; `None` until written, or where the dataset has no such split.
@@ -93,7 +108,15 @@ struct StoredPlan {
 struct StoredFailure {
     v: u32,
     job: JobId,
-    error: String,
+    #[serde(flatten)]
+    failure: JobFailure,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredDrain {
+    v: u32,
+    worker: String,
+    reason: String,
 }
 
 impl RunDir {

@@ -13,7 +13,8 @@ use shared::result::JobResult;
 
 use super::write::check_matrix;
 use super::{
-    PLAN, Probabilities, RunDir, RunDirError, RunRecord, Samples, StoredFailure, StoredPlan, VERSION,
+    JobFailure, PLAN, Probabilities, RunDir, RunDirError, RunRecord, Samples, StoredDrain, StoredFailure,
+    StoredPlan, VERSION,
 };
 use crate::sweep::plan::Plan;
 
@@ -58,6 +59,7 @@ impl RunDir {
             probabilities: BTreeMap::new(),
             models: BTreeSet::new(),
             failures: BTreeMap::new(),
+            drained: self.drained()?,
         };
         let jobs: Vec<JobId> = record.plan.jobs.iter().map(|job| job.id).collect();
         for job in jobs {
@@ -118,12 +120,31 @@ impl RunDir {
         })
     }
 
-    fn failure(&self, job: JobId) -> Result<Option<String>, RunDirError> {
+    /// A folder of an earlier version has none.
+    fn drained(&self) -> Result<BTreeMap<String, String>, RunDirError> {
+        let folder = self.root.join("workers");
+        let mut drained = BTreeMap::new();
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(drained),
+            Err(error) => return Err(RunDirError::io("read", &folder)(error)),
+        };
+        for entry in entries.flatten().filter(|entry| entry.path().extension().is_some_and(|e| e == "json")) {
+            let path = entry.path();
+            let Some(bytes) = read(&path)? else { continue };
+            let damaged = |error| RunDirError::damaged_run(&path, error);
+            let stored: StoredDrain = decode(&path, &bytes, VERSION, damaged)?;
+            drained.insert(stored.worker, stored.reason);
+        }
+        Ok(drained)
+    }
+
+    fn failure(&self, job: JobId) -> Result<Option<JobFailure>, RunDirError> {
         let path = self.failure_path(job);
         let Some(bytes) = read(&path)? else { return Ok(None) };
         let stored: StoredFailure =
             decode(&path, &bytes, VERSION, |error| RunDirError::damaged_result(job, &path, error))?;
-        Ok(Some(stored.error))
+        Ok(Some(stored.failure))
     }
 }
 

@@ -12,7 +12,10 @@ use shared::pack::Split;
 use shared::predictions::{SampleList, from_npy};
 use shared::result::{JobResult, SplitResult};
 
-use super::{PLAN, RunDir, RunDirError, SCORE_TOLERANCE, StoredFailure, StoredPlan, VERSION, score};
+use super::{
+    JobFailure, PLAN, RunDir, RunDirError, SCORE_TOLERANCE, StoredDrain, StoredFailure, StoredPlan, VERSION,
+    score,
+};
 use crate::sweep::plan::{DatasetSource, Plan};
 
 impl RunDir {
@@ -33,7 +36,7 @@ impl RunDir {
                 });
             }
         }
-        for folder in ["results", "failures", "probabilities"] {
+        for folder in ["results", "failures", "probabilities", "workers"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(RunDirError::io("create", &folder))?;
         }
@@ -95,12 +98,23 @@ impl RunDir {
         remove_if_there(&self.failure_path(job))
     }
 
-    /// Stores why a job failed for good. A later result of the same job replaces it.
-    pub fn write_failure(&self, job: JobId, error: &str) -> Result<(), RunDirError> {
+    /// Stores why a job failed for good or was parked. A later result of the same job replaces it.
+    pub fn write_failure(&self, job: JobId, failure: &JobFailure) -> Result<(), RunDirError> {
         if !self.plan()?.jobs.iter().any(|planned| planned.id == job) {
             return Err(RunDirError::UnknownJob { job });
         }
-        Self::write_json(&self.failure_path(job), &StoredFailure { v: VERSION, job, error: error.to_owned() })
+        let stored = StoredFailure { v: VERSION, job, failure: failure.clone() };
+        Self::write_json(&self.failure_path(job), &stored)
+    }
+
+    /// Stores why a worker was taken out of this sweep.
+    pub fn write_drain(&self, worker: &str, reason: &str) -> Result<(), RunDirError> {
+        // A worker's name comes over the bus: nothing but its letters becomes part of a path.
+        let name: String = worker.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        let folder = self.root.join("workers");
+        fs::create_dir_all(&folder).map_err(RunDirError::io("create", &folder))?;
+        let stored = StoredDrain { v: VERSION, worker: worker.to_owned(), reason: reason.to_owned() };
+        Self::write_json(&folder.join(format!("{name}.json")), &stored)
     }
 
     /// Stores a report file directly under the folder.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use shared::books::{JobRecord, JobState};
-use shared::bus::{BookEntry, Bucket, Bus, BusError, Watch};
+use shared::books::{JobRecord, JobState, WorkerRecord};
+use shared::bus::{BookEntry, Bucket, Bus, BusError, StandingWatch, Watch};
 use shared::ids::JobId;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -24,8 +24,11 @@ pub struct Occurrence(Happened);
 #[derive(Debug)]
 enum Happened {
     Record(BookEntry),
+    Standing(WorkerRecord),
     /// The watch has ended: records may have changed unseen.
     Unwatched,
+    /// The same of the workers' standings.
+    StandingsUnwatched,
     Fetch(JobId, Box<Result<Fetched, BusError>>),
     Reconcile,
 }
@@ -36,14 +39,15 @@ pub struct Conductor {
     engine: Engine,
     cost: CostModel,
     bus: Bus,
-    watch: Watching,
+    watch: Watching<Watch>,
+    standings: Watching<StandingWatch>,
     fetches: JoinSet<(JobId, Result<Fetched, BusError>)>,
     reconcile: Interval,
 }
 
 #[derive(Debug)]
-enum Watching {
-    On(Watch),
+enum Watching<W> {
+    On(W),
     /// It ended and is made anew at this time.
     Off(Instant),
 }
@@ -53,8 +57,9 @@ impl Conductor {
     pub async fn begin(bus: Bus, engine: Engine, cost: CostModel) -> Result<Self, BusError> {
         let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let standings = Watching::On(bus.watch_standings().await?);
         let watch = Watching::On(bus.watch().await?);
-        Ok(Self { engine, cost, bus, watch, fetches: JoinSet::new(), reconcile })
+        Ok(Self { engine, cost, bus, watch, standings, fetches: JoinSet::new(), reconcile })
     }
 
     pub fn engine(&self) -> &Engine {
@@ -79,6 +84,9 @@ impl Conductor {
                 Ok((job, outcome)) => Happened::Fetch(job, Box::new(outcome)),
                 Err(error) => std::panic::resume_unwind(error.into_panic()), // Fetches are never cancelled.
             },
+            record = self.standings.next() => {
+                record.map_or(Happened::StandingsUnwatched, Happened::Standing)
+            }
             entry = self.watch.next() => entry.map_or(Happened::Unwatched, Happened::Record),
         })
     }
@@ -91,8 +99,13 @@ impl Conductor {
     ) -> anyhow::Result<Vec<Notice>> {
         match occurrence.0 {
             Happened::Record(entry) => Ok(self.booked(entry).await),
+            Happened::Standing(record) => Ok(self.apply(Event::Booked(record)).await),
             Happened::Unwatched => {
-                self.watch_anew().await?;
+                self.watch = anew(self.bus.watch().await)?;
+                Ok(Vec::new())
+            }
+            Happened::StandingsUnwatched => {
+                self.standings = anew(self.bus.watch_standings().await)?;
                 Ok(Vec::new())
             }
             Happened::Fetch(job, outcome) => {
@@ -101,16 +114,6 @@ impl Conductor {
             }
             Happened::Reconcile => Ok(self.apply(Event::Reconcile).await),
         }
-    }
-
-    /// A watch made anew shows every record again. A server that is away is asked again soon.
-    async fn watch_anew(&mut self) -> Result<(), BusError> {
-        self.watch = match self.bus.watch().await {
-            Ok(watch) => Watching::On(watch),
-            Err(error) if error.is_transient() => Watching::Off(Instant::now() + WATCH_AGAIN),
-            Err(error) => return Err(error),
-        };
-        Ok(())
     }
 
     async fn booked(&mut self, BookEntry { job, record, revision, .. }: BookEntry) -> Vec<Notice> {
@@ -142,6 +145,19 @@ impl Conductor {
                         }
                     });
                 }
+                Effect::Judge(record) => {
+                    if let Err(error) = self.bus.write_standing(&record).await {
+                        tracing::warn!(%error, "a worker's standing is written again later");
+                    }
+                }
+                Effect::Swap { job, revision, next } => {
+                    let bus = self.bus.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = bus.swap(job, revision, &next).await {
+                            tracing::debug!(%job, %error, "somebody else was faster");
+                        }
+                    });
+                }
                 Effect::Tell(notice) => notices.push(notice),
             }
         }
@@ -157,9 +173,38 @@ impl Conductor {
     }
 }
 
-impl Watching {
-    /// `None` when a watch has to be made.
+/// A watch made anew shows everything again. A server that is away is asked again soon.
+fn anew<W>(watch: Result<W, BusError>) -> Result<Watching<W>, BusError> {
+    match watch {
+        Ok(watch) => Ok(Watching::On(watch)),
+        Err(error) if error.is_transient() => Ok(Watching::Off(Instant::now() + WATCH_AGAIN)),
+        Err(error) => Err(error),
+    }
+}
+
+/// A watch of something.
+trait Watches {
+    type Item;
+    async fn next(&mut self) -> Option<Self::Item>;
+}
+
+impl Watches for Watch {
+    type Item = BookEntry;
     async fn next(&mut self) -> Option<BookEntry> {
+        Watch::next(self).await
+    }
+}
+
+impl Watches for StandingWatch {
+    type Item = WorkerRecord;
+    async fn next(&mut self) -> Option<WorkerRecord> {
+        StandingWatch::next(self).await
+    }
+}
+
+impl<W: Watches> Watching<W> {
+    /// `None` when a watch has to be made.
+    async fn next(&mut self) -> Option<W::Item> {
         match self {
             Self::On(watch) => watch.next().await,
             Self::Off(until) => {
@@ -170,6 +215,13 @@ impl Watching {
     }
 }
 
+/// True for a disk that is full, read-only or over its quota: somebody mends that.
+fn is_lack_of_room(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.any(|cause| matches!(cause.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded))
+}
+
 /// What became of a result that was asked for.
 fn stored(
     job: JobId,
@@ -177,10 +229,14 @@ fn stored(
     store: &mut (dyn FnMut(&Fetched) -> anyhow::Result<()> + Send),
 ) -> anyhow::Result<Event> {
     match outcome {
-        Ok(fetched) => {
-            store(&fetched)?;
-            Ok(Event::Stored(job))
-        }
+        Ok(fetched) => match store(&fetched) {
+            Ok(()) => Ok(Event::Stored(job)),
+            Err(error) if is_lack_of_room(&error) => {
+                tracing::warn!(%job, "{error:#}: make room; the result is safe on the server and is fetched again");
+                Ok(Event::NotStored(job))
+            }
+            Err(error) => Err(error),
+        },
         Err(error) if error.is_transient() => {
             tracing::warn!(%job, %error, "a result is fetched again later");
             Ok(Event::NotStored(job))

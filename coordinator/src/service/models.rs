@@ -68,8 +68,9 @@ async fn store(bus: &Bus, run_dir: &RunDir, result: &JobResult) -> anyhow::Resul
     let mut tries = 1;
     loop {
         let mut incoming = run_dir.receive_model(result.job)?;
-        let read = bus.read_blob(Bucket::Results, &result.model, |chunk| incoming.write(chunk)).await;
-        match read {
+        let full = |source| BusError::File { path: run_dir.root().join("models"), source };
+        let read = bus.read_blob(Bucket::Results, &result.model, |chunk| incoming.write(chunk).map_err(full));
+        match read.await {
             Ok(()) => return Ok(incoming.keep()?),
             Err(error @ BusError::Transport { .. }) if tries < TRIES => {
                 tracing::warn!(job = %result.job, %error, "the model is fetched again");

@@ -1,10 +1,10 @@
 //! Before the first job runs: the run folder, and the books in the state that this sweep asks for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use shared::books::JobState;
-use shared::bus::{Bucket, Bus};
+use shared::books::{JobState, Standing, WorkerRecord};
+use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
 use shared::job::TRAINER_REVISION;
 use shared::pack::{Pack, Split};
@@ -36,17 +36,27 @@ pub(super) fn stored_results(run_dir: &RunDir) -> BTreeMap<JobId, JobResult> {
     }
 }
 
-/// Enters the sweep into the books. Jobs they know keep their state, except that given-up ones are opened again: the
-/// user asks for them anew. `ours_alone`: no other coordinator uses this server, so what its queue still holds from
-/// another sweep is taken out.
+/// Enters the sweep into the books. Jobs they know keep their state, except that given-up and parked ones are opened
+/// again, and workers that were drained are trusted again: the user asks for them anew. `ours_alone`: no other
+/// coordinator uses this server, so what its queue still holds from another sweep is taken out.
 pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<()> {
     let orders: Vec<JobOrder> = plan.jobs.iter().map(|job| order(plan, job.id, &job.spec)).collect();
     bus.admit(&orders).await?;
+    let drained = pardon(bus).await?;
     for order in &orders {
-        if let Some(entry) = bus.record(order.job).await?
-            && matches!(entry.record.state, JobState::Failed { .. })
-        {
-            bus.swap(order.job, entry.revision, &entry.record.reopened()).await?;
+        let Some(entry) = bus.record(order.job).await? else { continue };
+        let next = match &entry.record.state {
+            JobState::Failed { .. } | JobState::Parked { .. } => Some(entry.record.reopened()),
+            JobState::Pending | JobState::Running { .. } | JobState::Done { .. } => {
+                entry.record.excused(&drained)
+            }
+        };
+        if let Some(next) = next {
+            match bus.swap(order.job, entry.revision, &next).await {
+                // A worker was faster: the job is open.
+                Ok(_) | Err(BusError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     let text = serde_json::to_vec(plan)?;
@@ -59,6 +69,21 @@ pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<(
     Ok(())
 }
 
+/// Trusts all workers that were judged by what jobs did on them, and names those that were out. A worker that took
+/// itself out stays out until its own canary passes.
+async fn pardon(bus: &Bus) -> anyhow::Result<BTreeSet<String>> {
+    let mut drained = BTreeSet::new();
+    for record in bus.standings().await? {
+        match record.standing {
+            Standing::Trusted | Standing::Unfit { .. } => continue,
+            Standing::Probation { .. } => {}
+            Standing::Drained { .. } => drop(drained.insert(record.name.clone())),
+        }
+        bus.write_standing(&WorkerRecord::new(&record.name, Standing::Trusted)).await?;
+    }
+    Ok(drained)
+}
+
 fn order(plan: &Plan, job: JobId, spec: &shared::job::JobSpec) -> JobOrder {
     JobOrder {
         v: JobOrder::VERSION,
@@ -66,5 +91,6 @@ fn order(plan: &Plan, job: JobId, spec: &shared::job::JobSpec) -> JobOrder {
         spec: spec.clone(),
         dataset_digest: plan.dataset_digest.clone().unwrap_or_default(),
         trainer_revision: TRAINER_REVISION,
+        checkpoint_every: plan.checkpoint_every,
     }
 }

@@ -1,7 +1,7 @@
 //! Reading where the sweeps of a server stand, without touching anything.
 
 use serde::Serialize;
-use shared::books::JobState;
+use shared::books::{JobState, Standing, WorkerRecord};
 use shared::bus::{Bucket, Bus};
 use shared::ids::JobId;
 use shared::protocol::{Presence, SweepRecord, subjects};
@@ -21,7 +21,7 @@ pub struct SweepStatus {
 pub struct JobStatus {
     pub id: JobId,
     pub label: String,
-    /// `pending`, `running`, `done` or `failed`.
+    /// `pending`, `running`, `done`, `failed` or `parked`.
     pub state: &'static str,
     pub worker: Option<String>,
     /// Finished epochs, of `epochs`.
@@ -30,12 +30,46 @@ pub struct JobStatus {
     /// Validation macro F1 so far, in percent.
     pub macro_f1: Option<f64>,
     pub attempts: u32,
-    /// Why it failed.
+    /// Attempts that ended with an error of the training.
+    pub failures: usize,
+    /// Owners that vanished since the last finished epoch.
+    pub losses: u32,
+    /// Times it was given back because of server, network or disk, which costs it nothing.
+    pub setbacks: u32,
+    /// Why it failed or was parked.
     pub error: Option<String>,
+    /// The last lines that its last failed training logged.
+    pub log: Vec<String>,
+    /// The command that shows the error of a failed or parked job.
+    pub reproduce: Option<String>,
 }
 
-/// All sweeps that the books know, by name, and the workers that reported lately.
-pub async fn read_status(bus: &Bus) -> anyhow::Result<(Vec<SweepStatus>, Vec<Presence>)> {
+/// Everything that a server knows.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    pub sweeps: Vec<SweepStatus>,
+    /// Workers that reported lately.
+    pub workers: Vec<Presence>,
+    /// What is known against workers; trusted ones are left out.
+    pub standings: Vec<WorkerRecord>,
+    pub store: Vec<BucketStatus>,
+}
+
+/// How much one bucket of the store holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BucketStatus {
+    pub bucket: &'static str,
+    /// Bytes that the server keeps, dead uploads included.
+    pub bytes: u64,
+    pub objects: usize,
+    /// Bytes of these.
+    pub live_bytes: u64,
+    /// Uploads that never became objects; they are collected after an hour.
+    pub uploads: usize,
+}
+
+/// All sweeps that the books know, by name, and the workers.
+pub async fn read_status(bus: &Bus) -> anyhow::Result<Status> {
     let mut keys = bus.keys(subjects::SWEEP_KEYS).await?;
     keys.sort();
     let mut sweeps = Vec::new();
@@ -44,7 +78,20 @@ pub async fn read_status(bus: &Bus) -> anyhow::Result<(Vec<SweepStatus>, Vec<Pre
         let plan: Plan = serde_json::from_slice(&bus.get_blob(Bucket::Results, &record.plan).await?)?;
         sweeps.push(sweep(bus, &plan).await?);
     }
-    Ok((sweeps, bus.workers().await?))
+    let mut standings = bus.standings().await?;
+    standings.retain(|record| record.standing != Standing::Trusted);
+    let mut store = Vec::new();
+    for bucket in Bucket::ALL {
+        let inventory = bus.inventory(bucket).await?;
+        store.push(BucketStatus {
+            bucket: bucket.name(),
+            bytes: inventory.bytes,
+            objects: inventory.objects.len(),
+            live_bytes: inventory.objects.iter().map(|object| object.size).sum(),
+            uploads: inventory.uploads.len(),
+        });
+    }
+    Ok(Status { sweeps, workers: bus.workers().await?, standings, store })
 }
 
 async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
@@ -61,7 +108,15 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
             epochs: job.spec.training.epochs,
             macro_f1: None,
             attempts: record.as_ref().map_or(0, |record| record.attempts),
+            failures: record.as_ref().map_or(0, |record| record.failures.len()),
+            losses: record.as_ref().map_or(0, |record| record.losses),
+            setbacks: record.as_ref().map_or(0, |record| record.setbacks),
             error: None,
+            log: record
+                .as_ref()
+                .and_then(|r| r.failures.last())
+                .map_or_else(Vec::new, |last| last.log.clone()),
+            reproduce: None,
         };
         match record.map(|record| record.state) {
             None | Some(JobState::Pending) => {}
@@ -81,6 +136,12 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
             Some(JobState::Failed { reason }) => {
                 status.state = "failed";
                 status.error = Some(reason);
+                status.reproduce = Some(labels.reproduce(job.id));
+            }
+            Some(JobState::Parked { reason }) => {
+                status.state = "parked";
+                status.error = Some(reason);
+                status.reproduce = Some(labels.reproduce(job.id));
             }
         }
         jobs.push(status);

@@ -17,6 +17,7 @@ pub fn decode(root: &Node) -> SweepFile {
         groups: named(root, "groups", group),
         ensembles: named(root, "ensembles", ensemble),
         tables: items(root, "tables").iter().map(table).collect(),
+        checkpoint_every: root.get("checkpoint_every").map(text),
         max_jobs: root.get("max_jobs").and_then(|node| node.json().as_u64()).unwrap_or(DEFAULT_MAX_JOBS),
     }
 }

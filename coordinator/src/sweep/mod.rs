@@ -25,6 +25,7 @@ use std::path::Path;
 use conditions::Known;
 use plan::Plan;
 use problem::{Problem, Span, SweepError};
+use shared::protocol::CheckpointEvery;
 
 /// Reads the sweep file at `path` and resolves it. Writes nothing.
 ///
@@ -65,6 +66,7 @@ pub fn plan(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>
     }
     let mut file = decode::decode(&root);
     check_name(&file.name, &mut problems);
+    let checkpoint_every = checkpoint_every(&file, &mut problems);
     let files = weights::resolve(&mut file, folder, &mut problems);
     let (dataset, dataset_digest) = dataset::resolve(&file.dataset, folder, home, &mut problems);
     let jobs = expand::expand(&file, dataset_digest.as_deref().unwrap_or_default(), &mut problems);
@@ -79,7 +81,16 @@ pub fn plan(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Plan { name: file.name.value, dataset, dataset_digest, jobs, ensembles, tables, weights })
+    let name = file.name.value;
+    Ok(Plan { name, dataset, dataset_digest, checkpoint_every, jobs, ensembles, tables, weights })
+}
+
+fn checkpoint_every(file: &spec::SweepFile, problems: &mut Vec<Problem>) -> CheckpointEvery {
+    let Some(text) = &file.checkpoint_every else { return CheckpointEvery::default() };
+    text.value.parse().unwrap_or_else(|error| {
+        problems.push(Problem::new(text.span, format!("`checkpoint_every`: {error}")));
+        CheckpointEvery::default()
+    })
 }
 
 /// The name is also that of a folder.

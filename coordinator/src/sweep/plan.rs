@@ -9,6 +9,7 @@ use serde_json::Value;
 use shared::ids::JobId;
 use shared::job::preset::Preset;
 use shared::job::{JobSpec, Settings};
+use shared::protocol::CheckpointEvery;
 
 use super::values::PRESET;
 
@@ -20,6 +21,9 @@ pub struct Plan {
     pub dataset: DatasetSource,
     /// The pack's content digest; `None` while the dataset is not there yet, and then all ids are provisional.
     pub dataset_digest: Option<String>,
+    /// No result depends on it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub checkpoint_every: CheckpointEvery,
     /// In the order of the file, each job once.
     pub jobs: Vec<PlannedJob>,
     pub ensembles: Vec<EnsembleRule>,
@@ -27,6 +31,11 @@ pub struct Plan {
     /// Files of weights that the jobs start from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<WeightsFile>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_default(every: &CheckpointEvery) -> bool {
+    *every == CheckpointEvery::default()
 }
 
 /// A file of weights that jobs start from, named in them by its digest.

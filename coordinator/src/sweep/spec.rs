@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
+use shared::protocol::CheckpointEvery;
 
 use super::plan::{PaperScores, SyntheticOptions};
 use super::problem::Span;
@@ -33,9 +34,21 @@ pub struct SweepFile {
     /// Tables of the report.
     #[schemars(default)]
     pub tables: Vec<Table>,
+    /// When a training stores a checkpoint besides the one after each epoch: `epoch` for never, `200 steps`, or
+    /// `5 minutes`. It changes no result, and may be changed at any time.
+    #[schemars(
+        default = "default_checkpoint_every",
+        with = "String",
+        regex(pattern = "^(epoch|[1-9][0-9]* (steps?|minutes?))$")
+    )]
+    pub checkpoint_every: Option<Located<String>>,
     /// Combinations that the file may have before excludes; a guard against a slip of the keyboard.
     #[schemars(default = "default_max_jobs", range(max = MOST_JOBS))]
     pub max_jobs: u64,
+}
+
+fn default_checkpoint_every() -> String {
+    CheckpointEvery::default().to_string()
 }
 
 fn default_max_jobs() -> u64 {

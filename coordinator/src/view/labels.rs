@@ -12,6 +12,8 @@ use crate::sweep::plan::{Plan, PlannedJob};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
     by_job: BTreeMap<JobId, String>,
+    /// How the user calls the sweep file.
+    file: String,
 }
 
 impl Labels {
@@ -19,7 +21,18 @@ impl Labels {
     pub fn of(plan: &Plan) -> Self {
         let varying = varying(&plan.jobs);
         let by_job = plan.jobs.iter().map(|job| (job.id, label(job, &varying))).collect();
-        Self { by_job }
+        Self { by_job, file: format!("{}.yaml", plan.name) }
+    }
+
+    /// The same for a sweep read from `file`.
+    #[must_use]
+    pub fn from_file(self, file: &std::path::Path) -> Self {
+        Self { file: file.display().to_string(), ..self }
+    }
+
+    /// The command that trains one job here, without a server, and shows its error.
+    pub fn reproduce(&self, job: JobId) -> String {
+        reproduce(&self.file, job)
     }
 
     /// The label of `job`; its short id when it is not of this sweep.
@@ -31,6 +44,12 @@ impl Labels {
     pub fn width(&self) -> usize {
         self.by_job.values().map(|label| label.chars().count()).max().unwrap_or(0)
     }
+}
+
+/// The command that trains one job of a sweep file without a server.
+pub fn reproduce(file: &str, job: JobId) -> String {
+    let file = if file.contains(' ') { format!("'{file}'") } else { file.to_owned() };
+    format!("ferry-worker reproduce {file} --job {}", job.short())
 }
 
 /// (group, setting) with more than one value: what a group fixes is said by its name.
@@ -82,6 +101,7 @@ mod tests {
             name: "s".into(),
             dataset: DatasetSource::Pack("p".into()),
             dataset_digest: None,
+            checkpoint_every: shared::protocol::CheckpointEvery::default(),
             jobs: vec![
                 job(1, "weak", json!({"augmentation": "mixup", "subset_seed": 1, "epochs": 3})),
                 job(2, "weak", json!({"augmentation": "mixaug", "subset_seed": 2, "epochs": 3})),
@@ -95,6 +115,11 @@ mod tests {
         assert_eq!(labels.get(plan.jobs[0].id), "weak mixup subset_seed=1");
         assert_eq!(labels.get(plan.jobs[2].id), "strong");
         assert_eq!(labels.get(JobId::new(Uuid::nil())), "00000000");
+        let file = std::path::Path::new("my sweeps/s.yaml");
+        assert_eq!(
+            labels.clone().from_file(file).reproduce(plan.jobs[0].id),
+            "ferry-worker reproduce 'my sweeps/s.yaml' --job 00000000"
+        );
         assert_eq!(labels.width(), "weak mixaug subset_seed=2".len());
     }
 }

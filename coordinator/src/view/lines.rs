@@ -4,7 +4,9 @@ use std::io::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shared::books::charges_in_words;
 use shared::ids::JobId;
+use shared::terminal::plain;
 
 use super::labels::Labels;
 use super::model::{Snapshot, clock, headline};
@@ -38,7 +40,7 @@ impl Lines {
 
     /// A progress line when a job has ended, and now and then.
     pub(super) fn refresh(&mut self, snapshot: &Snapshot) {
-        let ended = snapshot.tally.done + snapshot.tally.failed;
+        let ended = snapshot.tally.done + snapshot.tally.without_result();
         if ended != self.ended || snapshot.elapsed >= self.last_progress + PROGRESS_EVERY {
             (self.ended, self.last_progress) = (ended, snapshot.elapsed);
             say(&headline(snapshot));
@@ -59,7 +61,12 @@ impl JsonLines {
 
     pub(super) fn notice(&mut self, notice: &Notice) {
         let Ok(Value::Object(mut line)) = serde_json::to_value(notice) else { return };
-        line.insert("label".to_owned(), Value::String(self.labels.get(job_of(notice))));
+        if let Some(job) = job_of(notice) {
+            line.insert("label".to_owned(), Value::String(self.labels.get(job)));
+        }
+        if let Notice::Parked { job, .. } = notice {
+            line.insert("reproduce".to_owned(), Value::String(self.labels.reproduce(*job)));
+        }
         emit(&Value::Object(line));
     }
 
@@ -77,6 +84,10 @@ impl JsonLines {
             "running": tally.running,
             "done": tally.done,
             "failed": tally.failed,
+            "parked": tally.parked,
+            "failures": tally.failures,
+            "losses": tally.losses,
+            "setbacks": tally.setbacks,
             "elapsed_seconds": snapshot.elapsed.as_secs(),
             "eta_seconds": snapshot.eta.map(|eta| eta.as_secs()),
         }));
@@ -85,7 +96,7 @@ impl JsonLines {
 
 /// A notice in words.
 pub(super) fn words(notice: &Notice, labels: &Labels) -> String {
-    let label = labels.get(job_of(notice));
+    let label = job_of(notice).map(|job| labels.get(job)).unwrap_or_default();
     match notice {
         Notice::Started { worker, epoch: 0, .. } => format!("{label}: started on {}", worker.name()),
         Notice::Started { worker, epoch, .. } => {
@@ -102,27 +113,48 @@ pub(super) fn words(notice: &Notice, labels: &Labels) -> String {
         Notice::GivenBack { .. } => format!("{label}: given back"),
         Notice::Failed { error, .. } => format!("{label}: failed and will be tried again: {error}"),
         Notice::GivenUp { reason, .. } => format!("{label}: FAILED: {reason}"),
+        Notice::Parked { job, reason, log } => {
+            let mut lines = vec![format!("{label}: PARKED: {reason}")];
+            lines.extend(log.iter().cloned());
+            lines.push(format!("see it fail here with: {}", labels.reproduce(*job)));
+            lines.join("\n      ")
+        }
+        Notice::SetBack { .. } => {
+            format!("{label}: given back because of server, network or disk; that costs it nothing")
+        }
+        Notice::Suspected { worker, charges } => format!(
+            "different jobs failed on {worker} ({}): it waits until others have tried them; where there is no other \
+             worker, it goes on",
+            charges_in_words(charges)
+        ),
+        Notice::Drained { worker, reason } => {
+            format!("worker {worker} is DRAINED and takes no job any more: {reason}")
+        }
         Notice::Done { worker, .. } => format!("{label}: done on {}", worker.name()),
         Notice::Note { note, .. } => format!("{label}: {note}"),
     }
 }
 
-fn job_of(notice: &Notice) -> JobId {
+/// The job that it is about; some are about a worker.
+fn job_of(notice: &Notice) -> Option<JobId> {
     match notice {
+        Notice::Suspected { .. } | Notice::Drained { .. } => None,
         Notice::Started { job, .. }
         | Notice::TakenOver { job, .. }
         | Notice::Epoch { job, .. }
         | Notice::GivenBack { job }
         | Notice::Failed { job, .. }
         | Notice::GivenUp { job, .. }
+        | Notice::Parked { job, .. }
+        | Notice::SetBack { job }
         | Notice::Done { job, .. }
-        | Notice::Note { job, .. } => *job,
+        | Notice::Note { job, .. } => Some(*job),
     }
 }
 
 /// A reader that went away (a closed pipe) is no reason to stop training.
 fn say(line: &str) {
-    let _closed = writeln!(std::io::stderr().lock(), "{line}");
+    let _closed = writeln!(std::io::stderr().lock(), "{}", plain(line));
 }
 
 fn emit(line: &Value) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use shared::ids::WorkerId;
 use shared::protocol::LiveReport;
+use shared::terminal::plain;
 
 use super::labels::Labels;
 use super::lines::words;
@@ -37,6 +38,10 @@ impl Live {
             | Notice::GivenBack { .. }
             | Notice::Failed { .. }
             | Notice::GivenUp { .. }
+            | Notice::Parked { .. }
+            | Notice::SetBack { .. }
+            | Notice::Suspected { .. }
+            | Notice::Drained { .. }
             | Notice::Done { .. }
             | Notice::Note { .. } => self.remark(&words(notice, &self.labels)),
         }
@@ -45,13 +50,13 @@ impl Live {
     pub(super) fn remark(&mut self, text: &str) {
         self.bars.suspend(|| {
             use std::io::Write;
-            let _closed = writeln!(std::io::stderr().lock(), "{text}");
+            let _closed = writeln!(std::io::stderr().lock(), "{}", plain(text));
         });
     }
 
     pub(super) fn refresh(&mut self, snapshot: &Snapshot) {
         self.total.set_length(snapshot.tally.total() as u64);
-        self.total.set_position((snapshot.tally.done + snapshot.tally.failed) as u64);
+        self.total.set_position((snapshot.tally.done + snapshot.tally.without_result()) as u64);
         self.total.set_message(headline(snapshot));
         self.drop_absent(snapshot);
         let width = self.labels.width();

@@ -48,7 +48,18 @@ pub fn headline(snapshot: &Snapshot) -> String {
     if tally.failed > 0 {
         parts.push(format!("{} failed", tally.failed));
     }
+    if tally.parked > 0 {
+        parts.push(format!("{} parked", tally.parked));
+    }
     parts.push(format!("{} running", tally.running));
+    // Three different things: the training failed, its worker vanished, something passing was in the way.
+    for (count, what) in
+        [(tally.failures, "errors"), (tally.losses, "workers lost"), (tally.setbacks, "set back")]
+    {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
     if let Some((_, f1)) = snapshot.best {
         parts.push(format!("best F1 {f1:.1}"));
     }
@@ -83,9 +94,15 @@ mod tests {
 
     #[test]
     fn the_headline_says_what_is_known() {
-        let tally = Tally { pending: 1, running: 2, done: 3, failed: 1 };
+        let tally = Tally { pending: 1, running: 2, done: 3, failed: 1, ..Tally::default() };
         let mut snapshot = Snapshot { tally, ..Snapshot::default() };
         assert_eq!(headline(&snapshot), "3/7 jobs done · 1 failed · 2 running · 0:00 · ETA unknown yet");
+        snapshot.tally = Tally { parked: 1, failures: 2, losses: 3, setbacks: 4, ..tally };
+        assert_eq!(
+            headline(&snapshot),
+            "3/8 jobs done · 1 failed · 1 parked · 2 running · 2 errors · 3 workers lost · 4 set back · 0:00 · ETA \
+             unknown yet"
+        );
         snapshot.eta = Some(Duration::from_secs(61));
         assert!(headline(&snapshot).ends_with("ETA 1:01"));
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use coordinator::run_dir::{RunDir, score};
+use coordinator::run_dir::{JobFailure, RunDir, score};
 use coordinator::sweep::plan::{
     DatasetSource, EnsembleRule, Filter, PaperRow, PaperScores, Plan, PlannedJob, Query, SyntheticOptions,
     TableRule,
@@ -47,6 +47,7 @@ pub(crate) fn plan() -> Plan {
         name: "abaw4-lsd".into(),
         dataset: DatasetSource::Synthetic(SyntheticOptions::default()),
         dataset_digest: Some(DIGEST.into()),
+        checkpoint_every: shared::protocol::CheckpointEvery::default(),
         jobs,
         ensembles: ensembles(),
         tables: tables(),
@@ -280,4 +281,8 @@ pub(crate) fn copy(from: &Path, to: &Path) {
             fs::copy(&file, to.join(name)).unwrap();
         }
     }
+}
+
+pub(crate) fn failure(error: &str) -> JobFailure {
+    JobFailure { error: error.to_owned(), parked: false, log: Vec::new() }
 }

@@ -7,7 +7,7 @@ use coordinator::report;
 use serde_json::Value;
 use shared::predictions::from_npy;
 
-use crate::fixture::{self, ids, plan, run};
+use crate::fixture::{self, failure, ids, plan, run};
 
 fn results(root: &Path) -> Value {
     serde_json::from_slice(&fs::read(root.join("results.json")).unwrap()).unwrap()
@@ -63,7 +63,7 @@ fn a_partial_run_is_reported_as_provisional_with_nulls() {
     let plan = plan();
     // The strong jobs but the first, which failed; of the weak ones every second.
     let folder = run(root.path(), &plan, |n, job| n > 0 && (job.group == "strong" || n % 2 == 0));
-    folder.write_failure(plan.jobs[0].id, "out of memory at epoch 3").unwrap();
+    folder.write_failure(plan.jobs[0].id, &failure("out of memory at epoch 3")).unwrap();
     report::write(&folder).unwrap();
 
     let json = results(root.path());
@@ -121,7 +121,7 @@ fn names_from_files_cannot_make_markup_and_nothing_outside_is_asked_for() {
     plan.ensembles[0].name = "<script>alert(1)</script>".into();
     plan.tables[0].title = "\"><img src=x>".into();
     let folder = run(root.path(), &plan, |n, _| n > 0);
-    folder.write_failure(ids(&plan)[0], "</pre><script>").unwrap();
+    folder.write_failure(ids(&plan)[0], &failure("</pre><script>")).unwrap();
     report::write(&folder).unwrap();
     let html = fs::read_to_string(root.path().join("report.html")).unwrap();
     assert!(html.contains("&lt;script&gt;alert(1)"));

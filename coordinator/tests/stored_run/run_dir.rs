@@ -8,14 +8,15 @@ use shared::pack::Split;
 use shared::predictions::{SampleList, to_npy};
 use shared::result::JobResult;
 
-use crate::fixture::{self, plan, result, run};
+use crate::fixture::{self, failure, plan, result, run};
 
 #[test]
 fn everything_written_is_read_back() {
     let root = tempfile::tempdir().unwrap();
     let plan = plan();
     let folder = run(root.path(), &plan, |n, _| n < 2);
-    folder.write_failure(plan.jobs[2].id, "why").unwrap();
+    folder.write_failure(plan.jobs[2].id, &failure("why")).unwrap();
+    folder.write_drain("gpu0", "no memory").unwrap();
     let record = RunDir::open(root.path()).unwrap().load().unwrap();
     assert_eq!(record.plan, plan);
     assert_eq!(record.samples.test, Some(fixture::samples(Split::Test)));
@@ -24,7 +25,8 @@ fn everything_written_is_read_back() {
         "a result changed on its way through the disk"
     );
     assert_eq!((record.results.len(), record.probabilities.len()), (2, 2));
-    assert_eq!(record.failures[&plan.jobs[2].id], "why");
+    assert_eq!(record.failures[&plan.jobs[2].id], failure("why"));
+    assert_eq!(record.drained["gpu0"], "no memory");
     // A later result takes the failure's place, and no temporary file stays.
     let (late, val, test) = result(&plan.jobs[2]);
     folder.write_result(&late, &val, Some(&test)).unwrap();
@@ -132,7 +134,9 @@ fn a_result_of_the_first_layout_is_read_as_one_of_whole_batches() {
             record => vec![record],
         };
         for record in records {
-            fields.iter().for_each(|field| drop(record.as_object_mut().unwrap().remove(*field)));
+            for field in fields {
+                record.as_object_mut().unwrap().remove(*field);
+            }
         }
     }
     fs::write(&path, stored.to_string()).unwrap();

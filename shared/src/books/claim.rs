@@ -30,7 +30,7 @@ impl JobRecord {
                 Claim::GiveUp(self.given_up(token))
             }
             JobState::Running { .. } => self.take(me, self.losses + 1),
-            JobState::Done { .. } | JobState::Failed { .. } => Claim::Finished,
+            JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => Claim::Finished,
         }
     }
 

@@ -4,19 +4,25 @@
 //! queue decide nothing.
 
 mod claim;
+mod failures;
+mod late;
+mod standing;
 
 pub use claim::Claim;
+pub use failures::{LOG_TAIL, MAX_FAILED_WORKERS, MAX_FAILURES};
+pub use late::{Late, difference};
+pub use standing::{Charge, Offence, Standing, WorkerRecord, charges_in_words};
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Attempt, WorkerId};
 use crate::result::BlobRef;
 
-/// Failures of the training itself after which a job is given up.
-pub const MAX_FAILURES: usize = 3;
-
-/// Owners lost in a row, without one finished epoch between, after which a job is given up.
+/// Owners lost in a row, without one checkpoint between, after which a job is given up.
 pub const MAX_LOSSES: u32 = 5;
+
+/// Notes that a record keeps; the oldest fall out.
+pub const MAX_NOTES: usize = 20;
 
 /// How many checkpoints of a job are kept while it runs.
 pub const KEPT_CHECKPOINTS: usize = 2;
@@ -28,7 +34,7 @@ pub struct JobRecord {
     pub state: JobState,
     /// Claims so far.
     pub attempts: u32,
-    /// Owners lost in a row without a finished epoch between.
+    /// Owners lost in a row without a checkpoint between.
     pub losses: u32,
     /// Errors of the training that count against the job, oldest first.
     pub failures: Vec<Failure>,
@@ -36,6 +42,9 @@ pub struct JobRecord {
     pub checkpoints: Vec<Checkpoint>,
     /// What happened to it that a reader should know, such as a damaged checkpoint.
     pub notes: Vec<String>,
+    /// Times it was given back because of something that passes: server, network or disk. Never counts against it.
+    #[serde(default)]
+    pub setbacks: u32,
 }
 
 /// Where a job stands. Each state carries what is true in it and nothing else.
@@ -50,6 +59,8 @@ pub enum JobState {
     Done { token: Token },
     /// Given up; the last failure says why.
     Failed { reason: String },
+    /// Its training failed on different workers, so it is set aside until somebody has looked at it.
+    Parked { reason: String },
 }
 
 /// The fencing token: which attempt of which worker life may move the record.
@@ -70,11 +81,31 @@ pub struct Progress {
     pub epoch_seconds: Option<f64>,
 }
 
-/// A stored checkpoint: the training can go on after `epoch`.
+/// A stored checkpoint: the training can go on after `epoch` and `step` steps of the next one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
+    /// Finished epochs.
     pub epoch: u32,
+    /// Finished steps of the epoch after them; 0 between two epochs. Records of version 1 know no other.
+    #[serde(default)]
+    pub step: u32,
     pub blob: BlobRef,
+}
+
+impl Checkpoint {
+    /// How far the training was, comparable.
+    pub fn place(&self) -> (u32, u32) {
+        (self.epoch, self.step)
+    }
+}
+
+impl std::fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.step {
+            0 => write!(f, "epoch {}", self.epoch),
+            step => write!(f, "epoch {} and {step} steps", self.epoch),
+        }
+    }
 }
 
 /// One failed attempt.
@@ -82,6 +113,13 @@ pub struct Checkpoint {
 pub struct Failure {
     pub token: Token,
     pub error: String,
+    /// The last lines that the training logged, at most [`LOG_TAIL`].
+    #[serde(default)]
+    pub log: Vec<String>,
+    /// The record's revision before the failure. The revisions of all records are one sequence, so it tells what
+    /// came first without any clock.
+    #[serde(default)]
+    pub mark: u64,
 }
 
 /// The record is no longer this token's to move.
@@ -103,7 +141,7 @@ impl JobState {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Pending | Self::Running { .. } => false,
-            Self::Done { .. } | Self::Failed { .. } => true,
+            Self::Done { .. } | Self::Failed { .. } | Self::Parked { .. } => true,
         }
     }
 
@@ -114,13 +152,15 @@ impl JobState {
             Self::Running { token, .. } => format!("running on {token}"),
             Self::Done { token } => format!("done by {token}"),
             Self::Failed { reason } => format!("failed: {reason}"),
+            Self::Parked { reason } => format!("parked: {reason}"),
         }
     }
 }
 
 impl JobRecord {
-    /// Version of this record's layout.
-    pub const VERSION: u32 = 1;
+    /// Version of this record's layout. 2: a checkpoint may lie within an epoch, which a program of version 1 would
+    /// take for one after it, and a job may be parked.
+    pub const VERSION: u32 = 2;
 
     /// A job that nobody has touched.
     pub fn pending() -> Self {
@@ -132,6 +172,7 @@ impl JobRecord {
             failures: Vec::new(),
             checkpoints: Vec::new(),
             notes: Vec::new(),
+            setbacks: 0,
         }
     }
 
@@ -148,7 +189,7 @@ impl JobRecord {
         Ok(Self { state, ..self.clone() })
     }
 
-    /// An epoch is finished and its checkpoint is durable. Older checkpoints beyond the kept ones fall out.
+    /// A checkpoint is durable. Older checkpoints beyond the kept ones fall out.
     pub fn checkpointed(
         &self,
         by: &Token,
@@ -177,27 +218,26 @@ impl JobRecord {
         Ok(Self { state: JobState::Pending, ..self.clone() })
     }
 
-    /// The training itself failed; after [`MAX_FAILURES`] the job is given up.
-    pub fn failed(&self, by: &Token, error: &str) -> Result<Self, Fenced> {
-        self.held(by)?;
-        let mut next = self.clone();
-        next.failures.push(Failure { token: by.clone(), error: error.to_owned() });
-        next.state = if next.failures.len() >= MAX_FAILURES {
-            JobState::Failed { reason: error.to_owned() }
-        } else {
-            JobState::Pending
-        };
-        Ok(next)
+    /// The holder gives the job back because of something that passes: no budget of the job shrinks.
+    pub fn set_back(&self, by: &Token, why: String) -> Result<Self, Fenced> {
+        let released = self.released(by)?;
+        Ok(Self { setbacks: self.setbacks.saturating_add(1), ..released.with_note(why) })
     }
 
     /// Something happened that a reader should know; the holder goes on.
     pub fn noted(&self, by: &Token, note: String) -> Result<Self, Fenced> {
-        let mut next = self.beat(by)?;
-        next.notes.push(note);
-        Ok(next)
+        Ok(self.beat(by)?.with_note(note))
     }
 
-    /// Asked for again after it was given up: a clean slate that keeps the checkpoints and the count of attempts.
+    /// With one more note; the oldest fall out, for a record must stay small.
+    fn with_note(mut self, note: String) -> Self {
+        self.notes.push(note);
+        let surplus = self.notes.len().saturating_sub(MAX_NOTES);
+        self.notes.drain(..surplus);
+        self
+    }
+
+    /// Asked for again after it was given up or parked: a clean slate that keeps checkpoints and attempts.
     #[must_use]
     pub fn reopened(&self) -> Self {
         Self { state: JobState::Pending, losses: 0, failures: Vec::new(), ..self.clone() }
@@ -209,7 +249,8 @@ impl JobRecord {
             JobState::Running { .. }
             | JobState::Pending
             | JobState::Done { .. }
-            | JobState::Failed { .. } => Err(Fenced { token: by.clone(), now: self.state.describe() }),
+            | JobState::Failed { .. }
+            | JobState::Parked { .. } => Err(Fenced { token: by.clone(), now: self.state.describe() }),
         }
     }
 }
@@ -230,7 +271,8 @@ mod tests {
     }
 
     fn checkpoint(epoch: u32) -> Checkpoint {
-        Checkpoint { epoch, blob: BlobRef { name: format!("c{epoch}"), sha256: String::new(), size: 1 } }
+        let blob = BlobRef { name: format!("c{epoch}"), sha256: String::new(), size: 1 };
+        Checkpoint { epoch, step: 0, blob }
     }
 
     #[test]
@@ -242,7 +284,8 @@ mod tests {
             record.beat(&zombie),
             record.done(&zombie),
             record.released(&zombie),
-            record.failed(&zombie, "x"),
+            record.failed(&zombie, "x", &[], 1),
+            record.set_back(&zombie, "x".into()),
             record.checkpointed(&zombie, checkpoint(1), Progress::default()),
             record.noted(&zombie, "x".into()),
             JobRecord::pending().done(&me),
@@ -266,17 +309,32 @@ mod tests {
     }
 
     #[test]
-    fn the_third_failure_gives_up_and_reopening_forgives() {
+    fn a_setback_costs_the_job_nothing_and_notes_stay_few() {
         let me = token(1, "a");
-        let mut record = running(&me);
-        for n in 1..=MAX_FAILURES {
-            assert!(!record.state.is_final());
-            record =
-                JobRecord { state: running(&me).state, ..record }.failed(&me, &format!("error {n}")).unwrap();
+        let mut record = JobRecord::pending();
+        for n in 0..30 {
+            let held = JobRecord { state: running(&me).state, ..record };
+            record = held.set_back(&me, format!("disk full {n}")).unwrap();
         }
-        assert_eq!(record.state, JobState::Failed { reason: "error 3".into() });
-        let again = record.reopened();
-        assert_eq!((again.state, again.failures.len(), again.attempts), (JobState::Pending, 0, 1));
+        assert_eq!((record.setbacks, record.losses, record.failures.len()), (30, 0, 0));
+        assert_eq!((record.notes.len(), record.notes.last().unwrap().as_str()), (MAX_NOTES, "disk full 29"));
+    }
+
+    #[test]
+    fn records_of_version_1_are_read() {
+        let old = r#"{"v":1,"state":{"state":"pending"},"attempts":1,"losses":0,"checkpoints":[],"notes":[],
+            "failures":[{"token":{"attempt":1,"owner":"a-00000000"},"error":"x"}]}"#;
+        let record: JobRecord = serde_json::from_str(old).unwrap();
+        assert_eq!((record.setbacks, record.failures[0].mark), (0, 0));
+    }
+
+    #[test]
+    fn records_of_version_1_know_no_steps() {
+        let me = token(7, "gpu0");
+        let record = running(&me).checkpointed(&me, checkpoint(4), Progress::default()).unwrap();
+        let text = serde_json::to_string(&record).unwrap();
+        assert!(text.contains("\"step\":0,"));
+        assert_eq!(serde_json::from_str::<JobRecord>(&text.replace("\"step\":0,", "")).unwrap(), record);
     }
 
     #[test]

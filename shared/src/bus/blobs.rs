@@ -7,7 +7,7 @@ use futures::StreamExt;
 use sha2::{Digest, Sha256};
 
 use super::pause::Pause;
-use super::server::Failure;
+use super::server::{Failure, Inventory};
 use super::{Bus, BusError};
 use crate::protocol::subjects;
 use crate::result::BlobRef;
@@ -22,6 +22,9 @@ pub enum Bucket {
 }
 
 impl Bucket {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Checkpoints, Self::Results, Self::Packs, Self::Weights];
+
     /// Its name on the server.
     pub fn name(self) -> &'static str {
         match self {
@@ -53,15 +56,18 @@ impl Bus {
     /// Stores `bytes` under a name that ends in their digest. The same bytes are stored once; a name is never
     /// overwritten, because readers of a replaced object hang. Retries until it is there.
     pub async fn put_blob(&self, bucket: Bucket, stem: &str, bytes: Bytes) -> Result<BlobRef, BusError> {
-        let sha256 = hex::encode(Sha256::digest(&bytes));
-        let name = format!("{stem}.{}", &sha256[..16]);
-        let blob = BlobRef { name, sha256, size: bytes.len() as u64 };
+        let blob = BlobRef::of(stem, &bytes);
+        self.store_blob(bucket, &blob, bytes).await;
+        Ok(blob)
+    }
+
+    /// Stores `bytes`, of which `blob` was made. Retries until they are there.
+    pub async fn store_blob(&self, bucket: Bucket, blob: &BlobRef, bytes: Bytes) {
         let mut pause = Pause::new();
-        while let Err(error) = self.try_put(bucket, &blob, &bytes).await {
+        while let Err(error) = self.try_put(bucket, blob, &bytes).await {
             tracing::warn!(blob = %blob.name, %error, "storing a blob again");
             pause.wait().await;
         }
-        Ok(blob)
     }
 
     async fn try_put(&self, bucket: Bucket, blob: &BlobRef, bytes: &Bytes) -> Result<(), Failure> {
@@ -87,14 +93,14 @@ impl Bus {
         &self,
         bucket: Bucket,
         blob: &BlobRef,
-        mut sink: impl FnMut(&[u8]) -> std::io::Result<()>,
+        mut sink: impl FnMut(&[u8]) -> Result<(), BusError>,
     ) -> Result<(), BusError> {
         blob.check(bucket.largest())
             .map_err(|reason| BusError::Untrue { what: "a pointer to a blob".into(), reason })?;
         let failed = |failure| match failure {
             Failure::Missing => BusError::Missing { what: format!("blob {}", blob.name) },
             Failure::Damaged => damaged(blob, "other bytes"),
-            other @ (Failure::Revision | Failure::Doubt(_)) => {
+            other @ (Failure::Revision | Failure::Refused(_) | Failure::Doubt(_)) => {
                 BusError::failed(format!("fetch blob {}", blob.name), other)
             }
         };
@@ -112,7 +118,7 @@ impl Bus {
             if size > blob.size {
                 return Err(damaged(blob, "more bytes"));
             }
-            sink(&piece).map_err(|e| BusError::transport("store a blob's bytes", e))?;
+            sink(&piece)?;
         }
         let found = hex::encode(hash.finalize());
         if found != blob.sha256 || size != blob.size {
@@ -128,6 +134,18 @@ impl Bus {
         let blob = BlobRef { name: name.to_owned(), sha256, size: bytes.len() as u64 };
         let stored = self.server.store(bucket.name(), &blob, &bytes).await;
         stored.map_err(|error| BusError::failed(format!("damage {name}"), error))
+    }
+
+    /// What a bucket holds, whole or not.
+    pub async fn inventory(&self, bucket: Bucket) -> Result<Inventory, BusError> {
+        let listed = self.server.inventory(bucket.name()).await;
+        listed.map_err(|e| BusError::failed(format!("list bucket {}", bucket.name()), e))
+    }
+
+    /// Takes away the bytes of an upload whose uploader died.
+    pub async fn discard_upload(&self, bucket: Bucket, upload: &str) -> Result<(), BusError> {
+        let discarded = self.server.discard(bucket.name(), upload).await;
+        discarded.map_err(|e| BusError::failed(format!("discard upload {upload}"), e))
     }
 
     /// Deletes a blob that nothing refers to any more. One that is gone already is fine.

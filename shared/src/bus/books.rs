@@ -24,6 +24,22 @@ pub struct BookEntry {
     pub written_nanos: i128,
 }
 
+/// How a server's store answers to a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    Writable,
+    /// It is at its limit, or switched off: in the server's words.
+    Refuses(String),
+    /// There is no answer: the server is away or slow, or part of its store is broken.
+    Silent,
+}
+
+/// What is written to see whether it can be.
+#[derive(Serialize)]
+struct Trial {
+    v: u32,
+}
+
 impl Bus {
     /// A job's record.
     pub async fn record(&self, job: JobId) -> Result<Option<BookEntry>, BusError> {
@@ -88,11 +104,18 @@ impl Bus {
         }
     }
 
-    /// Admits jobs that the books do not know yet; those they know stay as they are.
+    /// Admits jobs that the books do not know yet; those they know stay as they are, but for how they are carried out.
     pub async fn admit(&self, orders: &[JobOrder]) -> Result<(), BusError> {
         let pending = encode(&JobRecord::pending());
         for order in orders {
-            self.create(&subjects::order_key(order.job), encode(order)).await?;
+            let key = subjects::order_key(order.job);
+            if !self.create(&key, encode(order)).await? {
+                let known = self.order(order.job).await?;
+                if known.checkpoint_every != order.checkpoint_every {
+                    let checkpoint_every = order.checkpoint_every;
+                    self.write(&key, &JobOrder { v: JobOrder::VERSION, checkpoint_every, ..known }).await?;
+                }
+            }
             self.create(&subjects::record_key(order.job), pending.clone()).await?;
         }
         Ok(())
@@ -101,6 +124,13 @@ impl Bus {
     /// What a job is to train.
     pub async fn order(&self, job: JobId) -> Result<JobOrder, BusError> {
         self.read(&subjects::order_key(job), JobOrder::VERSION).await
+    }
+
+    /// Server time at which a job's order was written, `None` where the books do not know the job. No two servers admit a
+    /// job in the same nanosecond, so this tells whose books they are.
+    pub async fn admitted_at(&self, job: JobId) -> Result<Option<i128>, BusError> {
+        let order = self.entry(&subjects::order_key(job)).await?;
+        Ok(order.map(|entry| entry.written_nanos))
     }
 
     /// A finished job's result.
@@ -124,6 +154,22 @@ impl Bus {
         self.server.put(key, encode(value)).await.map_err(|e| BusError::failed(format!("write {key}"), e))
     }
 
+    /// As [`Self::write`]; gives the server's time of the write, in nanoseconds since the Unix epoch.
+    pub async fn write_at<T: Serialize>(&self, key: &str, value: &T) -> Result<i128, BusError> {
+        self.write(key, value).await?;
+        let entry = self.entry(key).await?.ok_or_else(|| BusError::Missing { what: key.to_owned() })?;
+        Ok(entry.written_nanos)
+    }
+
+    /// Whether the server's store takes writes, tried with one.
+    pub async fn try_store(&self) -> Store {
+        match self.server.put(subjects::TRIAL_KEY, encode(&Trial { v: 1 })).await {
+            Ok(()) => Store::Writable,
+            Err(Failure::Refused(why)) => Store::Refuses(why),
+            Err(Failure::Revision | Failure::Missing | Failure::Damaged | Failure::Doubt(_)) => Store::Silent,
+        }
+    }
+
     /// Keys of the books that match `pattern` (such as `sweep.*`), in no particular order.
     pub async fn keys(&self, pattern: &str) -> Result<Vec<String>, BusError> {
         let prefix = pattern.trim_end_matches('*');
@@ -137,13 +183,15 @@ impl Bus {
         Ok(Watch { inner: watched.map_err(|e| BusError::failed("watch the books", e))? })
     }
 
-    async fn entry(&self, key: &str) -> Result<Option<Entry>, BusError> {
+    pub(super) async fn entry(&self, key: &str) -> Result<Option<Entry>, BusError> {
         self.server.entry(key).await.map_err(|e| BusError::failed(format!("read {key}"), e))
     }
 
-    async fn create(&self, key: &str, value: Bytes) -> Result<(), BusError> {
+    /// False when something is there already.
+    async fn create(&self, key: &str, value: Bytes) -> Result<bool, BusError> {
         match self.server.update(key, value, 0).await {
-            Ok(_) | Err(Failure::Revision) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(Failure::Revision) => Ok(false),
             Err(error) => Err(BusError::failed(format!("write {key}"), error)),
         }
     }
@@ -179,7 +227,9 @@ impl Watch {
 }
 
 fn book_entry(job: JobId, entry: &Entry) -> Result<BookEntry, BusError> {
-    let record = decode(&entry.key, &entry.value, JobRecord::VERSION)?;
+    let record: JobRecord = decode(&entry.key, &entry.value, JobRecord::VERSION)?;
+    // What is written next has today's layout.
+    let record = JobRecord { v: JobRecord::VERSION, ..record };
     Ok(BookEntry { job, record, revision: entry.revision, written_nanos: entry.written_nanos })
 }
 
@@ -194,7 +244,7 @@ fn encode<T: Serialize>(value: &T) -> Bytes {
 const LARGEST: usize = 8 << 20;
 
 /// Versions are read first: a newer layout is refused, never misread.
-fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8], known: u32) -> Result<T, BusError> {
+pub(super) fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8], known: u32) -> Result<T, BusError> {
     #[derive(serde::Deserialize)]
     struct Version {
         v: u64,
@@ -225,6 +275,6 @@ mod tests {
         let deep = [b"{\"v\":1,\"x\":".as_slice(), &vec![b'['; 100_000]].concat();
         assert!(matches!(decode::<JobRecord>("job.x", &deep, 1), Err(BusError::Decode { .. })));
         let pending = JobRecord::pending();
-        assert_eq!(decode::<JobRecord>("job.x", &encode(&pending), 1).unwrap(), pending);
+        assert_eq!(decode::<JobRecord>("job.x", &encode(&pending), JobRecord::VERSION).unwrap(), pending);
     }
 }

@@ -103,7 +103,7 @@ impl Bus {
         let (kept, mut file) = blocking(move || keep_whole(file, &parts)).await.map_err(io)?;
         for (index, part) in stored.parts.iter().enumerate() {
             if index >= kept {
-                self.read_blob(bucket, part, |chunk| file.write_all(chunk)).await?;
+                self.read_blob(bucket, part, |chunk| file.write_all(chunk).map_err(io)).await?;
             }
             arrived(part.size);
         }

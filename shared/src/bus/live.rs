@@ -91,7 +91,8 @@ mod tests {
         let presence = |host: &str| {
             let device = "cpu".to_owned();
             let worker = WorkerId::new("w", uuid::Uuid::nil());
-            serde_json::to_vec(&Presence { worker, host: host.to_owned(), device, job: None }).unwrap()
+            let presence = Presence { worker, host: host.to_owned(), device, job: None, trainer_revision: 1 };
+            serde_json::to_vec(&presence).unwrap()
         };
         let readable = |bytes: &[u8]| read::<Presence>(bytes).is_some_and(|presence| presence.is_plain());
         assert!(readable(&presence("h\u{e4}lle-1")));

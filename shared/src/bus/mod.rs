@@ -12,21 +12,24 @@ mod nats;
 mod pause;
 mod queue;
 pub mod server;
+mod standings;
+mod timing;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::ids::JobId;
+use crate::protocol::TimingError;
 
 pub use blobs::Bucket;
-pub use books::{BookEntry, Watch};
+pub use books::{BookEntry, Store, Watch};
 pub use credential::{Credential, CredentialError, Role};
 pub use files::StoredFile;
 pub use live::Hints;
 pub use nats::connect::Endpoint;
 pub use queue::{Delivery, Jobs};
-pub use server::Queued;
 use server::{Failure, Server};
+pub use server::{Inventory, Queued, Stored, Upload};
+pub use standings::StandingWatch;
 
 /// One connection to a server. Clones share it.
 #[derive(Debug, Clone)]
@@ -40,12 +43,6 @@ impl Bus {
         Self { server: Arc::new(server) }
     }
 }
-
-/// An owner that shows no sign of life for this long is taken for dead (the queue's acknowledgement deadline).
-pub const LEASE: Duration = Duration::from_secs(15);
-
-/// Time between two signs of life.
-pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// What can go wrong on the bus.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +79,15 @@ pub enum BusError {
     Untrue { what: String, reason: String },
     #[error("{} cannot be used: {source}", path.display())]
     File { path: std::path::PathBuf, source: std::io::Error },
+    #[error(
+        "{what} has version {found}, this program needs {known}: start `ferry run` of this version on it, which raises \
+         it, or use the programs of that version"
+    )]
+    TooOld { what: String, found: u64, known: u32 },
+    #[error("{what} names `{found}` as its version, which is no number")]
+    NoVersion { what: String, found: String },
+    #[error("the books hold a lease that cannot work: {source}; set one with `ferry run --lease`")]
+    Timing { source: TimingError },
     /// The server knows the blob and does not send its bytes: it is going away, or has lost them.
     #[error("the bytes of blob {name} do not come")]
     Stalled { name: String },
@@ -106,11 +112,14 @@ impl BusError {
             | Self::Conflict { .. }
             | Self::Decode { .. }
             | Self::TooNew { .. }
+            | Self::TooOld { .. }
+            | Self::NoVersion { .. }
+            | Self::Timing { .. }
             | Self::Damaged { .. } => false,
         }
     }
 
-    /// True when the caller named the wrong server or credential.
+    /// True when the caller named the wrong server or credential, or one of another version.
     pub fn is_bad_input(&self) -> bool {
         match self {
             Self::Address { .. }
@@ -118,15 +127,18 @@ impl BusError {
             | Self::Untrusted { .. }
             | Self::Credential(_)
             | Self::Role { .. }
-            | Self::NoJetStream { .. } => true,
+            | Self::NoJetStream { .. }
+            | Self::TooNew { .. }
+            | Self::TooOld { .. }
+            | Self::NoVersion { .. } => true,
             Self::Connect { .. }
             | Self::Missing { .. }
             | Self::Conflict { .. }
             | Self::Transport { .. }
             | Self::Decode { .. }
-            | Self::TooNew { .. }
             | Self::Untrue { .. }
             | Self::File { .. }
+            | Self::Timing { .. }
             | Self::Stalled { .. }
             | Self::Damaged { .. } => false,
         }
@@ -143,7 +155,7 @@ impl BusError {
     fn failed(action: impl Into<String>, failure: Failure) -> Self {
         match failure {
             Failure::Doubt(source) => Self::transport(action, source),
-            other @ (Failure::Revision | Failure::Missing | Failure::Damaged) => {
+            other @ (Failure::Revision | Failure::Missing | Failure::Damaged | Failure::Refused(_)) => {
                 Self::transport(action, other)
             }
         }

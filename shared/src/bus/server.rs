@@ -32,6 +32,9 @@ pub enum Failure {
     /// The server's own check of the bytes failed.
     #[error("the stored bytes are damaged")]
     Damaged,
+    /// The server will not do it, and says why.
+    #[error("the server refuses: {0}")]
+    Refused(String),
     /// No answer, or none that can be read: the request may have been carried out, may not, or may yet be.
     #[error(transparent)]
     Doubt(AnyError),
@@ -111,6 +114,8 @@ pub trait Message: Send + Sync {
 pub trait Queue: Send + Sync {
     fn publish<'a>(&'a self, subject: &'a str) -> Reply<'a, Queued>;
     fn purge(&self) -> Reply<'_, ()>;
+    /// A message that nobody answers for this long is handed out again.
+    fn set_deadline(&self, deadline: Duration) -> Reply<'_, ()>;
     /// Messages one at a time, each handed out when the flow is asked for it.
     fn pull(&self) -> Reply<'_, Flow<Box<dyn Message>>>;
 }
@@ -122,6 +127,37 @@ pub trait Blobs: Send + Sync {
     /// The bytes in pieces. A server may never send a piece that it has lost.
     fn open<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, Flow<Bytes>>;
     fn remove<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, ()>;
+    /// Everything in a bucket, whole or not.
+    fn inventory<'a>(&'a self, bucket: &'a str) -> Reply<'a, Inventory>;
+    /// Takes away the bytes of an upload that no description belongs to.
+    fn discard<'a>(&'a self, bucket: &'a str, upload: &'a str) -> Reply<'a, ()>;
+}
+
+/// What a bucket holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inventory {
+    /// Bytes on the server's disk, as far as they are accounted for.
+    pub bytes: u64,
+    pub objects: Vec<Stored>,
+    /// Uploads without a description: they are going on, or their uploader died.
+    pub uploads: Vec<Upload>,
+}
+
+/// A whole object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub name: String,
+    pub size: u64,
+    /// Server time of its description, in nanoseconds since the Unix epoch.
+    pub written_nanos: i128,
+}
+
+/// Bytes that no object is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    pub id: String,
+    /// Server time of its newest bytes, in nanoseconds since the Unix epoch.
+    pub written_nanos: i128,
 }
 
 /// Presence, whose entries expire by themselves, and hints, which are lost when nobody listens.

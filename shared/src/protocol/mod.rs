@@ -1,6 +1,8 @@
 //! What travels between coordinator and workers, by direction, and the subjects it travels on.
 
+mod execution;
 pub mod subjects;
+pub mod timing;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +12,15 @@ use crate::job::{JobSpec, TRAINER_REVISION};
 use crate::pack::FILES;
 use crate::result::is_digest;
 
-/// Coordinator to worker: what to train. Frozen when the job is admitted.
+pub use execution::{CheckpointEvery, NotADistance};
+pub use timing::{Timing, TimingError};
+
+/// Version of everything that lies on a server: it grows with every layout in the books. A worker serves a store of its
+/// own version only; `ferry run` raises an older one. 1 had no version written down. 2: jobs may be parked, workers
+/// have a standing, checkpoints may lie within an epoch.
+pub const SCHEMA: u32 = 2;
+
+/// Coordinator to worker: what to train. Frozen when the job is admitted, except for how it is carried out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobOrder {
     pub v: u32,
@@ -20,12 +30,16 @@ pub struct JobOrder {
     pub dataset_digest: String,
     /// [`crate::job::TRAINER_REVISION`] of whoever made the order; a worker of another revision leaves it alone.
     pub trainer_revision: u32,
+    /// The one thing in here that may change after the admission: it changes no result.
+    #[serde(default)]
+    pub checkpoint_every: CheckpointEvery,
 }
 
 impl JobOrder {
     /// Version of this message's layout. 2: a job may start from weights. 3: a job may have an arithmetic of its own.
-    /// A program of an earlier version would pass over either.
-    pub const VERSION: u32 = 3;
+    /// A program of an earlier version would pass over either. 4: it says how often to store checkpoints, of which a
+    /// program of version 3 cannot read those within an epoch.
+    pub const VERSION: u32 = 4;
 
     /// What is wrong with an order that came over the bus for `job`, if anything. A job's id covers all that its
     /// result depends on, so nobody can put other settings or another dataset under the id of a job.
@@ -66,6 +80,9 @@ pub struct Presence {
     /// `cpu` or `cuda:0`, and the model's name.
     pub device: String,
     pub job: Option<JobId>,
+    /// [`crate::job::TRAINER_REVISION`] of the worker: it takes jobs of this revision only.
+    #[serde(default)]
+    pub trainer_revision: u32,
 }
 
 impl Presence {
@@ -153,6 +170,7 @@ mod tests {
             spec,
             dataset_digest: dataset_digest.into(),
             trainer_revision: TRAINER_REVISION,
+            checkpoint_every: CheckpointEvery::default(),
         }
     }
 

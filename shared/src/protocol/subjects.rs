@@ -37,7 +37,7 @@ pub const WEIGHTS: &str = "ferry_weights";
 pub const OBJECT_STORES: [&str; 4] = [CHECKPOINTS, RESULTS, PACKS, WEIGHTS];
 
 /// Keys of the books that workers write; all others are the coordinator's alone.
-pub const WORKER_KEYS: [&str; 2] = [RECORD_KEYS, "result.*"];
+pub const WORKERS_OWN: [&str; 3] = [RECORD_KEYS, "result.*", STANDING_KEYS];
 
 /// Display hints of all workers.
 pub const LIVE_ALL: &str = "ferry.live.*";
@@ -56,6 +56,9 @@ pub fn job_of_queue_subject(subject: &str) -> Option<JobId> {
 pub fn live(worker: &WorkerId) -> String {
     format!("ferry.live.{worker}")
 }
+
+/// Key of the lease and heartbeat that hold for all jobs.
+pub const TIMING_KEY: &str = "timing";
 
 /// Key of a job's order in the books.
 pub fn order_key(job: JobId) -> String {
@@ -83,6 +86,25 @@ pub fn pack_key(digest: &str) -> String {
 /// Key of the manifest of a file of weights in the books.
 pub fn weights_key(digest: &str) -> String {
     format!("weights.{digest}")
+}
+
+/// Key of the note that the store was looked through for garbage.
+pub const COLLECTION_KEY: &str = "collection";
+
+/// Key that is written to see whether the store takes writes.
+pub const TRIAL_KEY: &str = "trial";
+
+/// Key of a worker's standing in the books, by its name.
+pub fn standing_key(name: &str) -> String {
+    format!("worker.{name}")
+}
+
+/// Keys of all workers' standings.
+pub const STANDING_KEYS: &str = "worker.*";
+
+/// The worker whose standing a key holds, if it is one.
+pub fn worker_of_standing_key(key: &str) -> Option<&str> {
+    key.strip_prefix("worker.")
 }
 
 /// Key of a sweep in the books: the jobs that it asks for.

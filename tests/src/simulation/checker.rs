@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use shared::books::{JobRecord, JobState, MAX_FAILURES, MAX_LOSSES, Token};
-use shared::bus::LEASE;
+use shared::books::{
+    Checkpoint, JobRecord, JobState, MAX_FAILED_WORKERS, MAX_FAILURES, MAX_LOSSES, MAX_NOTES, Offence,
+    Standing, Token, WorkerRecord,
+};
 use shared::bus::memory::Event;
 use shared::ids::{JobId, WorkerId};
 use shared::predictions::to_npy;
-use shared::protocol::subjects;
+use shared::protocol::{CheckpointEvery, subjects};
 use shared::result::JobResult;
 use worker::train::Finished;
 
-use super::history::{Kind, Script};
-use super::trainer::{FAILURE, Ledger};
+use super::counts::Counts;
+use super::history::{History, Kind, Script};
+use super::trainer::{FAILURE, Ledger, STEPS, WRONG, deviant};
 
 /// A dead worker's job moves on this long after its lease at the latest, when somebody idles.
 const GRANULARITY: Duration = Duration::from_secs(1);
@@ -34,6 +37,8 @@ struct Seen {
     /// The newest record and the time of its write.
     record: Option<(Duration, JobRecord)>,
     holders: BTreeMap<u32, WorkerId>,
+    /// Notes in the record when it was claimed last.
+    notes_at_claim: usize,
     result: Option<JobResult>,
 }
 
@@ -41,6 +46,12 @@ struct Seen {
 #[derive(Debug)]
 pub(super) struct Checker {
     kind: Kind,
+    lease: Duration,
+    /// Name of the worker that is no good.
+    bad: Option<String>,
+    /// Workers that are good.
+    good: usize,
+    checkpoint_every: CheckpointEvery,
     expected: BTreeMap<JobId, Expected>,
     ledger: Arc<Ledger>,
     seen: BTreeMap<JobId, Seen>,
@@ -51,38 +62,6 @@ pub(super) struct Checker {
     pub(super) violation: Option<String>,
 }
 
-/// How much a history tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// On the server.
-    pub events: u64,
-    /// Jobs taken, those from a silent holder included.
-    pub claims: u64,
-    /// Jobs taken from a silent holder.
-    pub takeovers: u64,
-    /// Writes that came too late.
-    pub refused: u64,
-}
-
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.events += other.events;
-        self.claims += other.claims;
-        self.takeovers += other.takeovers;
-        self.refused += other.refused;
-    }
-}
-
-impl std::fmt::Display for Counts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { events, claims, takeovers, refused } = self;
-        write!(
-            f,
-            "{events} events, {claims} claims, {takeovers} of them take-overs, {refused} writes refused"
-        )
-    }
-}
-
 type Verdict = Result<(), String>;
 
 fn require(holds: bool, broken: impl FnOnce() -> String) -> Verdict {
@@ -90,9 +69,13 @@ fn require(holds: bool, broken: impl FnOnce() -> String) -> Verdict {
 }
 
 impl Checker {
-    pub(super) fn new(kind: Kind, expected: BTreeMap<JobId, Expected>, ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(history: &History, expected: BTreeMap<JobId, Expected>, ledger: Arc<Ledger>) -> Self {
         Self {
-            kind,
+            kind: history.kind,
+            lease: history.timing.lease(),
+            bad: history.bad.map(|(worker, _)| format!("w{worker}")),
+            good: history.workers - usize::from(history.bad.is_some()),
+            checkpoint_every: history.checkpoint_every,
             expected,
             ledger,
             seen: BTreeMap::new(),
@@ -121,7 +104,9 @@ impl Checker {
     pub(super) fn some_holder(&self) -> Option<&WorkerId> {
         self.seen.values().find_map(|seen| match &seen.record.as_ref()?.1.state {
             JobState::Running { token, .. } => Some(&token.owner),
-            JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } => None,
+            JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {
+                None
+            }
         })
     }
 
@@ -152,6 +137,11 @@ impl Checker {
                     serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
                 return self.moved(now, by, job, &record);
             }
+            if key.starts_with("worker.") {
+                let record: WorkerRecord =
+                    serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
+                return self.judged(&record);
+            }
             return Ok(());
         }
         require(half.is_none(), || format!("{half:?} moved to done without its result"))
@@ -164,15 +154,25 @@ impl Checker {
             return require(*after == JobRecord::pending(), || told("did not begin pending"));
         };
         let silent = now.saturating_sub(at);
-        let reopened = matches!(before.state, JobState::Failed { .. });
+        let reopened = by.starts_with("ferry");
         require(after.attempts >= before.attempts, || told("attempts went backwards"))?;
-        require(self.damaged || after.saved_epochs() >= before.saved_epochs() || is_done(after), || {
-            told("saved epochs went backwards")
-        })?;
+        let spent = self.ledger.of(self.expected[&job].seed);
+        let newest = |record: &JobRecord| record.checkpoints.last().map_or((0, 0), Checkpoint::place);
+        if newest(after) != newest(&before) && newest(after).1 > 0 {
+            self.counts.midway += 1;
+        }
+        if newest(after) < newest(&before) && !is_done(after) {
+            require(self.damaged || spent.torn, || told("a good checkpoint was passed over"))?;
+            let said = after.notes.len() > seen.notes_at_claim || after.notes.len() >= MAX_NOTES;
+            require(said, || told("a training went back silently"))?;
+        }
+        let full = before.notes.len() >= MAX_NOTES;
+        require(full || after.notes.starts_with(&before.notes), || told("notes were forgotten"))?;
         require(reopened || after.failures.len() >= before.failures.len(), || {
             told("failures were forgotten")
         })?;
-        let reported = self.ledger.of(self.expected[&job].seed).failures as usize;
+        let script = self.expected[&job].script;
+        let reported = (spent.failures + spent.wrongs) as usize;
         require(after.failures.len() <= reported, || told("a failure that no training reported"))?;
         match (&before.state, &after.state) {
             (JobState::Pending, JobState::Running { token, .. }) => {
@@ -180,36 +180,87 @@ impl Checker {
                 seen.claimed(by, token, &before, after).map_err(|what| told(&what))
             }
             (JobState::Running { token: past, .. }, JobState::Running { token, .. }) if past == token => {
-                require(by == token.owner.as_str(), || told("moved by another than its holder"))
+                self.counts.adopted += u64::from(by != token.owner.as_str());
+                require(is_holder(by, token), || told("moved by another than its holder"))
             }
             (JobState::Running { token: past, .. }, JobState::Running { token, .. }) => {
                 self.counts.claims += 1;
                 self.counts.takeovers += 1;
-                let dead = past.owner == token.owner || silent >= LEASE;
+                let dead = past.owner == token.owner || silent >= self.lease;
                 require(dead, || told(&format!("taken from {past} after only {silent:?} of silence")))?;
-                let soon = self.kind != Kind::OneKill || silent <= LEASE + GRANULARITY;
+                let soon = self.kind != Kind::OneKill || silent <= self.lease + GRANULARITY;
                 require(soon, || told(&format!("left with the dead {past} for {silent:?}")))?;
                 seen.claimed(by, token, &before, after).map_err(|what| told(&what))
             }
             (JobState::Running { token, .. }, JobState::Pending) => {
-                require(by == token.owner.as_str(), || told("given back by another than its holder"))
+                self.counts.adopted += u64::from(by != token.owner.as_str());
+                require(is_holder(by, token), || told("given back by another than its holder"))
             }
-            (JobState::Running { token: past, .. }, JobState::Done { token }) => {
+            (JobState::Running { token: past, .. }, JobState::Done { token }) if past == token => {
                 self.half_committed = Some((job, token.clone()));
-                require(past == token && by == token.owner.as_str(), || {
-                    told("done by another than its holder")
-                })
+                require(is_holder(by, token), || told("done by another than its holder"))
+            }
+            (JobState::Pending | JobState::Running { .. }, JobState::Done { token }) => {
+                self.half_committed = Some((job, token.clone()));
+                self.counts.late += 1;
+                let was_holder = seen.holders.get(&token.attempt.0) == Some(&token.owner);
+                require(was_holder && is_holder(by, token), || told("done by one who never held it"))?;
+                require(after.notes != before.notes, || told("accepted late without a note"))
+            }
+            (JobState::Done { .. }, JobState::Done { .. }) => {
+                self.counts.contradicted += 1;
+                let same = JobRecord { notes: before.notes.clone(), ..after.clone() } == before;
+                require(same && self.expected[&job].script.deviant, || told("moved after it was done"))
             }
             (JobState::Running { token, .. }, JobState::Failed { .. }) => {
                 let failed = by == token.owner.as_str() && after.failures.len() >= MAX_FAILURES;
-                let given_up = silent >= LEASE && after.losses >= MAX_LOSSES;
-                require(failed || given_up, || told("given up without cause"))
+                let given_up = silent >= self.lease && after.losses >= MAX_LOSSES;
+                require(failed || given_up, || told("given up without cause"))?;
+                let good = script.failures == 0 && self.kind == Kind::Blame;
+                require(!good, || told("a good job given up beside good workers"))
             }
-            (JobState::Failed { .. }, JobState::Pending) => {
-                require(by.starts_with("ferry"), || told("opened again by another than the coordinator"))
+            (JobState::Running { token, .. }, JobState::Parked { .. }) => {
+                let parked = by == token.owner.as_str() && after.failed_on().len() >= MAX_FAILED_WORKERS;
+                require(parked, || told("parked without cause"))?;
+                self.counts.parked += 1;
+                require(script.failures > 0, || told("a good job was parked because of a bad worker"))
+            }
+            (JobState::Failed { .. } | JobState::Parked { .. } | JobState::Pending, JobState::Pending) => {
+                let taken_back = after.failures.len() < before.failures.len();
+                require(by.starts_with("ferry") && (reopened_state(&before) || taken_back), || {
+                    told("opened again by another than the coordinator, or for nothing")
+                })
+            }
+            (JobState::Parked { .. }, JobState::Parked { .. }) => {
+                let taken_back = after.failures.len() < before.failures.len();
+                require(by.starts_with("ferry") && taken_back, || told("parked again for nothing"))
             }
             (JobState::Done { .. }, _) => Err(told("moved after it was done")),
-            (JobState::Pending | JobState::Failed { .. }, _) => Err(told("made an illegal move")),
+            (JobState::Pending | JobState::Failed { .. } | JobState::Parked { .. }, _) => {
+                Err(told("made an illegal move"))
+            }
+        }
+    }
+
+    /// A bad job never drains a good worker. Jobs that fail now and then may: they do go on elsewhere.
+    fn judged(&mut self, record: &WorkerRecord) -> Verdict {
+        let is_bad = self.bad.as_ref() == Some(&record.name);
+        let told = |what: &str| format!("{}: {what}: {:?}", record.name, record.standing);
+        self.counts.drained += u64::from(record.standing.refusal().is_some());
+        match &record.standing {
+            Standing::Trusted | Standing::Probation { .. } => Ok(()),
+            Standing::Unfit { .. } => require(is_bad, || told("a good worker took itself out")),
+            Standing::Drained { .. } if is_bad => Ok(()),
+            Standing::Drained { charges } => {
+                let blameless = charges.iter().all(|charge| match &charge.offence {
+                    Offence::Failed { .. } => {
+                        let failures = self.expected[&charge.job].script.failures as usize;
+                        failures > 0 && failures < MAX_FAILURES
+                    }
+                    Offence::Lost => self.kind == Kind::Kills || self.kind == Kind::Everything,
+                });
+                require(blameless, || told("a good worker was drained because of a bad job"))
+            }
         }
     }
 
@@ -218,11 +269,11 @@ impl Checker {
         require(seen.result.is_none(), || format!("{job} got a second result"))?;
         let by_holder = result.worker == token.owner && result.attempt == token.attempt;
         require(by_holder, || format!("{job}: the result is not by {token}"))?;
-        let finished = &self.expected[&job].finished;
+        let Expected { finished, script, .. } = &self.expected[&job];
         let sha256 = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
         let equal = result.epochs == finished.epochs
             && result.best_epoch == finished.best_epoch
-            && result.model.sha256 == sha256(&finished.model)
+            && models(finished, script).any(|model| result.model.sha256 == sha256(&model))
             && result.validation.probabilities.sha256 == sha256(&to_npy(&finished.validation));
         require(equal, || format!("{job}: the result is not that of an undisturbed training"))?;
         seen.result = Some(result);
@@ -247,7 +298,11 @@ impl Checker {
         let right = match &record.state {
             JobState::Done { .. } => !fails && seen.result.is_some() && stored == seen.result.as_ref(),
             JobState::Failed { reason } => {
-                fails && reason == FAILURE && seen.result.is_none() && stored.is_none()
+                let known = reason == FAILURE || reason == WRONG;
+                fails && known && seen.result.is_none() && stored.is_none()
+            }
+            JobState::Parked { .. } => {
+                expected.script.failures > 0 && seen.result.is_none() && stored.is_none()
             }
             JobState::Pending | JobState::Running { .. } => false,
         };
@@ -257,10 +312,26 @@ impl Checker {
         if self.kind == Kind::Everything {
             return Ok(());
         }
-        // Nothing but processes died: each handover costs the epoch at work at most.
-        let most = expected.script.epoch * (expected.script.epochs + record.attempts.saturating_sub(1));
+        if self.kind == Kind::Blame && self.good > 1 {
+            // With another good worker always there, nothing is ever tried thrice in one place.
+            let lone = matches!(record.state, JobState::Failed { .. });
+            require(!lone, || format!("{job} was given up, though a second worker could have tried it"))?;
+        }
+        // Nothing but processes died: each handover costs the work since the last checkpoint at most.
+        let Script { epoch, epochs, .. } = expected.script;
+        let most = epoch * epochs + self.distance(epoch) * record.attempts.saturating_sub(1);
         let spent = self.ledger.of(expected.seed).time;
         require(spent <= most, || format!("{job}: {spent:?} of training, at most {most:?} were needed"))
+    }
+}
+
+impl Checker {
+    /// Time of training between two checkpoints at most; a minute is longer than any epoch here.
+    fn distance(&self, epoch: Duration) -> Duration {
+        match self.checkpoint_every {
+            CheckpointEvery::Steps(steps) => epoch / STEPS * steps.get().min(STEPS),
+            CheckpointEvery::Epoch | CheckpointEvery::Minutes(_) => epoch,
+        }
     }
 }
 
@@ -275,9 +346,29 @@ impl Seen {
     ) -> Result<(), String> {
         let next = token.attempt.0 == before.attempts + 1 && after.attempts == token.attempt.0;
         require(next && by == token.owner.as_str(), || "claimed with a wrong token".to_owned())?;
+        self.notes_at_claim = after.notes.len();
         let held = self.holders.insert(token.attempt.0, token.owner.clone());
         require(held.is_none(), || format!("{} has two holders, the first was {held:?}", token.attempt))
     }
+}
+
+fn reopened_state(record: &JobRecord) -> bool {
+    matches!(record.state, JobState::Failed { .. } | JobState::Parked { .. })
+}
+
+/// Itself, or a later life of the same worker, which has found what it left behind.
+fn is_holder(by: &str, token: &Token) -> bool {
+    let life = |id: &str| id.rsplit_once('-').map(|(name, life)| (name.to_owned(), life.to_owned()));
+    by == token.owner.as_str()
+        || life(by)
+            .zip(life(token.owner.as_str()))
+            .is_some_and(|((name, later), (owner, earlier))| name == owner && later > earlier)
+}
+
+/// The weights that a job may end with.
+fn models(finished: &Finished, script: &Script) -> impl Iterator<Item = Vec<u8>> {
+    let other = script.deviant.then(|| deviant(&finished.model));
+    std::iter::once(finished.model.clone()).chain(other)
 }
 
 fn is_done(record: &JobRecord) -> bool {

@@ -10,6 +10,7 @@ use shared::bus::Bus;
 use shared::ids::JobId;
 use shared::result::JobResult;
 
+use super::history::History;
 use super::sweep::Sweep;
 
 /// The results on disk, which outlive the coordinator.
@@ -37,25 +38,26 @@ pub(super) enum Ended {
     InTheSweep(anyhow::Error),
 }
 
-/// Until every job is stored or given up.
-pub(super) async fn run(bus: Bus, sweep: &Sweep, ours_alone: bool, shelf: &Shelf) -> Result<Engine, Ended> {
-    let mut conductor = begin(bus, sweep, ours_alone, shelf).await.map_err(Ended::BeforeTheSweep)?;
+/// Until every job is stored, given up or parked, or all workers are out.
+pub(super) async fn run(bus: Bus, sweep: &Sweep, history: &History, shelf: &Shelf) -> Result<Engine, Ended> {
+    let mut conductor = begin(bus, sweep, history, shelf).await.map_err(Ended::BeforeTheSweep)?;
     let mut store = |fetched: &Fetched| {
         shelf.put(fetched.result.clone());
         Ok(())
     };
-    while !conductor.engine().is_finished() {
+    while !conductor.engine().is_finished() && conductor.engine().workers_out().len() < history.workers {
         let occurrence = conductor.next().await;
         conductor.act(occurrence, &mut store).await.map_err(Ended::InTheSweep)?;
     }
     Ok(conductor.into_engine())
 }
 
-async fn begin(bus: Bus, sweep: &Sweep, ours_alone: bool, shelf: &Shelf) -> anyhow::Result<Conductor> {
+async fn begin(bus: Bus, sweep: &Sweep, history: &History, shelf: &Shelf) -> anyhow::Result<Conductor> {
     let stored = shelf.results();
     let engine = Engine::new(sweep.jobs.keys().copied(), &|job| stored.contains_key(&job));
     let specs = sweep.jobs.iter().map(|(&job, (spec, _))| (job, spec.clone()));
     let cost = CostModel::new(100, specs);
-    admit(&bus, &sweep.plan, ours_alone).await?;
+    bus.agree_on(&history.timing).await?;
+    admit(&bus, &sweep.plan, history.ours_alone).await?;
     Ok(Conductor::begin(bus, engine, cost).await?)
 }

@@ -1,8 +1,10 @@
 //! What happens in one history: jobs, workers and faults, all drawn from the seed before it begins.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use shared::bus::memory::{Damage, Weather};
+use shared::protocol::{CheckpointEvery, Timing};
 use shared::rng::{Purpose, Stream};
 
 /// One history. `Debug` is its description.
@@ -12,8 +14,12 @@ pub struct History {
     pub kind: Kind,
     pub jobs: Vec<Script>,
     pub workers: usize,
+    /// A worker that is no good, however often it is started.
+    pub bad: Option<(usize, Bad)>,
     /// No other coordinator uses the server, so the queue is cleared at each start.
     pub ours_alone: bool,
+    pub checkpoint_every: CheckpointEvery,
+    pub timing: Timing,
     /// By time.
     pub faults: Vec<(Duration, Fault)>,
     /// From then on nothing goes wrong any more.
@@ -27,8 +33,19 @@ pub enum Kind {
     OneKill,
     /// Processes are killed; the server and the ways to it are well: no more than the epoch at work is lost a kill.
     Kills,
+    /// No fault at all but bad jobs and a bad worker: who is to blame must come out, and good jobs must not suffer.
+    Blame,
     /// Everything that can go wrong does.
     Everything,
+}
+
+/// How a bad worker is bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bad {
+    /// Its canary notices.
+    Canary,
+    /// Every training on it fails, and its canary passes.
+    Trainings,
 }
 
 /// What one job's training does.
@@ -38,6 +55,10 @@ pub struct Script {
     pub epoch: Duration,
     /// So many trainings fail, in their second epoch if there is one.
     pub failures: u32,
+    /// The first checkpoint after so many epochs is whole by its digest and yet of no use.
+    pub torn: Option<u32>,
+    /// Every training but the first ends with other weights, as on another kind of device.
+    pub deviant: bool,
 }
 
 /// One thing that goes wrong, and for how long.
@@ -77,6 +98,10 @@ pub enum Fault {
         weather: Weather,
         time: Duration,
     },
+    /// The server's clock is set back.
+    LeapBack {
+        by: Duration,
+    },
     /// A stored checkpoint is damaged, the newest of a job that has one.
     Damage(Damage),
 }
@@ -91,16 +116,21 @@ impl History {
         let kind = match draw.0.below(8) {
             0 => Kind::OneKill,
             1 | 2 => Kind::Kills,
+            3 => Kind::Blame,
             _ => Kind::Everything,
         };
         let jobs: Vec<Script> = (0..draw.between(1, 5)).map(|_| draw.script(kind)).collect();
         let workers = match kind {
             Kind::OneKill => jobs.len() + 1,
+            Kind::Blame => draw.between(2, 5) as usize,
             Kind::Kills | Kind::Everything => draw.between(1, 5) as usize,
         };
+        let bad = draw.bad(kind, workers);
         let ours_alone = draw.0.chance(0.5);
+        let checkpoint_every = draw.checkpoint_every();
+        let timing = draw.timing();
         let (faults, calm) = draw.faults(kind, workers);
-        Self { seed, kind, jobs, workers, ours_alone, faults, calm }
+        Self { seed, kind, jobs, workers, bad, ours_alone, checkpoint_every, timing, faults, calm }
     }
 
     /// Training time of all jobs, if nothing had to be repeated.
@@ -124,16 +154,48 @@ impl Draw {
         let slow = self.0.chance(0.15);
         let epoch = if slow { self.seconds(16.0, 45.0) } else { self.seconds(0.5, 9.0) };
         let failures = match (kind, self.0.below(12)) {
+            (Kind::Blame, 0..=3) | (Kind::Kills | Kind::Everything, 0) => ALWAYS,
+            (Kind::Blame, 4) => 1,
             (Kind::OneKill, _) | (_, 2..) => 0,
-            (Kind::Kills | Kind::Everything, 0) => ALWAYS,
             (Kind::Kills | Kind::Everything, _) => self.between(1, 2) as u32,
         };
-        Script { epochs: self.between(1, 5) as u32, epoch, failures }
+        let epochs = self.between(1, 5) as u32;
+        let strange = kind == Kind::Everything;
+        let torn = self.0.chance(0.2).then(|| self.between(0, epochs.into()) as u32).filter(|_| strange);
+        let deviant = self.0.chance(0.15) && strange;
+        Script { epochs, epoch, failures, torn, deviant }
+    }
+
+    fn checkpoint_every(&mut self) -> CheckpointEvery {
+        match self.0.below(4) {
+            0 => CheckpointEvery::Steps(NonZeroU32::MIN),
+            1 => CheckpointEvery::Steps(NonZeroU32::MIN.saturating_add(1)),
+            2 => CheckpointEvery::Minutes(NonZeroU32::MIN),
+            _ => CheckpointEvery::Epoch,
+        }
+    }
+
+    fn timing(&mut self) -> Timing {
+        let short = Timing::new(Duration::from_secs(9), Some(Duration::from_secs(2))).unwrap_or_default();
+        if self.0.chance(0.25) { short } else { Timing::default() }
+    }
+
+    /// Only where another worker can tell it from a bad job.
+    fn bad(&mut self, kind: Kind, workers: usize) -> Option<(usize, Bad)> {
+        let often = match kind {
+            Kind::OneKill => 0.0,
+            Kind::Kills | Kind::Everything => 0.25,
+            Kind::Blame => 0.8,
+        };
+        let (drawn, worker) = (self.0.chance(often), self.0.below(workers as u64) as usize);
+        let how = if self.0.chance(0.25) { Bad::Canary } else { Bad::Trainings };
+        (drawn && workers > 1).then_some((worker, how))
     }
 
     fn faults(&mut self, kind: Kind, workers: usize) -> (Vec<(Duration, Fault)>, Duration) {
         let count = match kind {
             Kind::OneKill => 1,
+            Kind::Blame => 0,
             Kind::Kills => self.between(1, 8),
             Kind::Everything => self.between(1, 14),
         };
@@ -143,7 +205,7 @@ impl Draw {
                 let fault = match kind {
                     Kind::OneKill => Fault::KillWorker { worker: 0, rest: Duration::from_mins(1) },
                     Kind::Kills => self.kill(workers),
-                    Kind::Everything => self.anything(workers),
+                    Kind::Blame | Kind::Everything => self.anything(workers),
                 };
                 (at, fault)
             })
@@ -166,7 +228,8 @@ impl Draw {
 
     fn anything(&mut self, workers: usize) -> Fault {
         let worker = self.0.below(workers as u64) as usize;
-        match self.0.below(16) {
+        match self.0.below(17) {
+            16 => Fault::LeapBack { by: self.seconds(1.0, 7200.0) },
             0..4 => self.kill(workers),
             4..7 => Fault::Freeze { worker, time: self.seconds(0.5, 45.0) },
             7..10 => Fault::Cut { worker, time: self.seconds(0.5, 45.0) },
@@ -203,7 +266,7 @@ impl Fault {
             | Self::CutCoordinator { time }
             | Self::Rain { time, .. } => time,
             Self::CrashServer { away } => away,
-            Self::Damage(_) => Duration::ZERO,
+            Self::Damage(_) | Self::LeapBack { .. } => Duration::ZERO,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod checker;
 mod coordinator;
+mod counts;
 mod history;
 mod process;
 mod sweep;
@@ -13,8 +14,8 @@ mod trace;
 mod trainer;
 mod world;
 
-pub use checker::Counts;
-pub use history::{Fault, History, Kind, Script};
+pub use counts::Counts;
+pub use history::{Bad, Fault, History, Kind, Script};
 use shared::bus::memory::Flaw;
 pub use sweep::Fixture;
 

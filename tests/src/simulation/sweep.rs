@@ -39,6 +39,11 @@ impl Fixture {
         writer.finish()?;
         Ok(Self { pack: Arc::new(Pack::open(&dir)?) })
     }
+
+    /// The dataset.
+    pub fn pack(&self) -> Arc<Pack> {
+        self.pack.clone()
+    }
 }
 
 /// A history's jobs.
@@ -68,6 +73,7 @@ impl Sweep {
             name: "simulated".to_owned(),
             dataset: DatasetSource::Pack("pack".into()),
             dataset_digest: Some(digest.to_owned()),
+            checkpoint_every: history.checkpoint_every,
             jobs: planned.collect(),
             ensembles: Vec::new(),
             tables: Vec::new(),

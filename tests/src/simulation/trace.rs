@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use shared::books::JobRecord;
+use shared::books::{Checkpoint, JobRecord};
 use shared::bus::memory::Event;
 use shared::ids::JobId;
 use shared::protocol::subjects;
@@ -83,7 +83,7 @@ fn words(event: &Event<'_>) -> String {
 fn record(job: JobId, value: &[u8]) -> String {
     match serde_json::from_slice::<JobRecord>(value) {
         Ok(record) => {
-            let saved: Vec<u32> = record.checkpoints.iter().map(|checkpoint| checkpoint.epoch).collect();
+            let saved: Vec<_> = record.checkpoints.iter().map(Checkpoint::place).collect();
             let (state, losses) = (record.state.describe(), record.losses);
             let (failures, notes) = (record.failures.len(), record.notes.join(" | "));
             format!("{} {state} saved {saved:?} losses {losses} failures {failures} {notes}", job.short())

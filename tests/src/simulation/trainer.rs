@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared::expression::CLASSES;
@@ -14,14 +15,15 @@ use shared::job::JobSpec;
 use shared::metrics::Confusion;
 use shared::pack::Split;
 use shared::result::{DeviceRecord, EpochReport, LossTerms, MemoryUse, Score};
-use worker::agent::{Assignment, Report, Reporter, Trainer, Training};
-use worker::train::{Finished, Outcome};
+use tokio::time::Instant;
+use worker::agent::{Assignment, Reporter, Saved, StepProgress, Trainer, Training, TrainingError, Wish};
+use worker::train::{Control, Finished, Outcome};
 
-use super::history::Script;
+use super::history::{Bad, Script};
 use super::process::Process;
 
 /// Steps of an epoch: a request to stop is seen between two.
-const STEPS: u32 = 4;
+pub(super) const STEPS: u32 = 4;
 
 /// What the trainings of a history did, by the seed of the job's settings.
 #[derive(Debug, Default)]
@@ -34,6 +36,12 @@ pub(super) struct Ledger {
 pub(super) struct Spent {
     pub(super) time: Duration,
     pub(super) failures: u32,
+    /// Trainings, those that refused their checkpoint included.
+    pub(super) starts: u32,
+    /// A useless checkpoint was handed over.
+    pub(super) torn: bool,
+    /// Failures that are a bad worker's.
+    pub(super) wrongs: u32,
 }
 
 impl Ledger {
@@ -51,6 +59,7 @@ pub(super) struct Simulated {
     pub(super) process: Process,
     pub(super) scripts: Arc<BTreeMap<u64, Script>>,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) bad: Option<Bad>,
 }
 
 impl Trainer for Simulated {
@@ -67,48 +76,69 @@ impl Trainer for Simulated {
     }
 
     fn start(&self, assignment: Assignment) -> std::io::Result<Training> {
-        let (training, reporter) = Training::of(assignment.spec.training.epochs);
+        let (training, reporter) = Training::of(&assignment);
         let script = self.scripts[&assignment.spec.training.seed];
-        let (process, ledger) = (self.process.clone(), self.ledger.clone());
+        let (process, ledger, bad) = (self.process.clone(), self.ledger.clone(), self.bad.is_some());
         tokio::spawn(async move {
-            process.run(train(&assignment, script, &ledger, &reporter)).await;
+            let course = Course { spec: &assignment.spec, script, bad, ledger: &ledger };
+            process.run(train(&assignment, course, reporter)).await;
         });
         Ok(training)
     }
+
+    fn canary(&self) -> BoxFuture<'_, Result<(), String>> {
+        let verdict = match self.bad {
+            Some(Bad::Canary) => Err("the canary died".to_owned()),
+            Some(Bad::Trainings) | None => Ok(()),
+        };
+        Box::pin(std::future::ready(verdict))
+    }
 }
 
-/// The state after an epoch, which is also its checkpoint.
+/// The state after a step, which is also its checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct State {
     weights: String,
+    /// Finished steps of the epoch in work.
+    step: u32,
     epochs: Vec<EpochReport>,
 }
 
 impl State {
     fn fresh(spec: &JobSpec) -> Self {
-        Self { weights: digest(&[&spec.training.seed.to_le_bytes()]), epochs: Vec::new() }
+        Self { weights: digest(&[&spec.training.seed.to_le_bytes()]), step: 0, epochs: Vec::new() }
     }
 
     fn epoch(&self) -> u32 {
         self.epochs.len() as u32
     }
 
-    fn after_next_epoch(&self, spec: &JobSpec, script: Script) -> Self {
-        let epoch = self.epoch() + 1;
-        let weights =
-            digest(&[self.weights.as_bytes(), &epoch.to_le_bytes(), &spec.training.seed.to_le_bytes()]);
-        let hits = u64::from(weights.as_bytes()[0]);
-        let score = Score::from(Confusion::from_pairs((0..hits).map(|i| (i as usize % CLASSES, 0))));
-        let mut epochs = self.epochs.clone();
-        epochs.push(EpochReport {
-            epoch,
+    fn take_step(&mut self, spec: &JobSpec) {
+        let place = [self.epoch(), self.step].map(u32::to_le_bytes).concat();
+        self.weights = digest(&[self.weights.as_bytes(), &place, &spec.training.seed.to_le_bytes()]);
+        self.step += 1;
+    }
+
+    fn end_epoch(&mut self, spec: &JobSpec, script: Script) -> EpochReport {
+        let hits = u64::from(self.weights.as_bytes()[0]);
+        let report = EpochReport {
+            epoch: self.epoch() + 1,
             learning_rate: spec.training.learning_rate,
             losses: LossTerms::default(),
-            validation: score,
+            validation: Score::from(Confusion::from_pairs((0..hits).map(|i| (i as usize % CLASSES, 0)))),
             seconds: script.epoch.as_secs_f64(),
             memory: MemoryUse::default(),
-        });
-        Self { weights, epochs }
+        };
+        self.step = 0;
+        self.epochs.push(report.clone());
+        report
+    }
+
+    fn bytes(&self) -> Bytes {
+        match serde_json::to_vec(self) {
+            Ok(bytes) => bytes.into(),
+            Err(error) => panic!("plain data always becomes JSON: {error}"),
+        }
     }
 
     fn finished(self, samples: [usize; 2]) -> Finished {
@@ -140,7 +170,8 @@ fn digest(parts: &[&[u8]]) -> String {
 pub(super) fn undisturbed(spec: &JobSpec, script: Script, samples: [usize; 2]) -> Finished {
     let mut state = State::fresh(spec);
     for _ in 0..spec.training.epochs {
-        state = state.after_next_epoch(spec, script);
+        (0..STEPS).for_each(|_| state.take_step(spec));
+        state.end_epoch(spec, script);
     }
     state.finished(samples)
 }
@@ -148,42 +179,115 @@ pub(super) fn undisturbed(spec: &JobSpec, script: Script, samples: [usize; 2]) -
 /// What a training that fails says.
 pub(super) const FAILURE: &str = "the loss is not finite";
 
-async fn train(assignment: &Assignment, script: Script, ledger: &Ledger, reporter: &Reporter) {
-    let ended = epochs(assignment, script, ledger, reporter).await;
-    reporter.say(Report::Ended(ended)).await;
+/// What every training on a bad worker says.
+pub(super) const WRONG: &str = "the device is lost";
+
+/// The weights of a training on another kind of device.
+pub(super) fn deviant(model: &[u8]) -> Vec<u8> {
+    [model, b" deviant"].concat()
+}
+
+/// What a training follows.
+#[derive(Clone, Copy)]
+struct Course<'a> {
+    spec: &'a JobSpec,
+    script: Script,
+    /// On a bad worker.
+    bad: bool,
+    ledger: &'a Ledger,
+}
+
+impl Course<'_> {
+    fn note(&self, change: impl FnOnce(&mut Spent)) {
+        self.ledger.add(self.spec.training.seed, change);
+    }
+
+    fn spent(&self) -> Spent {
+        self.ledger.of(self.spec.training.seed)
+    }
+}
+
+async fn train(assignment: &Assignment, course: Course<'_>, mut reporter: Reporter) {
+    let ended = epochs(assignment, course, &mut reporter).await;
+    reporter.ended(ended).await;
 }
 
 async fn epochs(
-    Assignment { spec, pack, resume, weights: _ }: &Assignment,
-    script: Script,
-    ledger: &Ledger,
-    reporter: &Reporter,
-) -> Result<Outcome, String> {
-    let job = spec.training.seed;
-    let mut state = match resume {
-        Some(bytes) => serde_json::from_slice(bytes).map_err(|error| format!("checkpoint: {error}"))?,
+    Assignment { pack, resume, .. }: &Assignment,
+    course: Course<'_>,
+    reporter: &mut Reporter,
+) -> Result<Outcome, TrainingError> {
+    let Course { spec, script, .. } = course;
+    course.note(|spent| spent.starts += 1);
+    let deviates = script.deviant && course.spent().starts > 1;
+    let mut state = match resume.as_deref().map(serde_json::from_slice) {
+        Some(Ok(state)) => state,
+        Some(Err(error)) => return Err(TrainingError::Refused(error.to_string())),
         None => State::fresh(spec),
     };
     while state.epoch() < spec.training.epochs {
-        for _ in 0..STEPS {
-            tokio::time::sleep(script.epoch / STEPS).await;
-            ledger.add(job, |spent| spent.time += script.epoch / STEPS);
-            if reporter.is_stopped() {
-                return Ok(Outcome::Stopped);
-            }
+        if steps(course, reporter, &mut state).await? == Control::Stop {
+            return Ok(Outcome::Stopped);
         }
-        state = state.after_next_epoch(spec, script);
-        if ledger.of(job).failures < script.failures && state.epoch() == spec.training.epochs.min(2) {
-            ledger.add(job, |spent| spent.failures += 1);
-            return Err(FAILURE.to_owned());
+        let report = state.end_epoch(spec, script);
+        if course.spent().failures < script.failures && state.epoch() == spec.training.epochs.min(2) {
+            course.note(|spent| spent.failures += 1);
+            return Err(TrainingError::Failed(FAILURE.to_owned()));
         }
-        let checkpoint = serde_json::to_vec(&state).map_err(|error| error.to_string())?;
-        let report = state.epochs.last().cloned().ok_or("an epoch has a report")?;
-        reporter.say(Report::Epoch(Box::new((report, Bytes::from(checkpoint))))).await;
-        if reporter.is_stopped() {
+        save(course, reporter, &state, Some(report)).await;
+        if reporter.wish() != Wish::GoOn {
             return Ok(Outcome::Stopped);
         }
     }
     let samples = [Split::Validation, Split::Test].map(|split| pack.len(split));
-    Ok(Outcome::Finished(Box::new(state.finished(samples))))
+    let mut finished = state.finished(samples);
+    if deviates {
+        finished.model = deviant(&finished.model);
+    }
+    Ok(Outcome::Finished(Box::new(finished)))
+}
+
+/// The steps that are left of an epoch.
+async fn steps(
+    course: Course<'_>,
+    reporter: &mut Reporter,
+    state: &mut State,
+) -> Result<Control, TrainingError> {
+    let Course { spec, script, bad, .. } = course;
+    let (job, epochs) = (spec.training.seed, spec.training.epochs);
+    let mut last_checkpoint = Instant::now();
+    while state.step < STEPS {
+        tokio::time::sleep(script.epoch / STEPS).await;
+        course.note(|spent| spent.time += script.epoch / STEPS);
+        // Some only after an epoch: then the job has got somewhere on the bad worker, too.
+        if bad && (job.is_multiple_of(2) || state.epoch() > 0 || epochs == 1) {
+            course.note(|spent| spent.wrongs += 1);
+            return Err(TrainingError::Failed(WRONG.to_owned()));
+        }
+        state.take_step(spec);
+        reporter.at(StepProgress { epoch: state.epoch() + 1, epochs, step: state.step, steps: STEPS });
+        let due = reporter.is_checkpoint_due(last_checkpoint.elapsed()) && state.step < STEPS;
+        match reporter.wish() {
+            Wish::End => return Ok(Control::Stop),
+            Wish::HandOver => {
+                save(course, reporter, state, None).await;
+                return Ok(Control::Stop);
+            }
+            Wish::GoOn if due => {
+                save(course, reporter, state, None).await;
+                last_checkpoint = Instant::now();
+            }
+            Wish::GoOn => {}
+        }
+    }
+    Ok(Control::Continue)
+}
+
+async fn save(course: Course<'_>, reporter: &mut Reporter, state: &State, report: Option<EpochReport>) {
+    let torn = course.script.torn == Some(state.epoch()) && !course.spent().torn;
+    if torn {
+        course.note(|spent| spent.torn = true);
+    }
+    let checkpoint = if torn { Bytes::from_static(b"torn") } else { state.bytes() };
+    reporter.saved(Saved { epoch: state.epoch(), step: state.step, report, checkpoint }).await;
 }

@@ -4,14 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::coordinator::engine::Engine;
-use shared::books::MAX_FAILURES;
+use shared::books::{JobState, MAX_FAILURES};
 use shared::bus::Bucket;
 use shared::bus::memory::{Event, Twin, Weather};
 use shared::ids::WorkerId;
 use shared::pack::Split;
+use tempfile::TempDir;
 use tokio::sync::watch;
 use uuid::Uuid;
-use worker::agent::{self, Equipment, PackStore, WeightsStore};
+use worker::agent::{self, AgentError, Equipment, PackStore, Spool, WeightsStore};
 
 use super::checker::{Checker, Expected};
 use super::coordinator::{self, Ended, Shelf};
@@ -30,6 +31,9 @@ const AFTERMATH: Duration = Duration::from_secs(20);
 /// good (30 s), watches that notice a crash (9 s), each perhaps once more.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// For second opinions where a worker is bad: one that died still counts as present for 45 s, and may be waited for.
+const BLAME: Duration = Duration::from_mins(4);
+
 struct World {
     history: History,
     sweep: Sweep,
@@ -39,6 +43,8 @@ struct World {
     twin: Twin,
     record: Arc<Mutex<Record>>,
     workers: Vec<Mutex<Option<Life>>>,
+    /// Of each worker, for all its lives.
+    caches: Vec<TempDir>,
     coordinator: Mutex<Option<Life>>,
     /// Turns true when the sweep is finished, or a promise broken.
     over: watch::Sender<bool>,
@@ -69,7 +75,8 @@ pub(super) async fn live(history: History, fixture: &Fixture, options: Options) 
         world.clone().strike(fault);
     }
     world.until(world.history.calm).await;
-    let patience = PATIENCE + 2 * world.history.work();
+    let blame = if world.history.bad.is_some() { BLAME } else { Duration::ZERO };
+    let patience = PATIENCE + blame + 2 * world.history.work();
     let mut over = world.over.subscribe();
     let in_time = tokio::time::timeout(patience, over.wait_for(|over| *over)).await.is_ok();
     let now = world.twin.now();
@@ -96,7 +103,7 @@ impl World {
             let finished = undisturbed(spec, *script, samples);
             (job, Expected { seed: spec.training.seed, script: *script, finished })
         });
-        let checker = Checker::new(history.kind, expected.collect(), ledger.clone());
+        let checker = Checker::new(&history, expected.collect(), ledger.clone());
         let record = Arc::new(Mutex::new(Record { trace: Trace::new(options.trace), checker }));
         let witness = record.clone();
         let observer = move |now: Duration, by: &str, event: &Event<'_>| {
@@ -107,6 +114,7 @@ impl World {
         Self {
             twin: Twin::start(history.seed, Some(Box::new(observer)), options.flaw),
             workers: (0..history.workers).map(|_| Mutex::new(None)).collect(),
+            caches: (0..history.workers).map(|_| cache()).collect(),
             coordinator: Mutex::new(None),
             over: watch::Sender::new(false),
             shelf: Shelf::default(),
@@ -151,6 +159,7 @@ impl World {
                 process: process.clone(),
                 scripts: Arc::new(self.sweep.scripts()),
                 ledger: self.ledger.clone(),
+                bad: self.history.bad.filter(|(worker, _)| *worker == index).map(|(_, how)| how),
             });
             let packs = PackStore::holding(self.fixture.pack.clone());
             let equipment = Equipment {
@@ -159,12 +168,14 @@ impl World {
                 host: "simulated".to_owned(),
                 trainer,
                 packs,
-                weights: WeightsStore::new(Vec::new(), &std::env::temp_dir()),
+                weights: WeightsStore::new(Vec::new(), self.caches[index].path()),
+                spool: Spool::open(self.caches[index].path(), &me),
                 stop: stopped,
             };
             match process.run(agent::serve(equipment)).await {
                 None => {}
                 Some(Ok(())) => self.note(&format!("{me} ended in good order")),
+                Some(Err(AgentError::Out { reason })) => self.note(&format!("{me} is out: {reason}")),
                 Some(Err(error)) => self.violate(&format!("{me} ended: {error}")),
             }
             process.kill();
@@ -180,7 +191,7 @@ impl World {
             let process = Process::new(wire);
             let (stop, _) = watch::channel(false);
             *locked(&self.coordinator) = Some(Life { process: process.clone(), stop, rest: REST });
-            let running = coordinator::run(bus, &self.sweep, self.history.ours_alone, &self.shelf);
+            let running = coordinator::run(bus, &self.sweep, &self.history, &self.shelf);
             match process.run(running).await {
                 None => {}
                 Some(Ok(engine)) if self.is_finished(&engine) => {
@@ -189,7 +200,9 @@ impl World {
                     return;
                 }
                 Some(Ok(_)) => {
-                    self.note("workers died too often; the user runs it again when all is well");
+                    self.note(
+                        "workers died too often, or all are out; the user runs it again when all is well",
+                    );
                     self.until(self.history.calm).await;
                 }
                 Some(Err(Ended::BeforeTheSweep(error))) => self.note(&format!("ferry ended: {error:#}")),
@@ -201,9 +214,14 @@ impl World {
         }
     }
 
-    /// Only trainings that fail by themselves may fail for good.
+    /// Only trainings that fail by themselves may be given up, and only such as failed somewhere be parked.
     fn is_finished(&self, engine: &Engine) -> bool {
-        engine.failures().all(|(job, _)| self.sweep.jobs[&job].1.failures as usize >= MAX_FAILURES)
+        engine.is_finished()
+            && engine.failures().all(|(job, record, _)| {
+                let failures = self.sweep.jobs[&job].1.failures as usize;
+                let parked = matches!(record.state, JobState::Parked { .. });
+                failures >= MAX_FAILURES || (parked && failures > 0)
+            })
     }
 
     fn strike(self: Arc<Self>, fault: Fault) {
@@ -240,6 +258,7 @@ impl World {
                 self.twin.set_weather(weather);
                 after(time, move || self.twin.set_weather(Weather::default()));
             }
+            Fault::LeapBack { by } => self.twin.leap_back(by),
             Fault::Damage(damage) => {
                 let name = self.record().checker.newest_checkpoint();
                 if let Some(name) = name {
@@ -272,6 +291,16 @@ impl Place for Mutex<Option<Life>> {
             life.rest = rest;
             life.process.kill();
         }
+    }
+}
+
+/// In memory where the system offers that: thousands of histories need no disk to be waited for.
+fn cache() -> TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    match made {
+        Ok(folder) => folder,
+        Err(error) => panic!("a worker's cache cannot be made: {error}"),
     }
 }
 

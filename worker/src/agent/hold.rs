@@ -1,11 +1,12 @@
 //! A job held by this worker: every move of its record, and the pulse that keeps the lease.
 
 use std::pin::pin;
+use std::time::Duration;
 
-use shared::books::{Checkpoint, Fenced, JobRecord, Progress, Token};
-use shared::bus::{Bus, BusError, Delivery, HEARTBEAT};
+use shared::books::{Checkpoint, Fenced, JobRecord, JobState, Progress, Token};
+use shared::bus::{Bus, BusError, Delivery};
 use shared::ids::JobId;
-use shared::result::JobResult;
+use shared::result::{EpochReport, JobResult};
 use tokio::time::{Interval, MissedTickBehavior};
 
 /// The job can no longer be worked on by this attempt.
@@ -24,15 +25,24 @@ pub(super) struct Hold {
     token: Token,
     record: JobRecord,
     revision: u64,
+    /// The queue's message; whoever tidies up after a worker that is gone has none.
+    delivery: Option<Delivery>,
     pulse: Interval,
 }
 
 impl Hold {
-    /// `record` at `revision` names `token` as its holder.
-    pub(super) fn new(bus: Bus, job: JobId, token: Token, record: JobRecord, revision: u64) -> Self {
-        let mut pulse = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
+    /// `record` at `revision` names `token` as its holder, who gives a sign of life every `heartbeat`.
+    pub(super) fn new(
+        bus: Bus,
+        job: JobId,
+        token: Token,
+        (record, revision): (JobRecord, u64),
+        delivery: Option<Delivery>,
+        heartbeat: Duration,
+    ) -> Self {
+        let mut pulse = tokio::time::interval_at(tokio::time::Instant::now() + heartbeat, heartbeat);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { bus, job, token, record, revision, pulse }
+        Self { bus, job, token, record, revision, delivery, pulse }
     }
 
     pub(super) fn token(&self) -> &Token {
@@ -46,30 +56,36 @@ impl Hold {
 
     /// Waits for `work` while the record keeps beating and the queue's deadline keeps being extended: the fence is
     /// proven first, so a zombie extends nothing.
-    pub(super) async fn while_alive<T>(
-        &mut self,
-        delivery: &Delivery,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Lost> {
+    pub(super) async fn while_alive<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Lost> {
         let mut work = pin!(work);
         loop {
             tokio::select! {
                 biased; // The pulse first: no amount of work may drown it.
                 _ = self.pulse.tick() => {
                     self.write(self.record.beat(&self.token)?).await?;
-                    delivery.extend().await;
+                    if let Some(delivery) = &self.delivery {
+                        delivery.extend().await;
+                    }
                 }
                 outcome = &mut work => return Ok(outcome),
             }
         }
     }
 
-    /// An epoch is finished and its checkpoint is durable.
+    /// A checkpoint is durable; `report` tells of the epoch that ended with it.
     pub(super) async fn checkpointed(
         &mut self,
         checkpoint: Checkpoint,
-        progress: Progress,
+        report: Option<&EpochReport>,
     ) -> Result<(), Lost> {
+        let progress = match report {
+            Some(report) => Progress {
+                epoch: report.epoch,
+                macro_f1: Some(report.validation.macro_f1),
+                epoch_seconds: Some(report.seconds),
+            },
+            None => self.progress(),
+        };
         self.write(self.record.checkpointed(&self.token, checkpoint, progress)?).await
     }
 
@@ -78,26 +94,74 @@ impl Hold {
         self.write(self.record.noted(&self.token, note)?).await
     }
 
-    /// Gives the job back unharmed.
-    pub(super) async fn release(mut self) -> Result<(), Lost> {
-        self.write(self.record.released(&self.token)?).await
+    /// Gives the job back unharmed; the queue hands it out again after `delay`.
+    pub(super) async fn release(mut self, delay: Duration) -> Result<(), Lost> {
+        self.write(self.record.released(&self.token)?).await?;
+        if let Some(delivery) = &self.delivery {
+            delivery.hand_back(delay).await;
+        }
+        Ok(())
     }
 
-    /// The training failed; true when the job was given up with it.
-    pub(super) async fn fail(mut self, error: &str) -> Result<bool, Lost> {
-        self.write(self.record.failed(&self.token, error)?).await?;
-        Ok(self.record.state.is_final())
+    /// Gives the job back because of something that passes, which does not count against it.
+    pub(super) async fn set_back(mut self, why: String) -> Result<(), Lost> {
+        self.write(self.record.set_back(&self.token, why)?).await?;
+        if let Some(delivery) = &self.delivery {
+            delivery.hand_back(Duration::ZERO).await;
+        }
+        Ok(())
+    }
+
+    /// The training failed, with `log` as its last lines.
+    pub(super) async fn fail(mut self, error: &str, log: &[String]) -> Result<(), Lost> {
+        self.write(self.record.failed(&self.token, error, log, self.revision)?).await?;
+        match &self.delivery {
+            Some(delivery) if self.record.state.is_final() => delivery.finish().await,
+            Some(delivery) => delivery.hand_back(Duration::ZERO).await,
+            None => {}
+        }
+        Ok(())
     }
 
     /// Hands the result in: accepted together with the move to done, or not at all.
-    pub(super) async fn commit(self, result: &JobResult) -> Result<(), Lost> {
+    pub(super) async fn commit(&mut self, result: &JobResult) -> Result<(), Lost> {
         let done = self.record.done(&self.token)?;
-        Ok(self.bus.commit(self.revision, &done, result).await?)
+        match self.bus.commit(self.revision, &done, result).await {
+            Ok(()) => {}
+            Err(error) => return Err(self.lost(error).await),
+        }
+        if let Some(delivery) = &self.delivery {
+            delivery.finish().await;
+        }
+        Ok(())
+    }
+
+    fn progress(&self) -> Progress {
+        match &self.record.state {
+            JobState::Running { progress, .. } => progress.clone(),
+            JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {
+                Progress::default()
+            }
+        }
     }
 
     async fn write(&mut self, next: JobRecord) -> Result<(), Lost> {
-        self.revision = self.bus.swap(self.job, self.revision, &next).await?;
+        match self.bus.swap(self.job, self.revision, &next).await {
+            Ok(revision) => self.revision = revision,
+            Err(error) => return Err(self.lost(error).await),
+        }
         self.record = next;
         Ok(())
+    }
+
+    /// Who moved the record instead, if it says so.
+    async fn lost(&self, error: BusError) -> Lost {
+        let BusError::Conflict { job } = error else { return error.into() };
+        match self.bus.record(job).await {
+            Ok(Some(entry)) => {
+                Fenced { token: self.token.clone(), now: entry.record.state.describe() }.into()
+            }
+            Ok(None) | Err(_) => Lost::Bus(BusError::Conflict { job }),
+        }
     }
 }

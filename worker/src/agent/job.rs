@@ -5,22 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use shared::books::{Checkpoint, Progress};
-use shared::bus::{Bucket, Bus, BusError, Delivery};
-use shared::expression::CLASSES;
-use shared::metrics::{Confusion, argmax};
-use shared::pack::{Pack, Split};
-use shared::predictions::to_npy;
+use shared::ids::JobId;
+use shared::pack::Pack;
 use shared::protocol::JobOrder;
-use shared::result::{BlobRef, EpochReport, JobResult, Score, SplitResult};
 use shared::weights::Slot;
 
+use super::handover::{HandIn, WorkClaim};
 use super::hold::{Hold, Lost};
-use super::training::{Assignment, Report, Training};
+use super::resume::Search;
+use super::settle::{settle, upload};
+use super::spool::JobSpool;
+use super::training::{Assignment, Ended, TrainingError};
+use super::uplink::accompany;
 use super::{Agent, AgentError};
-use crate::train::{Finished, Outcome};
-
-const HINT_EVERY: Duration = Duration::from_secs(1);
 
 /// What a job needs besides its settings.
 struct Inputs {
@@ -29,20 +26,42 @@ struct Inputs {
     weights: BTreeMap<Slot, Bytes>,
 }
 
+/// An attempt that lost its job, perhaps with the result in its hands.
+struct Setback {
+    lost: Lost,
+    hand_in: Option<Box<HandIn>>,
+}
+
+impl From<Lost> for Setback {
+    fn from(lost: Lost) -> Self {
+        Self { lost, hand_in: None }
+    }
+}
+
+/// Tries to fetch what a job needs while the server is away or does not send it.
+const FETCH_TRIES: u32 = 10;
+const FETCH_AGAIN: Duration = Duration::from_secs(1);
+
 /// Works on a claimed job. Losing the hold is not an error of this worker; having no dataset or weights is.
 pub(super) async fn run(
     agent: &mut Agent,
     mut hold: Hold,
     order: &JobOrder,
-    delivery: &Delivery,
+    admitted_nanos: i128,
 ) -> Result<(), AgentError> {
     let job = order.job;
     tracing::info!(%job, attempt = %hold.token().attempt, "claimed");
-    let inputs = match hold.while_alive(delivery, inputs(agent, order)).await {
-        Ok(Ok(inputs)) => inputs,
+    let inputs = match hold.while_alive(inputs(agent, order)).await {
+        Ok(Ok(inputs)) => {
+            agent.fetches_failed = 0;
+            inputs
+        }
         Ok(Err(error)) => {
-            // The job is not to blame: it goes back unharmed and this worker ends with the reason.
-            give_back(hold, delivery).await;
+            // The job is not to blame: it goes back free of charge.
+            let why = format!("given back by {}: {error}", agent.me);
+            if let Err(lost) = hold.set_back(why).await {
+                told(job, &lost);
+            }
             return Err(error);
         }
         Err(lost) => {
@@ -50,14 +69,58 @@ pub(super) async fn run(
             return Ok(());
         }
     };
-    if let Err(lost) = Box::pin(attempt(agent, hold, order, delivery, inputs)).await {
-        told(job, &lost);
+    let device = agent.trainer.record(order.spec.training.cpu_threads, &agent.host);
+    let (v, order, token) = (WorkClaim::VERSION, order.clone(), hold.token().clone());
+    let claim = WorkClaim { v, order, admitted_nanos, token, device };
+    let spool = agent.spool.job(claim);
+    let done_with = match Box::pin(attempt(agent, hold, &spool, inputs)).await {
+        Ok(()) => true,
+        Err(Setback { lost, hand_in: None }) => {
+            told(job, &lost);
+            matches!(lost, Lost::Fenced(_))
+        }
+        Err(Setback { lost, hand_in: Some(hand_in) }) => {
+            told(job, &lost);
+            late(agent, &spool, &hand_in).await
+        }
+    };
+    if done_with {
+        spool.clear();
     }
     Ok(())
 }
 
-/// Found on this machine, or fetched.
+/// False when the server does not have an answer yet.
+async fn late(agent: &Agent, spool: &JobSpool, hand_in: &HandIn) -> bool {
+    let (job, token) = (spool.claim().order.job, &spool.claim().token);
+    match settle(&agent.bus, token, hand_in).await {
+        Ok(settled) => {
+            settled.tell(job, token);
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%job, "the result waits: {error}");
+            false
+        }
+    }
+}
+
+/// Found on this machine, or fetched. A server that is away, or does not have it yet, is no reason to give up at once.
 async fn inputs(agent: &mut Agent, order: &JobOrder) -> Result<Inputs, AgentError> {
+    let mut tries = 1;
+    loop {
+        match try_inputs(agent, order).await {
+            Err(error) if error.may_pass() && tries < FETCH_TRIES => {
+                tracing::warn!(job = %order.job, "{error}; trying again");
+                tries += 1;
+                tokio::time::sleep(FETCH_AGAIN).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn try_inputs(agent: &mut Agent, order: &JobOrder) -> Result<Inputs, AgentError> {
     let pack = agent.packs.get(&agent.bus, &order.dataset_digest).await?;
     let mut weights = BTreeMap::new();
     for (slot, digest) in order.spec.transfer.digests() {
@@ -66,213 +129,87 @@ async fn inputs(agent: &mut Agent, order: &JobOrder) -> Result<Inputs, AgentErro
     Ok(Inputs { pack, weights })
 }
 
-fn told(job: shared::ids::JobId, lost: &Lost) {
+fn told(job: JobId, lost: &Lost) {
     tracing::warn!(%job, "{lost}; this worker goes on with other jobs");
 }
 
-async fn give_back(hold: Hold, delivery: &Delivery) {
-    match hold.release().await {
-        Ok(()) => delivery.hand_back(Duration::ZERO).await,
-        Err(lost) => told(delivery.job, &lost),
-    }
-}
-
+/// Trains from the newest checkpoint that can be used. One that the training refuses is passed over, and the record says
+/// so: the job is not to blame for it.
 async fn attempt(
     agent: &mut Agent,
     mut hold: Hold,
-    order: &JobOrder,
-    delivery: &Delivery,
+    spool: &JobSpool,
     Inputs { pack, weights }: Inputs,
-) -> Result<(), Lost> {
-    let resume = find_checkpoint(&agent.bus, &mut hold, delivery).await?;
-    let assignment = Assignment { spec: order.spec.clone(), pack: pack.clone(), resume, weights };
-    let mut training = match agent.trainer.start(assignment) {
-        Ok(training) => training,
-        Err(error) => {
-            tracing::error!(%error, "no training thread");
-            give_back(hold, delivery).await;
-            return Ok(());
-        }
-    };
-    let ended = match accompany(agent, &mut hold, delivery, &mut training).await {
-        Ok(ended) => ended,
-        Err(lost) => {
-            training.abandon().await;
-            return Err(lost);
-        }
-    };
-    match ended {
-        Ok(Outcome::Finished(finished)) => {
-            Box::pin(hand_in(agent, hold, order, delivery, &pack, *finished)).await
-        }
-        Ok(Outcome::Stopped) => {
-            tracing::info!(job = %order.job, "given back, to go on from its last checkpoint");
-            give_back(hold, delivery).await;
-            Ok(())
-        }
-        Err(error) => {
-            tracing::error!(job = %order.job, %error, "the training failed");
-            if hold.fail(&error).await? {
-                delivery.finish().await;
-            } else {
-                delivery.hand_back(Duration::ZERO).await;
-            }
-            Ok(())
-        }
-    }
-}
-
-/// The newest checkpoint that is whole. A damaged one is noted and the one before it is taken; when none is good the
-/// job starts over, and the record says so.
-async fn find_checkpoint(bus: &Bus, hold: &mut Hold, delivery: &Delivery) -> Result<Option<Bytes>, Lost> {
-    let candidates: Vec<Checkpoint> = hold.checkpoints().cloned().collect();
-    let mut damaged = Vec::new();
-    let mut found = None;
-    for checkpoint in &candidates {
-        match hold.while_alive(delivery, fetch(bus, &checkpoint.blob)).await? {
-            Ok(bytes) => {
-                found = Some((checkpoint.epoch, bytes));
-                break;
-            }
+) -> Result<(), Setback> {
+    let order = &spool.claim().order;
+    let bus = agent.bus.clone();
+    let mut search = Search::of(&hold);
+    loop {
+        let (from, resume) = search.next(&bus, &mut hold).await?.unzip();
+        let assignment = Assignment {
+            spec: order.spec.clone(),
+            pack: pack.clone(),
+            resume,
+            weights: weights.clone(),
+            checkpoint_every: order.checkpoint_every,
+            spool: spool.clone(),
+        };
+        let mut training = match agent.trainer.start(assignment) {
+            Ok(training) => training,
             Err(error) => {
-                damaged.push(format!("the checkpoint of epoch {} is unusable ({error})", checkpoint.epoch));
+                tracing::error!(%error, "no training thread");
+                return Ok(hold.release(FETCH_AGAIN).await?);
             }
+        };
+        let (end, outcome) = accompany(agent, &mut hold, &mut training, spool).await;
+        if let Err(lost) = outcome {
+            let hand_in = match end {
+                Some(Ok(Ended::Finished(hand_in))) => Some(hand_in),
+                Some(Ok(Ended::Stopped) | Err(_)) => None,
+                None => training.abandon().await,
+            };
+            return Err(Setback { lost, hand_in });
         }
-    }
-    if !damaged.is_empty() {
-        let from =
-            found.as_ref().map_or_else(|| "the start".to_owned(), |(epoch, _)| format!("epoch {epoch}"));
-        hold.note(format!("{}; goes on from {from}", damaged.join("; "))).await?;
-    }
-    Ok(found.map(|(_, bytes)| bytes))
-}
-
-/// A server that is away is waited for: only a blob that is gone or wrong counts as damaged, and one whose bytes the
-/// server failed to send twice.
-async fn fetch(bus: &Bus, blob: &BlobRef) -> Result<Bytes, BusError> {
-    let mut stalled = false;
-    loop {
-        match bus.get_blob(Bucket::Checkpoints, blob).await {
-            Err(BusError::Stalled { .. }) if !stalled => stalled = true,
-            Err(error @ BusError::Stalled { .. }) => return Err(error),
-            Err(error) if error.is_transient() => {}
-            outcome => return outcome,
+        match (end, from) {
+            (Some(Err(TrainingError::Refused(why))), Some(from)) => search.refused(&from, &why),
+            (Some(end), _) => return close(agent, hold, order.job, end, &training.log()).await,
+            (None, _) => unreachable!("what the training hands over ends with its end"),
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
-/// Follows the training to its end: every epoch becomes a durable checkpoint and a move of the record.
-async fn accompany(
+/// What a training came to goes into the books.
+async fn close(
     agent: &mut Agent,
-    hold: &mut Hold,
-    delivery: &Delivery,
-    training: &mut Training,
-) -> Result<Result<Outcome, String>, Lost> {
-    let mut hints = tokio::time::interval(HINT_EVERY);
-    loop {
-        let stop = &mut agent.stop;
-        let asked = *stop.borrow();
-        let event = hold
-            .while_alive(delivery, async {
-                tokio::select! {
-                    biased;
-                    _ = stop.wait_for(|stop| *stop), if !asked => None,
-                    report = training.next() => Some(report),
-                    _ = hints.tick() => None,
-                }
-            })
-            .await?;
-        if *agent.stop.borrow() {
-            training.stop();
-        }
-        match event {
-            None => agent.bus.hint(&agent.live(delivery.job, training.progress())).await,
-            Some(Report::Epoch(epoch)) => {
-                let (report, checkpoint) = *epoch;
-                record_epoch(&agent.bus, hold, delivery, &report, checkpoint).await?;
+    mut hold: Hold,
+    job: JobId,
+    end: Result<Ended, TrainingError>,
+    log: &[String],
+) -> Result<(), Setback> {
+    match end {
+        Ok(Ended::Finished(hand_in)) => match submit(agent, &mut hold, &hand_in).await {
+            Ok(()) => {
+                tracing::info!(%job, best_epoch = hand_in.result.best_epoch, "done");
+                Ok(())
             }
-            Some(Report::Note(note)) => hold.note(note).await?,
-            Some(Report::Ended(outcome)) => return Ok(outcome),
+            Err(lost) => Err(Setback { lost, hand_in: Some(hand_in) }),
+        },
+        Ok(Ended::Stopped) => {
+            hold.release(Duration::ZERO).await?;
+            tracing::info!(%job, "given back, to go on from its last checkpoint");
+            Ok(())
+        }
+        Err(TrainingError::Refused(error) | TrainingError::Failed(error)) => {
+            tracing::error!(%job, %error, "the training failed");
+            agent.suspicious = true;
+            Ok(hold.fail(&error, log).await?)
         }
     }
-}
-
-async fn record_epoch(
-    bus: &Bus,
-    hold: &mut Hold,
-    delivery: &Delivery,
-    report: &EpochReport,
-    checkpoint: Bytes,
-) -> Result<(), Lost> {
-    let stem = format!("{}.{}.{}", delivery.job, hold.token().attempt.0, report.epoch);
-    let blob = hold.while_alive(delivery, bus.put_blob(Bucket::Checkpoints, &stem, checkpoint)).await??;
-    let progress = Progress {
-        epoch: report.epoch,
-        macro_f1: Some(report.validation.macro_f1),
-        epoch_seconds: Some(report.seconds),
-    };
-    let peak = report.memory.device.map(|memory| memory.peak_reserved >> 20);
-    tracing::info!(job = %delivery.job, epoch = report.epoch, gpu_peak_mib = peak, "F1 {:.2}", report.validation.macro_f1);
-    hold.checkpointed(Checkpoint { epoch: report.epoch, blob }, progress).await
 }
 
 /// Probabilities and weights first, then the commit, then the queue: a crash between any two repeats work and loses
 /// nothing.
-async fn hand_in(
-    agent: &Agent,
-    mut hold: Hold,
-    order: &JobOrder,
-    delivery: &Delivery,
-    pack: &Pack,
-    finished: Finished,
-) -> Result<(), Lost> {
-    let job = order.job;
-    let bus = &agent.bus;
-    let uploads = async {
-        let validation = split_result(bus, job, pack, Split::Validation, &finished.validation).await?;
-        let test = match &finished.test {
-            Some(rows) => Some(split_result(bus, job, pack, Split::Test, rows).await?),
-            None => None,
-        };
-        let model = bus.put_blob(Bucket::Results, &format!("{job}.model"), finished.model.into()).await?;
-        Ok::<_, BusError>((validation, test, model))
-    };
-    let (validation, test, model) = hold.while_alive(delivery, uploads).await??;
-    let result = JobResult {
-        v: JobResult::VERSION,
-        job,
-        dataset_digest: order.dataset_digest.clone(),
-        trainer_revision: order.trainer_revision,
-        epochs: finished.epochs,
-        best_epoch: finished.best_epoch,
-        validation,
-        test,
-        model,
-        train_seconds: finished.train_seconds,
-        device: agent.trainer.record(order.spec.training.cpu_threads, &agent.host),
-        worker: agent.me.clone(),
-        attempt: hold.token().attempt,
-    };
-    hold.commit(&result).await?;
-    delivery.finish().await;
-    tracing::info!(%job, best_epoch = result.best_epoch, "done");
-    Ok(())
-}
-
-async fn split_result(
-    bus: &Bus,
-    job: shared::ids::JobId,
-    pack: &Pack,
-    split: Split,
-    rows: &[[f32; CLASSES]],
-) -> Result<SplitResult, BusError> {
-    let samples = pack.samples(split);
-    let probabilities = bus.put_blob(Bucket::Results, &format!("{job}.{split}"), to_npy(rows).into()).await?;
-    let pairs = samples.labels.iter().zip(rows);
-    let confusion = Confusion::from_pairs(
-        pairs.filter_map(|(label, row)| label.map(|class| (usize::from(class), argmax(row)))),
-    );
-    let score = (confusion.total() > 0).then(|| Score::from(confusion));
-    Ok(SplitResult { probabilities, samples_digest: samples.digest(), score })
+async fn submit(agent: &Agent, hold: &mut Hold, hand_in: &HandIn) -> Result<(), Lost> {
+    hold.while_alive(upload(&agent.bus, hand_in)).await?;
+    hold.commit(&hand_in.result).await
 }

@@ -8,6 +8,7 @@ use shared::pack::{Pack, PackError};
 use shared::protocol::{PackManifest, subjects};
 
 use super::incoming::{Arrival, Incoming};
+use super::room;
 
 /// Why the dataset of a job is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,32 @@ pub enum PacksError {
     Manifest { digest: String, reason: String },
     #[error("the dataset fetched as {digest} is {found}; the server's copy is damaged")]
     Wrong { digest: String, found: String },
+}
+
+impl PacksError {
+    /// True when the same fetch may succeed soon.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Nowhere { source, .. } => {
+                source.is_transient() || matches!(source, BusError::Missing { .. })
+            }
+            // A copy that came damaged over the wire is whole the next time.
+            Self::Fetch { source, .. } => source.is_transient() || matches!(source, BusError::Damaged { .. }),
+            Self::Pack(_) | Self::Cache { .. } | Self::Manifest { .. } | Self::Wrong { .. } => false,
+        }
+    }
+
+    /// The file that cannot be written because its disk is full or read-only, where that is what is wrong.
+    pub(super) fn crowded(&self) -> Option<&Path> {
+        match self {
+            Self::Cache { path, source } => room::is_lack_of_room(source).then_some(path),
+            Self::Pack(_)
+            | Self::Nowhere { .. }
+            | Self::Fetch { .. }
+            | Self::Manifest { .. }
+            | Self::Wrong { .. } => None,
+        }
+    }
 }
 
 /// The datasets this worker can use, the last one kept open.
@@ -47,7 +74,8 @@ impl PackStore {
         Self { open: Some(pack), ..Self::new(Vec::new(), &user_cache()) }
     }
 
-    /// The pack with this digest, which must be one: it becomes the name of a folder.
+    /// The pack with this digest: a whole copy on this machine, else the server's. The digest must be one: it becomes
+    /// the name of a folder.
     pub(super) async fn get(&mut self, bus: &Bus, digest: &str) -> Result<Arc<Pack>, PacksError> {
         if let Some(pack) = self.open.as_ref().filter(|pack| pack.digest() == digest) {
             return Ok(pack.clone());
@@ -56,7 +84,9 @@ impl PackStore {
             let reason = "that is no SHA-256 digest".to_owned();
             return Err(PacksError::Manifest { digest: digest.escape_debug().to_string(), reason });
         }
-        let pack = match self.local(digest) {
+        let (folders, place) = (self.folders.clone(), self.cache.join(digest));
+        let wanted = digest.to_owned();
+        let pack = match aside(move || local(&folders, &place, &wanted)).await {
             Some(pack) => pack,
             None => fetch(bus, digest, &self.cache).await?,
         };
@@ -64,18 +94,46 @@ impl PackStore {
         self.open = Some(pack.clone());
         Ok(pack)
     }
+}
 
-    fn local(&self, digest: &str) -> Option<Pack> {
-        let children = |folder: &PathBuf| {
-            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-            entries.map(|entry| entry.path()).collect::<Vec<_>>()
-        };
-        let named =
-            self.folders.iter().flat_map(|folder| std::iter::once(folder.clone()).chain(children(folder)));
-        named
-            .chain(std::iter::once(self.cache.join(digest)))
-            .filter_map(|folder| Pack::open(&folder).ok())
-            .find(|pack| pack.digest() == digest)
+/// Reads every byte of a dataset where that does not hold up the signs of life.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => std::panic::resume_unwind(error.into_panic()), // It is never cancelled.
+    }
+}
+
+/// A whole copy on this machine. Every byte is read once before the first training on it: a damaged copy among the
+/// user's folders is passed over, one in the cache is removed, to be fetched again.
+fn local(folders: &[PathBuf], cached: &Path, digest: &str) -> Option<Pack> {
+    let children = |folder: &PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let mut named = folders.iter().flat_map(|folder| std::iter::once(folder.clone()).chain(children(folder)));
+    if let Some(pack) = named.find_map(|folder| whole(&folder, digest)) {
+        return Some(pack);
+    }
+    let pack = whole(cached, digest);
+    if pack.is_none() && cached.exists() {
+        tracing::warn!("the dataset in {} is damaged and is fetched again", cached.display());
+        if let Err(error) = std::fs::remove_dir_all(cached) {
+            tracing::warn!("{} cannot be removed: {error}", cached.display());
+        }
+    }
+    pack
+}
+
+/// The pack in `folder`, if it has this digest and every byte of it is right.
+fn whole(folder: &Path, digest: &str) -> Option<Pack> {
+    let pack = Pack::open(folder).ok().filter(|pack| pack.digest() == digest)?;
+    match pack.verify() {
+        Ok(()) => Some(pack),
+        Err(error) => {
+            tracing::warn!("{error}; this copy is not used");
+            None
+        }
     }
 }
 
@@ -93,27 +151,42 @@ async fn fetch(bus: &Bus, digest: &str, cache: &Path) -> Result<Pack, PacksError
     };
     std::fs::create_dir_all(cache).map_err(io(cache))?;
     let partial = Incoming::claim(cache, digest).map_err(io(cache))?;
-    std::fs::create_dir_all(partial.path()).map_err(io(partial.path()))?;
-    let mut arrival = Arrival::announce(&format!("dataset {}", &digest[..12]), manifest.size());
-    for (name, file) in &manifest.files {
-        let mut arrived = |bytes| arrival.add(bytes);
-        bus.get_file(Bucket::Packs, file, &partial.path().join(name), &mut arrived)
-            .await
-            .map_err(|source| PacksError::Fetch { digest: digest.to_owned(), source })?;
+    if let Err(error) = receive(bus, &manifest, partial.path()).await {
+        if error.crowded().is_some() {
+            partial.discard(); // A full disk must not stay full because of it.
+        }
+        return Err(error);
     }
     if let Err(error) = verified(partial.path().to_owned(), digest).await {
         partial.discard(); // Each part was what the server says: going on with them would end here again.
         return Err(error);
     }
     let place = cache.join(digest);
-    // Another worker of this machine may have been faster: its copy is as good.
-    if let Err(source) = std::fs::rename(partial.path(), &place)
-        && !place.is_dir()
-    {
-        return Err(PacksError::Cache { path: place, source });
+    if let Err(source) = std::fs::rename(partial.path(), &place) {
+        partial.discard();
+        // Another worker of this machine may have been faster: its copy is as good, if it is whole.
+        let (folder, wanted) = (place.clone(), digest.to_owned());
+        let other = aside(move || whole(&folder, &wanted)).await;
+        return other.ok_or(PacksError::Cache { path: place, source });
     }
     partial.discard();
     Ok(Pack::open(&place)?)
+}
+
+async fn receive(bus: &Bus, manifest: &PackManifest, folder: &Path) -> Result<(), PacksError> {
+    std::fs::create_dir_all(folder)
+        .map_err(|source| PacksError::Cache { path: folder.to_owned(), source })?;
+    let digest = &manifest.digest;
+    let mut arrival = Arrival::announce(&format!("dataset {}", &digest[..12]), manifest.size());
+    for (name, file) in &manifest.files {
+        let mut arrived = |bytes| arrival.add(bytes);
+        match bus.get_file(Bucket::Packs, file, &folder.join(name), &mut arrived).await {
+            Ok(()) => {}
+            Err(BusError::File { path, source }) => return Err(PacksError::Cache { path, source }),
+            Err(source) => return Err(PacksError::Fetch { digest: digest.clone(), source }),
+        }
+    }
+    Ok(())
 }
 
 /// Reads every byte, away from the thread that keeps the lease.
@@ -123,10 +196,7 @@ async fn verified(dir: PathBuf, digest: &str) -> Result<(), PacksError> {
         pack.verify()?;
         Ok::<_, PackError>(pack.digest().to_owned())
     };
-    let found = match tokio::task::spawn_blocking(check).await {
-        Ok(found) => found?,
-        Err(error) => std::panic::resume_unwind(error.into_panic()), // It is never cancelled.
-    };
+    let found = aside(check).await?;
     if found == digest { Ok(()) } else { Err(PacksError::Wrong { digest: digest.to_owned(), found }) }
 }
 

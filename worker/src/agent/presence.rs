@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shared::bus::{Bus, BusError};
 use shared::ids::{JobId, WorkerId};
+use shared::job::TRAINER_REVISION;
 use shared::protocol::Presence;
 use shared::result::DeviceRecord;
 use tokio::sync::watch;
@@ -21,7 +22,13 @@ pub(super) struct Presences {
 impl Presences {
     pub(super) fn start(bus: Bus, me: &WorkerId, host: &str, record: &DeviceRecord) -> Self {
         let device = format!("{} ({})", record.device, record.model);
-        let presence = Presence { worker: me.clone(), host: host.to_owned(), device, job: None };
+        let presence = Presence {
+            worker: me.clone(),
+            host: host.to_owned(),
+            device,
+            job: None,
+            trainer_revision: TRAINER_REVISION,
+        };
         let (current, mut seen) = watch::channel(presence);
         let renewing = bus.clone();
         let renewal = tokio::spawn(async move {

@@ -1,13 +1,16 @@
 //! The training thread: libtorch never runs on the messaging runtime, and a panic in it ends a job, not the worker.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Instant;
 
-use shared::result::DeviceRecord;
+use futures::future::BoxFuture;
+use shared::result::{DeviceRecord, EpochReport};
 use tch::Device;
 
-use super::training::{Assignment, Report, StepProgress, Trainer, Training};
+use super::canary;
+use super::training::{Assignment, Reporter, Saved, StepProgress, Trainer, Training, TrainingError, Wish};
 use crate::device;
-use crate::train::{Control, TrainEvent, TrainTask, train_from};
+use crate::train::{Control, TrainError, TrainEvent, TrainTask, train_from};
 
 /// Trains with libtorch on one device.
 #[derive(Debug, Clone, Copy)]
@@ -20,44 +23,103 @@ impl Trainer for Torch {
 
     fn start(&self, assignment: Assignment) -> std::io::Result<Training> {
         let device = self.0;
-        let epochs = assignment.spec.training.epochs;
-        let (training, reporter) = Training::of(epochs);
+        let (training, mut reporter) = Training::of(&assignment);
         std::thread::Builder::new().name("train".to_owned()).spawn(move || {
-            let mut sink = |event: TrainEvent| {
-                match event {
-                    TrainEvent::Step { epoch, step, steps, .. } => {
-                        let (step, steps) = (step as u32, steps as u32);
-                        reporter.at(StepProgress { epoch, epochs, step, steps });
-                    }
-                    TrainEvent::OutOfMemory { epoch, step, micro_batches } => {
-                        reporter.say_blocking(Report::Note(format!(
-                            "a batch did not fit into memory in epoch {epoch}, step {step}: from there on each is cut into \
-                             {micro_batches} micro-batches, whose gradients add up to the batch's; batch norms see each \
-                             micro-batch by itself"
-                        )));
-                    }
-                    TrainEvent::Epoch { report, checkpoint } => {
-                        reporter.say_blocking(Report::Epoch(Box::new((report, checkpoint.into()))));
-                    }
+            let Assignment { spec, pack, resume, weights, .. } = &assignment;
+            reporter.log(match resume {
+                Some(bytes) => {
+                    format!("on {}, from a checkpoint of {} bytes", device::name(device), bytes.len())
                 }
-                if reporter.is_stopped() { Control::Stop } else { Control::Continue }
-            };
-            let Assignment { spec, pack, resume, weights } = &assignment;
+                None => format!("on {}, from fresh weights", device::name(device)),
+            });
             let task = TrainTask { spec, pack, device, resume: resume.as_deref() };
+            let mut sink = sink(&mut reporter, spec.training.epochs);
             let outcome =
                 std::panic::catch_unwind(AssertUnwindSafe(|| train_from(&task, weights, &mut sink)));
             let ended = match outcome {
                 Ok(Ok(outcome)) => Ok(outcome),
-                Ok(Err(error)) => Err(format!("{:#}", anyhow::Error::new(error))),
-                Err(panic) => Err(panic_text(panic.as_ref())),
+                Ok(Err(error @ TrainError::Checkpoint(_))) => Err(TrainingError::Refused(in_words(error))),
+                Ok(Err(error)) => Err(TrainingError::Failed(in_words(error))),
+                Err(panic) => Err(TrainingError::Failed(panic_text(panic.as_ref()))),
             };
-            reporter.say_blocking(Report::Ended(ended));
+            drop(sink);
+            reporter.ended_blocking(ended);
         })?;
         Ok(training)
     }
+
+    fn canary(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(canary::run(self.0))
+    }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+/// Hands over what a training tells, and answers with what the agent wants of it.
+fn sink(reporter: &mut Reporter, epochs: u32) -> impl FnMut(TrainEvent) -> Control {
+    let mut last_checkpoint = Instant::now();
+    move |event| {
+        let saved = match event {
+            TrainEvent::Step { epoch, step, steps, loss } => {
+                if log_worthy(step, steps) {
+                    reporter.log(format!("epoch {epoch}, step {step} of {steps}: loss {loss}"));
+                }
+                let (step, steps) = (step as u32, steps as u32);
+                reporter.at(StepProgress { epoch, epochs, step, steps });
+                // The end of an epoch has a checkpoint of its own; whoever wants to go does not wait for it.
+                let due = reporter.is_checkpoint_due(last_checkpoint.elapsed());
+                return match reporter.wish() {
+                    Wish::End => Control::Stop,
+                    Wish::HandOver => Control::Checkpoint,
+                    Wish::GoOn if due && step < steps => Control::Checkpoint,
+                    Wish::GoOn => Control::Continue,
+                };
+            }
+            TrainEvent::OutOfMemory { epoch, step, micro_batches } => {
+                reporter.note_blocking(format!(
+                    "a batch did not fit into memory in epoch {epoch}, step {step}: from there on each is cut into \
+                     {micro_batches} micro-batches, whose gradients add up to the batch's; batch norms see each \
+                     micro-batch by itself"
+                ));
+                return Control::Continue;
+            }
+            TrainEvent::Checkpoint { epoch, step, checkpoint } => {
+                let (epoch, step) = (epoch - 1, step as u32);
+                Saved { epoch, step, report: None, checkpoint: checkpoint.into() }
+            }
+            TrainEvent::Epoch { report, checkpoint } => {
+                reporter.log(epoch_line(&report));
+                Saved { epoch: report.epoch, step: 0, report: Some(report), checkpoint: checkpoint.into() }
+            }
+        };
+        reporter.saved_blocking(saved);
+        last_checkpoint = Instant::now();
+        if reporter.wish() == Wish::GoOn { Control::Continue } else { Control::Stop }
+    }
+}
+
+/// The first steps, where most trainings fail, and then one in ten.
+fn log_worthy(step: usize, steps: usize) -> bool {
+    step <= 3 || step == steps || step.is_multiple_of((steps / 10).max(1))
+}
+
+fn epoch_line(report: &EpochReport) -> String {
+    let losses = &report.losses;
+    format!(
+        "epoch {} done in {:.1} s: F1 {:.2}, cross-entropy {}, affinity {}, partition {}, landmark {}",
+        report.epoch,
+        report.seconds,
+        report.validation.macro_f1,
+        losses.cross_entropy,
+        losses.affinity,
+        losses.partition,
+        losses.landmark
+    )
+}
+
+fn in_words(error: TrainError) -> String {
+    format!("{:#}", anyhow::Error::new(error))
+}
+
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text =
         panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     format!("the training panicked: {}", text.unwrap_or("without a message"))

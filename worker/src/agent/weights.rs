@@ -8,6 +8,7 @@ use shared::bus::{Bucket, Bus, BusError};
 use shared::protocol::{WeightsManifest, subjects};
 
 use super::incoming::{Arrival, Incoming};
+use super::room;
 
 /// Why the weights of a job are not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,24 @@ pub enum WeightsError {
     Name(String),
     #[error("{} cannot be written: {source}; choose another cache with --cache", path.display())]
     Cache { path: PathBuf, source: std::io::Error },
+}
+
+impl WeightsError {
+    /// True when the same fetch may succeed soon.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Fetch { source, .. } => source.is_transient() || matches!(source, BusError::Missing { .. }),
+            Self::Wrong { .. } | Self::Name(_) | Self::Cache { .. } => false,
+        }
+    }
+
+    /// The file that cannot be written because its disk is full or read-only, where that is what is wrong.
+    pub(super) fn crowded(&self) -> Option<&Path> {
+        match self {
+            Self::Cache { path, source } => room::is_lack_of_room(source).then_some(path),
+            Self::Fetch { .. } | Self::Wrong { .. } | Self::Name(_) => None,
+        }
+    }
 }
 
 /// The weights that this worker has or can fetch.
@@ -60,7 +79,17 @@ impl WeightsStore {
         let partial = Incoming::claim(&self.cache, digest).map_err(io(&self.cache))?;
         let mut arrival = Arrival::announce(&format!("weights {}", &digest[..12]), manifest.file.size());
         let mut arrived = |bytes| arrival.add(bytes);
-        bus.get_file(Bucket::Weights, &manifest.file, partial.path(), &mut arrived).await.map_err(fail)?;
+        match bus.get_file(Bucket::Weights, &manifest.file, partial.path(), &mut arrived).await {
+            Ok(()) => {}
+            Err(BusError::File { path, source }) => {
+                let error = WeightsError::Cache { path, source };
+                if error.crowded().is_some() {
+                    partial.discard(); // A full disk must not stay full because of it.
+                }
+                return Err(error);
+            }
+            Err(source) => return Err(fail(source)),
+        }
         let bytes = tokio::fs::read(partial.path()).await.map_err(io(partial.path()))?;
         if !is(&bytes, digest) {
             partial.discard();

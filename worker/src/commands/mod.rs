@@ -5,9 +5,11 @@ mod export;
 mod gpu_check;
 mod output;
 mod parity;
+mod planned;
 mod predict;
 mod preview;
 mod progress;
+mod reproduce;
 mod weights;
 
 use std::process::ExitCode;
@@ -26,6 +28,8 @@ pub enum Command {
     /// Run the trainer's code on given numbers, for comparison with PyTorch.
     #[command(hide = true)]
     Parity(parity::ParityArgs),
+    /// Train one job of a sweep here, without a server, to see how it fails.
+    Reproduce(reproduce::ReproduceArgs),
     /// Check on a GPU what nothing else can show, for scripts/gpu-check.
     #[command(hide = true)]
     GpuCheck(gpu_check::GpuCheckArgs),
@@ -42,6 +46,7 @@ pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Predict(args) => predict::run(args),
         Command::Preview(args) => preview::run(args),
         Command::Parity(args) => parity::run(args),
+        Command::Reproduce(args) => reproduce::run(args),
         Command::GpuCheck(args) => gpu_check::run(args),
         Command::Export(args) => export::run(args),
         Command::Weights(args) => weights::run(args),

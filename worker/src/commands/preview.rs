@@ -1,19 +1,16 @@
 //! `ferry-worker preview`: both views of some training images of one job, as a picture.
 
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::{Context, bail, ensure};
 use clap::Args;
-use serde::Deserialize;
 use serde_json::json;
-use shared::ids::JobId;
-use shared::job::JobSpec;
 use shared::pack::Pack;
 use shared::predicted::column;
 
 use super::output::write_whole;
+use super::planned::Planned;
 use crate::preview::{Preview, preview};
 
 /// Options of `ferry-worker preview`.
@@ -44,17 +41,9 @@ pub struct PreviewArgs {
     json: bool,
 }
 
-/// What `ferry plan --spec` says of a job.
-#[derive(Debug, Deserialize)]
-struct Planned {
-    id: JobId,
-    spec: JobSpec,
-    pack: PathBuf,
-}
-
 #[expect(clippy::print_stdout, reason = "the list of images is this verb's output")]
 pub(super) fn run(args: &PreviewArgs) -> anyhow::Result<ExitCode> {
-    let planned = plan(args)?;
+    let planned = Planned::ask(&args.sweep, &args.job, &args.home)?;
     let pack = Pack::open(&planned.pack)?;
     let Preview { sheet, shown } = preview(&pack, &planned.spec, args.epoch, usize::from(args.samples))?;
     let mut picture = Cursor::new(Vec::new());
@@ -71,38 +60,4 @@ pub(super) fn run(args: &PreviewArgs) -> anyhow::Result<ExitCode> {
         println!("job {}, epoch {}: {}", planned.id, args.epoch, args.out.display());
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Asks `ferry`, which alone reads sweep files.
-fn plan(args: &PreviewArgs) -> anyhow::Result<Planned> {
-    let ferry = ferry()?;
-    let output = Command::new(&ferry)
-        .arg("plan")
-        .arg(&args.sweep)
-        .arg("--home")
-        .arg(&args.home)
-        .args(["--spec", &args.job])
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("{} cannot be started", ferry.display()))?;
-    ensure!(output.status.success(), "`ferry plan` did not give the job (see above)");
-    serde_json::from_slice(&output.stdout).with_context(|| {
-        format!("{} speaks of jobs in another way: use the `ferry` built with this program", ferry.display())
-    })
-}
-
-/// The program `ferry`: beside this one, else on the PATH.
-fn ferry() -> anyhow::Result<PathBuf> {
-    let beside =
-        std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned)).unwrap_or_default();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places = std::iter::once(beside.clone()).chain(std::env::split_paths(&path));
-    match places.find_map(|folder| Some(folder.join("ferry")).filter(|program| program.is_file())) {
-        Some(program) => Ok(program),
-        None => bail!(
-            "there is no `ferry`, which reads the sweep file, beside {} or on the PATH: build it with `make build`",
-            beside.display()
-        ),
-    }
 }

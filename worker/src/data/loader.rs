@@ -93,16 +93,17 @@ impl<'a> TrainingSet<'a> {
         Ok(Batch { emotion, appearance, labels, landmarks })
     }
 
-    /// The batches of `epoch` in order, made on a thread of `scope` a few ahead of the receiver. Dropping the
-    /// receiver ends the thread.
+    /// The batches of `epoch` in order, from number `first` (from 0) on, made on a thread of `scope` a few ahead of the
+    /// receiver. Dropping the receiver ends the thread.
     pub fn load<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         epoch: u32,
+        first: usize,
     ) -> Receiver<Result<Batch, FrameError>> {
         let (sender, receiver) = sync_channel(AHEAD);
         scope.spawn(move || {
-            for (number, members) in self.order(epoch).iter().enumerate() {
+            for (number, members) in self.order(epoch).iter().enumerate().skip(first) {
                 if sender.send(self.batch(epoch, number, members)).is_err() {
                     return; // The consumer is gone.
                 }
@@ -162,7 +163,7 @@ mod tests {
             let order = set.order(1);
             assert_eq!(order.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 4, 5]);
             let batches: Vec<Batch> =
-                std::thread::scope(|scope| set.load(scope, 1).into_iter().map(Result::unwrap).collect());
+                std::thread::scope(|scope| set.load(scope, 1, 0).into_iter().map(Result::unwrap).collect());
             assert_eq!(batches.len(), order.len());
             for (batch, members) in batches.iter().zip(&order) {
                 let length = 3 * (size * size) as usize;
@@ -178,6 +179,18 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_can_be_taken_up_in_its_middle() {
+        let (_folder, pack) = pack(17);
+        let set = TrainingSet::new(&pack, &spec(16)).unwrap();
+        let from = |first: usize| -> Vec<Batch> {
+            std::thread::scope(|scope| set.load(scope, 2, first).into_iter().map(Result::unwrap).collect())
+        };
+        let whole = from(0);
+        assert_eq!(from(2), whole[2..]);
+        assert_eq!(from(4), []);
+    }
+
+    #[test]
     fn a_batch_is_a_function_of_its_place() {
         let (_folder, pack) = pack(12);
         let set = TrainingSet::new(&pack, &spec(16)).unwrap();
@@ -190,7 +203,7 @@ mod tests {
         let (_folder, pack) = pack(60);
         let set = TrainingSet::new(&pack, &spec(16)).unwrap();
         // The scope returns only after the thread has ended.
-        let first = std::thread::scope(|scope| set.load(scope, 1).recv().unwrap().unwrap());
+        let first = std::thread::scope(|scope| set.load(scope, 1, 0).recv().unwrap().unwrap());
         assert_eq!(first.labels.len(), 4);
     }
 

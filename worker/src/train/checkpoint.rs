@@ -2,7 +2,8 @@
 //!
 //! Tensors: `model.…` (weights, running statistics, affinity centres, under the network's own names), `exp_avg.…` and
 //! `exp_avg_sq.…` (Adam), `best.…` (the weights of the best epoch) and `best_probabilities` [N, 6]. The rest is JSON
-//! in the metadata. No generator state: every draw follows from counters.
+//! in the metadata. No generator state: every draw follows from counters. A checkpoint within an epoch says besides how
+//! many of its steps are done and what they summed up; before the first epoch's end there is no best one.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +18,11 @@ use tch::{TchError, Tensor};
 use super::archive::{self, Archive, Tensors};
 use super::error::CheckpointError;
 use super::evaluate::Probabilities;
+use super::progress::TERMS;
 
-/// Raised with every change of the layout.
-const VERSION: u32 = 1;
+/// Raised with every change of the layout. 2: within an epoch, too. Version 1 reads as one between two epochs.
+const VERSION: u32 = 2;
+const OLDEST: u32 = 1;
 const FORMAT: &str = "ferry-checkpoint";
 const MODEL: &str = "model";
 const BEST: &str = "best";
@@ -47,9 +50,11 @@ impl Identity {
     }
 
     fn check(&self, found: &Self) -> Result<(), CheckpointError> {
+        // What is older and can be read is as good as today's.
+        let version = if (OLDEST..VERSION).contains(&found.version) { VERSION } else { found.version };
         let pairs = [
             ("format", found.format.clone(), self.format.clone()),
-            ("format version", found.version.to_string(), self.version.to_string()),
+            ("format version", version.to_string(), self.version.to_string()),
             ("dataset", found.dataset_digest.clone(), self.dataset_digest.clone()),
             ("trainer revision", found.trainer_revision.to_string(), self.trainer_revision.to_string()),
             ("job", found.job.to_string(), self.job.to_string()),
@@ -70,17 +75,35 @@ pub struct Best {
     pub probabilities: Probabilities,
 }
 
-/// A training between two epochs.
+/// What an epoch that is not finished has come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Partial {
+    /// Finished steps.
+    pub step: u32,
+    /// Samples of those steps.
+    pub samples: u64,
+    /// Each loss term, summed over those samples.
+    pub sums: [f64; TERMS],
+    /// Wall time so far.
+    pub seconds: f64,
+    /// Into how many micro-batches a batch was cut at most; 1 is the whole batch.
+    pub micro_batches: u32,
+}
+
+/// A training between two steps.
 #[derive(Debug)]
 pub struct Checkpoint {
     pub weights: Tensors,
     pub moments: Tensors,
     pub optimizer_steps: u64,
-    /// Of the epoch to come.
+    /// Of the epoch to come, or to go on with.
     pub learning_rate: f64,
     /// One for each finished epoch.
     pub reports: Vec<EpochReport>,
-    pub best: Best,
+    /// `None` before the first epoch is finished.
+    pub best: Option<Best>,
+    /// `None` between two epochs.
+    pub partial: Option<Partial>,
 }
 
 /// Names and shapes of the tensors of one job's checkpoint.
@@ -99,8 +122,33 @@ struct State {
     optimizer_steps: u64,
     /// The bits of the f64: a decimal text might lose the last.
     learning_rate_bits: u64,
-    best_epoch: u32,
+    best_epoch: Option<u32>,
     reports: Vec<EpochReport>,
+    #[serde(default)]
+    partial: Option<StoredPartial>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPartial {
+    step: u32,
+    samples: u64,
+    sums_bits: [u64; TERMS],
+    seconds: f64,
+    micro_batches: u32,
+}
+
+impl From<&Partial> for StoredPartial {
+    fn from(partial: &Partial) -> Self {
+        let Partial { step, samples, sums, seconds, micro_batches } = *partial;
+        Self { step, samples, sums_bits: sums.map(f64::to_bits), seconds, micro_batches }
+    }
+}
+
+impl From<StoredPartial> for Partial {
+    fn from(stored: StoredPartial) -> Self {
+        let StoredPartial { step, samples, sums_bits, seconds, micro_batches } = stored;
+        Self { step, samples, sums: sums_bits.map(f64::from_bits), seconds, micro_batches }
+    }
 }
 
 impl Checkpoint {
@@ -111,14 +159,17 @@ impl Checkpoint {
             epoch: self.reports.len() as u32,
             optimizer_steps: self.optimizer_steps,
             learning_rate_bits: self.learning_rate.to_bits(),
-            best_epoch: self.best.epoch,
+            best_epoch: self.best.as_ref().map(|best| best.epoch),
             reports: self.reports.clone(),
+            partial: self.partial.as_ref().map(StoredPartial::from),
         };
         let mut tensors = Tensors::new();
         tensors.extend(under(MODEL, &self.weights));
-        tensors.extend(under(BEST, &self.best.weights));
         tensors.extend(self.moments.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())));
-        tensors.insert(BEST_PROBABILITIES.to_owned(), matrix(&self.best.probabilities).map_err(torch)?);
+        if let Some(best) = &self.best {
+            tensors.extend(under(BEST, &best.weights));
+            tensors.insert(BEST_PROBABILITIES.to_owned(), matrix(&best.probabilities).map_err(torch)?);
+        }
         let facts = serde_json::from_value(serde_json::to_value(&state)?)?;
         Ok(archive::write(&tensors, facts)?)
     }
@@ -133,26 +184,38 @@ impl Checkpoint {
         let state: State = serde_json::from_value(facts)?;
         state.check()?;
 
-        let mut shapes = layout.moments.clone();
-        for part in [MODEL, BEST] {
-            let named = layout.weights.iter().map(|(name, shape)| (format!("{part}.{name}"), shape.clone()));
-            shapes.extend(named);
-        }
-        shapes.insert(BEST_PROBABILITIES.to_owned(), vec![layout.samples as i64, CLASSES as i64]);
-        let mut tensors = archive.read(&shapes)?;
-        let probabilities =
-            tensors.remove(BEST_PROBABILITIES).map_or(Ok(Vec::new()), |m| rows(&m)).map_err(torch)?;
-        let weights = take(&mut tensors, MODEL);
-        let best = Best { epoch: state.best_epoch, weights: take(&mut tensors, BEST), probabilities };
+        let mut tensors = archive.read(&layout.shapes(state.best_epoch.is_some()))?;
+        let best = state.best_epoch.map(|epoch| best(&mut tensors, epoch)).transpose().map_err(torch)?;
         Ok(Self {
-            weights,
+            weights: take(&mut tensors, MODEL),
             moments: tensors,
             optimizer_steps: state.optimizer_steps,
             learning_rate: f64::from_bits(state.learning_rate_bits),
             reports: state.reports,
             best,
+            partial: state.partial.map(Partial::from),
         })
     }
+}
+
+impl Layout {
+    fn shapes(&self, with_best: bool) -> BTreeMap<String, Vec<i64>> {
+        let parts = if with_best { &[MODEL, BEST][..] } else { &[MODEL] };
+        let mut shapes = self.moments.clone();
+        for part in parts {
+            let named = self.weights.iter().map(|(name, shape)| (format!("{part}.{name}"), shape.clone()));
+            shapes.extend(named);
+        }
+        if with_best {
+            shapes.insert(BEST_PROBABILITIES.to_owned(), vec![self.samples as i64, CLASSES as i64]);
+        }
+        shapes
+    }
+}
+
+fn best(tensors: &mut Tensors, epoch: u32) -> Result<Best, TchError> {
+    let probabilities = tensors.remove(BEST_PROBABILITIES).map_or(Ok(Vec::new()), |m| rows(&m))?;
+    Ok(Best { epoch, weights: take(tensors, BEST), probabilities })
 }
 
 #[derive(Deserialize)]
@@ -164,17 +227,29 @@ impl State {
     fn check(&self) -> Result<(), CheckpointError> {
         let numbered = self.reports.iter().map(|report| report.epoch).eq(1..=self.epoch);
         let rate = f64::from_bits(self.learning_rate_bits);
-        if !numbered || self.epoch == 0 {
+        if !numbered || (self.epoch == 0 && self.partial.is_none()) {
             return Err(CheckpointError::Inconsistent(format!(
                 "its reports are not epochs 1 to {}",
                 self.epoch
             )));
         }
-        if !(1..=self.epoch).contains(&self.best_epoch) {
+        let best = self.best_epoch;
+        if best.is_some() != (self.epoch > 0) || best.is_some_and(|best| !(1..=self.epoch).contains(&best)) {
+            let best = best.map_or_else(|| "none".to_owned(), |epoch| format!("epoch {epoch}"));
             return Err(CheckpointError::Inconsistent(format!(
-                "epoch {} cannot be its best",
-                self.best_epoch
+                "{best} cannot be the best of {} epochs",
+                self.epoch
             )));
+        }
+        if let Some(partial) = &self.partial {
+            let sums = partial.sums_bits.map(f64::from_bits);
+            let counts =
+                partial.step > 0 && partial.samples >= u64::from(partial.step) && partial.micro_batches > 0;
+            if !counts || !partial.seconds.is_finite() || sums.iter().any(|sum| !sum.is_finite()) {
+                return Err(CheckpointError::Inconsistent(
+                    "the epoch in work has impossible sums".to_owned(),
+                ));
+            }
         }
         if !(rate.is_finite() && rate >= 0.0) {
             return Err(CheckpointError::Inconsistent(format!("its learning rate is {rate}")));

@@ -32,8 +32,11 @@ pub enum TrainError {
          network or image_size, or a device with more memory"
     )]
     OutOfMemory { samples: usize, source: OutOfMemory },
+    /// Only this one speaks of what was handed to the training: another checkpoint, or none, may do.
     #[error("the checkpoint cannot be used: {0}")]
-    Checkpoint(#[from] CheckpointError),
+    Checkpoint(#[source] CheckpointError),
+    #[error("a checkpoint cannot be made: {0}")]
+    Saving(#[source] CheckpointError),
     #[error("the file of `{slot}` was not handed to the training")]
     NoWeights { slot: &'static str },
     #[error("the file of `{slot}` has digest {found}, the job starts from {digest}")]

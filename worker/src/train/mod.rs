@@ -33,7 +33,7 @@ use shared::result::EpochReport;
 use shared::weights::Slot;
 use tch::Device;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, Partial};
 pub use error::{CheckpointError, TrainError};
 pub use model_record::ModelRecord;
 use session::Session;
@@ -57,6 +57,8 @@ pub enum TrainEvent {
     Step { epoch: u32, step: usize, steps: usize, loss: f64 },
     /// The batch of this step did not fit into memory; it, and all that follow, are cut into so many micro-batches.
     OutOfMemory { epoch: u32, step: usize, micro_batches: u32 },
+    /// The listener asked for it: `checkpoint` resumes after `step` steps of `epoch`.
+    Checkpoint { epoch: u32, step: usize, checkpoint: Vec<u8> },
     /// An epoch is done; `checkpoint` resumes after it.
     Epoch { report: EpochReport, checkpoint: Vec<u8> },
 }
@@ -65,6 +67,8 @@ pub enum TrainEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
     Continue,
+    /// After a step: make a checkpoint and hand it over, then ask again. Elsewhere the same as to continue.
+    Checkpoint,
     /// End now: what was done since the last checkpoint is lost.
     Stop,
 }
@@ -115,15 +119,16 @@ pub fn train_from(
     let mut session = Session::start(task, weights)?;
     while !session.is_done() {
         let started = Instant::now();
+        let before = session.seconds_before();
         let learning_rate = session.learning_rate();
-        let Some(losses) = session.train_epoch(sink)? else { return Ok(Outcome::Stopped) };
+        let Some(losses) = session.train_epoch(started, sink)? else { return Ok(Outcome::Stopped) };
         let probabilities = session.validate()?;
         let report = EpochReport {
             epoch: session.epoch(),
             learning_rate,
             losses,
             validation: session.score(&probabilities),
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: before + started.elapsed().as_secs_f64(),
             memory: session.memory()?,
         };
         let checkpoint = session.end_epoch(report.clone(), probabilities)?;

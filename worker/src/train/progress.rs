@@ -5,6 +5,7 @@ use std::fmt;
 use shared::result::LossTerms;
 use tch::{Device, Kind, TchError, Tensor};
 
+use super::checkpoint::Partial;
 use super::error::TrainError;
 
 /// Each weighted by its factor, so that their sum is what is minimised.
@@ -38,13 +39,15 @@ impl fmt::Display for Term {
 #[derive(Debug)]
 pub struct Progress {
     epoch: u32,
+    /// Steps of this epoch that an earlier attempt did, and their samples.
+    before: (u32, u64),
     /// `[steps, 4]` on the device.
     rows: Tensor,
-    /// Samples of each step so far.
+    /// Samples of each step since.
     sizes: Vec<usize>,
     /// Steps whose terms have been read.
     read: usize,
-    /// Terms of the steps read, summed over samples.
+    /// Terms of the steps read, and of those before, summed over samples.
     sums: [f64; TERMS],
     latest: f64,
     interval: usize,
@@ -54,14 +57,16 @@ impl Progress {
     /// Steps between two reads from a GPU: each waits for all work queued on it.
     const GPU_INTERVAL: usize = 16;
 
-    pub fn new(epoch: u32, steps: usize, device: Device) -> Result<Self, TchError> {
+    /// Of an epoch with `steps` steps, after those that `before` has behind it.
+    pub fn new(epoch: u32, steps: usize, before: Option<&Partial>, device: Device) -> Result<Self, TchError> {
         let interval = if device == Device::Cpu { 1 } else { Self::GPU_INTERVAL };
         Ok(Self {
             epoch,
+            before: before.map_or((0, 0), |partial| (partial.step, partial.samples)),
             rows: Tensor::f_zeros([steps as i64, TERMS as i64], (Kind::Float, device))?,
             sizes: Vec::with_capacity(steps),
             read: 0,
-            sums: [0.0; TERMS],
+            sums: before.map_or([0.0; TERMS], |partial| partial.sums),
             latest: 0.0,
             interval,
         })
@@ -86,13 +91,27 @@ impl Progress {
     /// Mean of each term over the samples of the epoch.
     pub fn finish(mut self) -> Result<LossTerms, TrainError> {
         self.catch_up()?;
-        let samples = self.sizes.iter().sum::<usize>().max(1) as f64;
+        let samples = self.samples().max(1) as f64;
         let [cross_entropy, affinity, partition, landmark] = self.sums.map(|sum| sum / samples);
         Ok(LossTerms { cross_entropy, affinity, partition, landmark })
     }
 
+    /// What the epoch has come to so far, in this time and with its batches cut so often at most.
+    pub fn partial(&mut self, seconds: f64, micro_batches: u32) -> Result<Partial, TrainError> {
+        self.catch_up()?;
+        let step = self.before.0 + self.sizes.len() as u32;
+        Ok(Partial { step, samples: self.samples(), sums: self.sums, seconds, micro_batches })
+    }
+
+    fn samples(&self) -> u64 {
+        self.before.1 + self.sizes.iter().sum::<usize>() as u64
+    }
+
     fn catch_up(&mut self) -> Result<(), TrainError> {
         let new = self.sizes.len() - self.read;
+        if new == 0 {
+            return Ok(());
+        }
         let rows = self.rows.f_narrow(0, self.read as i64, new as i64)?.f_to_device(Device::Cpu)?;
         let values = Vec::<f32>::try_from(rows.f_reshape([-1])?)?;
         for row in values.chunks_exact(TERMS) {
@@ -101,7 +120,8 @@ impl Progress {
             for ((term, sum), value) in Term::ALL.into_iter().zip(&mut self.sums).zip(row) {
                 let value = f64::from(*value);
                 if !value.is_finite() {
-                    return Err(TrainError::NotFinite { epoch: self.epoch, step: self.read, term, value });
+                    let step = self.before.0 as usize + self.read;
+                    return Err(TrainError::NotFinite { epoch: self.epoch, step, term, value });
                 }
                 *sum += value * size;
             }
@@ -119,7 +139,7 @@ mod tests {
 
     #[test]
     fn means_weigh_each_step_by_its_samples() {
-        let mut progress = Progress::new(1, 2, Device::Cpu).unwrap();
+        let mut progress = Progress::new(1, 2, None, Device::Cpu).unwrap();
         progress.record(&Tensor::from_slice(&[1f32, 2., 0., 4.]), 3).unwrap();
         assert_eq!(progress.latest(), 7.0);
         progress.record(&Tensor::from_slice(&[5f32, 2., 0., 0.]), 1).unwrap();
@@ -129,8 +149,22 @@ mod tests {
     }
 
     #[test]
+    fn sums_go_on_from_an_earlier_attempt() {
+        let step = |value: f32| Tensor::from_slice(&[value, 2., 0., 4.]);
+        let mut whole = Progress::new(1, 2, None, Device::Cpu).unwrap();
+        whole.record(&step(0.1), 3).unwrap();
+        let partial = whole.partial(1.5, 2).unwrap();
+        assert_eq!((partial.step, partial.samples, partial.seconds, partial.micro_batches), (1, 3, 1.5, 2));
+        whole.record(&step(0.7), 2).unwrap();
+        let mut resumed = Progress::new(1, 2, Some(&partial), Device::Cpu).unwrap();
+        resumed.record(&step(0.7), 2).unwrap();
+        assert_eq!(resumed.partial(0.0, 2).unwrap().step, 2);
+        assert_eq!(resumed.finish().unwrap(), whole.finish().unwrap());
+    }
+
+    #[test]
     fn a_lagging_read_still_names_the_step() {
-        let mut progress = Progress::new(3, 8, Device::Cpu).unwrap();
+        let mut progress = Progress::new(3, 8, None, Device::Cpu).unwrap();
         progress.interval = 4;
         let good = Tensor::from_slice(&[1f32, 1., 1., 1.]);
         progress.record(&good, 2).unwrap();

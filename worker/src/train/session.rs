@@ -1,8 +1,9 @@
 //! The state of one training: network, optimiser, schedule, reports, and the best epoch so far.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -15,17 +16,17 @@ use shared::weights::Slot;
 use tch::Device;
 use tch::nn::VarStore;
 
-use crate::data::{Frames, TrainingSet, Views};
+use crate::data::{Batch, Frames, TrainingSet, Views};
 use crate::models::Mtl;
 use crate::weights::load;
 
 use super::adam::Adam;
 use super::archive;
-use super::checkpoint::{Best, Checkpoint, Identity, Layout};
-use super::error::TrainError;
+use super::checkpoint::{Best, Checkpoint, Identity, Layout, Partial};
+use super::error::{CheckpointError, TrainError};
 use super::evaluate::{self, Probabilities};
 use super::memory;
-use super::micro::MicroBatches;
+use super::micro::{Gradients, MicroBatches};
 use super::mixing::Mixing;
 use super::model_record::ModelRecord;
 use super::progress::Progress;
@@ -39,7 +40,8 @@ pub(super) struct Session<'a> {
     pack: &'a Pack,
     device: Device,
     identity: Identity,
-    training: TrainingSet<'a>,
+    /// Shared with the thread that makes its batches.
+    training: Arc<TrainingSet<'a>>,
     validation: Frames<'a>,
     views: Views,
     network: Mtl,
@@ -50,6 +52,10 @@ pub(super) struct Session<'a> {
     schedule: ExponentialDecay,
     reports: Vec<EpochReport>,
     best: Option<Best>,
+    /// What an earlier attempt did of the epoch to go on with.
+    partial: Option<Partial>,
+    /// Into how many micro-batches an earlier attempt cut a batch of the epoch at work; 1 where none did.
+    cut: u32,
 }
 
 impl<'a> Session<'a> {
@@ -78,10 +84,12 @@ impl<'a> Session<'a> {
             schedule: ExponentialDecay::new(spec.training.learning_rate, spec.training.lr_decay),
             reports: Vec::new(),
             best: None,
+            partial: None,
+            cut: 1,
             spec,
             pack,
             device,
-            training,
+            training: Arc::new(training),
             network,
             variables,
         };
@@ -116,12 +124,18 @@ impl<'a> Session<'a> {
             moments: self.adam.moment_shapes().collect(),
             samples: self.validation.len(),
         };
-        let checkpoint = Checkpoint::read(bytes, &self.identity, &layout)?;
+        let checkpoint = Checkpoint::read(bytes, &self.identity, &layout).map_err(TrainError::Checkpoint)?;
+        let steps = self.training.order(checkpoint.reports.len() as u32 + 1).len();
+        if let Some(partial) = checkpoint.partial.as_ref().filter(|partial| partial.step as usize > steps) {
+            let problem = format!("step {} of an epoch of {steps} steps", partial.step);
+            return Err(TrainError::Checkpoint(CheckpointError::Inconsistent(problem)));
+        }
         self.variables.set(&checkpoint.weights)?;
         self.adam.resume(checkpoint.optimizer_steps, &checkpoint.moments)?;
         self.schedule = ExponentialDecay::new(checkpoint.learning_rate, self.spec.training.lr_decay);
         self.reports = checkpoint.reports;
-        self.best = Some(checkpoint.best);
+        self.best = checkpoint.best;
+        self.partial = checkpoint.partial;
         Ok(())
     }
 
@@ -138,32 +152,47 @@ impl<'a> Session<'a> {
         self.schedule.rate()
     }
 
-    /// Mean loss terms of one pass over the training subset, or `None` where the listener stopped it.
+    /// Wall time that earlier attempts spent on the epoch in progress.
+    pub(super) fn seconds_before(&self) -> f64 {
+        self.partial.as_ref().map_or(0.0, |partial| partial.seconds)
+    }
+
+    /// Mean loss terms of one pass over the training subset, or `None` where the listener stopped it. The pass began at
+    /// `started`, or goes on from then.
     pub(super) fn train_epoch(
         &mut self,
+        started: Instant,
         sink: &mut dyn FnMut(TrainEvent) -> Control,
     ) -> Result<Option<LossTerms>, TrainError> {
         let epoch = self.epoch();
         let steps = self.training.order(epoch).len();
-        let mut progress = Progress::new(epoch, steps, self.device)?;
+        let before = self.partial.take();
+        let first = before.as_ref().map_or(0, |partial| partial.step as usize);
+        let seconds = before.as_ref().map_or(0.0, |partial| partial.seconds);
+        self.cut = before.as_ref().map_or(1, |partial| partial.micro_batches);
+        let mut progress = Progress::new(epoch, steps - first, before.as_ref(), self.device)?;
         memory::reset_peaks(self.device)?;
-        let Self { training, adam, micro_batches, objective, network, views, schedule, spec, .. } = self;
-        let (training, seed, alpha) = (&*training, spec.training.seed, spec.loss.alpha);
+        let (seed, alpha) = (self.spec.training.seed, self.spec.loss.alpha);
+        let training = self.training.clone();
         thread::scope(|scope| {
-            for (number, batch) in training.load(scope, epoch).into_iter().enumerate() {
+            for (number, batch) in (first..).zip(training.load(scope, epoch, first)) {
                 let batch = batch?;
                 let mixing = Mixing::draw(seed, epoch, number, batch.labels.len(), alpha);
-                let on_device = DeviceBatch::new(&batch, views.size(), self.device)?;
-                let fitted = micro_batches.count();
-                let gradients = micro_batches.gradients(network, objective, adam, &on_device, &mixing)?;
-                adam.apply(&gradients.by_variable, schedule.rate())?;
+                let step = number + 1;
+                let gradients = self.gradients(&batch, &mixing, &mut |micro_batches| {
+                    sink(TrainEvent::OutOfMemory { epoch, step, micro_batches });
+                })?;
+                self.adam.apply(&gradients.by_variable, self.schedule.rate())?;
                 progress.record(&gradients.terms, batch.labels.len())?;
-                if gradients.micro_batches > fitted {
-                    let micro_batches = gradients.micro_batches;
-                    sink(TrainEvent::OutOfMemory { epoch, step: number + 1, micro_batches });
-                }
                 let loss = progress.latest();
-                if sink(TrainEvent::Step { epoch, step: number + 1, steps, loss }) == Control::Stop {
+                let mut answer = sink(TrainEvent::Step { epoch, step, steps, loss });
+                if answer == Control::Checkpoint {
+                    let seconds = seconds + started.elapsed().as_secs_f64();
+                    let partial = progress.partial(seconds, self.most_micro_batches())?;
+                    let checkpoint = self.checkpoint(Some(partial))?;
+                    answer = sink(TrainEvent::Checkpoint { epoch, step, checkpoint });
+                }
+                if answer == Control::Stop {
                     return Ok(None);
                 }
             }
@@ -171,9 +200,46 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// The gradients of a step; tells into how many micro-batches its batch was cut where that is news.
+    fn gradients(
+        &mut self,
+        batch: &Batch,
+        mixing: &Mixing,
+        cut: &mut dyn FnMut(u32),
+    ) -> Result<Gradients, TrainError> {
+        let on_device = DeviceBatch::new(batch, self.views.size(), self.device)?;
+        let fitted = self.micro_batches.count();
+        let Self { micro_batches, network, objective, adam, .. } = self;
+        let gradients = micro_batches.gradients(network, objective, adam, &on_device, mixing)?;
+        if gradients.micro_batches > fitted {
+            cut(gradients.micro_batches);
+        }
+        Ok(gradients)
+    }
+
     /// How this epoch's steps fitted into memory.
     pub(super) fn memory(&self) -> Result<MemoryUse, TrainError> {
-        Ok(MemoryUse { micro_batches: self.micro_batches.count(), device: memory::used(self.device)? })
+        Ok(MemoryUse { micro_batches: self.most_micro_batches(), device: memory::used(self.device)? })
+    }
+
+    fn most_micro_batches(&self) -> u32 {
+        self.cut.max(self.micro_batches.count())
+    }
+
+    /// The bytes from which a training goes on as this one would.
+    fn checkpoint(&mut self, partial: Option<Partial>) -> Result<Vec<u8>, TrainError> {
+        let checkpoint = Checkpoint {
+            weights: self.variables.copies()?,
+            moments: self.adam.moments()?,
+            optimizer_steps: self.adam.steps(),
+            learning_rate: self.schedule.rate(),
+            reports: self.reports.clone(),
+            best: self.best.take(),
+            partial,
+        };
+        let bytes = checkpoint.write(&self.identity);
+        self.best = checkpoint.best;
+        bytes.map_err(TrainError::Saving)
     }
 
     /// Probabilities of the validation split under the current weights.
@@ -191,29 +257,18 @@ impl<'a> Session<'a> {
         report: EpochReport,
         probabilities: Probabilities,
     ) -> Result<Vec<u8>, TrainError> {
-        let weights = self.variables.copies()?;
         let former = self.best.take().filter(|best| {
             let f1 = |report: &EpochReport| report.validation.macro_f1;
             self.reports.iter().any(|r| r.epoch == best.epoch && f1(r) >= f1(&report))
         });
-        let best = former.unwrap_or_else(|| Best {
-            epoch: report.epoch,
-            weights: weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect(),
-            probabilities,
-        });
+        let best = match former {
+            Some(former) => former,
+            None => Best { epoch: report.epoch, weights: self.variables.copies()?, probabilities },
+        };
         self.reports.push(report);
         self.schedule.end_epoch();
-        let checkpoint = Checkpoint {
-            weights,
-            moments: self.adam.moments()?,
-            optimizer_steps: self.adam.steps(),
-            learning_rate: self.schedule.rate(),
-            reports: self.reports.clone(),
-            best,
-        };
-        let bytes = checkpoint.write(&self.identity)?;
-        self.best = Some(checkpoint.best);
-        Ok(bytes)
+        self.best = Some(best);
+        self.checkpoint(None)
     }
 
     /// Puts the best weights back and judges the test split with them.

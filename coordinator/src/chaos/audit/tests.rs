@@ -52,6 +52,10 @@ fn record(state: JobState, attempts: u32) -> JobRecord {
     JobRecord { state, attempts, ..JobRecord::pending() }
 }
 
+fn checkpoint(epoch: u32) -> Checkpoint {
+    Checkpoint { epoch, step: 0, blob: blob(&format!("c{epoch}")) }
+}
+
 fn running(by: &Token) -> JobRecord {
     let progress = shared::books::Progress::default();
     record(JobState::Running { token: by.clone(), beat: 0, progress }, by.attempt.0)
@@ -170,15 +174,21 @@ fn a_record_that_goes_back_is_found() {
 
 #[test]
 fn damage_that_nobody_mentions_is_found() {
-    let damage = || Damaged { job: JOB, token: token(1, "a"), epoch: 3 };
-    doctored("epoch 3", |play| play.damaged.push(damage()));
+    let damage = |play: &mut Play| {
+        let checkpoint = checkpoint(3);
+        for sighting in &mut play.sightings[1..3] {
+            sighting.record.checkpoints.push(checkpoint.clone());
+        }
+        play.damaged.push(Damaged { job: JOB, token: token(1, "a"), checkpoint });
+    };
+    doctored("epoch 3", damage);
     let mut play = Play::clean();
-    play.damaged.push(damage());
+    damage(&mut play);
     play.sightings[3].record.notes.push("the checkpoint of epoch 3 is unusable".into());
     assert_eq!(play.violations(), []);
-    // The worker itself, started again, may have had its own copy.
+    // The worker that was killed had a newer one on its own disk.
     let mut play = Play::clean();
-    play.damaged.push(Damaged { token: token(1, "b"), ..damage() });
-    play.sightings[1] = seen(2, running(&token(1, "b")));
+    damage(&mut play);
+    play.sightings[2].record.checkpoints.push(checkpoint(4));
     assert_eq!(play.violations(), []);
 }

@@ -87,20 +87,56 @@ fn job_cells(view: &View<'_>, job: &JobRow) -> Markup {
                 td.n { (or_dash(job.attempts.map(|n| n.to_string()))) }
             }
             JobState::Failed => { td colspan="7" { span.badge.bad { "failed" } } }
+            JobState::Parked => { td colspan="7" { span.badge.bad { "parked" } } }
             JobState::Unfinished => { td colspan="7" { span.badge { "not finished" } } }
         }
     }
 }
 
 pub(super) fn failures(view: &View<'_>) -> Markup {
-    let failed: Vec<&JobRow> = view.in_state(JobState::Failed).collect();
-    if failed.is_empty() {
+    without_result(
+        view,
+        JobState::Failed,
+        "Failed for good",
+        "These jobs are left out of tables and ensembles.",
+    )
+}
+
+pub(super) fn parked(view: &View<'_>) -> Markup {
+    let note = "Their training failed on different workers: the jobs are to blame, not the workers. They are left out \
+                of tables and ensembles until the sweep is run again.";
+    without_result(view, JobState::Parked, "Parked", note)
+}
+
+fn without_result(view: &View<'_>, state: JobState, title: &str, note: &str) -> Markup {
+    let jobs: Vec<&JobRow> = view.in_state(state).collect();
+    if jobs.is_empty() {
         return html! {};
     }
     let body = html! {
-        @for job in failed {
-            article { h3 { (job.group) ": " (view.name(job.id)) } pre { (job.error.as_deref().unwrap_or_default()) } }
+        @for job in jobs {
+            article {
+                h3 { (job.group) ": " (view.name(job.id)) }
+                pre { (job.error.as_deref().unwrap_or_default()) }
+                @if let Some(log) = job.log.as_ref().filter(|log| !log.is_empty()) {
+                    p.note { "The end of its log" }
+                    pre { (log.join("\n")) }
+                }
+                @if let Some(command) = &job.reproduce { p.note { "See it fail: " code { (command) } } }
+            }
         }
     };
-    section("Failed for good", "These jobs are left out of tables and ensembles.", &body)
+    section(title, note, &body)
+}
+
+pub(super) fn drained(view: &View<'_>) -> Markup {
+    let workers = &view.results.drained_workers;
+    if workers.is_empty() {
+        return html! {};
+    }
+    let body = html! {
+        @for drained in workers { article { h3 { (drained.worker) } pre { (drained.reason) } } }
+    };
+    let note = "These workers were taken out of the sweep. What went wrong on them was not counted against the jobs.";
+    section("Drained workers", note, &body)
 }

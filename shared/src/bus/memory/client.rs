@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::super::server::{
-    Ack, Blobs, Books, Entry, Failure, Flow, Live, Message, Queue, Queued, Reply, Write,
+    Ack, Blobs, Books, Entry, Failure, Flow, Inventory, Live, Message, Queue, Queued, Reply, Write,
 };
 use super::queue::{Handed, PULL_LIFE, Pull};
 use super::{Event, Inner, Wire};
@@ -121,6 +121,13 @@ impl Queue for Client {
         }))
     }
 
+    fn set_deadline(&self, deadline: Duration) -> Reply<'_, ()> {
+        Box::pin(self.wire.request(move |state, _| {
+            state.queue.set_deadline(deadline);
+            Ok(())
+        }))
+    }
+
     fn pull(&self) -> Reply<'_, Flow<Box<dyn Message>>> {
         Box::pin(async move {
             let life = self.wire.request(|state, _| Ok(state.life)).await?;
@@ -219,7 +226,7 @@ impl Blobs for Client {
         let (by, bucket, blob) = (self.wire.name.clone(), bucket.to_owned(), blob.clone());
         let bytes = bytes.clone();
         Box::pin(async move {
-            let chunks = self.wire.request(move |state, _| Ok(state.add_chunks(bytes))).await?;
+            let chunks = self.wire.request(move |state, now| Ok(state.add_chunks(now, bytes))).await?;
             let describe = self.wire.request(move |state, now| {
                 state.describe(now, &by, &bucket, &blob, chunks);
                 Ok(())
@@ -247,6 +254,19 @@ impl Blobs for Client {
     fn remove<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, ()> {
         let (by, bucket, name) = (self.wire.name.clone(), bucket.to_owned(), name.to_owned());
         Box::pin(self.wire.request(move |state, now| state.remove(now, &by, &bucket, &name)))
+    }
+
+    fn inventory<'a>(&'a self, bucket: &'a str) -> Reply<'a, Inventory> {
+        let bucket = bucket.to_owned();
+        Box::pin(self.wire.request(move |state, _| Ok(state.inventory(&bucket))))
+    }
+
+    fn discard<'a>(&'a self, _bucket: &'a str, upload: &'a str) -> Reply<'a, ()> {
+        let upload = upload.to_owned();
+        Box::pin(self.wire.request(move |state, _| {
+            state.discard(&upload);
+            Ok(())
+        }))
     }
 }
 

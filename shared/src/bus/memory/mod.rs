@@ -157,6 +157,11 @@ impl Twin {
         self.inner.queue_changed.notify_one();
     }
 
+    /// Sets the server's clock back: what it writes from now on seems older than what it wrote before.
+    pub fn leap_back(&self, by: Duration) {
+        self.inner.state().leap_back(by);
+    }
+
     /// Does harm to a stored object.
     pub fn damage(&self, bucket: &str, name: &str, damage: Damage) {
         self.inner.state().damage(bucket, name, damage);

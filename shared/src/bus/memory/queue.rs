@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::super::LEASE;
 use super::super::server::{Ack, Queued};
+use crate::protocol::Timing;
 
 /// How long a pull waits at the server.
 pub(super) const PULL_LIFE: Duration = Duration::from_secs(30);
@@ -37,15 +37,32 @@ struct Pending {
 }
 
 /// Times are those since the server's first start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct WorkQueue {
+    deadline: Duration,
     sequence: u64,
     messages: BTreeMap<u64, String>,
     pending: BTreeMap<u64, Pending>,
     waiting: VecDeque<Pull>,
 }
 
+impl Default for WorkQueue {
+    fn default() -> Self {
+        Self {
+            deadline: Timing::default().lease(),
+            sequence: 0,
+            messages: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            waiting: VecDeque::new(),
+        }
+    }
+}
+
 impl WorkQueue {
+    pub(super) fn set_deadline(&mut self, deadline: Duration) {
+        self.deadline = deadline;
+    }
+
     pub(super) fn publish(&mut self, subject: &str) -> Queued {
         if self.messages.values().any(|queued| queued == subject) {
             return Queued::Already;
@@ -78,7 +95,7 @@ impl WorkQueue {
                 self.messages.remove(&sequence);
             }
             Ack::Back(delay) => pending.due = now + delay,
-            Ack::Working => pending.due = now + LEASE,
+            Ack::Working => pending.due = now + self.deadline,
         }
     }
 
@@ -96,7 +113,7 @@ impl WorkQueue {
         while !self.waiting.is_empty() {
             let Some(sequence) = self.next(now) else { break };
             let Some(pull) = self.waiting.pop_front() else { break };
-            self.pending.insert(sequence, Pending { delivered: now, due: now + LEASE });
+            self.pending.insert(sequence, Pending { delivered: now, due: now + self.deadline });
             let message = Handed { sequence, subject: self.messages[&sequence].clone() };
             // A receiver that is gone swallows it: the deadline heals that.
             let _gone = pull.mailbox.send(message.clone());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::server::{Ack, Entry, Failure, Queued, Write};
+use super::super::server::{Ack, Entry, Failure, Inventory, Queued, Stored, Upload, Write};
 use super::queue::{Handed, WorkQueue};
 use super::{Damage, Event, Flaw, Observer};
 use crate::result::BlobRef;
@@ -41,7 +41,12 @@ pub(super) struct State {
     presence: BTreeMap<String, (Duration, Bytes)>,
     metas: BTreeMap<(String, String), Meta>,
     chunks: BTreeMap<u64, Bytes>,
+    /// When chunks and descriptions were written.
+    chunk_times: BTreeMap<u64, Duration>,
+    meta_times: BTreeMap<(String, String), Duration>,
     last_chunks: u64,
+    /// How far the server's clock has leapt back.
+    leapt_nanos: i128,
     observer: Option<Observer>,
 }
 
@@ -58,7 +63,10 @@ impl State {
             presence: BTreeMap::new(),
             metas: BTreeMap::new(),
             chunks: BTreeMap::new(),
+            chunk_times: BTreeMap::new(),
+            meta_times: BTreeMap::new(),
             last_chunks: 0,
+            leapt_nanos: 0,
             observer,
         }
     }
@@ -101,7 +109,8 @@ impl State {
         self.revision += 1;
         let revision = self.revision;
         self.tell(now, by, &Event::Wrote { key: &key, value: &value, revision });
-        let entry = Entry { key: key.clone(), value, revision, written_nanos: server_nanos(now) };
+        let entry =
+            Entry { key: key.clone(), value, revision, written_nanos: server_nanos(now) - self.leapt_nanos };
         self.books.insert(key, entry);
         revision
     }
@@ -139,8 +148,9 @@ impl State {
         self.metas.get(&(bucket.to_owned(), name.to_owned())).cloned()
     }
 
-    pub(super) fn add_chunks(&mut self, bytes: Bytes) -> u64 {
+    pub(super) fn add_chunks(&mut self, now: Duration, bytes: Bytes) -> u64 {
         self.last_chunks += 1;
+        self.chunk_times.insert(self.last_chunks, now);
         self.chunks.insert(self.last_chunks, bytes);
         self.last_chunks
     }
@@ -152,7 +162,39 @@ impl State {
     pub(super) fn describe(&mut self, now: Duration, by: &str, bucket: &str, blob: &BlobRef, chunks: u64) {
         self.tell(now, by, &Event::Stored { bucket, name: &blob.name });
         let meta = Meta { chunks, sha256: blob.sha256.clone() };
+        self.meta_times.insert((bucket.to_owned(), blob.name.clone()), now);
         self.metas.insert((bucket.to_owned(), blob.name.clone()), meta);
+    }
+
+    /// Uploads have no bucket here: each bucket shows all of them.
+    pub(super) fn inventory(&self, bucket: &str) -> Inventory {
+        let size = |meta: &Meta| self.chunks.get(&meta.chunks).map_or(0, |bytes| bytes.len() as u64);
+        let objects: Vec<Stored> = self
+            .metas
+            .iter()
+            .filter(|((of, _), _)| of == bucket)
+            .map(|(place, meta)| Stored {
+                name: place.1.clone(),
+                size: size(meta),
+                written_nanos: server_nanos(self.meta_times.get(place).copied().unwrap_or_default()),
+            })
+            .collect();
+        let orphan = |chunks: &u64| self.metas.values().all(|meta| meta.chunks != *chunks);
+        let uploads = self.chunks.keys().filter(|chunks| orphan(chunks)).map(|chunks| Upload {
+            id: chunks.to_string(),
+            written_nanos: server_nanos(self.chunk_times.get(chunks).copied().unwrap_or_default()),
+        });
+        Inventory {
+            bytes: objects.iter().map(|object| object.size).sum(),
+            objects,
+            uploads: uploads.collect(),
+        }
+    }
+
+    pub(super) fn discard(&mut self, upload: &str) {
+        if let Ok(chunks) = upload.parse::<u64>() {
+            self.chunks.remove(&chunks);
+        }
     }
 
     pub(super) fn remove(
@@ -194,12 +236,17 @@ impl State {
         }
     }
 
+    /// From now on the server's clock shows less than it did.
+    pub(super) fn leap_back(&mut self, by: Duration) {
+        self.leapt_nanos += i128::try_from(by.as_nanos()).unwrap_or(0);
+    }
+
     pub(super) fn appear(&mut self, now: Duration, key: String, value: Bytes) {
         self.presence.insert(key, (now, value));
     }
 
     pub(super) fn seen(&self, key: &str) -> Option<i128> {
-        self.presence.get(key).map(|(at, _)| server_nanos(*at))
+        self.presence.get(key).map(|(at, _)| server_nanos(*at) - self.leapt_nanos)
     }
 
     pub(super) fn present(&self, now: Duration) -> Vec<Bytes> {

@@ -15,7 +15,7 @@ use nats::jetstream::object_store::{ObjectInfo, ObjectOptions};
 use nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use serde_json::json;
 
-use super::super::server::{Blobs, Failure, Flow, Reply};
+use super::super::server::{Blobs, Failure, Flow, Inventory, Reply};
 use super::Nats;
 use crate::protocol::subjects;
 use crate::result::BlobRef;
@@ -69,22 +69,35 @@ impl Blobs for Nats {
         })
     }
 
+    /// The description first: without it the bytes are invisible. It goes with all its traces: a marker in its place,
+    /// which the client's own deletion leaves, would keep a whole block of dead bytes on the server's disk.
     fn remove<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, ()> {
         Box::pin(async move {
             let info = self.description(bucket, name).await?.ok_or(Failure::Missing)?;
-            let stream = self.object_store(bucket).await?;
-            // The description first: without it the bytes are invisible.
-            for subject in [description_of(bucket, name), subjects::object_chunks(bucket, &info.nuid)] {
-                stream.purge().filter(subject).await.map_err(Failure::doubt)?;
-            }
-            Ok(())
+            self.purge(bucket, &description_of(bucket, name)).await?;
+            self.purge(bucket, &subjects::object_chunks(bucket, &info.nuid)).await
         })
+    }
+
+    fn inventory<'a>(&'a self, bucket: &'a str) -> Reply<'a, Inventory> {
+        Box::pin(self.take_inventory(bucket))
+    }
+
+    fn discard<'a>(&'a self, bucket: &'a str, upload: &'a str) -> Reply<'a, ()> {
+        Box::pin(async move { self.purge(bucket, &subjects::object_chunks(bucket, upload)).await })
     }
 }
 
 impl Nats {
     async fn object_store(&self, bucket: &str) -> Result<Stream<()>, Failure> {
         self.jetstream.get_stream_no_info(subjects::object_stream(bucket)).await.map_err(Failure::doubt)
+    }
+
+    /// Takes every message of `subject` away; no trace is left.
+    async fn purge(&self, bucket: &str, subject: &str) -> Result<(), Failure> {
+        let stream = self.object_store(bucket).await?;
+        stream.purge().filter(subject).await.map_err(Failure::doubt)?;
+        Ok(())
     }
 
     /// The object's description, asked of the leader: a follower may not know yet what was just stored.

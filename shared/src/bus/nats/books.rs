@@ -1,8 +1,11 @@
 //! The books as a key-value bucket, whose stream also takes atomic batches.
 
+use std::error::Error;
+
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use nats::HeaderMap;
+use nats::jetstream::context::{PublishError, PublishErrorKind};
 use nats::jetstream::kv::{self, Operation, UpdateErrorKind};
 
 use super::super::server::{Books, Entry, Failure, Flow, Reply, Write};
@@ -28,7 +31,7 @@ impl Books for Nats {
 
     fn put<'a>(&'a self, key: &'a str, value: Bytes) -> Reply<'a, ()> {
         Box::pin(async move {
-            self.books.put(key, value).await.map_err(Failure::doubt)?;
+            self.books.put(key, value).await.map_err(not_put)?;
             Ok(())
         })
     }
@@ -82,6 +85,21 @@ pub(super) async fn keys(store: &kv::Store) -> Result<Vec<String>, Failure> {
 fn plain(entry: kv::Entry) -> Entry {
     let written_nanos = entry.created.unix_timestamp_nanos();
     Entry { key: entry.key, value: entry.value, revision: entry.revision, written_nanos }
+}
+
+/// Tells a server that says no (its store is at its limit, or switched off) from one that says nothing.
+fn not_put(error: kv::PutError) -> Failure {
+    let publish = error.source().and_then(|source| source.downcast_ref::<PublishError>());
+    match publish.map(PublishError::kind) {
+        Some(PublishErrorKind::Other | PublishErrorKind::StreamNotFound) => {
+            let mut cause: &dyn Error = &error;
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            Failure::Refused(cause.to_string())
+        }
+        _ => Failure::doubt(error),
+    }
 }
 
 /// The server's code for a key that has another revision.

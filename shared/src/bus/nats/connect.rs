@@ -8,6 +8,7 @@ use nats::{ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, Se
 
 use super::super::credential::{Credential, Role};
 use super::super::{Bus, BusError};
+use super::schema::{self, Visit};
 use super::{Nats, layout};
 use crate::protocol::subjects;
 
@@ -121,13 +122,16 @@ impl Bus {
         endpoint.require(&[Role::Coordinator])?;
         let (client, jetstream) = open(endpoint, name).await?;
         let replicas = endpoint.credential().map_or(1, Credential::replicas);
-        layout::ensure(&jetstream, endpoint.url(), replicas).await?;
+        layout::require_jetstream(&jetstream, endpoint.url()).await?;
+        schema::check(&jetstream, Visit::Host).await?; // A newer store is left as it is.
+        layout::ensure(&jetstream, replicas).await?;
         attach(endpoint, client, jetstream).await
     }
 
     /// Connects as worker or observer; the coordinator must have been there before.
     pub async fn connect(endpoint: &Endpoint, name: &str) -> Result<Self, BusError> {
         let (client, jetstream) = open(endpoint, name).await?;
+        schema::check(&jetstream, Visit::Guest).await?;
         attach(endpoint, client, jetstream).await
     }
 }

@@ -7,17 +7,23 @@ use nats::jetstream::consumer::{AckPolicy, pull};
 use nats::jetstream::kv::Store;
 use nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 
-use super::super::{BusError, LEASE};
-use crate::protocol::subjects;
+use super::super::BusError;
+use super::schema;
+use crate::protocol::{Timing, subjects};
 
 const WHAT: &str = "prepare the server's streams";
 
-/// Creates what is missing; leaves alone what is there.
-pub(super) async fn ensure(jetstream: &Context, url: &str, replicas: usize) -> Result<(), BusError> {
+/// Tells a server without JetStream from one whose streams are still to be made.
+pub(super) async fn require_jetstream(jetstream: &Context, url: &str) -> Result<(), BusError> {
     if let Err(error) = jetstream.query_account().await {
         tracing::debug!(%error, "account query failed");
         return Err(BusError::NoJetStream { url: url.to_owned() });
     }
+    Ok(())
+}
+
+/// Creates what is missing; leaves alone what is there.
+pub(super) async fn ensure(jetstream: &Context, replicas: usize) -> Result<(), BusError> {
     let stores = subjects::OBJECT_STORES.map(|bucket| objects(bucket, replicas));
     for config in [books(replicas), presence(replicas)].into_iter().chain(stores) {
         jetstream.get_or_create_stream(config).await.map_err(|e| BusError::transport(WHAT, e))?;
@@ -25,7 +31,7 @@ pub(super) async fn ensure(jetstream: &Context, url: &str, replicas: usize) -> R
     let queue = jetstream.get_or_create_stream(queue(replicas)).await;
     let queue = queue.map_err(|e| BusError::transport(WHAT, e))?;
     queue
-        .get_or_create_consumer(subjects::QUEUE_CONSUMER, workers())
+        .get_or_create_consumer(subjects::QUEUE_CONSUMER, workers(Timing::default().lease()))
         .await
         .map_err(|e| BusError::transport(WHAT, e))?;
     Ok(())
@@ -66,7 +72,9 @@ fn values(stream: &str, bucket: &str, replicas: usize) -> Config {
 
 fn books(replicas: usize) -> Config {
     let values = values(subjects::BOOKS_STREAM, subjects::BOOKS, replicas);
-    Config { allow_atomic_publish: true, ..values }
+    let mut config = Config { allow_atomic_publish: true, ..values };
+    schema::mark(&mut config);
+    config
 }
 
 /// On disk, though nothing in it lasts: a bucket in memory is gone after a crash of the server, itself and not only
@@ -105,11 +113,11 @@ fn objects(bucket: &str, replicas: usize) -> Config {
     }
 }
 
-fn workers() -> pull::Config {
+pub(super) fn workers(deadline: Duration) -> pull::Config {
     pull::Config {
         durable_name: Some(subjects::QUEUE_CONSUMER.to_owned()),
         ack_policy: AckPolicy::Explicit,
-        ack_wait: LEASE,
+        ack_wait: deadline,
         max_deliver: -1, // The books count attempts; delivery counts do not survive a crash.
         max_waiting: 4096,
         max_ack_pending: 4096,

@@ -3,9 +3,11 @@
 mod blobs;
 mod books;
 pub(super) mod connect;
+mod inventory;
 mod layout;
 mod live;
 mod queue;
+mod schema;
 
 use nats::Client;
 use nats::jetstream::Context;

@@ -7,7 +7,7 @@ use nats::jetstream::AckKind;
 use nats::jetstream::consumer::{Consumer, pull};
 
 use super::super::server::{Ack, Failure, Flow, Message, Queue, Queued, Reply};
-use super::Nats;
+use super::{Nats, layout};
 use crate::protocol::subjects;
 
 /// The server's code for "this subject holds its one message".
@@ -29,6 +29,14 @@ impl Queue for Nats {
         Box::pin(async move {
             let stream = self.jetstream.get_stream(subjects::QUEUE_STREAM).await.map_err(Failure::doubt)?;
             stream.purge().await.map_err(Failure::doubt)?;
+            Ok(())
+        })
+    }
+
+    fn set_deadline(&self, deadline: Duration) -> Reply<'_, ()> {
+        Box::pin(async move {
+            let stream = self.jetstream.get_stream(subjects::QUEUE_STREAM).await.map_err(Failure::doubt)?;
+            stream.update_consumer(layout::workers(deadline)).await.map_err(Failure::doubt)?;
             Ok(())
         })
     }

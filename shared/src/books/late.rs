@@ -1,0 +1,126 @@
+//! A result that comes from an attempt which may not hold its job any more. Pure.
+//!
+//! Results are deterministic: one that was trained to its end is as good as the one that is still being trained
+//! elsewhere. So it is accepted while the record is open, and the holder of that moment is fenced.
+
+use super::{Fenced, JobRecord, JobState, Token};
+use crate::result::JobResult;
+
+/// What may become of a finished result.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Late {
+    /// Swap the record for this one, together with the result.
+    Accept(JobRecord),
+    /// The job is done already, by this attempt.
+    Done(Token),
+    Refused(Fenced),
+}
+
+impl JobRecord {
+    /// Decides on a result by `by`, the holder or an attempt before it.
+    pub fn finished_by(&self, by: &Token) -> Late {
+        let refused = || Late::Refused(Fenced { token: by.clone(), now: self.state.describe() });
+        match &self.state {
+            JobState::Done { token } => Late::Done(token.clone()),
+            JobState::Failed { .. } | JobState::Parked { .. } => refused(),
+            // No attempt of this number was ever made, or its number was given to another.
+            JobState::Pending | JobState::Running { .. } if by.attempt.0 > self.attempts => refused(),
+            JobState::Running { token, .. } if token.attempt == by.attempt && token != by => refused(),
+            JobState::Running { token, .. } if token == by => Late::Accept(self.accepted(by, None)),
+            JobState::Running { token, .. } => {
+                Late::Accept(self.accepted(by, Some(format!("while {token} trained it again"))))
+            }
+            JobState::Pending => {
+                Late::Accept(self.accepted(by, Some("while it waited for a worker".to_owned())))
+            }
+        }
+    }
+
+    fn accepted(&self, by: &Token, late: Option<String>) -> Self {
+        let state = JobState::Done { token: by.clone() };
+        let next = Self { state, checkpoints: Vec::new(), ..self.clone() };
+        match late {
+            Some(when) => next.with_note(format!("the result of {by} came late and was accepted {when}")),
+            None => next,
+        }
+    }
+
+    /// A second result differs from the accepted one, which stays. `None` when the job is not done.
+    #[must_use]
+    pub fn contradicted(&self, by: &Token, difference: &str) -> Option<Self> {
+        match &self.state {
+            JobState::Done { token } => Some(self.clone().with_note(format!(
+                "a second result, by {by}, differs from the accepted one of {token}: {difference}"
+            ))),
+            JobState::Pending
+            | JobState::Running { .. }
+            | JobState::Failed { .. }
+            | JobState::Parked { .. } => None,
+        }
+    }
+}
+
+/// In what a second result of a job differs from the accepted one; `None` where they are equal. Places and times are
+/// no difference.
+pub fn difference(accepted: &JobResult, second: &JobResult) -> Option<String> {
+    let probabilities = |result: &JobResult| {
+        let test = result.test.as_ref().map(|split| split.probabilities.sha256.clone());
+        (result.validation.probabilities.sha256.clone(), test)
+    };
+    let parts = [
+        ("the best epoch", accepted.best_epoch == second.best_epoch),
+        ("the probabilities", probabilities(accepted) == probabilities(second)),
+        ("the weights", accepted.model.sha256 == second.model.sha256),
+    ];
+    let unequal: Vec<&str> = parts.into_iter().filter(|(_, equal)| !equal).map(|(part, _)| part).collect();
+    let places =
+        [accepted, second].map(|result| format!("{} of {}", result.device.model, result.device.host));
+    (!unequal.is_empty()).then(|| format!("{} (trained on {})", unequal.join(", "), places.join(" and ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{running, token};
+    use super::*;
+
+    #[test]
+    fn a_superseded_attempt_is_accepted_while_the_record_is_open() {
+        let (old, new) = (token(1, "a"), token(2, "b"));
+        let record = running(&new);
+        let Late::Accept(done) = record.finished_by(&old) else { panic!("not accepted") };
+        assert_eq!(done.state, JobState::Done { token: old.clone() });
+        assert!(done.notes[0].contains("b-00000000#2 trained it again"), "{:?}", done.notes);
+        assert!(done.beat(&new).is_err() && done.done(&new).is_err(), "the holder is fenced");
+        assert_eq!(done.finished_by(&new), Late::Done(old.clone()));
+
+        let given_back = record.released(&new).unwrap();
+        assert!(matches!(given_back.finished_by(&old), Late::Accept(_)));
+    }
+
+    #[test]
+    fn the_holder_itself_is_no_matter_for_a_note() {
+        let me = token(3, "a");
+        let Late::Accept(done) = running(&me).finished_by(&me) else { panic!("not accepted") };
+        assert_eq!(Ok(done), running(&me).done(&me));
+    }
+
+    #[test]
+    fn attempts_that_never_were_and_jobs_that_are_closed_take_nothing() {
+        let me = token(2, "a");
+        let refused = |record: &JobRecord, by: &Token| matches!(record.finished_by(by), Late::Refused(_));
+        assert!(refused(&running(&me), &token(3, "c")));
+        assert!(refused(&running(&me), &token(2, "c")));
+        assert!(refused(&JobRecord::pending(), &token(1, "c")));
+        let failed = JobRecord { state: JobState::Failed { reason: "x".into() }, ..running(&me) };
+        assert!(refused(&failed, &me));
+    }
+
+    #[test]
+    fn a_contradiction_changes_nothing_but_the_notes() {
+        let (me, other) = (token(1, "a"), token(2, "b"));
+        let done = running(&me).done(&me).unwrap();
+        let noted = done.contradicted(&other, "the weights").unwrap();
+        assert_eq!((&noted.state, noted.notes.len()), (&done.state, 1));
+        assert_eq!(running(&me).contradicted(&other, "the weights"), None);
+    }
+}

@@ -1,0 +1,65 @@
+//! What an object store holds: whole objects, and uploads that never became one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use nats::jetstream::object_store::ObjectInfo;
+use nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+
+use super::super::server::{Failure, Inventory, Stored, Upload};
+use super::Nats;
+use crate::protocol::subjects;
+
+/// Descriptions asked for at a time.
+const AT_A_TIME: usize = 16;
+
+impl Nats {
+    pub(super) async fn take_inventory(&self, bucket: &str) -> Result<Inventory, Failure> {
+        let stream = self.jetstream.get_stream(subjects::object_stream(bucket)).await;
+        let stream = stream.map_err(Failure::doubt)?;
+        let bytes = stream.cached_info().state.bytes;
+        let described = below(&stream, &subjects::object_description(bucket, ">")).await?;
+        let of = &stream;
+        let found: Vec<Option<(Vec<u8>, i128)>> = stream::iter(described)
+            .map(|subject| async move { last(of, &subject).await })
+            .buffer_unordered(AT_A_TIME)
+            .try_collect()
+            .await?;
+        let mut objects = Vec::new();
+        let mut known = BTreeSet::new();
+        for (description, written_nanos) in found.into_iter().flatten() {
+            let info: ObjectInfo = serde_json::from_slice(&description).map_err(Failure::doubt)?;
+            // Stores of earlier versions may hold marks of deleted objects.
+            if !info.deleted {
+                known.insert(info.nuid);
+                objects.push(Stored { name: info.name, size: info.size as u64, written_nanos });
+            }
+        }
+        objects.sort_by(|a, b| a.name.cmp(&b.name));
+        let prefix = subjects::object_chunks(bucket, "");
+        let mut uploads = Vec::new();
+        for subject in below(&stream, &subjects::object_chunks(bucket, ">")).await? {
+            let Some(id) = subject.strip_prefix(&prefix).filter(|id| !known.contains(*id)) else { continue };
+            if let Some((_, written_nanos)) = last(&stream, &subject).await? {
+                uploads.push(Upload { id: id.to_owned(), written_nanos });
+            }
+        }
+        Ok(Inventory { bytes, objects, uploads })
+    }
+}
+
+/// Subjects that hold messages.
+async fn below(stream: &Stream, filter: &str) -> Result<Vec<String>, Failure> {
+    let info = stream.info_with_subjects(filter).await.map_err(Failure::doubt)?;
+    let all: BTreeMap<String, usize> = info.try_collect().await.map_err(Failure::doubt)?;
+    Ok(all.into_keys().collect())
+}
+
+/// The last message of a subject, and when it was written; `None` when it is gone by now.
+async fn last(stream: &Stream, subject: &str) -> Result<Option<(Vec<u8>, i128)>, Failure> {
+    match stream.get_last_raw_message_by_subject(subject).await {
+        Ok(message) => Ok(Some((message.payload.to_vec(), message.time.unix_timestamp_nanos()))),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(Failure::doubt(error)),
+    }
+}

@@ -1,0 +1,100 @@
+//! Which layout a server's store has: written on the books' stream, checked before anything else is read.
+
+use nats::jetstream::Context;
+use nats::jetstream::stream::Config;
+
+use super::super::BusError;
+use crate::protocol::{SCHEMA, subjects};
+
+/// Key of the stream's metadata.
+const KEY: &str = "ferry.schema";
+
+/// As what a program comes to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Visit {
+    /// It lays stores out, and so it may raise an older one to this version.
+    Host,
+    /// It reads and writes in a store of its own version, and changes no stream: it may not have the right to.
+    Guest,
+}
+
+/// Puts this program's version on a stream that is about to be made.
+pub(super) fn mark(config: &mut Config) {
+    config.metadata.insert(KEY.to_owned(), SCHEMA.to_string());
+}
+
+/// Refuses a store of another version, or raises it. Nothing in it is deleted or made anew. A host may find nothing: it
+/// lays the store out then.
+pub(super) async fn check(jetstream: &Context, visit: Visit) -> Result<(), BusError> {
+    const WHAT: &str = "read the version of the store";
+    let stream = match jetstream.get_stream(subjects::BOOKS_STREAM).await {
+        Ok(stream) => stream,
+        Err(error) if is_missing(&error) => {
+            let what = format!("stream {}: start `ferry run` on this server first", subjects::BOOKS_STREAM);
+            return match visit {
+                Visit::Host => Ok(()),
+                Visit::Guest => Err(BusError::Missing { what }),
+            };
+        }
+        Err(error) => return Err(BusError::transport(WHAT, error)),
+    };
+    let config = &stream.cached_info().config;
+    match judge(config.metadata.get(KEY).map(String::as_str), visit)? {
+        Verdict::Fits => Ok(()),
+        Verdict::Raise => {
+            let mut config = config.clone();
+            mark(&mut config);
+            jetstream.update_stream(config).await.map_err(|error| BusError::transport(WHAT, error))?;
+            tracing::info!("the store was raised to version {SCHEMA}");
+            Ok(())
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Fits,
+    Raise,
+}
+
+/// A store without a version is of version 1, which had none.
+fn judge(found: Option<&str>, visit: Visit) -> Result<Verdict, BusError> {
+    let what = "the store of this server".to_owned();
+    let found: u64 = match found {
+        None => 1,
+        Some(text) => {
+            text.parse().map_err(|_| BusError::NoVersion { what: what.clone(), found: text.to_owned() })?
+        }
+    };
+    let known = u64::from(SCHEMA);
+    match (found.cmp(&known), visit) {
+        (std::cmp::Ordering::Equal, _) => Ok(Verdict::Fits),
+        (std::cmp::Ordering::Greater, _) => Err(BusError::TooNew { what, found, known: SCHEMA }),
+        (std::cmp::Ordering::Less, Visit::Host) => Ok(Verdict::Raise),
+        (std::cmp::Ordering::Less, Visit::Guest) => Err(BusError::TooOld { what, found, known: SCHEMA }),
+    }
+}
+
+fn is_missing(error: &nats::jetstream::context::GetStreamError) -> bool {
+    matches!(error.kind(), nats::jetstream::context::GetStreamErrorKind::JetStream(ref e) if e.code() == 404)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_versions_are_raised_or_refused() {
+        let own = SCHEMA.to_string();
+        let newer = (SCHEMA + 1).to_string();
+        for visit in [Visit::Host, Visit::Guest] {
+            assert_eq!(judge(Some(&own), visit).unwrap(), Verdict::Fits);
+            assert!(matches!(judge(Some(&newer), visit), Err(BusError::TooNew { .. })));
+            assert!(matches!(judge(Some("soon"), visit), Err(BusError::NoVersion { .. })));
+        }
+        assert_eq!(judge(None, Visit::Host).unwrap(), Verdict::Raise);
+        let refused = judge(None, Visit::Guest).unwrap_err();
+        assert!(refused.is_bad_input() && !refused.is_transient());
+        assert!(refused.to_string().contains("has version 1"), "{refused}");
+    }
+}

@@ -1,0 +1,100 @@
+//! What the books say of the workers: written by themselves and by the coordinator, and believed of the named one alone.
+
+use futures::StreamExt;
+
+use super::books::decode;
+use super::server::{Entry, Flow};
+use super::{Bus, BusError};
+use crate::books::{Standing, WorkerRecord};
+use crate::ids::is_plain;
+use crate::protocol::subjects;
+
+impl Bus {
+    /// What the books say of the worker called `name`; trusted when they say nothing.
+    pub async fn standing(&self, name: &str) -> Result<Standing, BusError> {
+        let entry = self.entry(&subjects::standing_key(name)).await?;
+        entry.map_or(Ok(Standing::Trusted), |entry| Ok(read(&entry)?.standing))
+    }
+
+    /// Writes a worker's standing.
+    pub async fn write_standing(&self, record: &WorkerRecord) -> Result<(), BusError> {
+        self.write(&subjects::standing_key(&record.name), record).await
+    }
+
+    /// The standings of all workers that the books know, by name. Any worker may write them: what cannot be believed
+    /// is passed over.
+    pub async fn standings(&self) -> Result<Vec<WorkerRecord>, BusError> {
+        let mut records = Vec::new();
+        for key in self.keys(subjects::STANDING_KEYS).await? {
+            match self.entry(&key).await?.as_ref().map(read) {
+                Some(Ok(record)) => records.push(record),
+                Some(Err(error)) => tracing::warn!(%error, "a worker's standing is left out"),
+                None => {}
+            }
+        }
+        records.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(records)
+    }
+
+    /// All workers' standings, then every change of them.
+    pub async fn watch_standings(&self) -> Result<StandingWatch, BusError> {
+        let watched = self.server.watch(subjects::STANDING_KEYS).await;
+        Ok(StandingWatch { inner: watched.map_err(|e| BusError::failed("watch the workers", e))? })
+    }
+}
+
+fn read(entry: &Entry) -> Result<WorkerRecord, BusError> {
+    let record: WorkerRecord = decode(&entry.key, &entry.value, WorkerRecord::VERSION)?;
+    let its_own = subjects::worker_of_standing_key(&entry.key) == Some(record.name.as_str());
+    if !its_own || !is_plain(&record.name) {
+        let reason = format!("it is of the worker {:?}", record.name.chars().take(80).collect::<String>());
+        return Err(BusError::Untrue { what: entry.key.clone(), reason });
+    }
+    Ok(record)
+}
+
+/// The workers' standings as they change.
+pub struct StandingWatch {
+    inner: Flow<Entry>,
+}
+
+impl std::fmt::Debug for StandingWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StandingWatch").finish_non_exhaustive()
+    }
+}
+
+impl StandingWatch {
+    /// The next change. `None` when the watch has ended and must be made anew.
+    pub async fn next(&mut self) -> Option<WorkerRecord> {
+        loop {
+            match self.inner.next().await? {
+                Ok(entry) => match read(&entry) {
+                    Ok(record) => return Some(record),
+                    Err(error) => tracing::warn!(%error, "a worker's standing is left out"),
+                },
+                Err(error) => tracing::debug!(%error, "the watch stumbled and goes on"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::Twin;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_one_key_says_of_another_worker_is_not_believed() {
+        let twin = Twin::start(0, None, None);
+        let bus = twin.connect("test").0;
+        let lie = WorkerRecord::new("good", Standing::Unfit { reason: "x".into() });
+        bus.write(&subjects::standing_key("liar"), &lie).await.unwrap();
+        assert!(matches!(bus.standing("liar").await, Err(BusError::Untrue { .. })));
+        assert_eq!(bus.standing("good").await.unwrap(), Standing::Trusted);
+        let path = WorkerRecord::new("/etc/x", Standing::Trusted);
+        bus.write_standing(&path).await.unwrap();
+        assert!(matches!(bus.standing("/etc/x").await, Err(BusError::Untrue { .. })));
+        assert_eq!(bus.standings().await.unwrap(), []);
+    }
+}

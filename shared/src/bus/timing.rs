@@ -1,0 +1,28 @@
+//! The lease and the heartbeat that all agree on.
+
+use super::{Bus, BusError};
+use crate::protocol::{Timing, subjects};
+
+impl Bus {
+    /// What holds on this server: what a coordinator wrote, else the default.
+    pub async fn timing(&self) -> Result<Timing, BusError> {
+        match self.read::<Timing>(subjects::TIMING_KEY, Timing::VERSION).await {
+            Ok(timing) => {
+                timing.check().map_err(|source| BusError::Timing { source })?;
+                Ok(timing)
+            }
+            Err(BusError::Missing { .. }) => Ok(Timing::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes `timing` hold for every job that is claimed from now on. Jobs in work keep their heartbeat: where a new
+    /// lease is shorter than that, they may change hands once.
+    pub async fn agree_on(&self, timing: &Timing) -> Result<(), BusError> {
+        if self.timing().await.ok().as_ref() != Some(timing) {
+            self.write(subjects::TIMING_KEY, timing).await?;
+        }
+        let set = self.server.set_deadline(timing.lease()).await;
+        set.map_err(|e| BusError::failed("set the queue's deadline", e))
+    }
+}

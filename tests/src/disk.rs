@@ -1,0 +1,80 @@
+//! A small disk of a test's own, which can be filled.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A tmpfs, gone with the test.
+#[derive(Debug)]
+pub struct Disk {
+    dir: tempfile::TempDir,
+}
+
+impl Disk {
+    /// Mounts one; `None`, and said so, where this user may not mount.
+    pub fn mount(megabytes: usize) -> anyhow::Result<Option<Self>> {
+        let dir = tempfile::tempdir()?;
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
+            .arg(dir.path())
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Ok(Some(Self { dir })),
+            Ok(output) => {
+                let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                eprintln!("SKIPPED: no small disk can be mounted here ({why})");
+                Ok(None)
+            }
+            Err(error) => {
+                eprintln!("SKIPPED: no small disk can be mounted here ({error})");
+                Ok(None)
+            }
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Takes the right to write away, or gives it back.
+    pub fn set_writable(&self, writable: bool) -> anyhow::Result<()> {
+        let how = if writable { "remount,rw" } else { "remount,ro" };
+        let status = Command::new("mount").args(["-o", how]).arg(self.dir.path()).status()?;
+        anyhow::ensure!(status.success(), "mount -o {how}: {status}");
+        Ok(())
+    }
+
+    /// Fills all that is left of it.
+    pub fn fill(&self) -> anyhow::Result<Filling> {
+        use std::io::Write;
+        let path = self.path().join("filling");
+        let mut file = std::fs::File::create(&path)?;
+        let block = vec![0_u8; 4096];
+        loop {
+            match file.write_all(&block) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => return Ok(Filling { path }),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a process of the test may still stand in it.
+        let _unmounted = Command::new("umount").arg("-l").arg(self.dir.path()).status();
+    }
+}
+
+/// What fills a disk, until it is taken away.
+#[derive(Debug)]
+pub struct Filling {
+    path: PathBuf,
+}
+
+impl Filling {
+    /// Makes room.
+    pub fn remove(self) -> anyhow::Result<()> {
+        Ok(std::fs::remove_file(self.path)?)
+    }
+}

@@ -1,0 +1,54 @@
+//! How much a history tried: a promise that nothing ever put to the test is worth little.
+
+/// How much a history tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// On the server.
+    pub events: u64,
+    /// Jobs taken, those from a silent holder included.
+    pub claims: u64,
+    /// Jobs taken from a silent holder.
+    pub takeovers: u64,
+    /// Writes that came too late.
+    pub refused: u64,
+    /// Checkpoints within an epoch.
+    pub midway: u64,
+    /// Moves by a worker in the name of an earlier life.
+    pub adopted: u64,
+    /// Results accepted from an attempt that had lost its job.
+    pub late: u64,
+    /// Second results that differ from the accepted one.
+    pub contradicted: u64,
+    /// Workers taken out.
+    pub drained: u64,
+    /// Jobs set aside.
+    pub parked: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.claims += other.claims;
+        self.takeovers += other.takeovers;
+        self.refused += other.refused;
+        self.midway += other.midway;
+        self.adopted += other.adopted;
+        self.late += other.late;
+        self.contradicted += other.contradicted;
+        self.drained += other.drained;
+        self.parked += other.parked;
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { events, claims, takeovers, refused, .. } = self;
+        let Self { midway, adopted, late, contradicted, drained, parked, .. } = self;
+        write!(
+            f,
+            "{events} events, {claims} claims, {takeovers} of them take-overs, {refused} writes refused, {midway} \
+             checkpoints within an epoch, {adopted} moves for workers that were gone, {late} late results accepted, \
+             {contradicted} contradicted, {drained} workers drained, {parked} jobs parked"
+        )
+    }
+}

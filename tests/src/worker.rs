@@ -1,0 +1,67 @@
+//! A worker process of a test's own, which ends with the test, and what it said.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::processes::signal;
+use crate::programs::Desk;
+use crate::wait;
+
+/// A running `ferry-worker`, whose cache is `cache` in its working folder.
+#[derive(Debug)]
+pub struct Worker {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Worker {
+    /// Starts one called `name` for the server at `url`.
+    pub fn start(desk: &Desk, url: &str, name: &str) -> anyhow::Result<Self> {
+        let log = desk.path().join(format!("{name}.log"));
+        let mut command =
+            desk.worker(&["--nats", url, "--name", name, "--cache", "cache", "--device", "cpu"]);
+        let child = command.stdout(Stdio::null()).stderr(File::create(&log)?).spawn()?;
+        Ok(Self { child, log })
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        signal(self.child.id(), name)
+    }
+
+    /// Waits for its end.
+    pub fn end(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
+        let child = &mut self.child;
+        wait::until(limit, "the worker's end", || child.try_wait().transpose())?.map_err(Into::into)
+    }
+
+    /// What it said so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits for a line of its log that holds `text`.
+    pub fn wait_for(&self, text: &str, limit: Duration) -> anyhow::Result<()> {
+        let said = wait::until(limit, text, || self.log().contains(text).then_some(()));
+        said.map_err(|error| error.context(format!("the worker's log:\n{}", self.log())))
+    }
+
+    /// Files called `name` in the spool below the working folder of `desk`.
+    pub fn spooled(desk: &Desk, name: &str) -> Vec<PathBuf> {
+        below(&desk.path().join("cache/spool")).into_iter().filter(|path| path.ends_with(name)).collect()
+    }
+}
+
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { below(&path) } else { vec![path] }).collect()
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}

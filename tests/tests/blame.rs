@@ -1,0 +1,152 @@
+//! A worker with a broken environment among good ones: the sweep finishes on the others, and the bad one is named.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::processes::Owned;
+use tests::programs::{Desk, expect, root};
+use tests::run::Run;
+use tests::server::Server;
+use tests::wait;
+
+const LIMIT: Duration = Duration::from_mins(4);
+
+fn smoke() -> String {
+    root().join("experiments/smoke.yaml").display().to_string()
+}
+
+fn worker(desk: &Desk, server: &Server, name: &str, more: &[&str]) -> anyhow::Result<Owned> {
+    let log = std::fs::File::create(desk.path().join(format!("{name}.log")))?;
+    let url = server.url();
+    let args = [&["--nats", url.as_str(), "--name", name, "--cache", "cache"], more].concat();
+    let mut command = desk.worker(&args);
+    Ok(Owned(command.stdout(Stdio::null()).stderr(log).spawn()?))
+}
+
+/// Four jobs that can be done and two that cannot.
+fn poisoned() -> String {
+    root().join("tests/sweeps/poisoned.yaml").display().to_string()
+}
+
+fn results(desk: &Desk, sweep: &str) -> anyhow::Result<Value> {
+    let path = desk.path().join("runs").join(sweep).join("results.json");
+    Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+}
+
+/// The one pack in a cache.
+fn cached_pack(cache: &Path) -> Option<std::path::PathBuf> {
+    let entries = std::fs::read_dir(cache.join("packs")).ok()?.flatten();
+    entries.map(|entry| entry.path()).find(|path| path.join("pack.json").is_file())
+}
+
+#[test]
+fn an_unusable_device_is_drained_and_named_and_a_corrupt_cache_is_mended() -> anyhow::Result<()> {
+    let server = Server::start()?;
+    let desk = Desk::new()?;
+    let start =
+        || Run::start(desk.ferry(&["run", &smoke(), "--nats", &server.url(), "--workers", "0", "--json"]));
+    let mut run = start()?;
+    run.wait_for("progress", LIMIT)?;
+
+    let broken = Desk::new()?;
+    let Owned(ended) = &mut worker(&broken, &server, "no-such-gpu", &["--device", "cuda:63"])?;
+    assert_eq!(ended.wait()?.code(), Some(2), "it is out for good");
+    let said = std::fs::read_to_string(broken.path().join("no-such-gpu.log"))?;
+    let sentences = said.lines().filter(|line| line.contains("this worker is out")).count();
+    assert_eq!(sentences, 1, "{said}");
+    let drained = run.wait_for("drained", LIMIT)?;
+    assert_eq!(drained["worker"], "no-such-gpu");
+
+    // A first worker fetches the dataset; then every byte of its pixels is another.
+    let elsewhere = Desk::new()?;
+    let first = worker(&elsewhere, &server, "first", &["--device", "cpu"])?;
+    run.wait_for("done", LIMIT)?;
+    drop(first);
+    let cache = elsewhere.path().join("cache");
+    let pack = wait::until(LIMIT, "a pack in the cache", || cached_pack(&cache))?;
+    let pixels = pack.join("pixels.bin");
+    let whole = std::fs::read(&pixels)?;
+    let corrupt: Vec<u8> = whole.iter().map(|byte| !byte).collect();
+    std::fs::write(&pixels, corrupt)?;
+
+    let _second = worker(&elsewhere, &server, "second", &["--device", "cpu"])?;
+    let finished = run.wait_for("finished", LIMIT)?;
+    assert_eq!(
+        (&finished["done"], &finished["failed"], &finished["parked"]),
+        (&4.into(), &0.into(), &0.into())
+    );
+    assert!(run.end(LIMIT)?.success());
+    let said = std::fs::read_to_string(elsewhere.path().join("second.log"))?;
+    assert!(said.contains("is damaged and is fetched again"), "{said}");
+    assert!(std::fs::read(&pixels)? == whole, "the cache is whole again");
+
+    let results = results(&desk, "smoke")?;
+    let drained = &results["drained_workers"];
+    assert_eq!(drained[0]["worker"], "no-such-gpu");
+    let reason = drained[0]["reason"].as_str().unwrap_or_default();
+    assert!(!reason.is_empty());
+    for file in ["report.md", "report.html"] {
+        let report = std::fs::read_to_string(desk.path().join("runs/smoke").join(file))?;
+        assert!(report.contains("no-such-gpu") && report.contains("Drained workers"), "{file}");
+    }
+    let status = expect(&mut desk.ferry(&["status", "--nats", &server.url()]), 0)?;
+    let status = String::from_utf8_lossy(&status.stdout);
+    assert!(status.contains("no-such-gpu is drained") && status.contains("ferry_checkpoints"), "{status}");
+    Ok(())
+}
+
+#[test]
+fn a_job_that_fails_everywhere_is_parked_with_the_command_that_shows_it() -> anyhow::Result<()> {
+    let desk = Desk::new()?;
+    let mut run = Run::start(desk.ferry(&["run", &poisoned(), "--workers", "2", "--json"]))?;
+    let parked = run.wait_for("parked", LIMIT)?;
+    assert!(parked["log"].as_array().is_some_and(|log| !log.is_empty()), "{parked}");
+    let finished = run.wait_for("finished", LIMIT)?;
+    assert_eq!(finished["parked"], 2, "{finished}");
+    assert_eq!(run.end(LIMIT)?.code(), Some(1));
+    let results = results(&desk, "poisoned")?;
+    assert_eq!(results["drained_workers"], serde_json::json!([]), "bad jobs drain nobody");
+
+    let command = parked["reproduce"].as_str().unwrap_or_default().to_owned();
+    let args: Vec<&str> = command.split_whitespace().skip(1).collect();
+    let shown = expect(&mut desk.worker(&args), 1)?;
+    let shown = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.contains("FAILED") && shown.contains("diverged"), "{shown}");
+    let status = expect(&mut desk.ferry(&["status"]), 0)?;
+    let status = String::from_utf8_lossy(&status.stdout);
+    assert!(status.contains("2 parked") && status.contains("ferry-worker reproduce"), "{status}");
+    let report = std::fs::read_to_string(desk.path().join("runs/poisoned/report.md"))?;
+    assert!(report.contains("Parked") && report.contains("ferry-worker reproduce"), "{report}");
+    Ok(())
+}
+
+#[test]
+fn with_one_worker_a_bad_job_fails_for_good_and_the_rest_is_done() -> anyhow::Result<()> {
+    let desk = Desk::new()?;
+    let mut run = Run::start(desk.ferry(&["run", &poisoned(), "--workers", "1", "--json"]))?;
+    let finished = run.wait_for("finished", LIMIT)?;
+    assert_eq!(
+        (&finished["done"], &finished["failed"], &finished["parked"]),
+        (&4.into(), &2.into(), &0.into())
+    );
+    assert_eq!(run.end(LIMIT)?.code(), Some(1));
+    Ok(())
+}
+
+#[test]
+fn when_no_worker_may_work_the_run_says_so_and_ends() -> anyhow::Result<()> {
+    let server = Server::start()?;
+    let desk = Desk::new()?;
+    let mut run =
+        Run::start(desk.ferry(&["run", &smoke(), "--nats", &server.url(), "--workers", "0", "--json"]))?;
+    run.wait_for("progress", LIMIT)?;
+    let broken = Desk::new()?;
+    let _broken = worker(&broken, &server, "alone", &["--device", "cuda:63"])?;
+    let stranded = run.wait_for("stranded", LIMIT)?;
+    assert_eq!(stranded["open"], 4);
+    assert!(stranded["reason"].as_str().is_some_and(|reason| reason.contains("alone")), "{stranded}");
+    assert_eq!(run.end(LIMIT)?.code(), Some(1));
+    Ok(())
+}

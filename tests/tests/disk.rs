@@ -1,0 +1,78 @@
+//! A full disk is a state with a message: work goes on when there is room again, and costs no job anything.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context;
+use tests::disk::Disk;
+use tests::processes::Owned;
+use tests::programs::{Desk, root};
+use tests::run::Run;
+use tests::server::Server;
+use tests::wait;
+
+const LIMIT: Duration = Duration::from_mins(4);
+
+fn remark(words: &'static str) -> impl Fn(&serde_json::Value) -> bool {
+    move |event| event["text"].as_str().is_some_and(|text| text.contains(words))
+}
+
+#[test]
+fn a_full_disk_of_the_server_is_told_and_the_sweep_goes_on_when_there_is_room() -> anyhow::Result<()> {
+    let Some(small) = Disk::mount(96)? else { return Ok(()) };
+    let desk = Desk::new()?;
+    let home = small.path().join("state").display().to_string();
+    let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
+    let mut run = Run::start(desk.ferry(&["run", &sweep, "--home", &home, "--workers", "1", "--json"]))?;
+    run.wait_for("epoch", LIMIT)?;
+    let filling = small.fill()?;
+    run.wait_until("word of the full disk", LIMIT, remark("make room"))?;
+    filling.remove()?;
+    run.wait_until("the server's restart", LIMIT, remark("it is started again"))?;
+    let finished = run.wait_for("finished", LIMIT)?;
+    assert_eq!((&finished["failed"], &finished["parked"]), (&0.into(), &0.into()));
+    assert!(run.end(LIMIT)?.success());
+    let results = std::fs::read(desk.path().join("runs/faults/results.json"))?;
+    let results: serde_json::Value = serde_json::from_slice(&results)?;
+    assert_eq!(results["drained_workers"], serde_json::json!([]));
+    Ok(())
+}
+
+/// A sweep whose only worker has its cache on a small disk: it says that it cannot write there, and is `cured` then.
+fn waits_for_its_cache(small: &Disk, cure: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let server = Server::start()?;
+    let sweep = root().join("experiments/smoke.yaml").display().to_string();
+    let desk = Desk::new()?;
+    let mut run =
+        Run::start(desk.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "0", "--json"]))?;
+    run.wait_for("progress", LIMIT)?;
+    let log = desk.path().join("worker.log");
+    let (url, cache) = (server.url(), small.path().join("cache").display().to_string());
+    let args = ["--nats", &url, "--name", "crowded", "--cache", &cache, "--device", "cpu"];
+    let said = std::fs::File::create(&log)?;
+    let _worker = Owned(desk.worker(&args).stdout(Stdio::null()).stderr(said).spawn()?);
+    let text = || std::fs::read_to_string(&log).unwrap_or_default();
+    let told = wait::until(LIMIT, "word of the cache", || {
+        text().contains("takes no job until it can").then_some(())
+    });
+    told.with_context(text)?;
+    cure()?;
+    let finished = run.wait_for("finished", LIMIT).with_context(text)?;
+    assert_eq!((&finished["done"], &finished["failed"]), (&4.into(), &0.into()));
+    assert!(run.end(LIMIT)?.success());
+    Ok(())
+}
+
+#[test]
+fn a_worker_with_a_full_cache_waits_for_room_and_no_job_fails() -> anyhow::Result<()> {
+    let Some(small) = Disk::mount(16)? else { return Ok(()) };
+    let filling = small.fill()?;
+    waits_for_its_cache(&small, || filling.remove())
+}
+
+#[test]
+fn a_worker_with_a_read_only_cache_waits_until_it_can_write_and_no_job_fails() -> anyhow::Result<()> {
+    let Some(small) = Disk::mount(16)? else { return Ok(()) };
+    small.set_writable(false)?;
+    waits_for_its_cache(&small, || small.set_writable(true))
+}

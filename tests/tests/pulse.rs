@@ -1,0 +1,155 @@
+//! A training that keeps every core busy and says nothing does not look dead.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use futures::future::BoxFuture;
+use shared::books::{JobRecord, JobState};
+use shared::bus::Watch;
+use shared::bus::memory::Twin;
+use shared::ids::WorkerId;
+use shared::job::{JobSpec, TRAINER_REVISION};
+use shared::protocol::{CheckpointEvery, JobOrder, Timing};
+use shared::result::DeviceRecord;
+use tempfile::TempDir;
+use tests::simulation::Fixture;
+use tokio::sync::watch;
+use uuid::Uuid;
+use worker::agent::{
+    self, Assignment, Equipment, PackStore, Spool, Trainer, Training, TrainingError, WeightsStore,
+};
+
+const LIMIT: Duration = Duration::from_mins(2);
+/// Four leases of them.
+const BEATS: u64 = 40;
+
+/// Spins on twice as many threads as there are cores, and reports nothing, until it is told to let go.
+struct Busy {
+    let_go: Arc<AtomicBool>,
+}
+
+impl Trainer for Busy {
+    fn record(&self, threads: u32, host: &str) -> DeviceRecord {
+        DeviceRecord {
+            device: "cpu".into(),
+            model: "busy".into(),
+            memory: None,
+            uuid: None,
+            cpu_capability: "none".into(),
+            threads,
+            host: host.into(),
+        }
+    }
+
+    fn canary(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn start(&self, assignment: Assignment) -> std::io::Result<Training> {
+        let (training, reporter) = Training::of(&assignment);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let spinning: Vec<_> = (0..2 * cores)
+            .map(|_| {
+                let let_go = self.let_go.clone();
+                std::thread::spawn(move || {
+                    while !let_go.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                })
+            })
+            .collect();
+        std::thread::spawn(move || {
+            let _ended: Vec<_> = spinning.into_iter().map(std::thread::JoinHandle::join).collect();
+            reporter.ended_blocking(Err(TrainingError::Failed("let go".into())));
+        });
+        Ok(training)
+    }
+}
+
+fn worker(
+    twin: &Twin,
+    fixture: &Fixture,
+    cache: &TempDir,
+    name: &str,
+    let_go: &Arc<AtomicBool>,
+) -> (Equipment, watch::Sender<bool>) {
+    let me = WorkerId::new(name, Uuid::new_v4());
+    let (stop, stopped) = watch::channel(false);
+    let equipment = Equipment {
+        bus: twin.connect(me.as_str()).0,
+        host: "here".into(),
+        trainer: Box::new(Busy { let_go: let_go.clone() }),
+        packs: PackStore::holding(fixture.pack()),
+        weights: WeightsStore::new(Vec::new(), cache.path()),
+        spool: Spool::open(cache.path(), &me),
+        stop: stopped,
+        me,
+    };
+    (equipment, stop)
+}
+
+/// The next record of the one job.
+async fn next(watch: &mut Watch) -> anyhow::Result<JobRecord> {
+    Ok(watch.next().await.context("the books closed")?.record)
+}
+
+/// Its holder and how often it has beaten.
+fn pulse(record: &JobRecord) -> (&str, u64) {
+    match &record.state {
+        JobState::Running { token, beat, .. } => (token.owner.name(), *beat),
+        JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {
+            ("", 0)
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_busy_training_does_not_stop_the_pulse() -> anyhow::Result<()> {
+    let twin = Twin::start(1, None, None);
+    let (fixture, cache) = (Fixture::new()?, tempfile::tempdir()?);
+    let bus = twin.connect("test").0;
+    let spec = JobSpec::default();
+    let job = spec.id(fixture.pack().digest());
+    let order = JobOrder {
+        v: JobOrder::VERSION,
+        job,
+        spec,
+        dataset_digest: fixture.pack().digest().to_owned(),
+        trainer_revision: TRAINER_REVISION,
+        checkpoint_every: CheckpointEvery::Epoch,
+    };
+    let timing = Timing::new(Duration::from_secs(1), Some(Duration::from_millis(100)))?;
+    bus.agree_on(&timing).await?;
+    bus.admit(&[order]).await?;
+    bus.enqueue(job).await?;
+
+    let let_go = Arc::new(AtomicBool::new(false));
+    let (busy, stop_busy) = worker(&twin, &fixture, &cache, "busy", &let_go);
+    let busy = tokio::spawn(agent::serve(busy));
+    let wait = async {
+        let mut watch = bus.watch().await?;
+        while next(&mut watch).await?.attempts == 0 {}
+        // Another one lies in wait from now on.
+        let (idle, stop_idle) = worker(&twin, &fixture, &cache, "idle", &let_go);
+        let idle = tokio::spawn(agent::serve(idle));
+        let seen = loop {
+            let record = next(&mut watch).await?;
+            if record.attempts > 1 || pulse(&record).1 >= BEATS {
+                break record;
+            }
+        };
+        stop_idle.send_replace(true);
+        idle.await??;
+        anyhow::Ok(seen)
+    };
+    let seen = tokio::time::timeout(LIMIT, wait).await;
+    let_go.store(true, Ordering::Relaxed);
+    let record = seen.context("the pulse stopped")??;
+    assert_eq!(pulse(&record).0, "busy", "{record:?}");
+    assert_eq!(record.attempts, 1);
+    stop_busy.send_replace(true);
+    busy.await??;
+    Ok(())
+}

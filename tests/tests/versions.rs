@@ -1,0 +1,89 @@
+//! A store or state directory of another version is refused in one sentence, or raised: never misread, never made anew.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+use serde_json::Value;
+use shared::bus::{Bus, BusError};
+use shared::protocol::SCHEMA;
+use tests::programs::{Desk, expect, root};
+use tests::server::Server;
+
+/// One request of JetStream's API, spoken by hand: the client below `shared::bus` lays stores out as it should be.
+fn request(server: &Server, subject: &str, body: &str) -> anyhow::Result<Value> {
+    let mut stream = TcpStream::connect(server.url().trim_start_matches("nats://"))?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20)))?;
+    write!(
+        stream,
+        "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\nPUB {subject} answer {}\r\n{body}\r\n",
+        body.len()
+    )?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        anyhow::ensure!(reader.read_line(&mut line)? > 0, "the server hung up");
+        if let Some(head) = line.strip_prefix("MSG answer 1 ") {
+            let mut payload = vec![0; head.trim().parse()?];
+            reader.read_exact(&mut payload)?;
+            return Ok(serde_json::from_slice(&payload)?);
+        }
+    }
+}
+
+/// Makes the store one of another version; `None` is from before there were versions.
+fn set_version(server: &Server, version: Option<u32>) -> anyhow::Result<()> {
+    let info = request(server, "$JS.API.STREAM.INFO.KV_ferry_books", "")?;
+    let mut config = info["config"].clone();
+    match (version, config["metadata"].as_object_mut()) {
+        (Some(version), _) => config["metadata"]["ferry.schema"] = version.to_string().into(),
+        (None, Some(metadata)) => drop(metadata.remove("ferry.schema")),
+        (None, None) => {}
+    }
+    let updated = request(server, "$JS.API.STREAM.UPDATE.KV_ferry_books", &config.to_string())?;
+    anyhow::ensure!(updated["error"].is_null(), "{updated}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_newer_store_is_refused_by_all_and_an_older_one_raised_by_the_coordinator_alone()
+-> anyhow::Result<()> {
+    let server = Server::start()?;
+    let bus = server.bus().await?;
+    bus.write("kept", &"value").await?;
+    let desk = Desk::new()?;
+    let worker = || desk.worker(&["--nats", &server.url(), "--device", "cpu"]);
+
+    set_version(&server, Some(SCHEMA + 1))?;
+    let refused = Bus::connect_and_lay_out(&server.endpoint()?, "test").await;
+    assert!(matches!(refused, Err(BusError::TooNew { .. })), "{refused:?}");
+    let said = expect(&mut worker(), 2)?.stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains(&format!("has version {}", SCHEMA + 1)) && said.lines().count() == 1, "{said}");
+    let sweep = root().join("experiments/smoke.yaml").display().to_string();
+    expect(&mut desk.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "0"]), 2)?;
+
+    set_version(&server, None)?;
+    let said = expect(&mut worker(), 2)?.stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("has version 1") && said.contains("ferry run"), "{said}");
+    let raised = server.bus().await?;
+    Bus::connect(&server.endpoint()?, "test").await?;
+    let entry = raised.keys("kept").await?;
+    assert_eq!(entry, ["kept"], "nothing was made anew");
+    Ok(())
+}
+
+#[test]
+fn a_newer_state_directory_is_refused() -> anyhow::Result<()> {
+    let desk = Desk::new()?;
+    std::fs::create_dir(desk.path().join(".ferry"))?;
+    std::fs::write(desk.path().join(".ferry/version"), "99\n")?;
+    let sweep = root().join("experiments/smoke.yaml").display().to_string();
+    let said = expect(&mut desk.ferry(&["run", &sweep]), 2)?.stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("newer ferry (version 99"), "{said}");
+    let left: Vec<_> =
+        std::fs::read_dir(desk.path().join(".ferry"))?.flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left, ["version"], "nothing was touched");
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! Handing in what workers of this machine left behind that are gone: killed, or ended while the server was away.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use shared::books::{JobRecord, JobState, Token};
+use shared::bus::{Bus, BusError};
+
+use super::hold::{Hold, Lost};
+use super::settle::{Settled, settle};
+use super::spool::{Content, Spool, SpoolError};
+use super::training::Saved;
+use super::uplink;
+
+/// Why a job's folder stays where it is for now.
+#[derive(Debug, thiserror::Error)]
+enum Stays {
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error("the server does not know the job: it belongs to another one")]
+    Unknown,
+}
+
+/// Goes through all that is left behind. What the server has, or does not want, is removed; the rest waits for the next
+/// time.
+pub(super) async fn adopt(bus: &Bus, spool: &Spool) {
+    for orphan in spool.orphans() {
+        for folder in orphan.jobs() {
+            match hand_over(bus, &folder).await {
+                Ok(()) => remove(&folder),
+                Err(Stays::Spool(SpoolError::Decode { path, source })) => {
+                    tracing::warn!("{} cannot be read ({source}): its folder is removed", path.display());
+                    remove(&folder);
+                }
+                // It ended before it had kept anything.
+                Err(Stays::Spool(SpoolError::Io { source, .. })) if source.kind() == ErrorKind::NotFound => {
+                    remove(&folder);
+                }
+                Err(stays) => tracing::debug!("{} stays: {stays}", folder.display()),
+            }
+        }
+    }
+}
+
+/// What cannot be removed is looked at again, and does no harm.
+fn remove(folder: &Path) {
+    let _gone = std::fs::remove_dir_all(folder);
+}
+
+async fn hand_over(bus: &Bus, folder: &Path) -> Result<(), Stays> {
+    let Content { claim, saved, hand_in } = Content::read(folder)?;
+    let (job, token) = (claim.order.job, claim.token);
+    if bus.admitted_at(job).await? != Some(claim.admitted_nanos) {
+        return Err(Stays::Unknown);
+    }
+    let entry = bus.record(job).await?.ok_or(Stays::Unknown)?;
+    if let Some(hand_in) = hand_in {
+        tracing::info!(%job, "handing in a result that {token} left behind");
+        let settled = settle(bus, &token, &hand_in).await?;
+        settled.tell(job, &token);
+        return if settled == Settled::Unknown { Err(Stays::Unknown) } else { Ok(()) };
+    }
+    if !is_held(&entry.record, &token) {
+        let now = entry.record.state.describe();
+        tracing::warn!(%job, "what {token} left behind is of no use any more: the job is {now}");
+        return Ok(());
+    }
+    let heartbeat = bus.timing().await?.heartbeat();
+    let hold = Hold::new(bus.clone(), job, token, (entry.record, entry.revision), None, heartbeat);
+    match give_back(bus, hold, job, &saved).await {
+        Ok(()) => Ok(()),
+        Err(Lost::Fenced(fenced)) => {
+            tracing::warn!(%job, "{fenced}");
+            Ok(())
+        }
+        Err(Lost::Bus(error)) => Err(error.into()),
+    }
+}
+
+/// Its holder is gone, so nobody need wait for the lease: the job goes back with the newest checkpoints.
+async fn give_back(bus: &Bus, mut hold: Hold, job: shared::ids::JobId, saved: &[Saved]) -> Result<(), Lost> {
+    let newest = hold.checkpoints().next().map_or((0, 0), shared::books::Checkpoint::place);
+    for saved in saved.iter().filter(|saved| (saved.epoch, saved.step) > newest) {
+        uplink::send(bus, &mut hold, job, saved).await?;
+    }
+    let token = hold.token().clone();
+    hold.release(Duration::ZERO).await?;
+    tracing::info!(%job, "given back in the name of {token}, which is gone");
+    Ok(())
+}
+
+fn is_held(record: &JobRecord, by: &Token) -> bool {
+    match &record.state {
+        JobState::Running { token, .. } => token == by,
+        JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {
+            false
+        }
+    }
+}

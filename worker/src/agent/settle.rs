@@ -1,0 +1,92 @@
+//! A result whose attempt may not hold its job any more: accepted if it is the first, else compared with that one.
+
+use std::time::Duration;
+
+use shared::books::{Fenced, Late, Token, difference};
+use shared::bus::{Bucket, Bus, BusError};
+use shared::ids::JobId;
+
+use super::handover::HandIn;
+
+/// Time between two tries to reach a server that is away.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What became of a result.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Settled {
+    Accepted,
+    /// It had been accepted before: only the reply was lost.
+    KnownAlready,
+    /// Another attempt was faster and came to the same.
+    SameAs(Token),
+    /// Another attempt was faster and came to something else, which stays. The record says so.
+    DiffersFrom(Token, String),
+    Refused(Fenced),
+    /// The books do not know this job: it belongs to another server.
+    Unknown,
+}
+
+/// Hands in the result of `by`. Waits for as long as the server is away.
+pub(super) async fn settle(bus: &Bus, by: &Token, hand_in: &HandIn) -> Result<Settled, BusError> {
+    let result = &hand_in.result;
+    loop {
+        let Some(entry) = patiently(|| bus.record(result.job)).await? else { return Ok(Settled::Unknown) };
+        match entry.record.finished_by(by) {
+            Late::Accept(next) => {
+                upload(bus, hand_in).await;
+                match bus.commit(entry.revision, &next, result).await {
+                    Ok(()) => return Ok(Settled::Accepted),
+                    Err(BusError::Conflict { .. }) => {} // The holder beats: what the record says now decides.
+                    Err(error) => return Err(error),
+                }
+            }
+            Late::Done(token) if &token == by => return Ok(Settled::KnownAlready),
+            Late::Done(token) => {
+                let accepted = patiently(|| bus.result(result.job)).await?;
+                let Some(what) = difference(&accepted, result) else { return Ok(Settled::SameAs(token)) };
+                let Some(noted) = entry.record.contradicted(by, &what) else { continue };
+                match bus.swap(result.job, entry.revision, &noted).await {
+                    Ok(_) => return Ok(Settled::DiffersFrom(token, what)),
+                    Err(BusError::Conflict { .. }) => {} // Somebody else had a remark, too.
+                    Err(error) => return Err(error),
+                }
+            }
+            Late::Refused(fenced) => return Ok(Settled::Refused(fenced)),
+        }
+    }
+}
+
+impl Settled {
+    /// The log's line about it.
+    pub(super) fn tell(&self, job: JobId, by: &Token) {
+        match self {
+            Self::Accepted | Self::KnownAlready => tracing::info!(%job, "the result of {by} was accepted"),
+            Self::SameAs(token) => {
+                tracing::warn!(%job, "the result of {by} was not needed: {token} had handed in the same before");
+            }
+            Self::DiffersFrom(token, what) => tracing::error!(
+                %job,
+                "the result of {by} was refused: that of {token} was accepted before and differs in {what}"
+            ),
+            Self::Refused(fenced) => tracing::warn!(%job, "the result was refused: {fenced}"),
+            Self::Unknown => tracing::warn!(%job, "the server does not know this job; its result stays here"),
+        }
+    }
+}
+
+/// Everything that a result points to. Ends when it is there.
+pub(super) async fn upload(bus: &Bus, hand_in: &HandIn) {
+    for (blob, bytes) in &hand_in.blobs {
+        bus.store_blob(Bucket::Results, blob, bytes.clone()).await;
+    }
+}
+
+/// Asks until the server answers.
+async fn patiently<T, F: Future<Output = Result<T, BusError>>>(ask: impl Fn() -> F) -> Result<T, BusError> {
+    loop {
+        match ask().await {
+            Err(error) if error.is_transient() => tokio::time::sleep(AGAIN).await,
+            outcome => return outcome,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The files of one job in the spool: written beside their place and renamed, read with version and digest checked.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use shared::bus::Bucket;
+use shared::result::{BlobRef, EpochReport, JobResult};
+
+use super::super::handover::{HandIn, WorkClaim};
+use super::super::training::Saved;
+
+const CLAIM: &str = "claim.json";
+const RESULT: &str = "result.json";
+
+/// Why a job's files are of no use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpoolError {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{} cannot be read: {source}", path.display())]
+    Decode { path: PathBuf, source: serde_json::Error },
+    #[error("{} has version {found}, this program reads up to {known}: update it", path.display())]
+    TooNew { path: PathBuf, found: u32, known: u32 },
+    #[error("{} is damaged", path.display())]
+    Damaged { path: PathBuf },
+}
+
+/// All that is left of one job.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub(crate) claim: WorkClaim,
+    /// Oldest first. Damaged ones are left out.
+    pub(crate) saved: Vec<Saved>,
+    pub(crate) hand_in: Option<HandIn>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedFacts {
+    v: u32,
+    epoch: u32,
+    step: u32,
+    report: Option<EpochReport>,
+    sha256: String,
+}
+
+impl SavedFacts {
+    const VERSION: u32 = 1;
+}
+
+impl Content {
+    /// Reads what is in `folder`. A damaged checkpoint or result counts as none, and the log says so.
+    pub(crate) fn read(folder: &Path) -> Result<Self, SpoolError> {
+        let claim: WorkClaim = decode(&folder.join(CLAIM), WorkClaim::VERSION)?;
+        let mut saved = Vec::new();
+        for facts in names(folder).into_iter().filter(|path| is_checkpoint(path)) {
+            saved.extend(usable(read_saved(&facts))?);
+        }
+        let hand_in = if folder.join(RESULT).exists() { usable(read_result(folder))? } else { None };
+        Ok(Self { claim, saved, hand_in })
+    }
+}
+
+/// Damage is not an error of the whole, a newer version is.
+fn usable<T>(read: Result<T, SpoolError>) -> Result<Option<T>, SpoolError> {
+    match read {
+        Ok(content) => Ok(Some(content)),
+        Err(error @ SpoolError::TooNew { .. }) => Err(error),
+        Err(error @ (SpoolError::Io { .. } | SpoolError::Decode { .. } | SpoolError::Damaged { .. })) => {
+            tracing::warn!("{error}; it is left out");
+            Ok(None)
+        }
+    }
+}
+
+pub(super) fn write_claim(folder: &Path, claim: &WorkClaim) -> Result<(), SpoolError> {
+    put(&folder.join(CLAIM), &json(claim), Sync::Later)
+}
+
+pub(super) fn write_saved(folder: &Path, saved: &Saved) -> Result<(), SpoolError> {
+    let sha256 = hex::encode(Sha256::digest(&saved.checkpoint));
+    let (epoch, step, report) = (saved.epoch, saved.step, saved.report.clone());
+    let facts = SavedFacts { v: SavedFacts::VERSION, epoch, step, report, sha256 };
+    let [facts_path, bytes_path] = saved_paths(folder, (epoch, step));
+    put(&bytes_path, &saved.checkpoint, Sync::Later)?;
+    put(&facts_path, &json(&facts), Sync::Later)
+}
+
+pub(super) fn remove_saved(folder: &Path, place: (u32, u32)) {
+    for path in saved_paths(folder, place) {
+        let _gone = std::fs::remove_file(path);
+    }
+}
+
+/// A result may be hours of work: it is on the disk, not on its way there, when this returns.
+pub(super) fn write_result(folder: &Path, hand_in: &HandIn) -> Result<(), SpoolError> {
+    for (blob, bytes) in &hand_in.blobs {
+        put(&blob_path(folder, blob), bytes, Sync::Now)?;
+    }
+    put(&folder.join(RESULT), &json(&hand_in.result), Sync::Now)
+}
+
+fn read_saved(path: &Path) -> Result<Saved, SpoolError> {
+    let facts: SavedFacts = decode(path, SavedFacts::VERSION)?;
+    let bytes_path = path.with_extension("bin");
+    let checkpoint = bytes(&bytes_path)?;
+    if hex::encode(Sha256::digest(&checkpoint)) != facts.sha256 {
+        return Err(SpoolError::Damaged { path: bytes_path });
+    }
+    Ok(Saved { epoch: facts.epoch, step: facts.step, report: facts.report, checkpoint })
+}
+
+fn read_result(folder: &Path) -> Result<HandIn, SpoolError> {
+    let result: JobResult = decode(&folder.join(RESULT), JobResult::VERSION)?;
+    let test = result.test.as_ref().map(|split| &split.probabilities);
+    let pointers = [Some(&result.validation.probabilities), test, Some(&result.model)];
+    let blobs = pointers.into_iter().flatten().map(|blob| {
+        if blob.check(Bucket::Results.largest()).is_err() {
+            return Err(SpoolError::Damaged { path: folder.join(RESULT) });
+        }
+        let path = blob_path(folder, blob);
+        let bytes = bytes(&path)?;
+        if bytes.len() as u64 != blob.size || hex::encode(Sha256::digest(&bytes)) != blob.sha256 {
+            return Err(SpoolError::Damaged { path });
+        }
+        Ok((blob.clone(), bytes))
+    });
+    let blobs = blobs.collect::<Result<_, _>>()?;
+    Ok(HandIn { result, blobs })
+}
+
+/// Named by digest, which was checked to be one before.
+fn blob_path(folder: &Path, blob: &BlobRef) -> PathBuf {
+    folder.join(format!("result-{}.bin", blob.sha256))
+}
+
+/// Sorted by name they are sorted by place.
+fn saved_paths(folder: &Path, (epoch, step): (u32, u32)) -> [PathBuf; 2] {
+    ["json", "bin"].map(|kind| folder.join(format!("checkpoint-{epoch:010}-{step:010}.{kind}")))
+}
+
+fn is_checkpoint(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    name.starts_with(b"checkpoint-") && path.extension().is_some_and(|kind| kind == "json")
+}
+
+/// Folders in `folder` that have their name, in its order.
+pub(super) fn folders(folder: &Path) -> Vec<PathBuf> {
+    let hidden = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    names(folder).into_iter().filter(|path| path.is_dir() && !hidden(path)).collect()
+}
+
+fn names(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    names.sort();
+    names
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    Now,
+    Later,
+}
+
+fn put(path: &Path, bytes: &[u8], sync: Sync) -> Result<(), SpoolError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?; // Readable by its owner alone.
+        file.write_all(bytes)?;
+        if sync == Sync::Now {
+            file.as_file().sync_all()?;
+        }
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(|source| SpoolError::Io { path: path.to_owned(), source })
+}
+
+fn bytes(path: &Path) -> Result<Bytes, SpoolError> {
+    let read = std::fs::read(path).map_err(|source| SpoolError::Io { path: path.to_owned(), source })?;
+    Ok(read.into())
+}
+
+fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => bytes,
+        Err(error) => unreachable!("plain data always becomes JSON: {error}"),
+    }
+}
+
+/// Versions are read first: a newer layout is left alone, never misread.
+fn decode<T: DeserializeOwned>(path: &Path, known: u32) -> Result<T, SpoolError> {
+    #[derive(Deserialize)]
+    struct Version {
+        v: u32,
+    }
+    let text = bytes(path)?;
+    let wrong = |source| SpoolError::Decode { path: path.to_owned(), source };
+    let Version { v: found } = serde_json::from_slice(&text).map_err(wrong)?;
+    if found > known {
+        return Err(SpoolError::TooNew { path: path.to_owned(), found, known });
+    }
+    serde_json::from_slice(&text).map_err(wrong)
+}

@@ -1,0 +1,123 @@
+//! What is kept is found by the next life alone, whole, and by its owner alone.
+
+use std::os::unix::fs::PermissionsExt;
+
+use bytes::Bytes;
+use shared::books::Token;
+use shared::ids::{Attempt, JobId};
+use shared::job::JobSpec;
+use shared::protocol::{CheckpointEvery, JobOrder};
+use shared::result::DeviceRecord;
+use uuid::Uuid;
+
+use super::super::training::Saved;
+use super::*;
+
+fn worker(nonce: u128) -> WorkerId {
+    WorkerId::new("w", Uuid::from_u128(nonce << 96))
+}
+
+fn claim(owner: WorkerId) -> WorkClaim {
+    let order = JobOrder {
+        v: JobOrder::VERSION,
+        job: JobId::new(Uuid::from_u128(7)),
+        spec: JobSpec::default(),
+        dataset_digest: "d".to_owned(),
+        trainer_revision: 1,
+        checkpoint_every: CheckpointEvery::Epoch,
+    };
+    let device = DeviceRecord {
+        device: "cpu".to_owned(),
+        model: "m".to_owned(),
+        memory: None,
+        uuid: None,
+        cpu_capability: "none".to_owned(),
+        threads: 1,
+        host: "h".to_owned(),
+    };
+    WorkClaim {
+        v: WorkClaim::VERSION,
+        order,
+        admitted_nanos: 1_700_000_000_000_000_001,
+        token: Token { attempt: Attempt(3), owner },
+        device,
+    }
+}
+
+fn saved(epoch: u32, step: u32) -> Saved {
+    Saved { epoch, step, report: None, checkpoint: Bytes::from(format!("after {epoch} {step}")) }
+}
+
+#[test]
+fn the_next_life_finds_what_a_dead_one_left_and_nothing_of_a_living_one() {
+    let cache = tempfile::tempdir().unwrap();
+    let first = Spool::open(cache.path(), &worker(1));
+    let job = first.job(claim(worker(1)));
+    for (epoch, step) in [(1, 0), (1, 5), (2, 0)] {
+        job.keep(&saved(epoch, step));
+    }
+    let second = Spool::open(cache.path(), &worker(2));
+    assert!(second.orphans().is_empty(), "its owner lives");
+    drop((first, job));
+    let orphans = second.orphans();
+    let [orphan] = &orphans[..] else { panic!("{orphans:?}") };
+    let third = Spool::open(cache.path(), &worker(3));
+    assert!(third.orphans().is_empty(), "one adopts it");
+    let jobs = orphan.jobs();
+    let content = Content::read(&jobs[0]).unwrap();
+    assert_eq!(content.claim, claim(worker(1)));
+    assert_eq!(content.saved, [saved(1, 5), saved(2, 0)], "the newest two");
+    assert!(content.hand_in.is_none());
+    std::fs::remove_dir_all(&jobs[0]).unwrap();
+    drop(orphans);
+    assert!(!cache.path().join("spool").join(worker(1).as_str()).exists(), "nothing is left of it");
+}
+
+#[test]
+fn what_was_delivered_is_gone_and_an_end_in_good_order_leaves_nothing() {
+    let cache = tempfile::tempdir().unwrap();
+    let spool = Spool::open(cache.path(), &worker(1));
+    let job = spool.job(claim(worker(1)));
+    job.keep(&saved(1, 0));
+    job.keep(&saved(2, 0));
+    job.delivered(&saved(1, 0));
+    let folder =
+        cache.path().join("spool").join(worker(1).as_str()).join(claim(worker(1)).order.job.to_string());
+    assert_eq!(Content::read(&folder).unwrap().saved, [saved(2, 0)]);
+    job.clear();
+    drop((spool, job));
+    assert_eq!(std::fs::read_dir(cache.path().join("spool")).unwrap().count(), 0);
+}
+
+#[test]
+fn damage_is_noticed_and_newer_versions_are_left_alone() {
+    let cache = tempfile::tempdir().unwrap();
+    let spool = Spool::open(cache.path(), &worker(1));
+    let job = spool.job(claim(worker(1)));
+    job.keep(&saved(1, 0));
+    job.keep(&saved(1, 4));
+    let folder =
+        cache.path().join("spool").join(worker(1).as_str()).join(claim(worker(1)).order.job.to_string());
+    let bytes = folder.join("checkpoint-0000000001-0000000004.bin");
+    std::fs::write(bytes, b"torn").unwrap();
+    assert_eq!(Content::read(&folder).unwrap().saved, [saved(1, 0)]);
+    let newer = WorkClaim { v: WorkClaim::VERSION + 1, ..claim(worker(1)) };
+    std::fs::write(folder.join("claim.json"), serde_json::to_vec(&newer).unwrap()).unwrap();
+    assert!(matches!(Content::read(&folder), Err(SpoolError::TooNew { .. })));
+}
+
+#[test]
+fn files_and_folders_belong_to_their_owner_alone() {
+    let cache = tempfile::tempdir().unwrap();
+    let spool = Spool::open(cache.path(), &worker(1));
+    let job = spool.job(claim(worker(1)));
+    job.keep(&saved(1, 0));
+    let mut open = vec![cache.path().join("spool")];
+    while let Some(path) = open.pop() {
+        let metadata = std::fs::metadata(&path).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o077, 0, "{}", path.display());
+        if metadata.is_dir() {
+            open.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Two sides that never wait for each other: the training hands over checkpoints, and the server gets them when it can.
+//!
+//! While the server is away the training goes on; of what it hands over the newest two checkpoints wait here, and in the
+//! spool.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use shared::books::{Checkpoint, KEPT_CHECKPOINTS};
+use shared::bus::{Bucket, Bus};
+use shared::ids::JobId;
+use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
+
+use super::Agent;
+use super::hold::{Hold, Lost};
+use super::spool::JobSpool;
+use super::training::{Ended, Report, Saved, Training, TrainingError};
+
+const HINT_EVERY: Duration = Duration::from_secs(1);
+/// Hints are for displays: one that cannot be sent now is not sent.
+const HINT_LIMIT: Duration = Duration::from_secs(1);
+
+/// How a training ended, if it did before its job was lost.
+pub(super) type End = Option<Result<Ended, TrainingError>>;
+
+/// Follows the training to its end and every checkpoint to the server, or until the job is lost.
+pub(super) async fn accompany(
+    agent: &mut Agent,
+    hold: &mut Hold,
+    training: &mut Training,
+    spool: &JobSpool,
+) -> (End, Result<(), Lost>) {
+    let job = spool.claim().order.job;
+    let outbox = Outbox::default();
+    let bus = agent.bus.clone();
+    let mut end = None;
+    let outcome = {
+        let mut following = pin!(async {
+            end = Some(follow(agent, job, training, &outbox).await);
+            outbox.close();
+        });
+        let mut delivering = pin!(deliver(&bus, hold, spool, &outbox));
+        let mut followed = false;
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut delivering => break outcome,
+                () = &mut following, if !followed => followed = true,
+            }
+        }
+    };
+    (end, outcome)
+}
+
+/// Nothing in here waits for the server.
+async fn follow(
+    agent: &mut Agent,
+    job: JobId,
+    training: &mut Training,
+    outbox: &Outbox,
+) -> Result<Ended, TrainingError> {
+    let mut hints = tokio::time::interval(HINT_EVERY);
+    hints.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let asked = *agent.stop.borrow();
+        let event = tokio::select! {
+            biased;
+            _ = agent.stop.wait_for(|stop| *stop), if !asked => None,
+            report = training.next() => Some(report),
+            _ = hints.tick() => None,
+        };
+        if *agent.stop.borrow() {
+            training.hand_over();
+        }
+        match event {
+            None => {
+                let hint = agent.live(job, training.progress());
+                let _late = tokio::time::timeout(HINT_LIMIT, agent.bus.hint(&hint)).await;
+            }
+            Some(Report::Saved(saved)) => outbox.put(*saved),
+            Some(Report::Note(note)) => outbox.note(note),
+            Some(Report::Ended(end)) => return end,
+        }
+    }
+}
+
+/// Every note goes into the record; every checkpoint becomes durable, then the record moves. Ends when the outbox is
+/// closed and empty.
+async fn deliver(bus: &Bus, hold: &mut Hold, spool: &JobSpool, outbox: &Outbox) -> Result<(), Lost> {
+    let job = spool.claim().order.job;
+    while let Some(parcel) = hold.while_alive(outbox.next()).await? {
+        match parcel {
+            Parcel::Note(note) => hold.note(note).await?,
+            Parcel::Saved(saved) => {
+                send(bus, hold, job, &saved).await?;
+                spool.delivered(&saved);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Stores one checkpoint and moves the record.
+pub(super) async fn send(bus: &Bus, hold: &mut Hold, job: JobId, saved: &Saved) -> Result<(), Lost> {
+    let Saved { epoch, step, report, checkpoint } = saved;
+    let stem = format!("{job}.{}.{epoch}-{step}", hold.token().attempt.0);
+    let stored = bus.put_blob(Bucket::Checkpoints, &stem, checkpoint.clone());
+    let blob = hold.while_alive(stored).await??;
+    if let Some(report) = report {
+        let peak = report.memory.device.map(|memory| memory.peak_reserved >> 20);
+        tracing::info!(%job, epoch, gpu_peak_mib = peak, "F1 {:.2}", report.validation.macro_f1);
+    } else {
+        tracing::info!(%job, epoch, step, "checkpoint");
+    }
+    hold.checkpointed(Checkpoint { epoch: *epoch, step: *step, blob }, report.as_ref()).await
+}
+
+/// Something on its way to the server.
+#[derive(Debug, PartialEq)]
+enum Parcel {
+    Note(String),
+    Saved(Box<Saved>),
+}
+
+/// What is on its way to the server: notes, then checkpoints, oldest first.
+#[derive(Debug, Default)]
+struct Outbox {
+    state: Mutex<Waiting>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    notes: VecDeque<String>,
+    saved: VecDeque<Saved>,
+    closed: bool,
+}
+
+impl Outbox {
+    /// Of more than a record keeps, the oldest is of no use any more.
+    fn put(&self, saved: Saved) {
+        let mut state = self.state();
+        state.saved.push_back(saved);
+        while state.saved.len() > KEPT_CHECKPOINTS {
+            state.saved.pop_front();
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    fn note(&self, note: String) {
+        self.state().notes.push_back(note);
+        self.changed.notify_one();
+    }
+
+    fn close(&self) {
+        self.state().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// `None` when it is closed and empty.
+    async fn next(&self) -> Option<Parcel> {
+        loop {
+            {
+                let mut state = self.state();
+                if let Some(note) = state.notes.pop_front() {
+                    return Some(Parcel::Note(note));
+                }
+                if let Some(saved) = state.saved.pop_front() {
+                    return Some(Parcel::Saved(Box::new(saved)));
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn saved(step: u32) -> Saved {
+        Saved { epoch: 0, step, report: None, checkpoint: Bytes::new() }
+    }
+
+    #[tokio::test]
+    async fn the_newest_two_and_every_note_wait_for_the_server() {
+        let outbox = Outbox::default();
+        outbox.note("a".to_owned());
+        outbox.note("b".to_owned());
+        for step in 1..=4 {
+            outbox.put(saved(step));
+        }
+        outbox.close();
+        for parcel in [Parcel::Note("a".to_owned()), Parcel::Note("b".to_owned())] {
+            assert_eq!(outbox.next().await, Some(parcel));
+        }
+        assert_eq!(outbox.next().await, Some(Parcel::Saved(Box::new(saved(3)))));
+        assert_eq!(outbox.next().await, Some(Parcel::Saved(Box::new(saved(4)))));
+        assert_eq!(outbox.next().await, None);
+    }
+}
