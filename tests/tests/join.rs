@@ -43,11 +43,7 @@ fn a_worker_with_only_an_address_does_the_whole_sweep() -> anyhow::Result<()> {
 #[test]
 fn a_worker_without_the_token_is_refused_in_one_sentence() -> anyhow::Result<()> {
     let desk = Desk::new()?;
-    let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
-    let mut run = Run::start(desk.ferry(&["run", &sweep, "--json"]))?;
-    run.wait_for("started", LIMIT)?;
-    let endpoint = std::fs::read_to_string(desk.path().join(".ferry/endpoint.json"))?;
-    let endpoint: serde_json::Value = serde_json::from_str(&endpoint)?;
+    let (run, endpoint) = running(&desk)?;
     let url = endpoint["url"].as_str().unwrap_or_default();
     let refused = expect(&mut desk.worker(&["--nats", url]), 2)?;
     let said = String::from_utf8_lossy(&refused.stderr);
@@ -58,11 +54,7 @@ fn a_worker_without_the_token_is_refused_in_one_sentence() -> anyhow::Result<()>
 #[test]
 fn a_server_of_our_own_is_on_loopback_and_asks_for_its_token() -> anyhow::Result<()> {
     let desk = Desk::new()?;
-    let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
-    let mut run = Run::start(desk.ferry(&["run", &sweep, "--json"]))?;
-    run.wait_for("started", LIMIT)?;
-    let endpoint = std::fs::read_to_string(desk.path().join(".ferry/endpoint.json"))?;
-    let endpoint: serde_json::Value = serde_json::from_str(&endpoint)?;
+    let (run, endpoint) = running(&desk)?;
     let url = endpoint["url"].as_str().unwrap_or_default();
     let port: u16 = url.strip_prefix("nats://127.0.0.1:").unwrap_or_default().parse()?;
     let server = children(run.pid(), "nats-server").first().copied().unwrap_or_default();
@@ -75,6 +67,15 @@ fn a_server_of_our_own_is_on_loopback_and_asks_for_its_token() -> anyhow::Result
     let refused = expect(&mut desk.ferry(&["status", "--nats", url]), 2)?;
     assert!(String::from_utf8_lossy(&refused.stderr).contains("refused"));
     run.kill()
+}
+
+/// A sweep that trains already, and where its own server is.
+fn running(desk: &Desk) -> anyhow::Result<(Run, serde_json::Value)> {
+    let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
+    let mut run = Run::start(desk.ferry(&["run", &sweep, "--json"]))?;
+    run.wait_for("started", LIMIT)?;
+    let endpoint = std::fs::read_to_string(desk.path().join(".ferry/endpoint.json"))?;
+    Ok((run, serde_json::from_str(&endpoint)?))
 }
 
 /// What the server's report says under a path.

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shared::bus::{Bucket, Bus, BusError};
+use shared::disk;
 use shared::pack::{Pack, PackError};
 use shared::protocol::{PackManifest, subjects};
 
 use super::incoming::{Arrival, Incoming};
-use super::room;
 
 /// Why the dataset of a job is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ impl PacksError {
     /// The file that cannot be written because its disk is full or read-only, where that is what is wrong.
     pub(super) fn crowded(&self) -> Option<&Path> {
         match self {
-            Self::Cache { path, source } => room::is_lack_of_room(source).then_some(path),
+            Self::Cache { path, source } => disk::is_lack_of_room(source).then_some(path),
             Self::Pack(_)
             | Self::Nowhere { .. }
             | Self::Fetch { .. }

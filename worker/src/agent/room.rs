@@ -28,12 +28,6 @@ pub(super) fn probe(folder: &Path) -> std::io::Result<()> {
     file.sync_data()
 }
 
-/// True for errors of a disk that is full, read-only or over its quota: other errors do not pass by waiting.
-pub(super) fn is_lack_of_room(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(error.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,7 +32,9 @@ impl Agent {
                 Ok(Standing::Unfit { .. }) => {
                     self.bus.write_standing(&WorkerRecord::new(&name, Standing::Trusted)).await
                 }
-                Ok(_) => return Ok(()),
+                Ok(Standing::Trusted | Standing::Probation { .. } | Standing::Drained { .. }) => {
+                    return Ok(());
+                }
                 Err(error) => Err(error),
             };
             match outcome {

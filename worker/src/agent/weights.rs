@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use shared::bus::{Bucket, Bus, BusError};
+use shared::disk;
 use shared::protocol::{WeightsManifest, subjects};
 
 use super::incoming::{Arrival, Incoming};
-use super::room;
 
 /// Why the weights of a job are not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ impl WeightsError {
     /// The file that cannot be written because its disk is full or read-only, where that is what is wrong.
     pub(super) fn crowded(&self) -> Option<&Path> {
         match self {
-            Self::Cache { path, source } => room::is_lack_of_room(source).then_some(path),
+            Self::Cache { path, source } => disk::is_lack_of_room(source).then_some(path),
             Self::Fetch { .. } | Self::Wrong { .. } | Self::Name(_) => None,
         }
     }
