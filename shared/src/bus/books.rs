@@ -1,12 +1,12 @@
 //! The books: records moved by compare-and-swap, results accepted in one batch, every doubt settled by reading back.
 
 use bytes::Bytes;
-use futures::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::pause::Pause;
-use super::server::{Entry, Failure, Flow, Write};
+use super::server::{Entry, Failure, Write};
+use super::vigil::Vigil;
 use super::{Bus, BusError};
 use crate::books::JobRecord;
 use crate::ids::JobId;
@@ -179,7 +179,7 @@ impl Bus {
 
     /// All records as they stand, then every change of them.
     pub async fn watch(&self) -> Result<Watch, BusError> {
-        let watched = self.server.watch(subjects::RECORD_KEYS).await;
+        let watched = Vigil::begin(self.server.clone(), subjects::RECORD_KEYS).await;
         Ok(Watch { inner: watched.map_err(|e| BusError::failed("watch the books", e))? })
     }
 
@@ -197,9 +197,9 @@ impl Bus {
     }
 }
 
-/// The records as they change. Errors of the connection are healed by the client and never end the watch.
+/// The records as they change. Errors of the connection are healed by the client, as far as they can be.
 pub struct Watch {
-    inner: Flow<Entry>,
+    inner: Vigil,
 }
 
 impl std::fmt::Debug for Watch {
@@ -212,15 +212,11 @@ impl Watch {
     /// The next change. `None` when the watch has ended and must be made anew.
     pub async fn next(&mut self) -> Option<BookEntry> {
         loop {
-            match self.inner.next().await? {
-                Ok(entry) => {
-                    let Some(job) = subjects::job_of_record_key(&entry.key) else { continue };
-                    match book_entry(job, &entry) {
-                        Ok(entry) => return Some(entry),
-                        Err(error) => tracing::warn!(%error, "a record is left out"),
-                    }
-                }
-                Err(error) => tracing::debug!(%error, "the watch stumbled and goes on"),
+            let entry = self.inner.next().await?;
+            let Some(job) = subjects::job_of_record_key(&entry.key) else { continue };
+            match book_entry(job, &entry) {
+                Ok(entry) => return Some(entry),
+                Err(error) => tracing::warn!(%error, "a record is left out"),
             }
         }
     }

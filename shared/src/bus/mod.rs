@@ -14,6 +14,7 @@ mod queue;
 pub mod server;
 mod standings;
 mod timing;
+mod vigil;
 
 use std::sync::Arc;
 

@@ -81,6 +81,8 @@ pub trait Books: Send + Sync {
     /// All writes or none.
     fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, ()>;
     fn keys(&self) -> Reply<'_, Vec<String>>;
+    /// Revision of the newest write under `keys` (such as `job.*`), 0 where there is none.
+    fn newest<'a>(&'a self, keys: &'a str) -> Reply<'a, u64>;
     /// Every value under `keys` (such as `job.*`) as it stands, then every change.
     fn watch<'a>(&'a self, keys: &'a str) -> Reply<'a, Flow<Entry>>;
 }

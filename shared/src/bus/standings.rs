@@ -1,9 +1,8 @@
 //! What the books say of the workers: written by themselves and by the coordinator, and believed of the named one alone.
 
-use futures::StreamExt;
-
 use super::books::decode;
-use super::server::{Entry, Flow};
+use super::server::Entry;
+use super::vigil::Vigil;
 use super::{Bus, BusError};
 use crate::books::{Standing, WorkerRecord};
 use crate::ids::is_plain;
@@ -38,7 +37,7 @@ impl Bus {
 
     /// All workers' standings, then every change of them.
     pub async fn watch_standings(&self) -> Result<StandingWatch, BusError> {
-        let watched = self.server.watch(subjects::STANDING_KEYS).await;
+        let watched = Vigil::begin(self.server.clone(), subjects::STANDING_KEYS).await;
         Ok(StandingWatch { inner: watched.map_err(|e| BusError::failed("watch the workers", e))? })
     }
 }
@@ -55,7 +54,7 @@ fn read(entry: &Entry) -> Result<WorkerRecord, BusError> {
 
 /// The workers' standings as they change.
 pub struct StandingWatch {
-    inner: Flow<Entry>,
+    inner: Vigil,
 }
 
 impl std::fmt::Debug for StandingWatch {
@@ -68,12 +67,9 @@ impl StandingWatch {
     /// The next change. `None` when the watch has ended and must be made anew.
     pub async fn next(&mut self) -> Option<WorkerRecord> {
         loop {
-            match self.inner.next().await? {
-                Ok(entry) => match read(&entry) {
-                    Ok(record) => return Some(record),
-                    Err(error) => tracing::warn!(%error, "a worker's standing is left out"),
-                },
-                Err(error) => tracing::debug!(%error, "the watch stumbled and goes on"),
+            match read(&self.inner.next().await?) {
+                Ok(record) => return Some(record),
+                Err(error) => tracing::warn!(%error, "a worker's standing is left out"),
             }
         }
     }

@@ -64,11 +64,16 @@ impl Books for Client {
         Box::pin(self.wire.request(|state, _| Ok(state.keys())))
     }
 
+    fn newest<'a>(&'a self, keys: &'a str) -> Reply<'a, u64> {
+        let prefix = keys.trim_end_matches('*').to_owned();
+        Box::pin(self.wire.request(move |state, _| Ok(state.newest(&prefix))))
+    }
+
     fn watch<'a>(&'a self, keys: &'a str) -> Reply<'a, Flow<Entry>> {
         let prefix = keys.trim_end_matches('*').to_owned();
         Box::pin(async move {
             let life = self.wire.request(|state, _| Ok(state.life)).await?;
-            let watching = Watching { wire: self.wire.clone(), prefix, seen: 0, life };
+            let watching = Watching { wire: self.wire.clone(), prefix, seen: 0, life, deaf: false };
             Ok(stream::unfold(watching, Watching::next).boxed())
         })
     }
@@ -79,21 +84,29 @@ struct Watching {
     prefix: String,
     seen: u64,
     life: u64,
+    /// Nothing comes any more, and nobody says so.
+    deaf: bool,
 }
 
 impl Watching {
-    /// After the server was away it stumbles once and goes on without loss; now and then it ends instead.
+    /// After the server was away it stumbles once and goes on without loss; now and then it ends instead, or goes deaf.
     async fn next(mut self) -> Option<(Result<Entry, Failure>, Self)> {
         let inner = self.wire.inner.clone();
         loop {
+            if self.deaf {
+                std::future::pending::<()>().await;
+            }
             self.wire.passable().await;
             let changed = inner.changed.notified();
             let life = inner.state().life;
             if life != self.life {
                 tokio::time::sleep(MISSED_HEARTBEATS).await;
                 self.life = life;
-                let ended = inner.state().chance.chance(0.25);
-                return (!ended).then(|| (Err(Failure::doubt("missed idle heartbeat")), self));
+                match inner.state().chance.below(4) {
+                    0 => return None,
+                    1 => self.deaf = true,
+                    _ => return Some((Err(Failure::doubt("missed idle heartbeat")), self)),
+                }
             }
             let change = inner.state().change_after(&self.prefix, self.seen);
             if let Some(entry) = change {

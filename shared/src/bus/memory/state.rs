@@ -85,6 +85,12 @@ impl State {
         self.books.keys().cloned().collect()
     }
 
+    /// Revision of the newest change under `prefix`, 0 where there is none.
+    pub(super) fn newest(&self, prefix: &str) -> u64 {
+        let below = self.books.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+        below.map(|(_, entry)| entry.revision).max().unwrap_or(0)
+    }
+
     /// The oldest change under `prefix` after `revision`. Of several changes of one key only the last is kept.
     pub(super) fn change_after(&self, prefix: &str, revision: u64) -> Option<Entry> {
         let below = self.books.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));

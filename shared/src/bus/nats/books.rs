@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use nats::HeaderMap;
 use nats::jetstream::context::{PublishError, PublishErrorKind};
 use nats::jetstream::kv::{self, Operation, UpdateErrorKind};
+use nats::jetstream::stream::LastRawMessageErrorKind;
 
 use super::super::server::{Books, Entry, Failure, Flow, Reply, Write};
 use super::Nats;
@@ -59,6 +60,17 @@ impl Books for Nats {
 
     fn keys(&self) -> Reply<'_, Vec<String>> {
         Box::pin(async move { keys(&self.books).await })
+    }
+
+    fn newest<'a>(&'a self, keys: &'a str) -> Reply<'a, u64> {
+        Box::pin(async move {
+            let subject = format!("{}{keys}", self.books.prefix);
+            match self.books.stream.get_last_raw_message_by_subject(&subject).await {
+                Ok(message) => Ok(message.sequence),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
+                Err(error) => Err(Failure::doubt(error)),
+            }
+        })
     }
 
     fn watch<'a>(&'a self, keys: &'a str) -> Reply<'a, Flow<Entry>> {

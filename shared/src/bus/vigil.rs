@@ -1,0 +1,123 @@
+//! A watch of the books that notices when nothing comes any more.
+//!
+//! Deliveries may stop for good without a word. A cluster keeps a watch on one of its servers; where that one is lost,
+//! the client has it made again under a fixed name, and when the others still believe in the lost one and put it there,
+//! no answer comes and the name stays taken. So the newest revision is asked for now and then, and a watch that is
+//! behind it and stands still has ended: the next one has another name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::server::{Entry, Failure, Flow, Server};
+
+/// Time between two questions: a watch that is deaf is found out within two of them.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// The entries under some keys, as they stand and as they change.
+pub(super) struct Vigil {
+    server: Arc<dyn Server>,
+    keys: &'static str,
+    entries: Flow<Entry>,
+    /// The newest revision that came.
+    seen: u64,
+    /// What was the newest that had come when the server was last known to have a newer one.
+    behind: Option<u64>,
+    due: Interval,
+    asked: Option<BoxFuture<'static, Result<u64, Failure>>>,
+}
+
+impl Vigil {
+    pub(super) async fn begin(server: Arc<dyn Server>, keys: &'static str) -> Result<Self, Failure> {
+        let entries = server.watch(keys).await?;
+        let mut due = tokio::time::interval(EVERY);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self { server, keys, entries, seen: 0, behind: None, due, asked: None })
+    }
+
+    /// The next change. `None` when the watch has ended and must be made anew. It may be dropped at any time; nothing is
+    /// lost with it.
+    pub(super) async fn next(&mut self) -> Option<Entry> {
+        loop {
+            tokio::select! {
+                biased; // What has come already is seen before the watch is judged.
+                entry = self.entries.next() => match entry? {
+                    Ok(entry) => {
+                        self.seen = self.seen.max(entry.revision);
+                        return Some(entry);
+                    }
+                    Err(error) => tracing::debug!(%error, "the watch stumbled and goes on"),
+                },
+                Some(newest) = answer(&mut self.asked) => {
+                    self.asked = None;
+                    if self.is_deaf(newest) {
+                        tracing::warn!("nothing comes from the watch of {} any more: it is made anew", self.keys);
+                        return None;
+                    }
+                }
+                _ = self.due.tick() => self.ask(),
+            }
+        }
+    }
+
+    fn ask(&mut self) {
+        let (server, keys) = (self.server.clone(), self.keys);
+        self.asked = Some(Box::pin(async move { server.newest(keys).await }));
+    }
+
+    /// Twice in a row the server had something newer, and nothing came in between.
+    fn is_deaf(&mut self, newest: Result<u64, Failure>) -> bool {
+        match newest {
+            Ok(newest) if newest > self.seen => self.behind.replace(self.seen) == Some(self.seen),
+            Ok(_) => {
+                self.behind = None;
+                false
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the newest revision is not known");
+                false
+            }
+        }
+    }
+}
+
+async fn answer<T>(asked: &mut Option<BoxFuture<'static, T>>) -> Option<T> {
+    match asked {
+        Some(asked) => Some(asked.await),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::Twin;
+    use super::*;
+    use crate::books::{Standing, WorkerRecord};
+
+    /// After a crash this server lets a watch go on, ends it, or goes deaf on it, as the seed wills.
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_goes_on_or_ends_and_never_keeps_one_waiting() {
+        let mut ended = 0;
+        for seed in 0..20 {
+            let twin = Twin::start(seed, None, None);
+            let bus = twin.connect("test").0;
+            let unfit = WorkerRecord::new("gpu0", Standing::Unfit { reason: "hot".into() });
+            bus.write_standing(&unfit).await.unwrap();
+            let mut watch = bus.watch_standings().await.unwrap();
+            assert_eq!(watch.next().await, Some(unfit));
+            twin.crash();
+            twin.restart();
+            let trusted = WorkerRecord::new("gpu0", Standing::Trusted);
+            bus.write_standing(&trusted).await.unwrap();
+            let next = tokio::time::timeout(Duration::from_secs(30), watch.next()).await;
+            match next.unwrap_or_else(|_| panic!("seed {seed}: nothing came, and the watch did not end")) {
+                Some(record) => assert_eq!(record, trusted),
+                None => ended += 1,
+            }
+        }
+        assert!((1..20).contains(&ended), "{ended} of 20 ended");
+    }
+}
