@@ -9,7 +9,10 @@ use std::process::{Command, Stdio};
 /// Tells a process that it runs in its own namespace already.
 const INSIDE: &str = "FERRY_CHAOS_NAMESPACE";
 
-const MEGABYTES: u32 = 256;
+/// Room for the server in any case, and for each job: its model, and a block of the checkpoint store. The server keeps a
+/// block of 8 MiB for as long as one living checkpoint is in it, and in its first two minutes gives none back in part.
+const MEGABYTES: usize = 128;
+const MEGABYTES_PER_JOB: usize = 12;
 
 /// Starts this very command again in a mount namespace of its own, where that is allowed. Comes back when it is not,
 /// or when this is the command that was started so.
@@ -42,10 +45,10 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Mounts an empty one on the folder `root`, which is made.
-    pub(super) fn mount(root: &Path) -> io::Result<Self> {
+    /// Mounts an empty one, large enough for so many jobs, on the folder `root`, which is made.
+    pub(super) fn mount(root: &Path, jobs: usize) -> io::Result<Self> {
         std::fs::create_dir_all(root)?;
-        let size = format!("size={MEGABYTES}m,mode=700");
+        let size = format!("size={}m,mode=700", MEGABYTES + MEGABYTES_PER_JOB * jobs);
         let mut mount = Command::new("mount");
         let output = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(root).output()?;
         if !output.status.success() {

@@ -93,7 +93,7 @@ pub async fn run(request: &Request, view: &mut View) -> anyhow::Result<End> {
     ));
     let place = disturbed::Place::make(folder.join(format!("seed-{}", request.seed)))?;
     let start = Instant::now();
-    let mut stage = disturbed::set_up(&place, &sweep, request.workers, start).await?;
+    let mut stage = disturbed::set_up(&place, &sweep, request, start).await?;
     let times = Times { start, length: request.length, patience };
     let judged = play_and_judge(request, &steps, times, &expected, &place, &mut stage, view).await;
     disturbed::tear_down(stage).await;

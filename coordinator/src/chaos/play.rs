@@ -52,6 +52,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Time before a process that ended by itself is started again.
 const REST: Duration = Duration::from_secs(1);
 
+/// Time that the observer has to hear of the last job after a coordinator that is done. The server may just be away.
+const CATCH_UP: Duration = Duration::from_secs(10);
+
 /// A worker says by this code that starting it again is of no use.
 const UNUSABLE: i32 = 2;
 
@@ -69,6 +72,8 @@ struct Play<'a> {
     played: Played,
     /// When the last fault or cure was.
     quiet_since: Instant,
+    /// When and how the coordinator was found to have ended by itself.
+    left: Option<(Instant, ExitStatus)>,
     finished: bool,
 }
 
@@ -89,7 +94,8 @@ pub(super) async fn play(
         took: Duration::ZERO,
         end: PlayEnd::Finished,
     };
-    let mut play = Play { stage, times, jobs, due, played, quiet_since: Instant::now(), finished: false };
+    let mut play =
+        Play { stage, times, jobs, due, played, quiet_since: Instant::now(), left: None, finished: false };
     let mut interrupt = Box::pin(interrupted());
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -170,22 +176,32 @@ impl Play<'_> {
                 self.due.push((Instant::now() + REST, Due::Cure(Cure::StartWorker(index))));
             }
         }
-        if let Some(status) = self.stage.coordinator.ended()? {
-            if self.all_ended() && matches!(status.code(), Some(0 | 1)) {
-                self.finished = true;
-                return Ok(());
-            }
-            let log = self.stage.coordinator.log().to_owned();
-            self.played.operator_commands += 1;
-            self.stage.coordinator_busy = true;
-            self.ended("the coordinator", status, &tail(&log, 2), view);
-            self.due.push((Instant::now() + REST, Due::Cure(Cure::StartCoordinator)));
-        }
+        self.tend_coordinator(view)?;
         let waits = self.due.is_empty();
         view.progress(self.stage.observer.tally(), self.played.injections.len(), self.times.start.elapsed());
         if waits && self.quiet_since.elapsed() > self.times.patience {
             self.played.end = PlayEnd::TimedOut;
             self.finished = true;
+        }
+        Ok(())
+    }
+
+    /// A coordinator that ended is done, or, once the observer has had time to hear of the last job, has died.
+    fn tend_coordinator(&mut self, view: &mut View) -> anyhow::Result<()> {
+        if let Some(status) = self.stage.coordinator.ended()? {
+            self.left = Some((Instant::now(), status));
+            self.stage.coordinator_busy = true;
+        }
+        let Some((at, status)) = self.left else { return Ok(()) };
+        let may_be_done = matches!(status.code(), Some(0 | 1));
+        if may_be_done && self.all_ended() {
+            self.finished = true;
+        } else if !may_be_done || at.elapsed() > CATCH_UP {
+            self.left = None;
+            let log = self.stage.coordinator.log().to_owned();
+            self.played.operator_commands += 1;
+            self.ended("the coordinator", status, &tail(&log, 2), view);
+            self.due.push((Instant::now() + REST, Due::Cure(Cure::StartCoordinator)));
         }
         Ok(())
     }
