@@ -1,6 +1,6 @@
 //! A nats-server for one test, on a port of its own, gone with the test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -23,17 +23,21 @@ pub struct Server {
 impl Server {
     /// Starts one on a free loopback port.
     pub fn start() -> anyhow::Result<Self> {
-        Self::make(None)
+        Self::make(tempfile::tempdir()?, None)
+    }
+
+    /// One whose store lies below `folder`.
+    pub fn start_below(folder: &Path) -> anyhow::Result<Self> {
+        Self::make(tempfile::tempdir_in(folder)?, None)
     }
 
     /// One whose store holds so many bytes and no more.
     pub fn start_limited(bytes: u64) -> anyhow::Result<Self> {
-        Self::make(Some(bytes))
+        Self::make(tempfile::tempdir()?, Some(bytes))
     }
 
-    fn make(limit: Option<u64>) -> anyhow::Result<Self> {
+    fn make(dir: tempfile::TempDir, limit: Option<u64>) -> anyhow::Result<Self> {
         let program = coordinator::broker::binary::find()?;
-        let dir = tempfile::tempdir()?;
         let child = spawn(&program, &dir, -1, limit)?;
         let ports = dir.path().join(format!("nats-server_{}.ports", child.id()));
         let port = wait::until(Duration::from_secs(20), "the server's port", || {
@@ -97,7 +101,7 @@ impl Drop for Server {
     }
 }
 
-fn bytes_below(folder: &std::path::Path) -> anyhow::Result<u64> {
+fn bytes_below(folder: &Path) -> anyhow::Result<u64> {
     let mut sum = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

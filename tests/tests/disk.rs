@@ -38,6 +38,26 @@ fn a_full_disk_of_the_server_is_told_and_the_sweep_goes_on_when_there_is_room() 
     Ok(())
 }
 
+#[test]
+fn a_coordinator_that_finds_the_servers_disk_full_says_so_and_waits() -> anyhow::Result<()> {
+    let Some(small) = Disk::mount(64)? else { return Ok(()) };
+    let mut server = Server::start_below(small.path())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    drop(runtime.block_on(server.bus())?);
+    let filling = small.fill()?;
+    let sweep = root().join("experiments/smoke.yaml").display().to_string();
+    let desk = Desk::new()?;
+    let mut run =
+        Run::start(desk.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "1", "--json"]))?;
+    run.wait_until("word of what is wrong", LIMIT, remark("trying again"))?;
+    filling.remove()?;
+    server.crash_and_restart()?;
+    let finished = run.wait_for("finished", LIMIT)?;
+    assert_eq!((&finished["done"], &finished["failed"]), (&4.into(), &0.into()));
+    assert!(run.end(LIMIT)?.success());
+    Ok(())
+}
+
 /// A sweep whose only worker has its cache on a small disk: it says that it cannot write there, and is `cured` then.
 fn waits_for_its_cache(small: &Disk, cure: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     let server = Server::start()?;

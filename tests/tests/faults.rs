@@ -1,13 +1,19 @@
 //! Killing any process in the middle of a sweep changes nothing in the results.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
+use anyhow::Context;
 use serde_json::Value;
-use tests::processes::{children, is_alive, signal};
+use shared::books::JobState;
+use shared::bus::Bus;
+use tests::processes::{Owned, children, is_alive, signal};
 use tests::programs::{Desk, expect, root};
 use tests::results::comparable;
 use tests::run::Run;
+use tests::server::Server;
 use tests::wait;
 
 /// Generous: the machine may be busy, and a lease must run out.
@@ -83,6 +89,44 @@ fn kill_9_of_the_server_alone_does_not_stop_the_sweep() -> anyhow::Result<()> {
     let finished = run.wait_for("finished", SWEEP_LIMIT)?;
     assert_eq!(finished["failed"], 0);
     assert!(run.end(LIMIT)?.success());
+    Ok(())
+}
+
+/// Workers that nobody started but the user, and a coordinator that is gone until every job is done.
+#[test]
+fn a_coordinator_that_is_away_for_the_middle_of_the_sweep_finds_all_of_it() -> anyhow::Result<()> {
+    let (server, desk, bench) = (Server::start()?, Desk::new()?, Desk::new()?);
+    let coordinate =
+        || Run::start(desk.ferry(&["run", &sweep(), "--nats", &server.url(), "--workers", "0", "--json"]));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let bus = runtime.block_on(server.bus())?;
+    let mut run = coordinate()?;
+    let jobs = run.wait_for("progress", LIMIT)?["pending"].as_u64().context("a number of jobs")?;
+    let mut worker = bench.worker(&["--nats", &server.url(), "--device", "cpu", "--cache", "cache"]);
+    let _worker = Owned(worker.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+    run.wait_for("epoch", LIMIT)?;
+    run.kill()?;
+    runtime.block_on(async { tokio::time::timeout(SWEEP_LIMIT, all_done(&bus, jobs)).await })??;
+
+    let mut again = coordinate()?;
+    again.wait_until("the end without any training", LIMIT, |event| {
+        assert!(!["started", "epoch"].contains(&event["event"].as_str().unwrap_or("")), "{event}");
+        event["event"] == "finished"
+    })?;
+    assert!(again.end(LIMIT)?.success());
+    assert_eq!(results(&desk)?, undisturbed(&Desk::new()?)?);
+    Ok(())
+}
+
+async fn all_done(bus: &Bus, jobs: u64) -> anyhow::Result<()> {
+    let mut watch = bus.watch().await?;
+    let mut done = BTreeSet::new();
+    while (done.len() as u64) < jobs {
+        let entry = watch.next().await.context("the watch ended")?;
+        if matches!(entry.record.state, JobState::Done { .. }) {
+            done.insert(entry.job);
+        }
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use shared::books::{JobRecord, JobState, WorkerRecord};
 use shared::bus::{BookEntry, Bucket, Bus, BusError, StandingWatch, Watch};
+use shared::disk;
 use shared::ids::JobId;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -57,8 +58,8 @@ impl Conductor {
     pub async fn begin(bus: Bus, engine: Engine, cost: CostModel) -> Result<Self, BusError> {
         let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let standings = Watching::On(bus.watch_standings().await?);
-        let watch = Watching::On(bus.watch().await?);
+        let standings = anew(bus.watch_standings().await)?;
+        let watch = anew(bus.watch().await)?;
         Ok(Self { engine, cost, bus, watch, standings, fetches: JoinSet::new(), reconcile })
     }
 
@@ -215,11 +216,9 @@ impl<W: Watches> Watching<W> {
     }
 }
 
-/// True for a disk that is full, read-only or over its quota: somebody mends that.
-fn is_lack_of_room(error: &anyhow::Error) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-    causes.any(|cause| matches!(cause.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded))
+/// True where a disk without room is at the bottom of it.
+fn wants_room(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref()).any(disk::is_lack_of_room)
 }
 
 /// What became of a result that was asked for.
@@ -231,7 +230,7 @@ fn stored(
     match outcome {
         Ok(fetched) => match store(&fetched) {
             Ok(()) => Ok(Event::Stored(job)),
-            Err(error) if is_lack_of_room(&error) => {
+            Err(error) if wants_room(&error) => {
                 tracing::warn!(%job, "{error:#}: make room; the result is safe on the server and is fetched again");
                 Ok(Event::NotStored(job))
             }

@@ -5,6 +5,7 @@ mod conductor;
 mod fetch;
 mod garbage;
 mod models;
+mod patience;
 mod prepare;
 mod session;
 mod share;
@@ -36,6 +37,7 @@ pub use conductor::{Conductor, Occurrence};
 pub use fetch::Fetched;
 pub use garbage::collect as collect_garbage;
 pub use models::Models;
+use patience::patiently;
 pub use prepare::admit;
 use session::{Session, Watched};
 pub use share::UnknownWeights;
@@ -193,20 +195,24 @@ async fn conduct(
     broker: &mut Option<Broker>,
     view: &mut View,
 ) -> anyhow::Result<Conducted> {
-    let bus = match broker {
-        Some(_) => broker::connect(endpoint, "ferry").await?,
-        None => Bus::connect_and_lay_out(endpoint, "ferry").await?,
-    };
+    let ours_alone = broker.is_some();
+    let bus = connect(endpoint, ours_alone, view).await?;
     let specs = request.plan.jobs.iter().map(|job| (job.id, job.spec.clone()));
     let cost = CostModel::new(pack.len(Split::Train), specs);
-    // Also what was agreed on before: the queue of a restored server does not know it yet.
-    let timing = match request.timing {
-        Some(timing) => timing,
-        None => bus.timing().await?,
-    };
-    bus.agree_on(&timing).await?;
-    share::weights(&bus, &request.plan).await?;
-    prepare::admit(&bus, &request.plan, broker.is_some()).await?;
+    patiently(
+        |text| view.remark(text),
+        async || {
+            // Also what was agreed on before: the queue of a restored server does not know it yet.
+            let timing = match request.timing {
+                Some(timing) => timing,
+                None => bus.timing().await?,
+            };
+            bus.agree_on(&timing).await?;
+            share::weights(&bus, &request.plan).await?;
+            prepare::admit(&bus, &request.plan, ours_alone).await
+        },
+    )
+    .await?;
     let sharing = tokio::spawn(share::pack(bus.clone(), request.pack.clone()));
     let collecting = tokio::spawn(garbage::collect_now_and_then(bus.clone()));
     let slots = fleet::slots(&request.gpus, cores(), threads(&request.plan), request.workers);
@@ -237,6 +243,15 @@ async fn conduct(
         outcome = interrupted() => outcome.map(|()| End::Interrupted)?,
     };
     Ok(Conducted { engine, drained, end })
+}
+
+/// The bus of our own server, which was started a moment ago, or of another one, which may be away for a moment.
+async fn connect(endpoint: &Endpoint, ours: bool, view: &mut View) -> anyhow::Result<Bus> {
+    if ours {
+        return Ok(broker::connect(endpoint, "ferry").await?);
+    }
+    let connect = async || Ok(Bus::connect_and_lay_out(endpoint, "ferry").await?);
+    patiently(|text| view.remark(text), connect).await
 }
 
 /// Resolves when the user, or the system, wants this process to end.

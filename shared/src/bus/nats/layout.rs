@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use nats::jetstream::Context;
 use nats::jetstream::consumer::{AckPolicy, pull};
+use nats::jetstream::context::AccountErrorKind;
 use nats::jetstream::kv::Store;
 use nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use nats::jetstream::{Context, ErrorCode};
 
 use super::super::BusError;
 use super::schema;
@@ -13,13 +14,23 @@ use crate::protocol::{Timing, subjects};
 
 const WHAT: &str = "prepare the server's streams";
 
-/// Tells a server without JetStream from one whose streams are still to be made.
+/// Tells a server without JetStream from one whose streams are still to be made, and from one that is not ready yet: a
+/// cluster without a leader.
 pub(super) async fn require_jetstream(jetstream: &Context, url: &str) -> Result<(), BusError> {
-    if let Err(error) = jetstream.query_account().await {
+    let Err(error) = jetstream.query_account().await else { return Ok(()) };
+    let off = match error.kind() {
+        AccountErrorKind::JetStreamUnavailable => true,
+        AccountErrorKind::JetStream(error) => {
+            [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT]
+                .contains(&error.error_code())
+        }
+        AccountErrorKind::TimedOut | AccountErrorKind::Other => false,
+    };
+    if off {
         tracing::debug!(%error, "account query failed");
         return Err(BusError::NoJetStream { url: url.to_owned() });
     }
-    Ok(())
+    Err(BusError::transport("ask the server for its JetStream", error))
 }
 
 /// Creates what is missing; leaves alone what is there.
