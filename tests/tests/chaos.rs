@@ -1,7 +1,9 @@
 //! `ferry chaos`, small: real processes under a few faults, an audit that is clean, and nothing left running.
 
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
 use serde_json::Value;
 use tests::processes::{children, is_alive, signal};
 use tests::programs::Desk;
@@ -20,7 +22,9 @@ fn chaos(desk: &Desk, seed: &str) -> anyhow::Result<Run> {
 fn a_few_faults_leave_the_books_in_order() -> anyhow::Result<()> {
     let desk = Desk::new()?;
     let mut run = chaos(&desk, "1")?;
-    let outcome = run.wait_for("finished", LIMIT)?["outcome"].clone();
+    let finished =
+        run.wait_for("finished", LIMIT).with_context(|| logs(&desk.path().join("chaos/seed-1")))?;
+    let outcome = &finished["outcome"];
     assert!(run.end(LIMIT)?.success());
     assert_eq!(outcome["clean"], true, "{outcome:#}");
     assert_eq!(outcome["operator_commands"], 0, "{outcome:#}");
@@ -30,6 +34,13 @@ fn a_few_faults_leave_the_books_in_order() -> anyhow::Result<()> {
         serde_json::from_str(&std::fs::read_to_string(desk.path().join("chaos/seed-1/chaos.json"))?)?;
     assert_eq!(kept["seed"], 1);
     Ok(())
+}
+
+/// What the processes of a play said last, for the message of a failed wait.
+fn logs(place: &Path) -> String {
+    let logs = ["logs/coordinator.log", "logs/w0.log", "logs/w1.log", "server/nats/server.log"];
+    let tails = logs.map(|log| format!("{log}:\n{}", coordinator::broker::tail(&place.join(log), 40)));
+    tails.join("\n")
 }
 
 #[test]

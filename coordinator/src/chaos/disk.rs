@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 /// Tells a process that it runs in its own namespace already.
 const INSIDE: &str = "FERRY_CHAOS_NAMESPACE";
 
-/// Room for the server in any case, and for each job: its model, and a block of the checkpoint store. The server keeps a
-/// block of 8 MiB for as long as one living checkpoint is in it, and in its first two minutes gives none back in part.
+/// Room for the server in any case, and for all that a job ever writes, twice over: eight checkpoints of half a MiB and a
+/// model. The server gives back what was deleted every two minutes at best (a block that also notes deletions in earlier
+/// blocks stays until then), and in a play it seldom lives for as long.
 const MEGABYTES: usize = 128;
 const MEGABYTES_PER_JOB: usize = 12;
 

@@ -20,7 +20,7 @@ dataset:
 defaults:
   emotion_backbone: resnet18
   backbone: resnet18
-  width: 8
+  width: 4
   blocks: [1, 1, 1, 1]
   image_size: 32
   batch_size: 16
