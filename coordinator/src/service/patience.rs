@@ -23,15 +23,12 @@ pub(super) async fn patiently<T>(
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        let worth_waiting = match error.downcast_ref::<BusError>() {
-            Some(BusError::Connect { .. }) => begun.elapsed() < AWAY,
-            Some(other) => other.is_transient(),
-            None => false,
-        };
-        if !worth_waiting {
+        let Some(cause) = error.downcast_ref::<BusError>() else { return Err(error) };
+        let away_for_long = matches!(cause, BusError::Connect { .. }) && begun.elapsed() >= AWAY;
+        if !cause.is_transient() || away_for_long {
             return Err(error);
         }
-        let why = format!("{error:#}");
+        let why = cause.to_string(); // It tells its own causes.
         if why != told {
             tell(&format!("{why}; trying again"));
             told = why;
