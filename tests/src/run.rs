@@ -67,11 +67,11 @@ impl Run {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    anyhow::bail!("waited {} s for {what}; seen: {:#?}", limit.as_secs(), self.seen)
+                    anyhow::bail!("waited {} s for {what}; seen:\n{}", limit.as_secs(), told(&self.seen))
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     let status = self.child.wait()?;
-                    anyhow::bail!("ferry ended ({status}) before {what}; seen: {:#?}", self.seen)
+                    anyhow::bail!("ferry ended ({status}) before {what}; seen:\n{}", told(&self.seen))
                 }
             }
         }
@@ -87,7 +87,7 @@ impl Run {
             if let Ok(event) = self.events.recv_timeout(Duration::from_millis(100)) {
                 self.seen.push(event);
             }
-            anyhow::ensure!(Instant::now() < deadline, "ferry did not end; seen: {:#?}", self.seen);
+            anyhow::ensure!(Instant::now() < deadline, "ferry did not end; seen:\n{}", told(&self.seen));
         }
     }
 
@@ -97,4 +97,11 @@ impl Run {
         self.child.wait()?;
         Ok(())
     }
+}
+
+/// One event a line; of progress in a row, which comes every second, the last.
+fn told(events: &[Value]) -> String {
+    let progress = |event: &Value| event["event"] == "progress";
+    let streaks = events.chunk_by(|one, next| progress(one) && progress(next));
+    streaks.filter_map(<[_]>::last).map(|event| format!("{event}\n")).collect()
 }
