@@ -109,6 +109,7 @@ impl JobSpec {
         self.network.irrelevant(&mut drop);
         self.loss.irrelevant(&mut drop);
         self.augment.irrelevant(&mut drop);
+        self.training.irrelevant(&mut drop);
         self.subset.irrelevant(&mut drop);
         self.transfer.irrelevant(&mut drop);
         self.arithmetic.irrelevant(&mut drop);
@@ -221,6 +222,17 @@ mod tests {
         })
         .unwrap();
         assert_eq!(before, spec);
+    }
+
+    #[test]
+    fn an_evaluation_batch_counts_where_it_differs_from_the_batch() {
+        let spec = JobSpec::default();
+        let id = |size| spec.with("evaluation_batch_size", size).map(|spec| spec.id("d"));
+        assert_eq!(id(json!(null)), Ok(spec.id("d")));
+        assert_eq!(id(json!(128)), Ok(spec.id("d")));
+        assert_ne!(id(json!(256)), Ok(spec.id("d")));
+        assert!(id(json!(0)).is_err());
+        assert_eq!(spec.training.evaluated_at_once(), 128);
     }
 
     #[test]

@@ -9,6 +9,10 @@ use super::{Problem, require};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrainingSpec {
     pub batch_size: u32,
+    /// Images that are validated and tested at once; as many as in a step of training where it is null. Another number
+    /// gives other last bits.
+    #[serde(default)]
+    pub evaluation_batch_size: Option<u32>,
     pub epochs: u32,
     /// Adam's learning rate in the first epoch.
     pub learning_rate: f64,
@@ -29,6 +33,7 @@ impl Default for TrainingSpec {
     fn default() -> Self {
         Self {
             batch_size: 128,
+            evaluation_batch_size: None,
             epochs: 12,
             learning_rate: 1e-4,
             lr_decay: 0.6,
@@ -43,6 +48,18 @@ impl Default for TrainingSpec {
 }
 
 impl TrainingSpec {
+    /// How many images are validated and tested at once.
+    pub fn evaluated_at_once(&self) -> u32 {
+        self.evaluation_batch_size.unwrap_or(self.batch_size)
+    }
+
+    /// The size that is taken anyway is left out, so that jobs keep the ids they had before there was this setting.
+    pub(super) fn irrelevant(&self, drop: &mut impl FnMut(&[&str])) {
+        if self.evaluated_at_once() == self.batch_size {
+            drop(&["evaluation_batch_size"]);
+        }
+    }
+
     pub(super) fn check(&self, problems: &mut Vec<Problem>) {
         // A batch norm in training needs two samples.
         require(
@@ -50,6 +67,12 @@ impl TrainingSpec {
             (2..=65_536).contains(&self.batch_size),
             "batch_size",
             "must lie between 2 and 65536",
+        );
+        require(
+            problems,
+            (1..=65_536).contains(&self.evaluated_at_once()),
+            "evaluation_batch_size",
+            "must lie between 1 and 65536",
         );
         require(problems, (1..=100_000).contains(&self.epochs), "epochs", "must lie between 1 and 100000");
         let rate = self.learning_rate > 0.0 && self.learning_rate <= 1e3;

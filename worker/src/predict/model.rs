@@ -122,7 +122,7 @@ impl Model {
         let augment = &self.spec.augment;
         let frames = Frames::new(pack, split, (0..pack.len(split)).collect(), augment.image_size)?;
         let views = Views::new(augment, self.spec.training.seed);
-        let batch_size = self.spec.training.batch_size as usize;
+        let batch_size = self.spec.training.evaluated_at_once() as usize;
         Ok(evaluate::probabilities(&self.network, &frames, &views, batch_size, self.device, progress)?)
     }
 }

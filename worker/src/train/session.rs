@@ -303,7 +303,7 @@ impl<'a> Session<'a> {
     }
 
     fn probabilities(&self, frames: &Frames<'_>) -> Result<Probabilities, TrainError> {
-        let batch_size = self.spec.training.batch_size as usize;
+        let batch_size = self.spec.training.evaluated_at_once() as usize;
         evaluate::probabilities(&self.network, frames, &self.views, batch_size, self.device, &mut |_| {})
     }
 }
