@@ -4,6 +4,7 @@
 
 pub mod books;
 pub mod bus;
+pub mod causes;
 pub mod disk;
 pub mod expression;
 pub mod ids;

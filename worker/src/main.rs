@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use mimalloc::MiMalloc;
+use shared::causes::in_words;
 use tracing_subscriber::EnvFilter;
 use worker::agent::{self, AgentError};
 use worker::cli::{AgentArgs, Cli};
@@ -34,7 +35,7 @@ fn verb(command: &Command) -> ExitCode {
     match commands::run(command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", in_words(error.as_ref()));
             ExitCode::from(2)
         }
     }

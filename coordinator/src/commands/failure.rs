@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde_json::json;
+use shared::causes::in_words;
 use shared::terminal::wants_colour;
 
 use crate::sweep::problem::{Problem, SweepError};
@@ -39,9 +40,9 @@ impl Failure {
             Self::Sweep(error) if json => eprintln!("{}", error.json()),
             Self::Sweep(error) => eprint!("{}", render(error)),
             Self::Input(error) | Self::Work(error) if json => {
-                eprintln!("{}", json!({ "error": format!("{error:#}") }));
+                eprintln!("{}", json!({ "error": in_words(error.as_ref()) }));
             }
-            Self::Input(error) | Self::Work(error) => eprintln!("error: {error:#}"),
+            Self::Input(error) | Self::Work(error) => eprintln!("error: {}", in_words(error.as_ref())),
         }
         match self {
             Self::Sweep(_) | Self::Input(_) => ExitCode::from(2),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use shared::books::{JobRecord, JobState, WorkerRecord};
 use shared::bus::{BookEntry, Bucket, Bus, BusError, StandingWatch, Watch};
+use shared::causes::in_words;
 use shared::disk;
 use shared::ids::JobId;
 use tokio::task::JoinSet;
@@ -231,7 +232,7 @@ fn stored(
         Ok(fetched) => match store(&fetched) {
             Ok(()) => Ok(Event::Stored(job)),
             Err(error) if wants_room(&error) => {
-                tracing::warn!(%job, "{error:#}: make room; the result is safe on the server and is fetched again");
+                tracing::warn!(%job, "{}: make room; the result is safe on the server and is fetched again", in_words(error.as_ref()));
                 Ok(Event::NotStored(job))
             }
             Err(error) => Err(error),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use sha2::{Digest, Sha256};
 use shared::bus::{Bucket, Bus, BusError};
+use shared::causes::in_words;
 use shared::pack::{self, Pack};
 use shared::protocol::{PackManifest, WeightsManifest, subjects};
 
@@ -22,7 +23,8 @@ pub(super) async fn pack(bus: Bus, dir: PathBuf) {
     match store(&bus, &dir).await {
         Ok(()) => tracing::debug!("the dataset is on the server"),
         Err(error) => {
-            tracing::warn!("the dataset is not on the server, workers elsewhere need --data: {error:#}");
+            let why = in_words(error.as_ref());
+            tracing::warn!("the dataset is not on the server, workers elsewhere need --data: {why}");
         }
     }
 }

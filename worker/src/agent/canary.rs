@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use shared::causes::in_words;
 use shared::expression::{CLASSES, LANDMARKS};
 use shared::job::JobSpec;
 use shared::job::loss::{Augmentation, LossSpec};
@@ -53,7 +54,7 @@ pub(super) async fn run(device: Device) -> Result<(), String> {
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| check(device)));
         let verdict = match outcome {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(format!("{error:#}")),
+            Ok(Err(error)) => Err(in_words(error.as_ref())),
             Err(panic) => Err(panic_text(panic.as_ref())),
         };
         let _nobody_waits = tell.send(verdict);

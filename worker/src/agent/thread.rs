@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use futures::future::BoxFuture;
+use shared::causes::in_words;
 use shared::result::{DeviceRecord, EpochReport};
 use tch::Device;
 
@@ -38,8 +39,8 @@ impl Trainer for Torch {
                 std::panic::catch_unwind(AssertUnwindSafe(|| train_from(&task, weights, &mut sink)));
             let ended = match outcome {
                 Ok(Ok(outcome)) => Ok(outcome),
-                Ok(Err(error @ TrainError::Checkpoint(_))) => Err(TrainingError::Refused(in_words(error))),
-                Ok(Err(error)) => Err(TrainingError::Failed(in_words(error))),
+                Ok(Err(error @ TrainError::Checkpoint(_))) => Err(TrainingError::Refused(in_words(&error))),
+                Ok(Err(error)) => Err(TrainingError::Failed(in_words(&error))),
                 Err(panic) => Err(TrainingError::Failed(panic_text(panic.as_ref()))),
             };
             drop(sink);
@@ -113,10 +114,6 @@ fn epoch_line(report: &EpochReport) -> String {
         losses.partition,
         losses.landmark
     )
-}
-
-fn in_words(error: TrainError) -> String {
-    format!("{:#}", anyhow::Error::new(error))
 }
 
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

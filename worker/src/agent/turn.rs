@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use shared::books::{JobRecord, Standing, WorkerRecord};
 use shared::bus::{Bus, BusError, Delivery};
+use shared::causes::in_words;
 use shared::ids::WorkerId;
 use shared::job::TRAINER_REVISION;
 
@@ -134,7 +135,7 @@ impl Agent {
 pub(super) async fn unfit(bus: &Bus, me: &WorkerId, error: AgentError) -> AgentError {
     let reason = match error {
         AgentError::Out { reason } => reason,
-        other => format!("{:#}", anyhow::Error::new(other)),
+        other => in_words(&other),
     };
     let record = WorkerRecord::new(me.name(), Standing::Unfit { reason: reason.clone() });
     if let Err(error) = bus.write_standing(&record).await {
