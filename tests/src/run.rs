@@ -103,5 +103,6 @@ impl Run {
 fn told(events: &[Value]) -> String {
     let progress = |event: &Value| event["event"] == "progress";
     let streaks = events.chunk_by(|one, next| progress(one) && progress(next));
-    streaks.filter_map(<[_]>::last).map(|event| format!("{event}\n")).collect()
+    let lines: Vec<String> = streaks.filter_map(<[_]>::last).map(Value::to_string).collect();
+    lines.join("\n")
 }
