@@ -237,11 +237,14 @@ fn several_problems_are_told_together_and_as_json() {
 
 /// A converted file of weights as the worker writes it; the tensors themselves are the worker's affair.
 fn weights(backbone: &str) -> Vec<u8> {
-    let facts = serde_json::json!({
+    let serde_json::Value::Object(facts) = serde_json::json!({
         "format": "ferry-weights", "version": 1, "layout": "vggface2", "preprocessing": "vggface2_bgr",
-        "holds": { "backbone": backbone }, "source": { "sha256": "", "format": "" },
-    });
-    let header = serde_json::json!({ "__metadata__": { "ferry": facts.to_string() } }).to_string();
+        "holds": { "backbone": backbone }, "source": { "sha256": "abab", "format": "" },
+    }) else {
+        unreachable!("an object is written above")
+    };
+    let (key, facts) = shared::seal::metadata(facts, std::iter::empty());
+    let header = serde_json::json!({ "__metadata__": { key: facts } }).to_string();
     [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
 }
 
@@ -291,7 +294,13 @@ fn weights_are_found_from_the_sweep_files_folder_and_named_by_content() {
 fn missing_and_wrong_weights_are_refused_with_their_place() {
     let caffe = weights("vggface2_resnet50");
     let model = [&28_u64.to_le_bytes(), br#"{"__metadata__":{"a":"b"}}  "#.as_slice()].concat();
-    let files = [("caffe.safetensors", caffe.as_slice()), ("raw.pth", b"raw"), ("plain.safetensors", &model)];
+    let damaged = String::from_utf8(caffe.clone()).unwrap().replace("abab", "abba").into_bytes();
+    let files = [
+        ("caffe.safetensors", caffe.as_slice()),
+        ("raw.pth", b"raw"),
+        ("plain.safetensors", &model),
+        ("damaged.safetensors", &damaged),
+    ];
     for (setting, place, words) in [
         ("emotion_weights: none.safetensors", "5:20", "sub/none.safetensors cannot be read: No such file"),
         ("emotion_weights: .", "5:20", "is no file"),
@@ -301,6 +310,7 @@ fn missing_and_wrong_weights_are_refused_with_their_place() {
             "is no file of Ferry's; convert it first: ferry-worker weights convert",
         ),
         ("head_weights: plain.safetensors", "5:17", "does not say what it holds; convert it first"),
+        ("emotion_weights: damaged.safetensors", "5:20", "the bytes are damaged"),
         ("head_weights: caffe.safetensors", "5:17", "it has no attention heads but a backbone"),
         ("head_weights: 'sha256:12'", "5:17", "must be `sha256:` and 64 hexadecimal digits"),
         ("head_weights: 3", "5:17", "expected a text or null, got 3"),

@@ -17,6 +17,7 @@ pub mod predictions;
 pub mod protocol;
 pub mod result;
 pub mod rng;
+pub mod seal;
 pub mod subset;
 pub mod terminal;
 pub mod vote;

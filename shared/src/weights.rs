@@ -13,9 +13,7 @@ use serde_json::Value;
 use crate::job::augment::Normalization;
 use crate::job::network::{Backbone, NetworkSpec};
 use crate::job::{JobSpec, Settings};
-
-/// Metadata key of everything that Ferry writes into a safetensors file.
-const FACTS: &str = "ferry";
+use crate::seal::FACTS;
 
 /// The `format` of a model that a sweep trained.
 pub const MODEL_FORMAT: &str = "ferry-model";

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared::job::transfer::digest;
+use shared::seal;
 use shared::weights::{Provenance, Slot};
 
 use super::plan::{PlannedJob, WeightsFile};
@@ -152,6 +153,7 @@ fn read(path: &Path) -> Result<File, String> {
         }
         Err(error) => return Err(format!("{shown}: {error}")),
     };
+    seal::open(&bytes).map_err(|error| format!("{shown}: {error}; {advice}"))?;
     let digest = hex::encode(Sha256::digest(&bytes));
     Ok(File { path: path.to_owned(), size: metadata.len(), digest, provenance })
 }

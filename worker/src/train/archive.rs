@@ -1,33 +1,21 @@
-//! A safetensors file of f32 tensors with a JSON object of facts and a digest over both; read strictly.
+//! A sealed safetensors file of f32 tensors, read strictly: exactly the tensors that are expected.
 
 use std::collections::{BTreeMap, HashMap};
 
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
-use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+pub use shared::seal::Facts;
+use shared::seal::{self, SealError};
 use tch::{Device, Kind, TchError, Tensor};
 
 /// Tensors by name.
 pub type Tensors = BTreeMap<String, Tensor>;
 
-/// What a file says of itself besides its tensors.
-pub type Facts = Map<String, Value>;
-
-/// Metadata key of the facts. The only one, because the order of several is not the same in every run.
-const FACTS: &str = "ferry";
-/// The fact that is the digest.
-const DIGEST: &str = "sha256";
-
 /// Why tensors cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    #[error("not a whole safetensors file: {0}")]
-    Format(#[from] safetensors::SafeTensorError),
-    #[error("no `{FACTS}` with a `{DIGEST}` in its metadata: the file was not written by this program")]
-    Metadata,
-    #[error("its content has digest {found}, its metadata says {expected}: the bytes are damaged")]
-    Damaged { found: String, expected: String },
+    #[error(transparent)]
+    Seal(#[from] SealError),
     #[error("tensor `{0}` is missing")]
     Missing(String),
     #[error("tensor `{0}` does not belong there")]
@@ -39,22 +27,21 @@ pub enum ArchiveError {
 }
 
 /// One file with the f32 tensors `tensors` (on any device) and `facts`: equal content gives equal bytes.
-pub fn write(tensors: &Tensors, mut facts: Facts) -> Result<Vec<u8>, ArchiveError> {
+pub fn write(tensors: &Tensors, facts: Facts) -> Result<Vec<u8>, ArchiveError> {
     let mut stored = Vec::new();
     for (name, tensor) in tensors {
         let shape = tensor.size().iter().map(|&length| length as usize).collect();
         stored.push((name.as_str(), shape, bytes(tensor)?));
     }
-    let digest = digest(&facts, stored.iter().map(|(name, _, bytes)| (*name, bytes.as_slice())));
+    let sealed = seal::metadata(facts, stored.iter().map(|(name, _, bytes)| (*name, bytes.as_slice())));
     let views = stored
         .iter()
         .map(|(name, shape, bytes): &(_, Vec<usize>, _)| {
             Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?))
         })
-        .collect::<Result<Vec<_>, ArchiveError>>()?;
-    facts.insert(DIGEST.to_owned(), digest.into());
-    let metadata = HashMap::from([(FACTS.to_owned(), Value::Object(facts).to_string())]);
-    Ok(safetensors::serialize(views, Some(metadata))?)
+        .collect::<Result<Vec<_>, SafeTensorError>>()
+        .map_err(SealError::from)?;
+    Ok(safetensors::serialize(views, Some(HashMap::from([sealed]))).map_err(SealError::from)?)
 }
 
 /// A whole, undamaged file.
@@ -67,17 +54,7 @@ pub struct Archive<'a> {
 impl<'a> Archive<'a> {
     /// Checks the layout and the digest.
     pub fn open(file: &'a [u8]) -> Result<Self, ArchiveError> {
-        let (_, header) = SafeTensors::read_metadata(file)?;
-        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(FACTS));
-        let mut facts: Facts =
-            text.and_then(|text| serde_json::from_str(text).ok()).ok_or(ArchiveError::Metadata)?;
-        let Some(Value::String(expected)) = facts.remove(DIGEST) else { return Err(ArchiveError::Metadata) };
-        let tensors = SafeTensors::deserialize(file)?;
-        let views: BTreeMap<_, _> = tensors.iter().collect();
-        let found = digest(&facts, views.iter().map(|(name, view)| (*name, view.data())));
-        if found != expected {
-            return Err(ArchiveError::Damaged { found, expected });
-        }
+        let (tensors, facts) = seal::open(file)?;
         Ok(Self { tensors, facts })
     }
 
@@ -106,23 +83,6 @@ impl<'a> Archive<'a> {
         }
         Ok(Tensor::f_from_data_size(view.data(), shape, Kind::Float)?)
     }
-}
-
-fn digest<'a>(facts: &Facts, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
-    let mut hash = Sha256::new();
-    for (name, fact) in facts {
-        hash.update(name);
-        hash.update([0]);
-        hash.update(fact.to_string());
-        hash.update([0]);
-    }
-    for (name, bytes) in tensors {
-        hash.update([0]);
-        hash.update(name);
-        hash.update([0]);
-        hash.update(bytes);
-    }
-    hex::encode(hash.finalize())
 }
 
 fn bytes(tensor: &Tensor) -> Result<Vec<u8>, ArchiveError> {

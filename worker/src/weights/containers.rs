@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use pytorch_reader::PytorchReader;
 use safetensors::SafeTensors;
+use shared::seal;
 use shared::weights::Provenance;
 use zip::ZipArchive;
 
@@ -26,8 +27,11 @@ pub(super) fn kind_of_zip(file: &[u8]) -> Result<Format, SourceError> {
 }
 
 pub(super) fn safetensors(file: Vec<u8>) -> Result<Content, SourceError> {
-    let provenance = Provenance::of_safetensors(&file)?;
     let (header, metadata) = SafeTensors::read_metadata(&file)?;
+    let provenance = Provenance::of_safetensors(&file)?;
+    if provenance.is_some() {
+        seal::open(&file)?;
+    }
     let data = header + size_of::<u64>();
     let file = Arc::new(file);
     let (mut tensors, mut others) = (Tensors::new(), Vec::new());

@@ -9,11 +9,11 @@ use std::fmt;
 
 use safetensors::{Dtype, SafeTensors};
 use shared::job::network::NetworkSpec;
+use shared::seal::{self, SealError};
 use shared::weights::{Provenance, ProvenanceError, Slot};
 use tch::{Kind, TchError, Tensor};
 
 use super::layout::{Shapes, some};
-use crate::train::archive::{Archive, ArchiveError};
 use crate::train::variables::Variables;
 
 /// Everything in which a file differs from what it should fill.
@@ -96,7 +96,7 @@ pub struct LoadError {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     #[error(transparent)]
-    Archive(#[from] ArchiveError),
+    Seal(#[from] SealError),
     #[error(transparent)]
     Provenance(#[from] ProvenanceError),
     #[error("the file does not say what it is; make it with `ferry-worker weights convert`")]
@@ -117,8 +117,7 @@ pub fn fill(slot: Slot, file: &[u8], network: &NetworkSpec, variables: &Variable
 fn fill_part(slot: Slot, file: &[u8], network: &NetworkSpec, variables: &Variables) -> Result<(), FileError> {
     let provenance = Provenance::of_safetensors(file)?.ok_or(FileError::Undescribed)?;
     provenance.serves(slot, network).map_err(FileError::Unfit)?;
-    Archive::open(file)?; // Its digest.
-    let stored = SafeTensors::deserialize(file).map_err(ArchiveError::from)?;
+    let (stored, _) = seal::open(file)?;
     let own = variables.iter().filter(|(name, _)| name.starts_with(slot.prefix())).collect();
     copy(&stored, &targets(slot, &provenance, &stored), &own)
 }
@@ -132,7 +131,7 @@ fn copy(
     check(stored, targets, own)?;
     let mut values = Vec::new();
     for (target, source) in targets {
-        let view = stored.tensor(source).map_err(ArchiveError::from)?;
+        let view = stored.tensor(source).map_err(SealError::from)?;
         let shape: Vec<i64> = view.shape().iter().map(|&length| length as i64).collect();
         values.push((own[target], Tensor::f_from_data_size(view.data(), &shape, Kind::Float)?));
     }

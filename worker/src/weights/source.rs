@@ -91,6 +91,8 @@ pub enum SourceError {
     TooDeep,
     #[error("there is no tensor in it{}", hint(.0))]
     Empty(Vec<String>),
+    #[error(transparent)]
+    Seal(#[from] shared::seal::SealError),
     #[error("Ferry's own description in the file cannot be used: {0}")]
     Provenance(#[from] shared::weights::ProvenanceError),
 }
