@@ -26,6 +26,7 @@ simulate: setup ## 10,000 sweeps under drawn faults, on a virtual clock
 check: setup ## formatting, lints, what may depend on what, and under which licences
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	scripts/fuzz --check
 	scripts/check-dependencies
 	scripts/cargo-deny
 

@@ -153,7 +153,7 @@ fn read(path: &Path) -> Result<File, String> {
         }
         Err(error) => return Err(format!("{shown}: {error}")),
     };
-    seal::open(&bytes).map_err(|error| format!("{shown}: {error}; {advice}"))?;
+    seal::open(&bytes).map_err(|error| format!("{shown}: {error}; fetch or convert it again"))?;
     let digest = hex::encode(Sha256::digest(&bytes));
     Ok(File { path: path.to_owned(), size: metadata.len(), digest, provenance })
 }
