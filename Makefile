@@ -21,7 +21,7 @@ test: setup ## set up, then run the whole test suite
 	cargo test --workspace
 
 simulate: setup ## 10,000 sweeps under drawn faults, on a virtual clock
-	cargo run -p tests --bin ferry-sim -- --seeds 10000
+	cargo run --bin ferry-sim -- --seeds 10000
 
 check: setup ## formatting, lints, what may depend on what, and under which licences
 	cargo fmt --check

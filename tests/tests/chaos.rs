@@ -30,6 +30,8 @@ fn a_few_faults_leave_the_books_in_order() -> anyhow::Result<()> {
     assert_eq!(outcome["operator_commands"], 0, "{outcome:#}");
     assert!(outcome["injected"].as_u64() > Some(0), "{outcome:#}");
     assert_eq!(outcome["recovered"], outcome["injected"], "{outcome:#}");
+    let counted = ["injected", "missed"].map(|name| outcome[name].as_u64().unwrap_or_default());
+    assert_eq!(counted.iter().sum::<u64>(), 6, "{outcome:#}");
     let kept: Value =
         serde_json::from_str(&std::fs::read_to_string(desk.path().join("chaos/seed-1/chaos.json"))?)?;
     assert_eq!(kept["seed"], 1);

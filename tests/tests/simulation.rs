@@ -25,7 +25,7 @@ fn every_promise_holds() -> anyhow::Result<()> {
         counts += outcome.counts;
         assert_eq!(
             outcome.violation, None,
-            "see it with: cargo run -p tests --bin ferry-sim -- --seed {seed} --trace"
+            "see it with: cargo run --bin ferry-sim -- --seed {seed} --trace"
         );
         assert!(outcome.counts.claims > 0, "seed {seed}: nothing was ever claimed");
     }

@@ -113,6 +113,7 @@ pub(super) async fn play(
         }
     }
     play.played.took = times.start.elapsed();
+    play.played.missed = steps.len() - play.played.injections.len();
     Ok(play.played)
 }
 
@@ -130,7 +131,7 @@ impl Play<'_> {
         match due {
             Due::Cure(cure) if self.stage.cure(cure).await? => self.quiet_since = Instant::now(),
             Due::Cure(_) => self.due.push((Instant::now() + AGAIN, due)),
-            Due::Fault(_) if self.is_over() => self.played.missed += 1,
+            Due::Fault(_) if self.is_over() => {}
             Due::Fault(fault) => self.perform(fault, view).await?,
         }
         Ok(())

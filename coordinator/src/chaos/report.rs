@@ -57,6 +57,15 @@ impl Outcome {
             let _ = writeln!(text, "The sweep did not end in time.\n\n```\n{stuck}\n```");
         }
         let _ = writeln!(text, "{}", self.table());
+        if self.missed > 0 {
+            let wanted = self.injected + self.missed;
+            let _ = writeln!(
+                text,
+                "{} of {wanted} faults were not injected: the sweep was done, or their time over, before there was \
+                 anyone to hit. More --jobs keep the sweep going for longer.\n",
+                self.missed
+            );
+        }
         let _ = writeln!(
             text,
             "{} jobs on {} workers, {}; {:.0} s. Work lost: {:.1} of {:.0} worker-seconds that the results needed. A \

@@ -116,6 +116,6 @@ fn many(cli: &Cli, fixture: &Fixture, options: Options) -> anyhow::Result<ExitCo
     bar.finish_and_clear();
     println!("{} histories: {} broken ({counts})", cli.seeds, broken.len());
     let Some(seed) = broken.into_iter().min() else { return Ok(ExitCode::SUCCESS) };
-    println!("see one with: cargo run -p tests --bin ferry-sim -- --seed {seed} --trace");
+    println!("see one with: cargo run --bin ferry-sim -- --seed {seed} --trace");
     Ok(ExitCode::FAILURE)
 }
