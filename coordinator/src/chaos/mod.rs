@@ -27,7 +27,7 @@ use shared::ids::JobId;
 use tokio::time::Instant;
 
 use audit::Output;
-use play::{PlayEnd, Played, Times};
+use play::{PATIENCE, PlayEnd, Played, Times};
 use report::Outcome;
 use schedule::{Shape, Step};
 use stage::Stage;
@@ -57,9 +57,6 @@ pub enum End {
     Interrupted,
 }
 
-/// The sweep may go on for this long after the last fault, and twice as long as the undisturbed run took.
-const PATIENCE: Duration = Duration::from_mins(5);
-
 /// Trains undisturbed and disturbed, audits the books, and writes `chaos.md` and `chaos.json`. Every process that it
 /// starts is gone when this returns, and when this process is gone.
 pub async fn run(request: &Request, view: &mut View) -> anyhow::Result<End> {
@@ -68,7 +65,6 @@ pub async fn run(request: &Request, view: &mut View) -> anyhow::Result<End> {
     let sweep = folder.join("sweep.yaml");
     std::fs::write(&sweep, sweep::text(request.jobs))?;
     view.phase("the undisturbed run");
-    let began = Instant::now();
     let calm_folder = folder.join("undisturbed");
     let calm = undisturbed::train(&sweep, &calm_folder, request.workers, view);
     let expected = tokio::select! {
@@ -78,7 +74,6 @@ pub async fn run(request: &Request, view: &mut View) -> anyhow::Result<End> {
             return Ok(End::Interrupted);
         }
     };
-    let patience = PATIENCE + 2 * began.elapsed();
     let shape = Shape {
         workers: request.workers,
         faults: request.faults,
@@ -87,14 +82,14 @@ pub async fn run(request: &Request, view: &mut View) -> anyhow::Result<End> {
     };
     let steps = schedule::draw(request.seed, &shape);
     view.phase(&format!(
-        "the disturbed run, seed {}; it may take {} s after its last fault",
+        "the disturbed run, seed {}; after its last fault it is given up when no job ends for {} s",
         request.seed,
-        patience.as_secs()
+        PATIENCE.as_secs()
     ));
     let place = disturbed::Place::make(folder.join(format!("seed-{}", request.seed)))?;
     let start = Instant::now();
     let mut stage = disturbed::set_up(&place, &sweep, request, start).await?;
-    let times = Times { start, length: request.length, patience };
+    let times = Times { start, length: request.length };
     let judged = play_and_judge(request, &steps, times, &expected, &place, &mut stage, view).await;
     disturbed::tear_down(stage).await;
     view.close();

@@ -61,6 +61,12 @@ impl Observer {
         tally
     }
 
+    /// How many jobs have ended.
+    pub(super) fn ended(&self) -> usize {
+        let [_, _, done, failed] = self.tally();
+        done + failed
+    }
+
     /// The job that a worker of this name holds, with its token.
     pub(super) fn held_by(&self, name: &str) -> Option<(JobId, Token)> {
         self.read(|seen| {

@@ -42,9 +42,10 @@ pub(super) struct Times {
     pub start: Instant,
     /// No fault comes after this time.
     pub length: Duration,
-    /// How long the sweep may go on after the last fault.
-    pub patience: Duration,
 }
+
+/// How long nothing may happen before the sweep is given up: no fault, no cure and no job that ends.
+pub(super) const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Time before a fault or cure that is not possible now is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -70,8 +71,10 @@ struct Play<'a> {
     jobs: usize,
     due: Vec<(Instant, Due)>,
     played: Played,
-    /// When the last fault or cure was.
+    /// When the last fault or cure was, or the last job ended.
     quiet_since: Instant,
+    /// Jobs that have ended.
+    ended_jobs: usize,
     /// When and how the coordinator was found to have ended by itself.
     left: Option<(Instant, ExitStatus)>,
     finished: bool,
@@ -94,8 +97,17 @@ pub(super) async fn play(
         took: Duration::ZERO,
         end: PlayEnd::Finished,
     };
-    let mut play =
-        Play { stage, times, jobs, due, played, quiet_since: Instant::now(), left: None, finished: false };
+    let mut play = Play {
+        stage,
+        times,
+        jobs,
+        due,
+        played,
+        quiet_since: Instant::now(),
+        ended_jobs: 0,
+        left: None,
+        finished: false,
+    };
     let mut interrupt = Box::pin(interrupted());
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -161,8 +173,7 @@ impl Play<'_> {
     }
 
     fn all_ended(&self) -> bool {
-        let [_, _, done, failed] = self.stage.observer.tally();
-        done + failed >= self.jobs
+        self.stage.observer.ended() >= self.jobs
     }
 
     /// Every second: who has ended, how far it is, whether it takes too long.
@@ -178,9 +189,13 @@ impl Play<'_> {
             }
         }
         self.tend_coordinator(view)?;
+        let ended = self.stage.observer.ended();
+        if ended > self.ended_jobs {
+            (self.ended_jobs, self.quiet_since) = (ended, Instant::now());
+        }
         let waits = self.due.is_empty();
         view.progress(self.stage.observer.tally(), self.played.injections.len(), self.times.start.elapsed());
-        if waits && self.quiet_since.elapsed() > self.times.patience {
+        if waits && self.quiet_since.elapsed() > PATIENCE {
             self.played.end = PlayEnd::TimedOut;
             self.finished = true;
         }
