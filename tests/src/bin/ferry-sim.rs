@@ -116,6 +116,8 @@ fn many(cli: &Cli, fixture: &Fixture, options: Options) -> anyhow::Result<ExitCo
     bar.finish_and_clear();
     println!("{} histories: {} broken ({counts})", cli.seeds, broken.len());
     let Some(seed) = broken.into_iter().min() else { return Ok(ExitCode::SUCCESS) };
-    println!("see one with: cargo run --bin ferry-sim -- --seed {seed} --trace");
+    let flaw = cli.flaw.and_then(|flaw| flaw.to_possible_value());
+    let flaw = flaw.map(|value| format!(" --flaw {}", value.get_name())).unwrap_or_default();
+    println!("see one with: cargo run --bin ferry-sim -- --seed {seed}{flaw} --trace");
     Ok(ExitCode::FAILURE)
 }
