@@ -67,15 +67,15 @@ def same(found, expected, within=0.0):
     assert not different, different
 
 
-def group(index, setting, backbone, file):
-    return f"  g{index}: {{matrix: {{{setting}: ['{file}']}}, settings: {{backbone: {backbone}}}}}\n"
+def group(index, backbone, file):
+    return f"  g{index}: {{matrix: {{appearance_weights: ['{file}']}}, settings: {{backbone: {backbone}}}}}\n"
 
 
 def sound_files(programs):
     """Checks every sound file; prints a row each."""
     print("file                    format                  layout       inspect  convert  load   tensors")
     done = [(sound, *programs.converted(sound)) for sound in SOUND]
-    groups = [group(index, "appearance_weights", sound.backbone, output.name) for index, (sound, _, _, output) in enumerate(done)]
+    groups = [group(index, sound.backbone, output.name) for index, (sound, _, _, output) in enumerate(done)]
     models = programs.trained(groups)
     for index, (sound, facts, expected, _) in enumerate(done):
         start = "appearance.features."
@@ -119,7 +119,7 @@ def wrong_sweeps(programs, done):
         (files["dino.pth"].name, "vggface2_resnet50", "topology"),
         (damaged.name, "resnet18", "the bytes are damaged"),
     ]:
-        (programs.folder / "wrong.yaml").write_text(SWEEP + group(0, "appearance_weights", backbone, name))
+        (programs.folder / "wrong.yaml").write_text(SWEEP + group(0, backbone, name))
         done = subprocess.run([programs.programs / "ferry", "plan", "wrong.yaml", "--json"], cwd=programs.folder,
                               capture_output=True, text=True)
         said = json.loads(done.stderr)["error"] if done.returncode else "it was planned"

@@ -233,14 +233,14 @@ def foreign(state):
 
 WRONG = [
     Wrong("cut.safetensors", cut(safetensors), "not a whole safetensors file"),
-    Wrong("header.safetensors", overlong_header, ""),
+    Wrong("header.safetensors", overlong_header, "none of those that can be read"),
     Wrong("cut.npz", cut(npz), "not a whole zip file"),
     Wrong("cut.pth", cut(zip_ordered), "not a whole zip file"),
     Wrong("script.pth", script, "TorchScript"),
-    Wrong("cut-legacy.pth", cut(legacy), ""),
+    Wrong("cut-legacy.pth", cut(legacy), "beyond the end of the file"),
     Wrong("cut.pkl", cut(vggface2), "ends in the middle"),
-    Wrong("hostile.pkl", hostile_pickle, ""),
-    Wrong("hostile.pth", hostile_zip, ""),
+    Wrong("hostile.pkl", hostile_pickle, "an object of `posix.system`"),
+    Wrong("hostile.pth", hostile_zip, "no tensor in it"),
     Wrong("list.pkl", no_dictionary, "not a dictionary"),
     Wrong("keras.h5", words, "none of those that can be read"),
     Wrong("two-networks.pth", zip_dino, "--key"),

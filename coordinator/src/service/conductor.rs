@@ -232,7 +232,8 @@ fn stored(
         Ok(fetched) => match store(&fetched) {
             Ok(()) => Ok(Event::Stored(job)),
             Err(error) if wants_room(&error) => {
-                tracing::warn!(%job, "{}: make room; the result is safe on the server and is fetched again", in_words(error.as_ref()));
+                let why = in_words(error.as_ref());
+                tracing::warn!(%job, "{why}: make room; the result is safe on the server and is fetched again");
                 Ok(Event::NotStored(job))
             }
             Err(error) => Err(error),
