@@ -19,13 +19,14 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Lines {
     labels: Labels,
-    last_progress: Duration,
+    /// `None` before the first.
+    last_progress: Option<Duration>,
     ended: usize,
 }
 
 impl Lines {
     pub(super) fn new(labels: Labels) -> Self {
-        Self { labels, last_progress: Duration::ZERO, ended: 0 }
+        Self { labels, last_progress: None, ended: 0 }
     }
 
     pub(super) fn notice(&mut self, notice: &Notice, snapshot: &Snapshot) {
@@ -38,11 +39,12 @@ impl Lines {
         say(text);
     }
 
-    /// A progress line when a job has ended, and now and then.
+    /// A progress line at once, when a job has ended, and now and then: workers may take a while to start.
     pub(super) fn refresh(&mut self, snapshot: &Snapshot) {
         let ended = snapshot.tally.done + snapshot.tally.without_result();
-        if ended != self.ended || snapshot.elapsed >= self.last_progress + PROGRESS_EVERY {
-            (self.ended, self.last_progress) = (ended, snapshot.elapsed);
+        let due = self.last_progress.is_none_or(|last| snapshot.elapsed >= last + PROGRESS_EVERY);
+        if due || ended != self.ended {
+            (self.ended, self.last_progress) = (ended, Some(snapshot.elapsed));
             say(&headline(snapshot));
         }
     }
