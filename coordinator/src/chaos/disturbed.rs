@@ -9,7 +9,6 @@ use shared::ids::JobId;
 use shared::result::{BlobRef, JobResult};
 use tokio::time::Instant;
 
-use super::Request;
 use super::actor::{Actor, Recipe};
 use super::audit::{Output, Page};
 use super::disk::{self, Disk};
@@ -50,12 +49,12 @@ impl Place {
 pub(super) async fn set_up(
     place: &Place,
     sweep: &Path,
-    request: &Request,
+    (workers, jobs): (usize, usize),
     start: Instant,
 ) -> anyhow::Result<Stage> {
     let server = Home::new(place.root.join("server"));
     let store = server.broker_dir()?.join("store");
-    let disk = if disk::can_mount() { Some(Disk::mount(&store, request.jobs)?) } else { None };
+    let disk = if disk::can_mount() { Some(Disk::mount(&store, jobs)?) } else { None };
     let broker = Broker::start(&server).await?;
     let endpoint = broker.endpoint()?;
     let bus = broker::connect(&endpoint, "ferry-chaos").await?;
@@ -72,7 +71,7 @@ pub(super) async fn set_up(
     coordinator.start().await?;
     let program = fleet::worker_program()?;
     let mut seats = Vec::new();
-    for index in 0..request.workers {
+    for index in 0..workers {
         let name = format!("w{index}");
         let link = Proxy::start(broker.port()).await?;
         let cache = place.root.join("workers").join(&name);

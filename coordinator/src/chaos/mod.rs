@@ -1,7 +1,8 @@
 //! Pulling plugs on purpose: a toy sweep with real processes, faults drawn from a seed, and an audit of its books.
 //!
-//! `schedule` says what happens when, `audit` and `ledger` judge what was seen: these three are pure. `stage` performs
-//! the faults on the processes (`actor`), connections (`proxy`), store and `disk`, and `play` keeps the time.
+//! `size` says how large the sweep is, `schedule` what happens when, `audit` and `ledger` judge what was seen: these four
+//! are pure. `stage` performs the faults on the processes (`actor`), connections (`proxy`), store and `disk`, and `play`
+//! keeps the time.
 
 mod actor;
 pub mod audit;
@@ -14,6 +15,7 @@ mod play;
 pub mod proxy;
 pub mod report;
 pub mod schedule;
+pub mod size;
 mod stage;
 pub mod sweep;
 mod undisturbed;
@@ -26,6 +28,7 @@ use std::time::Duration;
 use shared::ids::JobId;
 use tokio::time::Instant;
 
+use crate::run_dir::RunRecord;
 use audit::Output;
 use play::{PATIENCE, PlayEnd, Played, Times};
 use report::Outcome;
@@ -40,15 +43,28 @@ pub use view::View;
 pub struct Request {
     pub seed: u64,
     pub workers: usize,
-    pub jobs: usize,
+    /// `None`: as many as it takes to keep these workers busy for `length`.
+    pub jobs: Option<usize>,
     pub faults: usize,
     /// The faults are spread over this time.
     pub length: Duration,
     /// Folder of everything that is kept: logs, the undisturbed run, the outcome.
     pub folder: PathBuf,
-    /// The command that repeats it.
-    pub command: String,
 }
+
+impl Request {
+    /// The command that repeats it with a sweep of this many jobs.
+    fn command(&self, jobs: usize) -> String {
+        let &Self { seed, workers, faults, length, .. } = self;
+        let minutes = length.as_secs_f64() / 60.0;
+        format!(
+            "ferry chaos --workers {workers} --jobs {jobs} --faults {faults} --minutes {minutes} --seed {seed}"
+        )
+    }
+}
+
+/// The sweep file in the folder.
+const SWEEP: &str = "sweep.yaml";
 
 /// How it ended.
 #[derive(Debug)]
@@ -62,13 +78,8 @@ pub enum End {
 pub async fn run(request: &Request, view: &mut View) -> anyhow::Result<End> {
     std::fs::create_dir_all(&request.folder)?;
     let folder = request.folder.canonicalize()?;
-    let sweep = folder.join("sweep.yaml");
-    std::fs::write(&sweep, sweep::text(request.jobs))?;
-    view.phase("the undisturbed run");
-    let calm_folder = folder.join("undisturbed");
-    let calm = undisturbed::train(&sweep, &calm_folder, request.workers, view);
     let expected = tokio::select! {
-        expected = calm => expected?,
+        expected = train_undisturbed(request, &folder, view) => expected?,
         outcome = crate::service::interrupted() => {
             outcome?;
             return Ok(End::Interrupted);
@@ -88,7 +99,8 @@ pub async fn run(request: &Request, view: &mut View) -> anyhow::Result<End> {
     ));
     let place = disturbed::Place::make(folder.join(format!("seed-{}", request.seed)))?;
     let start = Instant::now();
-    let mut stage = disturbed::set_up(&place, &sweep, request, start).await?;
+    let mut stage =
+        disturbed::set_up(&place, &folder.join(SWEEP), (request.workers, expected.len()), start).await?;
     let times = Times { start, length: request.length };
     let judged = play_and_judge(request, &steps, times, &expected, &place, &mut stage, view).await;
     disturbed::tear_down(stage).await;
@@ -97,6 +109,38 @@ pub async fn run(request: &Request, view: &mut View) -> anyhow::Result<End> {
     std::fs::write(place.root().join("chaos.md"), outcome.markdown())?;
     std::fs::write(place.root().join("chaos.json"), serde_json::to_vec_pretty(&outcome)?)?;
     Ok(End::Played(Box::new(outcome)))
+}
+
+/// What every job of the sweep computes when nothing goes wrong. A few of its jobs tell how large the sweep is, where
+/// nobody said so.
+async fn train_undisturbed(
+    request: &Request,
+    folder: &Path,
+    view: &mut View,
+) -> anyhow::Result<BTreeMap<JobId, Output>> {
+    let jobs = if let Some(jobs) = request.jobs {
+        jobs
+    } else {
+        let sample = size::sample(request.workers);
+        view.phase(&format!("{sample} jobs tell how many fill the time"));
+        let record = train_first(sample, request, folder, view).await?;
+        let seconds: Vec<f64> = record.results.values().map(|result| result.train_seconds).collect();
+        size::filling(request.length, request.workers, &seconds)
+    };
+    view.phase(&format!("the undisturbed run, {jobs} jobs"));
+    Ok(undisturbed::outputs(&train_first(jobs, request, folder, view).await?))
+}
+
+/// Writes the sweep file for so many jobs and trains them. Those of a smaller sweep are the first ones of a larger one.
+async fn train_first(
+    jobs: usize,
+    request: &Request,
+    folder: &Path,
+    view: &mut View,
+) -> anyhow::Result<RunRecord> {
+    let file = folder.join(SWEEP);
+    std::fs::write(&file, sweep::text(jobs))?;
+    undisturbed::train(&file, &folder.join("undisturbed"), request.workers, view).await
 }
 
 /// `None` when the user stopped it.
@@ -119,7 +163,8 @@ async fn play_and_judge(
     let sightings = stage.observer.sightings();
     keep_history(place.root(), &sightings)?;
     let jobs: BTreeSet<JobId> = expected.keys().copied().chain(stage.observer.jobs()).collect();
-    let stored = undisturbed::outputs(&place.runs()).unwrap_or_else(|error| {
+    let stored = undisturbed::read(&place.runs()).map(|record| undisturbed::outputs(&record));
+    let stored = stored.unwrap_or_else(|error| {
         tracing::warn!(%error, "the run folder cannot be read");
         BTreeMap::new() // The audit misses every job in it.
     });
@@ -136,7 +181,7 @@ async fn play_and_judge(
         workers: request.workers,
         jobs: expected.len(),
         machine: machine(),
-        command: request.command.clone(),
+        command: request.command(expected.len()),
         clean,
         violations,
         stuck,

@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 /// Name of the sweep, and so of its run folders.
 pub const NAME: &str = "chaos";
 
+/// Jobs of the largest sweep.
+pub const LARGEST: usize = 10_000;
+
 /// A sweep file with `jobs` jobs. One thread each, so that a CPU computes the same bits every time.
 pub fn text(jobs: usize) -> String {
     let mut seeds = String::new();

@@ -15,7 +15,7 @@ use super::sweep;
 use super::view::View;
 use crate::broker::tail;
 use crate::guard;
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, RunRecord};
 
 /// Trains the sweep `file` with a server and workers of its own below `folder`. What an earlier run has finished there
 /// is not trained again.
@@ -24,7 +24,7 @@ pub(super) async fn train(
     folder: &Path,
     workers: usize,
     view: &mut View,
-) -> anyhow::Result<BTreeMap<JobId, Output>> {
+) -> anyhow::Result<RunRecord> {
     std::fs::create_dir_all(folder)?;
     let log = folder.join("run.log");
     let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
@@ -54,15 +54,19 @@ pub(super) async fn train(
         log.display(),
         tail(&log, 12)
     );
-    outputs(&runs)
+    read(&runs)
 }
 
 fn count(event: &Value, state: &str) -> usize {
     event[state].as_u64().and_then(|count| count.try_into().ok()).unwrap_or(0)
 }
 
-/// What the jobs of the sweep in the folder of run folders have computed; its matrices are checked on the way.
-pub(super) fn outputs(runs: &Path) -> anyhow::Result<BTreeMap<JobId, Output>> {
-    let record = RunDir::open(&runs.join(sweep::NAME))?.load()?;
-    Ok(record.results.iter().map(|(&job, result)| (job, Output::from(result))).collect())
+/// The sweep's run folder in the folder of run folders; its matrices are checked on the way.
+pub(super) fn read(runs: &Path) -> anyhow::Result<RunRecord> {
+    Ok(RunDir::open(&runs.join(sweep::NAME))?.load()?)
+}
+
+/// What its jobs have computed.
+pub(super) fn outputs(record: &RunRecord) -> BTreeMap<JobId, Output> {
+    record.results.iter().map(|(&job, result)| (job, Output::from(result))).collect()
 }

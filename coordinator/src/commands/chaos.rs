@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::failure::Failure;
-use crate::chaos::{self, End, Request, View};
+use crate::chaos::{self, End, Request, View, sweep};
 
 /// Pulls plugs: trains a toy sweep with real processes under faults drawn from a seed, then audits the books.
 ///
@@ -32,9 +32,9 @@ pub struct ChaosArgs {
     /// Draws the faults: the same seed, the same schedule.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Jobs of the sweep, some seconds of training each.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    pub jobs: u16,
+    /// Jobs of the sweep, some seconds of training each; left out, as many as the faults leave time for, 60 at least.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=sweep::LARGEST as i64))]
+    pub jobs: Option<u16>,
     /// Faults to inject.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub faults: u16,
@@ -57,14 +57,10 @@ pub fn run(args: &ChaosArgs) -> Result<ExitCode, Failure> {
     let request = Request {
         seed: args.seed,
         workers: args.workers.into(),
-        jobs: args.jobs.into(),
+        jobs: args.jobs.map(Into::into),
         faults: args.faults.into(),
         length: Duration::from_secs_f64(minutes * 60.0),
         folder: args.out.clone(),
-        command: format!(
-            "ferry chaos --workers {} --jobs {} --faults {} --minutes {minutes} --seed {}",
-            args.workers, args.jobs, args.faults, args.seed
-        ),
     };
     let mut view = View::new(args.json);
     // One thread: children must be spawned from the main thread (see `guard`).
