@@ -50,21 +50,30 @@ fn ensembles(view: &View<'_>) -> String {
     if view.results.ensembles.is_empty() {
         return String::new();
     }
-    let header = ["Ensemble", "Members", "Val. F1", "Test F1", "Paper val.", "Δ", "Paper test", "Δ"];
-    let rows = view.results.ensembles.iter().map(|e| {
-        let (val, test) = (e.paper.map(|p| p.validation), e.paper.map(|p| p.test));
-        vec![
-            ensemble_name(e),
-            format!("{} of {}", e.selection.members.len(), e.size),
-            f1_or_dash(e.val_macro_f1),
-            f1_or_dash(e.test_macro_f1),
-            f1_or_dash(val),
-            gap(e.val_macro_f1, val),
-            f1_or_dash(test),
-            gap(e.test_macro_f1, test),
-        ]
-    });
-    format!("## Ensembles (soft voting)\n\n{}", grid(&header.map(str::to_owned), rows))
+    let compared = view.results.ensembles.iter().any(|e| e.paper.is_some());
+    let mut header = vec!["Ensemble", "Members", "Val. F1", "Test F1"];
+    if compared {
+        header.extend(["Paper val.", "Δ", "Paper test", "Δ"]);
+    }
+    let header: Vec<String> = header.into_iter().map(str::to_owned).collect();
+    let rows = view.results.ensembles.iter().map(|e| ensemble(e, compared));
+    format!("## Ensembles (soft voting)\n\n{}", grid(&header, rows))
+}
+
+/// `compared`: with the paper's scores beside ours.
+fn ensemble(row: &EnsembleRow, compared: bool) -> Vec<String> {
+    let mut cells = vec![
+        ensemble_name(row),
+        format!("{} of {}", row.selection.members.len(), row.size),
+        f1_or_dash(row.val_macro_f1),
+        f1_or_dash(row.test_macro_f1),
+    ];
+    if compared {
+        let (val, test) = (row.paper.map(|p| p.validation), row.paper.map(|p| p.test));
+        cells.extend([f1_or_dash(val), gap(row.val_macro_f1, val)]);
+        cells.extend([f1_or_dash(test), gap(row.test_macro_f1, test)]);
+    }
+    cells
 }
 
 fn ensemble_name(ensemble: &EnsembleRow) -> String {

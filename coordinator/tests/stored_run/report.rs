@@ -155,6 +155,18 @@ fn tables_hold_the_rows_and_means_of_the_paper() {
     );
 }
 
+#[test]
+fn a_sweep_without_the_papers_numbers_has_no_columns_for_them() {
+    let root = tempfile::tempdir().unwrap();
+    let mut plan = plan();
+    plan.ensembles.iter_mut().for_each(|ensemble| ensemble.paper = None);
+    plan.tables.iter_mut().for_each(|table| table.paper.clear());
+    report::write(&run(root.path(), &plan, |_, _| true)).unwrap();
+    let markdown = fs::read_to_string(root.path().join("report.md")).unwrap();
+    assert!(markdown.contains("| Ensemble | Members | Val. F1 | Test F1 |\n"), "{markdown}");
+    assert!(!markdown.contains("Paper") && !markdown.contains('Δ'), "{markdown}");
+}
+
 /// A model counts when its file is there and as long as the result says (those of the fixture are empty).
 #[test]
 fn models_in_the_folder_are_named_and_members_are_known() {
