@@ -49,7 +49,8 @@ impl Place {
 pub(super) async fn set_up(
     place: &Place,
     sweep: &Path,
-    (workers, jobs): (usize, usize),
+    workers: usize,
+    jobs: usize,
     start: Instant,
 ) -> anyhow::Result<Stage> {
     let server = Home::new(place.root.join("server"));

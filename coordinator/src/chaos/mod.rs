@@ -100,7 +100,7 @@ pub async fn run(request: &Request, view: &mut View) -> anyhow::Result<End> {
     let place = disturbed::Place::make(folder.join(format!("seed-{}", request.seed)))?;
     let start = Instant::now();
     let mut stage =
-        disturbed::set_up(&place, &folder.join(SWEEP), (request.workers, expected.len()), start).await?;
+        disturbed::set_up(&place, &folder.join(SWEEP), request.workers, expected.len(), start).await?;
     let times = Times { start, length: request.length };
     let judged = play_and_judge(request, &steps, times, &expected, &place, &mut stage, view).await;
     disturbed::tear_down(stage).await;
@@ -122,7 +122,7 @@ async fn train_undisturbed(
         jobs
     } else {
         let sample = size::sample(request.workers);
-        view.phase(&format!("{sample} jobs tell how many fill the time"));
+        view.phase(&format!("{sample} jobs, to see how many fill the time"));
         let record = train_first(sample, request, folder, view).await?;
         let seconds: Vec<f64> = record.results.values().map(|result| result.train_seconds).collect();
         size::filling(request.length, request.workers, &seconds)

@@ -61,7 +61,7 @@ impl Outcome {
             let wanted = self.injected + self.missed;
             let _ = writeln!(
                 text,
-                "{} of {wanted} faults were not injected: the sweep was done, or their time over, before there was \
+                "Not injected: {} of {wanted} faults. The sweep was done, or their time over, before there was \
                  anyone to hit. More --jobs keep the sweep going for longer.\n",
                 self.missed
             );

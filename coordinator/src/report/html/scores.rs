@@ -39,7 +39,17 @@ pub(super) fn ensembles(view: &View<'_>) -> Markup {
             } }
         } }
     };
-    section("Ensembles", "Soft voting over stored probabilities. The best by validation F1 is marked.", &body)
+    let about = "Soft voting over stored probabilities. The best by validation F1 is marked.";
+    section("Ensembles", &said(about, paper), &body)
+}
+
+/// What a table is about, and, where the paper's numbers stand in it, what these are of.
+fn said(about: &str, paper: bool) -> String {
+    if paper {
+        format!("{about} The paper's numbers are of the LSD challenge's images.")
+    } else {
+        about.to_owned()
+    }
 }
 
 /// Ours, and with `paper` the paper's number and the difference.
@@ -63,7 +73,7 @@ pub(super) fn name(ensemble: &EnsembleRow) -> Markup {
 pub(super) fn tables(view: &View<'_>) -> Markup {
     html! {
         @for filled in &view.tables {
-            (section(&filled.title, "Validation F1; each row is the mean over its finished jobs.", &table(filled)))
+            (section(&filled.title, &said("Validation F1; each row is the mean over its finished jobs.", filled.paper), &table(filled)))
         }
     }
 }
