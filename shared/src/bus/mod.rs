@@ -1,13 +1,12 @@
 //! How coordinator and workers reach each other: doubts settled, versions and digests checked, on any [`Server`].
 //!
-//! Only `nats/` names the messaging client; `memory/` is a server in this process, for tests.
+//! Only `nats/` names the messaging client. Tests run it on the crate `memory-server`, a server in their own process.
 
 mod blobs;
 mod books;
 pub mod credential;
 mod files;
 mod live;
-pub mod memory;
 mod nats;
 mod queue;
 pub mod server;

@@ -74,23 +74,3 @@ impl StandingWatch {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::super::memory::Twin;
-    use super::*;
-
-    #[tokio::test]
-    async fn what_one_key_says_of_another_worker_is_not_believed() {
-        let twin = Twin::start(0, None, None);
-        let bus = twin.connect("test").0;
-        let lie = WorkerRecord::new("good", Standing::Unfit { reason: "x".into() });
-        bus.write(&subjects::standing_key("liar"), &lie).await.unwrap();
-        assert!(matches!(bus.standing("liar").await, Err(BusError::Untrue { .. })));
-        assert_eq!(bus.standing("good").await.unwrap(), Standing::Trusted);
-        let path = WorkerRecord::new("/etc/x", Standing::Trusted);
-        bus.write_standing(&path).await.unwrap();
-        assert!(matches!(bus.standing("/etc/x").await, Err(BusError::Untrue { .. })));
-        assert_eq!(bus.standings().await.unwrap(), []);
-    }
-}
