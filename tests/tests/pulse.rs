@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::future::BoxFuture;
 use shared::books::{JobRecord, JobState};
-use shared::bus::Watch;
+use shared::bus::RecordWatch;
 use memory_server::MemoryServer;
 use shared::ids::WorkerId;
 use shared::job::{JobSpec, TRAINER_REVISION};
@@ -91,7 +91,7 @@ fn worker(
 }
 
 /// The next record of the one job.
-async fn next(watch: &mut Watch) -> anyhow::Result<JobRecord> {
+async fn next(watch: &mut RecordWatch) -> anyhow::Result<JobRecord> {
     Ok(watch.next().await.context("the books closed")?.record)
 }
 
@@ -129,7 +129,7 @@ async fn a_busy_training_does_not_stop_the_pulse() -> anyhow::Result<()> {
     let (busy, stop_busy) = worker(&server, &fixture, &cache, "busy", &let_go);
     let busy = tokio::spawn(agent::serve(busy));
     let wait = async {
-        let mut watch = bus.watch().await?;
+        let mut watch = bus.watch_records().await?;
         while next(&mut watch).await?.attempts == 0 {}
         // Another one lies in wait from now on.
         let (idle, stop_idle) = worker(&server, &fixture, &cache, "idle", &let_go);

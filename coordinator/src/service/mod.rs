@@ -2,9 +2,8 @@
 
 mod care;
 mod conductor;
-mod fetch;
+mod downloads;
 mod garbage;
-mod models;
 mod prepare;
 mod session;
 mod share;
@@ -34,9 +33,8 @@ use crate::view::model::Snapshot;
 use crate::view::{Style, View, labels::Labels};
 
 pub use conductor::{Conductor, Occurrence};
-pub use fetch::Fetched;
+pub use downloads::{FetchedResult, Models};
 pub use garbage::collect as collect_garbage;
-pub use models::Models;
 pub use prepare::admit;
 use session::{Session, Watched};
 pub use share::UnknownWeights;
@@ -239,7 +237,7 @@ async fn conduct(
     }
     let mut tell = |text: &str| view.remark(text);
     let end = tokio::select! {
-        models = models::bring(&bus, run_dir, request.models, &mut tell) => End::Finished { models },
+        models = downloads::fetch_models(&bus, run_dir, request.models, &mut tell) => End::Finished { models },
         outcome = interrupted() => outcome.map(|()| End::Interrupted)?,
     };
     Ok(Conducted { engine, drained, end })

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::server::{Entry, Failure, Write};
-use super::vigil::Vigil;
+use super::key_watch::KeyWatch;
 use super::{BACKOFF, Bus, BusError};
 use crate::books::JobRecord;
 use crate::ids::JobId;
@@ -174,9 +174,9 @@ impl Bus {
     }
 
     /// All records as they stand, then every change of them.
-    pub async fn watch(&self) -> Result<Watch, BusError> {
-        let watched = Vigil::begin(self.server.clone(), subjects::RECORD_KEYS).await;
-        Ok(Watch { inner: watched.map_err(|e| BusError::failed("watch the books", e))? })
+    pub async fn watch_records(&self) -> Result<RecordWatch, BusError> {
+        let watched = KeyWatch::begin(self.server.clone(), subjects::RECORD_KEYS).await;
+        Ok(RecordWatch { inner: watched.map_err(|e| BusError::failed("watch the books", e))? })
     }
 
     pub(super) async fn entry(&self, key: &str) -> Result<Option<Entry>, BusError> {
@@ -194,17 +194,17 @@ impl Bus {
 }
 
 /// The records as they change. Errors of the connection are healed by the client, as far as they can be.
-pub struct Watch {
-    inner: Vigil,
+pub struct RecordWatch {
+    inner: KeyWatch,
 }
 
-impl std::fmt::Debug for Watch {
+impl std::fmt::Debug for RecordWatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").finish_non_exhaustive()
+        f.debug_struct("RecordWatch").finish_non_exhaustive()
     }
 }
 
-impl Watch {
+impl RecordWatch {
     /// The next change. `None` when the watch has ended and must be made anew.
     pub async fn next(&mut self) -> Option<BookEntry> {
         loop {

@@ -12,7 +12,7 @@ mod queue;
 pub mod server;
 mod standings;
 mod timing;
-mod vigil;
+mod key_watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::retry::Backoff;
 use crate::version::VersionError;
 
 pub use blobs::Bucket;
-pub use books::{BookEntry, Store, Watch};
+pub use books::{BookEntry, Store, RecordWatch};
 pub use credential::{Credential, CredentialError, Role};
 pub use live::Hints;
 pub use nats::connect::Endpoint;

@@ -2,7 +2,7 @@
 
 use super::books::decode;
 use super::server::Entry;
-use super::vigil::Vigil;
+use super::key_watch::KeyWatch;
 use super::{Bus, BusError};
 use crate::books::{Standing, WorkerRecord};
 use crate::ids::is_plain;
@@ -37,7 +37,7 @@ impl Bus {
 
     /// All workers' standings, then every change of them.
     pub async fn watch_standings(&self) -> Result<StandingWatch, BusError> {
-        let watched = Vigil::begin(self.server.clone(), subjects::STANDING_KEYS).await;
+        let watched = KeyWatch::begin(self.server.clone(), subjects::STANDING_KEYS).await;
         Ok(StandingWatch { inner: watched.map_err(|e| BusError::failed("watch the workers", e))? })
     }
 }
@@ -54,7 +54,7 @@ fn read(entry: &Entry) -> Result<WorkerRecord, BusError> {
 
 /// The workers' standings as they change.
 pub struct StandingWatch {
-    inner: Vigil,
+    inner: KeyWatch,
 }
 
 impl std::fmt::Debug for StandingWatch {

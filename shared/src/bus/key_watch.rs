@@ -18,7 +18,7 @@ use super::server::{Entry, Failure, Flow, Server};
 const EVERY: Duration = Duration::from_secs(5);
 
 /// The entries under some keys, as they stand and as they change.
-pub(super) struct Vigil {
+pub(super) struct KeyWatch {
     server: Arc<dyn Server>,
     keys: &'static str,
     entries: Flow<Entry>,
@@ -30,7 +30,7 @@ pub(super) struct Vigil {
     asked: Option<BoxFuture<'static, Result<u64, Failure>>>,
 }
 
-impl Vigil {
+impl KeyWatch {
     pub(super) async fn begin(server: Arc<dyn Server>, keys: &'static str) -> Result<Self, Failure> {
         let entries = server.watch(keys).await?;
         let mut due = tokio::time::interval(EVERY);

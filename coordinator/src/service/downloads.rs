@@ -1,31 +1,52 @@
-//! Bringing trained models into the run folder, where they can be used without a server.
+//! What finished jobs left on the server, verified by digest: results with their probabilities, and trained models.
 
 use std::time::Duration;
 
 use anyhow::Context;
+use bytes::Bytes;
 use shared::bus::{Bucket, Bus, BusError};
+use shared::ids::JobId;
 use shared::result::JobResult;
 use shared::retry::{Backoff, Retry};
 
 use crate::report;
 use crate::run_dir::RunDir;
 
-/// Which models belong into the run folder.
+/// A result with its matrices, verified against their digests.
+#[derive(Debug)]
+pub struct FetchedResult {
+    pub result: JobResult,
+    pub validation: Bytes,
+    pub test: Option<Bytes>,
+}
+
+/// A finished job's result, with its probabilities.
+pub(super) async fn fetch_result(bus: &Bus, job: JobId) -> Result<FetchedResult, BusError> {
+    let result = bus.result(job).await?;
+    let validation = bus.get_blob(Bucket::Results, &result.validation.probabilities).await?;
+    let test = match &result.test {
+        Some(test) => Some(bus.get_blob(Bucket::Results, &test.probabilities).await?),
+        None => None,
+    };
+    Ok(FetchedResult { result, validation, test })
+}
+
+/// Which models the run folder gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Models {
     /// Those of the ensembles' members.
     Members,
     /// Every finished job's.
     All,
-    /// None; those that are there stay.
+    /// None. Models that are there already stay.
     None,
 }
 
 /// For a server that is away for a moment.
 const FETCH: Retry = Backoff::every(Duration::from_secs(1)).tries(3);
 
-/// Stores the wanted models that are not in the run folder yet, each verified by its digest.
-pub(super) async fn bring(
+/// Puts the wanted models into the run folder, except those that are there, so that they can be used without a server.
+pub(super) async fn fetch_models(
     bus: &Bus,
     run_dir: &RunDir,
     wanted: Models,
@@ -54,7 +75,7 @@ pub(super) async fn bring(
     ));
     for result in missing {
         store(bus, run_dir, result).await.with_context(|| {
-            format!("the model of job {} is not stored; `--models none` does without the models", result.job)
+            format!("cannot fetch the model of job {}; `--models none` ends the run without models", result.job)
         })?;
     }
     Ok(())
