@@ -48,7 +48,7 @@ async fn read(value: &[u8], blob: &[u8]) {
         again(&entry.record, JobRecord::VERSION).await;
         moves(&entry.record);
         seen(job, &entry.record);
-        if let Ok(mut watch) = bus.watch().await {
+        if let Ok(mut watch) = bus.watch_records().await {
             assert_eq!(watch.next().await.map(|entry| entry.record), Some(entry.record));
         }
     }

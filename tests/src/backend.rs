@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared::bus::Bus;
-use shared::bus::memory::Twin;
+use memory_server::MemoryServer;
 
 use crate::server::Server;
 
@@ -31,7 +31,7 @@ macro_rules! on_both {
 #[derive(Debug)]
 pub enum Backend {
     Nats(Server),
-    Memory(Twin),
+    Memory(MemoryServer),
 }
 
 impl Backend {
@@ -42,14 +42,14 @@ impl Backend {
 
     /// A server in memory on this runtime's clock.
     pub fn memory() -> anyhow::Result<Self> {
-        Ok(Self::Memory(Twin::start(0, None, None)))
+        Ok(Self::Memory(MemoryServer::start(0, None, None)))
     }
 
     /// A connection of its own.
     pub async fn bus(&self) -> anyhow::Result<Bus> {
         match self {
             Self::Nats(server) => server.bus().await,
-            Self::Memory(twin) => Ok(twin.connect("test").0),
+            Self::Memory(server) => Ok(server.connect("test").0),
         }
     }
 
@@ -57,11 +57,11 @@ impl Backend {
     pub async fn crash_and_restart(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Nats(server) => server.crash_and_restart(),
-            Self::Memory(twin) => {
-                twin.crash();
+            Self::Memory(server) => {
+                server.crash();
                 // A real one is away for a moment, too: time that passes for its clients, not a guess at theirs.
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                twin.restart();
+                server.restart();
                 Ok(())
             }
         }

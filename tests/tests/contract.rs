@@ -252,7 +252,7 @@ async fn a_workers_standing_is_told_and_kept(server: Backend) -> anyhow::Result<
 async fn a_watch_shows_what_is_and_what_comes(server: Backend) -> anyhow::Result<()> {
     let bus = server.bus().await?;
     let (job, token, record, revision) = claimed(&bus, 5).await?;
-    let mut watch = bus.watch().await?;
+    let mut watch = bus.watch_records().await?;
     let limit = Duration::from_secs(10);
     let first = tokio::time::timeout(limit, watch.next()).await?.expect("the record");
     assert_eq!((first.job, first.revision, first.record), (job, revision, record.clone()));
@@ -266,7 +266,7 @@ async fn a_watch_shows_what_is_and_what_comes(server: Backend) -> anyhow::Result
 async fn a_watch_outlives_a_crash_of_the_server(mut server: Backend) -> anyhow::Result<()> {
     let bus = server.bus().await?;
     let (job, token, record, revision) = claimed(&bus, 11).await?;
-    let mut watch = bus.watch().await?;
+    let mut watch = bus.watch_records().await?;
     tokio::time::timeout(LIMIT, watch.next()).await?.context("the record")?;
     server.crash_and_restart().await?;
     let beat = record.beat(&token)?;
@@ -275,7 +275,7 @@ async fn a_watch_outlives_a_crash_of_the_server(mut server: Backend) -> anyhow::
         match tokio::time::timeout(LIMIT, watch.next()).await? {
             Some(entry) if entry.record == beat => return Ok(()),
             Some(entry) => assert_eq!(entry.record, record, "what was known may be shown again"),
-            None => watch = bus.watch().await?,
+            None => watch = bus.watch_records().await?,
         }
     }
 }

@@ -46,7 +46,7 @@ impl Stage {
         let mut newest = BTreeMap::new();
         let found = tokio::time::timeout(LIMIT, async {
             loop {
-                let mut watch = self.bus.watch().await?;
+                let mut watch = self.bus.watch_records().await?;
                 while let Some(entry) = watch.next().await {
                     if wanted(&entry.record) {
                         return anyhow::Ok(entry);

@@ -119,7 +119,7 @@ fn a_coordinator_that_is_away_for_the_middle_of_the_sweep_finds_all_of_it() -> a
 }
 
 async fn all_done(bus: &Bus, jobs: u64) -> anyhow::Result<()> {
-    let mut watch = bus.watch().await?;
+    let mut watch = bus.watch_records().await?;
     let mut done = BTreeSet::new();
     while (done.len() as u64) < jobs {
         let entry = watch.next().await.context("the watch ended")?;

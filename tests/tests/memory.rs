@@ -83,7 +83,7 @@ fn pack() -> anyhow::Result<Arc<Pack>> {
 }
 
 async fn done(bus: &Bus, order: &JobOrder) -> anyhow::Result<JobRecord> {
-    let mut watch = bus.watch().await?;
+    let mut watch = bus.watch_records().await?;
     loop {
         let entry = watch.next().await.context("the books closed")?;
         if matches!(entry.record.state, JobState::Done { .. }) && entry.job == order.job {

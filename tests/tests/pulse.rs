@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::future::BoxFuture;
 use shared::books::{JobRecord, JobState};
-use shared::bus::Watch;
-use shared::bus::memory::Twin;
+use shared::bus::RecordWatch;
+use memory_server::MemoryServer;
 use shared::ids::WorkerId;
 use shared::job::{JobSpec, TRAINER_REVISION};
 use shared::protocol::{CheckpointEvery, JobOrder, Timing};
@@ -69,7 +69,7 @@ impl Trainer for Busy {
 }
 
 fn worker(
-    twin: &Twin,
+    server: &MemoryServer,
     fixture: &Fixture,
     cache: &TempDir,
     name: &str,
@@ -78,7 +78,7 @@ fn worker(
     let me = WorkerId::new(name, Uuid::new_v4());
     let (stop, stopped) = watch::channel(false);
     let equipment = Equipment {
-        bus: twin.connect(me.as_str()).0,
+        bus: server.connect(me.as_str()).0,
         host: "here".into(),
         trainer: Box::new(Busy { let_go: let_go.clone() }),
         packs: PackStore::holding(fixture.pack()),
@@ -91,7 +91,7 @@ fn worker(
 }
 
 /// The next record of the one job.
-async fn next(watch: &mut Watch) -> anyhow::Result<JobRecord> {
+async fn next(watch: &mut RecordWatch) -> anyhow::Result<JobRecord> {
     Ok(watch.next().await.context("the books closed")?.record)
 }
 
@@ -107,9 +107,9 @@ fn pulse(record: &JobRecord) -> (&str, u64) {
 
 #[tokio::test]
 async fn a_busy_training_does_not_stop_the_pulse() -> anyhow::Result<()> {
-    let twin = Twin::start(1, None, None);
+    let server = MemoryServer::start(1, None, None);
     let (fixture, cache) = (Fixture::new()?, tempfile::tempdir()?);
-    let bus = twin.connect("test").0;
+    let bus = server.connect("test").0;
     let spec = JobSpec::default();
     let job = spec.id(fixture.pack().digest());
     let order = JobOrder {
@@ -126,13 +126,13 @@ async fn a_busy_training_does_not_stop_the_pulse() -> anyhow::Result<()> {
     bus.enqueue(job).await?;
 
     let let_go = Arc::new(AtomicBool::new(false));
-    let (busy, stop_busy) = worker(&twin, &fixture, &cache, "busy", &let_go);
+    let (busy, stop_busy) = worker(&server, &fixture, &cache, "busy", &let_go);
     let busy = tokio::spawn(agent::serve(busy));
     let wait = async {
-        let mut watch = bus.watch().await?;
+        let mut watch = bus.watch_records().await?;
         while next(&mut watch).await?.attempts == 0 {}
         // Another one lies in wait from now on.
-        let (idle, stop_idle) = worker(&twin, &fixture, &cache, "idle", &let_go);
+        let (idle, stop_idle) = worker(&server, &fixture, &cache, "idle", &let_go);
         let idle = tokio::spawn(agent::serve(idle));
         let seen = loop {
             let record = next(&mut watch).await?;

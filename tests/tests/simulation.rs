@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::bus::memory::{Damage, Flaw};
+use memory_server::{Damage, ServerBug};
 use shared::protocol::{CheckpointEvery, Timing};
 use tests::simulation::{self, Bad, Counts, Fault, Fixture, History, Kind, Options, Outcome, Script};
 
@@ -49,11 +49,11 @@ fn a_seed_repeats_itself() -> anyhow::Result<()> {
 #[test]
 fn a_broken_fence_is_noticed() -> anyhow::Result<()> {
     let fixture = Fixture::new()?;
-    for flaw in [Flaw::BlindSwap, Flaw::TornBatch] {
-        let options = Options { flaw: Some(flaw), trace: false };
+    for bug in [ServerBug::BlindSwap, ServerBug::TornBatch] {
+        let options = Options { bug: Some(bug), trace: false };
         let noticed =
             (0..FEW).any(|seed| simulation::run(History::draw(seed), &fixture, options).violation.is_some());
-        assert!(noticed, "{flaw:?} goes unnoticed in {FEW} histories");
+        assert!(noticed, "{bug:?} goes unnoticed in {FEW} histories");
     }
     Ok(())
 }
@@ -140,7 +140,7 @@ fn a_clock_that_leaps_back_does_not_keep_a_dead_workers_job() -> anyhow::Result<
         faults: vec![
             (second(5), Fault::KillWorker { worker: 0, rest: second(3000) }),
             (second(5), Fault::KillWorker { worker: 1, rest: second(3) }),
-            (second(6), Fault::LeapBack { by: second(3600) }),
+            (second(6), Fault::ClockSetBack { by: second(3600) }),
         ],
         calm: second(9),
     };

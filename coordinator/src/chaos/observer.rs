@@ -104,7 +104,7 @@ impl Drop for Observer {
 
 async fn follow(bus: Bus, start: Instant, seen: Arc<Mutex<Seen>>) {
     loop {
-        match bus.watch().await {
+        match bus.watch_records().await {
             Ok(mut watch) => {
                 while let Some(entry) = watch.next().await {
                     let (job, revision) = (entry.job, entry.revision);

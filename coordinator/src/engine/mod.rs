@@ -16,9 +16,9 @@ pub use notice::Notice;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A record was written, by anyone.
-    Moved { job: JobId, revision: u64, record: JobRecord },
+    RecordChanged { job: JobId, revision: u64, record: JobRecord },
     /// A worker's standing was written, by anyone.
-    Booked(WorkerRecord),
+    StandingChanged(WorkerRecord),
     /// A finished job's result now lies in the run folder.
     Stored(JobId),
     /// It could not be fetched now; it will be asked for again.
@@ -118,8 +118,8 @@ impl Engine {
     /// Takes an event in and says what to do about it. Records of other sweeps' jobs are passed over.
     pub fn apply(&mut self, event: Event) -> Vec<Effect> {
         match event {
-            Event::Moved { job, revision, record } => self.moved(job, revision, record),
-            Event::Booked(record) => self.booked(&record),
+            Event::RecordChanged { job, revision, record } => self.record_changed(job, revision, record),
+            Event::StandingChanged(record) => self.standing_changed(&record),
             Event::Stored(job) => self.set_outcome(job, Outcome::Stored),
             Event::NotStored(job) => self.set_outcome(job, Outcome::ToFetch),
             Event::Reconcile => self.reconcile(),
@@ -182,7 +182,7 @@ impl Engine {
         tally
     }
 
-    fn moved(&mut self, id: JobId, revision: u64, record: JobRecord) -> Vec<Effect> {
+    fn record_changed(&mut self, id: JobId, revision: u64, record: JobRecord) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return Vec::new() };
         if job.seen.as_ref().is_some_and(|seen| seen.revision >= revision) {
             return Vec::new(); // A watch that was made anew replays what is known.
@@ -212,7 +212,7 @@ impl Engine {
         effects
     }
 
-    fn booked(&mut self, record: &WorkerRecord) -> Vec<Effect> {
+    fn standing_changed(&mut self, record: &WorkerRecord) -> Vec<Effect> {
         let known = self.blame.out().contains(&record.name);
         self.blame.booked(&record.name, &record.standing);
         if known || record.standing.refusal().is_none() {

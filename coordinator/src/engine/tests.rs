@@ -30,30 +30,30 @@ fn epoch(record: &JobRecord, by: &Token, epoch: u32) -> JobRecord {
     record.checkpointed(by, Checkpoint { epoch, step: 0, blob }, progress).unwrap()
 }
 
-fn moved(engine: &mut Engine, revision: u64, record: &JobRecord) -> Vec<Effect> {
-    engine.apply(Event::Moved { job: job(), revision, record: record.clone() })
+fn record_changed(engine: &mut Engine, revision: u64, record: &JobRecord) -> Vec<Effect> {
+    engine.apply(Event::RecordChanged { job: job(), revision, record: record.clone() })
 }
 
 #[test]
 fn a_job_goes_its_way_and_its_result_is_fetched_once() {
     let mut engine = engine();
-    moved(&mut engine, 1, &JobRecord::pending());
+    record_changed(&mut engine, 1, &JobRecord::pending());
     let (token, mut record) = claim(&JobRecord::pending(), "cpu0");
-    assert!(matches!(moved(&mut engine, 2, &record)[..], [Effect::Tell(Notice::Started { .. })]));
+    assert!(matches!(record_changed(&mut engine, 2, &record)[..], [Effect::Tell(Notice::Started { .. })]));
     for n in 1..=3 {
         record = epoch(&record, &token, n);
-        let effects = moved(&mut engine, 2 + u64::from(n), &record);
+        let effects = record_changed(&mut engine, 2 + u64::from(n), &record);
         assert!(
             effects.iter().any(|e| matches!(e, Effect::Tell(Notice::Epoch { epoch, .. }) if *epoch == n))
         );
         assert_eq!(effects.contains(&Effect::DropCheckpoint("c1".into())), n == 3);
     }
     let done = record.done(&token).unwrap();
-    let effects = moved(&mut engine, 6, &done);
+    let effects = record_changed(&mut engine, 6, &done);
     assert!(effects.contains(&Effect::Fetch(job())));
     assert!(effects.contains(&Effect::DropCheckpoint("c3".into())));
     assert!(!engine.is_finished());
-    assert_eq!(moved(&mut engine, 6, &done), [], "a replayed record asks for nothing");
+    assert_eq!(record_changed(&mut engine, 6, &done), [], "a replayed record asks for nothing");
     engine.apply(Event::Stored(job()));
     assert!(engine.is_finished());
     assert_eq!(engine.apply(Event::Reconcile), []);
@@ -64,7 +64,7 @@ fn a_job_goes_its_way_and_its_result_is_fetched_once() {
 fn a_result_that_could_not_be_fetched_is_asked_for_again() {
     let mut engine = engine();
     let (token, record) = claim(&JobRecord::pending(), "cpu0");
-    moved(&mut engine, 1, &record.done(&token).unwrap());
+    record_changed(&mut engine, 1, &record.done(&token).unwrap());
     engine.apply(Event::NotStored(job()));
     assert!(!engine.is_finished());
     assert_eq!(engine.apply(Event::Reconcile), [Effect::Fetch(job())]);
@@ -80,12 +80,12 @@ fn open_jobs_are_queued_again_and_failed_ones_are_not() {
         let (token, claimed) = claim(&record, "cpu0");
         record = claimed.failed(&token, &format!("e{n}"), &[], n).unwrap();
     }
-    let effects = moved(&mut engine, 9, &record);
+    let effects = record_changed(&mut engine, 9, &record);
     assert!(effects.iter().any(|e| matches!(e, Effect::Tell(Notice::GivenUp { .. }))));
     assert!(engine.is_finished());
     assert_eq!(engine.apply(Event::Reconcile), []);
     assert_eq!(engine.failures().map(|(id, _, why)| (id, why)).collect::<Vec<_>>(), [(job(), "e3")]);
-    assert_eq!(moved(&mut engine, 10, &record.reopened()), [], "reopening needs no effect of its own");
+    assert_eq!(record_changed(&mut engine, 10, &record.reopened()), [], "reopening needs no effect of its own");
     assert!(!engine.is_finished());
 }
 
@@ -94,7 +94,7 @@ fn what_an_earlier_run_stored_is_not_fetched_again() {
     let mut engine = Engine::new([job()], &|_| true);
     assert!(engine.is_finished());
     let (token, record) = claim(&JobRecord::pending(), "cpu0");
-    let effects = moved(&mut engine, 1, &record.done(&token).unwrap());
+    let effects = record_changed(&mut engine, 1, &record.done(&token).unwrap());
     assert!(!effects.contains(&Effect::Fetch(job())));
     assert!(engine.is_finished());
 }
@@ -102,31 +102,31 @@ fn what_an_earlier_run_stored_is_not_fetched_again() {
 #[test]
 fn other_sweeps_jobs_are_passed_over() {
     let other = JobId::new(Uuid::from_u128(2));
-    let event = Event::Moved { job: other, revision: 1, record: JobRecord::pending() };
+    let event = Event::RecordChanged { job: other, revision: 1, record: JobRecord::pending() };
     assert_eq!(engine().apply(event), []);
 }
 
 #[test]
 fn what_a_bad_worker_did_is_taken_back_before_the_sweep_can_end() {
     let mut engine = engine();
-    moved(&mut engine, 1, &JobRecord::pending());
+    record_changed(&mut engine, 1, &JobRecord::pending());
     let mut record = JobRecord::pending();
     for (revision, worker) in [(2, "bad"), (4, "good")] {
         let (token, claimed) = claim(&record, worker);
-        moved(&mut engine, revision, &claimed);
+        record_changed(&mut engine, revision, &claimed);
         record = claimed.failed(&token, "e", &["line".into()], revision).unwrap();
-        let effects = moved(&mut engine, revision + 1, &record);
+        let effects = record_changed(&mut engine, revision + 1, &record);
         let parked =
             effects.iter().any(|e| matches!(e, Effect::Tell(Notice::Parked { log, .. }) if log.len() == 1));
         assert_eq!(parked, worker == "good");
     }
     assert!(engine.is_finished());
     let unfit = WorkerRecord::new("bad", Standing::Unfit { reason: "no device".into() });
-    let effects = engine.apply(Event::Booked(unfit.clone()));
+    let effects = engine.apply(Event::StandingChanged(unfit.clone()));
     assert!(matches!(&effects[..], [
         Effect::Tell(Notice::Drained { .. }),
         Effect::Swap { revision: 5, next, .. },
     ] if next.state == JobState::Pending && next.failures.len() == 1));
     assert!(!engine.is_finished(), "the job is open again, whether or not the books show it yet");
-    assert_eq!(engine.apply(Event::Booked(unfit)), [], "it is told once");
+    assert_eq!(engine.apply(Event::StandingChanged(unfit)), [], "it is told once");
 }

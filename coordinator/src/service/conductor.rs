@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use shared::books::{JobRecord, JobState, WorkerRecord};
-use shared::bus::{BookEntry, Bucket, Bus, BusError, StandingWatch, Watch};
+use shared::bus::{BookEntry, Bucket, Bus, BusError, RecordWatch, StandingWatch};
 use shared::causes::in_words;
 use shared::disk;
 use shared::ids::JobId;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::fetch::{self, Fetched};
+use super::downloads::{FetchedResult, fetch_result};
 use crate::engine::cost::CostModel;
 use crate::engine::{Effect, Engine, Event, Notice};
 
 const RECONCILE_EVERY: Duration = Duration::from_secs(30);
-/// Time before a watch that ended is made anew, and between tries.
-const WATCH_AGAIN: Duration = Duration::from_millis(500);
+/// Before a watch is opened again on a server that is away. Other work goes on meanwhile.
+const REOPEN: Duration = Duration::from_millis(500);
 
 /// Something that the conductor waited for.
 #[derive(Debug)]
@@ -27,11 +27,11 @@ pub struct Occurrence(Happened);
 enum Happened {
     Record(BookEntry),
     Standing(WorkerRecord),
-    /// The watch has ended: records may have changed unseen.
-    Unwatched,
+    /// The watch of the records has ended: they may have changed unseen.
+    RecordsClosed,
     /// The same of the workers' standings.
-    StandingsUnwatched,
-    Fetch(JobId, Box<Result<Fetched, BusError>>),
+    StandingsClosed,
+    Fetch(JobId, Box<Result<FetchedResult, BusError>>),
     Reconcile,
 }
 
@@ -41,17 +41,17 @@ pub struct Conductor {
     engine: Engine,
     cost: CostModel,
     bus: Bus,
-    watch: Watching<Watch>,
-    standings: Watching<StandingWatch>,
-    fetches: JoinSet<(JobId, Result<Fetched, BusError>)>,
+    records: Subscription<RecordWatch>,
+    standings: Subscription<StandingWatch>,
+    fetches: JoinSet<(JobId, Result<FetchedResult, BusError>)>,
     reconcile: Interval,
 }
 
+/// A watch, or the time at which it is to be opened again.
 #[derive(Debug)]
-enum Watching<W> {
-    On(W),
-    /// It ended and is made anew at this time.
-    Off(Instant),
+enum Subscription<W> {
+    Open(W),
+    Closed { until: Instant },
 }
 
 impl Conductor {
@@ -59,9 +59,9 @@ impl Conductor {
     pub async fn begin(bus: Bus, engine: Engine, cost: CostModel) -> Result<Self, BusError> {
         let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let standings = anew(bus.watch_standings().await)?;
-        let watch = anew(bus.watch().await)?;
-        Ok(Self { engine, cost, bus, watch, standings, fetches: JoinSet::new(), reconcile })
+        let standings = subscribed(bus.watch_standings().await)?;
+        let records = subscribed(bus.watch_records().await)?;
+        Ok(Self { engine, cost, bus, records, standings, fetches: JoinSet::new(), reconcile })
     }
 
     pub fn engine(&self) -> &Engine {
@@ -87,9 +87,9 @@ impl Conductor {
                 Err(error) => std::panic::resume_unwind(error.into_panic()), // Fetches are never cancelled.
             },
             record = self.standings.next() => {
-                record.map_or(Happened::StandingsUnwatched, Happened::Standing)
+                record.map_or(Happened::StandingsClosed, Happened::Standing)
             }
-            entry = self.watch.next() => entry.map_or(Happened::Unwatched, Happened::Record),
+            entry = self.records.next() => entry.map_or(Happened::RecordsClosed, Happened::Record),
         })
     }
 
@@ -97,17 +97,17 @@ impl Conductor {
     pub async fn act(
         &mut self,
         occurrence: Occurrence,
-        store: &mut (dyn FnMut(&Fetched) -> anyhow::Result<()> + Send),
+        store: &mut (dyn FnMut(&FetchedResult) -> anyhow::Result<()> + Send),
     ) -> anyhow::Result<Vec<Notice>> {
         match occurrence.0 {
-            Happened::Record(entry) => Ok(self.booked(entry).await),
-            Happened::Standing(record) => Ok(self.apply(Event::Booked(record)).await),
-            Happened::Unwatched => {
-                self.watch = anew(self.bus.watch().await)?;
+            Happened::Record(entry) => Ok(self.record_changed(entry).await),
+            Happened::Standing(record) => Ok(self.apply(Event::StandingChanged(record)).await),
+            Happened::RecordsClosed => {
+                self.records = subscribed(self.bus.watch_records().await)?;
                 Ok(Vec::new())
             }
-            Happened::StandingsUnwatched => {
-                self.standings = anew(self.bus.watch_standings().await)?;
+            Happened::StandingsClosed => {
+                self.standings = subscribed(self.bus.watch_standings().await)?;
                 Ok(Vec::new())
             }
             Happened::Fetch(job, outcome) => {
@@ -118,14 +118,14 @@ impl Conductor {
         }
     }
 
-    async fn booked(&mut self, BookEntry { job, record, revision, .. }: BookEntry) -> Vec<Notice> {
+    async fn record_changed(&mut self, BookEntry { job, record, revision, .. }: BookEntry) -> Vec<Notice> {
         if let JobState::Running { progress, .. } = &record.state
             && self.engine.record(job).is_none_or(|before| before.saved_epochs() < progress.epoch)
             && let Some(seconds) = progress.epoch_seconds
         {
             self.cost.learn(job, seconds);
         }
-        self.apply(Event::Moved { job, revision, record }).await
+        self.apply(Event::RecordChanged { job, revision, record }).await
     }
 
     async fn apply(&mut self, event: Event) -> Vec<Notice> {
@@ -137,7 +137,7 @@ impl Conductor {
                 }
                 Effect::Fetch(job) => {
                     let bus = self.bus.clone();
-                    self.fetches.spawn(async move { (job, fetch::fetch(&bus, job).await) });
+                    self.fetches.spawn(async move { (job, fetch_result(&bus, job).await) });
                 }
                 Effect::DropCheckpoint(name) => {
                     let bus = self.bus.clone();
@@ -175,41 +175,41 @@ impl Conductor {
     }
 }
 
-/// A watch made anew shows everything again. A server that is away is asked again soon.
-fn anew<W>(watch: Result<W, BusError>) -> Result<Watching<W>, BusError> {
+/// A new watch shows everything again. A server that is away is asked again soon.
+fn subscribed<W>(watch: Result<W, BusError>) -> Result<Subscription<W>, BusError> {
     match watch {
-        Ok(watch) => Ok(Watching::On(watch)),
-        Err(error) if error.is_transient() => Ok(Watching::Off(Instant::now() + WATCH_AGAIN)),
+        Ok(watch) => Ok(Subscription::Open(watch)),
+        Err(error) if error.is_transient() => Ok(Subscription::Closed { until: Instant::now() + REOPEN }),
         Err(error) => Err(error),
     }
 }
 
 /// A watch of something.
-trait Watches {
+trait Watch {
     type Item;
     async fn next(&mut self) -> Option<Self::Item>;
 }
 
-impl Watches for Watch {
+impl Watch for RecordWatch {
     type Item = BookEntry;
     async fn next(&mut self) -> Option<BookEntry> {
-        Watch::next(self).await
+        RecordWatch::next(self).await
     }
 }
 
-impl Watches for StandingWatch {
+impl Watch for StandingWatch {
     type Item = WorkerRecord;
     async fn next(&mut self) -> Option<WorkerRecord> {
         StandingWatch::next(self).await
     }
 }
 
-impl<W: Watches> Watching<W> {
+impl<W: Watch> Subscription<W> {
     /// `None` when a watch has to be made.
     async fn next(&mut self) -> Option<W::Item> {
         match self {
-            Self::On(watch) => watch.next().await,
-            Self::Off(until) => {
+            Self::Open(watch) => watch.next().await,
+            Self::Closed { until } => {
                 tokio::time::sleep_until(*until).await;
                 None
             }
@@ -225,8 +225,8 @@ fn wants_room(error: &anyhow::Error) -> bool {
 /// What became of a result that was asked for.
 fn stored(
     job: JobId,
-    outcome: Result<Fetched, BusError>,
-    store: &mut (dyn FnMut(&Fetched) -> anyhow::Result<()> + Send),
+    outcome: Result<FetchedResult, BusError>,
+    store: &mut (dyn FnMut(&FetchedResult) -> anyhow::Result<()> + Send),
 ) -> anyhow::Result<Event> {
     match outcome {
         Ok(fetched) => match store(&fetched) {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::care::Care;
 use super::conductor::{Conductor, Occurrence};
-use super::fetch::Fetched;
+use super::downloads::FetchedResult;
 use super::{interrupted, saw};
 use crate::broker::Broker;
 use crate::engine::Notice;
@@ -118,7 +118,7 @@ impl<'a> Session<'a> {
 
     async fn follow(&mut self, occurrence: Occurrence) -> anyhow::Result<()> {
         let Self { run_dir, snapshot, .. } = self;
-        let mut store = |fetched: &Fetched| {
+        let mut store = |fetched: &FetchedResult| {
             run_dir.write_result(&fetched.result, &fetched.validation, fetched.test.as_deref())?;
             saw(snapshot, &fetched.result);
             Ok(())

@@ -4,14 +4,14 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::pause::Pause;
 use super::server::{Entry, Failure, Write};
-use super::vigil::Vigil;
-use super::{Bus, BusError};
+use super::key_watch::KeyWatch;
+use super::{BACKOFF, Bus, BusError};
 use crate::books::JobRecord;
 use crate::ids::JobId;
 use crate::protocol::{JobOrder, subjects};
 use crate::result::JobResult;
+use crate::version::{DecodeError, Versions};
 
 /// A record as it stood at one revision.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,18 +55,16 @@ impl Bus {
     /// reply) is settled by reading back, never by writing again blindly.
     pub async fn swap(&self, job: JobId, revision: u64, next: &JobRecord) -> Result<u64, BusError> {
         let write = Write { key: subjects::record_key(job), expected: revision, value: encode(next) };
-        let mut pause = Pause::new();
-        loop {
-            match self.server.update(&write.key, write.value.clone(), write.expected).await {
+        let work = async || {
+            let doubt = match self.server.update(&write.key, write.value.clone(), write.expected).await {
                 Ok(revision) => return Ok(revision),
-                Err(Failure::Revision) => {}
-                Err(error) => tracing::warn!(%job, %error, "a write to the books is in doubt, reading back"),
-            }
-            if let Some(revision) = self.written(job, &write).await? {
-                return Ok(revision);
-            }
-            pause.wait().await;
-        }
+                Err(doubt) => doubt,
+            };
+            let not_written = || BusError::failed(format!("write the record of job {job}"), doubt);
+            self.written(job, &write).await?.ok_or_else(not_written)
+        };
+        let tell = |error: &BusError| tracing::warn!(%job, "{error}; trying again");
+        BACKOFF.endless().run(work, BusError::is_transient, tell).await
     }
 
     /// Settles a doubt about the write of a record: its revision where it is there, `None` where it may be tried again.
@@ -77,7 +75,6 @@ impl Bus {
             Ok(Some(entry)) if entry.revision == write.expected => Ok(None),
             Ok(None) if write.expected == 0 => Ok(None),
             Ok(_) => Err(BusError::Conflict { job }),
-            Err(error) if error.is_transient() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -91,17 +88,16 @@ impl Bus {
         let outcome = Write { key: subjects::result_key(job), expected: 0, value: encode(result) };
         let batch = [record, outcome];
         let [record, _] = &batch;
-        let mut pause = Pause::new();
-        loop {
-            match self.server.batch(&batch).await {
+        let work = async || {
+            let doubt = match self.server.batch(&batch).await {
                 Ok(()) => return Ok(()),
-                Err(error) => tracing::debug!(%job, %error, "commit not confirmed, reading back"),
-            }
-            if self.written(job, record).await?.is_some() {
-                return Ok(());
-            }
-            pause.wait().await;
-        }
+                Err(doubt) => doubt,
+            };
+            let not_written = || BusError::failed(format!("commit the result of job {job}"), doubt);
+            self.written(job, record).await?.map(|_| ()).ok_or_else(not_written)
+        };
+        let tell = |error: &BusError| tracing::warn!(%job, "{error}; trying again");
+        BACKOFF.endless().run(work, BusError::is_transient, tell).await
     }
 
     /// Admits jobs that the books do not know yet; those they know stay as they are, but for how they are carried out.
@@ -178,9 +174,9 @@ impl Bus {
     }
 
     /// All records as they stand, then every change of them.
-    pub async fn watch(&self) -> Result<Watch, BusError> {
-        let watched = Vigil::begin(self.server.clone(), subjects::RECORD_KEYS).await;
-        Ok(Watch { inner: watched.map_err(|e| BusError::failed("watch the books", e))? })
+    pub async fn watch_records(&self) -> Result<RecordWatch, BusError> {
+        let watched = KeyWatch::begin(self.server.clone(), subjects::RECORD_KEYS).await;
+        Ok(RecordWatch { inner: watched.map_err(|e| BusError::failed("watch the books", e))? })
     }
 
     pub(super) async fn entry(&self, key: &str) -> Result<Option<Entry>, BusError> {
@@ -198,17 +194,17 @@ impl Bus {
 }
 
 /// The records as they change. Errors of the connection are healed by the client, as far as they can be.
-pub struct Watch {
-    inner: Vigil,
+pub struct RecordWatch {
+    inner: KeyWatch,
 }
 
-impl std::fmt::Debug for Watch {
+impl std::fmt::Debug for RecordWatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").finish_non_exhaustive()
+        f.debug_struct("RecordWatch").finish_non_exhaustive()
     }
 }
 
-impl Watch {
+impl RecordWatch {
     /// The next change. `None` when the watch has ended and must be made anew.
     pub async fn next(&mut self) -> Option<BookEntry> {
         loop {
@@ -239,22 +235,17 @@ fn encode<T: Serialize>(value: &T) -> Bytes {
 /// No value of the books is longer, in bytes; nats-server itself takes 1 MiB unless it is told otherwise.
 const LARGEST: usize = 8 << 20;
 
-/// Versions are read first: a newer layout is refused, never misread.
-pub(super) fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8], known: u32) -> Result<T, BusError> {
-    #[derive(serde::Deserialize)]
-    struct Version {
-        v: u64,
-    }
+/// Reads a value of the books. Its version is checked first: another layout is refused, never misread.
+pub(super) fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8], newest: u32) -> Result<T, BusError> {
+    let what = || what.to_owned();
     if bytes.len() > LARGEST {
-        let reason = format!("it has {} bytes, above {LARGEST}", bytes.len());
-        return Err(BusError::Untrue { what: what.to_owned(), reason });
+        let reason = format!("it has {} bytes, more than {LARGEST}", bytes.len());
+        return Err(BusError::Untrue { what: what(), reason });
     }
-    let wrong = |source| BusError::Decode { what: what.to_owned(), source };
-    let Version { v: found } = serde_json::from_slice(bytes).map_err(wrong)?;
-    if found > u64::from(known) {
-        return Err(BusError::TooNew { what: what.to_owned(), found, known });
-    }
-    serde_json::from_slice(bytes).map_err(wrong)
+    Versions::up_to(newest).decode(bytes).map_err(|error| match error {
+        DecodeError::Version(source) => BusError::Version { what: what(), source },
+        DecodeError::Json(source) => BusError::Decode { what: what(), source },
+    })
 }
 
 #[cfg(test)]
@@ -264,7 +255,7 @@ mod tests {
     #[test]
     fn a_newer_layout_is_refused_before_it_is_read() {
         let newer = br#"{"v":2,"state":"levitating"}"#;
-        assert!(matches!(decode::<JobRecord>("job.x", newer, 1), Err(BusError::TooNew { found: 2, .. })));
+        assert!(matches!(decode::<JobRecord>("job.x", newer, 1), Err(BusError::Version { .. })));
         assert!(matches!(decode::<JobRecord>("job.x", b"{\"v\":1}", 1), Err(BusError::Decode { .. })));
         let long = vec![b' '; LARGEST + 1];
         assert!(matches!(decode::<JobRecord>("job.x", &long, 1), Err(BusError::Untrue { .. })));

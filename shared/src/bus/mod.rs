@@ -1,36 +1,39 @@
 //! How coordinator and workers reach each other: doubts settled, versions and digests checked, on any [`Server`].
 //!
-//! Only `nats/` names the messaging client; `memory/` is a server in this process, for tests.
+//! Only `nats/` names the messaging client. Tests run it on the crate `memory-server`, a server in their own process.
 
 mod blobs;
 mod books;
 pub mod credential;
 mod files;
 mod live;
-pub mod memory;
 mod nats;
-mod pause;
 mod queue;
 pub mod server;
 mod standings;
 mod timing;
-mod vigil;
+mod key_watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ids::JobId;
 use crate::protocol::TimingError;
+use crate::retry::Backoff;
+use crate::version::VersionError;
 
 pub use blobs::Bucket;
-pub use books::{BookEntry, Store, Watch};
+pub use books::{BookEntry, Store, RecordWatch};
 pub use credential::{Credential, CredentialError, Role};
-pub use files::StoredFile;
 pub use live::Hints;
 pub use nats::connect::Endpoint;
 pub use queue::{Delivery, Jobs};
 use server::{Failure, Server};
 pub use server::{Inventory, Queued, Stored, Upload};
 pub use standings::StandingWatch;
+
+/// Between two tries of a write that must get through.
+const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(50), Duration::from_secs(2));
 
 /// One connection to a server. Clones share it.
 #[derive(Debug, Clone)]
@@ -73,20 +76,19 @@ pub enum BusError {
     Transport { action: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("{what} cannot be read: {source}; it was written by another version or is damaged")]
     Decode { what: String, source: serde_json::Error },
-    #[error("{what} has version {found}, this program reads up to {known}: update it")]
-    TooNew { what: String, found: u64, known: u32 },
+    #[error("{what} {source}")]
+    Version { what: String, source: VersionError },
+    /// Only a coordinator may bring the store of a server up to date.
+    #[error(
+        "the store of this server has version {found}, and this program needs version {needed}: start `ferry run` of \
+         this version on it, which updates the store, or use the programs that wrote it"
+    )]
+    OldStore { found: u64, needed: u32 },
     /// Something that came over the bus contradicts itself or what it must be.
     #[error("{what} is not to be believed: {reason}")]
     Untrue { what: String, reason: String },
     #[error("{} cannot be used: {source}", path.display())]
     File { path: std::path::PathBuf, source: std::io::Error },
-    #[error(
-        "{what} has version {found}, this program needs {known}: start `ferry run` of this version on it, which raises \
-         it, or use the programs of that version"
-    )]
-    TooOld { what: String, found: u64, known: u32 },
-    #[error("{what} names `{found}` as its version, which is no number")]
-    NoVersion { what: String, found: String },
     #[error("the books hold a lease that cannot work: {source}; set one with `ferry run --lease`")]
     Timing { source: TimingError },
     /// The server knows the blob and does not send its bytes: it is going away, or has lost them.
@@ -112,9 +114,8 @@ impl BusError {
             | Self::Missing { .. }
             | Self::Conflict { .. }
             | Self::Decode { .. }
-            | Self::TooNew { .. }
-            | Self::TooOld { .. }
-            | Self::NoVersion { .. }
+            | Self::Version { .. }
+            | Self::OldStore { .. }
             | Self::Timing { .. }
             | Self::Damaged { .. } => false,
         }
@@ -129,9 +130,8 @@ impl BusError {
             | Self::Credential(_)
             | Self::Role { .. }
             | Self::NoJetStream { .. }
-            | Self::TooNew { .. }
-            | Self::TooOld { .. }
-            | Self::NoVersion { .. } => true,
+            | Self::Version { .. }
+            | Self::OldStore { .. } => true,
             Self::Connect { .. }
             | Self::Missing { .. }
             | Self::Conflict { .. }

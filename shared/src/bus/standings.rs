@@ -2,7 +2,7 @@
 
 use super::books::decode;
 use super::server::Entry;
-use super::vigil::Vigil;
+use super::key_watch::KeyWatch;
 use super::{Bus, BusError};
 use crate::books::{Standing, WorkerRecord};
 use crate::ids::is_plain;
@@ -37,7 +37,7 @@ impl Bus {
 
     /// All workers' standings, then every change of them.
     pub async fn watch_standings(&self) -> Result<StandingWatch, BusError> {
-        let watched = Vigil::begin(self.server.clone(), subjects::STANDING_KEYS).await;
+        let watched = KeyWatch::begin(self.server.clone(), subjects::STANDING_KEYS).await;
         Ok(StandingWatch { inner: watched.map_err(|e| BusError::failed("watch the workers", e))? })
     }
 }
@@ -54,7 +54,7 @@ fn read(entry: &Entry) -> Result<WorkerRecord, BusError> {
 
 /// The workers' standings as they change.
 pub struct StandingWatch {
-    inner: Vigil,
+    inner: KeyWatch,
 }
 
 impl std::fmt::Debug for StandingWatch {
@@ -72,25 +72,5 @@ impl StandingWatch {
                 Err(error) => tracing::warn!(%error, "a worker's standing is left out"),
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::memory::Twin;
-    use super::*;
-
-    #[tokio::test]
-    async fn what_one_key_says_of_another_worker_is_not_believed() {
-        let twin = Twin::start(0, None, None);
-        let bus = twin.connect("test").0;
-        let lie = WorkerRecord::new("good", Standing::Unfit { reason: "x".into() });
-        bus.write(&subjects::standing_key("liar"), &lie).await.unwrap();
-        assert!(matches!(bus.standing("liar").await, Err(BusError::Untrue { .. })));
-        assert_eq!(bus.standing("good").await.unwrap(), Standing::Trusted);
-        let path = WorkerRecord::new("/etc/x", Standing::Trusted);
-        bus.write_standing(&path).await.unwrap();
-        assert!(matches!(bus.standing("/etc/x").await, Err(BusError::Untrue { .. })));
-        assert_eq!(bus.standings().await.unwrap(), []);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use shared::bus::memory::Flaw;
+use memory_server::ServerBug;
 use tests::simulation::{self, Counts, Fixture, History, Options};
 
 /// Runs sweeps of the real orchestration code against a server in memory, under faults drawn from a seed, and checks
@@ -45,14 +45,14 @@ enum Broken {
 
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
-    let flaw = cli.flaw.map(|flaw| match flaw {
-        Broken::BlindSwap => Flaw::BlindSwap,
-        Broken::TornBatch => Flaw::TornBatch,
+    let bug = cli.flaw.map(|flaw| match flaw {
+        Broken::BlindSwap => ServerBug::BlindSwap,
+        Broken::TornBatch => ServerBug::TornBatch,
     });
     let fixture = Fixture::new()?;
     match cli.seed {
-        Some(seed) => Ok(one(seed, &fixture, Options { flaw, trace: cli.trace })),
-        None => many(&cli, &fixture, Options { flaw, trace: false }),
+        Some(seed) => Ok(one(seed, &fixture, Options { bug, trace: cli.trace })),
+        None => many(&cli, &fixture, Options { bug, trace: false }),
     }
 }
 

@@ -9,7 +9,7 @@ use shared::books::{
     Checkpoint, JobRecord, JobState, MAX_FAILED_WORKERS, MAX_FAILURES, MAX_LOSSES, MAX_NOTES, Offence,
     Standing, Token, WorkerRecord,
 };
-use shared::bus::memory::Event;
+use memory_server::Event;
 use shared::ids::{JobId, WorkerId};
 use shared::predictions::to_npy;
 use shared::protocol::{CheckpointEvery, subjects};

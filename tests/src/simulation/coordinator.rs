@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ::coordinator::engine::Engine;
 use ::coordinator::engine::cost::CostModel;
-use ::coordinator::service::{Conductor, Fetched, admit};
+use ::coordinator::service::{Conductor, FetchedResult, admit};
 use shared::bus::Bus;
 use shared::ids::JobId;
 use shared::result::JobResult;
@@ -41,7 +41,7 @@ pub(super) enum Ended {
 /// Until every job is stored, given up or parked, or all workers are out.
 pub(super) async fn run(bus: Bus, sweep: &Sweep, history: &History, shelf: &Shelf) -> Result<Engine, Ended> {
     let mut conductor = begin(bus, sweep, history, shelf).await.map_err(Ended::BeforeTheSweep)?;
-    let mut store = |fetched: &Fetched| {
+    let mut store = |fetched: &FetchedResult| {
         shelf.put(fetched.result.clone());
         Ok(())
     };

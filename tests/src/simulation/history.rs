@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use shared::bus::memory::{Damage, Weather};
+use memory_server::{Damage, NetworkFaults};
 use shared::protocol::{CheckpointEvery, Timing};
 use shared::rng::{Purpose, Stream};
 
@@ -94,12 +94,12 @@ pub enum Fault {
         time: Duration,
     },
     /// Requests and replies get lost.
-    Rain {
-        weather: Weather,
+    LossyNetwork {
+        network: NetworkFaults,
         time: Duration,
     },
     /// The server's clock is set back.
-    LeapBack {
+    ClockSetBack {
         by: Duration,
     },
     /// A stored checkpoint is damaged, the newest of a job that has one.
@@ -229,7 +229,7 @@ impl Draw {
     fn anything(&mut self, workers: usize) -> Fault {
         let worker = self.0.below(workers as u64) as usize;
         match self.0.below(17) {
-            16 => Fault::LeapBack { by: self.seconds(1.0, 7200.0) },
+            16 => Fault::ClockSetBack { by: self.seconds(1.0, 7200.0) },
             0..4 => self.kill(workers),
             4..7 => Fault::Freeze { worker, time: self.seconds(0.5, 45.0) },
             7..10 => Fault::Cut { worker, time: self.seconds(0.5, 45.0) },
@@ -245,12 +245,12 @@ impl Draw {
     }
 
     fn rain(&mut self) -> Fault {
-        let weather = Weather {
+        let network = NetworkFaults {
             latency_ms: self.between(1, 400),
             lost_requests: self.0.between(0.0, 0.15),
             lost_replies: self.0.between(0.0, 0.3),
         };
-        Fault::Rain { weather, time: self.seconds(1.0, 40.0) }
+        Fault::LossyNetwork { network, time: self.seconds(1.0, 40.0) }
     }
 }
 
@@ -264,9 +264,9 @@ impl Fault {
             Self::Freeze { time, .. }
             | Self::Cut { time, .. }
             | Self::CutCoordinator { time }
-            | Self::Rain { time, .. } => time,
+            | Self::LossyNetwork { time, .. } => time,
             Self::CrashServer { away } => away,
-            Self::Damage(_) | Self::LeapBack { .. } => Duration::ZERO,
+            Self::Damage(_) | Self::ClockSetBack { .. } => Duration::ZERO,
         }
     }
 }

@@ -16,14 +16,14 @@ mod world;
 
 pub use counts::Counts;
 pub use history::{Bad, Fault, History, Kind, Script};
-use shared::bus::memory::Flaw;
+use memory_server::ServerBug;
 pub use sweep::Fixture;
 
 /// How to run a history.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     /// A server that breaks a rule: the invariants must notice.
-    pub flaw: Option<Flaw>,
+    pub bug: Option<ServerBug>,
     /// Print every event.
     pub trace: bool,
 }

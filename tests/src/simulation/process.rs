@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use shared::bus::memory::{Flag, Wire};
+use memory_server::{Flag, Link};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
@@ -16,31 +16,31 @@ enum Life {
 #[derive(Debug, Clone)]
 pub(super) struct Process {
     life: Arc<Flag<Life>>,
-    pub(super) wire: Wire,
+    pub(super) link: Link,
 }
 
 impl Process {
-    pub(super) fn new(wire: Wire) -> Self {
-        Self { life: Arc::new(Flag::new(Life::Runs)), wire }
+    pub(super) fn new(link: Link) -> Self {
+        Self { life: Arc::new(Flag::new(Life::Runs)), link }
     }
 
     /// `kill -9`.
     pub(super) fn kill(&self) {
         self.life.change(|life| *life = Life::Gone);
-        self.wire.kill();
+        self.link.kill();
     }
 
     pub(super) fn freeze(&self) {
         if self.life.get() == Life::Runs {
             self.life.change(|life| *life = Life::Frozen);
-            self.wire.freeze();
+            self.link.freeze();
         }
     }
 
     pub(super) fn thaw(&self) {
         if self.life.get() == Life::Frozen {
             self.life.change(|life| *life = Life::Runs);
-            self.wire.thaw();
+            self.link.thaw();
         }
     }
 

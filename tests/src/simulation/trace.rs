@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use shared::books::{Checkpoint, JobRecord};
-use shared::bus::memory::Event;
+use memory_server::Event;
 use shared::ids::JobId;
 use shared::protocol::subjects;
 

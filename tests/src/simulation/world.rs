@@ -6,7 +6,7 @@ use std::time::Duration;
 use ::coordinator::engine::Engine;
 use shared::books::{JobState, MAX_FAILURES};
 use shared::bus::Bucket;
-use shared::bus::memory::{Event, Twin, Weather};
+use memory_server::{Event, MemoryServer, NetworkFaults};
 use shared::ids::WorkerId;
 use shared::pack::Split;
 use tempfile::TempDir;
@@ -40,7 +40,7 @@ struct World {
     fixture: Fixture,
     ledger: Arc<Ledger>,
     shelf: Shelf,
-    twin: Twin,
+    server: MemoryServer,
     record: Arc<Mutex<Record>>,
     workers: Vec<Mutex<Option<Life>>>,
     /// Of each worker, for all its lives.
@@ -79,7 +79,7 @@ pub(super) async fn live(history: History, fixture: &Fixture, options: Options) 
     let patience = PATIENCE + blame + 2 * world.history.work();
     let mut over = world.over.subscribe();
     let in_time = tokio::time::timeout(patience, over.wait_for(|over| *over)).await.is_ok();
-    let now = world.twin.now();
+    let now = world.server.now();
     if in_time {
         world.until(world.history.calm + AFTERMATH).await;
         world.record().checker.end(now, &world.shelf.results());
@@ -112,7 +112,7 @@ impl World {
             record.checker.event(now, by, event);
         };
         Self {
-            twin: Twin::start(history.seed, Some(Box::new(observer)), options.flaw),
+            server: MemoryServer::start(history.seed, Some(Box::new(observer)), options.bug),
             workers: (0..history.workers).map(|_| Mutex::new(None)).collect(),
             caches: (0..history.workers).map(|_| cache()).collect(),
             coordinator: Mutex::new(None),
@@ -131,18 +131,18 @@ impl World {
     }
 
     fn note(&self, note: &str) {
-        let now = self.twin.now();
+        let now = self.server.now();
         self.record().trace.note(now, note);
     }
 
     fn violate(&self, what: &str) {
-        let now = self.twin.now();
+        let now = self.server.now();
         self.record().checker.violate(now, what);
         self.over.send_replace(true);
     }
 
     async fn until(&self, at: Duration) {
-        tokio::time::sleep(at.saturating_sub(self.twin.now())).await;
+        tokio::time::sleep(at.saturating_sub(self.server.now())).await;
     }
 
     /// One life after the other.
@@ -151,8 +151,8 @@ impl World {
             // The first 32 bits tell lives apart.
             let nonce = Uuid::from_u128(((index as u128) << 16 | life) << 96);
             let me = WorkerId::new(&format!("w{index}"), nonce);
-            let (bus, wire) = self.twin.connect(me.as_str());
-            let process = Process::new(wire);
+            let (bus, link) = self.server.connect(me.as_str());
+            let process = Process::new(link);
             let (stop, stopped) = watch::channel(false);
             *locked(&self.workers[index]) = Some(Life { process: process.clone(), stop, rest: REST });
             let trainer = Box::new(Simulated {
@@ -187,8 +187,8 @@ impl World {
     /// One life after the other, until the sweep is finished; jobs that lost too many workers are asked for again.
     async fn keep_coordinator(self: Arc<Self>) {
         for life in 0.. {
-            let (bus, wire) = self.twin.connect(&format!("ferry-{life}"));
-            let process = Process::new(wire);
+            let (bus, link) = self.server.connect(&format!("ferry-{life}"));
+            let process = Process::new(link);
             let (stop, _) = watch::channel(false);
             *locked(&self.coordinator) = Some(Life { process: process.clone(), stop, rest: REST });
             let running = coordinator::run(bus, &self.sweep, &self.history, &self.shelf);
@@ -250,19 +250,19 @@ impl World {
             Fault::CutCoordinator { time } => cut(self.coordinator.process(), time),
             Fault::KillCoordinator { rest } => self.coordinator.kill(rest),
             Fault::CrashServer { away } => {
-                if self.twin.crash() {
-                    after(away, move || self.twin.restart());
+                if self.server.crash() {
+                    after(away, move || self.server.restart());
                 }
             }
-            Fault::Rain { weather, time } => {
-                self.twin.set_weather(weather);
-                after(time, move || self.twin.set_weather(Weather::default()));
+            Fault::LossyNetwork { network, time } => {
+                self.server.set_network_faults(network);
+                after(time, move || self.server.set_network_faults(NetworkFaults::default()));
             }
-            Fault::LeapBack { by } => self.twin.leap_back(by),
+            Fault::ClockSetBack { by } => self.server.set_clock_back(by),
             Fault::Damage(damage) => {
                 let name = self.record().checker.newest_checkpoint();
                 if let Some(name) = name {
-                    self.twin.damage(Bucket::Checkpoints.name(), &name, damage);
+                    self.server.damage(Bucket::Checkpoints.name(), &name, damage);
                 }
             }
         }
@@ -306,8 +306,8 @@ fn cache() -> TempDir {
 
 fn cut(process: Option<Process>, time: Duration) {
     if let Some(process) = process {
-        process.wire.cut();
-        after(time, move || process.wire.heal());
+        process.link.cut();
+        after(time, move || process.link.heal());
     }
 }
 

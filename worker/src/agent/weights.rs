@@ -122,14 +122,14 @@ async fn local(folders: &[PathBuf], digest: &str, size: u64) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use shared::bus::memory::Twin;
+    use memory_server::MemoryServer;
 
     use super::*;
 
     #[tokio::test]
     async fn weights_are_found_where_they_are_and_never_under_a_made_up_name() {
-        let twin = Twin::start(0, None, None);
-        let bus = twin.connect("test").0;
+        let server = MemoryServer::start(0, None, None);
+        let bus = server.connect("test").0;
         let dir = tempfile::tempdir().unwrap();
         let (data, cache) = (dir.path().join("data"), dir.path().join("cache"));
         std::fs::create_dir(&data).unwrap();

@@ -18,7 +18,7 @@ use super::server::{Entry, Failure, Flow, Server};
 const EVERY: Duration = Duration::from_secs(5);
 
 /// The entries under some keys, as they stand and as they change.
-pub(super) struct Vigil {
+pub(super) struct KeyWatch {
     server: Arc<dyn Server>,
     keys: &'static str,
     entries: Flow<Entry>,
@@ -30,7 +30,7 @@ pub(super) struct Vigil {
     asked: Option<BoxFuture<'static, Result<u64, Failure>>>,
 }
 
-impl Vigil {
+impl KeyWatch {
     pub(super) async fn begin(server: Arc<dyn Server>, keys: &'static str) -> Result<Self, Failure> {
         let entries = server.watch(keys).await?;
         let mut due = tokio::time::interval(EVERY);
@@ -88,36 +88,5 @@ async fn answer<T>(asked: &mut Option<BoxFuture<'static, T>>) -> Option<T> {
     match asked {
         Some(asked) => Some(asked.await),
         None => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::memory::Twin;
-    use super::*;
-    use crate::books::{Standing, WorkerRecord};
-
-    /// After a crash this server lets a watch go on, ends it, or goes deaf on it, as the seed wills.
-    #[tokio::test(start_paused = true)]
-    async fn a_watch_goes_on_or_ends_and_never_keeps_one_waiting() {
-        let mut ended = 0;
-        for seed in 0..20 {
-            let twin = Twin::start(seed, None, None);
-            let bus = twin.connect("test").0;
-            let unfit = WorkerRecord::new("gpu0", Standing::Unfit { reason: "hot".into() });
-            bus.write_standing(&unfit).await.unwrap();
-            let mut watch = bus.watch_standings().await.unwrap();
-            assert_eq!(watch.next().await, Some(unfit));
-            twin.crash();
-            twin.restart();
-            let trusted = WorkerRecord::new("gpu0", Standing::Trusted);
-            bus.write_standing(&trusted).await.unwrap();
-            let next = tokio::time::timeout(Duration::from_secs(30), watch.next()).await;
-            match next.unwrap_or_else(|_| panic!("seed {seed}: nothing came, and the watch did not end")) {
-                Some(record) => assert_eq!(record, trusted),
-                None => ended += 1,
-            }
-        }
-        assert!((1..20).contains(&ended), "{ended} of 20 ended");
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::super::server::{Ack, Queued};
-use crate::protocol::Timing;
+use shared::bus::server::{Ack, Queued};
+use shared::protocol::Timing;
 
 /// How long a pull waits at the server.
 pub(super) const PULL_LIFE: Duration = Duration::from_secs(30);

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::server::{Ack, Entry, Failure, Inventory, Queued, Stored, Upload, Write};
 use super::queue::{Handed, WorkQueue};
-use super::{Damage, Event, Flaw, Observer};
-use crate::result::BlobRef;
-use crate::rng::{Purpose, Stream};
+use super::{Damage, Event, Observer, ServerBug};
+use shared::bus::server::{Ack, Entry, Failure, Inventory, Queued, Stored, Upload, Write};
+use shared::result::BlobRef;
+use shared::rng::{Purpose, Stream};
 
 /// The server's clock at its first start: any moment would do.
 const BIRTH_NANOS: i128 = 1_700_000_000_000_000_000;
@@ -35,7 +35,7 @@ pub(super) struct State {
     pub(super) life: u64,
     pub(super) queue: WorkQueue,
     pub(super) chance: Stream,
-    pub(super) flaw: Option<Flaw>,
+    pub(super) bug: Option<ServerBug>,
     revision: u64,
     books: BTreeMap<String, Entry>,
     presence: BTreeMap<String, (Duration, Bytes)>,
@@ -46,18 +46,18 @@ pub(super) struct State {
     meta_times: BTreeMap<(String, String), Duration>,
     last_chunks: u64,
     /// How far the server's clock has leapt back.
-    leapt_nanos: i128,
+    set_back_nanos: i128,
     observer: Option<Observer>,
 }
 
 impl State {
-    pub(super) fn new(seed: u64, observer: Option<Observer>, flaw: Option<Flaw>) -> Self {
+    pub(super) fn new(seed: u64, observer: Option<Observer>, bug: Option<ServerBug>) -> Self {
         Self {
             up: true,
             life: 0,
             queue: WorkQueue::default(),
             chance: Stream::new(seed, Purpose::Simulation, &[1]),
-            flaw,
+            bug,
             revision: 0,
             books: BTreeMap::new(),
             presence: BTreeMap::new(),
@@ -66,7 +66,7 @@ impl State {
             chunk_times: BTreeMap::new(),
             meta_times: BTreeMap::new(),
             last_chunks: 0,
-            leapt_nanos: 0,
+            set_back_nanos: 0,
             observer,
         }
     }
@@ -103,7 +103,7 @@ impl State {
     }
 
     pub(super) fn update(&mut self, now: Duration, by: &str, write: Write) -> Result<u64, Failure> {
-        let blind = self.flaw == Some(Flaw::BlindSwap) && write.expected != 0;
+        let blind = self.bug == Some(ServerBug::BlindSwap) && write.expected != 0;
         if self.revision_of(&write.key) != write.expected && !blind {
             self.tell(now, by, &Event::Refused { key: &write.key });
             return Err(Failure::Revision);
@@ -115,8 +115,12 @@ impl State {
         self.revision += 1;
         let revision = self.revision;
         self.tell(now, by, &Event::Wrote { key: &key, value: &value, revision });
-        let entry =
-            Entry { key: key.clone(), value, revision, written_nanos: server_nanos(now) - self.leapt_nanos };
+        let entry = Entry {
+            key: key.clone(),
+            value,
+            revision,
+            written_nanos: server_nanos(now) - self.set_back_nanos,
+        };
         self.books.insert(key, entry);
         revision
     }
@@ -127,7 +131,7 @@ impl State {
             self.tell(now, by, &Event::Refused { key: &write.key });
             return Err(Failure::Revision);
         }
-        let torn = self.flaw == Some(Flaw::TornBatch) && self.chance.chance(0.2);
+        let torn = self.bug == Some(ServerBug::TornBatch) && self.chance.chance(0.2);
         let kept = if torn { 1 } else { writes.len() };
         for write in writes.into_iter().take(kept) {
             self.put(now, by, write.key, write.value);
@@ -185,8 +189,8 @@ impl State {
                 written_nanos: server_nanos(self.meta_times.get(place).copied().unwrap_or_default()),
             })
             .collect();
-        let orphan = |chunks: &u64| self.metas.values().all(|meta| meta.chunks != *chunks);
-        let uploads = self.chunks.keys().filter(|chunks| orphan(chunks)).map(|chunks| Upload {
+        let unfinished = |chunks: &u64| self.metas.values().all(|meta| meta.chunks != *chunks);
+        let uploads = self.chunks.keys().filter(|chunks| unfinished(chunks)).map(|chunks| Upload {
             id: chunks.to_string(),
             written_nanos: server_nanos(self.chunk_times.get(chunks).copied().unwrap_or_default()),
         });
@@ -222,7 +226,7 @@ impl State {
     }
 
     /// Chunks that no object is made of.
-    pub(super) fn orphans(&self) -> usize {
+    pub(super) fn unfinished_uploads(&self) -> usize {
         self.chunks.keys().filter(|&&chunks| self.metas.values().all(|meta| meta.chunks != chunks)).count()
     }
 
@@ -243,8 +247,8 @@ impl State {
     }
 
     /// From now on the server's clock shows less than it did.
-    pub(super) fn leap_back(&mut self, by: Duration) {
-        self.leapt_nanos += i128::try_from(by.as_nanos()).unwrap_or(0);
+    pub(super) fn set_clock_back(&mut self, by: Duration) {
+        self.set_back_nanos += i128::try_from(by.as_nanos()).unwrap_or(0);
     }
 
     pub(super) fn appear(&mut self, now: Duration, key: String, value: Bytes) {
@@ -252,7 +256,7 @@ impl State {
     }
 
     pub(super) fn seen(&self, key: &str) -> Option<i128> {
-        self.presence.get(key).map(|(at, _)| server_nanos(*at) - self.leapt_nanos)
+        self.presence.get(key).map(|(at, _)| server_nanos(*at) - self.set_back_nanos)
     }
 
     pub(super) fn present(&self, now: Duration) -> Vec<Bytes> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::server::Failure;
 use super::state::State;
 use super::{Flag, Inner};
+use shared::bus::server::Failure;
 
 /// What a client waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -16,7 +16,7 @@ type Request = Box<dyn FnOnce(&mut State, Duration) + Send>;
 
 /// What is wrong with the way, or with the process at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Trouble {
+struct LinkState {
     cut: bool,
     frozen: bool,
     dead: bool,
@@ -24,28 +24,28 @@ struct Trouble {
 
 /// One client's way to the server. Clones are the same way.
 #[derive(Clone)]
-pub struct Wire {
+pub struct Link {
     pub(super) inner: Arc<Inner>,
     pub(super) id: u64,
     pub(super) name: Arc<str>,
-    trouble: Arc<Flag<Trouble>>,
+    trouble: Arc<Flag<LinkState>>,
     outgoing: mpsc::UnboundedSender<Request>,
 }
 
-impl std::fmt::Debug for Wire {
+impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wire").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Link").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl Wire {
+impl Link {
     pub(super) fn new(inner: Arc<Inner>, id: u64, name: &str) -> Self {
         let (outgoing, requests) = mpsc::unbounded_channel();
-        let trouble = Arc::new(Flag::new(Trouble::default()));
-        let wire = Self { inner, id, name: name.into(), trouble, outgoing };
-        let carrier = Carrier { inner: wire.inner.clone(), trouble: wire.trouble.clone() };
+        let trouble = Arc::new(Flag::new(LinkState::default()));
+        let link = Self { inner, id, name: name.into(), trouble, outgoing };
+        let carrier = Carrier { inner: link.inner.clone(), trouble: link.trouble.clone() };
         tokio::spawn(carry(carrier, requests));
-        wire
+        link
     }
 
     /// Nothing passes any more; what is sent meanwhile is kept and passes after [`Self::heal`].
@@ -96,7 +96,7 @@ impl Wire {
     ) -> Result<T, Failure> {
         let deadline = tokio::time::Instant::now() + TIMEOUT;
         let (answer, answered) = oneshot::channel();
-        let lost = self.inner.weather().lost_replies;
+        let lost = self.inner.network_faults().lost_replies;
         self.send(move |state, now| {
             let outcome = act(state, now);
             if !state.chance.chance(lost) {
@@ -127,7 +127,7 @@ impl Wire {
 
 struct Carrier {
     inner: Arc<Inner>,
-    trouble: Arc<Flag<Trouble>>,
+    trouble: Arc<Flag<LinkState>>,
 }
 
 /// Requests pass one after the other. One that is on its way when the way breaks is lost, or kept and sent again.
@@ -149,7 +149,7 @@ impl Carrier {
         loop {
             passable(&self.trouble, &self.inner).await;
             tokio::time::sleep(self.inner.latency()).await;
-            let lost = self.inner.weather().lost_requests;
+            let lost = self.inner.network_faults().lost_requests;
             let trouble = self.trouble.get();
             let open = !trouble.cut && !trouble.frozen && self.inner.state().up;
             let mut state = self.inner.state();
@@ -163,7 +163,7 @@ impl Carrier {
     }
 }
 
-async fn passable(trouble: &Flag<Trouble>, inner: &Inner) {
+async fn passable(trouble: &Flag<LinkState>, inner: &Inner) {
     loop {
         trouble.wait_for(|trouble| !trouble.cut && !trouble.frozen).await;
         if inner.state().up {

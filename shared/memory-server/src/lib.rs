@@ -7,9 +7,9 @@
 
 mod client;
 mod flag;
+mod link;
 mod queue;
 mod state;
-mod wire;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,12 +17,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
-use super::Bus;
-use super::server::{Ack, Queued};
 use client::Client;
 pub use flag::Flag;
+pub use link::Link;
+use shared::bus::Bus;
+use shared::bus::server::{Ack, Queued};
 use state::State;
-pub use wire::Wire;
 
 /// Something that happened on the server.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub type Observer = Box<dyn FnMut(Duration, &str, &Event<'_>) + Send>;
 
 /// What a server must not do: a test that tolerates one of these tests nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flaw {
+pub enum ServerBug {
     /// Overwrites whatever revision was named; what must not exist yet is still refused.
     BlindSwap,
     /// Now and then only the first write of a batch is carried out.
@@ -62,7 +62,7 @@ pub enum Damage {
 
 /// How requests travel. The default is a still day: nothing is lost, and every way takes a millisecond.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Weather {
+pub struct NetworkFaults {
     /// Longest time of one way, in milliseconds, at least 1.
     pub latency_ms: u64,
     /// Share of requests that never arrive.
@@ -71,7 +71,7 @@ pub struct Weather {
     pub lost_replies: f64,
 }
 
-impl Default for Weather {
+impl Default for NetworkFaults {
     fn default() -> Self {
         Self { latency_ms: 1, lost_requests: 0.0, lost_replies: 0.0 }
     }
@@ -79,13 +79,13 @@ impl Default for Weather {
 
 /// The server.
 #[derive(Clone)]
-pub struct Twin {
+pub struct MemoryServer {
     inner: Arc<Inner>,
 }
 
 struct Inner {
     state: Mutex<State>,
-    weather: Mutex<Weather>,
+    network_faults: Mutex<NetworkFaults>,
     started: Instant,
     /// Notes every change of the books and of the server's life.
     changed: Notify,
@@ -95,18 +95,18 @@ struct Inner {
     clients: Mutex<u64>,
 }
 
-impl std::fmt::Debug for Twin {
+impl std::fmt::Debug for MemoryServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Twin").finish_non_exhaustive()
+        f.debug_struct("MemoryServer").finish_non_exhaustive()
     }
 }
 
-impl Twin {
+impl MemoryServer {
     /// Starts a server. Must be called in a tokio runtime with a clock; its tasks end with the runtime.
-    pub fn start(seed: u64, observer: Option<Observer>, flaw: Option<Flaw>) -> Self {
+    pub fn start(seed: u64, observer: Option<Observer>, bug: Option<ServerBug>) -> Self {
         let inner = Arc::new(Inner {
-            state: Mutex::new(State::new(seed, observer, flaw)),
-            weather: Mutex::new(Weather::default()),
+            state: Mutex::new(State::new(seed, observer, bug)),
+            network_faults: Mutex::new(NetworkFaults::default()),
             started: Instant::now(),
             changed: Notify::new(),
             queue_changed: Notify::new(),
@@ -118,14 +118,14 @@ impl Twin {
     }
 
     /// A connection, and the means to disturb it.
-    pub fn connect(&self, name: &str) -> (Bus, Wire) {
+    pub fn connect(&self, name: &str) -> (Bus, Link) {
         let id = {
             let mut clients = unpoisoned(&self.inner.clients);
             *clients += 1;
             *clients
         };
-        let wire = Wire::new(self.inner.clone(), id, name);
-        (Bus::over(Client::new(self.inner.clone(), wire.clone())), wire)
+        let link = Link::new(self.inner.clone(), id, name);
+        (Bus::over(Client::new(self.inner.clone(), link.clone())), link)
     }
 
     /// Time since the first start.
@@ -134,8 +134,8 @@ impl Twin {
     }
 
     /// Changes how requests travel from now on.
-    pub fn set_weather(&self, weather: Weather) {
-        *unpoisoned(&self.inner.weather) = weather;
+    pub fn set_network_faults(&self, network_faults: NetworkFaults) {
+        *unpoisoned(&self.inner.network_faults) = network_faults;
     }
 
     /// Ends the server as a power cut does; false when it is down already.
@@ -158,8 +158,8 @@ impl Twin {
     }
 
     /// Sets the server's clock back: what it writes from now on seems older than what it wrote before.
-    pub fn leap_back(&self, by: Duration) {
-        self.inner.state().leap_back(by);
+    pub fn set_clock_back(&self, by: Duration) {
+        self.inner.state().set_clock_back(by);
     }
 
     /// Does harm to a stored object.
@@ -173,11 +173,11 @@ impl Twin {
     }
 
     /// Uploads that never became objects.
-    pub fn orphans(&self) -> usize {
-        self.inner.state().orphans()
+    pub fn unfinished_uploads(&self) -> usize {
+        self.inner.state().unfinished_uploads()
     }
 
-    /// A value of the books, read past every wire.
+    /// A value of the books, read past every link.
     pub fn value(&self, key: &str) -> Option<bytes::Bytes> {
         self.inner.state().entry(key).map(|entry| entry.value)
     }
@@ -192,13 +192,13 @@ impl Inner {
         unpoisoned(&self.state)
     }
 
-    fn weather(&self) -> Weather {
-        *unpoisoned(&self.weather)
+    fn network_faults(&self) -> NetworkFaults {
+        *unpoisoned(&self.network_faults)
     }
 
     /// The time that one way takes now.
     fn latency(&self) -> Duration {
-        let longest = self.weather().latency_ms.max(1);
+        let longest = self.network_faults().latency_ms.max(1);
         Duration::from_millis(1 + self.state().chance.below(longest))
     }
 

@@ -9,78 +9,78 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::super::server::{
+use super::queue::{Handed, PULL_LIFE, Pull};
+use super::{Event, Inner, Link};
+use shared::bus::server::{
     Ack, Blobs, Books, Entry, Failure, Flow, Inventory, Live, Message, Queue, Queued, Reply, Write,
 };
-use super::queue::{Handed, PULL_LIFE, Pull};
-use super::{Event, Inner, Wire};
-use crate::result::BlobRef;
+use shared::result::BlobRef;
 
 /// A watch notices after this time that the server was away.
 const MISSED_HEARTBEATS: Duration = Duration::from_secs(9);
 
 pub(super) struct Client {
     inner: Arc<Inner>,
-    wire: Wire,
+    link: Link,
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.wire.fmt(f)
+        self.link.fmt(f)
     }
 }
 
 impl Client {
-    pub(super) fn new(inner: Arc<Inner>, wire: Wire) -> Self {
-        Self { inner, wire }
+    pub(super) fn new(inner: Arc<Inner>, link: Link) -> Self {
+        Self { inner, link }
     }
 }
 
 impl Books for Client {
     fn entry<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Entry>> {
         let key = key.to_owned();
-        Box::pin(self.wire.request(move |state, _| Ok(state.entry(&key))))
+        Box::pin(self.link.request(move |state, _| Ok(state.entry(&key))))
     }
 
     fn update<'a>(&'a self, key: &'a str, value: Bytes, expected: u64) -> Reply<'a, u64> {
-        let (by, write) = (self.wire.name.clone(), Write { key: key.to_owned(), expected, value });
-        Box::pin(self.wire.request(move |state, now| state.update(now, &by, write)))
+        let (by, write) = (self.link.name.clone(), Write { key: key.to_owned(), expected, value });
+        Box::pin(self.link.request(move |state, now| state.update(now, &by, write)))
     }
 
     fn put<'a>(&'a self, key: &'a str, value: Bytes) -> Reply<'a, ()> {
-        let (by, key) = (self.wire.name.clone(), key.to_owned());
-        Box::pin(self.wire.request(move |state, now| {
+        let (by, key) = (self.link.name.clone(), key.to_owned());
+        Box::pin(self.link.request(move |state, now| {
             state.put(now, &by, key, value);
             Ok(())
         }))
     }
 
     fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, ()> {
-        let (by, writes) = (self.wire.name.clone(), writes.to_vec());
-        Box::pin(self.wire.request(move |state, now| state.batch(now, &by, writes)))
+        let (by, writes) = (self.link.name.clone(), writes.to_vec());
+        Box::pin(self.link.request(move |state, now| state.batch(now, &by, writes)))
     }
 
     fn keys(&self) -> Reply<'_, Vec<String>> {
-        Box::pin(self.wire.request(|state, _| Ok(state.keys())))
+        Box::pin(self.link.request(|state, _| Ok(state.keys())))
     }
 
     fn newest<'a>(&'a self, keys: &'a str) -> Reply<'a, u64> {
         let prefix = keys.trim_end_matches('*').to_owned();
-        Box::pin(self.wire.request(move |state, _| Ok(state.newest(&prefix))))
+        Box::pin(self.link.request(move |state, _| Ok(state.newest(&prefix))))
     }
 
     fn watch<'a>(&'a self, keys: &'a str) -> Reply<'a, Flow<Entry>> {
         let prefix = keys.trim_end_matches('*').to_owned();
         Box::pin(async move {
-            let life = self.wire.request(|state, _| Ok(state.life)).await?;
-            let watching = Watching { wire: self.wire.clone(), prefix, seen: 0, life, deaf: false };
+            let life = self.link.request(|state, _| Ok(state.life)).await?;
+            let watching = Watching { link: self.link.clone(), prefix, seen: 0, life, deaf: false };
             Ok(stream::unfold(watching, Watching::next).boxed())
         })
     }
 }
 
 struct Watching {
-    wire: Wire,
+    link: Link,
     prefix: String,
     seen: u64,
     life: u64,
@@ -91,12 +91,12 @@ struct Watching {
 impl Watching {
     /// After the server was away it stumbles once and goes on without loss; now and then it ends instead, or goes deaf.
     async fn next(mut self) -> Option<(Result<Entry, Failure>, Self)> {
-        let inner = self.wire.inner.clone();
+        let inner = self.link.inner.clone();
         loop {
             if self.deaf {
                 std::future::pending::<()>().await;
             }
-            self.wire.passable().await;
+            self.link.passable().await;
             let changed = inner.changed.notified();
             let life = inner.state().life;
             if life != self.life {
@@ -121,13 +121,13 @@ impl Watching {
 
 impl Queue for Client {
     fn publish<'a>(&'a self, subject: &'a str) -> Reply<'a, Queued> {
-        let (by, subject) = (self.wire.name.clone(), subject.to_owned());
-        Box::pin(self.wire.request(move |state, now| Ok(state.publish(now, &by, &subject))))
+        let (by, subject) = (self.link.name.clone(), subject.to_owned());
+        Box::pin(self.link.request(move |state, now| Ok(state.publish(now, &by, &subject))))
     }
 
     fn purge(&self) -> Reply<'_, ()> {
-        let by = self.wire.name.clone();
-        Box::pin(self.wire.request(move |state, now| {
+        let by = self.link.name.clone();
+        Box::pin(self.link.request(move |state, now| {
             state.queue.purge();
             state.tell(now, &by, &Event::Purged);
             Ok(())
@@ -135,7 +135,7 @@ impl Queue for Client {
     }
 
     fn set_deadline(&self, deadline: Duration) -> Reply<'_, ()> {
-        Box::pin(self.wire.request(move |state, _| {
+        Box::pin(self.link.request(move |state, _| {
             state.queue.set_deadline(deadline);
             Ok(())
         }))
@@ -143,17 +143,17 @@ impl Queue for Client {
 
     fn pull(&self) -> Reply<'_, Flow<Box<dyn Message>>> {
         Box::pin(async move {
-            let life = self.wire.request(|state, _| Ok(state.life)).await?;
+            let life = self.link.request(|state, _| Ok(state.life)).await?;
             let (sender, mailbox) = mpsc::unbounded_channel();
-            let wire = self.wire.clone();
-            let pulling = Pulling { wire, life, sender, mailbox, until: Instant::now() };
+            let link = self.link.clone();
+            let pulling = Pulling { link, life, sender, mailbox, until: Instant::now() };
             Ok(stream::unfold(pulling, Pulling::next).boxed())
         })
     }
 }
 
 struct Pulling {
-    wire: Wire,
+    link: Link,
     life: u64,
     sender: mpsc::UnboundedSender<Handed>,
     mailbox: mpsc::UnboundedReceiver<Handed>,
@@ -165,12 +165,12 @@ impl Pulling {
     async fn next(mut self) -> Option<(Result<Box<dyn Message>, Failure>, Self)> {
         let message = self.handed().await;
         self.until = Instant::now(); // The next one has to be asked for.
-        let message = Delivered { wire: self.wire.clone(), message };
+        let message = Delivered { link: self.link.clone(), message };
         Some((Ok(Box::new(message)), self))
     }
 
     async fn handed(&mut self) -> Handed {
-        let inner = self.wire.inner.clone();
+        let inner = self.link.inner.clone();
         loop {
             let changed = inner.changed.notified();
             let life = inner.state().life;
@@ -181,7 +181,7 @@ impl Pulling {
             tokio::select! {
                 biased;
                 Some(message) = self.mailbox.recv() => {
-                    self.wire.passable().await;
+                    self.link.passable().await;
                     return message;
                 }
                 () = tokio::time::sleep_until(self.until) => self.ask().await,
@@ -192,14 +192,14 @@ impl Pulling {
 
     async fn ask(&mut self) {
         self.until = Instant::now() + PULL_LIFE;
-        let (client, mailbox) = (self.wire.id, self.sender.clone());
+        let (client, mailbox) = (self.link.id, self.sender.clone());
         let pull = move |now| Pull { client, expires: now + PULL_LIFE, mailbox };
-        self.wire.send(move |state, now| state.queue.wait(pull(now))).await;
+        self.link.send(move |state, now| state.queue.wait(pull(now))).await;
     }
 }
 
 struct Delivered {
-    wire: Wire,
+    link: Link,
     message: Handed,
 }
 
@@ -209,18 +209,18 @@ impl Message for Delivered {
     }
 
     fn answer(&self, ack: Ack) -> Reply<'_, ()> {
-        let (by, message) = (self.wire.name.clone(), self.message.clone());
+        let (by, message) = (self.link.name.clone(), self.message.clone());
         Box::pin(async move {
             match ack {
                 Ack::Done => {
-                    let done = self.wire.request(move |state, now| {
+                    let done = self.link.request(move |state, now| {
                         state.answer(now, &by, &message, ack);
                         Ok(())
                     });
                     done.await
                 }
                 Ack::Back(_) | Ack::Working => {
-                    self.wire.send(move |state, now| state.answer(now, &by, &message, ack)).await;
+                    self.link.send(move |state, now| state.answer(now, &by, &message, ack)).await;
                     Ok(())
                 }
             }
@@ -231,16 +231,16 @@ impl Message for Delivered {
 impl Blobs for Client {
     fn holds<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, bool> {
         let (bucket, name) = (bucket.to_owned(), name.to_owned());
-        Box::pin(self.wire.request(move |state, _| Ok(state.holds(&bucket, &name))))
+        Box::pin(self.link.request(move |state, _| Ok(state.holds(&bucket, &name))))
     }
 
-    /// Bytes first, then the description that makes them visible: in between they are orphans.
+    /// Bytes first, then the description that makes them visible: in between they are unfinished_uploads.
     fn store<'a>(&'a self, bucket: &'a str, blob: &'a BlobRef, bytes: &'a Bytes) -> Reply<'a, ()> {
-        let (by, bucket, blob) = (self.wire.name.clone(), bucket.to_owned(), blob.clone());
+        let (by, bucket, blob) = (self.link.name.clone(), bucket.to_owned(), blob.clone());
         let bytes = bytes.clone();
         Box::pin(async move {
-            let chunks = self.wire.request(move |state, now| Ok(state.add_chunks(now, bytes))).await?;
-            let describe = self.wire.request(move |state, now| {
+            let chunks = self.link.request(move |state, now| Ok(state.add_chunks(now, bytes))).await?;
+            let describe = self.link.request(move |state, now| {
                 state.describe(now, &by, &bucket, &blob, chunks);
                 Ok(())
             });
@@ -251,7 +251,7 @@ impl Blobs for Client {
     fn open<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, Flow<Bytes>> {
         let (bucket, name) = (bucket.to_owned(), name.to_owned());
         Box::pin(async move {
-            let found = self.wire.request(move |state, _| {
+            let found = self.link.request(move |state, _| {
                 let meta = state.meta(&bucket, &name).ok_or(Failure::Missing)?;
                 let bytes = state.chunks(meta.chunks);
                 Ok((meta, bytes))
@@ -265,18 +265,18 @@ impl Blobs for Client {
     }
 
     fn remove<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, ()> {
-        let (by, bucket, name) = (self.wire.name.clone(), bucket.to_owned(), name.to_owned());
-        Box::pin(self.wire.request(move |state, now| state.remove(now, &by, &bucket, &name)))
+        let (by, bucket, name) = (self.link.name.clone(), bucket.to_owned(), name.to_owned());
+        Box::pin(self.link.request(move |state, now| state.remove(now, &by, &bucket, &name)))
     }
 
     fn inventory<'a>(&'a self, bucket: &'a str) -> Reply<'a, Inventory> {
         let bucket = bucket.to_owned();
-        Box::pin(self.wire.request(move |state, _| Ok(state.inventory(&bucket))))
+        Box::pin(self.link.request(move |state, _| Ok(state.inventory(&bucket))))
     }
 
     fn discard<'a>(&'a self, _bucket: &'a str, upload: &'a str) -> Reply<'a, ()> {
         let upload = upload.to_owned();
-        Box::pin(self.wire.request(move |state, _| {
+        Box::pin(self.link.request(move |state, _| {
             state.discard(&upload);
             Ok(())
         }))
@@ -288,22 +288,22 @@ impl Live for Client {
         let key = key.to_owned();
         Box::pin(async move {
             let kept = key.clone();
-            let put = self.wire.request(move |state, now| {
+            let put = self.link.request(move |state, now| {
                 state.appear(now, kept, value);
                 Ok(())
             });
             put.await?;
-            self.wire.request(move |state, _| state.seen(&key).ok_or(Failure::Missing)).await
+            self.link.request(move |state, _| state.seen(&key).ok_or(Failure::Missing)).await
         })
     }
 
     fn present(&self) -> Reply<'_, Vec<Bytes>> {
-        Box::pin(self.wire.request(|state, now| Ok(state.present(now))))
+        Box::pin(self.link.request(|state, now| Ok(state.present(now))))
     }
 
     fn disappear<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
         let key = key.to_owned();
-        Box::pin(self.wire.request(move |state, _| {
+        Box::pin(self.link.request(move |state, _| {
             state.disappear(&key);
             Ok(())
         }))

@@ -1,0 +1,98 @@
+//! What finished jobs left on the server, verified by digest: results with their probabilities, and trained models.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use shared::bus::{Bucket, Bus, BusError};
+use shared::ids::JobId;
+use shared::result::JobResult;
+use shared::retry::{Backoff, Retry};
+
+use crate::report;
+use crate::run_dir::RunDir;
+
+/// A result with its matrices, verified against their digests.
+#[derive(Debug)]
+pub struct FetchedResult {
+    pub result: JobResult,
+    pub validation: Bytes,
+    pub test: Option<Bytes>,
+}
+
+/// A finished job's result, with its probabilities.
+pub(super) async fn fetch_result(bus: &Bus, job: JobId) -> Result<FetchedResult, BusError> {
+    let result = bus.result(job).await?;
+    let validation = bus.get_blob(Bucket::Results, &result.validation.probabilities).await?;
+    let test = match &result.test {
+        Some(test) => Some(bus.get_blob(Bucket::Results, &test.probabilities).await?),
+        None => None,
+    };
+    Ok(FetchedResult { result, validation, test })
+}
+
+/// Which models the run folder gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Models {
+    /// Those of the ensembles' members.
+    Members,
+    /// Every finished job's.
+    All,
+    /// None. Models that are there already stay.
+    None,
+}
+
+/// For a server that is away for a moment.
+const FETCH: Retry = Backoff::every(Duration::from_secs(1)).tries(3);
+
+/// Puts the wanted models into the run folder, except those that are there, so that they can be used without a server.
+pub(super) async fn fetch_models(
+    bus: &Bus,
+    run_dir: &RunDir,
+    wanted: Models,
+    tell: &mut dyn FnMut(&str),
+) -> anyhow::Result<()> {
+    let record = run_dir.load()?;
+    let jobs = match wanted {
+        Models::None => return Ok(()),
+        Models::All => record.results.keys().copied().collect(),
+        Models::Members => report::members(&record)?,
+    };
+    let missing: Vec<&JobResult> = record
+        .results
+        .values()
+        .filter(|result| jobs.contains(&result.job) && !record.models.contains(&result.job))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let bytes: u64 = missing.iter().map(|result| result.model.size).sum();
+    tell(&format!(
+        "storing {} ({:.1} MB) in {}",
+        count(missing.len()),
+        bytes as f64 / 1e6,
+        run_dir.root().join("models").display()
+    ));
+    for result in missing {
+        store(bus, run_dir, result).await.with_context(|| {
+            format!("cannot fetch the model of job {}; `--models none` ends the run without models", result.job)
+        })?;
+    }
+    Ok(())
+}
+
+fn count(models: usize) -> String {
+    if models == 1 { "1 model".to_owned() } else { format!("{models} models") }
+}
+
+async fn store(bus: &Bus, run_dir: &RunDir, result: &JobResult) -> anyhow::Result<()> {
+    let fetch = async || {
+        let mut incoming = run_dir.receive_model(result.job)?;
+        let full = |source| BusError::File { path: run_dir.root().join("models"), source };
+        bus.read_blob(Bucket::Results, &result.model, |chunk| incoming.write(chunk).map_err(full)).await?;
+        Ok(incoming.keep()?)
+    };
+    let passes = |error: &anyhow::Error| error.downcast_ref().is_some_and(BusError::is_transient);
+    let tell = |error: &anyhow::Error| tracing::warn!(job = %result.job, "fetching its model: {error}; trying again");
+    FETCH.run(fetch, passes, tell).await
+}
