@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod cluster;
 pub mod disk;
+pub mod import_graph;
 pub mod namespaces;
 pub mod processes;
 pub mod programs;
@@ -10,5 +11,6 @@ pub mod results;
 pub mod run;
 pub mod server;
 pub mod simulation;
+pub mod sources;
 pub mod wait;
 pub mod worker;
