@@ -1,4 +1,4 @@
-//! What whole-system tests need: a nats-server, the two programs, and waiting for events instead of sleeping.
+//! Helpers of the whole-system tests: a nats-server, the two programs, waiting for events, and the simulation.
 
 pub mod backend;
 pub mod cluster;

@@ -6,7 +6,7 @@ use shared::bus::memory::{Damage, Flaw};
 use shared::protocol::{CheckpointEvery, Timing};
 use tests::simulation::{self, Bad, Counts, Fault, Fixture, History, Kind, Options, Outcome, Script};
 
-/// A taste of `make simulate`, which runs ten times as many: enough for the rarest event to come several times.
+/// A tenth of `make simulate`: enough for the rarest event to happen several times.
 const SEEDS: u64 = 1000;
 
 /// Enough to compare histories, and for a broken fence to be noticed.
@@ -25,12 +25,12 @@ fn every_promise_holds() -> anyhow::Result<()> {
         counts += outcome.counts;
         assert_eq!(
             outcome.violation, None,
-            "see it with: cargo run --bin ferry-sim -- --seed {seed} --trace"
+            "to see it: cargo run --bin ferry-sim -- --seed {seed} --trace"
         );
-        assert!(outcome.counts.claims > 0, "seed {seed}: nothing was ever claimed");
+        assert!(outcome.counts.claims > 0, "seed {seed}: no job was ever claimed");
     }
     let Counts { midway, adopted, late, contradicted, .. } = counts;
-    assert!([midway, adopted, late, contradicted].iter().all(|count| *count > 0), "untried: {counts}");
+    assert!([midway, adopted, late, contradicted].iter().all(|count| *count > 0), "something never happened: {counts}");
     Ok(())
 }
 
@@ -58,7 +58,7 @@ fn a_broken_fence_is_noticed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Found by a drawn history: the next worker asked six times for each checkpoint, 15 s each, before it started over.
+/// Found by the simulation: the next worker asked six times for each checkpoint, 15 s each, before it started over.
 #[test]
 fn checkpoints_without_bytes_are_given_up_soon() -> anyhow::Result<()> {
     let second = Duration::from_secs;
@@ -104,7 +104,7 @@ fn job(failures: u32) -> Script {
     Script { epochs: 3, epoch: Duration::from_secs(2), failures, torn: None, deviant: false }
 }
 
-/// The checker sees to it that no good job suffers and no good worker is drained.
+/// The checker makes sure that no good job suffers and no good worker is drained.
 #[test]
 fn bad_workers_and_bad_jobs_are_told_apart() -> anyhow::Result<()> {
     let fixture = Fixture::new()?;
@@ -124,7 +124,7 @@ fn bad_workers_and_bad_jobs_are_told_apart() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The server's clock leaps back by an hour while a worker is dead: the record seems to be written in the future.
+/// The server's clock is set back by an hour while a worker is dead: the record seems to be written in the future.
 #[test]
 fn a_clock_that_leaps_back_does_not_keep_a_dead_workers_job() -> anyhow::Result<()> {
     let second = Duration::from_secs;

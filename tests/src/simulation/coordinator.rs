@@ -1,4 +1,4 @@
-//! One life of the coordinator: preparation and conductor as `ferry run` has them, and a shelf for a run folder.
+//! One run of the coordinator: start-up and conductor as in `ferry run`, with a map in place of the run folder.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use shared::result::JobResult;
 use super::history::History;
 use super::sweep::Sweep;
 
-/// The results on disk, which outlive the coordinator.
+/// The results on disk, which survive the coordinator.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shelf {
     results: Arc<Mutex<BTreeMap<JobId, JobResult>>>,
@@ -29,16 +29,16 @@ impl Shelf {
     }
 }
 
-/// Why a life ended before its sweep.
+/// Why the coordinator ended before the sweep.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// In the preparation: `ferry run` says so and the user starts it again.
+    /// During start-up: `ferry run` says so and the user starts it again.
     BeforeTheSweep(anyhow::Error),
-    /// In the middle: that must not happen, whatever the server does.
+    /// Later: that must not happen, whatever the server does.
     InTheSweep(anyhow::Error),
 }
 
-/// Until every job is stored, given up or parked, or all workers are out.
+/// Runs until every job is stored, given up or parked, or all workers are excluded.
 pub(super) async fn run(bus: Bus, sweep: &Sweep, history: &History, shelf: &Shelf) -> Result<Engine, Ended> {
     let mut conductor = begin(bus, sweep, history, shelf).await.map_err(Ended::BeforeTheSweep)?;
     let mut store = |fetched: &Fetched| {

@@ -1,4 +1,4 @@
-//! What happens in one history: jobs, workers and faults, all drawn from the seed before it begins.
+//! One history: jobs, workers and faults, all drawn from the seed before it begins.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub struct History {
     pub kind: Kind,
     pub jobs: Vec<Script>,
     pub workers: usize,
-    /// A worker that is no good, however often it is started.
+    /// A worker that stays bad however often it is restarted.
     pub bad: Option<(usize, Bad)>,
     /// No other coordinator uses the server, so the queue is cleared at each start.
     pub ours_alone: bool,
@@ -22,20 +22,20 @@ pub struct History {
     pub timing: Timing,
     /// By time.
     pub faults: Vec<(Duration, Fault)>,
-    /// From then on nothing goes wrong any more.
+    /// When the last fault is over.
     pub calm: Duration,
 }
 
-/// How hard it is, and so what can be promised.
+/// Which faults it has, and so what can be promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// One worker with a job is killed while another idles: the job must move on within the lease.
     OneKill,
-    /// Processes are killed; the server and the ways to it are well: no more than the epoch at work is lost a kill.
+    /// Processes are killed; server and network are up: a kill costs at most the current epoch.
     Kills,
-    /// No fault at all but bad jobs and a bad worker: who is to blame must come out, and good jobs must not suffer.
+    /// Only bad jobs and a bad worker: they must be told apart, and good jobs must not suffer.
     Blame,
-    /// Everything that can go wrong does.
+    /// All kinds of faults.
     Everything,
 }
 
@@ -53,9 +53,9 @@ pub enum Bad {
 pub struct Script {
     pub epochs: u32,
     pub epoch: Duration,
-    /// So many trainings fail, in their second epoch if there is one.
+    /// Number of trainings that fail, in their second epoch if there is one.
     pub failures: u32,
-    /// The first checkpoint after so many epochs is whole by its digest and yet of no use.
+    /// The first checkpoint after this many epochs has the right digest, but the training refuses it.
     pub torn: Option<u32>,
     /// Every training but the first ends with other weights, as on another kind of device.
     pub deviant: bool,
@@ -64,7 +64,7 @@ pub struct Script {
 /// One thing that goes wrong, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
-    /// `kill -9`; another life begins after the rest.
+    /// `kill -9`; it is restarted after `rest`.
     KillWorker {
         worker: usize,
         rest: Duration,
@@ -74,12 +74,12 @@ pub enum Fault {
         worker: usize,
         rest: Duration,
     },
-    /// Stands still, as after `SIGSTOP`.
+    /// `SIGSTOP`, then `SIGCONT`.
     Freeze {
         worker: usize,
         time: Duration,
     },
-    /// No way to the server; what it sends is kept and arrives later.
+    /// Disconnected from the server; what it sends arrives later.
     Cut {
         worker: usize,
         time: Duration,
@@ -106,7 +106,7 @@ pub enum Fault {
     Damage(Damage),
 }
 
-/// Failures after which a job is given up, so a job that fails more often fails for good.
+/// A job whose every training fails.
 const ALWAYS: u32 = u32::MAX;
 
 impl History {
@@ -133,7 +133,7 @@ impl History {
         Self { seed, kind, jobs, workers, bad, ours_alone, checkpoint_every, timing, faults, calm }
     }
 
-    /// Training time of all jobs, if nothing had to be repeated.
+    /// Training time of all jobs if nothing is repeated.
     pub fn work(&self) -> Duration {
         self.jobs.iter().map(|job| job.epoch * job.epochs * (1 + job.failures.min(3))).sum()
     }
@@ -180,7 +180,7 @@ impl Draw {
         if self.0.chance(0.25) { short } else { Timing::default() }
     }
 
-    /// Only where another worker can tell it from a bad job.
+    /// A bad worker, only if there is another worker to tell it from a bad job.
     fn bad(&mut self, kind: Kind, workers: usize) -> Option<(usize, Bad)> {
         let often = match kind {
             Kind::OneKill => 0.0,
@@ -219,7 +219,7 @@ impl Draw {
         let worker = self.0.below(workers as u64) as usize;
         let rest = self.seconds(0.0, 40.0);
         match self.0.below(6) {
-            // Away for most of the history, at times.
+            // Sometimes away for most of the history.
             0 => Fault::KillCoordinator { rest: self.seconds(0.0, 90.0) },
             1 => Fault::EndWorker { worker, rest },
             _ => Fault::KillWorker { worker, rest },

@@ -1,4 +1,4 @@
-//! The course of a history: a digest of every event, and the events in words when somebody reads along.
+//! A digest of every event of a history, and, if wanted, a printed line for each.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use shared::bus::memory::Event;
 use shared::ids::JobId;
 use shared::protocol::subjects;
 
-/// Takes every event in.
+/// Records every event.
 #[derive(Debug)]
 pub(super) struct Trace {
     hasher: DefaultHasher,
@@ -33,7 +33,7 @@ impl Trace {
         }
     }
 
-    /// Something that the simulation did.
+    /// An action of the simulation itself.
     pub(super) fn note(&mut self, now: Duration, note: &str) {
         (now, note).hash(&mut self.hasher);
         if self.aloud {
@@ -92,7 +92,7 @@ fn record(job: JobId, value: &[u8]) -> String {
     }
 }
 
-/// Ids cut to what tells them apart.
+/// `text` with ids cut to the part that tells them apart.
 fn short(text: &str) -> String {
     text.split('.')
         .map(|part| if part.len() == 36 { part.split('-').next().unwrap_or(part) } else { part })

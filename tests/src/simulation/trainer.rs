@@ -1,6 +1,6 @@
-//! Trainings without a network: an epoch is some virtual seconds, its weights are the digest of the weights before.
+//! Trainings without a network: an epoch takes virtual seconds, and its weights are a digest of the weights before.
 //!
-//! A training that goes on from the wrong bytes, skips an epoch or repeats one ends with other weights.
+//! A training that continues from the wrong bytes, skips an epoch or repeats one ends with other weights.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,10 +22,10 @@ use worker::train::{Control, Finished, Outcome};
 use super::history::{Bad, Script};
 use super::process::Process;
 
-/// Steps of an epoch: a request to stop is seen between two.
+/// Steps in an epoch; a training notices a request to stop after each.
 pub(super) const STEPS: u32 = 4;
 
-/// What the trainings of a history did, by the seed of the job's settings.
+/// What the trainings of a history did, by the seed in the job's settings.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     entries: Mutex<BTreeMap<u64, Spent>>,
@@ -36,11 +36,11 @@ pub(super) struct Ledger {
 pub(super) struct Spent {
     pub(super) time: Duration,
     pub(super) failures: u32,
-    /// Trainings, those that refused their checkpoint included.
+    /// Number of trainings, including those that refused their checkpoint.
     pub(super) starts: u32,
-    /// A useless checkpoint was handed over.
+    /// An unusable checkpoint was handed over.
     pub(super) torn: bool,
-    /// Failures that are a bad worker's.
+    /// Failures caused by a bad worker.
     pub(super) wrongs: u32,
 }
 
@@ -88,7 +88,7 @@ impl Trainer for Simulated {
 
     fn canary(&self) -> BoxFuture<'_, Result<(), String>> {
         let verdict = match self.bad {
-            Some(Bad::Canary) => Err("the canary died".to_owned()),
+            Some(Bad::Canary) => Err("the canary failed".to_owned()),
             Some(Bad::Trainings) | None => Ok(()),
         };
         Box::pin(std::future::ready(verdict))
@@ -99,7 +99,7 @@ impl Trainer for Simulated {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct State {
     weights: String,
-    /// Finished steps of the epoch in work.
+    /// Finished steps of the current epoch.
     step: u32,
     epochs: Vec<EpochReport>,
 }
@@ -166,7 +166,7 @@ fn digest(parts: &[&[u8]]) -> String {
     hex::encode(hash.finalize())
 }
 
-/// What a training that nothing ever disturbed ends with.
+/// The result of a training without faults.
 pub(super) fn undisturbed(spec: &JobSpec, script: Script, samples: [usize; 2]) -> Finished {
     let mut state = State::fresh(spec);
     for _ in 0..spec.training.epochs {
@@ -176,10 +176,10 @@ pub(super) fn undisturbed(spec: &JobSpec, script: Script, samples: [usize; 2]) -
     state.finished(samples)
 }
 
-/// What a training that fails says.
+/// Error of a training that fails.
 pub(super) const FAILURE: &str = "the loss is not finite";
 
-/// What every training on a bad worker says.
+/// Error of every training on a bad worker.
 pub(super) const WRONG: &str = "the device is lost";
 
 /// The weights of a training on another kind of device.
@@ -187,7 +187,7 @@ pub(super) fn deviant(model: &[u8]) -> Vec<u8> {
     [model, b" deviant"].concat()
 }
 
-/// What a training follows.
+/// What a training needs to know.
 #[derive(Clone, Copy)]
 struct Course<'a> {
     spec: &'a JobSpec,
@@ -247,7 +247,7 @@ async fn epochs(
     Ok(Outcome::Finished(Box::new(finished)))
 }
 
-/// The steps that are left of an epoch.
+/// The remaining steps of an epoch.
 async fn steps(
     course: Course<'_>,
     reporter: &mut Reporter,
@@ -259,7 +259,7 @@ async fn steps(
     while state.step < STEPS {
         tokio::time::sleep(script.epoch / STEPS).await;
         course.note(|spent| spent.time += script.epoch / STEPS);
-        // Some only after an epoch: then the job has got somewhere on the bad worker, too.
+        // Every other job fails only after an epoch, so that it makes progress on the bad worker, too.
         if bad && (job.is_multiple_of(2) || state.epoch() > 0 || epochs == 1) {
             course.note(|spent| spent.wrongs += 1);
             return Err(TrainingError::Failed(WRONG.to_owned()));

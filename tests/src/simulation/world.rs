@@ -1,4 +1,4 @@
-//! Keeps the processes of a history alive, strikes them with its faults, and waits for the end.
+//! Runs the processes of a history, injects its faults, and waits for the end.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,15 +23,15 @@ use super::trace::Trace;
 use super::trainer::{Ledger, Simulated, undisturbed};
 use super::{Options, Outcome};
 
-/// Rest of a process that ended by itself.
+/// Time until a process that ended on its own is restarted.
 const REST: Duration = Duration::from_secs(1);
-/// For zombies to do their worst after the last fault.
+/// Time for late writes of resumed workers after the last fault.
 const AFTERMATH: Duration = Duration::from_secs(20);
-/// From the calm to the end of the sweep, beside the time of training: leases that run out (15 s), queue messages made
-/// good (30 s), watches that notice a crash (9 s), each perhaps once more.
+/// Longest time from the last fault to the end of the sweep, in addition to training: leases expire (15 s), lost queue
+/// messages are replaced (30 s), watches notice a crash (9 s), and each may happen twice.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// For second opinions where a worker is bad: one that died still counts as present for 45 s, and may be waited for.
+/// More time if a worker is bad: jobs wait for another worker, and one that died still counts as present for 45 s.
 const BLAME: Duration = Duration::from_mins(4);
 
 struct World {
@@ -43,21 +43,21 @@ struct World {
     twin: Twin,
     record: Arc<Mutex<Record>>,
     workers: Vec<Mutex<Option<Life>>>,
-    /// Of each worker, for all its lives.
+    /// One folder for each worker, which survives its processes.
     caches: Vec<TempDir>,
     coordinator: Mutex<Option<Life>>,
-    /// Turns true when the sweep is finished, or a promise broken.
+    /// True once the sweep is finished or a promise broken.
     over: watch::Sender<bool>,
 }
 
-/// One life of a process, as the faults see it.
+/// A running process, as the faults see it.
 struct Life {
     process: Process,
     stop: watch::Sender<bool>,
     rest: Duration,
 }
 
-/// What is known of the course so far.
+/// What was recorded so far.
 struct Record {
     trace: Trace,
     checker: Checker,
@@ -145,7 +145,7 @@ impl World {
         tokio::time::sleep(at.saturating_sub(self.twin.now())).await;
     }
 
-    /// One life after the other.
+    /// Restarts it whenever it ends.
     async fn keep_worker(self: Arc<Self>, index: usize) {
         for life in 0_u128.. {
             // The first 32 bits tell lives apart.
@@ -184,7 +184,7 @@ impl World {
         }
     }
 
-    /// One life after the other, until the sweep is finished; jobs that lost too many workers are asked for again.
+    /// Restarts it until the sweep is finished; jobs that lost too many workers are queued again.
     async fn keep_coordinator(self: Arc<Self>) {
         for life in 0.. {
             let (bus, wire) = self.twin.connect(&format!("ferry-{life}"));
@@ -201,7 +201,7 @@ impl World {
                 }
                 Some(Ok(_)) => {
                     self.note(
-                        "workers died too often, or all are out; the user runs it again when all is well",
+                        "workers died too often, or all are excluded; the user runs it again after the last fault",
                     );
                     self.until(self.history.calm).await;
                 }
@@ -214,7 +214,7 @@ impl World {
         }
     }
 
-    /// Only trainings that fail by themselves may be given up, and only such as failed somewhere be parked.
+    /// Only jobs whose trainings fail by themselves may be given up or parked.
     fn is_finished(&self, engine: &Engine) -> bool {
         engine.is_finished()
             && engine.failures().all(|(job, record, _)| {
@@ -268,14 +268,14 @@ impl World {
         }
     }
 
-    /// The slot of a worker that holds a job.
+    /// Index of a worker that holds a job.
     fn some_holder(&self) -> Option<usize> {
         let record = self.record();
         record.checker.some_holder()?.name().strip_prefix('w')?.parse().ok()
     }
 }
 
-/// The place of one process, empty between two lives.
+/// A slot for a process, empty while it is down.
 trait Place {
     fn process(&self) -> Option<Process>;
     fn kill(&self, rest: Duration);
@@ -294,7 +294,7 @@ impl Place for Mutex<Option<Life>> {
     }
 }
 
-/// In memory where the system offers that: thousands of histories need no disk to be waited for.
+/// In memory if possible, so that thousands of histories do not wait for a disk.
 fn cache() -> TempDir {
     let memory = std::path::Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
