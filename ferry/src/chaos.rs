@@ -89,7 +89,10 @@ fn finish(end: &End, args: &ChaosArgs) -> anyhow::Result<ExitCode> {
             if args.json {
                 writeln!(stdout, "{}", json!({ "event": "interrupted" }))?;
             } else {
-                writeln!(stdout, "stopped; if the run without faults was not finished, it will go on from here")?;
+                writeln!(
+                    stdout,
+                    "stopped; if the run without faults was not finished, it will go on from here"
+                )?;
             }
             Ok(ExitCode::from(130))
         }

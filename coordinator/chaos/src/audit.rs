@@ -143,7 +143,10 @@ fn check_move(before: &Observation, after: &Observation, found: &mut dyn FnMut(S
         found(format!("its revision {} came after {}", after.revision, before.revision));
     }
     if after.record.attempts < before.record.attempts {
-        found(format!("its count of attempts went to {} after {}", after.record.attempts, before.record.attempts));
+        found(format!(
+            "its count of attempts went to {} after {}",
+            after.record.attempts, before.record.attempts
+        ));
     }
     if let JobState::Done { .. } = &before.record.state
         && after.record.state != before.record.state
@@ -161,9 +164,11 @@ fn is_silent(damage: &Damaged, observations: &[Observation]) -> bool {
         JobState::Done { .. } | JobState::Pending | JobState::Failed { .. } | JobState::Parked { .. } => None,
     };
     let since = of_job().skip_while(|observation| holder(observation).as_ref() != Some(&damage.token));
-    let successor = since.into_iter().find(|observation| holder(observation).is_some_and(|token| token != damage.token));
+    let successor =
+        since.into_iter().find(|observation| holder(observation).is_some_and(|token| token != damage.token));
     // The killed worker may have had a newer one on its disk.
-    let had_to = successor.is_some_and(|successor| successor.record.checkpoints.last() == Some(&damage.checkpoint));
+    let had_to =
+        successor.is_some_and(|successor| successor.record.checkpoints.last() == Some(&damage.checkpoint));
     let last = of_job().next_back();
     had_to && last.is_some_and(|last| last.record.state.is_final() && last.record.notes.is_empty())
 }

@@ -154,7 +154,8 @@ fn has_moved(before: &Observation, after: &Observation) -> bool {
 /// Time until another attempt held the job that was hit. `None` if its holder kept it, or no job was hit.
 fn taken_over_after(injection: &Injection, observations: &[Observation]) -> Option<Duration> {
     let Target::Holder { job, token: hit } = &injection.target else { return None };
-    let later = observations.iter().filter(|observation| observation.job == *job && observation.at > injection.at);
+    let later =
+        observations.iter().filter(|observation| observation.job == *job && observation.at > injection.at);
     for observation in later {
         match &observation.record.state {
             JobState::Running { token, .. } if token != hit => {

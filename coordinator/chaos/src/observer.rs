@@ -108,7 +108,8 @@ async fn follow(bus: Bus, start: Instant, seen: Arc<Mutex<Seen>>) {
             Ok(mut watch) => {
                 while let Some(entry) = watch.next().await {
                     let (job, revision) = (entry.job, entry.revision);
-                    let observation = Observation { at: start.elapsed(), job, revision, record: entry.record };
+                    let observation =
+                        Observation { at: start.elapsed(), job, revision, record: entry.record };
                     seen.lock().unwrap_or_else(PoisonError::into_inner).add(observation);
                 }
             }
@@ -122,8 +123,9 @@ impl Seen {
     /// A watch that was started again repeats what was observed before.
     fn add(&mut self, observation: Observation) {
         let known = self.newest.get(&observation.job).map(|&index| &self.all[index]);
-        if known.is_none_or(|known| (known.revision, &known.record) != (observation.revision, &observation.record))
-        {
+        if known.is_none_or(|known| {
+            (known.revision, &known.record) != (observation.revision, &observation.record)
+        }) {
             self.newest.insert(observation.job, self.all.len());
             self.all.push(observation);
         }

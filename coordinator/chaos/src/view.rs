@@ -6,8 +6,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::fault::Fault;
 use super::cost::{Injection, Target};
+use super::fault::Fault;
 
 /// Shows a run.
 #[derive(Debug)]

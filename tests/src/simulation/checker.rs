@@ -18,7 +18,7 @@ use worker::train::Finished;
 
 use super::counts::Counts;
 use super::history::{History, Kind, Script};
-use super::trainer::{FAILURE, Ledger, STEPS, WRONG, deviant};
+use super::trainer::{DEVICE_FAILURE, FAILURE, STEPS, TrainingLog, other_weights};
 
 /// A dead worker's job moves on at most this long after its lease, if another worker is idle.
 const GRANULARITY: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ pub(super) struct Checker {
     good: usize,
     checkpoint_every: CheckpointEvery,
     expected: BTreeMap<JobId, Expected>,
-    ledger: Arc<Ledger>,
+    training_log: Arc<TrainingLog>,
     seen: BTreeMap<JobId, Seen>,
     /// Moved to done by the last event: the next one must be its result.
     half_committed: Option<(JobId, Token)>,
@@ -69,7 +69,11 @@ fn require(holds: bool, broken: impl FnOnce() -> String) -> Verdict {
 }
 
 impl Checker {
-    pub(super) fn new(history: &History, expected: BTreeMap<JobId, Expected>, ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(
+        history: &History,
+        expected: BTreeMap<JobId, Expected>,
+        training_log: Arc<TrainingLog>,
+    ) -> Self {
         Self {
             kind: history.kind,
             lease: history.timing.lease(),
@@ -77,7 +81,7 @@ impl Checker {
             good: history.workers - usize::from(history.bad.is_some()),
             checkpoint_every: history.checkpoint_every,
             expected,
-            ledger,
+            training_log,
             seen: BTreeMap::new(),
             half_committed: None,
             damaged: false,
@@ -140,7 +144,7 @@ impl Checker {
             if key.starts_with("worker.") {
                 let record: WorkerRecord =
                     serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
-                return self.judged(&record);
+                return self.standing_changed(&record);
             }
             return Ok(());
         }
@@ -156,7 +160,7 @@ impl Checker {
         let silent = now.saturating_sub(at);
         let reopened = by.starts_with("ferry");
         require(after.attempts >= before.attempts, || told("attempts went backwards"))?;
-        let spent = self.ledger.of(self.expected[&job].seed);
+        let spent = self.training_log.of(self.expected[&job].seed);
         let newest = |record: &JobRecord| record.checkpoints.last().map_or((0, 0), Checkpoint::place);
         if newest(after) != newest(&before) && newest(after).1 > 0 {
             self.counts.midway += 1;
@@ -168,11 +172,9 @@ impl Checker {
         }
         let full = before.notes.len() >= MAX_NOTES;
         require(full || after.notes.starts_with(&before.notes), || told("notes were dropped"))?;
-        require(reopened || after.failures.len() >= before.failures.len(), || {
-            told("failures were dropped")
-        })?;
+        require(reopened || after.failures.len() >= before.failures.len(), || told("failures were dropped"))?;
         let script = self.expected[&job].script;
-        let reported = (spent.failures + spent.wrongs) as usize;
+        let reported = (spent.failures + spent.device_failures) as usize;
         require(after.failures.len() <= reported, || told("a failure that no training reported"))?;
         match (&before.state, &after.state) {
             (JobState::Pending, JobState::Running { token, .. }) => {
@@ -210,13 +212,15 @@ impl Checker {
             (JobState::Done { .. }, JobState::Done { .. }) => {
                 self.counts.contradicted += 1;
                 let same = JobRecord { notes: before.notes.clone(), ..after.clone() } == before;
-                require(same && self.expected[&job].script.deviant, || told("moved after it was done"))
+                require(same && self.expected[&job].script.nondeterministic, || {
+                    told("moved after it was done")
+                })
             }
             (JobState::Running { token, .. }, JobState::Failed { .. }) => {
                 let failed = by == token.owner.as_str() && after.failures.len() >= MAX_FAILURES;
                 let given_up = silent >= self.lease && after.losses >= MAX_LOSSES;
                 require(failed || given_up, || told("given up without a reason"))?;
-                let good = script.failures == 0 && self.kind == Kind::Blame;
+                let good = script.failures == 0 && self.kind == Kind::BadWorker;
                 require(!good, || told("a good job was given up while there were good workers"))
             }
             (JobState::Running { token, .. }, JobState::Parked { .. }) => {
@@ -243,7 +247,7 @@ impl Checker {
     }
 
     /// A bad job never drains a good worker. Jobs that fail at random may, because they go on elsewhere.
-    fn judged(&mut self, record: &WorkerRecord) -> Verdict {
+    fn standing_changed(&mut self, record: &WorkerRecord) -> Verdict {
         let is_bad = self.bad.as_ref() == Some(&record.name);
         let told = |what: &str| format!("{}: {what}: {:?}", record.name, record.standing);
         self.counts.drained += u64::from(record.standing.refusal().is_some());
@@ -252,14 +256,14 @@ impl Checker {
             Standing::Unfit { .. } => require(is_bad, || told("a good worker declared itself unfit")),
             Standing::Drained { .. } if is_bad => Ok(()),
             Standing::Drained { charges } => {
-                let blameless = charges.iter().all(|charge| match &charge.offence {
+                let no_reason = charges.iter().all(|charge| match &charge.offence {
                     Offence::Failed { .. } => {
                         let failures = self.expected[&charge.job].script.failures as usize;
                         failures > 0 && failures < MAX_FAILURES
                     }
                     Offence::Lost => self.kind == Kind::Kills || self.kind == Kind::Everything,
                 });
-                require(blameless, || told("a good worker was drained because of a bad job"))
+                require(no_reason, || told("a good worker was drained because of a bad job"))
             }
         }
     }
@@ -298,7 +302,7 @@ impl Checker {
         let right = match &record.state {
             JobState::Done { .. } => !fails && seen.result.is_some() && stored == seen.result.as_ref(),
             JobState::Failed { reason } => {
-                let known = reason == FAILURE || reason == WRONG;
+                let known = reason == FAILURE || reason == DEVICE_FAILURE;
                 fails && known && seen.result.is_none() && stored.is_none()
             }
             JobState::Parked { .. } => {
@@ -312,7 +316,7 @@ impl Checker {
         if self.kind == Kind::Everything {
             return Ok(());
         }
-        if self.kind == Kind::Blame && self.good > 1 {
+        if self.kind == Kind::BadWorker && self.good > 1 {
             // With another good worker present, no worker ever tries a job three times.
             let lone = matches!(record.state, JobState::Failed { .. });
             require(!lone, || format!("{job} was given up, though a second worker could have tried it"))?;
@@ -320,7 +324,7 @@ impl Checker {
         // Only processes died: each new attempt costs at most the work since the last checkpoint.
         let Script { epoch, epochs, .. } = expected.script;
         let most = epoch * epochs + self.distance(epoch) * record.attempts.saturating_sub(1);
-        let spent = self.ledger.of(expected.seed).time;
+        let spent = self.training_log.of(expected.seed).time;
         require(spent <= most, || format!("{job}: {spent:?} of training, at most {most:?} were needed"))
     }
 }
@@ -367,7 +371,7 @@ fn is_holder(by: &str, token: &Token) -> bool {
 
 /// The weights that a job may end with.
 fn models(finished: &Finished, script: &Script) -> impl Iterator<Item = Vec<u8>> {
-    let other = script.deviant.then(|| deviant(&finished.model));
+    let other = script.nondeterministic.then(|| other_weights(&finished.model));
     std::iter::once(finished.model.clone()).chain(other)
 }
 

@@ -15,11 +15,11 @@ use super::sweep::Sweep;
 
 /// The results on disk, which survive the coordinator.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shelf {
+pub(super) struct RunFolder {
     results: Arc<Mutex<BTreeMap<JobId, JobResult>>>,
 }
 
-impl Shelf {
+impl RunFolder {
     pub(super) fn results(&self) -> BTreeMap<JobId, JobResult> {
         self.results.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -39,10 +39,15 @@ pub(super) enum Ended {
 }
 
 /// Runs until every job is stored, given up or parked, or all workers are excluded.
-pub(super) async fn run(bus: Bus, sweep: &Sweep, history: &History, shelf: &Shelf) -> Result<Engine, Ended> {
-    let mut conductor = begin(bus, sweep, history, shelf).await.map_err(Ended::BeforeTheSweep)?;
+pub(super) async fn run(
+    bus: Bus,
+    sweep: &Sweep,
+    history: &History,
+    run_folder: &RunFolder,
+) -> Result<Engine, Ended> {
+    let mut conductor = begin(bus, sweep, history, run_folder).await.map_err(Ended::BeforeTheSweep)?;
     let mut store = |fetched: &Fetched| {
-        shelf.put(fetched.result.clone());
+        run_folder.put(fetched.result.clone());
         Ok(())
     };
     while !conductor.engine().is_finished() && conductor.engine().workers_out().len() < history.workers {
@@ -52,8 +57,13 @@ pub(super) async fn run(bus: Bus, sweep: &Sweep, history: &History, shelf: &Shel
     Ok(conductor.into_engine())
 }
 
-async fn begin(bus: Bus, sweep: &Sweep, history: &History, shelf: &Shelf) -> anyhow::Result<Conductor> {
-    let stored = shelf.results();
+async fn begin(
+    bus: Bus,
+    sweep: &Sweep,
+    history: &History,
+    run_folder: &RunFolder,
+) -> anyhow::Result<Conductor> {
+    let stored = run_folder.results();
     let engine = Engine::new(sweep.jobs.keys().copied(), &|job| stored.contains_key(&job));
     let specs = sweep.jobs.iter().map(|(&job, (spec, _))| (job, spec.clone()));
     let cost = CostModel::new(100, specs);

@@ -23,7 +23,7 @@ pub struct History {
     /// By time.
     pub faults: Vec<(Duration, Fault)>,
     /// When the last fault is over.
-    pub calm: Duration,
+    pub faults_end: Duration,
 }
 
 /// Which faults it has, and so what can be promised.
@@ -34,7 +34,7 @@ pub enum Kind {
     /// Processes are killed; server and network are up: a kill costs at most the current epoch.
     Kills,
     /// Only bad jobs and a bad worker: they must be told apart, and good jobs must not suffer.
-    Blame,
+    BadWorker,
     /// All kinds of faults.
     Everything,
 }
@@ -58,7 +58,7 @@ pub struct Script {
     /// The first checkpoint after this many epochs has the right digest, but the training refuses it.
     pub torn: Option<u32>,
     /// Every training but the first ends with other weights, as on another kind of device.
-    pub deviant: bool,
+    pub nondeterministic: bool,
 }
 
 /// One thing that goes wrong, and for how long.
@@ -116,21 +116,21 @@ impl History {
         let kind = match draw.0.below(8) {
             0 => Kind::OneKill,
             1 | 2 => Kind::Kills,
-            3 => Kind::Blame,
+            3 => Kind::BadWorker,
             _ => Kind::Everything,
         };
         let jobs: Vec<Script> = (0..draw.between(1, 5)).map(|_| draw.script(kind)).collect();
         let workers = match kind {
             Kind::OneKill => jobs.len() + 1,
-            Kind::Blame => draw.between(2, 5) as usize,
+            Kind::BadWorker => draw.between(2, 5) as usize,
             Kind::Kills | Kind::Everything => draw.between(1, 5) as usize,
         };
         let bad = draw.bad(kind, workers);
         let ours_alone = draw.0.chance(0.5);
         let checkpoint_every = draw.checkpoint_every();
         let timing = draw.timing();
-        let (faults, calm) = draw.faults(kind, workers);
-        Self { seed, kind, jobs, workers, bad, ours_alone, checkpoint_every, timing, faults, calm }
+        let (faults, faults_end) = draw.faults(kind, workers);
+        Self { seed, kind, jobs, workers, bad, ours_alone, checkpoint_every, timing, faults, faults_end }
     }
 
     /// Training time of all jobs if nothing is repeated.
@@ -154,16 +154,16 @@ impl Draw {
         let slow = self.0.chance(0.15);
         let epoch = if slow { self.seconds(16.0, 45.0) } else { self.seconds(0.5, 9.0) };
         let failures = match (kind, self.0.below(12)) {
-            (Kind::Blame, 0..=3) | (Kind::Kills | Kind::Everything, 0) => ALWAYS,
-            (Kind::Blame, 4) => 1,
+            (Kind::BadWorker, 0..=3) | (Kind::Kills | Kind::Everything, 0) => ALWAYS,
+            (Kind::BadWorker, 4) => 1,
             (Kind::OneKill, _) | (_, 2..) => 0,
             (Kind::Kills | Kind::Everything, _) => self.between(1, 2) as u32,
         };
         let epochs = self.between(1, 5) as u32;
         let strange = kind == Kind::Everything;
         let torn = self.0.chance(0.2).then(|| self.between(0, epochs.into()) as u32).filter(|_| strange);
-        let deviant = self.0.chance(0.15) && strange;
-        Script { epochs, epoch, failures, torn, deviant }
+        let nondeterministic = self.0.chance(0.15) && strange;
+        Script { epochs, epoch, failures, torn, nondeterministic }
     }
 
     fn checkpoint_every(&mut self) -> CheckpointEvery {
@@ -185,7 +185,7 @@ impl Draw {
         let often = match kind {
             Kind::OneKill => 0.0,
             Kind::Kills | Kind::Everything => 0.25,
-            Kind::Blame => 0.8,
+            Kind::BadWorker => 0.8,
         };
         let (drawn, worker) = (self.0.chance(often), self.0.below(workers as u64) as usize);
         let how = if self.0.chance(0.25) { Bad::Canary } else { Bad::Trainings };
@@ -195,7 +195,7 @@ impl Draw {
     fn faults(&mut self, kind: Kind, workers: usize) -> (Vec<(Duration, Fault)>, Duration) {
         let count = match kind {
             Kind::OneKill => 1,
-            Kind::Blame => 0,
+            Kind::BadWorker => 0,
             Kind::Kills => self.between(1, 8),
             Kind::Everything => self.between(1, 14),
         };
@@ -205,14 +205,14 @@ impl Draw {
                 let fault = match kind {
                     Kind::OneKill => Fault::KillWorker { worker: 0, rest: Duration::from_mins(1) },
                     Kind::Kills => self.kill(workers),
-                    Kind::Blame | Kind::Everything => self.anything(workers),
+                    Kind::BadWorker | Kind::Everything => self.anything(workers),
                 };
                 (at, fault)
             })
             .collect();
         faults.sort_by_key(|(at, _)| *at);
-        let calm = faults.iter().map(|(at, fault)| *at + fault.time()).max().unwrap_or_default();
-        (faults, calm + Duration::from_secs(1))
+        let faults_end = faults.iter().map(|(at, fault)| *at + fault.time()).max().unwrap_or_default();
+        (faults, faults_end + Duration::from_secs(1))
     }
 
     fn kill(&mut self, workers: usize) -> Fault {

@@ -42,7 +42,7 @@ pub struct Outcome {
 pub fn run(history: History, fixture: &Fixture, options: Options) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     match runtime {
-        Ok(runtime) => runtime.block_on(world::live(history, fixture, options)),
+        Ok(runtime) => runtime.block_on(world::run(history, fixture, options)),
         Err(error) => panic!("a runtime without threads cannot be built: {error}"),
     }
 }

@@ -12,12 +12,12 @@ use shared::protocol::subjects;
 #[derive(Debug)]
 pub(super) struct Trace {
     hasher: DefaultHasher,
-    aloud: bool,
+    verbose: bool,
 }
 
 impl Trace {
-    pub(super) fn new(aloud: bool) -> Self {
-        Self { hasher: DefaultHasher::new(), aloud }
+    pub(super) fn new(verbose: bool) -> Self {
+        Self { hasher: DefaultHasher::new(), verbose }
     }
 
     pub(super) fn digest(&self) -> u64 {
@@ -28,7 +28,7 @@ impl Trace {
     pub(super) fn event(&mut self, now: Duration, by: &str, event: &Event<'_>) {
         (now, by).hash(&mut self.hasher);
         hash(event, &mut self.hasher);
-        if self.aloud {
+        if self.verbose {
             print(now, by, &words(event));
         }
     }
@@ -36,7 +36,7 @@ impl Trace {
     /// An action of the simulation itself.
     pub(super) fn note(&mut self, now: Duration, note: &str) {
         (now, note).hash(&mut self.hasher);
-        if self.aloud {
+        if self.verbose {
             print(now, "***", note);
         }
     }

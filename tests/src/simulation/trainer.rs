@@ -27,13 +27,13 @@ pub(super) const STEPS: u32 = 4;
 
 /// What the trainings of a history did, by the seed in the job's settings.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    entries: Mutex<BTreeMap<u64, Spent>>,
+pub(super) struct TrainingLog {
+    entries: Mutex<BTreeMap<u64, Totals>>,
 }
 
 /// What one job's trainings did.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Spent {
+pub(super) struct Totals {
     pub(super) time: Duration,
     pub(super) failures: u32,
     /// Number of trainings, including those that refused their checkpoint.
@@ -41,15 +41,15 @@ pub(super) struct Spent {
     /// An unusable checkpoint was handed over.
     pub(super) torn: bool,
     /// Failures caused by a bad worker.
-    pub(super) wrongs: u32,
+    pub(super) device_failures: u32,
 }
 
-impl Ledger {
-    pub(super) fn of(&self, job: u64) -> Spent {
+impl TrainingLog {
+    pub(super) fn of(&self, job: u64) -> Totals {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(&job).copied().unwrap_or_default()
     }
 
-    fn add(&self, job: u64, change: impl FnOnce(&mut Spent)) {
+    fn add(&self, job: u64, change: impl FnOnce(&mut Totals)) {
         change(self.entries.lock().unwrap_or_else(PoisonError::into_inner).entry(job).or_default());
     }
 }
@@ -58,7 +58,7 @@ impl Ledger {
 pub(super) struct Simulated {
     pub(super) process: Process,
     pub(super) scripts: Arc<BTreeMap<u64, Script>>,
-    pub(super) ledger: Arc<Ledger>,
+    pub(super) training_log: Arc<TrainingLog>,
     pub(super) bad: Option<Bad>,
 }
 
@@ -78,10 +78,11 @@ impl Trainer for Simulated {
     fn start(&self, assignment: Assignment) -> std::io::Result<Training> {
         let (training, reporter) = Training::of(&assignment);
         let script = self.scripts[&assignment.spec.training.seed];
-        let (process, ledger, bad) = (self.process.clone(), self.ledger.clone(), self.bad.is_some());
+        let (process, training_log, bad) =
+            (self.process.clone(), self.training_log.clone(), self.bad.is_some());
         tokio::spawn(async move {
-            let course = Course { spec: &assignment.spec, script, bad, ledger: &ledger };
-            process.run(train(&assignment, course, reporter)).await;
+            let context = Context { spec: &assignment.spec, script, bad, training_log: &training_log };
+            process.run(train(&assignment, context, reporter)).await;
         });
         Ok(training)
     }
@@ -180,89 +181,89 @@ pub(super) fn undisturbed(spec: &JobSpec, script: Script, samples: [usize; 2]) -
 pub(super) const FAILURE: &str = "the loss is not finite";
 
 /// Error of every training on a bad worker.
-pub(super) const WRONG: &str = "the device is lost";
+pub(super) const DEVICE_FAILURE: &str = "the device is lost";
 
 /// The weights of a training on another kind of device.
-pub(super) fn deviant(model: &[u8]) -> Vec<u8> {
-    [model, b" deviant"].concat()
+pub(super) fn other_weights(model: &[u8]) -> Vec<u8> {
+    [model, b" nondeterministic"].concat()
 }
 
 /// What a training needs to know.
 #[derive(Clone, Copy)]
-struct Course<'a> {
+struct Context<'a> {
     spec: &'a JobSpec,
     script: Script,
     /// On a bad worker.
     bad: bool,
-    ledger: &'a Ledger,
+    training_log: &'a TrainingLog,
 }
 
-impl Course<'_> {
-    fn note(&self, change: impl FnOnce(&mut Spent)) {
-        self.ledger.add(self.spec.training.seed, change);
+impl Context<'_> {
+    fn note(&self, change: impl FnOnce(&mut Totals)) {
+        self.training_log.add(self.spec.training.seed, change);
     }
 
-    fn spent(&self) -> Spent {
-        self.ledger.of(self.spec.training.seed)
+    fn spent(&self) -> Totals {
+        self.training_log.of(self.spec.training.seed)
     }
 }
 
-async fn train(assignment: &Assignment, course: Course<'_>, mut reporter: Reporter) {
-    let ended = epochs(assignment, course, &mut reporter).await;
+async fn train(assignment: &Assignment, context: Context<'_>, mut reporter: Reporter) {
+    let ended = epochs(assignment, context, &mut reporter).await;
     reporter.ended(ended).await;
 }
 
 async fn epochs(
     Assignment { pack, resume, .. }: &Assignment,
-    course: Course<'_>,
+    context: Context<'_>,
     reporter: &mut Reporter,
 ) -> Result<Outcome, TrainingError> {
-    let Course { spec, script, .. } = course;
-    course.note(|spent| spent.starts += 1);
-    let deviates = script.deviant && course.spent().starts > 1;
+    let Context { spec, script, .. } = context;
+    context.note(|spent| spent.starts += 1);
+    let differs = script.nondeterministic && context.spent().starts > 1;
     let mut state = match resume.as_deref().map(serde_json::from_slice) {
         Some(Ok(state)) => state,
         Some(Err(error)) => return Err(TrainingError::Refused(error.to_string())),
         None => State::fresh(spec),
     };
     while state.epoch() < spec.training.epochs {
-        if steps(course, reporter, &mut state).await? == Control::Stop {
+        if steps(context, reporter, &mut state).await? == Control::Stop {
             return Ok(Outcome::Stopped);
         }
         let report = state.end_epoch(spec, script);
-        if course.spent().failures < script.failures && state.epoch() == spec.training.epochs.min(2) {
-            course.note(|spent| spent.failures += 1);
+        if context.spent().failures < script.failures && state.epoch() == spec.training.epochs.min(2) {
+            context.note(|spent| spent.failures += 1);
             return Err(TrainingError::Failed(FAILURE.to_owned()));
         }
-        save(course, reporter, &state, Some(report)).await;
+        save(context, reporter, &state, Some(report)).await;
         if reporter.wish() != Wish::GoOn {
             return Ok(Outcome::Stopped);
         }
     }
     let samples = [Split::Validation, Split::Test].map(|split| pack.len(split));
     let mut finished = state.finished(samples);
-    if deviates {
-        finished.model = deviant(&finished.model);
+    if differs {
+        finished.model = other_weights(&finished.model);
     }
     Ok(Outcome::Finished(Box::new(finished)))
 }
 
 /// The remaining steps of an epoch.
 async fn steps(
-    course: Course<'_>,
+    context: Context<'_>,
     reporter: &mut Reporter,
     state: &mut State,
 ) -> Result<Control, TrainingError> {
-    let Course { spec, script, bad, .. } = course;
+    let Context { spec, script, bad, .. } = context;
     let (job, epochs) = (spec.training.seed, spec.training.epochs);
     let mut last_checkpoint = Instant::now();
     while state.step < STEPS {
         tokio::time::sleep(script.epoch / STEPS).await;
-        course.note(|spent| spent.time += script.epoch / STEPS);
+        context.note(|spent| spent.time += script.epoch / STEPS);
         // Every other job fails only after an epoch, so that it makes progress on the bad worker, too.
         if bad && (job.is_multiple_of(2) || state.epoch() > 0 || epochs == 1) {
-            course.note(|spent| spent.wrongs += 1);
-            return Err(TrainingError::Failed(WRONG.to_owned()));
+            context.note(|spent| spent.device_failures += 1);
+            return Err(TrainingError::Failed(DEVICE_FAILURE.to_owned()));
         }
         state.take_step(spec);
         reporter.at(StepProgress { epoch: state.epoch() + 1, epochs, step: state.step, steps: STEPS });
@@ -270,11 +271,11 @@ async fn steps(
         match reporter.wish() {
             Wish::End => return Ok(Control::Stop),
             Wish::HandOver => {
-                save(course, reporter, state, None).await;
+                save(context, reporter, state, None).await;
                 return Ok(Control::Stop);
             }
             Wish::GoOn if due => {
-                save(course, reporter, state, None).await;
+                save(context, reporter, state, None).await;
                 last_checkpoint = Instant::now();
             }
             Wish::GoOn => {}
@@ -283,10 +284,10 @@ async fn steps(
     Ok(Control::Continue)
 }
 
-async fn save(course: Course<'_>, reporter: &mut Reporter, state: &State, report: Option<EpochReport>) {
-    let torn = course.script.torn == Some(state.epoch()) && !course.spent().torn;
+async fn save(context: Context<'_>, reporter: &mut Reporter, state: &State, report: Option<EpochReport>) {
+    let torn = context.script.torn == Some(state.epoch()) && !context.spent().torn;
     if torn {
-        course.note(|spent| spent.torn = true);
+        context.note(|spent| spent.torn = true);
     }
     let checkpoint = if torn { Bytes::from_static(b"torn") } else { state.bytes() };
     reporter.saved(Saved { epoch: state.epoch(), step: state.step, report, checkpoint }).await;

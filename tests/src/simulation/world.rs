@@ -15,31 +15,31 @@ use uuid::Uuid;
 use worker::agent::{self, AgentError, Equipment, PackStore, Spool, WeightsStore};
 
 use super::checker::{Checker, Expected};
-use super::coordinator::{self, Ended, Shelf};
+use super::coordinator::{self, Ended, RunFolder};
 use super::history::{Fault, History, Kind};
 use super::process::Process;
 use super::sweep::{Fixture, Sweep};
 use super::trace::Trace;
-use super::trainer::{Ledger, Simulated, undisturbed};
+use super::trainer::{Simulated, TrainingLog, undisturbed};
 use super::{Options, Outcome};
 
 /// Time until a process that ended on its own is restarted.
-const REST: Duration = Duration::from_secs(1);
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 /// Time for late writes of resumed workers after the last fault.
-const AFTERMATH: Duration = Duration::from_secs(20);
+const SETTLE_TIME: Duration = Duration::from_secs(20);
 /// Longest time from the last fault to the end of the sweep, in addition to training: leases expire (15 s), lost queue
 /// messages are replaced (30 s), watches notice a crash (9 s), and each may happen twice.
-const PATIENCE: Duration = Duration::from_mins(2);
+const END_LIMIT: Duration = Duration::from_mins(2);
 
 /// More time if a worker is bad: jobs wait for another worker, and one that died still counts as present for 45 s.
-const BLAME: Duration = Duration::from_mins(4);
+const SECOND_TRIES: Duration = Duration::from_mins(4);
 
 struct World {
     history: History,
     sweep: Sweep,
     fixture: Fixture,
-    ledger: Arc<Ledger>,
-    shelf: Shelf,
+    training_log: Arc<TrainingLog>,
+    run_folder: RunFolder,
     twin: Twin,
     record: Arc<Mutex<Record>>,
     workers: Vec<Mutex<Option<Life>>>,
@@ -63,7 +63,7 @@ struct Record {
     checker: Checker,
 }
 
-pub(super) async fn live(history: History, fixture: &Fixture, options: Options) -> Outcome {
+pub(super) async fn run(history: History, fixture: &Fixture, options: Options) -> Outcome {
     let world = Arc::new(World::new(history, fixture, options));
     world.note(&format!("{:?}", world.history));
     for index in 0..world.history.workers {
@@ -72,19 +72,22 @@ pub(super) async fn live(history: History, fixture: &Fixture, options: Options) 
     tokio::spawn(world.clone().keep_coordinator());
     for (at, fault) in world.history.faults.clone() {
         world.until(at).await;
-        world.clone().strike(fault);
+        world.clone().inject(fault);
     }
-    world.until(world.history.calm).await;
-    let blame = if world.history.bad.is_some() { BLAME } else { Duration::ZERO };
-    let patience = PATIENCE + blame + 2 * world.history.work();
+    world.until(world.history.faults_end).await;
+    let second_tries = if world.history.bad.is_some() { SECOND_TRIES } else { Duration::ZERO };
+    let patience = END_LIMIT + second_tries + 2 * world.history.work();
     let mut over = world.over.subscribe();
     let in_time = tokio::time::timeout(patience, over.wait_for(|over| *over)).await.is_ok();
     let now = world.twin.now();
     if in_time {
-        world.until(world.history.calm + AFTERMATH).await;
-        world.record().checker.end(now, &world.shelf.results());
+        world.until(world.history.faults_end + SETTLE_TIME).await;
+        world.record().checker.end(now, &world.run_folder.results());
     } else {
-        world.record().checker.violate(now, &format!("the sweep did not end within {patience:?} of calm"));
+        world
+            .record()
+            .checker
+            .violate(now, &format!("the sweep did not end within {patience:?} of faults_end"));
     }
     let record = world.record();
     Outcome {
@@ -97,17 +100,17 @@ pub(super) async fn live(history: History, fixture: &Fixture, options: Options) 
 impl World {
     fn new(history: History, fixture: &Fixture, options: Options) -> Self {
         let sweep = Sweep::of(&history, fixture);
-        let ledger = Arc::new(Ledger::default());
+        let training_log = Arc::new(TrainingLog::default());
         let samples = [Split::Validation, Split::Test].map(|split| fixture.pack.len(split));
         let expected = sweep.jobs.iter().map(|(&job, (spec, script))| {
             let finished = undisturbed(spec, *script, samples);
             (job, Expected { seed: spec.training.seed, script: *script, finished })
         });
-        let checker = Checker::new(&history, expected.collect(), ledger.clone());
+        let checker = Checker::new(&history, expected.collect(), training_log.clone());
         let record = Arc::new(Mutex::new(Record { trace: Trace::new(options.trace), checker }));
-        let witness = record.clone();
+        let recorded = record.clone();
         let observer = move |now: Duration, by: &str, event: &Event<'_>| {
-            let mut record = locked(&witness);
+            let mut record = locked(&recorded);
             record.trace.event(now, by, event);
             record.checker.event(now, by, event);
         };
@@ -117,11 +120,11 @@ impl World {
             caches: (0..history.workers).map(|_| cache()).collect(),
             coordinator: Mutex::new(None),
             over: watch::Sender::new(false),
-            shelf: Shelf::default(),
+            run_folder: RunFolder::default(),
             fixture: fixture.clone(),
             history,
             sweep,
-            ledger,
+            training_log,
             record,
         }
     }
@@ -154,11 +157,12 @@ impl World {
             let (bus, wire) = self.twin.connect(me.as_str());
             let process = Process::new(wire);
             let (stop, stopped) = watch::channel(false);
-            *locked(&self.workers[index]) = Some(Life { process: process.clone(), stop, rest: REST });
+            *locked(&self.workers[index]) =
+                Some(Life { process: process.clone(), stop, rest: RESTART_DELAY });
             let trainer = Box::new(Simulated {
                 process: process.clone(),
                 scripts: Arc::new(self.sweep.scripts()),
-                ledger: self.ledger.clone(),
+                training_log: self.training_log.clone(),
                 bad: self.history.bad.filter(|(worker, _)| *worker == index).map(|(_, how)| how),
             });
             let packs = PackStore::holding(self.fixture.pack.clone());
@@ -179,7 +183,7 @@ impl World {
                 Some(Err(error)) => self.violate(&format!("{me} ended: {error}")),
             }
             process.kill();
-            let rest = locked(&self.workers[index]).take().map_or(REST, |life| life.rest);
+            let rest = locked(&self.workers[index]).take().map_or(RESTART_DELAY, |life| life.rest);
             tokio::time::sleep(rest).await;
         }
     }
@@ -190,8 +194,8 @@ impl World {
             let (bus, wire) = self.twin.connect(&format!("ferry-{life}"));
             let process = Process::new(wire);
             let (stop, _) = watch::channel(false);
-            *locked(&self.coordinator) = Some(Life { process: process.clone(), stop, rest: REST });
-            let running = coordinator::run(bus, &self.sweep, &self.history, &self.shelf);
+            *locked(&self.coordinator) = Some(Life { process: process.clone(), stop, rest: RESTART_DELAY });
+            let running = coordinator::run(bus, &self.sweep, &self.history, &self.run_folder);
             match process.run(running).await {
                 None => {}
                 Some(Ok(engine)) if self.is_finished(&engine) => {
@@ -203,13 +207,13 @@ impl World {
                     self.note(
                         "workers died too often, or all are excluded; the user runs it again after the last fault",
                     );
-                    self.until(self.history.calm).await;
+                    self.until(self.history.faults_end).await;
                 }
                 Some(Err(Ended::BeforeTheSweep(error))) => self.note(&format!("ferry ended: {error:#}")),
                 Some(Err(Ended::InTheSweep(error))) => self.violate(&format!("ferry ended: {error:#}")),
             }
             process.kill();
-            let rest = locked(&self.coordinator).take().map_or(REST, |life| life.rest);
+            let rest = locked(&self.coordinator).take().map_or(RESTART_DELAY, |life| life.rest);
             tokio::time::sleep(rest).await;
         }
     }
@@ -224,7 +228,7 @@ impl World {
             })
     }
 
-    fn strike(self: Arc<Self>, fault: Fault) {
+    fn inject(self: Arc<Self>, fault: Fault) {
         self.note(&format!("{fault:?}"));
         match fault {
             Fault::KillWorker { worker, rest } => {
@@ -276,12 +280,12 @@ impl World {
 }
 
 /// A slot for a process, empty while it is down.
-trait Place {
+trait Slot {
     fn process(&self) -> Option<Process>;
     fn kill(&self, rest: Duration);
 }
 
-impl Place for Mutex<Option<Life>> {
+impl Slot for Mutex<Option<Life>> {
     fn process(&self) -> Option<Process> {
         locked(self).as_ref().map(|life| life.process.clone())
     }

@@ -93,7 +93,12 @@ impl Input {
             seen(3, running(&second)),
             seen(4, done(&second)),
         ];
-        Self { expected: [(JOB, output)].into(), states: [(JOB, state)].into(), observations, damaged: Vec::new() }
+        Self {
+            expected: [(JOB, output)].into(),
+            states: [(JOB, state)].into(),
+            observations,
+            damaged: Vec::new(),
+        }
     }
 
     fn state(&mut self) -> &mut FinalState {
