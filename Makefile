@@ -7,7 +7,7 @@ programs := $(or $(CARGO_TARGET_DIR),target)/release
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## bring libtorch and nats-server into the cache, point cargo at them
+setup: ## install libtorch and nats-server into the cache and point cargo at them
 	@scripts/setup
 
 build: setup ## set up, then build in release mode
@@ -20,10 +20,10 @@ test: setup ## set up, then run the whole test suite
 	scripts/test-setup
 	cargo test --workspace
 
-simulate: setup ## 10,000 sweeps under drawn faults, on a virtual clock
+simulate: setup ## 10,000 sweeps under random faults, on a virtual clock
 	cargo run --bin ferry-sim -- --seeds 10000
 
-check: setup ## formatting, lints, what may depend on what, and under which licences
+check: setup ## formatting, lints, layering, unused dependencies, licences
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	scripts/fuzz --check
@@ -33,9 +33,9 @@ check: setup ## formatting, lints, what may depend on what, and under which lice
 advisories: ## known vulnerabilities of dependencies (needs github.com)
 	scripts/cargo-deny advisories
 
-fuzz: setup ## feed damaged input to every reader, MINUTES=10 each (docs/fuzzing.md)
+fuzz: setup ## damaged input for every parser, MINUTES=10 each (docs/fuzzing.md)
 	scripts/fuzz --minutes $(or $(MINUTES),10) $(TARGETS)
 
-parity: setup ## compare networks, losses, optimiser and views with PyTorch's
+parity: setup ## compare networks, losses, optimiser and views with PyTorch
 	cargo build --release -p worker
 	scripts/parity/run

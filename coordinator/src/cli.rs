@@ -11,23 +11,21 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::failure::Failure;
-use crate::commands::{
-    backup, chaos, data, evaluate, init, plan, report, restore, run, schema, serve, status,
-};
+use crate::commands::{backup, data, evaluate, init, plan, report, restore, run, schema, serve, status};
 use crate::guard;
 
 /// Trains sweeps of facial-expression networks on many workers and assembles ensembles from them.
 #[derive(Debug, Parser)]
 #[command(name = "ferry", version, arg_required_else_help = true, after_help = EXAMPLE)]
-pub struct Cli {
+pub struct Cli<C: Subcommand> {
     #[command(subcommand)]
-    pub command: Command,
+    pub command: C,
 }
 
 const EXAMPLE: &str = "Example:\n  ferry plan experiments/demo.yaml\n\n\
                        Exit codes: 0 done, 1 something failed, 2 bad input.";
 
-/// One verb each; its arguments and its work are in the file of its name under `commands`.
+/// The verbs of this library; the program may add its own. One verb each; its arguments and its work are in the file of its name under `commands`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a sweep to its end: train what is not trained yet, assemble the ensembles, write the report.
@@ -48,8 +46,6 @@ pub enum Command {
     Backup(backup::BackupArgs),
     /// Make a state directory of a backup.
     Restore(restore::RestoreArgs),
-    /// Pull plugs on a toy sweep and audit its books.
-    Chaos(chaos::ChaosArgs),
     /// Print the JSON Schema of sweep files, from which editors complete.
     Schema(schema::SchemaArgs),
     /// Draw, import and inspect datasets.
@@ -65,8 +61,11 @@ pub enum Command {
     },
 }
 
-/// Runs the process's command line.
-pub fn main() -> ExitCode {
+/// How a verb ends: its exit code, or why it failed and whether to say so as JSON.
+pub type End = Result<ExitCode, (Failure, bool)>;
+
+/// Parses the process's arguments into a verb of `C` and hands it to `run`.
+pub fn main<C: Subcommand>(run: impl FnOnce(&C) -> End) -> ExitCode {
     // What goes wrong while connecting is told by us, in one sentence.
     let usual = "warn,async_nats=error,async_nats::connector=off";
     let filter = EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
@@ -75,24 +74,29 @@ pub fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(shared::terminal::wants_colour())
         .init();
-    let result = match &Cli::parse().command {
-        Command::Run(args) => run::run(args).map_err(|failure| (failure, args.json)),
-        Command::Plan(args) => plan::run(args).map_err(|failure| (failure, args.json)),
-        Command::Status(args) => status::run(args).map_err(|failure| (failure, args.json)),
-        Command::Init(args) => init::run(args).map_err(|failure| (failure, args.json)),
-        Command::Serve(args) => serve::run(args).map_err(|failure| (failure, false)),
-        Command::Report(args) => report::run(args).map_err(|error| (Failure::Input(error), args.json)),
-        Command::Evaluate(args) => evaluate::run(args).map_err(|error| (Failure::Input(error), args.json)),
-        Command::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
-        Command::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
-        Command::Chaos(args) => chaos::run(args).map_err(|failure| (failure, args.json)),
-        Command::Schema(_) => schema::run().map_err(|failure| (failure, false)),
-        Command::Data(command) => data::run(command).map_err(|error| (Failure::Input(error), false)),
-        Command::Guard { death, parent, program, args } => {
-            Err((Failure::Work(guard::run(*death, *parent, program, args).into()), false))
+    run(&Cli::parse().command).unwrap_or_else(|(failure, json)| failure.report(json))
+}
+
+impl Command {
+    /// Runs the verb.
+    pub fn run(&self) -> End {
+        match self {
+            Self::Run(args) => run::run(args).map_err(|failure| (failure, args.json)),
+            Self::Plan(args) => plan::run(args).map_err(|failure| (failure, args.json)),
+            Self::Status(args) => status::run(args).map_err(|failure| (failure, args.json)),
+            Self::Init(args) => init::run(args).map_err(|failure| (failure, args.json)),
+            Self::Serve(args) => serve::run(args).map_err(|failure| (failure, false)),
+            Self::Report(args) => report::run(args).map_err(|error| (Failure::Input(error), args.json)),
+            Self::Evaluate(args) => evaluate::run(args).map_err(|error| (Failure::Input(error), args.json)),
+            Self::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
+            Self::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
+            Self::Schema(_) => schema::run().map_err(|failure| (failure, false)),
+            Self::Data(command) => data::run(command).map_err(|error| (Failure::Input(error), false)),
+            Self::Guard { death, parent, program, args } => {
+                Err((Failure::Work(guard::run(*death, *parent, program, args).into()), false))
+            }
         }
-    };
-    result.unwrap_or_else(|(failure, json)| failure.report(json))
+    }
 }
 
 #[cfg(test)]
@@ -102,12 +106,12 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        Cli::<Command>::command().debug_assert();
     }
 
     #[test]
     fn every_verb_has_an_example() {
-        for verb in Cli::command().get_subcommands() {
+        for verb in Cli::<Command>::command().get_subcommands() {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Example") && help.contains("\n  ferry "), "{}", verb.get_name());
         }

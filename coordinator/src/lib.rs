@@ -2,7 +2,6 @@
 
 pub mod backup;
 pub mod broker;
-pub mod chaos;
 pub mod cli;
 pub mod cluster;
 pub mod commands;

@@ -1,6 +1,6 @@
-//! Writes the inputs that the fuzzer starts from: `seeds FOLDER` makes one folder for each target.
+//! Writes the inputs that the fuzzer starts from: `seeds FOLDER` makes a folder for each target.
 //!
-//! All are made by the project's own writers, or lie in the repository, so they follow every change of a layout.
+//! All are written by the project's own code or are files of the repository, so they follow every change of a layout.
 
 use std::error::Error;
 use std::fs;
@@ -54,13 +54,13 @@ impl Seeds {
         Ok(Self { folder, count: 0 })
     }
 
-    /// One seed of these parts.
+    /// A seed with these parts.
     fn add(&mut self, parts: &[&[u8]]) -> Done {
         self.count += 1;
         Ok(fs::write(self.folder.join(format!("seed-{}", self.count)), parts.join(&SEPARATOR))?)
     }
 
-    /// A seed that is a `T`: an error where the layout has changed and `value` has not.
+    /// A seed that is a valid `T`: an error if the layout has changed and `value` has not.
     fn json<T: Serialize + DeserializeOwned>(&mut self, value: Value) -> Done {
         self.add(&[&serde_json::to_vec(&serde_json::from_value::<T>(value)?)?])
     }
@@ -149,7 +149,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A confusion in which every pair of classes was seen once.
+/// A confusion matrix in which every pair of classes occurs once.
 fn counts() -> [[u64; CLASSES]; CLASSES] {
     [[1; CLASSES]; CLASSES]
 }
@@ -178,7 +178,7 @@ fn checkpoints(seeds: &mut Seeds) -> Done {
     let facts = archive::Archive::open(&file)?.facts().clone();
     seeds.add(&[b"", &serde_json::to_vec(&facts)?])?;
     seeds.add(&[b"\x11", &serde_json::to_vec(&facts)?])?;
-    // Within the first epoch: both tensors of the best one, the first two by name, are taken away.
+    // Within the first epoch there is no best epoch yet: its two tensors, the first two by name, are removed.
     let partial = Partial { step: 2, samples: 7, sums: [0.5; TERMS], seconds: 1.5, micro_batches: 1 };
     let early = Checkpoint { reports: Vec::new(), best: None, partial: Some(partial), ..checkpoint };
     let facts = archive::Archive::open(&early.write(&identity)?)?.facts().clone();
@@ -201,7 +201,7 @@ fn packs(seeds: &mut Seeds, folder: &Path) -> Done {
     seeds.add(&[&serde_json::to_vec(&empty)?, b"split,label,landmarks,id\n"])
 }
 
-/// One name of `targets/landmarks.rs` before each file.
+/// Each file, after the byte that selects its name in `targets/landmarks.rs`.
 fn landmarks(seeds: &mut Seeds) -> Done {
     let lines = "0.25 -0.5\n".repeat(LANDMARKS);
     let columns = |axis: char| (0..LANDMARKS).map(move |i| format!("{axis}_{i}"));
@@ -247,13 +247,13 @@ fn weights(seeds: &mut Seeds) -> Done {
     seeds.add(&[ARRAYS])
 }
 
-/// What torch.save pickles for a state dict of one vector `w` of two numbers.
+/// The pickle that torch.save writes for a state dict with one vector `w` of two numbers.
 const STATE_DICT: &[u8] =
     b"\x80\x02ccollections\nOrderedDict\n)R(X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n(\
     (X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuJ\x02\x00\x00\x00tQ\
     J\x00\x00\x00\x00(J\x02\x00\x00\x00t(J\x01\x00\x00\x00t\x89ccollections\nOrderedDict\n)RtRu.";
 
-/// What torch.save wrote first before version 1.6: a magic number, the protocol, the system.
+/// What a file of torch.save began with before version 1.6: a magic number, the protocol, the system.
 const LEGACY_START: &[u8] =
     b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02J\xe9\x03\x00\x00.\
     \x80\x02}(X\x10\x00\x00\x00protocol_versionJ\xe9\x03\x00\x00X\x0d\x00\x00\x00little_endian\x88u.";
@@ -272,7 +272,7 @@ fn predicted(seeds: &mut Seeds) -> Done {
     seeds.add(&[&to_npy(&[[0.5; CLASSES]; 2])])
 }
 
-/// A NumPy file of format 1.
+/// A NumPy file, format version 1.
 fn npy(kind: &str, shape: &str, data: &[u8]) -> Vec<u8> {
     let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({shape},), }}\n");
     let length = (header.len() as u16).to_le_bytes();
@@ -281,7 +281,7 @@ fn npy(kind: &str, shape: &str, data: &[u8]) -> Vec<u8> {
 
 fn zipped(files: &[(&str, Vec<u8>)]) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
-    // Not compressed: PyTorch's files are not, and the fuzzer sees what it changes.
+    // Not compressed, as PyTorch's files are, so that the fuzzer's changes reach the content.
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for (name, content) in files {
         archive.start_file(*name, options)?;

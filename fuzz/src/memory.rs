@@ -1,10 +1,10 @@
-//! A bound on single allocations: a few bytes of input must not ask for gigabytes.
+//! A limit on single allocations: a few bytes of input must not allocate gigabytes.
 //!
-//! The fuzzer measures resident memory only, and pages that nobody writes to are not resident.
+//! libFuzzer limits resident memory only, and pages that nobody writes to are not resident.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// Above what any target needs for an input of some kilobytes.
+/// More than any target needs for an input of a few kilobytes.
 const MOST: usize = 256 << 20;
 
 struct Bounded;
@@ -12,10 +12,10 @@ struct Bounded;
 #[global_allocator]
 static ALLOCATOR: Bounded = Bounded;
 
-// SAFETY: hands everything to the system's allocator, or refuses, which is allowed at any time.
+// SAFETY: passes every call to the system's allocator, or returns null, which is always allowed.
 unsafe impl GlobalAlloc for Bounded {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps `alloc`'s contract, which is the same there.
+        // SAFETY: the caller keeps `alloc`'s contract, which is the system allocator's, too.
         if layout.size() > MOST { std::ptr::null_mut() } else { unsafe { System.alloc(layout) } }
     }
 

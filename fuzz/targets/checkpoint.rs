@@ -1,4 +1,4 @@
-//! Checkpoints and models: files as they come, and files whose digest is right and whose facts are not.
+//! Checkpoints and models: raw bytes, and files with a valid digest and arbitrary metadata.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     whole(data);
     let [odd, facts] = input::parts(data);
     let Ok(Value::Object(facts)) = serde_json::from_slice(facts) else { return };
-    // Without this no input would ever get past the digest.
+    // Otherwise no input would ever get past the digest.
     whole(&archive::write(&tensors(odd), facts).expect("tensors and facts make a file"));
 });
 
@@ -45,7 +45,7 @@ fn model(facts: &Facts) {
     }
 }
 
-/// Whose checkpoint is wanted: a network of one small matrix, two validation samples.
+/// The training that the checkpoint must fit: a network of one small matrix, two validation samples.
 fn expected() -> (Identity, Layout) {
     let shapes = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), vec![2, 3])).collect();
     let layout =
@@ -53,7 +53,7 @@ fn expected() -> (Identity, Layout) {
     (Identity::new(&JobSpec::default(), "d"), layout)
 }
 
-/// The tensors of the wanted checkpoint, each of `odd` changing one of them or taking it away.
+/// The tensors of a valid checkpoint; each byte of `odd` changes or removes one of them.
 fn tensors(odd: &[u8]) -> Tensors {
     let named = |(name, shape): (&str, [i64; 2])| {
         (name.to_owned(), Tensor::zeros(shape, (Kind::Float, tch::Device::Cpu)))

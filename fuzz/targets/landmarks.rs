@@ -1,6 +1,6 @@
-//! Landmarks: every format that an import reads, a file an image and a table of all.
+//! Landmarks: every format that an import reads, one file per image and one table for all.
 //!
-//! The first byte says what the file is called.
+//! The first byte selects the name of the file.
 #![no_main]
 
 use coordinator::data::import::probe_landmarks;

@@ -1,7 +1,7 @@
-//! Every wire message and record of the books, as a broken or hostile peer may have written it.
+//! Every message and record, as a broken or hostile peer may have written it.
 //!
-//! The input is what the server holds, a separator, and what its blobs hold. Nobody knows what a key's value is
-//! before reading it, so every reader gets every input.
+//! The input is the value of every key, a separator, and the content of every blob. A reader cannot know what it will find
+//! under a key, so every reader gets every input.
 #![no_main]
 
 use std::fmt::Debug;
@@ -12,7 +12,7 @@ use coordinator::engine::cost::CostModel;
 use coordinator::engine::{Engine, Event};
 use coordinator::service::read_status;
 use ferry_fuzz::input;
-use ferry_fuzz::postbox::Postbox;
+use ferry_fuzz::canned_server::CannedServer;
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,13 +29,13 @@ use tokio::runtime::{Builder, Runtime};
 
 const LEASE: Duration = Duration::from_secs(15);
 
-/// With a clock, for the bus's time-outs.
+/// With a clock, for the bus's timeouts.
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime starts"));
 
 fuzz_target!(|data: &[u8]| {
     let [value, blob] = input::parts(data);
-    // A message of a server has this size at most.
+    // The largest message that a server sends.
     if value.len() <= 1 << 20 {
         RUNTIME.block_on(read(value, blob));
     }
@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
 
 async fn read(value: &[u8], blob: &[u8]) {
     let job = a_job();
-    let bus = Postbox::bus(job, value, blob);
+    let bus = CannedServer::bus(job, value, blob);
     if let Ok(Some(entry)) = bus.record(job).await {
         again(&entry.record, JobRecord::VERSION).await;
         moves(&entry.record);
@@ -95,15 +95,15 @@ fn a_job() -> JobId {
     "00000000-0000-0000-0000-000000000007".parse().expect("a UUID")
 }
 
-/// What was read is read again from what is written of it.
+/// What was read can be written and read again, and is the same.
 async fn again<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, known: u32) {
     let written = serde_json::to_vec(value).expect("a message becomes JSON");
     let back: T =
-        Postbox::bus(a_job(), &written, &[]).read("again", known).await.expect("what was written is read");
+        CannedServer::bus(a_job(), &written, &[]).read("again", known).await.expect("what was written is read");
     assert_eq!(&back, value);
 }
 
-/// No move of a record ends the program, whatever the record says.
+/// No move of a record panics, whatever the record holds.
 fn moves(record: &JobRecord) {
     let me: WorkerId = serde_json::from_str("\"me-00000000\"").expect("a worker's id");
     for age in [Duration::ZERO, LEASE, Duration::MAX] {
@@ -140,7 +140,7 @@ fn moves(record: &JobRecord) {
     }
 }
 
-/// What the coordinator makes of a record.
+/// What the coordinator does with a record.
 fn seen(job: JobId, record: &JobRecord) {
     let mut engine = Engine::new([job], &|_| false);
     engine.apply(Event::Moved { job, revision: 1, record: JobRecord::pending() });
@@ -157,7 +157,7 @@ fn seen(job: JobId, record: &JobRecord) {
     let _eta: Option<Duration> = cost.eta(&open, 1);
 }
 
-/// What everyone makes of a worker's standing; the name of the watched key is `x`.
+/// What everyone does with a worker's standing; the name in the watched key is `x`.
 async fn judged(job: JobId, bus: &Bus, record: &WorkerRecord) {
     let _words = record.standing.refusal();
     let _turn = record.standing.leaves_to_others(&JobRecord::pending(), &record.name);
@@ -178,7 +178,7 @@ fn ordered(order: &JobOrder) {
     }
 }
 
-/// A blob is as long as it is, whatever its pointer says.
+/// Reading a blob is limited by its real length, whatever its pointer says.
 async fn fetched(bus: &Bus, blob: &BlobRef) {
     let _bytes = bus.get_blob(Bucket::Results, blob).await;
 }

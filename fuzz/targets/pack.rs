@@ -1,4 +1,4 @@
-//! Packs: the four files as they come, and with lengths that agree, so that more than the first check is reached.
+//! Packs: the four files as they are, and with matching lengths, so that the input gets past the first check.
 //!
 //! The input is `pack.json`, a separator, and `samples.csv`.
 #![no_main]
@@ -12,7 +12,7 @@ use shared::expression::LANDMARKS;
 use shared::pack::{Pack, Split, files};
 use shared::predictions::SampleList;
 
-/// Largest file of pixels that is read through.
+/// The largest pixel file that is read completely.
 const MOST_BYTES: u64 = 1 << 20;
 
 fuzz_target!(|data: &[u8]| {
@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Bytes that the files of landmarks and of pixels should have.
+/// The right sizes of the landmark and pixel files in bytes.
 fn lengths(manifest: &[u8]) -> Option<(u64, u64)> {
     let value: Value = serde_json::from_slice(manifest).ok()?;
     let count = |at: usize| value["samples"][at].as_u64();

@@ -1,4 +1,4 @@
-//! Sweep files: any text gives a plan or problems with places, soon and within bounds.
+//! Sweep files: any text gives a plan, or problems with their places, quickly and with little memory.
 #![no_main]
 
 use std::path::Path;
@@ -9,7 +9,7 @@ use coordinator::sweep::{self, parse, queries};
 use ferry_fuzz::input;
 use libfuzzer_sys::fuzz_target;
 
-/// Jobs that an input may ask for. A sweep of as many as the file says takes time that is not the parser's.
+/// Number of jobs that an input may ask for. A large sweep takes time, but not in the parser.
 const MOST_JOBS: u64 = 300;
 
 fuzz_target!(|data: &[u8]| {
@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// The text with `max_jobs`, if it has none; nothing where it asks for many.
+/// The text, with `max_jobs` added if it has none; `None` if it allows too many.
 fn of_few_jobs(text: &str) -> Option<String> {
     match parse::parse(text).ok().as_ref().map(|root| (root.get("max_jobs"), root.entries().is_empty())) {
         Some((Some(most), _)) => (most.json().as_u64()? <= MOST_JOBS).then(|| text.to_owned()),
@@ -37,7 +37,7 @@ fn of_few_jobs(text: &str) -> Option<String> {
     }
 }
 
-/// What is true of every plan.
+/// What must be true of every plan.
 fn holds(plan: &Plan) {
     assert!(!plan.jobs.is_empty());
     for job in &plan.jobs {

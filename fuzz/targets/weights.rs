@@ -1,4 +1,4 @@
-//! Files of weights of other programs: safetensors, npz, what torch.save wrote, pickled arrays.
+//! Weight files of other programs: safetensors, npz, torch.save, pickled arrays.
 #![no_main]
 
 use ferry_fuzz::input;
@@ -6,8 +6,8 @@ use libfuzzer_sys::fuzz_target;
 use worker::weights::Source;
 use worker::weights::convert::{Options, convert, examine};
 
-/// Elements of a tensor that is read. A shape may claim more than there is; whoever needs the tensor has compared
-/// its shape with a network's before.
+/// The largest tensor that is read, in elements. A shape may claim more than the file holds; the program compares it with
+/// the network's before it reads the tensor.
 const MOST_ELEMENTS: usize = 1 << 16;
 
 fuzz_target!(|data: &[u8]| {

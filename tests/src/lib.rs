@@ -1,8 +1,9 @@
-//! What whole-system tests need: a nats-server, the two programs, and waiting for events instead of sleeping.
+//! Helpers of the whole-system tests: a nats-server, the two programs, waiting for events, and the simulation.
 
 pub mod backend;
 pub mod cluster;
 pub mod disk;
+pub mod import_graph;
 pub mod namespaces;
 pub mod processes;
 pub mod programs;
@@ -10,5 +11,6 @@ pub mod results;
 pub mod run;
 pub mod server;
 pub mod simulation;
+pub mod sources;
 pub mod wait;
 pub mod worker;

@@ -6,7 +6,7 @@ use memory_server::{Damage, ServerBug};
 use shared::protocol::{CheckpointEvery, Timing};
 use tests::simulation::{self, Bad, Counts, Fault, Fixture, History, Kind, Options, Outcome, Script};
 
-/// A taste of `make simulate`, which runs ten times as many: enough for the rarest event to come several times.
+/// A tenth of `make simulate`: enough for the rarest event to happen several times.
 const SEEDS: u64 = 1000;
 
 /// Enough to compare histories, and for a broken fence to be noticed.
@@ -23,14 +23,14 @@ fn every_promise_holds() -> anyhow::Result<()> {
     for seed in 0..SEEDS {
         let outcome = drawn(seed, &fixture);
         counts += outcome.counts;
-        assert_eq!(
-            outcome.violation, None,
-            "see it with: cargo run --bin ferry-sim -- --seed {seed} --trace"
-        );
-        assert!(outcome.counts.claims > 0, "seed {seed}: nothing was ever claimed");
+        assert_eq!(outcome.violation, None, "to see it: cargo run --bin ferry-sim -- --seed {seed} --trace");
+        assert!(outcome.counts.claims > 0, "seed {seed}: no job was ever claimed");
     }
     let Counts { midway, adopted, late, contradicted, .. } = counts;
-    assert!([midway, adopted, late, contradicted].iter().all(|count| *count > 0), "untried: {counts}");
+    assert!(
+        [midway, adopted, late, contradicted].iter().all(|count| *count > 0),
+        "something never happened: {counts}"
+    );
     Ok(())
 }
 
@@ -58,7 +58,7 @@ fn a_broken_fence_is_noticed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Found by a drawn history: the next worker asked six times for each checkpoint, 15 s each, before it started over.
+/// Found by the simulation: the next worker asked six times for each checkpoint, 15 s each, before it started over.
 #[test]
 fn checkpoints_without_bytes_are_given_up_soon() -> anyhow::Result<()> {
     let second = Duration::from_secs;
@@ -66,7 +66,7 @@ fn checkpoints_without_bytes_are_given_up_soon() -> anyhow::Result<()> {
     let history = History {
         seed: 0,
         kind: Kind::Everything,
-        jobs: vec![Script { epochs: 5, epoch: second(4), failures: 0, torn: None, deviant: false }],
+        jobs: vec![Script { epochs: 5, epoch: second(4), failures: 0, torn: None, nondeterministic: false }],
         workers: 1,
         bad: None,
         ours_alone: true,
@@ -77,7 +77,7 @@ fn checkpoints_without_bytes_are_given_up_soon() -> anyhow::Result<()> {
             (second(13), gone),
             (second(14), Fault::KillWorker { worker: 0, rest: second(1) }),
         ],
-        calm: second(16),
+        faults_end: second(16),
     };
     let outcome = simulation::run(history, &Fixture::new()?, Options::default());
     assert_eq!(outcome.violation, None);
@@ -85,10 +85,10 @@ fn checkpoints_without_bytes_are_given_up_soon() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn blame(jobs: Vec<Script>, workers: usize, bad: Option<(usize, Bad)>) -> History {
+fn without_faults(jobs: Vec<Script>, workers: usize, bad: Option<(usize, Bad)>) -> History {
     History {
         seed: 0,
-        kind: Kind::Blame,
+        kind: Kind::BadWorker,
         jobs,
         workers,
         bad,
@@ -96,15 +96,15 @@ fn blame(jobs: Vec<Script>, workers: usize, bad: Option<(usize, Bad)>) -> Histor
         checkpoint_every: CheckpointEvery::Epoch,
         timing: Timing::default(),
         faults: Vec::new(),
-        calm: Duration::from_secs(1),
+        faults_end: Duration::from_secs(1),
     }
 }
 
 fn job(failures: u32) -> Script {
-    Script { epochs: 3, epoch: Duration::from_secs(2), failures, torn: None, deviant: false }
+    Script { epochs: 3, epoch: Duration::from_secs(2), failures, torn: None, nondeterministic: false }
 }
 
-/// The checker sees to it that no good job suffers and no good worker is drained.
+/// The checker makes sure that no good job suffers and no good worker is drained.
 #[test]
 fn bad_workers_and_bad_jobs_are_told_apart() -> anyhow::Result<()> {
     let fixture = Fixture::new()?;
@@ -116,7 +116,7 @@ fn bad_workers_and_bad_jobs_are_told_apart() -> anyhow::Result<()> {
         (vec![job(always); 4], 2, None),
         (vec![job(0), job(always), job(0), job(always), job(0)], 3, Some((1, Bad::Trainings))),
     ] {
-        let history = blame(jobs, workers, bad);
+        let history = without_faults(jobs, workers, bad);
         let outcome = simulation::run(history.clone(), &fixture, Options::default());
         assert_eq!(outcome.violation, None, "{history:?}");
         assert_eq!(outcome.counts.drained > 0, bad.is_some(), "{history:?}: {}", outcome.counts);
@@ -124,7 +124,7 @@ fn bad_workers_and_bad_jobs_are_told_apart() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The server's clock leaps back by an hour while a worker is dead: the record seems to be written in the future.
+/// The server's clock is set back by an hour while a worker is dead: the record seems to be written in the future.
 #[test]
 fn a_clock_that_leaps_back_does_not_keep_a_dead_workers_job() -> anyhow::Result<()> {
     let second = Duration::from_secs;
@@ -142,7 +142,7 @@ fn a_clock_that_leaps_back_does_not_keep_a_dead_workers_job() -> anyhow::Result<
             (second(5), Fault::KillWorker { worker: 1, rest: second(3) }),
             (second(6), Fault::ClockSetBack { by: second(3600) }),
         ],
-        calm: second(9),
+        faults_end: second(9),
     };
     let outcome = simulation::run(history, &Fixture::new()?, Options::default());
     assert_eq!(outcome.violation, None);

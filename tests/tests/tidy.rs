@@ -1,9 +1,10 @@
-//! Keeps the sources tidy: what a reader may rely on everywhere, checked file by file.
+//! Rules that hold in every source file: purpose line, length, names, who may import what, no import cycles.
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use tests::programs::root;
+use tests::import_graph::{Circle, ImportGraph};
+use tests::sources::{files, is_rust, paths};
 
 /// Lines that a source file may have.
 const MOST_LINES: usize = 400;
@@ -14,14 +15,14 @@ const LONGER: [(&str, usize); 0] = [];
 /// Names that say nothing about what is in a file.
 const EMPTY_NAMES: [&str; 5] = ["util", "utils", "helper", "helpers", "misc"];
 
-/// A technology that one place knows: where it may be named.
+/// Outside technologies, and the only places that may name them.
 const OWNERS: [(&str, &[&str]); 2] = [
-    // The module `bus` also has a child of that name, and one test asks a server for what Ferry never would.
+    // The module `bus` also has a child of that name, and one test sends requests that Ferry never sends.
     ("nats", &["shared/src/bus/nats/", "shared/src/bus/mod.rs", "tests/tests/permissions.rs"]),
     ("serde_yaml", &["coordinator/src/sweep/parse.rs"]),
 ];
 
-/// Folders, and the paths that nothing in them may begin.
+/// Folders, and the paths that no file in them may use.
 const APART: [(&str, &[&str]); 9] = [
     ("coordinator/src/engine/", PURE),
     ("coordinator/src/ensemble/", PURE),
@@ -44,25 +45,15 @@ const APART: [(&str, &[&str]); 9] = [
 const PURE: &[&str] =
     &["tokio", "std::time::Instant", "std::time::SystemTime", "crate::bus", "shared::bus", "crate::service"];
 
-/// What the project does not speak of: who wrote it and where. In halves, so that this file may hold them.
-const UNSPOKEN: [(&str, &str); 12] = [
-    ("anthro", "pic"),
-    ("clau", "de"),
-    ("chat", "gpt"),
-    ("assist", "ant"),
-    ("language ", "model"),
-    ("this work", "place"),
-    ("issue", " #"),
-    ("/ro", "ot/"),
-    ("/ho", "me/"),
-    ("/wo", "rk/"),
-    ("pypi", ".org"),
-    ("crates", ".io/"),
-];
+/// Files that may import each other, with the reason.
+const CIRCLES: [(&[&str], &str); 0] = [];
+
+/// Environment variables by their prefix that are none.
+const NOT_VARIABLES: [&str; 1] = ["FERRY_JOBS"];
 
 type Rule = fn(&str, &str) -> Vec<String>;
 
-const RULES: [Rule; 6] = [purpose, length, name, owners, apart, unspoken];
+const RULES: [Rule; 5] = [purpose, length, name, owners, apart];
 
 #[test]
 fn every_file_keeps_the_rules() -> anyhow::Result<()> {
@@ -76,10 +67,6 @@ fn every_file_keeps_the_rules() -> anyhow::Result<()> {
 
 fn all(path: &str, text: &str) -> Vec<String> {
     RULES.iter().flat_map(|rule| rule(path, text)).map(|problem| format!("{path}: {problem}")).collect()
-}
-
-fn is_rust(path: &str) -> bool {
-    Path::new(path).extension().is_some_and(|ending| ending == "rs")
 }
 
 fn purpose(path: &str, text: &str) -> Vec<String> {
@@ -131,16 +118,6 @@ fn apart(path: &str, text: &str) -> Vec<String> {
     broken.map(|(folder, never)| format!("uses `{never}`, which {folder} must not know")).collect()
 }
 
-fn unspoken(path: &str, text: &str) -> Vec<String> {
-    // The lock file is the package manager's, and a licence's text its author's.
-    if path.ends_with("Cargo.lock") || path.contains("LICENSE") {
-        return Vec::new();
-    }
-    let text = text.to_lowercase();
-    let words = UNSPOKEN.iter().map(|(first, second)| format!("{first}{second}"));
-    words.filter(|word| text.contains(word.as_str())).map(|word| format!("speaks of `{word}`")).collect()
-}
-
 /// Every member of the workspace takes the workspace's lints.
 fn crates(files: &[(String, String)]) -> Vec<String> {
     let text = |path: &str| files.iter().find(|(file, _)| file == path).map_or("", |(_, text)| text.as_str());
@@ -174,78 +151,46 @@ fn begins(path: &str, start: &str) -> bool {
     path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// The paths that `text` names, with every group of a `use` written out: `a::{b, c::d}` is `a::b` and `a::c::d`.
-fn paths(text: &str) -> Vec<String> {
-    let (mut paths, mut open) = (Vec::new(), String::new());
-    for line in text.lines().map(|line| line.split("//").next().unwrap_or_default()) {
-        match begin_of_use(line) {
-            Some(begin) if open.is_empty() => open.push_str(begin),
-            None if open.is_empty() => paths.extend(inline(line)),
-            Some(_) | None => open.push_str(line),
-        }
-        if let Some((group, _)) = open.split_once(';') {
-            expand("", group, &mut paths);
-            open.clear();
-        }
-    }
-    paths
+#[test]
+fn no_files_import_each_other() -> anyhow::Result<()> {
+    let circles = ImportGraph::of(&files()?).circles();
+    let allowed = |circle: &Circle| CIRCLES.iter().any(|(files, _)| circle.files == *files);
+    let new: Vec<String> = circles
+        .iter()
+        .filter(|circle| !allowed(circle))
+        .map(|circle| format!("{}\n  {}", circle.files.join(" <-> "), circle.imports.join("\n  ")))
+        .collect();
+    assert!(new.is_empty(), "files that import each other:\n{}", new.join("\n"));
+    let gone = CIRCLES.iter().filter(|(files, _)| !circles.iter().any(|circle| circle.files == *files));
+    let gone: Vec<_> = gone.map(|(files, _)| files.join(" <-> ")).collect();
+    assert!(gone.is_empty(), "no longer true, take them out of CIRCLES:\n{}", gone.join("\n"));
+    Ok(())
 }
 
-/// What follows `use` in a line that begins with it, `pub` or not.
-fn begin_of_use(line: &str) -> Option<&str> {
-    let (before, begin) = line.split_once("use ")?;
-    let before = before.trim();
-    (before.is_empty() || before == "pub" || (before.starts_with("pub(") && before.ends_with(')')))
-        .then_some(begin)
+#[test]
+fn every_environment_variable_is_documented() -> anyhow::Result<()> {
+    let page = "docs/environment.md";
+    let (documented, code): (Vec<_>, Vec<_>) = files()?.into_iter().partition(|(path, _)| path == page);
+    let code = code.iter().filter(|(path, _)| !is_prose(path));
+    let used: BTreeSet<&str> = code.flat_map(|(_, text)| variables(text)).collect();
+    let documented: BTreeSet<&str> = documented.iter().flat_map(|(_, text)| variables(text)).collect();
+    let missing: Vec<_> = used.difference(&documented).collect();
+    assert!(missing.is_empty(), "not in {page}: {missing:?}");
+    let unused: Vec<_> = documented.difference(&used).collect();
+    assert!(unused.is_empty(), "in {page}, but read nowhere: {unused:?}");
+    Ok(())
 }
 
-/// Paths of two parts and more in `code`.
-fn inline(code: &str) -> Vec<String> {
-    let words = code.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
-    words.filter(|word| word.contains("::")).map(|word| word.trim_matches(':').to_owned()).collect()
+fn is_prose(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|ending| ending == "md")
 }
 
-fn expand(prefix: &str, group: &str, paths: &mut Vec<String>) {
-    for item in items(group) {
-        if let Some((start, inner)) = item.split_once('{') {
-            let inner = inner.rsplit_once('}').map_or(inner, |(inner, _)| inner);
-            expand(&format!("{prefix}{}", start.trim()), inner, paths);
-        } else {
-            let name = item.split(" as ").next().unwrap_or_default().trim();
-            paths.push(format!("{prefix}{name}").trim_end_matches("::self").to_owned());
-        }
-    }
-}
-
-/// `group` at its commas outside of braces.
-fn items(group: &str) -> Vec<&str> {
-    let (mut items, mut depth, mut start) = (Vec::new(), 0, 0);
-    for (at, letter) in group.char_indices() {
-        match letter {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 0 => {
-                items.push(&group[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    items.push(&group[start..]);
-    items
-}
-
-/// Path from the root and text of every file of the project that is text.
-fn files() -> anyhow::Result<Vec<(String, String)>> {
-    let listed = std::process::Command::new("git")
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-        .current_dir(root())
-        .output()?;
-    let said = String::from_utf8_lossy(&listed.stderr);
-    anyhow::ensure!(listed.status.success(), "git lists no files: {said}");
-    let names = String::from_utf8(listed.stdout)?;
-    let read = |name: &str| fs::read_to_string(root().join(name)).ok();
-    Ok(names.split_terminator('\0').filter_map(|name| Some((name.to_owned(), read(name)?))).collect())
+/// The names in `text` that look like environment variables of Ferry's.
+fn variables(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+    words
+        .filter(|word| word.starts_with("FERRY_") && word.len() > "FERRY_".len() && !word.ends_with('_'))
+        .filter(|word| !NOT_VARIABLES.contains(word))
 }
 
 mod a_broken_rule_is_seen {
@@ -302,12 +247,55 @@ mod a_broken_rule_is_seen {
         }
     }
 
+    fn circles(files: &[(&str, &str)]) -> Vec<Vec<String>> {
+        let files: Vec<_> =
+            files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+        ImportGraph::of(&files).circles().into_iter().map(|circle| circle.files).collect()
+    }
+
     #[test]
-    fn of_what_is_spoken_of() {
-        for (first, second) in UNSPOKEN {
-            check("docs/x.md", &format!("It says {first}{second}1.").to_uppercase(), "speaks of");
+    fn of_circles() {
+        let root = ("a/src/lib.rs", "pub mod b;\nmod c;\nmod d;");
+        let b_uses_c = ("a/src/b.rs", "use crate::c::C;\npub struct B;");
+        assert_eq!(circles(&[root, b_uses_c, ("a/src/c.rs", "pub struct C;")]), Vec::<Vec<String>>::new());
+        for text in [
+            "use super::b::B;",
+            "use crate::b::{self, B as Other};",
+            "fn f() -> super::b::B { todo!() }",
+            "use crate::b;\nfn f() { b::new() }",
+            "use super::b::*;",
+            "use a::b::B;",
+        ] {
+            assert_eq!(
+                circles(&[root, b_uses_c, ("a/src/c.rs", text)]),
+                [["a/src/b.rs", "a/src/c.rs"]],
+                "{text}"
+            );
         }
-        check("docs/x.md", "A training session that issues warnings.", "");
+        let in_tests = "#[cfg(test)]\nmod tests {\n    use crate::b::B;\n}\n";
+        assert_eq!(circles(&[root, b_uses_c, ("a/src/c.rs", in_tests)]), Vec::<Vec<String>>::new());
+        let through_d =
+            [root, b_uses_c, ("a/src/c.rs", "use crate::d::D;"), ("a/src/d.rs", "use crate::b::B;")];
+        assert_eq!(circles(&through_d), [["a/src/b.rs", "a/src/c.rs", "a/src/d.rs"]]);
+    }
+
+    #[test]
+    fn of_circles_between_a_parent_and_its_children() {
+        let (root, child) =
+            (("a/src/lib.rs", "pub mod p;"), ("a/src/p/c.rs", "use super::Rule;\npub struct C;"));
+        let circle = |parent: &str| circles(&[root, ("a/src/p/mod.rs", parent), child]);
+        assert_eq!(circle("mod c;\npub use c::C;\npub struct Rule;"), Vec::<Vec<String>>::new());
+        assert_eq!(circle("mod c;\nuse c::C;\npub struct Rule;"), [["a/src/p/c.rs", "a/src/p/mod.rs"]]);
+        assert_eq!(circle("mod c;\nfn f() { c::g() }"), [["a/src/p/c.rs", "a/src/p/mod.rs"]]);
+        // What a parent re-exports is its child's: a sibling that takes it from the parent takes it from the child.
+        let parent = ("a/src/p/mod.rs", "mod c;\nmod d;\npub use c::C;\nuse d::D;");
+        let files = [
+            root,
+            parent,
+            ("a/src/p/c.rs", "pub struct C;"),
+            ("a/src/p/d.rs", "use super::C;\npub struct D;"),
+        ];
+        assert_eq!(circles(&files), Vec::<Vec<String>>::new());
     }
 
     #[test]

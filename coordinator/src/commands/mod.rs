@@ -2,7 +2,6 @@
 
 mod access;
 pub mod backup;
-pub mod chaos;
 pub mod data;
 pub mod evaluate;
 pub mod failure;

@@ -253,7 +253,7 @@ async fn connect(endpoint: &Endpoint, ours: bool, view: &mut View) -> anyhow::Re
 }
 
 /// Resolves when the user, or the system, wants this process to end.
-pub(crate) async fn interrupted() -> std::io::Result<()> {
+pub async fn interrupted() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;

@@ -1,4 +1,4 @@
-//! `ferry-sim`: thousands of sweeps under drawn faults, or one of them, event by event.
+//! `ferry-sim`: thousands of sweeps under random faults, or one of them, event by event.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use memory_server::ServerBug;
 use tests::simulation::{self, Counts, Fixture, History, Options};
 
-/// Runs sweeps of the real orchestration code against a server in memory, under faults drawn from a seed, and checks
-/// every promise after every write.
+/// Runs sweeps of the real orchestration code on a server in memory, under random faults, and checks every promise after
+/// every write.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  ferry-sim --seeds 10000\n  ferry-sim --seed 17 --trace\n\n\
     Exit codes: 0 all promises held, 1 one was broken.")]
@@ -18,28 +18,28 @@ struct Cli {
     /// Number of histories.
     #[arg(long, default_value_t = 1000)]
     seeds: u64,
-    /// The first seed.
+    /// First seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// This one history only.
+    /// Run only this history.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
-    /// Print every event of it, and what the programs log.
+    /// Print every event of this history, and what the programs log.
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// Histories at a time; one per core when absent.
+    /// Histories to run at the same time [default: one per core].
     #[arg(long)]
     threads: Option<usize>,
-    /// Break a rule of the server, to see that it is noticed.
+    /// Break a rule of the server on purpose, to see that this is noticed.
     #[arg(long)]
     flaw: Option<Broken>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Broken {
-    /// Compare-and-swap that does not compare.
+    /// A compare-and-swap that does not compare.
     BlindSwap,
-    /// Batches of which now and then only a part is written.
+    /// Batches that are sometimes written only in part.
     TornBatch,
 }
 
@@ -114,10 +114,10 @@ fn many(cli: &Cli, fixture: &Fixture, options: Options) -> anyhow::Result<ExitCo
         }
     });
     bar.finish_and_clear();
-    println!("{} histories: {} broken ({counts})", cli.seeds, broken.len());
+    println!("{} histories, {} broken ({counts})", cli.seeds, broken.len());
     let Some(seed) = broken.into_iter().min() else { return Ok(ExitCode::SUCCESS) };
     let flaw = cli.flaw.and_then(|flaw| flaw.to_possible_value());
     let flaw = flaw.map(|value| format!(" --flaw {}", value.get_name())).unwrap_or_default();
-    println!("see one with: cargo run --bin ferry-sim -- --seed {seed}{flaw} --trace");
+    println!("to see one: cargo run --bin ferry-sim -- --seed {seed}{flaw} --trace");
     Ok(ExitCode::FAILURE)
 }

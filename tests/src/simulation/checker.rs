@@ -18,12 +18,12 @@ use worker::train::Finished;
 
 use super::counts::Counts;
 use super::history::{History, Kind, Script};
-use super::trainer::{FAILURE, Ledger, STEPS, WRONG, deviant};
+use super::trainer::{DEVICE_FAILURE, FAILURE, STEPS, TrainingLog, other_weights};
 
-/// A dead worker's job moves on this long after its lease at the latest, when somebody idles.
+/// A dead worker's job moves on at most this long after its lease, if another worker is idle.
 const GRANULARITY: Duration = Duration::from_secs(1);
 
-/// What a job should come to.
+/// What a job should end with.
 #[derive(Debug)]
 pub(super) struct Expected {
     pub(super) seed: u64,
@@ -31,31 +31,31 @@ pub(super) struct Expected {
     pub(super) finished: Finished,
 }
 
-/// What was seen of one job.
+/// What was observed of one job.
 #[derive(Debug, Default)]
 struct Seen {
     /// The newest record and the time of its write.
     record: Option<(Duration, JobRecord)>,
     holders: BTreeMap<u32, WorkerId>,
-    /// Notes in the record when it was claimed last.
+    /// Number of notes in the record at its last claim.
     notes_at_claim: usize,
     result: Option<JobResult>,
 }
 
-/// Sees every event of a history.
+/// Checks every event of a history.
 #[derive(Debug)]
 pub(super) struct Checker {
     kind: Kind,
     lease: Duration,
-    /// Name of the worker that is no good.
+    /// Name of the bad worker.
     bad: Option<String>,
-    /// Workers that are good.
+    /// Number of good workers.
     good: usize,
     checkpoint_every: CheckpointEvery,
     expected: BTreeMap<JobId, Expected>,
-    ledger: Arc<Ledger>,
+    training_log: Arc<TrainingLog>,
     seen: BTreeMap<JobId, Seen>,
-    /// Moved to done by the last event: its result must be the next.
+    /// Moved to done by the last event: the next one must be its result.
     half_committed: Option<(JobId, Token)>,
     damaged: bool,
     pub(super) counts: Counts,
@@ -69,7 +69,11 @@ fn require(holds: bool, broken: impl FnOnce() -> String) -> Verdict {
 }
 
 impl Checker {
-    pub(super) fn new(history: &History, expected: BTreeMap<JobId, Expected>, ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(
+        history: &History,
+        expected: BTreeMap<JobId, Expected>,
+        training_log: Arc<TrainingLog>,
+    ) -> Self {
         Self {
             kind: history.kind,
             lease: history.timing.lease(),
@@ -77,7 +81,7 @@ impl Checker {
             good: history.workers - usize::from(history.bad.is_some()),
             checkpoint_every: history.checkpoint_every,
             expected,
-            ledger,
+            training_log,
             seen: BTreeMap::new(),
             half_committed: None,
             damaged: false,
@@ -86,12 +90,12 @@ impl Checker {
         }
     }
 
-    /// Notes the first broken promise.
+    /// Keeps the first broken promise.
     pub(super) fn violate(&mut self, now: Duration, what: &str) {
         self.violation.get_or_insert_with(|| format!("at {:.3} s: {what}", now.as_secs_f64()));
     }
 
-    /// A checkpoint to do harm to: the newest of the job that was written to last.
+    /// A checkpoint to damage: the newest of the job whose record changed last.
     pub(super) fn newest_checkpoint(&mut self) -> Option<String> {
         let records = self.seen.values().filter_map(|seen| seen.record.as_ref());
         let (_, record) = records.filter(|(_, r)| !r.checkpoints.is_empty()).max_by_key(|(at, _)| *at)?;
@@ -140,7 +144,7 @@ impl Checker {
             if key.starts_with("worker.") {
                 let record: WorkerRecord =
                     serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
-                return self.judged(&record);
+                return self.standing_changed(&record);
             }
             return Ok(());
         }
@@ -151,28 +155,26 @@ impl Checker {
         let seen = self.seen.entry(job).or_default();
         let told = |what: &str| format!("{job}: {what}, written by {by}: {}", after.state.describe());
         let Some((at, before)) = seen.record.replace((now, after.clone())) else {
-            return require(*after == JobRecord::pending(), || told("did not begin pending"));
+            return require(*after == JobRecord::pending(), || told("its first state is not pending"));
         };
         let silent = now.saturating_sub(at);
         let reopened = by.starts_with("ferry");
         require(after.attempts >= before.attempts, || told("attempts went backwards"))?;
-        let spent = self.ledger.of(self.expected[&job].seed);
+        let spent = self.training_log.of(self.expected[&job].seed);
         let newest = |record: &JobRecord| record.checkpoints.last().map_or((0, 0), Checkpoint::place);
         if newest(after) != newest(&before) && newest(after).1 > 0 {
             self.counts.midway += 1;
         }
         if newest(after) < newest(&before) && !is_done(after) {
-            require(self.damaged || spent.torn, || told("a good checkpoint was passed over"))?;
+            require(self.damaged || spent.torn, || told("a good checkpoint was skipped"))?;
             let said = after.notes.len() > seen.notes_at_claim || after.notes.len() >= MAX_NOTES;
-            require(said, || told("a training went back silently"))?;
+            require(said, || told("a training went back without a note"))?;
         }
         let full = before.notes.len() >= MAX_NOTES;
-        require(full || after.notes.starts_with(&before.notes), || told("notes were forgotten"))?;
-        require(reopened || after.failures.len() >= before.failures.len(), || {
-            told("failures were forgotten")
-        })?;
+        require(full || after.notes.starts_with(&before.notes), || told("notes were dropped"))?;
+        require(reopened || after.failures.len() >= before.failures.len(), || told("failures were dropped"))?;
         let script = self.expected[&job].script;
-        let reported = (spent.failures + spent.wrongs) as usize;
+        let reported = (spent.failures + spent.device_failures) as usize;
         require(after.failures.len() <= reported, || told("a failure that no training reported"))?;
         match (&before.state, &after.state) {
             (JobState::Pending, JobState::Running { token, .. }) => {
@@ -181,7 +183,7 @@ impl Checker {
             }
             (JobState::Running { token: past, .. }, JobState::Running { token, .. }) if past == token => {
                 self.counts.adopted += u64::from(by != token.owner.as_str());
-                require(is_holder(by, token), || told("moved by another than its holder"))
+                require(is_holder(by, token), || told("moved by someone who does not hold it"))
             }
             (JobState::Running { token: past, .. }, JobState::Running { token, .. }) => {
                 self.counts.claims += 1;
@@ -189,77 +191,79 @@ impl Checker {
                 let dead = past.owner == token.owner || silent >= self.lease;
                 require(dead, || told(&format!("taken from {past} after only {silent:?} of silence")))?;
                 let soon = self.kind != Kind::OneKill || silent <= self.lease + GRANULARITY;
-                require(soon, || told(&format!("left with the dead {past} for {silent:?}")))?;
+                require(soon, || told(&format!("left with the dead worker {past} for {silent:?}")))?;
                 seen.claimed(by, token, &before, after).map_err(|what| told(&what))
             }
             (JobState::Running { token, .. }, JobState::Pending) => {
                 self.counts.adopted += u64::from(by != token.owner.as_str());
-                require(is_holder(by, token), || told("given back by another than its holder"))
+                require(is_holder(by, token), || told("handed back by someone who does not hold it"))
             }
             (JobState::Running { token: past, .. }, JobState::Done { token }) if past == token => {
                 self.half_committed = Some((job, token.clone()));
-                require(is_holder(by, token), || told("done by another than its holder"))
+                require(is_holder(by, token), || told("done by someone who does not hold it"))
             }
             (JobState::Pending | JobState::Running { .. }, JobState::Done { token }) => {
                 self.half_committed = Some((job, token.clone()));
                 self.counts.late += 1;
                 let was_holder = seen.holders.get(&token.attempt.0) == Some(&token.owner);
-                require(was_holder && is_holder(by, token), || told("done by one who never held it"))?;
-                require(after.notes != before.notes, || told("accepted late without a note"))
+                require(was_holder && is_holder(by, token), || told("done by someone who never held it"))?;
+                require(after.notes != before.notes, || told("a late result was accepted without a note"))
             }
             (JobState::Done { .. }, JobState::Done { .. }) => {
                 self.counts.contradicted += 1;
                 let same = JobRecord { notes: before.notes.clone(), ..after.clone() } == before;
-                require(same && self.expected[&job].script.deviant, || told("moved after it was done"))
+                require(same && self.expected[&job].script.nondeterministic, || {
+                    told("moved after it was done")
+                })
             }
             (JobState::Running { token, .. }, JobState::Failed { .. }) => {
                 let failed = by == token.owner.as_str() && after.failures.len() >= MAX_FAILURES;
                 let given_up = silent >= self.lease && after.losses >= MAX_LOSSES;
-                require(failed || given_up, || told("given up without cause"))?;
-                let good = script.failures == 0 && self.kind == Kind::Blame;
-                require(!good, || told("a good job given up beside good workers"))
+                require(failed || given_up, || told("given up without a reason"))?;
+                let good = script.failures == 0 && self.kind == Kind::BadWorker;
+                require(!good, || told("a good job was given up while there were good workers"))
             }
             (JobState::Running { token, .. }, JobState::Parked { .. }) => {
                 let parked = by == token.owner.as_str() && after.failed_on().len() >= MAX_FAILED_WORKERS;
-                require(parked, || told("parked without cause"))?;
+                require(parked, || told("parked without a reason"))?;
                 self.counts.parked += 1;
                 require(script.failures > 0, || told("a good job was parked because of a bad worker"))
             }
             (JobState::Failed { .. } | JobState::Parked { .. } | JobState::Pending, JobState::Pending) => {
                 let taken_back = after.failures.len() < before.failures.len();
                 require(by.starts_with("ferry") && (reopened_state(&before) || taken_back), || {
-                    told("opened again by another than the coordinator, or for nothing")
+                    told("reopened by someone who is not the coordinator, or without a reason")
                 })
             }
             (JobState::Parked { .. }, JobState::Parked { .. }) => {
                 let taken_back = after.failures.len() < before.failures.len();
-                require(by.starts_with("ferry") && taken_back, || told("parked again for nothing"))
+                require(by.starts_with("ferry") && taken_back, || told("parked again without a reason"))
             }
             (JobState::Done { .. }, _) => Err(told("moved after it was done")),
             (JobState::Pending | JobState::Failed { .. } | JobState::Parked { .. }, _) => {
-                Err(told("made an illegal move"))
+                Err(told("an illegal transition"))
             }
         }
     }
 
-    /// A bad job never drains a good worker. Jobs that fail now and then may: they do go on elsewhere.
-    fn judged(&mut self, record: &WorkerRecord) -> Verdict {
+    /// A bad job never drains a good worker. Jobs that fail at random may, because they go on elsewhere.
+    fn standing_changed(&mut self, record: &WorkerRecord) -> Verdict {
         let is_bad = self.bad.as_ref() == Some(&record.name);
         let told = |what: &str| format!("{}: {what}: {:?}", record.name, record.standing);
         self.counts.drained += u64::from(record.standing.refusal().is_some());
         match &record.standing {
             Standing::Trusted | Standing::Probation { .. } => Ok(()),
-            Standing::Unfit { .. } => require(is_bad, || told("a good worker took itself out")),
+            Standing::Unfit { .. } => require(is_bad, || told("a good worker declared itself unfit")),
             Standing::Drained { .. } if is_bad => Ok(()),
             Standing::Drained { charges } => {
-                let blameless = charges.iter().all(|charge| match &charge.offence {
+                let no_reason = charges.iter().all(|charge| match &charge.offence {
                     Offence::Failed { .. } => {
                         let failures = self.expected[&charge.job].script.failures as usize;
                         failures > 0 && failures < MAX_FAILURES
                     }
                     Offence::Lost => self.kind == Kind::Kills || self.kind == Kind::Everything,
                 });
-                require(blameless, || told("a good worker was drained because of a bad job"))
+                require(no_reason, || told("a good worker was drained because of a bad job"))
             }
         }
     }
@@ -280,7 +284,7 @@ impl Checker {
         Ok(())
     }
 
-    /// The end: every job came to what it should, and the run folder holds just the accepted results.
+    /// Every job ended as it should, and the run folder holds exactly the accepted results.
     pub(super) fn end(&mut self, now: Duration, stored: &BTreeMap<JobId, JobResult>) {
         let jobs: Vec<JobId> = self.expected.keys().copied().collect();
         for job in jobs {
@@ -292,13 +296,13 @@ impl Checker {
 
     fn job_ended(&self, job: JobId, stored: Option<&JobResult>) -> Verdict {
         let expected = &self.expected[&job];
-        let seen = self.seen.get(&job).ok_or_else(|| format!("{job} never came into the books"))?;
+        let seen = self.seen.get(&job).ok_or_else(|| format!("{job} was never stored"))?;
         let (_, record) = seen.record.as_ref().ok_or_else(|| format!("{job} has no record"))?;
         let fails = expected.script.failures as usize >= MAX_FAILURES;
         let right = match &record.state {
             JobState::Done { .. } => !fails && seen.result.is_some() && stored == seen.result.as_ref(),
             JobState::Failed { reason } => {
-                let known = reason == FAILURE || reason == WRONG;
+                let known = reason == FAILURE || reason == DEVICE_FAILURE;
                 fails && known && seen.result.is_none() && stored.is_none()
             }
             JobState::Parked { .. } => {
@@ -312,21 +316,21 @@ impl Checker {
         if self.kind == Kind::Everything {
             return Ok(());
         }
-        if self.kind == Kind::Blame && self.good > 1 {
-            // With another good worker always there, nothing is ever tried thrice in one place.
+        if self.kind == Kind::BadWorker && self.good > 1 {
+            // With another good worker present, no worker ever tries a job three times.
             let lone = matches!(record.state, JobState::Failed { .. });
             require(!lone, || format!("{job} was given up, though a second worker could have tried it"))?;
         }
-        // Nothing but processes died: each handover costs the work since the last checkpoint at most.
+        // Only processes died: each new attempt costs at most the work since the last checkpoint.
         let Script { epoch, epochs, .. } = expected.script;
         let most = epoch * epochs + self.distance(epoch) * record.attempts.saturating_sub(1);
-        let spent = self.ledger.of(expected.seed).time;
+        let spent = self.training_log.of(expected.seed).time;
         require(spent <= most, || format!("{job}: {spent:?} of training, at most {most:?} were needed"))
     }
 }
 
 impl Checker {
-    /// Time of training between two checkpoints at most; a minute is longer than any epoch here.
+    /// The longest training time between two checkpoints; here every epoch is shorter than a minute.
     fn distance(&self, epoch: Duration) -> Duration {
         match self.checkpoint_every {
             CheckpointEvery::Steps(steps) => epoch / STEPS * steps.get().min(STEPS),
@@ -336,7 +340,7 @@ impl Checker {
 }
 
 impl Seen {
-    /// A claim is a new attempt, by its writer, and no attempt has two holders.
+    /// A claim starts a new attempt of whoever writes it, and no attempt has two holders.
     fn claimed(
         &mut self,
         by: &str,
@@ -356,7 +360,7 @@ fn reopened_state(record: &JobRecord) -> bool {
     matches!(record.state, JobState::Failed { .. } | JobState::Parked { .. })
 }
 
-/// Itself, or a later life of the same worker, which has found what it left behind.
+/// The holder itself, or a later process of the same worker that found the files it left behind.
 fn is_holder(by: &str, token: &Token) -> bool {
     let life = |id: &str| id.rsplit_once('-').map(|(name, life)| (name.to_owned(), life.to_owned()));
     by == token.owner.as_str()
@@ -367,7 +371,7 @@ fn is_holder(by: &str, token: &Token) -> bool {
 
 /// The weights that a job may end with.
 fn models(finished: &Finished, script: &Script) -> impl Iterator<Item = Vec<u8>> {
-    let other = script.deviant.then(|| deviant(&finished.model));
+    let other = script.nondeterministic.then(|| other_weights(&finished.model));
     std::iter::once(finished.model.clone()).chain(other)
 }
 

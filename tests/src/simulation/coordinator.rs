@@ -1,4 +1,4 @@
-//! One life of the coordinator: preparation and conductor as `ferry run` has them, and a shelf for a run folder.
+//! One run of the coordinator: start-up and conductor as in `ferry run`, with a map in place of the run folder.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,13 +13,13 @@ use shared::result::JobResult;
 use super::history::History;
 use super::sweep::Sweep;
 
-/// The results on disk, which outlive the coordinator.
+/// The results on disk, which survive the coordinator.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shelf {
+pub(super) struct RunFolder {
     results: Arc<Mutex<BTreeMap<JobId, JobResult>>>,
 }
 
-impl Shelf {
+impl RunFolder {
     pub(super) fn results(&self) -> BTreeMap<JobId, JobResult> {
         self.results.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -29,20 +29,25 @@ impl Shelf {
     }
 }
 
-/// Why a life ended before its sweep.
+/// Why the coordinator ended before the sweep.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// In the preparation: `ferry run` says so and the user starts it again.
+    /// During start-up: `ferry run` says so and the user starts it again.
     BeforeTheSweep(anyhow::Error),
-    /// In the middle: that must not happen, whatever the server does.
+    /// Later: that must not happen, whatever the server does.
     InTheSweep(anyhow::Error),
 }
 
-/// Until every job is stored, given up or parked, or all workers are out.
-pub(super) async fn run(bus: Bus, sweep: &Sweep, history: &History, shelf: &Shelf) -> Result<Engine, Ended> {
-    let mut conductor = begin(bus, sweep, history, shelf).await.map_err(Ended::BeforeTheSweep)?;
+/// Runs until every job is stored, given up or parked, or all workers are excluded.
+pub(super) async fn run(
+    bus: Bus,
+    sweep: &Sweep,
+    history: &History,
+    run_folder: &RunFolder,
+) -> Result<Engine, Ended> {
+    let mut conductor = begin(bus, sweep, history, run_folder).await.map_err(Ended::BeforeTheSweep)?;
     let mut store = |fetched: &FetchedResult| {
-        shelf.put(fetched.result.clone());
+        run_folder.put(fetched.result.clone());
         Ok(())
     };
     while !conductor.engine().is_finished() && conductor.engine().workers_out().len() < history.workers {
@@ -52,8 +57,13 @@ pub(super) async fn run(bus: Bus, sweep: &Sweep, history: &History, shelf: &Shel
     Ok(conductor.into_engine())
 }
 
-async fn begin(bus: Bus, sweep: &Sweep, history: &History, shelf: &Shelf) -> anyhow::Result<Conductor> {
-    let stored = shelf.results();
+async fn begin(
+    bus: Bus,
+    sweep: &Sweep,
+    history: &History,
+    run_folder: &RunFolder,
+) -> anyhow::Result<Conductor> {
+    let stored = run_folder.results();
     let engine = Engine::new(sweep.jobs.keys().copied(), &|job| stored.contains_key(&job));
     let specs = sweep.jobs.iter().map(|(&job, (spec, _))| (job, spec.clone()));
     let cost = CostModel::new(100, specs);

@@ -1,27 +1,27 @@
-//! How much a history tried: a promise that nothing ever put to the test is worth little.
+//! What happened how often: a promise that no history puts to the test is not tested.
 
-/// How much a history tried.
+/// How often things happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// On the server.
+    /// Events on the server.
     pub events: u64,
-    /// Jobs taken, those from a silent holder included.
+    /// Claims, including take-overs from a silent holder.
     pub claims: u64,
-    /// Jobs taken from a silent holder.
+    /// Take-overs from a silent holder.
     pub takeovers: u64,
-    /// Writes that came too late.
+    /// Writes refused because they came too late.
     pub refused: u64,
     /// Checkpoints within an epoch.
     pub midway: u64,
-    /// Moves by a worker in the name of an earlier life.
+    /// Moves by a worker for an earlier process of the same worker.
     pub adopted: u64,
     /// Results accepted from an attempt that had lost its job.
     pub late: u64,
     /// Second results that differ from the accepted one.
     pub contradicted: u64,
-    /// Workers taken out.
+    /// Workers excluded.
     pub drained: u64,
-    /// Jobs set aside.
+    /// Jobs parked.
     pub parked: u64,
 }
 
@@ -47,7 +47,7 @@ impl std::fmt::Display for Counts {
         write!(
             f,
             "{events} events, {claims} claims, {takeovers} of them take-overs, {refused} writes refused, {midway} \
-             checkpoints within an epoch, {adopted} moves for workers that were gone, {late} late results accepted, \
+             checkpoints within an epoch, {adopted} moves for dead workers, {late} late results accepted, \
              {contradicted} contradicted, {drained} workers drained, {parked} jobs parked"
         )
     }

@@ -1,4 +1,4 @@
-//! What happens in one history: jobs, workers and faults, all drawn from the seed before it begins.
+//! One history: jobs, workers and faults, all drawn from the seed before it begins.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub struct History {
     pub kind: Kind,
     pub jobs: Vec<Script>,
     pub workers: usize,
-    /// A worker that is no good, however often it is started.
+    /// A worker that stays bad however often it is restarted.
     pub bad: Option<(usize, Bad)>,
     /// No other coordinator uses the server, so the queue is cleared at each start.
     pub ours_alone: bool,
@@ -22,20 +22,20 @@ pub struct History {
     pub timing: Timing,
     /// By time.
     pub faults: Vec<(Duration, Fault)>,
-    /// From then on nothing goes wrong any more.
-    pub calm: Duration,
+    /// When the last fault is over.
+    pub faults_end: Duration,
 }
 
-/// How hard it is, and so what can be promised.
+/// Which faults it has, and so what can be promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// One worker with a job is killed while another idles: the job must move on within the lease.
     OneKill,
-    /// Processes are killed; the server and the ways to it are well: no more than the epoch at work is lost a kill.
+    /// Processes are killed; server and network are up: a kill costs at most the current epoch.
     Kills,
-    /// No fault at all but bad jobs and a bad worker: who is to blame must come out, and good jobs must not suffer.
-    Blame,
-    /// Everything that can go wrong does.
+    /// Only bad jobs and a bad worker: they must be told apart, and good jobs must not suffer.
+    BadWorker,
+    /// All kinds of faults.
     Everything,
 }
 
@@ -53,18 +53,18 @@ pub enum Bad {
 pub struct Script {
     pub epochs: u32,
     pub epoch: Duration,
-    /// So many trainings fail, in their second epoch if there is one.
+    /// Number of trainings that fail, in their second epoch if there is one.
     pub failures: u32,
-    /// The first checkpoint after so many epochs is whole by its digest and yet of no use.
+    /// The first checkpoint after this many epochs has the right digest, but the training refuses it.
     pub torn: Option<u32>,
     /// Every training but the first ends with other weights, as on another kind of device.
-    pub deviant: bool,
+    pub nondeterministic: bool,
 }
 
 /// One thing that goes wrong, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
-    /// `kill -9`; another life begins after the rest.
+    /// `kill -9`; it is restarted after `rest`.
     KillWorker {
         worker: usize,
         rest: Duration,
@@ -74,12 +74,12 @@ pub enum Fault {
         worker: usize,
         rest: Duration,
     },
-    /// Stands still, as after `SIGSTOP`.
+    /// `SIGSTOP`, then `SIGCONT`.
     Freeze {
         worker: usize,
         time: Duration,
     },
-    /// No way to the server; what it sends is kept and arrives later.
+    /// Disconnected from the server; what it sends arrives later.
     Cut {
         worker: usize,
         time: Duration,
@@ -106,7 +106,7 @@ pub enum Fault {
     Damage(Damage),
 }
 
-/// Failures after which a job is given up, so a job that fails more often fails for good.
+/// A job whose every training fails.
 const ALWAYS: u32 = u32::MAX;
 
 impl History {
@@ -116,24 +116,24 @@ impl History {
         let kind = match draw.0.below(8) {
             0 => Kind::OneKill,
             1 | 2 => Kind::Kills,
-            3 => Kind::Blame,
+            3 => Kind::BadWorker,
             _ => Kind::Everything,
         };
         let jobs: Vec<Script> = (0..draw.between(1, 5)).map(|_| draw.script(kind)).collect();
         let workers = match kind {
             Kind::OneKill => jobs.len() + 1,
-            Kind::Blame => draw.between(2, 5) as usize,
+            Kind::BadWorker => draw.between(2, 5) as usize,
             Kind::Kills | Kind::Everything => draw.between(1, 5) as usize,
         };
         let bad = draw.bad(kind, workers);
         let ours_alone = draw.0.chance(0.5);
         let checkpoint_every = draw.checkpoint_every();
         let timing = draw.timing();
-        let (faults, calm) = draw.faults(kind, workers);
-        Self { seed, kind, jobs, workers, bad, ours_alone, checkpoint_every, timing, faults, calm }
+        let (faults, faults_end) = draw.faults(kind, workers);
+        Self { seed, kind, jobs, workers, bad, ours_alone, checkpoint_every, timing, faults, faults_end }
     }
 
-    /// Training time of all jobs, if nothing had to be repeated.
+    /// Training time of all jobs if nothing is repeated.
     pub fn work(&self) -> Duration {
         self.jobs.iter().map(|job| job.epoch * job.epochs * (1 + job.failures.min(3))).sum()
     }
@@ -154,16 +154,16 @@ impl Draw {
         let slow = self.0.chance(0.15);
         let epoch = if slow { self.seconds(16.0, 45.0) } else { self.seconds(0.5, 9.0) };
         let failures = match (kind, self.0.below(12)) {
-            (Kind::Blame, 0..=3) | (Kind::Kills | Kind::Everything, 0) => ALWAYS,
-            (Kind::Blame, 4) => 1,
+            (Kind::BadWorker, 0..=3) | (Kind::Kills | Kind::Everything, 0) => ALWAYS,
+            (Kind::BadWorker, 4) => 1,
             (Kind::OneKill, _) | (_, 2..) => 0,
             (Kind::Kills | Kind::Everything, _) => self.between(1, 2) as u32,
         };
         let epochs = self.between(1, 5) as u32;
         let strange = kind == Kind::Everything;
         let torn = self.0.chance(0.2).then(|| self.between(0, epochs.into()) as u32).filter(|_| strange);
-        let deviant = self.0.chance(0.15) && strange;
-        Script { epochs, epoch, failures, torn, deviant }
+        let nondeterministic = self.0.chance(0.15) && strange;
+        Script { epochs, epoch, failures, torn, nondeterministic }
     }
 
     fn checkpoint_every(&mut self) -> CheckpointEvery {
@@ -180,12 +180,12 @@ impl Draw {
         if self.0.chance(0.25) { short } else { Timing::default() }
     }
 
-    /// Only where another worker can tell it from a bad job.
+    /// A bad worker, only if there is another worker to tell it from a bad job.
     fn bad(&mut self, kind: Kind, workers: usize) -> Option<(usize, Bad)> {
         let often = match kind {
             Kind::OneKill => 0.0,
             Kind::Kills | Kind::Everything => 0.25,
-            Kind::Blame => 0.8,
+            Kind::BadWorker => 0.8,
         };
         let (drawn, worker) = (self.0.chance(often), self.0.below(workers as u64) as usize);
         let how = if self.0.chance(0.25) { Bad::Canary } else { Bad::Trainings };
@@ -195,7 +195,7 @@ impl Draw {
     fn faults(&mut self, kind: Kind, workers: usize) -> (Vec<(Duration, Fault)>, Duration) {
         let count = match kind {
             Kind::OneKill => 1,
-            Kind::Blame => 0,
+            Kind::BadWorker => 0,
             Kind::Kills => self.between(1, 8),
             Kind::Everything => self.between(1, 14),
         };
@@ -205,21 +205,21 @@ impl Draw {
                 let fault = match kind {
                     Kind::OneKill => Fault::KillWorker { worker: 0, rest: Duration::from_mins(1) },
                     Kind::Kills => self.kill(workers),
-                    Kind::Blame | Kind::Everything => self.anything(workers),
+                    Kind::BadWorker | Kind::Everything => self.anything(workers),
                 };
                 (at, fault)
             })
             .collect();
         faults.sort_by_key(|(at, _)| *at);
-        let calm = faults.iter().map(|(at, fault)| *at + fault.time()).max().unwrap_or_default();
-        (faults, calm + Duration::from_secs(1))
+        let faults_end = faults.iter().map(|(at, fault)| *at + fault.time()).max().unwrap_or_default();
+        (faults, faults_end + Duration::from_secs(1))
     }
 
     fn kill(&mut self, workers: usize) -> Fault {
         let worker = self.0.below(workers as u64) as usize;
         let rest = self.seconds(0.0, 40.0);
         match self.0.below(6) {
-            // Away for most of the history, at times.
+            // Sometimes away for most of the history.
             0 => Fault::KillCoordinator { rest: self.seconds(0.0, 90.0) },
             1 => Fault::EndWorker { worker, rest },
             _ => Fault::KillWorker { worker, rest },

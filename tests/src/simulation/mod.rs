@@ -1,8 +1,8 @@
 //! A sweep of the real orchestration code on a server in memory, under faults drawn from one seed, on a virtual clock.
 //!
-//! What is real: books, claim, bus, the worker's agent, the coordinator's engine and conductor. What is simulated: the
-//! server, the ways to it, processes that die or stand still, and trainings, which are virtual seconds and a chain of
-//! digests. The same seed gives the same history, event by event.
+//! Real are books, claim, bus, the worker's agent, and the coordinator's engine and conductor. Simulated are the server, the
+//! network, processes that die or are suspended, and trainings, which take virtual seconds and compute a chain of digests.
+//! The same seed gives the same history, event by event.
 
 mod checker;
 mod coordinator;
@@ -28,10 +28,10 @@ pub struct Options {
     pub trace: bool,
 }
 
-/// What a history came to.
+/// The outcome of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// Over every event with its time: equal for equal histories.
+    /// A digest of every event and its time: equal for equal histories.
     pub digest: u64,
     pub counts: Counts,
     /// The first broken promise, if any.
@@ -42,7 +42,7 @@ pub struct Outcome {
 pub fn run(history: History, fixture: &Fixture, options: Options) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     match runtime {
-        Ok(runtime) => runtime.block_on(world::live(history, fixture, options)),
+        Ok(runtime) => runtime.block_on(world::run(history, fixture, options)),
         Err(error) => panic!("a runtime without threads cannot be built: {error}"),
     }
 }

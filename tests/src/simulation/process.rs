@@ -1,4 +1,4 @@
-//! One life of a simulated process: it runs, stands still, or is gone.
+//! A simulated process: it runs, is suspended, or is gone.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -44,8 +44,8 @@ impl Process {
         }
     }
 
-    /// Runs `work` in this process; `None` when the process is killed before its end. A frozen process does nothing,
-    /// and finds all its timers run out when it is thawed.
+    /// Runs `work` in this process; `None` if the process is killed first. A suspended process does nothing, and all its
+    /// timers have expired when it is resumed.
     pub(super) async fn run<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         loop {

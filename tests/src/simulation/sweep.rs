@@ -1,4 +1,4 @@
-//! The sweep of a history: its plan, and a dataset of a few grey images that no training looks at.
+//! The sweep of a history: its plan, and a dataset of a few grey images that no training reads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ impl Sweep {
         Self { plan, jobs }
     }
 
-    /// Scripts by the seed of the job's settings, which is what a training sees of its job.
+    /// Scripts by the seed in the job's settings, which is how a training finds its own.
     pub(super) fn scripts(&self) -> BTreeMap<u64, Script> {
         self.jobs.values().map(|(spec, script)| (spec.training.seed, *script)).collect()
     }

@@ -1,4 +1,4 @@
-//! The course of a history: a digest of every event, and the events in words when somebody reads along.
+//! A digest of every event of a history, and, if wanted, a printed line for each.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -8,16 +8,16 @@ use memory_server::Event;
 use shared::ids::JobId;
 use shared::protocol::subjects;
 
-/// Takes every event in.
+/// Records every event.
 #[derive(Debug)]
 pub(super) struct Trace {
     hasher: DefaultHasher,
-    aloud: bool,
+    verbose: bool,
 }
 
 impl Trace {
-    pub(super) fn new(aloud: bool) -> Self {
-        Self { hasher: DefaultHasher::new(), aloud }
+    pub(super) fn new(verbose: bool) -> Self {
+        Self { hasher: DefaultHasher::new(), verbose }
     }
 
     pub(super) fn digest(&self) -> u64 {
@@ -28,15 +28,15 @@ impl Trace {
     pub(super) fn event(&mut self, now: Duration, by: &str, event: &Event<'_>) {
         (now, by).hash(&mut self.hasher);
         hash(event, &mut self.hasher);
-        if self.aloud {
+        if self.verbose {
             print(now, by, &words(event));
         }
     }
 
-    /// Something that the simulation did.
+    /// An action of the simulation itself.
     pub(super) fn note(&mut self, now: Duration, note: &str) {
         (now, note).hash(&mut self.hasher);
-        if self.aloud {
+        if self.verbose {
             print(now, "***", note);
         }
     }
@@ -92,7 +92,7 @@ fn record(job: JobId, value: &[u8]) -> String {
     }
 }
 
-/// Ids cut to what tells them apart.
+/// `text` with ids cut to the part that tells them apart.
 fn short(text: &str) -> String {
     text.split('.')
         .map(|part| if part.len() == 36 { part.split('-').next().unwrap_or(part) } else { part })

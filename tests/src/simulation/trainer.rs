@@ -1,6 +1,6 @@
-//! Trainings without a network: an epoch is some virtual seconds, its weights are the digest of the weights before.
+//! Trainings without a network: an epoch takes virtual seconds, and its weights are a digest of the weights before.
 //!
-//! A training that goes on from the wrong bytes, skips an epoch or repeats one ends with other weights.
+//! A training that continues from the wrong bytes, skips an epoch or repeats one ends with other weights.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,34 +22,34 @@ use worker::train::{Control, Finished, Outcome};
 use super::history::{Bad, Script};
 use super::process::Process;
 
-/// Steps of an epoch: a request to stop is seen between two.
+/// Steps in an epoch; a training notices a request to stop after each.
 pub(super) const STEPS: u32 = 4;
 
-/// What the trainings of a history did, by the seed of the job's settings.
+/// What the trainings of a history did, by the seed in the job's settings.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    entries: Mutex<BTreeMap<u64, Spent>>,
+pub(super) struct TrainingLog {
+    entries: Mutex<BTreeMap<u64, Totals>>,
 }
 
 /// What one job's trainings did.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Spent {
+pub(super) struct Totals {
     pub(super) time: Duration,
     pub(super) failures: u32,
-    /// Trainings, those that refused their checkpoint included.
+    /// Number of trainings, including those that refused their checkpoint.
     pub(super) starts: u32,
-    /// A useless checkpoint was handed over.
+    /// An unusable checkpoint was handed over.
     pub(super) torn: bool,
-    /// Failures that are a bad worker's.
-    pub(super) wrongs: u32,
+    /// Failures caused by a bad worker.
+    pub(super) device_failures: u32,
 }
 
-impl Ledger {
-    pub(super) fn of(&self, job: u64) -> Spent {
+impl TrainingLog {
+    pub(super) fn of(&self, job: u64) -> Totals {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(&job).copied().unwrap_or_default()
     }
 
-    fn add(&self, job: u64, change: impl FnOnce(&mut Spent)) {
+    fn add(&self, job: u64, change: impl FnOnce(&mut Totals)) {
         change(self.entries.lock().unwrap_or_else(PoisonError::into_inner).entry(job).or_default());
     }
 }
@@ -58,7 +58,7 @@ impl Ledger {
 pub(super) struct Simulated {
     pub(super) process: Process,
     pub(super) scripts: Arc<BTreeMap<u64, Script>>,
-    pub(super) ledger: Arc<Ledger>,
+    pub(super) training_log: Arc<TrainingLog>,
     pub(super) bad: Option<Bad>,
 }
 
@@ -78,17 +78,18 @@ impl Trainer for Simulated {
     fn start(&self, assignment: Assignment) -> std::io::Result<Training> {
         let (training, reporter) = Training::of(&assignment);
         let script = self.scripts[&assignment.spec.training.seed];
-        let (process, ledger, bad) = (self.process.clone(), self.ledger.clone(), self.bad.is_some());
+        let (process, training_log, bad) =
+            (self.process.clone(), self.training_log.clone(), self.bad.is_some());
         tokio::spawn(async move {
-            let course = Course { spec: &assignment.spec, script, bad, ledger: &ledger };
-            process.run(train(&assignment, course, reporter)).await;
+            let context = Context { spec: &assignment.spec, script, bad, training_log: &training_log };
+            process.run(train(&assignment, context, reporter)).await;
         });
         Ok(training)
     }
 
     fn canary(&self) -> BoxFuture<'_, Result<(), String>> {
         let verdict = match self.bad {
-            Some(Bad::Canary) => Err("the canary died".to_owned()),
+            Some(Bad::Canary) => Err("the canary failed".to_owned()),
             Some(Bad::Trainings) | None => Ok(()),
         };
         Box::pin(std::future::ready(verdict))
@@ -99,7 +100,7 @@ impl Trainer for Simulated {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct State {
     weights: String,
-    /// Finished steps of the epoch in work.
+    /// Finished steps of the current epoch.
     step: u32,
     epochs: Vec<EpochReport>,
 }
@@ -166,7 +167,7 @@ fn digest(parts: &[&[u8]]) -> String {
     hex::encode(hash.finalize())
 }
 
-/// What a training that nothing ever disturbed ends with.
+/// The result of a training without faults.
 pub(super) fn undisturbed(spec: &JobSpec, script: Script, samples: [usize; 2]) -> Finished {
     let mut state = State::fresh(spec);
     for _ in 0..spec.training.epochs {
@@ -176,93 +177,93 @@ pub(super) fn undisturbed(spec: &JobSpec, script: Script, samples: [usize; 2]) -
     state.finished(samples)
 }
 
-/// What a training that fails says.
+/// Error of a training that fails.
 pub(super) const FAILURE: &str = "the loss is not finite";
 
-/// What every training on a bad worker says.
-pub(super) const WRONG: &str = "the device is lost";
+/// Error of every training on a bad worker.
+pub(super) const DEVICE_FAILURE: &str = "the device is lost";
 
 /// The weights of a training on another kind of device.
-pub(super) fn deviant(model: &[u8]) -> Vec<u8> {
-    [model, b" deviant"].concat()
+pub(super) fn other_weights(model: &[u8]) -> Vec<u8> {
+    [model, b" nondeterministic"].concat()
 }
 
-/// What a training follows.
+/// What a training needs to know.
 #[derive(Clone, Copy)]
-struct Course<'a> {
+struct Context<'a> {
     spec: &'a JobSpec,
     script: Script,
     /// On a bad worker.
     bad: bool,
-    ledger: &'a Ledger,
+    training_log: &'a TrainingLog,
 }
 
-impl Course<'_> {
-    fn note(&self, change: impl FnOnce(&mut Spent)) {
-        self.ledger.add(self.spec.training.seed, change);
+impl Context<'_> {
+    fn note(&self, change: impl FnOnce(&mut Totals)) {
+        self.training_log.add(self.spec.training.seed, change);
     }
 
-    fn spent(&self) -> Spent {
-        self.ledger.of(self.spec.training.seed)
+    fn spent(&self) -> Totals {
+        self.training_log.of(self.spec.training.seed)
     }
 }
 
-async fn train(assignment: &Assignment, course: Course<'_>, mut reporter: Reporter) {
-    let ended = epochs(assignment, course, &mut reporter).await;
+async fn train(assignment: &Assignment, context: Context<'_>, mut reporter: Reporter) {
+    let ended = epochs(assignment, context, &mut reporter).await;
     reporter.ended(ended).await;
 }
 
 async fn epochs(
     Assignment { pack, resume, .. }: &Assignment,
-    course: Course<'_>,
+    context: Context<'_>,
     reporter: &mut Reporter,
 ) -> Result<Outcome, TrainingError> {
-    let Course { spec, script, .. } = course;
-    course.note(|spent| spent.starts += 1);
-    let deviates = script.deviant && course.spent().starts > 1;
+    let Context { spec, script, .. } = context;
+    context.note(|spent| spent.starts += 1);
+    let differs = script.nondeterministic && context.spent().starts > 1;
     let mut state = match resume.as_deref().map(serde_json::from_slice) {
         Some(Ok(state)) => state,
         Some(Err(error)) => return Err(TrainingError::Refused(error.to_string())),
         None => State::fresh(spec),
     };
     while state.epoch() < spec.training.epochs {
-        if steps(course, reporter, &mut state).await? == Control::Stop {
+        if steps(context, reporter, &mut state).await? == Control::Stop {
             return Ok(Outcome::Stopped);
         }
         let report = state.end_epoch(spec, script);
-        if course.spent().failures < script.failures && state.epoch() == spec.training.epochs.min(2) {
-            course.note(|spent| spent.failures += 1);
+        if context.spent().failures < script.failures && state.epoch() == spec.training.epochs.min(2) {
+            context.note(|spent| spent.failures += 1);
             return Err(TrainingError::Failed(FAILURE.to_owned()));
         }
-        save(course, reporter, &state, Some(report)).await;
+        save(context, reporter, &state, Some(report)).await;
         if reporter.wish() != Wish::GoOn {
             return Ok(Outcome::Stopped);
         }
     }
     let samples = [Split::Validation, Split::Test].map(|split| pack.len(split));
     let mut finished = state.finished(samples);
-    if deviates {
-        finished.model = deviant(&finished.model);
+    if differs {
+        finished.model = other_weights(&finished.model);
     }
     Ok(Outcome::Finished(Box::new(finished)))
 }
 
-/// The steps that are left of an epoch.
+/// The remaining steps of an epoch.
 async fn steps(
-    course: Course<'_>,
+    context: Context<'_>,
     reporter: &mut Reporter,
     state: &mut State,
 ) -> Result<Control, TrainingError> {
-    let Course { spec, script, bad, .. } = course;
+    let Context { spec, script, bad, .. } = context;
     let (job, epochs) = (spec.training.seed, spec.training.epochs);
     let mut last_checkpoint = Instant::now();
     while state.step < STEPS {
         tokio::time::sleep(script.epoch / STEPS).await;
-        course.note(|spent| spent.time += script.epoch / STEPS);
-        // Some only after an epoch: then the job has got somewhere on the bad worker, too.
+        context.note(|spent| spent.time += script.epoch / STEPS);
+        // Every other job fails only after an epoch, so that it makes progress on the bad worker, too.
         if bad && (job.is_multiple_of(2) || state.epoch() > 0 || epochs == 1) {
-            course.note(|spent| spent.wrongs += 1);
-            return Err(TrainingError::Failed(WRONG.to_owned()));
+            context.note(|spent| spent.device_failures += 1);
+            return Err(TrainingError::Failed(DEVICE_FAILURE.to_owned()));
         }
         state.take_step(spec);
         reporter.at(StepProgress { epoch: state.epoch() + 1, epochs, step: state.step, steps: STEPS });
@@ -270,11 +271,11 @@ async fn steps(
         match reporter.wish() {
             Wish::End => return Ok(Control::Stop),
             Wish::HandOver => {
-                save(course, reporter, state, None).await;
+                save(context, reporter, state, None).await;
                 return Ok(Control::Stop);
             }
             Wish::GoOn if due => {
-                save(course, reporter, state, None).await;
+                save(context, reporter, state, None).await;
                 last_checkpoint = Instant::now();
             }
             Wish::GoOn => {}
@@ -283,10 +284,10 @@ async fn steps(
     Ok(Control::Continue)
 }
 
-async fn save(course: Course<'_>, reporter: &mut Reporter, state: &State, report: Option<EpochReport>) {
-    let torn = course.script.torn == Some(state.epoch()) && !course.spent().torn;
+async fn save(context: Context<'_>, reporter: &mut Reporter, state: &State, report: Option<EpochReport>) {
+    let torn = context.script.torn == Some(state.epoch()) && !context.spent().torn;
     if torn {
-        course.note(|spent| spent.torn = true);
+        context.note(|spent| spent.torn = true);
     }
     let checkpoint = if torn { Bytes::from_static(b"torn") } else { state.bytes() };
     reporter.saved(Saved { epoch: state.epoch(), step: state.step, report, checkpoint }).await;

@@ -1,4 +1,4 @@
-//! Keeps the processes of a history alive, strikes them with its faults, and waits for the end.
+//! Runs the processes of a history, injects its faults, and waits for the end.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,55 +15,55 @@ use uuid::Uuid;
 use worker::agent::{self, AgentError, Equipment, PackStore, Spool, WeightsStore};
 
 use super::checker::{Checker, Expected};
-use super::coordinator::{self, Ended, Shelf};
+use super::coordinator::{self, Ended, RunFolder};
 use super::history::{Fault, History, Kind};
 use super::process::Process;
 use super::sweep::{Fixture, Sweep};
 use super::trace::Trace;
-use super::trainer::{Ledger, Simulated, undisturbed};
+use super::trainer::{Simulated, TrainingLog, undisturbed};
 use super::{Options, Outcome};
 
-/// Rest of a process that ended by itself.
-const REST: Duration = Duration::from_secs(1);
-/// For zombies to do their worst after the last fault.
-const AFTERMATH: Duration = Duration::from_secs(20);
-/// From the calm to the end of the sweep, beside the time of training: leases that run out (15 s), queue messages made
-/// good (30 s), watches that notice a crash (9 s), each perhaps once more.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// Time until a process that ended on its own is restarted.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+/// Time for late writes of resumed workers after the last fault.
+const SETTLE_TIME: Duration = Duration::from_secs(20);
+/// Longest time from the last fault to the end of the sweep, in addition to training: leases expire (15 s), lost queue
+/// messages are replaced (30 s), watches notice a crash (9 s), and each may happen twice.
+const END_LIMIT: Duration = Duration::from_mins(2);
 
-/// For second opinions where a worker is bad: one that died still counts as present for 45 s, and may be waited for.
-const BLAME: Duration = Duration::from_mins(4);
+/// More time if a worker is bad: jobs wait for another worker, and one that died still counts as present for 45 s.
+const SECOND_TRIES: Duration = Duration::from_mins(4);
 
 struct World {
     history: History,
     sweep: Sweep,
     fixture: Fixture,
-    ledger: Arc<Ledger>,
-    shelf: Shelf,
+    training_log: Arc<TrainingLog>,
+    run_folder: RunFolder,
     server: MemoryServer,
     record: Arc<Mutex<Record>>,
     workers: Vec<Mutex<Option<Life>>>,
-    /// Of each worker, for all its lives.
+    /// One folder for each worker, which survives its processes.
     caches: Vec<TempDir>,
     coordinator: Mutex<Option<Life>>,
-    /// Turns true when the sweep is finished, or a promise broken.
+    /// True once the sweep is finished or a promise broken.
     over: watch::Sender<bool>,
 }
 
-/// One life of a process, as the faults see it.
+/// A running process, as the faults see it.
 struct Life {
     process: Process,
     stop: watch::Sender<bool>,
     rest: Duration,
 }
 
-/// What is known of the course so far.
+/// What was recorded so far.
 struct Record {
     trace: Trace,
     checker: Checker,
 }
 
-pub(super) async fn live(history: History, fixture: &Fixture, options: Options) -> Outcome {
+pub(super) async fn run(history: History, fixture: &Fixture, options: Options) -> Outcome {
     let world = Arc::new(World::new(history, fixture, options));
     world.note(&format!("{:?}", world.history));
     for index in 0..world.history.workers {
@@ -72,19 +72,22 @@ pub(super) async fn live(history: History, fixture: &Fixture, options: Options) 
     tokio::spawn(world.clone().keep_coordinator());
     for (at, fault) in world.history.faults.clone() {
         world.until(at).await;
-        world.clone().strike(fault);
+        world.clone().inject(fault);
     }
-    world.until(world.history.calm).await;
-    let blame = if world.history.bad.is_some() { BLAME } else { Duration::ZERO };
-    let patience = PATIENCE + blame + 2 * world.history.work();
+    world.until(world.history.faults_end).await;
+    let second_tries = if world.history.bad.is_some() { SECOND_TRIES } else { Duration::ZERO };
+    let patience = END_LIMIT + second_tries + 2 * world.history.work();
     let mut over = world.over.subscribe();
     let in_time = tokio::time::timeout(patience, over.wait_for(|over| *over)).await.is_ok();
     let now = world.server.now();
     if in_time {
-        world.until(world.history.calm + AFTERMATH).await;
-        world.record().checker.end(now, &world.shelf.results());
+        world.until(world.history.faults_end + SETTLE_TIME).await;
+        world.record().checker.end(now, &world.run_folder.results());
     } else {
-        world.record().checker.violate(now, &format!("the sweep did not end within {patience:?} of calm"));
+        world
+            .record()
+            .checker
+            .violate(now, &format!("the sweep did not end within {patience:?} of faults_end"));
     }
     let record = world.record();
     Outcome {
@@ -97,17 +100,17 @@ pub(super) async fn live(history: History, fixture: &Fixture, options: Options) 
 impl World {
     fn new(history: History, fixture: &Fixture, options: Options) -> Self {
         let sweep = Sweep::of(&history, fixture);
-        let ledger = Arc::new(Ledger::default());
+        let training_log = Arc::new(TrainingLog::default());
         let samples = [Split::Validation, Split::Test].map(|split| fixture.pack.len(split));
         let expected = sweep.jobs.iter().map(|(&job, (spec, script))| {
             let finished = undisturbed(spec, *script, samples);
             (job, Expected { seed: spec.training.seed, script: *script, finished })
         });
-        let checker = Checker::new(&history, expected.collect(), ledger.clone());
+        let checker = Checker::new(&history, expected.collect(), training_log.clone());
         let record = Arc::new(Mutex::new(Record { trace: Trace::new(options.trace), checker }));
-        let witness = record.clone();
+        let recorded = record.clone();
         let observer = move |now: Duration, by: &str, event: &Event<'_>| {
-            let mut record = locked(&witness);
+            let mut record = locked(&recorded);
             record.trace.event(now, by, event);
             record.checker.event(now, by, event);
         };
@@ -117,11 +120,11 @@ impl World {
             caches: (0..history.workers).map(|_| cache()).collect(),
             coordinator: Mutex::new(None),
             over: watch::Sender::new(false),
-            shelf: Shelf::default(),
+            run_folder: RunFolder::default(),
             fixture: fixture.clone(),
             history,
             sweep,
-            ledger,
+            training_log,
             record,
         }
     }
@@ -145,7 +148,7 @@ impl World {
         tokio::time::sleep(at.saturating_sub(self.server.now())).await;
     }
 
-    /// One life after the other.
+    /// Restarts it whenever it ends.
     async fn keep_worker(self: Arc<Self>, index: usize) {
         for life in 0_u128.. {
             // The first 32 bits tell lives apart.
@@ -154,11 +157,12 @@ impl World {
             let (bus, link) = self.server.connect(me.as_str());
             let process = Process::new(link);
             let (stop, stopped) = watch::channel(false);
-            *locked(&self.workers[index]) = Some(Life { process: process.clone(), stop, rest: REST });
+            *locked(&self.workers[index]) =
+                Some(Life { process: process.clone(), stop, rest: RESTART_DELAY });
             let trainer = Box::new(Simulated {
                 process: process.clone(),
                 scripts: Arc::new(self.sweep.scripts()),
-                ledger: self.ledger.clone(),
+                training_log: self.training_log.clone(),
                 bad: self.history.bad.filter(|(worker, _)| *worker == index).map(|(_, how)| how),
             });
             let packs = PackStore::holding(self.fixture.pack.clone());
@@ -179,19 +183,19 @@ impl World {
                 Some(Err(error)) => self.violate(&format!("{me} ended: {error}")),
             }
             process.kill();
-            let rest = locked(&self.workers[index]).take().map_or(REST, |life| life.rest);
+            let rest = locked(&self.workers[index]).take().map_or(RESTART_DELAY, |life| life.rest);
             tokio::time::sleep(rest).await;
         }
     }
 
-    /// One life after the other, until the sweep is finished; jobs that lost too many workers are asked for again.
+    /// Restarts it until the sweep is finished; jobs that lost too many workers are queued again.
     async fn keep_coordinator(self: Arc<Self>) {
         for life in 0.. {
             let (bus, link) = self.server.connect(&format!("ferry-{life}"));
             let process = Process::new(link);
             let (stop, _) = watch::channel(false);
-            *locked(&self.coordinator) = Some(Life { process: process.clone(), stop, rest: REST });
-            let running = coordinator::run(bus, &self.sweep, &self.history, &self.shelf);
+            *locked(&self.coordinator) = Some(Life { process: process.clone(), stop, rest: RESTART_DELAY });
+            let running = coordinator::run(bus, &self.sweep, &self.history, &self.run_folder);
             match process.run(running).await {
                 None => {}
                 Some(Ok(engine)) if self.is_finished(&engine) => {
@@ -201,20 +205,20 @@ impl World {
                 }
                 Some(Ok(_)) => {
                     self.note(
-                        "workers died too often, or all are out; the user runs it again when all is well",
+                        "workers died too often, or all are excluded; the user runs it again after the last fault",
                     );
-                    self.until(self.history.calm).await;
+                    self.until(self.history.faults_end).await;
                 }
                 Some(Err(Ended::BeforeTheSweep(error))) => self.note(&format!("ferry ended: {error:#}")),
                 Some(Err(Ended::InTheSweep(error))) => self.violate(&format!("ferry ended: {error:#}")),
             }
             process.kill();
-            let rest = locked(&self.coordinator).take().map_or(REST, |life| life.rest);
+            let rest = locked(&self.coordinator).take().map_or(RESTART_DELAY, |life| life.rest);
             tokio::time::sleep(rest).await;
         }
     }
 
-    /// Only trainings that fail by themselves may be given up, and only such as failed somewhere be parked.
+    /// Only jobs whose trainings fail by themselves may be given up or parked.
     fn is_finished(&self, engine: &Engine) -> bool {
         engine.is_finished()
             && engine.failures().all(|(job, record, _)| {
@@ -224,7 +228,7 @@ impl World {
             })
     }
 
-    fn strike(self: Arc<Self>, fault: Fault) {
+    fn inject(self: Arc<Self>, fault: Fault) {
         self.note(&format!("{fault:?}"));
         match fault {
             Fault::KillWorker { worker, rest } => {
@@ -268,20 +272,20 @@ impl World {
         }
     }
 
-    /// The slot of a worker that holds a job.
+    /// Index of a worker that holds a job.
     fn some_holder(&self) -> Option<usize> {
         let record = self.record();
         record.checker.some_holder()?.name().strip_prefix('w')?.parse().ok()
     }
 }
 
-/// The place of one process, empty between two lives.
-trait Place {
+/// A slot for a process, empty while it is down.
+trait Slot {
     fn process(&self) -> Option<Process>;
     fn kill(&self, rest: Duration);
 }
 
-impl Place for Mutex<Option<Life>> {
+impl Slot for Mutex<Option<Life>> {
     fn process(&self) -> Option<Process> {
         locked(self).as_ref().map(|life| life.process.clone())
     }
@@ -294,7 +298,7 @@ impl Place for Mutex<Option<Life>> {
     }
 }
 
-/// In memory where the system offers that: thousands of histories need no disk to be waited for.
+/// In memory if possible, so that thousands of histories do not wait for a disk.
 fn cache() -> TempDir {
     let memory = std::path::Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };

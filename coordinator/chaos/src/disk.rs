@@ -1,4 +1,4 @@
-//! A small disk that can be filled: a tmpfs in a mount namespace of this process's own, gone with it.
+//! A small disk that can be filled: a tmpfs in this process's own mount namespace, which ends with the process.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -6,17 +6,17 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Tells a process that it runs in its own namespace already.
+/// Set for a process that already runs in its own namespace.
 const INSIDE: &str = "FERRY_CHAOS_NAMESPACE";
 
-/// Room for the server in any case, and for all that a job ever writes, twice over: eight checkpoints of half a MiB and a
-/// model. The server gives back what was deleted every two minutes at best (a block that also notes deletions in earlier
-/// blocks stays until then), and in a play it seldom lives for as long.
+/// Room for the server itself, and for twice what a job ever writes: eight checkpoints of half a MiB and a model. The
+/// server needs two minutes or more to free deleted data (a block that also notes deletions in earlier blocks stays until
+/// then), and here it is often killed before that.
 const MEGABYTES: usize = 128;
 const MEGABYTES_PER_JOB: usize = 12;
 
-/// Starts this very command again in a mount namespace of its own, where that is allowed. Comes back when it is not,
-/// or when this is the command that was started so.
+/// Replaces this process by the same command in its own mount namespace. Returns if that is not allowed, or if this is
+/// that command already.
 pub fn enter_namespace() {
     if can_mount() {
         return;
@@ -24,11 +24,11 @@ pub fn enter_namespace() {
     let works = unshare().arg("true").stderr(Stdio::null()).status().is_ok_and(|status| status.success());
     if let (true, Ok(program)) = (works, std::env::current_exe()) {
         let error = unshare().arg(program).args(std::env::args_os().skip(1)).env(INSIDE, "1").exec();
-        tracing::warn!(%error, "no namespace of its own; disks are not filled");
+        tracing::warn!(%error, "cannot enter a mount namespace; the server's disk will not be filled");
     }
 }
 
-/// True in a namespace that [`enter_namespace`] made.
+/// True in a namespace made by [`enter_namespace`].
 pub(super) fn can_mount() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
@@ -46,7 +46,7 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Mounts an empty one, large enough for so many jobs, on the folder `root`, which is made.
+    /// Makes the folder `root` and mounts an empty disk on it that is large enough for this many jobs.
     pub(super) fn mount(root: &Path, jobs: usize) -> io::Result<Self> {
         std::fs::create_dir_all(root)?;
         let size = format!("size={}m,mode=700", MEGABYTES + MEGABYTES_PER_JOB * jobs);
@@ -74,7 +74,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Gives them back.
+    /// Frees them again.
     pub(super) fn free(&self) -> io::Result<()> {
         std::fs::remove_file(self.ballast())
     }

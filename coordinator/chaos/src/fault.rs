@@ -1,10 +1,10 @@
-//! What is done to a sweep: one fault each, as plain data.
+//! Faults, as plain data.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// One fault. Workers are numbered from 0; one that lies down already passes it on to the next.
+/// One fault. Workers are numbered from 0; if a worker is already under a fault, the next one is hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum Fault {
@@ -12,23 +12,23 @@ pub enum Fault {
     KillWorker { worker: usize, away: Duration },
     /// SIGTERM; started again after `away`.
     StopWorker { worker: usize, away: Duration },
-    /// SIGSTOP for longer than a lease, then SIGCONT: it comes back as a zombie.
+    /// SIGSTOP for longer than a lease, then SIGCONT: it returns when its job may be another worker's.
     FreezeWorker { worker: usize, time: Duration },
-    /// Nothing comes through between a worker and the server, in either direction; then all of it, late.
+    /// Nothing passes between a worker and the server in either direction, then all of it arrives late.
     SilenceLink { worker: usize, time: Duration },
     /// A worker's connections are reset.
     ResetLink { worker: usize },
-    /// Every piece between a worker and the server takes `by` longer.
+    /// Everything between a worker and the server is delayed by `by`.
     SlowLink { worker: usize, by: Duration, time: Duration },
     /// SIGKILL of nats-server; started again after `away`.
     KillServer { away: Duration },
     /// SIGKILL of `ferry run`; started again after `away`.
     KillCoordinator { away: Duration },
-    /// The newest checkpoint of the job at work is damaged and its worker killed, so that somebody has to read it.
+    /// The newest checkpoint of a worker's job is damaged and the worker killed, so that another attempt has to read it.
     DamageCheckpoint { worker: usize, damage: Damage, away: Duration },
-    /// The disk of the server's store is full, then has room again and the server is started anew.
+    /// The disk of the server's store is full; later it has room again and the server is restarted.
     FillDisk { time: Duration },
-    /// The queue is emptied and every job is queued anew: those at work and those that are done are handed out twice.
+    /// The queue is emptied and every job is queued again, so that running and finished jobs are delivered twice.
     Duplicate,
 }
 
@@ -36,11 +36,11 @@ pub enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Damage {
-    /// One bit is another one.
+    /// One bit is flipped.
     Flip,
-    /// The second half is gone.
+    /// The second half is cut off.
     Truncate,
-    /// All of it is gone.
+    /// It is deleted.
     Delete,
 }
 
@@ -96,7 +96,7 @@ impl Kind {
         Self::Duplicate,
     ];
 
-    /// In words.
+    /// As text.
     pub fn words(self) -> &'static str {
         match self {
             Self::KillWorker => "kill -9 of a worker",
@@ -113,7 +113,7 @@ impl Kind {
         }
     }
 
-    /// True when the worker it hits does no more work from that moment on.
+    /// True when the worker it hits does no more work afterwards.
     pub(super) fn is_lethal(self) -> bool {
         match self {
             Self::KillWorker | Self::StopWorker | Self::FreezeWorker | Self::DamageCheckpoint => true,

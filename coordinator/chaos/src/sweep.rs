@@ -1,14 +1,14 @@
-//! The sweep that is disturbed: many small jobs on drawn faces, equal bit for bit however often they are trained.
+//! The sweep: many small jobs on synthetic faces that compute the same bits however often they are trained.
 
 use std::fmt::Write as _;
 
-/// Name of the sweep, and so of its run folders.
+/// Name of the sweep and of its run folder.
 pub const NAME: &str = "chaos";
 
-/// Jobs of the largest sweep.
-pub const LARGEST: usize = 10_000;
+/// The largest number of jobs.
+pub const MAX_JOBS: usize = 10_000;
 
-/// A sweep file with `jobs` jobs. One thread each, so that a CPU computes the same bits every time.
+/// A sweep file with this many jobs. Each uses one thread, so that a CPU computes the same bits every time.
 pub fn text(jobs: usize) -> String {
     let mut seeds = String::new();
     for seed in 0..jobs {
@@ -45,10 +45,10 @@ ensembles: {{}}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sweep::plan;
+    use coordinator::sweep::plan;
 
     #[test]
-    fn it_asks_for_as_many_different_jobs_as_wanted() {
+    fn it_has_as_many_different_jobs_as_asked_for() {
         let home = tempfile::tempdir().unwrap();
         let plan = plan(&text(60), home.path(), home.path()).unwrap();
         assert_eq!((plan.jobs.len(), plan.name.as_str()), (60, NAME));

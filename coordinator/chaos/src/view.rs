@@ -1,4 +1,4 @@
-//! What is shown while it plays: a bar on a terminal, lines elsewhere, one JSON object per event for scripts.
+//! What is shown during the run: a bar on a terminal, otherwise lines, or one JSON object per event for scripts.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::cost::{Injection, Target};
 use super::fault::Fault;
-use super::ledger::{Injection, Victim};
 
-/// Shows a play.
+/// Shows a run.
 #[derive(Debug)]
 pub struct View {
     json: bool,
@@ -17,17 +17,17 @@ pub struct View {
     last_line: Option<Duration>,
 }
 
-/// Time between two lines of progress where there is no terminal.
+/// Time between two lines of progress without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(15);
 
 impl View {
-    /// `json`: events on standard output instead of words on standard error.
+    /// With `json`, events go to standard output; otherwise text goes to standard error.
     pub fn new(json: bool) -> Self {
         let bar = (!json && std::io::stderr().is_terminal()).then(bar);
         Self { json, bar, last_line: None }
     }
 
-    /// What begins now.
+    /// A new phase begins.
     pub(super) fn phase(&mut self, words: &str) {
         self.last_line = None;
         self.remark(words);
@@ -43,9 +43,9 @@ impl View {
 
     pub(super) fn fault(&mut self, injection: &Injection, fault: Fault) {
         let at = injection.at.as_secs_f64();
-        let job = match &injection.victim {
-            Victim::Holder { job, .. } => Some(job),
-            Victim::Idle | Victim::Everyone => None,
+        let job = match &injection.target {
+            Target::Holder { job, .. } => Some(job),
+            Target::Idle | Target::Everyone => None,
         };
         if self.json {
             say(&json!({ "event": "fault", "at": at, "fault": fault, "job": job }));
@@ -81,7 +81,7 @@ impl View {
         }
     }
 
-    /// Nothing moves any more.
+    /// Removes the bar.
     pub fn close(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -89,7 +89,7 @@ impl View {
     }
 }
 
-/// A reader that is gone does not end the play.
+/// A reader that has gone away does not end the run.
 fn say(event: &serde_json::Value) {
     let _gone = writeln!(std::io::stdout(), "{event}");
 }
@@ -97,7 +97,7 @@ fn say(event: &serde_json::Value) {
 fn bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} jobs, {msg}");
     let bar = ProgressBar::new(0);
-    // The template is a constant; the default style stands in should a later version refuse it.
+    // The template is constant; should a later version refuse it, there is the default style.
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy between one worker and the server, which can fall silent, delay and reset what it carries.
+//! A TCP proxy between one worker and the server that can block, delay and reset connections.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -9,20 +9,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// How bytes pass.
+/// What happens to bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passage {
+pub enum Mode {
     Open,
-    /// Nothing passes, and nothing is lost: it comes when the passage is open again.
-    Silent,
-    /// Every piece waits for this long.
-    Slow(Duration),
+    /// Nothing passes and nothing is lost: it arrives once the proxy is open again.
+    Blocked,
+    /// Every piece is delayed by this time.
+    Delayed(Duration),
 }
 
 #[derive(Debug, Clone, Copy)]
 struct State {
-    passage: Passage,
-    /// Connections end when this changes.
+    mode: Mode,
+    /// When this changes, all connections are reset.
     resets: u64,
 }
 
@@ -41,7 +41,7 @@ impl Proxy {
     pub async fn start(server: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
-        let (state, seen) = watch::channel(State { passage: Passage::Open, resets: 0 });
+        let (state, seen) = watch::channel(State { mode: Mode::Open, resets: 0 });
         let task = tokio::spawn(listen(listener, server, seen));
         Ok(Self { port, state, task })
     }
@@ -51,12 +51,12 @@ impl Proxy {
         self.port
     }
 
-    /// Lets bytes pass in this way from now on.
-    pub fn set(&self, passage: Passage) {
-        self.state.send_modify(|state| state.passage = passage);
+    /// Changes the mode of all connections.
+    pub fn set(&self, mode: Mode) {
+        self.state.send_modify(|state| state.mode = mode);
     }
 
-    /// Resets every connection that stands.
+    /// Resets every open connection.
     pub fn reset(&self) {
         self.state.send_modify(|state| state.resets += 1);
     }
@@ -77,7 +77,7 @@ async fn listen(listener: TcpListener, server: u16, state: watch::Receiver<State
                     connections.spawn(carry(near, server, state.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the proxy accepts no connection");
+                    tracing::warn!(%error, "the proxy cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
@@ -86,10 +86,10 @@ async fn listen(listener: TcpListener, server: u16, state: watch::Receiver<State
     }
 }
 
-/// One connection. A server that is away looks to the worker like one that hangs up.
+/// One connection. If the server is down, the worker sees its connection closed.
 async fn carry(near: TcpStream, server: u16, mut state: watch::Receiver<State>) {
     let mine = state.borrow_and_update().resets;
-    if until_heard(&mut state).await.is_err() {
+    if until_unblocked(&mut state).await.is_err() {
         return;
     }
     let Ok(far) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await else { return };
@@ -104,7 +104,7 @@ async fn carry(near: TcpStream, server: u16, mut state: watch::Receiver<State>) 
     if was_reset {
         for end in [&near, &far] {
             if let Err(error) = end.set_zero_linger() {
-                tracing::debug!(%error, "a connection is closed instead of reset");
+                tracing::debug!(%error, "a connection was closed, not reset");
             }
         }
     }
@@ -118,22 +118,22 @@ async fn pump(
     let mut piece = vec![0; PIECE];
     loop {
         let read = from.read(&mut piece).await?;
-        until_heard(&mut state).await?;
+        until_unblocked(&mut state).await?;
         if read == 0 {
             return to.shutdown().await;
         }
-        let passage = state.borrow().passage;
-        if let Passage::Slow(by) = passage {
+        let mode = state.borrow().mode;
+        if let Mode::Delayed(by) = mode {
             tokio::time::sleep(by).await;
         }
         to.write_all(&piece[..read]).await?;
     }
 }
 
-/// Waits while nothing may pass. An error when the proxy is gone.
-async fn until_heard(state: &mut watch::Receiver<State>) -> io::Result<()> {
-    let heard = state.wait_for(|state| state.passage != Passage::Silent).await;
-    heard.map(|_| ()).map_err(io::Error::other)
+/// Waits while the proxy is blocked. An error when the proxy is gone.
+async fn until_unblocked(state: &mut watch::Receiver<State>) -> io::Result<()> {
+    let unblocked = state.wait_for(|state| state.mode != Mode::Blocked).await;
+    unblocked.map(|_| ()).map_err(io::Error::other)
 }
 
 #[cfg(test)]
@@ -166,20 +166,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_sent_into_the_silence_comes_late() {
+    async fn bytes_sent_while_blocked_arrive_late() {
         let (proxy, mut stream) = echo().await;
         round_trip(&mut stream, b"before").await.unwrap();
-        proxy.set(Passage::Silent);
-        let silence = tokio::time::timeout(Duration::from_millis(200), round_trip(&mut stream, b"in")).await;
-        assert!(silence.is_err());
-        proxy.set(Passage::Open);
+        proxy.set(Mode::Blocked);
+        let blocked = tokio::time::timeout(Duration::from_millis(200), round_trip(&mut stream, b"in")).await;
+        assert!(blocked.is_err());
+        proxy.set(Mode::Open);
         let mut late = [0; 2];
         stream.read_exact(&mut late).await.unwrap();
         assert_eq!(&late, b"in");
     }
 
     #[tokio::test]
-    async fn a_reset_is_seen_and_the_next_connection_stands() {
+    async fn a_reset_is_seen_and_the_next_connection_works() {
         let (proxy, mut stream) = echo().await;
         round_trip(&mut stream, b"before").await.unwrap();
         proxy.reset();
@@ -190,9 +190,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn slowness_is_felt_in_both_directions() {
+    async fn both_directions_are_delayed() {
         let (proxy, mut stream) = echo().await;
-        proxy.set(Passage::Slow(Duration::from_millis(60)));
+        proxy.set(Mode::Delayed(Duration::from_millis(60)));
         let start = std::time::Instant::now();
         round_trip(&mut stream, b"slow").await.unwrap();
         assert!(start.elapsed() >= Duration::from_millis(120));

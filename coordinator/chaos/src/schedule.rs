@@ -1,4 +1,4 @@
-//! Which fault comes when: a pure function of the seed and the shape of the run.
+//! Which fault comes when: a pure function of the seed and the size of the run.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub struct Shape {
     pub disk: bool,
 }
 
-/// One fault and its time, from the start of the disturbed run.
+/// A fault and its time since the start of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Step {
     pub at: Duration,
@@ -27,7 +27,7 @@ pub struct Step {
     pub fault: Fault,
 }
 
-/// How often each kind comes up in a round. Every round holds all of them, in an order of its own.
+/// How often each kind occurs in a round. The order within each round is random.
 const ROUND: [(Kind, usize); Kind::ALL.len()] = [
     (Kind::KillWorker, 4),
     (Kind::StopWorker, 2),
@@ -71,7 +71,7 @@ fn fault(kind: Kind, workers: usize, stream: &mut Stream) -> Fault {
         Kind::KillWorker => Fault::KillWorker { worker, away: between(stream, 0.0, 4.0) },
         Kind::StopWorker => Fault::StopWorker { worker, away: between(stream, 0.0, 4.0) },
         Kind::FreezeWorker => Fault::FreezeWorker { worker, time: between(stream, 1.1 * lease, 1.6 * lease) },
-        // Some within the lease, some beyond it.
+        // Some end within the lease, some after it.
         Kind::SilenceLink => Fault::SilenceLink { worker, time: between(stream, 0.2 * lease, 1.6 * lease) },
         Kind::ResetLink => Fault::ResetLink { worker },
         Kind::SlowLink => Fault::SlowLink {
@@ -80,7 +80,7 @@ fn fault(kind: Kind, workers: usize, stream: &mut Stream) -> Fault {
             time: between(stream, 0.3 * lease, lease),
         },
         Kind::KillServer => Fault::KillServer { away: between(stream, 0.0, 4.0) },
-        // One in two comes back at once, the other is missed for a while.
+        // Every other one is restarted at once, the rest after a while.
         Kind::KillCoordinator if stream.chance(0.5) => Fault::KillCoordinator { away: Duration::ZERO },
         Kind::KillCoordinator => Fault::KillCoordinator { away: between(stream, 0.3 * lease, 2.0 * lease) },
         Kind::DamageCheckpoint => {
@@ -92,12 +92,12 @@ fn fault(kind: Kind, workers: usize, stream: &mut Stream) -> Fault {
     }
 }
 
-/// A time between two numbers of seconds.
+/// A random time between two numbers of seconds.
 fn between(stream: &mut Stream, low: f64, high: f64) -> Duration {
     millis(stream.between(low, high))
 }
 
-/// Whole milliseconds: what is shown is what was drawn.
+/// In whole milliseconds, so that what is shown is exactly what was drawn.
 fn millis(seconds: f64) -> Duration {
     Duration::from_millis((seconds * 1e3) as u64)
 }

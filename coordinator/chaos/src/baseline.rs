@@ -1,4 +1,4 @@
-//! The undisturbed run: what every job computes when nothing goes wrong.
+//! The run without faults: what every job computes when nothing goes wrong.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,6 +6,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use coordinator::broker::tail;
+use coordinator::guard;
+use coordinator::run_dir::{RunDir, RunRecord};
 use serde_json::Value;
 use shared::ids::JobId;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -13,12 +16,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use super::audit::Output;
 use super::sweep;
 use super::view::View;
-use crate::broker::tail;
-use crate::guard;
-use crate::run_dir::{RunDir, RunRecord};
 
-/// Trains the sweep `file` with a server and workers of its own below `folder`. What an earlier run has finished there
-/// is not trained again.
+/// Trains the sweep `file` with its own server and workers below `folder`. Jobs that an earlier run finished there are
+/// not trained again.
 pub(super) async fn train(
     file: &Path,
     folder: &Path,
@@ -32,7 +32,7 @@ pub(super) async fn train(
     let mut command = guard::command(&std::env::current_exe()?, guard::Death::Kill)?;
     command.arg("run").arg(file).arg("--home").arg(folder.join("home")).arg("--out").arg(&runs);
     command.args(["--models", "none", "--json", "--workers", &workers.to_string()]);
-    for variable in ["FERRY_NATS", "FERRY_TOKEN", "FERRY_HOME"] {
+    for variable in ["FERRY_NATS", "FERRY_TOKEN", "FERRY_CREDS", "FERRY_HOME"] {
         command.env_remove(variable);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).kill_on_drop(true);
@@ -50,7 +50,7 @@ pub(super) async fn train(
     let status = child.wait().await?;
     anyhow::ensure!(
         status.success(),
-        "the undisturbed run failed ({status}); the end of {}:\n{}",
+        "the run without faults failed ({status}); the end of {}:\n{}",
         log.display(),
         tail(&log, 12)
     );
@@ -61,12 +61,12 @@ fn count(event: &Value, state: &str) -> usize {
     event[state].as_u64().and_then(|count| count.try_into().ok()).unwrap_or(0)
 }
 
-/// The sweep's run folder in the folder of run folders; its matrices are checked on the way.
+/// The sweep's run folder below `runs`; its matrices are checked against their digests.
 pub(super) fn read(runs: &Path) -> anyhow::Result<RunRecord> {
     Ok(RunDir::open(&runs.join(sweep::NAME))?.load()?)
 }
 
-/// What its jobs have computed.
+/// Digests of what its jobs have computed.
 pub(super) fn outputs(record: &RunRecord) -> BTreeMap<JobId, Output> {
     record.results.iter().map(|(&job, result)| (job, Output::from(result))).collect()
 }

@@ -1,4 +1,4 @@
-//! Looking at the books from outside for the whole play: what every record said, and when.
+//! Watches the books from outside during the run: what every record said, and when.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,10 +11,10 @@ use shared::ids::JobId;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// A record as it was seen.
+/// A record at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Sighting {
-    /// Since the start of the play.
+pub struct Observation {
+    /// Since the start of the run.
     pub at: Duration,
     pub job: JobId,
     pub revision: u64,
@@ -23,7 +23,7 @@ pub struct Sighting {
 
 #[derive(Debug, Default)]
 struct Seen {
-    all: Vec<Sighting>,
+    all: Vec<Observation>,
     /// Index into `all` of each job's newest.
     newest: BTreeMap<JobId, usize>,
 }
@@ -35,8 +35,8 @@ pub(super) struct Observer {
     task: JoinHandle<()>,
 }
 
-/// Time before a watch that ended is made anew.
-const WATCH_AGAIN: Duration = Duration::from_millis(500);
+/// Time until a watch that ended is started again.
+const RESTART: Duration = Duration::from_millis(500);
 
 impl Observer {
     pub(super) fn start(bus: Bus, start: Instant) -> Self {
@@ -61,7 +61,7 @@ impl Observer {
         tally
     }
 
-    /// How many jobs have ended.
+    /// Number of jobs that have ended.
     pub(super) fn ended(&self) -> usize {
         let [_, _, done, failed] = self.tally();
         done + failed
@@ -81,18 +81,18 @@ impl Observer {
         })
     }
 
-    /// Every job that was seen.
+    /// Every job observed so far.
     pub(super) fn jobs(&self) -> Vec<JobId> {
         self.read(|seen| seen.newest.keys().copied().collect())
     }
 
-    /// Everything seen so far, in order.
-    pub(super) fn sightings(&self) -> Vec<Sighting> {
+    /// Every observation so far, in order.
+    pub(super) fn observations(&self) -> Vec<Observation> {
         self.read(|seen| seen.all.clone())
     }
 
-    fn read<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
-        look(&self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    fn read<T>(&self, get: impl FnOnce(&Seen) -> T) -> T {
+        get(&self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -108,24 +108,26 @@ async fn follow(bus: Bus, start: Instant, seen: Arc<Mutex<Seen>>) {
             Ok(mut watch) => {
                 while let Some(entry) = watch.next().await {
                     let (job, revision) = (entry.job, entry.revision);
-                    let sighting = Sighting { at: start.elapsed(), job, revision, record: entry.record };
-                    seen.lock().unwrap_or_else(PoisonError::into_inner).add(sighting);
+                    let observation =
+                        Observation { at: start.elapsed(), job, revision, record: entry.record };
+                    seen.lock().unwrap_or_else(PoisonError::into_inner).add(observation);
                 }
             }
-            Err(error) => tracing::debug!(%error, "the books are watched anew"),
+            Err(error) => tracing::debug!(%error, "the books are watched again"),
         }
-        tokio::time::sleep(WATCH_AGAIN).await;
+        tokio::time::sleep(RESTART).await;
     }
 }
 
 impl Seen {
-    /// A watch made anew shows again what was seen before.
-    fn add(&mut self, sighting: Sighting) {
-        let known = self.newest.get(&sighting.job).map(|&index| &self.all[index]);
-        if known.is_none_or(|known| (known.revision, &known.record) != (sighting.revision, &sighting.record))
-        {
-            self.newest.insert(sighting.job, self.all.len());
-            self.all.push(sighting);
+    /// A watch that was started again repeats what was observed before.
+    fn add(&mut self, observation: Observation) {
+        let known = self.newest.get(&observation.job).map(|&index| &self.all[index]);
+        if known.is_none_or(|known| {
+            (known.revision, &known.record) != (observation.revision, &observation.record)
+        }) {
+            self.newest.insert(observation.job, self.all.len());
+            self.all.push(observation);
         }
     }
 }
@@ -135,21 +137,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_again_is_seen_once() {
-        let sighting = |revision, record| Sighting {
+    fn a_repeated_record_is_kept_once() {
+        let observation = |revision, record| Observation {
             at: Duration::ZERO,
             job: JobId::new(uuid::Uuid::nil()),
             revision,
             record,
         };
         let mut seen = Seen::default();
-        seen.add(sighting(1, JobRecord::pending()));
-        seen.add(sighting(1, JobRecord::pending()));
+        seen.add(observation(1, JobRecord::pending()));
+        seen.add(observation(1, JobRecord::pending()));
         assert_eq!(seen.all.len(), 1);
-        seen.add(sighting(2, JobRecord::pending()));
+        seen.add(observation(2, JobRecord::pending()));
         assert_eq!((seen.all.len(), seen.newest.len()), (2, 1));
-        // A revision that says something else is what an audit must hear of.
-        seen.add(sighting(2, JobRecord { attempts: 9, ..JobRecord::pending() }));
+        // The same revision with other content is something the audit must see.
+        seen.add(observation(2, JobRecord { attempts: 9, ..JobRecord::pending() }));
         assert_eq!(seen.all.len(), 3);
     }
 }

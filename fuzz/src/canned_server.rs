@@ -1,4 +1,4 @@
-//! A server that answers every question with the input: what a broken or hostile peer has written.
+//! A server that answers every request with the input, as if a broken or hostile peer had written it.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use shared::ids::JobId;
 use shared::protocol::subjects;
 use shared::result::BlobRef;
 
-/// The answers.
+/// A server with fixed answers.
 #[derive(Debug, Clone)]
-pub struct Postbox {
-    /// The job that its watch tells of.
+pub struct CannedServer {
+    /// The job that its watch reports.
     watched: JobId,
     value: Bytes,
     blob: Bytes,
 }
 
-impl Postbox {
-    /// A bus whose books, presence and hints all say `value`, and whose blobs all say `blob`.
+impl CannedServer {
+    /// A bus whose records, presence and hints are all `value`, and whose blobs are all `blob`.
     pub fn bus(watched: JobId, value: &[u8], blob: &[u8]) -> Bus {
         Bus::over(Self { watched, value: Bytes::copy_from_slice(value), blob: Bytes::copy_from_slice(blob) })
     }
@@ -36,7 +36,7 @@ fn once<T: Send + 'static>(item: T) -> Reply<'static, Flow<T>> {
     answer(Ok(stream::iter([Ok(item)]).boxed()))
 }
 
-impl Books for Postbox {
+impl Books for CannedServer {
     fn entry<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Entry>> {
         let entry = Entry { key: key.to_owned(), value: self.value.clone(), revision: 1, written_nanos: 0 };
         answer(Ok(Some(entry)))
@@ -71,7 +71,7 @@ impl Books for Postbox {
     }
 }
 
-impl Queue for Postbox {
+impl Queue for CannedServer {
     fn publish<'a>(&'a self, _: &'a str) -> Reply<'a, Queued> {
         answer(Ok(Queued::Now))
     }
@@ -89,7 +89,7 @@ impl Queue for Postbox {
     }
 }
 
-impl Blobs for Postbox {
+impl Blobs for CannedServer {
     fn holds<'a>(&'a self, _: &'a str, _: &'a str) -> Reply<'a, bool> {
         answer(Ok(true))
     }
@@ -118,7 +118,7 @@ impl Blobs for Postbox {
     }
 }
 
-impl Live for Postbox {
+impl Live for CannedServer {
     fn appear<'a>(&'a self, _: &'a str, _: Bytes) -> Reply<'a, i128> {
         answer(Ok(0))
     }

@@ -1,59 +1,60 @@
-//! `ferry chaos`: pulls plugs on a toy sweep of its own and audits its books.
+//! `ferry chaos`: runs a small sweep under random faults and checks its results.
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ::chaos::{End, Request, View, sweep};
 use anyhow::Context;
 use clap::Args;
+use coordinator::commands::failure::Failure;
 use serde_json::json;
 
-use super::failure::Failure;
-use crate::chaos::{self, End, Request, View, sweep};
-
-/// Pulls plugs: trains a toy sweep with real processes under faults drawn from a seed, then audits the books.
+/// Kills processes at random during a small sweep, then checks that nothing was lost or changed.
 ///
-/// Kills workers, nats-server and coordinator, freezes workers past their lease, cuts and delays their connections,
-/// damages checkpoints, fills the server's disk, and delivers jobs twice. The audit: every job done exactly once, with
-/// the bits of an undisturbed run, which is trained first and kept in the folder for the next seed.
+/// Real processes train a sweep of its own. Meanwhile faults are injected: workers, nats-server and the coordinator are
+/// killed, workers suspended past their lease, connections cut and delayed, checkpoints damaged, the server's disk
+/// filled, jobs delivered twice. In the end every job must be done exactly once, with the same bits as in a run without
+/// faults. That run comes first and is kept in the folder for the next seed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     ferry chaos --seed 1\n  \
     ferry chaos --workers 2 --jobs 8 --faults 10 --minutes 1 --seed 7 --json\n\n\
-    Exit codes: 0 the books are in order, 1 they are not (or the sweep did not end), 2 bad input, 130 interrupted.")]
+    Exit codes: 0 nothing was lost or changed, 1 something was, or the sweep did not end, 2 bad input,\n\
+    130 interrupted.")]
 pub struct ChaosArgs {
-    /// Worker processes.
+    /// Number of worker processes.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: u16,
-    /// The faults are spread over this time; then the sweep is left to end.
+    /// Minutes over which the faults are spread; after them the sweep runs to its end undisturbed.
     #[arg(long, default_value_t = 5.0)]
     pub minutes: f64,
-    /// Draws the faults: the same seed, the same schedule.
+    /// Seed of the schedule: the same seed injects the same faults at the same times.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Jobs of the sweep, some seconds of training each; left out, as many as the faults leave time for, 60 at least.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=sweep::LARGEST as i64))]
+    /// Number of jobs, each a few seconds of training [default: enough for the time given, at least 60].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=sweep::MAX_JOBS as i64))]
     pub jobs: Option<u16>,
-    /// Faults to inject.
+    /// Number of faults to inject.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub faults: u16,
-    /// Folder for logs, the undisturbed run and the outcome; what an earlier run of the same seed left in it goes.
+    /// Folder for logs, the run without faults, and the outcome; an earlier run of the same seed in it is removed.
     #[arg(short, long, default_value = "chaos", value_name = "FOLDER")]
     pub out: PathBuf,
-    /// One JSON object per event on standard output, the outcome last.
+    /// Print one JSON object per event on standard output, the outcome last.
     #[arg(long)]
     pub json: bool,
 }
 
-/// Pulls them.
+/// Runs the command.
 pub fn run(args: &ChaosArgs) -> Result<ExitCode, Failure> {
     let minutes = args.minutes;
     if !(0.01..=10_000.0).contains(&minutes) {
-        let error = anyhow::anyhow!("--minutes {minutes} is not a time between 0.01 and 10000 minutes");
+        let error = anyhow::anyhow!("--minutes is {minutes}: give a number from 0.01 to 10000");
         return Err(Failure::Input(error));
     }
-    chaos::enter_namespace();
+    ::chaos::enter_namespace();
     let request = Request {
         seed: args.seed,
         workers: args.workers.into(),
@@ -63,12 +64,12 @@ pub fn run(args: &ChaosArgs) -> Result<ExitCode, Failure> {
         folder: args.out.clone(),
     };
     let mut view = View::new(args.json);
-    // One thread: children must be spawned from the main thread (see `guard`).
+    // One thread: children must be spawned from the main thread (see `coordinator::guard`).
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the runtime cannot start")?;
-    let end = runtime.block_on(chaos::run(&request, &mut view));
+    let end = runtime.block_on(::chaos::run(&request, &mut view));
     view.close();
     Ok(finish(&end?, args)?)
 }
@@ -76,7 +77,7 @@ pub fn run(args: &ChaosArgs) -> Result<ExitCode, Failure> {
 fn finish(end: &End, args: &ChaosArgs) -> anyhow::Result<ExitCode> {
     let mut stdout = std::io::stdout().lock();
     match end {
-        End::Played(outcome) => {
+        End::Finished(outcome) => {
             if args.json {
                 writeln!(stdout, "{}", json!({ "event": "finished", "outcome": outcome }))?;
             } else {
@@ -88,7 +89,10 @@ fn finish(end: &End, args: &ChaosArgs) -> anyhow::Result<ExitCode> {
             if args.json {
                 writeln!(stdout, "{}", json!({ "event": "interrupted" }))?;
             } else {
-                writeln!(stdout, "stopped; the undisturbed run goes on where it was")?;
+                writeln!(
+                    stdout,
+                    "stopped; if the run without faults was not finished, it will go on from here"
+                )?;
             }
             Ok(ExitCode::from(130))
         }

@@ -1,43 +1,42 @@
-//! What a play says at its end: a table for people, the same as JSON for scripts.
+//! The outcome: a page of Markdown for people, the same as JSON for scripts.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use super::audit::Violation;
-use super::ledger::{Ledger, Times};
+use super::cost::{Costs, Times};
 
-/// The whole outcome of one play.
+/// The outcome of one run with faults.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
     pub v: u32,
     pub seed: u64,
     pub workers: usize,
     pub jobs: usize,
-    /// The machine in words.
     pub machine: String,
-    /// What repeats this play.
+    /// The command that repeats it.
     pub command: String,
-    /// True when the books are in order.
+    /// True when all promises were kept and the sweep ended.
     pub clean: bool,
     pub violations: Vec<Violation>,
-    /// State at the limit, when the sweep did not end in time.
+    /// Open jobs and logs, if the sweep did not end in time.
     pub stuck: Option<String>,
     pub injected: usize,
     pub recovered: usize,
-    /// Faults that found nobody to hit in time.
+    /// Faults that found no target in time.
     pub missed: usize,
-    /// Why no disk was filled, where none was.
+    /// What could not be tried on this machine.
     pub skipped: Option<String>,
     pub operator_commands: usize,
-    /// Processes that ended without being told to and were started again.
+    /// Processes that ended on their own and were restarted.
     pub ended: Vec<String>,
-    /// Wall time of the disturbed run.
+    /// Wall time of the run with faults.
     pub seconds: f64,
     /// Training time that the accepted results needed.
     pub training_seconds: f64,
     #[serde(flatten)]
-    pub ledger: Ledger,
+    pub costs: Costs,
 }
 
 impl Outcome {
@@ -61,53 +60,55 @@ impl Outcome {
             let wanted = self.injected + self.missed;
             let _ = writeln!(
                 text,
-                "Not injected: {} of {wanted} faults. The sweep was done, or their time over, before there was \
-                 anyone to hit. More --jobs keep the sweep going for longer.\n",
+                "{} of {wanted} faults were not injected: they found no target before the sweep was done or the time was \
+                 over. With more --jobs the sweep takes longer.\n",
                 self.missed
             );
         }
         let _ = writeln!(
             text,
-            "{} jobs on {} workers, {}; {:.0} s. Work lost: {:.1} of {:.0} worker-seconds that the results needed. A \
-             job whose worker fell silent ran again after {} (median), {} (worst). Operator commands: {}.",
-            self.jobs,
-            self.workers,
+            "{} on {}, {}; {:.0} s. Work lost: {:.1} s; the results needed {:.0} s of training. A job whose worker fell \
+             silent ran again after {} (median), {} (worst). Operator commands: {}.",
+            count(self.jobs, "job"),
+            count(self.workers, "worker"),
             self.machine,
             self.seconds,
-            self.ledger.lost_seconds,
+            self.costs.lost_seconds,
             self.training_seconds,
-            time(self.ledger.lease.median),
-            time(self.ledger.lease.worst),
+            time(self.costs.lease.median),
+            time(self.costs.lease.worst),
             self.operator_commands,
         );
         if let Some(skipped) = &self.skipped {
-            let _ = writeln!(text, "\nNot tried here: {skipped}.");
+            let _ = writeln!(text, "\nNot tried on this machine: {skipped}.");
         }
         for ended in &self.ended {
             let _ = writeln!(text, "\n* {ended}");
         }
-        let _ = writeln!(text, "\nRepeat it: `{}`", self.command);
+        let _ = writeln!(text, "\nTo repeat it: `{}`", self.command);
         text
     }
 
     fn verdict(&self) -> String {
-        let faults = format!("{} faults injected, {} recovered", self.injected, self.recovered);
+        let faults = format!("{} injected, {} recovered", count(self.injected, "fault"), self.recovered);
         if self.clean {
             format!(
-                "The books are in order: {} jobs, each done exactly once with the bits of an undisturbed run. {faults}.",
-                self.jobs
+                "All promises were kept: {}, each done exactly once, with the same bits as without faults. {faults}.",
+                count(self.jobs, "job")
             )
         } else {
-            format!("The books are NOT in order: {} violations. {faults}.", self.violations.len())
+            let broken = count(self.violations.len(), "violation");
+            let end = if self.stuck.is_some() { ", and the sweep did not end" } else { "" };
+            format!("NOT all promises were kept: {broken}{end}. {faults}.")
         }
     }
 
     fn table(&self) -> String {
         let mut text =
-            "| fault | injected | at work | recovered | lost, s | recovery, median / worst | lease anew, \
-                        median / worst |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+            "| fault | injected | hit a job | recovered | work lost, s | job moved on after, median / worst | \
+                        taken over after, median / worst |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
                 .to_owned();
-        for (kind, row) in &self.ledger.rows {
+        for (kind, row) in &self.costs.rows {
             let _ = writeln!(
                 text,
                 "| {} | {} | {} | {} | {:.1} | {} | {} |",
@@ -120,9 +121,9 @@ impl Outcome {
                 pair(row.lease)
             );
         }
-        if self.ledger.unexplained_seconds > 0.0 {
-            let lost = self.ledger.unexplained_seconds;
-            let _ = writeln!(text, "| no fault of its own | | | | {lost:.1} | | |");
+        if self.costs.unexplained_seconds > 0.0 {
+            let lost = self.costs.unexplained_seconds;
+            let _ = writeln!(text, "| none | | | | {lost:.1} | | |");
         }
         text
     }
@@ -137,4 +138,8 @@ fn pair(times: Times) -> String {
 
 fn time(seconds: Option<f64>) -> String {
     seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1} s"))
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

@@ -1,0 +1,45 @@
+//! What the server and the run folder hold of every job at the end.
+
+use std::collections::BTreeMap;
+
+use shared::bus::{Bucket, Bus, BusError};
+use shared::ids::JobId;
+use shared::result::{BlobRef, JobResult};
+
+use super::audit::{FinalState, Output};
+
+/// Reads record, result and blobs of each of these jobs; `stored` is what the run folder holds.
+pub(super) async fn read(
+    bus: &Bus,
+    jobs: impl Iterator<Item = JobId>,
+    mut stored: BTreeMap<JobId, Output>,
+) -> anyhow::Result<BTreeMap<JobId, FinalState>> {
+    let mut states = BTreeMap::new();
+    for job in jobs {
+        let record = bus.record(job).await?.map(|entry| entry.record);
+        let result = match bus.result(job).await {
+            Ok(result) => Some(result),
+            Err(BusError::Missing { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let unreadable = match &result {
+            Some(result) => unreadable(bus, result).await,
+            None => None,
+        };
+        states.insert(job, FinalState { record, result, unreadable, stored: stored.remove(&job) });
+    }
+    Ok(states)
+}
+
+/// Why a blob of this result cannot be read, if one cannot.
+async fn unreadable(bus: &Bus, result: &JobResult) -> Option<String> {
+    let test = result.test.as_ref().map(|test| &test.probabilities);
+    let blobs: Vec<&BlobRef> =
+        [&result.validation.probabilities, &result.model].into_iter().chain(test).collect();
+    for blob in blobs {
+        if let Err(error) = bus.get_blob(Bucket::Results, blob).await {
+            return Some(error.to_string());
+        }
+    }
+    None
+}

@@ -1,5 +1,0 @@
-//! The command `ferry`.
-
-fn main() -> std::process::ExitCode {
-    coordinator::cli::main()
-}
