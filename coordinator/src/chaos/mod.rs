@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use shared::files;
 use shared::ids::JobId;
 use tokio::time::Instant;
 
@@ -106,8 +107,8 @@ pub async fn run(request: &Request, view: &mut View) -> anyhow::Result<End> {
     disturbed::tear_down(stage).await;
     view.close();
     let Some(outcome) = judged? else { return Ok(End::Interrupted) };
-    std::fs::write(place.root().join("chaos.md"), outcome.markdown())?;
-    std::fs::write(place.root().join("chaos.json"), serde_json::to_vec_pretty(&outcome)?)?;
+    files::write(&place.root().join("chaos.md"), outcome.markdown().as_bytes())?;
+    files::write(&place.root().join("chaos.json"), &serde_json::to_vec_pretty(&outcome)?)?;
     Ok(End::Played(Box::new(outcome)))
 }
 
@@ -139,7 +140,7 @@ async fn train_first(
     view: &mut View,
 ) -> anyhow::Result<RunRecord> {
     let file = folder.join(SWEEP);
-    std::fs::write(&file, sweep::text(jobs))?;
+    files::write(&file, sweep::text(jobs).as_bytes())?;
     undisturbed::train(&file, &folder.join("undisturbed"), request.workers, view).await
 }
 
@@ -204,7 +205,7 @@ fn keep_history(folder: &Path, sightings: &[observer::Sighting]) -> anyhow::Resu
         text += &serde_json::to_string(sighting)?;
         text.push('\n');
     }
-    std::fs::write(folder.join("history.jsonl"), text)?;
+    files::write(&folder.join("history.jsonl"), text.as_bytes())?;
     Ok(())
 }
 
