@@ -2,12 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use fs4::FileExt;
 use serde::{Deserialize, Serialize};
 use shared::bus::Endpoint;
+use shared::files::write_private;
 use shared::version::{VersionError, Versions};
 
 /// The default of `--home`.
@@ -119,7 +120,7 @@ impl Home {
     /// Makes an older directory one of this version.
     fn raise(&self) -> Result<(), HomeError> {
         let path = self.version_path();
-        write_private(&path, &format!("{VERSION}\n")).map_err(|source| HomeError::Unusable { path, source })
+        write_private(&path, format!("{VERSION}\n").as_bytes()).map_err(|source| HomeError::Unusable { path, source })
     }
 
     fn version_path(&self) -> PathBuf {
@@ -148,7 +149,7 @@ impl Home {
             Ok(token) if !token.trim().is_empty() => Ok(token.trim().to_owned()),
             Ok(_) | Err(_) => {
                 let token = uuid::Uuid::new_v4().simple().to_string();
-                write_private(&path, &token).map_err(|source| HomeError::Unusable { path, source })?;
+                write_private(&path, token.as_bytes()).map_err(|source| HomeError::Unusable { path, source })?;
                 Ok(token)
             }
         }
@@ -160,7 +161,7 @@ impl Home {
         let path = self.endpoint_path();
         let text = serde_json::to_string(&file)
             .map_err(|error| HomeError::Unusable { path: path.clone(), source: error.into() })?;
-        write_private(&path, &text).map_err(|source| HomeError::Unusable { path, source })
+        write_private(&path, text.as_bytes()).map_err(|source| HomeError::Unusable { path, source })
     }
 
     /// Where this home's server listens, if one was left running.
@@ -190,15 +191,6 @@ impl Home {
             .map_err(|source| HomeError::Unusable { path: path.clone(), source })?;
         Ok(path)
     }
-}
-
-/// Writes a file that only its owner may read, whole or not at all.
-pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let partial = path.with_extension("partial");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&partial)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&partial, path)
 }
 
 #[cfg(test)]

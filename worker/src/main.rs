@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use mimalloc::MiMalloc;
 use shared::causes::in_words;
+use shared::stdio::{self, StdoutError};
 use tracing_subscriber::EnvFilter;
 use worker::agent::{self, AgentError};
 use worker::cli::{AgentArgs, Cli};
-use worker::commands::{self, Command};
+use worker::commands::{self, Command, Ending};
 
 /// A training step makes and drops thousands of small tensors: with the C library's allocator, a seventh of the time of
 /// small networks goes into it.
@@ -24,21 +25,32 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(shared::terminal::wants_colour())
         .init();
-    match Cli::parse() {
-        Cli { command: Some(command), .. } => verb(&command),
-        Cli { command: None, agent } => serve(agent),
+    match Cli::try_parse() {
+        Ok(Cli { command: Some(command), .. }) => verb(&command),
+        Ok(Cli { command: None, agent }) => serve(agent),
+        Err(error) => usage(&error),
     }
 }
 
-/// Does one thing and ends: exit code 2 for everything that the caller can mend.
-fn verb(command: &Command) -> ExitCode {
-    match commands::run(command) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {}", in_words(error.as_ref()));
-            ExitCode::from(2)
-        }
+/// `--help`, `--version` or a wrong command line.
+fn usage(answer: &clap::Error) -> ExitCode {
+    match answer.print() {
+        Err(error) if !answer.use_stderr() => failed(&StdoutError::from(error).into()),
+        Err(_) | Ok(()) => ExitCode::from(answer.exit_code() as u8),
     }
+}
+
+/// Does one thing and ends.
+fn verb(command: &Command) -> ExitCode {
+    commands::run(command).unwrap_or_else(|error| failed(&error))
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let ending = Ending::of(error);
+    if !ending.is_quiet {
+        stdio::remark(&format!("error: {}", in_words(error.as_ref())));
+    }
+    ExitCode::from(ending.code)
 }
 
 /// Works for a server until asked to stop.

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coordinator::run_dir::RunRecord;
+use shared::files;
 use shared::ids::JobId;
 use tokio::time::Instant;
 
@@ -112,8 +113,8 @@ pub async fn run(request: &Request, view: &mut View) -> anyhow::Result<End> {
     deployment.stop().await;
     view.close();
     let Some(outcome) = judged? else { return Ok(End::Interrupted) };
-    std::fs::write(place.root().join("chaos.md"), outcome.markdown())?;
-    std::fs::write(place.root().join("chaos.json"), serde_json::to_vec_pretty(&outcome)?)?;
+    files::write(&place.root().join("chaos.md"), outcome.markdown().as_bytes())?;
+    files::write(&place.root().join("chaos.json"), &serde_json::to_vec_pretty(&outcome)?)?;
     Ok(End::Finished(Box::new(outcome)))
 }
 
@@ -145,7 +146,7 @@ async fn train_first(
     view: &mut View,
 ) -> anyhow::Result<RunRecord> {
     let file = folder.join(SWEEP);
-    std::fs::write(&file, sweep::text(jobs))?;
+    files::write(&file, sweep::text(jobs).as_bytes())?;
     baseline::train(&file, &folder.join("undisturbed"), request.workers, view).await
 }
 
@@ -210,7 +211,7 @@ fn keep_history(folder: &Path, observations: &[observer::Observation]) -> anyhow
         text += &serde_json::to_string(observation)?;
         text.push('\n');
     }
-    std::fs::write(folder.join("history.jsonl"), text)?;
+    files::write(&folder.join("history.jsonl"), text.as_bytes())?;
     Ok(())
 }
 

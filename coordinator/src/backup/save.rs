@@ -9,6 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use shared::books::{JobRecord, JobState};
 use shared::bus::{Bus, BusError};
+use shared::files;
 use shared::ids::JobId;
 use shared::protocol::{JobOrder, PackManifest, SweepRecord, WeightsManifest, subjects};
 use shared::result::{BlobRef, JobResult};
@@ -250,6 +251,5 @@ fn named(job: JobId, error: BackupError) -> BackupError {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
-    let mut file = File::create(path).map_err(io(path))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io(path))
+    files::write(path, bytes).map_err(io(path))
 }

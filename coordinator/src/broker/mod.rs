@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use shared::bus::{Bus, BusError, Endpoint};
+use shared::files;
 use tokio::process::Child;
 
 use crate::guard;
@@ -230,7 +231,7 @@ fn last_port(dir: &Path) -> Option<u16> {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), BrokerError> {
-    crate::home::write_private(path, text).map_err(|error| BrokerError::Write(path.to_owned(), error))
+    files::write_private(path, text.as_bytes()).map_err(|error| BrokerError::Write(path.to_owned(), error))
 }
 
 fn truncate(path: &Path) -> Result<(), BrokerError> {

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use shared::bus::Role;
 use shared::bus::credential::NewUser;
+use shared::files::write_private;
 
-use crate::home::write_private;
 use certificates::Authority;
 pub use certificates::CertificateProblem;
 
@@ -157,7 +157,7 @@ fn folder(path: &Path) -> Result<(), ClusterError> {
 }
 
 fn file(path: &Path, text: &str) -> Result<(), ClusterError> {
-    write_private(path, text).map_err(|source| ClusterError::Write { path: path.to_owned(), source })
+    write_private(path, text.as_bytes()).map_err(|source| ClusterError::Write { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! The contact sheet: a few images of each class, each beside itself with its landmarks drawn in.
 
+use std::io::Cursor;
 use std::path::Path;
 
-use image::{Rgb, RgbImage};
+use image::{ImageFormat, Rgb, RgbImage};
 use shared::expression::Expression;
+use shared::files;
 use shared::pack::{Landmarks, Pack, Split};
 
 /// Images per class.
@@ -32,7 +34,9 @@ pub fn write(pack: &Pack, split: Split, path: &Path) -> Result<(), image::ImageE
             }
         }
     }
-    sheet.save(path)
+    let mut picture = Cursor::new(Vec::new());
+    sheet.write_to(&mut picture, ImageFormat::from_path(path)?)?;
+    Ok(files::write(path, picture.get_ref())?)
 }
 
 fn place(sheet: &mut RgbImage, pack: &Pack, split: Split, i: usize, corner: [u32; 2]) {

@@ -1,20 +1,20 @@
 //! Models in the run folder: large files, written as they arrive and seen only when whole.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
+use shared::files::{Access, Durability, NewFile};
 use shared::ids::JobId;
 use shared::result::JobResult;
 
 use super::{RunDir, RunDirError};
 
-/// A model on its way in. Nothing is seen at its place before [`Self::keep`]; dropped earlier it leaves nothing.
+/// A model that is being fetched. Nothing is seen at its place before [`Self::keep`]; dropped earlier it leaves nothing.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    temporary: PathBuf,
     path: PathBuf,
-    file: File,
+    file: NewFile,
 }
 
 impl RunDir {
@@ -30,9 +30,8 @@ impl RunDir {
         let path = self.root.join(Self::model_name(job));
         let folder = self.root.join("models");
         fs::create_dir_all(&folder).map_err(RunDirError::io("create", &folder))?;
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        let file = File::create(&temporary).map_err(RunDirError::io("write", &temporary))?;
-        Ok(Incoming { temporary, path, file })
+        let file = NewFile::create(&path, Access::Umask).map_err(RunDirError::io("write", &path))?;
+        Ok(Incoming { path, file })
     }
 }
 
@@ -44,14 +43,6 @@ impl Incoming {
 
     /// Puts the whole, verified model in its place.
     pub(crate) fn keep(self) -> Result<(), RunDirError> {
-        let kept = self.file.sync_all().and_then(|()| fs::rename(&self.temporary, &self.path));
-        kept.map_err(RunDirError::io("write", &self.path))
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        // After a rename there is nothing to remove.
-        drop(fs::remove_file(&self.temporary));
+        self.file.finish(Durability::Synced).map_err(RunDirError::io("write", &self.path))
     }
 }

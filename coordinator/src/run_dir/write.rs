@@ -1,12 +1,13 @@
-//! Writing a run folder: checked first, then renamed into place.
+//! Writing a run folder: what is written was checked first.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use shared::expression::CLASSES;
+use shared::files;
 use shared::ids::JobId;
 use shared::pack::Split;
 use shared::predictions::{SampleList, from_npy};
@@ -53,7 +54,7 @@ impl RunDir {
             let problem = "an id holds a line break, or ids and labels differ in number".to_owned();
             return Err(RunDirError::Samples { split, problem });
         }
-        write_atomically(&self.samples_path(split), csv.as_bytes())
+        write_file(&self.samples_path(split), csv.as_bytes())
     }
 
     /// Stores an accepted result with its matrices. Refused, with nothing written, when it does not belong to this
@@ -91,7 +92,7 @@ impl RunDir {
                 .map_err(|problem| refused(format!("{split}: {problem}")))?;
         }
         for (split, _, bytes) in files {
-            write_atomically(&self.probabilities_path(job, split), bytes)?;
+            write_file(&self.probabilities_path(job, split), bytes)?;
         }
         // The record comes last: whoever sees it finds its matrices.
         Self::write_json(&self.result_path(job), result)?;
@@ -120,7 +121,7 @@ impl RunDir {
     /// Stores a report file directly under the folder.
     pub(crate) fn write_report(&self, name: &str, text: &str) -> Result<PathBuf, RunDirError> {
         let path = self.root.join(name);
-        write_atomically(&path, text.as_bytes())?;
+        write_file(&path, text.as_bytes())?;
         Ok(path)
     }
 
@@ -128,7 +129,7 @@ impl RunDir {
         let mut text = serde_json::to_string_pretty(value)
             .map_err(|error| RunDirError::io("encode", path)(io::Error::other(error)))?;
         text.push('\n');
-        write_atomically(path, text.as_bytes())
+        write_file(path, text.as_bytes())
     }
 }
 
@@ -175,19 +176,8 @@ fn without_absolute_path(plan: &Plan) -> Plan {
     plan
 }
 
-/// Writes beside `path`, flushes to disk, renames.
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunDirError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The first error is the one to report.
-        drop(fs::remove_file(&temporary));
-    }
-    written.map_err(RunDirError::io("write", path))
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), RunDirError> {
+    files::write(path, bytes).map_err(RunDirError::io("write", path))
 }
 
 fn remove_if_there(path: &Path) -> Result<(), RunDirError> {

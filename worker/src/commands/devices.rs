@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 use shared::result::DeviceRecord;
+use shared::stdio;
 use tch::Device;
 
 use crate::cuda;
@@ -26,7 +27,6 @@ fn line(record: &DeviceRecord) -> String {
     format!("{:<8} {}{memory}{uuid}", record.device, record.model)
 }
 
-#[expect(clippy::print_stdout, reason = "the list is this verb's output")]
 pub(super) fn run(args: &DevicesArgs) -> anyhow::Result<ExitCode> {
     let gpus = (0..cuda::devices()?).map(Device::Cuda);
     let host = device::host();
@@ -35,13 +35,12 @@ pub(super) fn run(args: &DevicesArgs) -> anyhow::Result<ExitCode> {
         .chain(gpus)
         .map(|device| device::record(device, threads, &host))
         .collect();
-    if args.json {
-        println!("{}", json!({ "devices": records }));
+    let text = if args.json {
+        json!({ "devices": records }).to_string()
     } else {
-        for record in &records {
-            println!("{}", line(record));
-        }
-    }
+        records.iter().map(line).collect::<Vec<_>>().join("\n")
+    };
+    stdio::print_line(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

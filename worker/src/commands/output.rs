@@ -1,41 +1,60 @@
-//! The files that verbs write: whole or not at all.
+//! The files that verbs write, and how an error ends the process.
 
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::io::{Error, ErrorKind};
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use tempfile::NamedTempFile;
+use shared::files;
+use shared::stdio::StdoutError;
 
-/// Writes beside `path` and renames: a reader finds the old file or the whole new one.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    persist(path, bytes).with_context(|| format!("{} cannot be written", path.display()))
+/// Why an output file was not written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {}: {source}", path.display())]
+struct WriteError {
+    path: PathBuf,
+    source: Error,
 }
 
-fn persist(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    // A temporary file is its owner's alone; this one is to be read like any other.
-    file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+/// Writes a file that the user named.
+///
+/// # Errors
+/// When it cannot be written. `-o /dev/stdout | head -1` is told as a gone reader of standard output is.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    files::write(path, bytes).map_err(|source| match source.kind() {
+        ErrorKind::BrokenPipe => StdoutError::ReaderGone.into(),
+        _ => WriteError { path: path.to_owned(), source }.into(),
+    })
+}
+
+/// What is left to do when a verb has failed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ending {
+    pub code: u8,
+    /// Nobody is told that the reader of standard output has gone away.
+    pub is_quiet: bool,
+}
+
+impl Ending {
+    /// Exit code 1 for an output that could not be written, 2 for everything else: the caller can mend that.
+    pub fn of(error: &anyhow::Error) -> Self {
+        if let Some(stdout) = error.downcast_ref::<StdoutError>() {
+            return Self { code: stdout.exit_code(), is_quiet: matches!(stdout, StdoutError::ReaderGone) };
+        }
+        Self { code: if error.is::<WriteError>() { 1 } else { 2 }, is_quiet: false }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use anyhow::anyhow;
+
     use super::*;
 
     #[test]
-    fn a_file_is_written_whole_or_not_at_all() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("out.csv");
-        write_whole(&path, b"a").unwrap();
-        write_whole(&path, b"b").unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "b");
-        let error = write_whole(&root.path().join("absent/out.csv"), b"c").unwrap_err();
-        assert!(error.to_string().contains("absent/out.csv cannot be written"), "{error}");
-        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
+    fn an_output_that_cannot_be_written_is_named_and_not_called_bad_input() {
+        let error = write(Path::new("/dev/full"), b"x").unwrap_err();
+        insta::assert_snapshot!(error, @"cannot write /dev/full: No space left on device (os error 28)");
+        assert_eq!(Ending::of(&error), Ending { code: 1, is_quiet: false });
+        assert_eq!(Ending::of(&anyhow!("no such image")), Ending { code: 2, is_quiet: false });
+        assert_eq!(Ending::of(&StdoutError::ReaderGone.into()), Ending { code: 141, is_quiet: true });
     }
 }

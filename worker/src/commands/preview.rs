@@ -8,8 +8,9 @@ use clap::Args;
 use serde_json::json;
 use shared::pack::Pack;
 use shared::predicted::column;
+use shared::stdio;
 
-use super::output::write_whole;
+use super::output::write;
 use super::planned::Planned;
 use crate::preview::{Preview, preview};
 
@@ -41,23 +42,24 @@ pub struct PreviewArgs {
     json: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "the list of images is this verb's output")]
 pub(super) fn run(args: &PreviewArgs) -> anyhow::Result<ExitCode> {
     let planned = Planned::ask(&args.sweep, &args.job, &args.home)?;
     let pack = Pack::open(&planned.pack)?;
     let Preview { sheet, shown } = preview(&pack, &planned.spec, args.epoch, usize::from(args.samples))?;
     let mut picture = Cursor::new(Vec::new());
     sheet.write_to(&mut picture, image::ImageFormat::Png)?;
-    write_whole(&args.out, picture.get_ref())?;
+    write(&args.out, picture.get_ref())?;
     if args.json {
         let images: Vec<_> =
             shown.iter().map(|(id, class)| json!({ "image": id, "class": column(*class) })).collect();
-        println!("{:#}", json!({ "job": planned.id, "sheet": args.out, "images": images }));
+        let facts = json!({ "job": planned.id, "sheet": args.out, "images": images });
+        stdio::print_line(&format!("{facts:#}"))?;
     } else {
-        for (number, (id, class)) in (1..).zip(&shown) {
-            println!("{number:>4}  {:<10} {id}", class.name());
-        }
-        println!("job {}, epoch {}: {}", planned.id, args.epoch, args.out.display());
+        let images = (1..).zip(&shown);
+        let mut lines: Vec<String> =
+            images.map(|(number, (id, class))| format!("{number:>4}  {:<10} {id}", class.name())).collect();
+        lines.push(format!("job {}, epoch {}: {}", planned.id, args.epoch, args.out.display()));
+        stdio::print_line(&lines.join("\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use shared::stdio;
+
 /// Time between two lines.
 const EVERY: Duration = Duration::from_secs(2);
 
@@ -28,7 +30,7 @@ impl Progress {
             self.told = now;
             let rate = done as f64 / (now - self.started).as_secs_f64();
             let left = total.saturating_sub(done) as f64 / rate;
-            eprintln!("{what}: {done}/{total} images, {rate:.0} per second, {left:.0} s left");
+            stdio::remark(&format!("{what}: {done}/{total} images, {rate:.0} per second, {left:.0} s left"));
         }
     }
 }

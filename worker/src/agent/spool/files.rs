@@ -1,6 +1,5 @@
 //! The files of one job in the spool: written beside their place and renamed, read with version and digest checked.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -8,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared::bus::Bucket;
+use shared::files::{self, Access, Durability};
 use shared::result::{BlobRef, EpochReport, JobResult};
 
 use super::super::handover::{HandIn, WorkClaim};
@@ -77,7 +77,7 @@ fn usable<T>(read: Result<T, SpoolError>) -> Result<Option<T>, SpoolError> {
 }
 
 pub(super) fn write_claim(folder: &Path, claim: &WorkClaim) -> Result<(), SpoolError> {
-    put(&folder.join(CLAIM), &json(claim), Sync::Later)
+    put(&folder.join(CLAIM), &json(claim), Durability::Cached)
 }
 
 pub(super) fn write_saved(folder: &Path, saved: &Saved) -> Result<(), SpoolError> {
@@ -85,8 +85,8 @@ pub(super) fn write_saved(folder: &Path, saved: &Saved) -> Result<(), SpoolError
     let (epoch, step, report) = (saved.epoch, saved.step, saved.report.clone());
     let facts = SavedFacts { v: SavedFacts::VERSION, epoch, step, report, sha256 };
     let [facts_path, bytes_path] = saved_paths(folder, (epoch, step));
-    put(&bytes_path, &saved.checkpoint, Sync::Later)?;
-    put(&facts_path, &json(&facts), Sync::Later)
+    put(&bytes_path, &saved.checkpoint, Durability::Cached)?;
+    put(&facts_path, &json(&facts), Durability::Cached)
 }
 
 pub(super) fn remove_saved(folder: &Path, place: (u32, u32)) {
@@ -98,9 +98,9 @@ pub(super) fn remove_saved(folder: &Path, place: (u32, u32)) {
 /// A result may be hours of work: it is on the disk, not on its way there, when this returns.
 pub(super) fn write_result(folder: &Path, hand_in: &HandIn) -> Result<(), SpoolError> {
     for (blob, bytes) in &hand_in.blobs {
-        put(&blob_path(folder, blob), bytes, Sync::Now)?;
+        put(&blob_path(folder, blob), bytes, Durability::Synced)?;
     }
-    put(&folder.join(RESULT), &json(&hand_in.result), Sync::Now)
+    put(&folder.join(RESULT), &json(&hand_in.result), Durability::Synced)
 }
 
 fn read_saved(path: &Path) -> Result<Saved, SpoolError> {
@@ -160,24 +160,9 @@ fn names(folder: &Path) -> Vec<PathBuf> {
     names
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sync {
-    Now,
-    Later,
-}
-
-fn put(path: &Path, bytes: &[u8], sync: Sync) -> Result<(), SpoolError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?; // Readable by its owner alone.
-        file.write_all(bytes)?;
-        if sync == Sync::Now {
-            file.as_file().sync_all()?;
-        }
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().map_err(|source| SpoolError::Io { path: path.to_owned(), source })
+fn put(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), SpoolError> {
+    files::write_with(path, Access::Owner, durability, bytes)
+        .map_err(|source| SpoolError::Io { path: path.to_owned(), source })
 }
 
 fn bytes(path: &Path) -> Result<Bytes, SpoolError> {
