@@ -16,6 +16,7 @@ pub mod predicted;
 pub mod predictions;
 pub mod protocol;
 pub mod result;
+pub mod retry;
 pub mod rng;
 pub mod seal;
 pub mod subset;

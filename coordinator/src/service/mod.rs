@@ -5,11 +5,11 @@ mod conductor;
 mod fetch;
 mod garbage;
 mod models;
-mod patience;
 mod prepare;
 mod session;
 mod share;
 mod status;
+mod wait_out;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,11 +37,11 @@ pub use conductor::{Conductor, Occurrence};
 pub use fetch::Fetched;
 pub use garbage::collect as collect_garbage;
 pub use models::Models;
-use patience::patiently;
 pub use prepare::admit;
 use session::{Session, Watched};
 pub use share::UnknownWeights;
 pub use status::{JobStatus, Status, SweepStatus, read_status};
+use wait_out::wait_out;
 
 /// Everything a run needs, resolved.
 #[derive(Debug)]
@@ -199,7 +199,7 @@ async fn conduct(
     let bus = connect(endpoint, ours_alone, view).await?;
     let specs = request.plan.jobs.iter().map(|job| (job.id, job.spec.clone()));
     let cost = CostModel::new(pack.len(Split::Train), specs);
-    patiently(
+    wait_out(
         |text| view.remark(text),
         async || {
             // Also what was agreed on before: the queue of a restored server does not know it yet.
@@ -251,7 +251,7 @@ async fn connect(endpoint: &Endpoint, ours: bool, view: &mut View) -> anyhow::Re
         return Ok(broker::connect(endpoint, "ferry").await?);
     }
     let connect = async || Ok(Bus::connect_and_lay_out(endpoint, "ferry").await?);
-    patiently(|text| view.remark(text), connect).await
+    wait_out(|text| view.remark(text), connect).await
 }
 
 /// Resolves when the user, or the system, wants this process to end.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use shared::bus::{Bucket, Bus, BusError};
 use shared::result::JobResult;
+use shared::retry::{Backoff, Retry};
 
 use crate::report;
 use crate::run_dir::RunDir;
@@ -20,8 +21,8 @@ pub enum Models {
     None,
 }
 
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_secs(1);
+/// For a server that is away for a moment.
+const FETCH: Retry = Backoff::every(Duration::from_secs(1)).tries(3);
 
 /// Stores the wanted models that are not in the run folder yet, each verified by its digest.
 pub(super) async fn bring(
@@ -63,21 +64,14 @@ fn count(models: usize) -> String {
     if models == 1 { "1 model".to_owned() } else { format!("{models} models") }
 }
 
-/// A server that is away for a moment is tried again.
 async fn store(bus: &Bus, run_dir: &RunDir, result: &JobResult) -> anyhow::Result<()> {
-    let mut tries = 1;
-    loop {
+    let fetch = async || {
         let mut incoming = run_dir.receive_model(result.job)?;
         let full = |source| BusError::File { path: run_dir.root().join("models"), source };
-        let read = bus.read_blob(Bucket::Results, &result.model, |chunk| incoming.write(chunk).map_err(full));
-        match read.await {
-            Ok(()) => return Ok(incoming.keep()?),
-            Err(error @ BusError::Transport { .. }) if tries < TRIES => {
-                tracing::warn!(job = %result.job, %error, "the model is fetched again");
-                tries += 1;
-            }
-            Err(error) => return Err(error.into()),
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
+        bus.read_blob(Bucket::Results, &result.model, |chunk| incoming.write(chunk).map_err(full)).await?;
+        Ok(incoming.keep()?)
+    };
+    let passes = |error: &anyhow::Error| error.downcast_ref().is_some_and(BusError::is_transient);
+    let tell = |error: &anyhow::Error| tracing::warn!(job = %result.job, "fetching its model: {error}; trying again");
+    FETCH.run(fetch, passes, tell).await
 }

@@ -6,9 +6,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use sha2::{Digest, Sha256};
 
-use super::pause::Pause;
 use super::server::{Failure, Inventory};
-use super::{Bus, BusError};
+use super::{BACKOFF, Bus, BusError};
 use crate::protocol::subjects;
 use crate::result::BlobRef;
 
@@ -63,11 +62,8 @@ impl Bus {
 
     /// Stores `bytes`, of which `blob` was made. Retries until they are there.
     pub async fn store_blob(&self, bucket: Bucket, blob: &BlobRef, bytes: Bytes) {
-        let mut pause = Pause::new();
-        while let Err(error) = self.try_put(bucket, blob, &bytes).await {
-            tracing::warn!(blob = %blob.name, %error, "storing a blob again");
-            pause.wait().await;
-        }
+        let tell = |error: &Failure| tracing::warn!(blob = %blob.name, "storing a blob: {error}; trying again");
+        BACKOFF.until_done(async || self.try_put(bucket, blob, &bytes).await, tell).await;
     }
 
     async fn try_put(&self, bucket: Bucket, blob: &BlobRef, bytes: &Bytes) -> Result<(), Failure> {

@@ -4,10 +4,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::pause::Pause;
 use super::server::{Entry, Failure, Write};
 use super::vigil::Vigil;
-use super::{Bus, BusError};
+use super::{BACKOFF, Bus, BusError};
 use crate::books::JobRecord;
 use crate::ids::JobId;
 use crate::protocol::{JobOrder, subjects};
@@ -55,18 +54,16 @@ impl Bus {
     /// reply) is settled by reading back, never by writing again blindly.
     pub async fn swap(&self, job: JobId, revision: u64, next: &JobRecord) -> Result<u64, BusError> {
         let write = Write { key: subjects::record_key(job), expected: revision, value: encode(next) };
-        let mut pause = Pause::new();
-        loop {
-            match self.server.update(&write.key, write.value.clone(), write.expected).await {
+        let work = async || {
+            let doubt = match self.server.update(&write.key, write.value.clone(), write.expected).await {
                 Ok(revision) => return Ok(revision),
-                Err(Failure::Revision) => {}
-                Err(error) => tracing::warn!(%job, %error, "a write to the books is in doubt, reading back"),
-            }
-            if let Some(revision) = self.written(job, &write).await? {
-                return Ok(revision);
-            }
-            pause.wait().await;
-        }
+                Err(doubt) => doubt,
+            };
+            let not_written = || BusError::failed(format!("write the record of job {job}"), doubt);
+            self.written(job, &write).await?.ok_or_else(not_written)
+        };
+        let tell = |error: &BusError| tracing::warn!(%job, "{error}; trying again");
+        BACKOFF.endless().run(work, BusError::is_transient, tell).await
     }
 
     /// Settles a doubt about the write of a record: its revision where it is there, `None` where it may be tried again.
@@ -77,7 +74,6 @@ impl Bus {
             Ok(Some(entry)) if entry.revision == write.expected => Ok(None),
             Ok(None) if write.expected == 0 => Ok(None),
             Ok(_) => Err(BusError::Conflict { job }),
-            Err(error) if error.is_transient() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -91,17 +87,16 @@ impl Bus {
         let outcome = Write { key: subjects::result_key(job), expected: 0, value: encode(result) };
         let batch = [record, outcome];
         let [record, _] = &batch;
-        let mut pause = Pause::new();
-        loop {
-            match self.server.batch(&batch).await {
+        let work = async || {
+            let doubt = match self.server.batch(&batch).await {
                 Ok(()) => return Ok(()),
-                Err(error) => tracing::debug!(%job, %error, "commit not confirmed, reading back"),
-            }
-            if self.written(job, record).await?.is_some() {
-                return Ok(());
-            }
-            pause.wait().await;
-        }
+                Err(doubt) => doubt,
+            };
+            let not_written = || BusError::failed(format!("commit the result of job {job}"), doubt);
+            self.written(job, record).await?.map(|_| ()).ok_or_else(not_written)
+        };
+        let tell = |error: &BusError| tracing::warn!(%job, "{error}; trying again");
+        BACKOFF.endless().run(work, BusError::is_transient, tell).await
     }
 
     /// Admits jobs that the books do not know yet; those they know stay as they are, but for how they are carried out.

@@ -9,7 +9,6 @@ mod files;
 mod live;
 pub mod memory;
 mod nats;
-mod pause;
 mod queue;
 pub mod server;
 mod standings;
@@ -17,9 +16,11 @@ mod timing;
 mod vigil;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ids::JobId;
 use crate::protocol::TimingError;
+use crate::retry::Backoff;
 
 pub use blobs::Bucket;
 pub use books::{BookEntry, Store, Watch};
@@ -31,6 +32,9 @@ pub use queue::{Delivery, Jobs};
 use server::{Failure, Server};
 pub use server::{Inventory, Queued, Stored, Upload};
 pub use standings::StandingWatch;
+
+/// Between two tries of a write that must get through.
+const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(50), Duration::from_secs(2));
 
 /// One connection to a server. Clones share it.
 #[derive(Debug, Clone)]
