@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use fs4::FileExt;
 use serde::{Deserialize, Serialize};
 use shared::bus::Endpoint;
+use shared::version::{VersionError, Versions};
 
 /// The default of `--home`.
 pub const DEFAULT: &str = ".ferry";
@@ -25,14 +26,8 @@ pub enum HomeError {
         path.display()
     )]
     Locked { path: PathBuf, pid: String },
-    #[error(
-        "{} was written by a newer ferry (version {found}, this program knows {VERSION}): update this program, or \
-         choose another directory with --home",
-        path.display()
-    )]
-    Newer { path: PathBuf, found: u32 },
-    #[error("{} does not hold a version: it is damaged, or not ferry's", path.display())]
-    NoVersion { path: PathBuf },
+    #[error("the state directory {} {source}, or choose another with --home", path.display())]
+    Version { path: PathBuf, source: VersionError },
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
 }
@@ -110,12 +105,11 @@ impl Home {
     pub fn check_version(&self) -> Result<Age, HomeError> {
         let path = self.version_path();
         match std::fs::read_to_string(&path) {
-            Ok(text) => match text.trim().parse::<u32>() {
-                Ok(VERSION) => Ok(Age::Current),
-                Ok(found) if found > VERSION => Err(HomeError::Newer { path: self.root.clone(), found }),
-                Ok(_) => Ok(Age::Older),
-                Err(_) => Err(HomeError::NoVersion { path }),
-            },
+            Ok(text) => {
+                let wrong = |source| HomeError::Version { path: self.root.clone(), source };
+                let found = Versions::up_to(VERSION).check_text(&text).map_err(wrong)?;
+                Ok(if found == u64::from(VERSION) { Age::Current } else { Age::Older })
+            }
             // A new directory, or one from before directories had a version, whose layout is that of version 1.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Age::Older),
             Err(source) => Err(HomeError::Unreadable { path, source }),
@@ -232,10 +226,10 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&version).unwrap(), "1\n");
         std::fs::write(&version, "2\n").unwrap();
         let refused = home.lock().unwrap_err();
-        assert!(matches!(refused, HomeError::Newer { found: 2, .. }), "{refused}");
+        assert!(matches!(refused, HomeError::Version { source: VersionError::Newer { found: 2, .. }, .. }), "{refused}");
         assert_eq!(std::fs::read_to_string(&version).unwrap(), "2\n");
         std::fs::write(&version, "new").unwrap();
-        assert!(matches!(home.lock(), Err(HomeError::NoVersion { .. })));
+        assert!(matches!(home.lock(), Err(HomeError::Version { source: VersionError::NotANumber { .. }, .. })));
     }
 
     #[test]

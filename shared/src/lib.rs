@@ -21,5 +21,6 @@ pub mod rng;
 pub mod seal;
 pub mod subset;
 pub mod terminal;
+pub mod version;
 pub mod vote;
 pub mod weights;

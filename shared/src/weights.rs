@@ -14,6 +14,7 @@ use crate::job::augment::Normalization;
 use crate::job::network::{Backbone, NetworkSpec};
 use crate::job::{JobSpec, Settings};
 use crate::seal::FACTS;
+use crate::version::{DecodeError, VersionError, Versions};
 
 /// The `format` of a model that a sweep trained.
 pub const MODEL_FORMAT: &str = "ferry-model";
@@ -201,10 +202,19 @@ pub enum ProvenanceError {
     Json(#[from] serde_json::Error),
     #[error("it is a `{0}`, which holds no weights to start from")]
     Kind(String),
-    #[error("its description has version {found}, this program reads up to {known}: update it")]
-    TooNew { found: u32, known: u32 },
+    #[error("its description {0}")]
+    Version(#[from] VersionError),
     #[error("its settings are not those of a network: {0}")]
     Settings(#[from] crate::job::SettingError),
+}
+
+impl From<DecodeError> for ProvenanceError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Version(source) => source.into(),
+            DecodeError::Json(source) => source.into(),
+        }
+    }
 }
 
 impl Provenance {
@@ -223,14 +233,7 @@ impl Provenance {
         };
         let facts: Value = serde_json::from_str(text)?;
         match facts["format"].as_str().unwrap_or_default() {
-            Self::FORMAT => {
-                let version =
-                    facts["version"].as_u64().and_then(|v| u32::try_from(v).ok()).unwrap_or(u32::MAX);
-                if version > Self::VERSION {
-                    return Err(ProvenanceError::TooNew { found: version, known: Self::VERSION });
-                }
-                Ok(Some(serde_json::from_value(facts)?))
-            }
+            Self::FORMAT => Ok(Some(Versions::up_to(Self::VERSION).spelled_out().decode(text.as_bytes())?)),
             MODEL_FORMAT => Ok(Some(Self::of_model(&facts)?)),
             other => Err(ProvenanceError::Kind(other.to_owned())),
         }

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use shared::bus::BusError;
 use shared::ids::JobId;
+use shared::version::VersionError;
 
 use crate::broker::BrokerError;
 
@@ -30,8 +31,8 @@ pub enum BackupError {
     Occupied(PathBuf),
     #[error("{} is not a whole backup: {problem}", path.display())]
     Unusable { path: PathBuf, problem: String },
-    #[error("{} is a backup of version {found}, this program reads {known}: update it", path.display())]
-    TooNew { path: PathBuf, found: u64, known: u32 },
+    #[error("the backup {} {source}", path.display())]
+    Version { path: PathBuf, source: VersionError },
     #[error("{} is damaged: {problem}; nothing was restored", path.display())]
     Damaged { path: PathBuf, problem: String },
     #[error("job {job} cannot be backed up: {source}")]

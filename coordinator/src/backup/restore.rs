@@ -6,11 +6,11 @@ use std::io::Read;
 use std::path::Path;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use shared::books::{JobRecord, JobState};
-use shared::bus::Bus;
+use shared::bus::{Bus, BusError};
 use shared::protocol::subjects;
+use shared::version::{DecodeError, Versions};
 
 use super::manifest::Manifest;
 use super::{BLOBS, BackupError, Begun, MANIFEST, SUMS, Summary, Tell, io};
@@ -57,10 +57,6 @@ fn read_sums(src: &Path) -> Result<BTreeMap<String, String>, BackupError> {
 
 /// The manifest, read after its version, with every blob among the files.
 fn read_manifest(src: &Path, sums: &BTreeMap<String, String>) -> Result<Manifest, BackupError> {
-    #[derive(Deserialize)]
-    struct Version {
-        v: u64,
-    }
     let path = src.join(MANIFEST);
     let digest = sums.get(MANIFEST).ok_or_else(|| BackupError::Unusable {
         path: src.to_owned(),
@@ -69,11 +65,11 @@ fn read_manifest(src: &Path, sums: &BTreeMap<String, String>) -> Result<Manifest
     verify(src, MANIFEST, digest)?;
     let damaged = |problem: String| BackupError::Damaged { path: path.clone(), problem };
     let bytes = std::fs::read(&path).map_err(io(&path))?;
-    let Version { v } = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-    if v != u64::from(Manifest::VERSION) {
-        return Err(BackupError::TooNew { path: src.to_owned(), found: v, known: Manifest::VERSION });
-    }
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let decoded = Versions::up_to(Manifest::VERSION).decode(&bytes);
+    let manifest: Manifest = decoded.map_err(|error| match error {
+        DecodeError::Version(source) => BackupError::Version { path: src.to_owned(), source },
+        DecodeError::Json(error) => damaged(error.to_string()),
+    })?;
     for stored in &manifest.blobs {
         let name = &stored.blob.name;
         if stored.stem().is_none() {
@@ -146,8 +142,12 @@ async fn enter(
     summary: &mut Summary,
 ) -> Result<(), BackupError> {
     if subjects::job_of_record_key(key).is_some() {
-        let record: JobRecord = serde_json::from_value(value.clone())
-            .map_err(|source| shared::bus::BusError::Decode { what: key.to_owned(), source })?;
+        let what = || key.to_owned();
+        let record = Versions::up_to(JobRecord::VERSION).decode(value.to_string().as_bytes());
+        let record: JobRecord = record.map_err(|error| match error {
+            DecodeError::Version(source) => BusError::Version { what: what(), source },
+            DecodeError::Json(source) => BusError::Decode { what: what(), source },
+        })?;
         summary.jobs += 1;
         summary.done += usize::from(matches!(record.state, JobState::Done { .. }));
     }

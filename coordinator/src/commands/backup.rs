@@ -63,7 +63,7 @@ async fn save(args: &BackupArgs) -> Result<Summary, Failure> {
 /// Whether the caller or the work is to blame.
 pub(super) fn blame(error: BackupError) -> Failure {
     match error {
-        BackupError::Occupied(_) | BackupError::Unusable { .. } | BackupError::TooNew { .. } => {
+        BackupError::Occupied(_) | BackupError::Unusable { .. } | BackupError::Version { .. } => {
             Failure::Input(error.into())
         }
         BackupError::Damaged { .. }

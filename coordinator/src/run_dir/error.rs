@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use shared::ids::JobId;
 use shared::pack::Split;
+use shared::version::VersionError;
 
 /// Why a run folder could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +20,8 @@ pub enum RunDirError {
         "the plan of `{sweep}` has no dataset digest: its job ids are provisional. Make or import the dataset first."
     )]
     NoDataset { sweep: String },
-    #[error("{} was written by another version of ferry (layout {found}, this one reads {supported}). Use that version, or run the sweep into another folder.", path.display())]
-    Version { path: PathBuf, found: u32, supported: u32 },
+    #[error("{} {source}, or run the sweep into another folder with --out.", path.display())]
+    Version { path: PathBuf, source: VersionError },
     #[error("{} is damaged: {problem}. {remedy}", path.display())]
     Damaged { path: PathBuf, problem: String, remedy: String },
     #[error(

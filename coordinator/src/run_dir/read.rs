@@ -10,6 +10,7 @@ use shared::ids::JobId;
 use shared::pack::Split;
 use shared::predictions::SampleList;
 use shared::result::JobResult;
+use shared::version::{DecodeError, Versions};
 
 use super::write::check_matrix;
 use super::{
@@ -157,20 +158,15 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, RunDirError> {
     }
 }
 
-/// Decodes JSON after its field `v`, so that a newer version is told apart from a damaged file.
+/// Decodes JSON after checking its version, so that another version is told apart from a damaged file.
 fn decode<T: DeserializeOwned>(
     path: &Path,
     bytes: &[u8],
-    supported: u32,
+    newest: u32,
     damaged: impl Fn(String) -> RunDirError,
 ) -> Result<T, RunDirError> {
-    #[derive(serde::Deserialize)]
-    struct Versioned {
-        v: u32,
-    }
-    let version: Versioned = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
-    if version.v > supported {
-        return Err(RunDirError::Version { path: path.to_owned(), found: version.v, supported });
-    }
-    serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))
+    Versions::up_to(newest).decode(bytes).map_err(|error| match error {
+        DecodeError::Version(source) => RunDirError::Version { path: path.to_owned(), source },
+        DecodeError::Json(error) => damaged(error.to_string()),
+    })
 }

@@ -110,8 +110,8 @@ fn damage_is_reported_by_the_file_that_has_it() {
     };
     damage(format!("results/{job}.json"), Some(b"{\"v\":1,"), &["damaged", "ferry run"]);
     let newer = JobResult::VERSION + 1;
-    let layout = format!("layout {newer}");
-    damage(format!("results/{job}.json"), Some(format!("{{\"v\":{newer}}}").as_bytes()), &[&layout]);
+    let version = format!("has version {newer}");
+    damage(format!("results/{job}.json"), Some(format!("{{\"v\":{newer}}}").as_bytes()), &[&version]);
     damage(format!("probabilities/{job}.val.npy"), Some(&[0; 32]), &["SHA-256"]);
     damage(format!("probabilities/{job}.test.npy"), None, &["missing"]);
     damage("val.samples.csv".into(), Some(b"id,label\nx,9\n"), &["damaged", "line 2"]);

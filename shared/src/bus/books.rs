@@ -11,6 +11,7 @@ use crate::books::JobRecord;
 use crate::ids::JobId;
 use crate::protocol::{JobOrder, subjects};
 use crate::result::JobResult;
+use crate::version::{DecodeError, Versions};
 
 /// A record as it stood at one revision.
 #[derive(Debug, Clone, PartialEq)]
@@ -234,22 +235,17 @@ fn encode<T: Serialize>(value: &T) -> Bytes {
 /// No value of the books is longer, in bytes; nats-server itself takes 1 MiB unless it is told otherwise.
 const LARGEST: usize = 8 << 20;
 
-/// Versions are read first: a newer layout is refused, never misread.
-pub(super) fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8], known: u32) -> Result<T, BusError> {
-    #[derive(serde::Deserialize)]
-    struct Version {
-        v: u64,
-    }
+/// Reads a value of the books. Its version is checked first: another layout is refused, never misread.
+pub(super) fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8], newest: u32) -> Result<T, BusError> {
+    let what = || what.to_owned();
     if bytes.len() > LARGEST {
-        let reason = format!("it has {} bytes, above {LARGEST}", bytes.len());
-        return Err(BusError::Untrue { what: what.to_owned(), reason });
+        let reason = format!("it has {} bytes, more than {LARGEST}", bytes.len());
+        return Err(BusError::Untrue { what: what(), reason });
     }
-    let wrong = |source| BusError::Decode { what: what.to_owned(), source };
-    let Version { v: found } = serde_json::from_slice(bytes).map_err(wrong)?;
-    if found > u64::from(known) {
-        return Err(BusError::TooNew { what: what.to_owned(), found, known });
-    }
-    serde_json::from_slice(bytes).map_err(wrong)
+    Versions::up_to(newest).decode(bytes).map_err(|error| match error {
+        DecodeError::Version(source) => BusError::Version { what: what(), source },
+        DecodeError::Json(source) => BusError::Decode { what: what(), source },
+    })
 }
 
 #[cfg(test)]
@@ -259,7 +255,7 @@ mod tests {
     #[test]
     fn a_newer_layout_is_refused_before_it_is_read() {
         let newer = br#"{"v":2,"state":"levitating"}"#;
-        assert!(matches!(decode::<JobRecord>("job.x", newer, 1), Err(BusError::TooNew { found: 2, .. })));
+        assert!(matches!(decode::<JobRecord>("job.x", newer, 1), Err(BusError::Version { .. })));
         assert!(matches!(decode::<JobRecord>("job.x", b"{\"v\":1}", 1), Err(BusError::Decode { .. })));
         let long = vec![b' '; LARGEST + 1];
         assert!(matches!(decode::<JobRecord>("job.x", &long, 1), Err(BusError::Untrue { .. })));

@@ -21,6 +21,7 @@ use std::time::Duration;
 use crate::ids::JobId;
 use crate::protocol::TimingError;
 use crate::retry::Backoff;
+use crate::version::VersionError;
 
 pub use blobs::Bucket;
 pub use books::{BookEntry, Store, Watch};
@@ -77,20 +78,19 @@ pub enum BusError {
     Transport { action: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("{what} cannot be read: {source}; it was written by another version or is damaged")]
     Decode { what: String, source: serde_json::Error },
-    #[error("{what} has version {found}, this program reads up to {known}: update it")]
-    TooNew { what: String, found: u64, known: u32 },
+    #[error("{what} {source}")]
+    Version { what: String, source: VersionError },
+    /// Only a coordinator may bring the store of a server up to date.
+    #[error(
+        "the store of this server has version {found}, and this program needs version {needed}: start `ferry run` of \
+         this version on it, which updates the store, or use the programs that wrote it"
+    )]
+    OldStore { found: u64, needed: u32 },
     /// Something that came over the bus contradicts itself or what it must be.
     #[error("{what} is not to be believed: {reason}")]
     Untrue { what: String, reason: String },
     #[error("{} cannot be used: {source}", path.display())]
     File { path: std::path::PathBuf, source: std::io::Error },
-    #[error(
-        "{what} has version {found}, this program needs {known}: start `ferry run` of this version on it, which raises \
-         it, or use the programs of that version"
-    )]
-    TooOld { what: String, found: u64, known: u32 },
-    #[error("{what} names `{found}` as its version, which is no number")]
-    NoVersion { what: String, found: String },
     #[error("the books hold a lease that cannot work: {source}; set one with `ferry run --lease`")]
     Timing { source: TimingError },
     /// The server knows the blob and does not send its bytes: it is going away, or has lost them.
@@ -116,9 +116,8 @@ impl BusError {
             | Self::Missing { .. }
             | Self::Conflict { .. }
             | Self::Decode { .. }
-            | Self::TooNew { .. }
-            | Self::TooOld { .. }
-            | Self::NoVersion { .. }
+            | Self::Version { .. }
+            | Self::OldStore { .. }
             | Self::Timing { .. }
             | Self::Damaged { .. } => false,
         }
@@ -133,9 +132,8 @@ impl BusError {
             | Self::Credential(_)
             | Self::Role { .. }
             | Self::NoJetStream { .. }
-            | Self::TooNew { .. }
-            | Self::TooOld { .. }
-            | Self::NoVersion { .. } => true,
+            | Self::Version { .. }
+            | Self::OldStore { .. } => true,
             Self::Connect { .. }
             | Self::Missing { .. }
             | Self::Conflict { .. }

@@ -3,13 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::version::VersionError;
+
 /// Why a pack cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     #[error("{} is not a pack: it has no pack.json; make one with `ferry data import` or `ferry data synth`", .0.display())]
     NotAPack(PathBuf),
-    #[error("{}: written in pack format {found}, this build reads format {supported}; make the pack anew or use the matching build", .path.display())]
-    Version { path: PathBuf, found: u64, supported: u32 },
+    #[error("{} {source}, or make the pack anew", .path.display())]
+    Version { path: PathBuf, source: VersionError },
     #[error("{}: {reason}; the file is damaged, make the pack anew", .path.display())]
     Manifest { path: PathBuf, reason: String },
     #[error("{}:{line}: {reason}; the file is damaged, make the pack anew", .path.display())]

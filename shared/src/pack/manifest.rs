@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{MANIFEST, PackError, image_bytes};
+use crate::version::{DecodeError, Versions};
 
 /// The pack format that this build writes and reads. A change of layout or digest raises it.
 pub const VERSION: u32 = 1;
@@ -39,14 +40,12 @@ impl Manifest {
             _ => PackError::io(&path)(source),
         })?;
         let damaged = |reason: String| PackError::Manifest { path: path.clone(), reason };
-        // The version is looked at first, since another version may well have other fields.
-        let value: Value = serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
-        let found =
-            value.get("version").and_then(Value::as_u64).ok_or_else(|| damaged("no version".into()))?;
-        if found != u64::from(VERSION) {
-            return Err(PackError::Version { path, found, supported: VERSION });
-        }
-        let manifest: Self = serde_json::from_value(value).map_err(|e| damaged(e.to_string()))?;
+        let manifest: Self = Versions::up_to(VERSION).spelled_out().decode(text.as_bytes()).map_err(|error| {
+            match error {
+                DecodeError::Version(source) => PackError::Version { path: path.clone(), source },
+                DecodeError::Json(error) => damaged(error.to_string()),
+            }
+        })?;
         manifest.check().map_err(damaged)?;
         Ok(manifest)
     }

@@ -5,6 +5,7 @@ use nats::jetstream::stream::Config;
 
 use super::super::BusError;
 use crate::protocol::{SCHEMA, subjects};
+use crate::version::Versions;
 
 /// Key of the stream's metadata.
 const KEY: &str = "ferry.schema";
@@ -57,21 +58,14 @@ enum Verdict {
     Raise,
 }
 
-/// A store without a version is of version 1, which had none.
+/// A store without a version has version 1, which wrote none down.
 fn judge(found: Option<&str>, visit: Visit) -> Result<Verdict, BusError> {
-    let what = "the store of this server".to_owned();
-    let found: u64 = match found {
-        None => 1,
-        Some(text) => {
-            text.parse().map_err(|_| BusError::NoVersion { what: what.clone(), found: text.to_owned() })?
-        }
-    };
-    let known = u64::from(SCHEMA);
-    match (found.cmp(&known), visit) {
-        (std::cmp::Ordering::Equal, _) => Ok(Verdict::Fits),
-        (std::cmp::Ordering::Greater, _) => Err(BusError::TooNew { what, found, known: SCHEMA }),
-        (std::cmp::Ordering::Less, Visit::Host) => Ok(Verdict::Raise),
-        (std::cmp::Ordering::Less, Visit::Guest) => Err(BusError::TooOld { what, found, known: SCHEMA }),
+    let wrong = |source| BusError::Version { what: "the store of this server".to_owned(), source };
+    let found = Versions::up_to(SCHEMA).check_text(found.unwrap_or("1")).map_err(wrong)?;
+    match visit {
+        _ if found == u64::from(SCHEMA) => Ok(Verdict::Fits),
+        Visit::Host => Ok(Verdict::Raise),
+        Visit::Guest => Err(BusError::OldStore { found, needed: SCHEMA }),
     }
 }
 
@@ -82,6 +76,7 @@ fn is_missing(error: &nats::jetstream::context::GetStreamError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::version::VersionError;
 
     #[test]
     fn other_versions_are_raised_or_refused() {
@@ -89,8 +84,8 @@ mod tests {
         let newer = (SCHEMA + 1).to_string();
         for visit in [Visit::Host, Visit::Guest] {
             assert_eq!(judge(Some(&own), visit).unwrap(), Verdict::Fits);
-            assert!(matches!(judge(Some(&newer), visit), Err(BusError::TooNew { .. })));
-            assert!(matches!(judge(Some("soon"), visit), Err(BusError::NoVersion { .. })));
+            assert!(matches!(judge(Some(&newer), visit), Err(BusError::Version { source: VersionError::Newer { .. }, .. })));
+            assert!(matches!(judge(Some("soon"), visit), Err(BusError::Version { source: VersionError::NotANumber { .. }, .. })));
         }
         assert_eq!(judge(None, Visit::Host).unwrap(), Verdict::Raise);
         let refused = judge(None, Visit::Guest).unwrap_err();
