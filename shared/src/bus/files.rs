@@ -3,55 +3,14 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Bucket, Bus, BusError};
+use crate::protocol::StoredFile;
 use crate::result::BlobRef;
 
 /// Bytes of every part but the last.
 const PART: usize = 64 << 20;
-/// Parts of a file at most: 256 GiB. What names them must fit into one value of the books.
-const MOST_PARTS: usize = 4096;
-
-/// Where the bytes of a file are: its parts in order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Stored")]
-pub struct StoredFile {
-    pub parts: Vec<BlobRef>,
-}
-
-/// As it may lie on a server: earlier versions stored every file as one blob.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Stored {
-    Parts { parts: Vec<BlobRef> },
-    Whole(BlobRef),
-}
-
-impl From<Stored> for StoredFile {
-    fn from(stored: Stored) -> Self {
-        match stored {
-            Stored::Parts { parts } => Self { parts },
-            Stored::Whole(blob) => Self { parts: vec![blob] },
-        }
-    }
-}
-
-impl StoredFile {
-    /// Bytes of the whole file.
-    pub fn size(&self) -> u64 {
-        self.parts.iter().fold(0, |sum, part| sum.saturating_add(part.size))
-    }
-
-    /// What is wrong with a description that came over the bus, if anything.
-    fn check(&self, bucket: Bucket) -> Result<(), String> {
-        if self.parts.len() > MOST_PARTS {
-            return Err(format!("a file of {} parts", self.parts.len()));
-        }
-        self.parts.iter().try_for_each(|part| part.check(bucket.largest()))
-    }
-}
 
 impl Bus {
     /// Stores a file part by part; parts that are there already, as after an interruption, are not sent again.
@@ -59,7 +18,7 @@ impl Bus {
         let io = |source| BusError::File { path: path.to_owned(), source };
         let mut file = std::fs::File::open(path).map_err(io)?;
         let size = file.metadata().map_err(io)?.len();
-        if size > (PART * MOST_PARTS) as u64 {
+        if size > (PART * StoredFile::MOST_PARTS) as u64 {
             let reason = format!("it has {size} bytes; files above 256 GiB are not sent");
             return Err(BusError::Untrue { what: path.display().to_string(), reason });
         }
@@ -95,7 +54,7 @@ impl Bus {
         arrived: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(), BusError> {
         let untrue = |reason| BusError::Untrue { what: "a stored file".to_owned(), reason };
-        stored.check(bucket).map_err(untrue)?;
+        stored.check(bucket.largest()).map_err(untrue)?;
         let io = |source| BusError::File { path: path.to_owned(), source };
         let open = std::fs::OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
         let parts = stored.parts.clone();
@@ -191,21 +150,12 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_earlier_versions_stored_is_read() {
-        let one = serde_json::to_string(&blob(b"abc")).unwrap();
-        let stored: StoredFile = serde_json::from_str(&one).unwrap();
-        assert_eq!(stored.parts, [blob(b"abc")]);
-        let again: StoredFile = serde_json::from_str(&serde_json::to_string(&stored).unwrap()).unwrap();
-        assert_eq!(again, stored);
-    }
-
     #[tokio::test]
     async fn lies_about_a_file_are_refused_before_anything_is_fetched() {
         let twin = Twin::start(0, None, None);
         let bus = twin.connect("test").0;
         let path = Path::new("/nonexistent/never-made");
-        let many = vec![blob(b""); MOST_PARTS + 1];
+        let many = vec![blob(b""); StoredFile::MOST_PARTS + 1];
         let huge = vec![BlobRef { size: u64::MAX, ..blob(b"") }];
         let named = vec![BlobRef { name: "../../etc/passwd".into(), ..blob(b"") }];
         for parts in [many, huge, named] {

@@ -26,7 +26,6 @@ use crate::version::VersionError;
 pub use blobs::Bucket;
 pub use books::{BookEntry, Store, Watch};
 pub use credential::{Credential, CredentialError, Role};
-pub use files::StoredFile;
 pub use live::Hints;
 pub use nats::connect::Endpoint;
 pub use queue::{Delivery, Jobs};

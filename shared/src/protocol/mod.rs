@@ -1,18 +1,19 @@
 //! What travels between coordinator and workers, by direction, and the subjects it travels on.
 
 mod execution;
+mod stored_file;
 pub mod subjects;
 pub mod timing;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bus::StoredFile;
 use crate::ids::{JobId, WorkerId};
 use crate::job::{JobSpec, TRAINER_REVISION};
 use crate::pack::FILES;
 use crate::result::is_digest;
 
 pub use execution::{CheckpointEvery, NotADistance};
+pub use stored_file::StoredFile;
 pub use timing::{Timing, TimingError};
 
 /// Version of everything that lies on a server: it grows with every layout in the books. A worker serves a store of its
