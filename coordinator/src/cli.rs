@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::commands::failure::Failure;
 use crate::commands::{
-    backup, chaos, data, evaluate, init, plan, report, restore, run, schema, serve, status,
+    backup, chaos, data, evaluate, init, plan, report, restore, retry, run, schema, serve, status,
 };
 use crate::guard;
 
@@ -44,6 +44,8 @@ pub enum Command {
     Report(report::ReportArgs),
     /// Score predictions against labels: F1, confusion, and how sure the score is.
     Evaluate(evaluate::EvaluateArgs),
+    /// Train jobs anew that are done or have failed.
+    Retry(retry::RetryArgs),
     /// Copy the books of a sweep and all they point to into a folder, also while it runs.
     Backup(backup::BackupArgs),
     /// Make a state directory of a backup.
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args).map_err(|failure| (failure, false)),
         Command::Report(args) => report::run(args).map_err(|error| (Failure::Input(error), args.json)),
         Command::Evaluate(args) => evaluate::run(args).map_err(|error| (Failure::Input(error), args.json)),
+        Command::Retry(args) => retry::run(args).map_err(|failure| (failure, false)),
         Command::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
         Command::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
         Command::Chaos(args) => chaos::run(args).map_err(|failure| (failure, args.json)),

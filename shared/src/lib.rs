@@ -21,6 +21,7 @@ pub mod rng;
 pub mod seal;
 pub mod subset;
 pub mod terminal;
+pub mod unique_name;
 pub mod version;
 pub mod vote;
 pub mod weights;
