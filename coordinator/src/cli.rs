@@ -11,7 +11,9 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::failure::Failure;
-use crate::commands::{backup, data, evaluate, init, plan, report, restore, run, schema, serve, status};
+use crate::commands::{
+    backup, data, evaluate, init, plan, report, restore, retry, run, schema, serve, status,
+};
 use crate::guard;
 
 /// Trains sweeps of facial-expression networks on many workers and assembles ensembles from them.
@@ -42,6 +44,8 @@ pub enum Command {
     Report(report::ReportArgs),
     /// Score predictions against labels: F1, confusion, and how sure the score is.
     Evaluate(evaluate::EvaluateArgs),
+    /// Train jobs anew that are done or have failed.
+    Retry(retry::RetryArgs),
     /// Copy the books of a sweep and all they point to into a folder, also while it runs.
     Backup(backup::BackupArgs),
     /// Make a state directory of a backup.
@@ -88,6 +92,7 @@ impl Command {
             Self::Serve(args) => serve::run(args).map_err(|failure| (failure, false)),
             Self::Report(args) => report::run(args).map_err(|error| (Failure::Input(error), args.json)),
             Self::Evaluate(args) => evaluate::run(args).map_err(|error| (Failure::Input(error), args.json)),
+            Self::Retry(args) => retry::run(args).map_err(|failure| (failure, false)),
             Self::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
             Self::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
             Self::Schema(_) => schema::run().map_err(|failure| (failure, false)),

@@ -1,17 +1,19 @@
-//! Local workers: one process per device, restarted when they die, gone when `ferry` is gone.
+//! Local workers: one process per device, restarted when it dies, and ended together with `ferry`.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use shared::bus::Endpoint;
-use shared::ids::WorkerId;
+use shared::ids::{JobId, WorkerId};
 use shared::protocol::Presence;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use crate::broker::tail;
 use crate::devices::ChosenGpu;
+use crate::engine::crash::{self, Crash};
 use crate::guard;
 
 /// Why local workers cannot be started.
@@ -68,13 +70,13 @@ pub struct WorkerSetup {
     /// A pack, or a folder of packs, on this machine.
     pub data: PathBuf,
     pub logs: PathBuf,
-    /// Before each worker's name, where workers of several machines meet: a name is what a worker is judged by.
+    /// Put before each worker's name where workers of several machines meet: a worker is judged by its name.
     pub name_prefix: String,
 }
 
 impl WorkerSetup {
-    /// What the worker of a slot is called, as the server knows it.
-    fn worker_name(&self, slot: &Slot) -> String {
+    /// The name of a slot's worker, as the server knows it.
+    pub fn worker_name(&self, slot: &Slot) -> String {
         let name = format!("{}{}", self.name_prefix, slot.name());
         WorkerId::new(&name, uuid::Uuid::nil()).name().to_owned()
     }
@@ -99,18 +101,26 @@ pub fn worker_program() -> Result<PathBuf, FleetError> {
 #[derive(Debug)]
 pub struct Exit {
     pub name: String,
+    pub worker: WorkerId,
     pub status: ExitStatus,
+    /// What killed it, where that was what it did itself.
+    pub crash: Option<Crash>,
+    /// The jobs that it held.
+    pub held: Vec<JobId>,
     /// `Some` when it will be started again after this time; `None` when it is given up.
     pub again_in: Option<Duration>,
     pub log: PathBuf,
     pub tail: String,
 }
 
-/// Restarts without a minute of life between after which a slot is given up.
+/// A slot is given up after this many exits in a row without a minute of life in between.
 const MAX_FAST_EXITS: u32 = 6;
 const HEALTHY: Duration = Duration::from_mins(1);
 
-/// The worker says by this code that starting it again is of no use (see its `--help`).
+/// Lines of a worker's log that are shown or kept when it has ended.
+const LOG_TAIL: usize = 5;
+
+/// The worker's exit code when starting it again is of no use (see its `--help`).
 const UNUSABLE: i32 = 2;
 
 #[derive(Debug)]
@@ -118,13 +128,13 @@ struct Member {
     slot: Slot,
     state: MemberState,
     fast_exits: u32,
-    /// It is to blame for failures: once it has ended it is not started again.
+    /// It was taken out of the sweep: once it has ended it is not started again.
     drained: bool,
 }
 
 #[derive(Debug)]
 enum MemberState {
-    Alive { child: Child, since: Instant },
+    Alive { child: Child, worker: WorkerId, since: Instant },
     Resting { until: Instant },
     GivenUp,
 }
@@ -134,6 +144,8 @@ enum MemberState {
 pub struct Fleet {
     setup: WorkerSetup,
     members: Vec<Member>,
+    /// Processes that the kernel had killed for lack of memory, when it was last asked.
+    oom_kills: Option<u64>,
 }
 
 impl Fleet {
@@ -144,7 +156,7 @@ impl Fleet {
             let state = spawn(&setup, &slot)?;
             members.push(Member { slot, state, fast_exits: 0, drained: false });
         }
-        Ok(Self { setup, members })
+        Ok(Self { setup, members, oom_kills: oom_kills() })
     }
 
     /// Slots that are not given up.
@@ -163,9 +175,9 @@ impl Fleet {
         !self.members.is_empty() && self.usable() == 0
     }
 
-    /// Worker `name` takes no job any more: it is not started again. One that runs ends by itself.
+    /// Worker `name` gets no more jobs: it is not started again. If it runs, it ends by itself.
     pub fn drain(&mut self, name: &str) {
-        let Self { setup, members } = self;
+        let Self { setup, members, .. } = self;
         for member in members {
             if setup.worker_name(&member.slot) == name {
                 member.drained = true;
@@ -176,15 +188,27 @@ impl Fleet {
         }
     }
 
-    /// Looks after the workers: starts again what has rested, reports who has ended. Call it often.
-    pub fn tend(&mut self, now: Instant) -> Result<Vec<Exit>, FleetError> {
+    /// Restarts workers whose rest is over and reports those that have ended. Call it every second or so. `held_by`
+    /// tells which jobs a worker held.
+    pub fn tend(
+        &mut self,
+        now: Instant,
+        held_by: impl Fn(&WorkerId) -> Vec<JobId>,
+    ) -> Result<Vec<Exit>, FleetError> {
         let mut exits = Vec::new();
+        let killed_before = std::mem::replace(&mut self.oom_kills, oom_kills());
+        let out_of_memory = self.oom_kills > killed_before;
         for member in &mut self.members {
             match &mut member.state {
-                MemberState::Alive { child, since } => {
+                MemberState::Alive { child, worker, since } => {
                     let lived = now.saturating_duration_since(*since);
                     if let Ok(Some(status)) = child.try_wait() {
-                        exits.push(member.buried(status, lived, now, &self.setup));
+                        let crash = Crash::of(status.signal(), out_of_memory);
+                        let (worker, held) = (worker.clone(), held_by(worker));
+                        let again_in = member.ended(status, lived, now, crash.is_some() && !held.is_empty());
+                        let log = log_path(&self.setup, &member.slot);
+                        let (name, tail) = (member.slot.name(), tail(&log, LOG_TAIL));
+                        exits.push(Exit { name, worker, status, crash, held, again_in, tail, log });
                     }
                 }
                 MemberState::Resting { until } if *until <= now => {
@@ -196,7 +220,7 @@ impl Fleet {
         Ok(exits)
     }
 
-    /// Ends all workers in good order: each hands its job back.
+    /// Ends all workers gracefully: each hands its job back.
     pub async fn stop(mut self) {
         for member in &self.members {
             if let MemberState::Alive { child, .. } = &member.state {
@@ -212,12 +236,21 @@ impl Fleet {
 }
 
 impl Member {
-    fn buried(&mut self, status: ExitStatus, lived: Duration, now: Instant, setup: &WorkerSetup) -> Exit {
-        self.fast_exits = if lived >= HEALTHY { 1 } else { self.fast_exits + 1 };
+    /// Says when it is started again. A job that killed it counts against the job, not against the slot.
+    fn ended(
+        &mut self,
+        status: ExitStatus,
+        lived: Duration,
+        now: Instant,
+        by_its_job: bool,
+    ) -> Option<Duration> {
+        if by_its_job || lived >= HEALTHY {
+            self.fast_exits = 0;
+        }
+        self.fast_exits += 1;
         let again_in = restart_after(status.code(), self.fast_exits).filter(|_| !self.drained);
         self.state = again_in.map_or(MemberState::GivenUp, |rest| MemberState::Resting { until: now + rest });
-        let log = log_path(setup, &self.slot);
-        Exit { name: self.slot.name(), status, again_in, tail: tail(&log, 5), log }
+        again_in
     }
 }
 
@@ -232,6 +265,10 @@ fn restart_after(code: Option<i32>, fast_exits: u32) -> Option<Duration> {
     }
 }
 
+fn oom_kills() -> Option<u64> {
+    crash::oom_kills(&std::fs::read_to_string("/proc/vmstat").ok()?)
+}
+
 fn log_path(setup: &WorkerSetup, slot: &Slot) -> PathBuf {
     setup.logs.join(format!("{}.log", slot.name()))
 }
@@ -242,8 +279,11 @@ fn spawn(setup: &WorkerSetup, slot: &Slot) -> Result<MemberState, FleetError> {
         std::fs::OpenOptions::new().create(true).append(true).open(log_path(setup, slot)).map_err(fail)?;
     let mut command = guard::command(&setup.program, guard::Death::Kill).map_err(fail)?;
     slot.pin(&mut command);
+    // Chosen here, so that it is known which jobs a worker held that has died.
+    let (name, life) = (setup.worker_name(slot), uuid::Uuid::new_v4());
+    let worker = WorkerId::new(&name, life);
     command
-        .args(["--name", &setup.worker_name(slot), "--nats", setup.endpoint.url(), "--data"])
+        .args(["--name", &name, "--life", &life.to_string(), "--nats", setup.endpoint.url(), "--data"])
         .arg(&setup.data)
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(fail)?)
@@ -256,7 +296,7 @@ fn spawn(setup: &WorkerSetup, slot: &Slot) -> Result<MemberState, FleetError> {
     if let Some(credential) = setup.endpoint.credential() {
         command.env("FERRY_CREDS", credential.path());
     }
-    Ok(MemberState::Alive { child: command.spawn().map_err(fail)?, since: Instant::now() })
+    Ok(MemberState::Alive { child: command.spawn().map_err(fail)?, worker, since: Instant::now() })
 }
 
 #[cfg(test)]
@@ -297,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn rests_grow_and_end() {
+    fn rests_before_a_restart_grow_and_end() {
         assert_eq!(restart_after(None, 1), Some(Duration::ZERO));
         assert_eq!(restart_after(Some(1), 4), Some(Duration::from_secs(4)));
         assert_eq!(restart_after(Some(1), MAX_FAST_EXITS), None);

@@ -23,6 +23,7 @@ pub mod seal;
 pub mod stdio;
 pub mod subset;
 pub mod terminal;
+pub mod unique_name;
 pub mod version;
 pub mod vote;
 pub mod weights;

@@ -8,7 +8,7 @@ use shared::books::{Claim, JobRecord, JobState, Late, Standing, Token, WorkerRec
 use shared::bus::{Bucket, Bus, BusError, Delivery, Jobs, Queued};
 use shared::ids::{Attempt, JobId, WorkerId};
 use shared::job::{JobSpec, TRAINER_REVISION};
-use shared::protocol::{CheckpointEvery, JobOrder, LiveReport, Presence, Timing};
+use shared::protocol::{CheckpointEvery, JobOrder, LiveReport, Presence, Readiness, Timing};
 use tests::backend::Backend;
 use tests::on_both;
 use tests::results::handed_in as result;
@@ -289,6 +289,7 @@ async fn presence_tells_the_time_and_goes(server: Backend) -> anyhow::Result<()>
         device: "cpu".into(),
         job: Some(order(1).job),
         trainer_revision: 1,
+        readiness: Readiness::Ready,
     };
     let before = bus.appear(&presence).await?;
     let (.., revision) = claimed(&bus, 12).await?;
@@ -304,9 +305,7 @@ async fn presence_tells_the_time_and_goes(server: Backend) -> anyhow::Result<()>
 /// Every claim needs the server's time: without it no job would ever be taken again.
 async fn presence_outlives_a_crash_of_the_server(mut server: Backend) -> anyhow::Result<()> {
     let bus = server.bus().await?;
-    let worker = WorkerId::new("w", Uuid::nil());
-    let presence =
-        Presence { worker, host: "h".into(), device: "cpu".into(), job: None, trainer_revision: 1 };
+    let presence = Presence::announced("w", "h");
     let before = bus.appear(&presence).await?;
     server.crash_and_restart().await?;
     let after = tokio::time::timeout(LIMIT, async {

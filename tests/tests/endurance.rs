@@ -60,9 +60,8 @@ impl Stage {
 
     /// Waits until the server's clock shows this time.
     async fn until(&self, nanos: i128) -> anyhow::Result<()> {
-        let worker = WorkerId::new("clock", Uuid::nil());
-        let (host, device) = ("here".to_owned(), "none".to_owned());
-        let presence = Presence { worker, host, device, job: None, trainer_revision: 0 };
+        // No worker of this revision: nobody leaves a job to it.
+        let presence = Presence { trainer_revision: 0, ..Presence::announced("clock", "here") };
         while self.bus.appear(&presence).await? < nanos {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -44,9 +44,13 @@ pub struct AgentArgs {
     /// Where to train: auto (a GPU where there is one), cpu, or cuda:N.
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
-    /// Name shown in reports; the host's name when absent.
+    /// Name shown in reports, by which a worker is judged: give every worker its own. When absent: the host's name,
+    /// with a number where several workers run on the host.
     #[arg(long)]
     pub name: Option<String>,
+    /// Tells this process from others of the same name; drawn at random when absent.
+    #[arg(long, hide = true, value_name = "UUID")]
+    pub life: Option<uuid::Uuid>,
     /// A pack on this machine, or a folder of packs and weights; what is not there is fetched from the server.
     #[arg(long, value_name = "DIR")]
     pub data: Vec<PathBuf>,

@@ -45,7 +45,7 @@ impl Observer {
         Self { seen, task }
     }
 
-    /// Jobs by state: pending, running, done, failed or parked.
+    /// Jobs by state: pending, running, done or failed.
     pub(super) fn tally(&self) -> [usize; 4] {
         let mut tally = [0; 4];
         self.read(|seen| {

@@ -10,6 +10,7 @@ pub mod plan;
 mod progress;
 pub mod report;
 pub mod restore;
+pub mod retry;
 pub mod run;
 pub mod schema;
 pub mod serve;

@@ -42,15 +42,11 @@ pub fn summary(written: &Written) -> String {
     let name_width =
         results.ensembles.iter().map(|e| e.name.chars().count()).max().unwrap_or(0).max("Ensemble".len());
     let mut lines = vec![format!(
-        "{}: {} of {} jobs finished, {} failed{}",
+        "{}: {} of {} jobs finished, {} failed",
         results.sweep,
         in_state(JobState::Done),
         results.jobs.len(),
         in_state(JobState::Failed),
-        match in_state(JobState::Parked) {
-            0 => String::new(),
-            parked => format!(", {parked} parked"),
-        },
     )];
     let drained = results.drained_workers.iter();
     lines.extend(drained.map(|drained| format!("worker {} was drained: {}", drained.worker, drained.reason)));

@@ -33,7 +33,7 @@ use crate::view::Style;
     ferry run sweep.yaml --nats nats://head:4222 --workers 0    # only workers from elsewhere\n  \
     ferry run sweep.yaml --nats tls://head:4222 --creds coordinator.creds\n\n\
     The same command goes on after any interruption: finished jobs are not trained again.\n\
-    Exit codes: 0 all jobs done, 1 some failed or were parked, or no worker can work, 2 bad input, 130 interrupted.")]
+    Exit codes: 0 all jobs done, 1 some failed, or no worker can work, 2 bad input, 130 interrupted.")]
 pub struct RunArgs {
     /// The sweep file.
     pub file: PathBuf,
@@ -147,17 +147,18 @@ fn plan_with_dataset(file: &Path, home: &Home) -> Result<Plan, Failure> {
 fn finish(end: &RunEnd, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut stdout = std::io::stdout().lock();
     match end {
-        RunEnd::Finished { done, failed, parked, report } => {
+        RunEnd::Finished { done, failed, report } => {
             if args.json {
                 let html = &report.html;
                 let line = json!({
-                    "event": "finished", "done": done, "failed": failed, "parked": parked, "report": html,
+                    // `parked` is for scripts of earlier versions, which add it to `failed`.
+                    "event": "finished", "done": done, "failed": failed, "parked": 0, "report": html,
                 });
                 writeln!(stdout, "{line}")?;
             } else {
                 write!(stdout, "{}", summary(report))?;
             }
-            Ok(if failed + parked == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+            Ok(if *failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         RunEnd::Stranded { done, open, why, report } => {
             if args.json {

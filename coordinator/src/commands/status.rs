@@ -89,7 +89,7 @@ fn text(status: &Status) -> String {
 
 fn sweep(sweep: &SweepStatus) -> Vec<String> {
     let count = |state: &str| sweep.jobs.iter().filter(|job| job.state == state).count();
-    let states = ["done", "running", "pending", "failed", "parked"];
+    let states = ["done", "running", "pending", "failed"];
     let counts: Vec<String> = states.iter().map(|state| format!("{} {state}", count(state))).collect();
     let mut lines = vec![format!("{}: {}", sweep.name, counts.join(", "))];
     let width = sweep.jobs.iter().map(|job| job.label.chars().count()).max().unwrap_or(0);

@@ -60,6 +60,11 @@ impl CostModel {
         Self { train_images, specs: specs.into_iter().collect(), ..Self::default() }
     }
 
+    /// The settings of a job of this sweep.
+    pub fn spec(&self, job: JobId) -> Option<&JobSpec> {
+        self.specs.get(&job)
+    }
+
     /// An epoch of `job` took `seconds`, says its worker.
     pub fn learn(&mut self, job: JobId, seconds: f64) {
         let Some(spec) = self.specs.get(&job).filter(|_| Duration::try_from_secs_f64(seconds).is_ok()) else {

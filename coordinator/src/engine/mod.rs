@@ -1,13 +1,15 @@
-//! Decides: (jobs, event) to effects. Pure: no clock, no runtime, no bus. [`crate::service`] performs the effects.
+//! Decides what a sweep does next: (jobs, event) to effects. Pure: no clock, no runtime, no bus; [`crate::service`]
+//! carries the effects out.
 
 pub mod blame;
 pub mod cost;
+pub mod crash;
 pub mod notice;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::books::{JobRecord, JobState, Standing, WorkerRecord};
-use shared::ids::JobId;
+use shared::ids::{JobId, WorkerId};
 
 use blame::Blame;
 pub use notice::Notice;
@@ -23,7 +25,7 @@ pub enum Event {
     Stored(JobId),
     /// It could not be fetched now; it will be asked for again.
     NotStored(JobId),
-    /// Time to make good what got lost on the way.
+    /// Time to repair what got lost on the way.
     Reconcile,
 }
 
@@ -67,7 +69,6 @@ enum Outcome {
     ToFetch,
     Stored,
     Failed,
-    Parked,
 }
 
 /// The jobs of one sweep and where they stand.
@@ -83,12 +84,11 @@ pub struct Tally {
     pub pending: usize,
     pub running: usize,
     pub done: usize,
+    /// Failed for good, on one worker or on several.
     pub failed: usize,
-    /// Set aside because they failed on different workers.
-    pub parked: usize,
     /// Attempts that ended with an error of the training.
     pub failures: usize,
-    /// Owners that vanished since their jobs' last finished epoch.
+    /// Workers lost since their jobs' last checkpoints.
     pub losses: usize,
     /// Times that a job was given back because of server, network or disk.
     pub setbacks: usize,
@@ -96,12 +96,7 @@ pub struct Tally {
 
 impl Tally {
     pub fn total(&self) -> usize {
-        self.pending + self.running + self.done + self.failed + self.parked
-    }
-
-    /// Jobs that nobody works on any more and that have no result.
-    pub fn without_result(&self) -> usize {
-        self.failed + self.parked
+        self.pending + self.running + self.done + self.failed
     }
 }
 
@@ -115,7 +110,7 @@ impl Engine {
         Self { jobs: jobs.into_iter().map(job).collect(), blame: Blame::default() }
     }
 
-    /// Takes an event in and says what to do about it. Records of other sweeps' jobs are passed over.
+    /// Takes an event in and says what to do about it. Records of other sweeps' jobs are ignored.
     pub fn apply(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::RecordChanged { job, revision, record } => self.record_changed(job, revision, record),
@@ -126,13 +121,13 @@ impl Engine {
         }
     }
 
-    /// True when every job is stored, given up or parked.
+    /// True when every job is stored or failed for good.
     pub fn is_finished(&self) -> bool {
-        let ended = |job: &Job| matches!(job.outcome, Outcome::Stored | Outcome::Failed | Outcome::Parked);
+        let ended = |job: &Job| matches!(job.outcome, Outcome::Stored | Outcome::Failed);
         self.jobs.values().all(ended)
     }
 
-    /// Names of the workers that take no job any more.
+    /// Names of the workers that get no more jobs.
     pub fn workers_out(&self) -> BTreeSet<String> {
         self.blame.out()
     }
@@ -142,22 +137,32 @@ impl Engine {
         self.jobs.get(&job)?.seen.as_ref().map(|seen| &seen.record)
     }
 
+    /// The jobs that this worker holds.
+    pub fn held_by(&self, worker: &WorkerId) -> Vec<JobId> {
+        let holds = |job: &Job| match job.seen.as_ref().map(|seen| &seen.record.state) {
+            Some(JobState::Running { token, .. }) => &token.owner == worker,
+            Some(
+                JobState::Pending
+                | JobState::Done { .. }
+                | JobState::Failed { .. }
+                | JobState::Parked { .. },
+            )
+            | None => false,
+        };
+        self.jobs.iter().filter(|(_, job)| holds(job)).map(|(&id, _)| id).collect()
+    }
+
     /// Jobs that still need training, each with its finished epochs.
     pub fn open_jobs(&self) -> Vec<(JobId, u32)> {
         let open = self.jobs.iter().filter(|(_, job)| job.outcome == Outcome::Open);
         open.map(|(&id, job)| (id, job.seen.as_ref().map_or(0, |seen| seen.record.saved_epochs()))).collect()
     }
 
-    /// Jobs given up or parked, each with its record and its reason.
+    /// Jobs that failed for good, each with its record and the reason.
     pub fn failures(&self) -> impl Iterator<Item = (JobId, &JobRecord, &str)> {
         self.jobs.iter().filter_map(|(&id, job)| {
             let record = &job.seen.as_ref()?.record;
-            match &record.state {
-                JobState::Failed { reason } | JobState::Parked { reason } => {
-                    Some((id, record, reason.as_str()))
-                }
-                JobState::Pending | JobState::Running { .. } | JobState::Done { .. } => None,
-            }
+            Some((id, record, record.state.failure()?))
         })
     }
 
@@ -175,8 +180,7 @@ impl Engine {
                 None | Some(JobState::Pending) => tally.pending += 1,
                 Some(JobState::Running { .. }) => tally.running += 1,
                 Some(JobState::Done { .. }) => tally.done += 1,
-                Some(JobState::Failed { .. }) => tally.failed += 1,
-                Some(JobState::Parked { .. }) => tally.parked += 1,
+                Some(JobState::Failed { .. } | JobState::Parked { .. }) => tally.failed += 1,
             }
         }
         tally
@@ -185,20 +189,19 @@ impl Engine {
     fn record_changed(&mut self, id: JobId, revision: u64, record: JobRecord) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return Vec::new() };
         if job.seen.as_ref().is_some_and(|seen| seen.revision >= revision) {
-            return Vec::new(); // A watch that was made anew replays what is known.
+            return Vec::new(); // A new watch replays what is known.
         }
         let before = job.seen.as_ref().map(|seen| &seen.record);
         let mut effects = dropped(before, &record);
         effects.extend(notice::between(id, before, &record).into_iter().map(Effect::Tell));
         let verdicts = self.blame.moved(id, revision, before, &record);
         match (&record.state, job.outcome) {
-            (JobState::Done { .. }, Outcome::Open | Outcome::Failed | Outcome::Parked) => {
+            (JobState::Done { .. }, Outcome::Open | Outcome::Failed) => {
                 job.outcome = Outcome::Fetching;
                 effects.push(Effect::Fetch(id));
             }
             (JobState::Done { .. }, Outcome::Fetching | Outcome::ToFetch | Outcome::Stored) => {}
-            (JobState::Failed { .. }, _) => job.outcome = Outcome::Failed,
-            (JobState::Parked { .. }, _) => job.outcome = Outcome::Parked,
+            (JobState::Failed { .. } | JobState::Parked { .. }, _) => job.outcome = Outcome::Failed,
             (JobState::Pending | JobState::Running { .. }, _) => job.outcome = Outcome::Open,
         }
         job.seen = Some(Seen { revision, record });
@@ -223,7 +226,7 @@ impl Engine {
         told(&record.name, &record.standing).into_iter().chain(excused).collect()
     }
 
-    /// What workers that are out did to a job is taken back.
+    /// Takes back the failures of a job on workers that are out.
     fn excuse(&mut self, id: JobId) -> Option<Effect> {
         let job = self.jobs.get_mut(&id)?;
         let Seen { revision, record } = job.seen.as_ref()?;
@@ -241,8 +244,8 @@ impl Engine {
         Vec::new()
     }
 
-    /// Queue messages are hints and may vanish (a stale acknowledgement takes one away): every open job is queued
-    /// again, which the server refuses where it still is.
+    /// Queue messages are hints and may get lost (a stale acknowledgement removes one), so every open job is queued
+    /// again. The server refuses those that still are in the queue.
     fn reconcile(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         for (&id, job) in &mut self.jobs {
@@ -252,7 +255,7 @@ impl Engine {
                     job.outcome = Outcome::Fetching;
                     effects.push(Effect::Fetch(id));
                 }
-                Outcome::Fetching | Outcome::Stored | Outcome::Failed | Outcome::Parked => {}
+                Outcome::Fetching | Outcome::Stored | Outcome::Failed => {}
             }
         }
         let unbooked = self.blame.unbooked().into_iter();
@@ -263,7 +266,7 @@ impl Engine {
     }
 }
 
-/// What the user should know of a worker's new standing.
+/// What to tell the user about a worker's new standing.
 fn told(name: &str, standing: &Standing) -> Option<Effect> {
     let worker = name.to_owned();
     match standing {

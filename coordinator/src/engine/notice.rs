@@ -14,7 +14,7 @@ pub enum Notice {
         worker: WorkerId,
         epoch: u32,
     },
-    /// A worker took it over from one that fell silent.
+    /// A worker took it over from one that stopped responding.
     TakenOver {
         job: JobId,
         worker: WorkerId,
@@ -36,12 +36,8 @@ pub enum Notice {
         job: JobId,
         error: String,
     },
+    /// It failed for good; `log` is the end of the last training's log.
     GivenUp {
-        job: JobId,
-        reason: String,
-    },
-    /// It failed on different workers and is set aside; `log` is the end of the last training's log.
-    Parked {
         job: JobId,
         reason: String,
         log: Vec<String>,
@@ -50,12 +46,12 @@ pub enum Notice {
     SetBack {
         job: JobId,
     },
-    /// Different jobs failed on a worker, and others have not tried them yet.
+    /// Different jobs failed on a worker, and no other worker has tried them yet.
     Suspected {
         worker: String,
         charges: Vec<Charge>,
     },
-    /// A worker takes no job any more.
+    /// A worker gets no more jobs.
     Drained {
         worker: String,
         reason: String,
@@ -115,10 +111,9 @@ fn change(job: JobId, before: Option<&JobRecord>, after: &JobRecord) -> Option<N
             old.filter(|old| !old.is_final())?;
             Some(Notice::Done { job, worker: token.owner.clone() })
         }
-        JobState::Failed { reason } => Some(Notice::GivenUp { job, reason: reason.clone() }),
-        JobState::Parked { reason } => {
+        JobState::Failed { reason } | JobState::Parked { reason } => {
             let log = after.failures.last().map_or_else(Vec::new, |failure| failure.log.clone());
-            Some(Notice::Parked { job, reason: reason.clone(), log })
+            Some(Notice::GivenUp { job, reason: reason.clone(), log })
         }
     }
 }

@@ -84,7 +84,7 @@ fn open_jobs_are_queued_again_and_failed_ones_are_not() {
     assert!(effects.iter().any(|e| matches!(e, Effect::Tell(Notice::GivenUp { .. }))));
     assert!(engine.is_finished());
     assert_eq!(engine.apply(Event::Reconcile), []);
-    assert_eq!(engine.failures().map(|(id, _, why)| (id, why)).collect::<Vec<_>>(), [(job(), "e3")]);
+    assert_eq!(engine.failures().map(|(id, _, why)| (id, why)).collect::<Vec<_>>(), [(job(), "3 tries failed, on cpu0: e3")]);
     assert_eq!(record_changed(&mut engine, 10, &record.reopened()), [], "reopening needs no effect of its own");
     assert!(!engine.is_finished());
 }
@@ -116,9 +116,9 @@ fn what_a_bad_worker_did_is_taken_back_before_the_sweep_can_end() {
         record_changed(&mut engine, revision, &claimed);
         record = claimed.failed(&token, "e", &["line".into()], revision).unwrap();
         let effects = record_changed(&mut engine, revision + 1, &record);
-        let parked =
-            effects.iter().any(|e| matches!(e, Effect::Tell(Notice::Parked { log, .. }) if log.len() == 1));
-        assert_eq!(parked, worker == "good");
+        let ended =
+            effects.iter().any(|e| matches!(e, Effect::Tell(Notice::GivenUp { log, .. }) if log.len() == 1));
+        assert_eq!(ended, worker == "good");
     }
     assert!(engine.is_finished());
     let unfit = WorkerRecord::new("bad", Standing::Unfit { reason: "no device".into() });

@@ -29,7 +29,6 @@ fn cells(job: &JobRow, params: &BTreeSet<&str>) -> Vec<String> {
     let state = match job.state {
         JobState::Done => "done",
         JobState::Failed => "failed",
-        JobState::Parked => "parked",
         JobState::Unfinished => "unfinished",
     };
     let mut cells = vec![job.id.to_string(), job.group.clone(), state.to_owned()];

@@ -109,11 +109,6 @@ pub(super) fn count(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
-/// ", 2 parked"; nothing where none is.
-pub(super) fn parked(jobs: usize) -> String {
-    if jobs == 0 { String::new() } else { format!(", {jobs} parked") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

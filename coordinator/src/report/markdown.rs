@@ -20,8 +20,7 @@ pub(super) fn render(view: &View<'_>) -> String {
         confusion(view),
         members(view),
         jobs(view),
-        failures(view, JobState::Failed, "Failed for good"),
-        failures(view, JobState::Parked, "Parked: failed on different workers"),
+        failures(view),
         drained(view),
     ];
     let sections =
@@ -32,9 +31,8 @@ pub(super) fn render(view: &View<'_>) -> String {
 fn head(view: &View<'_>) -> String {
     let results = view.results;
     let failed = view.in_state(JobState::Failed).count();
-    let parked = labels::parked(view.in_state(JobState::Parked).count());
     let mut lines = vec![
-        format!("- Jobs: {} of {} finished, {failed} failed{parked}", view.finished(), results.jobs.len()),
+        format!("- Jobs: {} of {} finished, {failed} failed", view.finished(), results.jobs.len()),
         format!("- Training time: {}", labels::duration(view.train_seconds())),
         format!("- Dataset: `{}`", escape(&results.dataset_digest)),
     ];
@@ -201,8 +199,8 @@ fn jobs(view: &View<'_>) -> String {
     format!("\n## Jobs\n\n{}", grid(&header.map(str::to_owned), rows))
 }
 
-fn failures(view: &View<'_>, state: JobState, title: &str) -> String {
-    let failed = view.in_state(state);
+fn failures(view: &View<'_>) -> String {
+    let failed = view.in_state(JobState::Failed);
     let lines = failed.map(|job| {
         let error = job.error.as_deref().unwrap_or_default();
         let mut text = format!("- `{}` {}: {}\n", job.id.short(), escape(view.name(job.id)), escape(error));
@@ -211,7 +209,7 @@ fn failures(view: &View<'_>, state: JobState, title: &str) -> String {
         text
     });
     let lines: String = lines.collect();
-    if lines.is_empty() { lines } else { format!("\n## {title}\n\n{lines}") }
+    if lines.is_empty() { lines } else { format!("\n## Failed for good\n\n{lines}") }
 }
 
 fn drained(view: &View<'_>) -> String {

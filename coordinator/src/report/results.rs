@@ -40,8 +40,6 @@ pub struct DrainedWorker {
 pub enum JobState {
     Done,
     Failed,
-    /// It failed on different workers and was set aside.
-    Parked,
     Unfinished,
 }
 
@@ -51,11 +49,11 @@ pub struct JobRow {
     pub id: JobId,
     pub group: String,
     pub state: JobState,
-    /// Why it failed for good or was parked.
+    /// Why it failed for good.
     pub error: Option<String>,
     /// The last lines that its last training logged before it failed.
     pub log: Option<Vec<String>>,
-    /// The command that shows the error again; null unless the job failed or was parked.
+    /// The command that shows the error again; null unless the job failed.
     pub reproduce: Option<String>,
     pub params: Settings,
     /// Number of epochs trained.
@@ -144,7 +142,6 @@ fn job_row(record: &RunRecord, job: &PlannedJob) -> JobRow {
     let failure = record.failures.get(&job.id);
     let state = match (result, failure) {
         (Some(_), _) => JobState::Done,
-        (None, Some(failure)) if failure.parked => JobState::Parked,
         (None, Some(_)) => JobState::Failed,
         (None, None) => JobState::Unfinished,
     };

@@ -7,13 +7,15 @@
 //!   results/<job>.json               accepted results
 //!   probabilities/<job>.val.npy      [N, 6] f32 (test likewise)
 //!   models/<job>.safetensors         weights of the jobs whose models are wanted
-//!   failures/<job>.json              why a job failed for good or was parked
+//!   failures/<job>.json              why a job failed for good
 //!   workers/<name>.json              why a worker was drained
+//!   earlier/<job>/<attempt>/         a result that was replaced because the job was trained anew
 //! ```
 //! Every file is written beside its place and renamed, so a reader sees all of it or none. Nothing inside names the
 //! folder itself: it can be moved or copied.
 
 mod error;
+mod history;
 mod model;
 mod read;
 mod write;
@@ -49,7 +51,7 @@ pub struct RunRecord {
     pub probabilities: BTreeMap<JobId, Probabilities>,
     /// Jobs of these whose models are in the folder.
     pub models: BTreeSet<JobId>,
-    /// Why jobs failed for good or were parked; a job that has a result is never here.
+    /// Why jobs failed for good; a job that has a result is never here.
     pub failures: BTreeMap<JobId, JobFailure>,
     /// Workers that were taken out of this sweep, each with the reason.
     pub drained: BTreeMap<String, String>,
@@ -59,9 +61,6 @@ pub struct RunRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobFailure {
     pub error: String,
-    /// It failed on different workers and was set aside.
-    #[serde(default)]
-    pub parked: bool,
     /// The last lines that the last training logged.
     #[serde(default)]
     pub log: Vec<String>,

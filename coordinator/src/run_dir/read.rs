@@ -77,7 +77,7 @@ impl RunDir {
         Ok(record)
     }
 
-    fn result(&self, job: JobId) -> Result<Option<JobResult>, RunDirError> {
+    pub(super) fn result(&self, job: JobId) -> Result<Option<JobResult>, RunDirError> {
         let path = self.result_path(job);
         let Some(bytes) = read(&path)? else { return Ok(None) };
         let damaged = |problem: String| RunDirError::damaged_result(job, &path, problem);

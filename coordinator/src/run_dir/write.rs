@@ -91,6 +91,7 @@ impl RunDir {
             check_matrix(record, bytes, &samples)
                 .map_err(|problem| refused(format!("{split}: {problem}")))?;
         }
+        self.keep_replaced(result)?;
         for (split, _, bytes) in files {
             write_file(&self.probabilities_path(job, split), bytes)?;
         }
@@ -99,7 +100,7 @@ impl RunDir {
         remove_if_there(&self.failure_path(job))
     }
 
-    /// Stores why a job failed for good or was parked. A later result of the same job replaces it.
+    /// Stores why a job failed for good. A later result of the same job replaces it.
     pub fn write_failure(&self, job: JobId, failure: &JobFailure) -> Result<(), RunDirError> {
         if !self.plan()?.jobs.iter().any(|planned| planned.id == job) {
             return Err(RunDirError::UnknownJob { job });

@@ -7,12 +7,13 @@ use shared::books::{JobRecord, JobState, WorkerRecord};
 use shared::bus::{BookEntry, Bucket, Bus, BusError, RecordWatch, StandingWatch};
 use shared::causes::in_words;
 use shared::disk;
-use shared::ids::JobId;
+use shared::ids::{JobId, WorkerId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::downloads::{FetchedResult, fetch_result};
 use crate::engine::cost::CostModel;
+use crate::engine::crash::Crash;
 use crate::engine::{Effect, Engine, Event, Notice};
 
 const RECONCILE_EVERY: Duration = Duration::from_secs(30);
@@ -118,6 +119,22 @@ impl Conductor {
         }
     }
 
+    /// A local worker has died, and nobody else knows what of: enters that into the books for the jobs that it held.
+    /// Returns at once. A job that killed it by a `crash` has failed there, with `log` as its last lines; else the job
+    /// lost its worker.
+    pub fn worker_died(&self, worker: WorkerId, held: &[JobId], crash: Option<Crash>, log: &str) {
+        let log: Vec<String> = log.lines().map(str::to_owned).collect();
+        for &job in held {
+            let error = crash.map(|crash| crash.error(self.cost.spec(job)));
+            let (bus, worker, log) = (self.bus.clone(), worker.clone(), log.clone());
+            tokio::spawn(async move {
+                if let Err(error) = close_for(&bus, &worker, job, error, &log).await {
+                    tracing::warn!(%job, %error, "the books do not learn how {worker} died");
+                }
+            });
+        }
+    }
+
     async fn record_changed(&mut self, BookEntry { job, record, revision, .. }: BookEntry) -> Vec<Notice> {
         if let JobState::Running { progress, .. } = &record.state
             && self.engine.record(job).is_none_or(|before| before.saved_epochs() < progress.epoch)
@@ -173,6 +190,32 @@ impl Conductor {
         }
         notices
     }
+}
+
+/// Moves a job's record in the name of the dead worker that holds it, unless somebody was faster.
+async fn close_for(
+    bus: &Bus,
+    worker: &WorkerId,
+    job: JobId,
+    error: Option<String>,
+    log: &[String],
+) -> Result<(), BusError> {
+    while let Some(BookEntry { record, revision, .. }) = bus.record(job).await? {
+        let JobState::Running { token, .. } = &record.state else { return Ok(()) };
+        if &token.owner != worker {
+            return Ok(());
+        }
+        let next = match &error {
+            Some(error) => record.failed(token, error, log, revision),
+            None => record.lost(token),
+        };
+        let Ok(next) = next else { return Ok(()) };
+        match bus.swap(job, revision, &next).await {
+            Err(BusError::Conflict { .. }) => {} // Its last heartbeat was still on the way.
+            outcome => return outcome.map(drop),
+        }
+    }
+    Ok(())
 }
 
 /// A new watch shows everything again. A server that is away is asked again soon.

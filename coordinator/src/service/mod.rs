@@ -5,6 +5,7 @@ mod conductor;
 mod downloads;
 mod garbage;
 mod prepare;
+mod retry;
 mod session;
 mod share;
 mod status;
@@ -13,18 +14,19 @@ mod wait_out;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use shared::books::{JobRecord, JobState};
+use shared::books::JobRecord;
 use shared::bus::{Bus, Endpoint};
 use shared::ids::JobId;
 use shared::pack::{Pack, Split};
-use shared::protocol::Timing;
+use shared::protocol::{Presence, Timing};
 use shared::result::JobResult;
+use shared::unique_name::UniqueName;
 
 use crate::broker::{self, Broker};
 use crate::devices::ChosenGpu;
 use crate::engine::Engine;
 use crate::engine::cost::CostModel;
-use crate::fleet::{self, Fleet, WorkerSetup};
+use crate::fleet::{self, Fleet, Slot, WorkerSetup};
 use crate::home::Home;
 use crate::report;
 use crate::run_dir::{JobFailure, RunDir};
@@ -36,6 +38,7 @@ pub use conductor::{Conductor, Occurrence};
 pub use downloads::{FetchedResult, Models};
 pub use garbage::collect as collect_garbage;
 pub use prepare::admit;
+pub use retry::{Ended, RetryError, find_ended, retry};
 use session::{Session, Watched};
 pub use share::UnknownWeights;
 pub use status::{JobStatus, Status, SweepStatus, read_status};
@@ -71,7 +74,6 @@ pub enum RunEnd {
     Finished {
         done: usize,
         failed: usize,
-        parked: usize,
         report: report::Written,
     },
     /// No worker is left that may work; the report tells what there is so far.
@@ -94,14 +96,13 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     let pack = Pack::open(&request.pack)?;
     let run_dir = prepare::run_dir(&request.out.join(&request.plan.name), &request.plan, &pack)?;
     let stored = prepare::stored_results(&run_dir);
-    let start = Start::from(&request.plan, &stored);
     let mut view = View::new(request.style, Labels::of(&request.plan).from_file(&request.file));
     let mut broker = None;
     let endpoint = match &request.server {
         Some(endpoint) => endpoint.clone(),
         None => broker.insert(Broker::start(&request.home).await?).endpoint()?,
     };
-    let running = conduct(&request, &pack, &run_dir, start, &endpoint, &mut broker, &mut view);
+    let running = conduct(&request, &pack, &run_dir, stored, &endpoint, &mut broker, &mut view);
     let outcome = Box::pin(running).await;
     view.close();
     if let Some(broker) = broker {
@@ -128,14 +129,13 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
         }
         End::Interrupted => {}
     }
-    Ok(RunEnd::Finished { done: tally.done, failed: tally.failed, parked: tally.parked, report })
+    Ok(RunEnd::Finished { done: tally.done, failed: tally.failed, report })
 }
 
 /// What the run folder keeps of a job without result.
 fn failure(record: &JobRecord, reason: &str) -> JobFailure {
     JobFailure {
         error: reason.to_owned(),
-        parked: matches!(record.state, JobState::Parked { .. }),
         log: record.failures.last().map_or_else(Vec::new, |failure| failure.log.clone()),
     }
 }
@@ -188,7 +188,7 @@ async fn conduct(
     request: &RunRequest,
     pack: &Pack,
     run_dir: &RunDir,
-    Start { engine, snapshot }: Start,
+    mut stored: BTreeMap<JobId, JobResult>,
     endpoint: &Endpoint,
     broker: &mut Option<Broker>,
     view: &mut View,
@@ -211,17 +211,22 @@ async fn conduct(
         },
     )
     .await?;
+    let outdated = prepare::outdated(&bus, &stored).await?;
+    stored.retain(|job, _| !outdated.contains(job));
+    let Start { engine, snapshot } = Start::from(&request.plan, &stored);
     let sharing = tokio::spawn(share::pack(bus.clone(), request.pack.clone()));
     let collecting = tokio::spawn(garbage::collect_now_and_then(bus.clone()));
     let slots = fleet::slots(&request.gpus, cores(), threads(&request.plan), request.workers);
+    let host = host_name(request);
     let setup = WorkerSetup {
         program: fleet::worker_program()?,
         endpoint: endpoint.clone(),
         data: request.pack.clone(),
         logs: request.home.logs()?,
-        name_prefix: name_prefix(request),
+        name_prefix: host.as_ref().map_or_else(String::new, |host| format!("{}-", host.as_str())),
     };
     let conductor = Conductor::begin(bus.clone(), engine, cost).await?;
+    announce(&bus, &setup, &slots).await;
     let fleet = Fleet::start(setup, slots)?;
     let mut session = Session::new(conductor, fleet, snapshot, bus, run_dir, view, broker);
     let outcome = session.watch_over().await;
@@ -241,6 +246,16 @@ async fn conduct(
         outcome = interrupted() => outcome.map(|()| End::Interrupted)?,
     };
     Ok(Conducted { engine, drained, end })
+}
+
+/// Tells the workers that others are about to come: a second try of a failed job may then wait for another worker.
+async fn announce(bus: &Bus, setup: &WorkerSetup, slots: &[Slot]) {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    for slot in slots {
+        if let Err(error) = bus.appear(&Presence::announced(&setup.worker_name(slot), &host)).await {
+            tracing::debug!(%error, "a worker comes unannounced");
+        }
+    }
 }
 
 /// The bus of our own server, which was started a moment ago, or of another one, which may be away for a moment.
@@ -268,21 +283,18 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Characters of a host's name before the names of its workers: more would leave no room for the slot's.
+/// Characters kept of a host's name: more would leave no room for the slot's name after it.
 const HOST_NAME: usize = 32;
 
-/// On a server of its own a run's workers need no other name than their slot's.
-fn name_prefix(request: &RunRequest) -> String {
-    match &request.server {
-        Some(_) => {
-            let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            let host = node.split('.').next().unwrap_or_default();
-            // Names that are given out in series differ at their end.
-            let surplus = host.chars().count().saturating_sub(HOST_NAME);
-            format!("{}-", host.chars().skip(surplus).collect::<String>())
-        }
-        None => String::new(),
-    }
+/// What the names of this run's workers begin with, unique among the runs on this host. On a server of its own a run
+/// needs no such name.
+fn host_name(request: &RunRequest) -> Option<UniqueName> {
+    request.server.as_ref()?;
+    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = node.split('.').next().unwrap_or_default();
+    // Names that are given out in series differ at their end.
+    let surplus = host.chars().count().saturating_sub(HOST_NAME);
+    Some(UniqueName::free("run", &host.chars().skip(surplus).collect::<String>()))
 }
 
 /// Threads that the hungriest job of the sweep asks for.

@@ -36,7 +36,23 @@ pub(super) fn stored_results(run_dir: &RunDir) -> BTreeMap<JobId, JobResult> {
     }
 }
 
-/// Enters the sweep into the books. Jobs they know keep their state, except that given-up and parked ones are opened
+/// Jobs whose results in the run folder are of before the user asked to train them anew.
+pub(super) async fn outdated(
+    bus: &Bus,
+    stored: &BTreeMap<JobId, JobResult>,
+) -> Result<BTreeSet<JobId>, BusError> {
+    let mut outdated = BTreeSet::new();
+    for (&job, result) in stored {
+        if let Some(entry) = bus.record(job).await?
+            && result.attempt.0 <= entry.record.retried_after
+        {
+            outdated.insert(job);
+        }
+    }
+    Ok(outdated)
+}
+
+/// Enters the sweep into the books. Jobs they know keep their state, except that failed ones are opened
 /// again, and workers that were drained are trusted again: the user asks for them anew. `ours_alone`: no other
 /// coordinator uses this server, so what its queue still holds from another sweep is taken out.
 pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<()> {

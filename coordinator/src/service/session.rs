@@ -15,7 +15,7 @@ use super::downloads::FetchedResult;
 use super::{interrupted, saw};
 use crate::broker::Broker;
 use crate::engine::Notice;
-use crate::fleet::Fleet;
+use crate::fleet::{Exit, Fleet};
 use crate::run_dir::RunDir;
 use crate::view::View;
 use crate::view::model::Snapshot;
@@ -82,7 +82,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Until every job is stored, given up or parked, the user interrupts, or nobody may work any more.
+    /// Until every job is stored or failed for good, the user interrupts, or nobody may work any more.
     pub(super) async fn watch_over(&mut self) -> anyhow::Result<Watched> {
         let mut hints = self.bus.hints().await?;
         let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -138,13 +138,19 @@ impl<'a> Session<'a> {
 
     fn every_second(&mut self) -> anyhow::Result<()> {
         let now = Instant::now();
-        for exit in self.fleet.tend(now)? {
-            let what = match exit.again_in {
-                Some(rest) if rest.is_zero() => "it is started again".to_owned(),
-                Some(rest) => format!("it is started again in {} s", rest.as_secs()),
-                None => format!("it is given up; the end of {}:\n{}", exit.log.display(), exit.tail),
+        let engine = self.conductor.engine();
+        for exit in self.fleet.tend(now, |worker| engine.held_by(worker))? {
+            let Exit { name, worker, status, crash, held, again_in, log, tail } = exit;
+            let what = match again_in {
+                Some(rest) if rest.is_zero() => "restarting it".to_owned(),
+                Some(rest) => format!("restarting it in {} s", rest.as_secs()),
+                None => format!("not restarting it; the end of {}:\n{tail}", log.display()),
             };
-            self.view.remark(&format!("worker {} ended ({}); {what}", exit.name, exit.status));
+            self.view.remark(&format!("worker {name} ended ({status}); {what}"));
+            // Else its next life finds what it left behind, and gives the job back with the newest checkpoint.
+            if crash.is_some() || again_in.is_none() {
+                self.conductor.worker_died(worker, &held, crash, &tail);
+            }
         }
         self.live.retain(|_, (seen, _)| now.saturating_duration_since(*seen) < HINT_LIFE);
         self.look();

@@ -21,7 +21,7 @@ pub struct SweepStatus {
 pub struct JobStatus {
     pub id: JobId,
     pub label: String,
-    /// `pending`, `running`, `done`, `failed` or `parked`.
+    /// `pending`, `running`, `done` or `failed`.
     pub state: &'static str,
     pub worker: Option<String>,
     /// Finished epochs, of `epochs`.
@@ -36,11 +36,11 @@ pub struct JobStatus {
     pub losses: u32,
     /// Times it was given back because of server, network or disk, which costs it nothing.
     pub setbacks: u32,
-    /// Why it failed or was parked.
+    /// Why it failed for good.
     pub error: Option<String>,
     /// The last lines that its last failed training logged.
     pub log: Vec<String>,
-    /// The command that shows the error of a failed or parked job.
+    /// The command that shows the error of a failed job.
     pub reproduce: Option<String>,
 }
 
@@ -133,13 +133,8 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
                 status.epoch = status.epochs;
                 status.macro_f1 = result.best().map(|best| best.validation.macro_f1);
             }
-            Some(JobState::Failed { reason }) => {
+            Some(JobState::Failed { reason } | JobState::Parked { reason }) => {
                 status.state = "failed";
-                status.error = Some(reason);
-                status.reproduce = Some(labels.reproduce(job.id));
-            }
-            Some(JobState::Parked { reason }) => {
-                status.state = "parked";
                 status.error = Some(reason);
                 status.reproduce = Some(labels.reproduce(job.id));
             }

@@ -41,7 +41,7 @@ impl Lines {
 
     /// A progress line at once, when a job has ended, and now and then: workers may take a while to start.
     pub(super) fn refresh(&mut self, snapshot: &Snapshot) {
-        let ended = snapshot.tally.done + snapshot.tally.without_result();
+        let ended = snapshot.tally.done + snapshot.tally.failed;
         let due = self.last_progress.is_none_or(|last| snapshot.elapsed >= last + PROGRESS_EVERY);
         if due || ended != self.ended {
             (self.ended, self.last_progress) = (ended, Some(snapshot.elapsed));
@@ -66,7 +66,7 @@ impl JsonLines {
         if let Some(job) = job_of(notice) {
             line.insert("label".to_owned(), Value::String(self.labels.get(job)));
         }
-        if let Notice::Parked { job, .. } = notice {
+        if let Notice::GivenUp { job, .. } = notice {
             line.insert("reproduce".to_owned(), Value::String(self.labels.reproduce(*job)));
         }
         emit(&Value::Object(line));
@@ -86,7 +86,7 @@ impl JsonLines {
             "running": tally.running,
             "done": tally.done,
             "failed": tally.failed,
-            "parked": tally.parked,
+            "parked": 0, // For scripts of earlier versions, which add it to `failed`.
             "failures": tally.failures,
             "losses": tally.losses,
             "setbacks": tally.setbacks,
@@ -114,9 +114,8 @@ pub(super) fn words(notice: &Notice, labels: &Labels) -> String {
         Notice::Epoch { epoch, macro_f1, .. } => format!("{label}: epoch {epoch}, F1 {macro_f1:.1}"),
         Notice::GivenBack { .. } => format!("{label}: given back"),
         Notice::Failed { error, .. } => format!("{label}: failed and will be tried again: {error}"),
-        Notice::GivenUp { reason, .. } => format!("{label}: FAILED: {reason}"),
-        Notice::Parked { job, reason, log } => {
-            let mut lines = vec![format!("{label}: PARKED: {reason}")];
+        Notice::GivenUp { job, reason, log } => {
+            let mut lines = vec![format!("{label}: FAILED: {reason}")];
             lines.extend(log.iter().cloned());
             lines.push(format!("see it fail here with: {}", labels.reproduce(*job)));
             lines.join("\n      ")
@@ -147,7 +146,6 @@ fn job_of(notice: &Notice) -> Option<JobId> {
         | Notice::GivenBack { job }
         | Notice::Failed { job, .. }
         | Notice::GivenUp { job, .. }
-        | Notice::Parked { job, .. }
         | Notice::SetBack { job }
         | Notice::Done { job, .. }
         | Notice::Note { job, .. } => Some(*job),

@@ -38,7 +38,6 @@ impl Live {
             | Notice::GivenBack { .. }
             | Notice::Failed { .. }
             | Notice::GivenUp { .. }
-            | Notice::Parked { .. }
             | Notice::SetBack { .. }
             | Notice::Suspected { .. }
             | Notice::Drained { .. }
@@ -56,7 +55,7 @@ impl Live {
 
     pub(super) fn refresh(&mut self, snapshot: &Snapshot) {
         self.total.set_length(snapshot.tally.total() as u64);
-        self.total.set_position((snapshot.tally.done + snapshot.tally.without_result()) as u64);
+        self.total.set_position((snapshot.tally.done + snapshot.tally.failed) as u64);
         self.total.set_message(headline(snapshot));
         self.drop_absent(snapshot);
         let width = self.labels.width();

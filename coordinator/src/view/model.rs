@@ -48,9 +48,6 @@ pub fn headline(snapshot: &Snapshot) -> String {
     if tally.failed > 0 {
         parts.push(format!("{} failed", tally.failed));
     }
-    if tally.parked > 0 {
-        parts.push(format!("{} parked", tally.parked));
-    }
     parts.push(format!("{} running", tally.running));
     // Three different things: the training failed, its worker vanished, something passing was in the way.
     for (count, what) in
@@ -97,11 +94,10 @@ mod tests {
         let tally = Tally { pending: 1, running: 2, done: 3, failed: 1, ..Tally::default() };
         let mut snapshot = Snapshot { tally, ..Snapshot::default() };
         assert_eq!(headline(&snapshot), "3/7 jobs done · 1 failed · 2 running · 0:00 · ETA unknown yet");
-        snapshot.tally = Tally { parked: 1, failures: 2, losses: 3, setbacks: 4, ..tally };
+        snapshot.tally = Tally { failures: 2, losses: 3, setbacks: 4, ..tally };
         assert_eq!(
             headline(&snapshot),
-            "3/8 jobs done · 1 failed · 1 parked · 2 running · 2 errors · 3 workers lost · 4 set back · 0:00 · ETA \
-             unknown yet"
+            "3/7 jobs done · 1 failed · 2 running · 2 errors · 3 workers lost · 4 set back · 0:00 · ETA unknown yet"
         );
         snapshot.eta = Some(Duration::from_secs(61));
         assert!(headline(&snapshot).ends_with("ETA 1:01"));

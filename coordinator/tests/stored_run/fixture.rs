@@ -284,5 +284,5 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 }
 
 pub(crate) fn failure(error: &str) -> JobFailure {
-    JobFailure { error: error.to_owned(), parked: false, log: Vec::new() }
+    JobFailure { error: error.to_owned(), log: Vec::new() }
 }

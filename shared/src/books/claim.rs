@@ -1,8 +1,8 @@
-//! May this worker take this job now? A pure decision over the record and its age.
+//! Whether a worker may take a job, and what happens to a job whose worker died. Pure: the record and its age decide.
 
 use std::time::Duration;
 
-use super::{JobRecord, JobState, MAX_LOSSES, Progress, Token};
+use super::{Fenced, JobRecord, JobState, MAX_LOSSES, Progress, Token};
 use crate::ids::{Attempt, WorkerId};
 
 /// What to do with a job that the queue handed out.
@@ -10,28 +10,42 @@ use crate::ids::{Attempt, WorkerId};
 pub enum Claim {
     /// Swap the record for this one; on success the token holds the job.
     Take { token: Token, record: JobRecord },
-    /// Another worker shows signs of life: hand the message back for this long.
+    /// Another worker holds it and is alive: hand the message back for this long.
     Wait(Duration),
-    /// Nothing is left to do: the message can go.
+    /// The job has ended: the message can go.
     Finished,
-    /// Too many workers died of it: swap the record for this one and drop the message.
+    /// Too many workers died training it: swap the record for this one and drop the message.
     GiveUp(JobRecord),
 }
 
 impl JobRecord {
-    /// Decides on a claim by `me`. `age` is the time since the record was last written, by the server's clock: an
-    /// owner that has been silent for `lease` is taken for dead. The fence makes a wrong guess harmless.
+    /// Decides on a claim by `me`. `age` is the time since the record was last written, by the server's clock: a holder
+    /// that has been silent for `lease` is taken for dead. If that is wrong, the fencing token still protects the job.
     pub fn claim(&self, me: &WorkerId, age: Duration, lease: Duration) -> Claim {
         match &self.state {
             JobState::Pending => self.take(me, self.losses),
             JobState::Running { token, .. } if &token.owner == me => self.take(me, self.losses),
             JobState::Running { .. } if age < lease => Claim::Wait(lease.saturating_sub(age)),
-            JobState::Running { token, .. } if self.losses.saturating_add(1) >= MAX_LOSSES => {
-                Claim::GiveUp(self.given_up(token))
-            }
+            JobState::Running { token, .. } if self.is_last_loss() => Claim::GiveUp(self.given_up(token)),
             JobState::Running { .. } => self.take(me, self.losses + 1),
             JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => Claim::Finished,
         }
+    }
+
+    /// Its holder is known to be dead: the job goes back without waiting for the lease, and the loss is counted.
+    ///
+    /// # Errors
+    /// When `by` does not hold the job.
+    pub fn lost(&self, by: &Token) -> Result<Self, Fenced> {
+        self.held(by)?;
+        if self.is_last_loss() {
+            return Ok(self.given_up(by));
+        }
+        Ok(Self { state: JobState::Pending, losses: self.losses + 1, ..self.clone() })
+    }
+
+    fn is_last_loss(&self) -> bool {
+        self.losses.saturating_add(1) >= MAX_LOSSES
     }
 
     fn take(&self, me: &WorkerId, losses: u32) -> Claim {
@@ -45,8 +59,8 @@ impl JobRecord {
 
     fn given_up(&self, last: &Token) -> Self {
         let reason = format!(
-            "{MAX_LOSSES} workers in a row died while training it, the last one {last}; \
-             see that worker's log, then run the sweep again to retry"
+            "{MAX_LOSSES} times in a row the worker died while training it, last {last}: perhaps the machine ran out of \
+             memory; see that worker's log, then run the sweep again to retry"
         );
         Self { state: JobState::Failed { reason }, losses: self.losses.saturating_add(1), ..self.clone() }
     }
@@ -85,6 +99,20 @@ mod tests {
         let Claim::GiveUp(given_up) = decide(&record, 60) else { panic!("not given up") };
         assert!(given_up.state.is_final());
         assert_eq!(decide(&given_up, 60), Claim::Finished);
+    }
+
+    /// Case 23: restarted workers that give back what their predecessors held do not go on for ever.
+    #[test]
+    fn a_worker_that_is_known_to_be_dead_is_a_loss_without_a_wait() {
+        let mut record = JobRecord::pending();
+        for n in 1..=MAX_LOSSES {
+            let by = token(n, "me");
+            let held = JobRecord { losses: record.losses, ..running(&by) };
+            assert!(held.lost(&token(n, "other")).is_err());
+            record = held.lost(&by).unwrap();
+            assert_eq!((record.losses, record.state.is_final()), (n, n == MAX_LOSSES));
+        }
+        assert!(record.state.failure().unwrap().contains("out of memory"), "{:?}", record.state);
     }
 
     #[test]

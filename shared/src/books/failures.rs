@@ -1,67 +1,72 @@
-//! What failed trainings do to a job: tried again, parked, given up, or taken back when a worker was to blame. Pure.
+//! What failed trainings do to a job: it is tried again, fails for good, or is cleared when the worker was the cause. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Failure, Fenced, JobRecord, JobState, MAX_LOSSES, Token};
 
-/// Failures of the training itself after which a job is given up.
+/// Failures of the training itself after which a job fails for good.
 pub const MAX_FAILURES: usize = 3;
 
-/// Workers on which the training of one job may fail before the job, not they, is taken for the cause.
+/// A job that failed on this many workers is the cause itself, and fails for good.
 pub const MAX_FAILED_WORKERS: usize = 2;
 
-/// Lines of a failed training's log that its record keeps.
+/// Lines of a failed training's log that the job's record keeps.
 pub const LOG_TAIL: usize = 20;
 
-/// Characters of an error or a line of a log that a record keeps: libtorch's errors bring whole stacks with them.
+/// Characters that a record keeps of an error or a log line: libtorch's errors contain whole stack traces.
 const LONGEST: usize = 2000;
 
 impl JobRecord {
-    /// The training itself failed, with `log` as its last lines, while the record had revision `mark`. A job that
-    /// failed on [`MAX_FAILED_WORKERS`] workers is parked, one that failed [`MAX_FAILURES`] times is given up.
+    /// The training itself failed, with `log` as its last lines, while the record had revision `mark`. The job fails
+    /// for good after failures on [`MAX_FAILED_WORKERS`] workers, or after [`MAX_FAILURES`] of them.
+    ///
+    /// # Errors
+    /// When `by` does not hold the job.
     pub fn failed(&self, by: &Token, error: &str, log: &[String], mark: u64) -> Result<Self, Fenced> {
         self.held(by)?;
         let last = &log[log.len().saturating_sub(LOG_TAIL)..];
-        let log = last.iter().map(|line| begin_of(line)).collect();
+        let log = last.iter().map(|line| shortened(line)).collect();
         let mut next = self.clone();
-        next.failures.push(Failure { token: by.clone(), error: begin_of(error), log, mark });
+        next.failures.push(Failure { token: by.clone(), error: shortened(error), log, mark });
         next.state = next.after_failures();
         Ok(next)
     }
 
-    /// Where its failures leave a job that nobody holds.
+    /// The state that its failures give to a job that nobody holds.
     fn after_failures(&self) -> JobState {
         match self.failures.last() {
             Some(_) if self.failed_on().len() >= MAX_FAILED_WORKERS => {
-                JobState::Parked { reason: self.story() }
+                JobState::Parked { reason: self.summary() }
             }
-            Some(last) if self.failures.len() >= MAX_FAILURES => {
-                JobState::Failed { reason: last.error.clone() }
-            }
+            Some(_) if self.failures.len() >= MAX_FAILURES => JobState::Failed { reason: self.summary() },
             Some(_) | None => JobState::Pending,
         }
     }
 
-    /// Names of the workers on which its training failed.
+    /// Names of the workers on which the training failed.
     pub fn failed_on(&self) -> BTreeSet<&str> {
         self.failures.iter().map(|failure| failure.token.owner.name()).collect()
     }
 
-    /// Which worker saw which error last.
-    fn story(&self) -> String {
+    /// How often it failed, on which workers, and the last error on each.
+    fn summary(&self) -> String {
+        let tries = match self.failures.len() {
+            1 => "1 try".to_owned(),
+            more => format!("{more} tries"),
+        };
         let last: BTreeMap<&str, &str> =
             self.failures.iter().map(|f| (f.token.owner.name(), f.error.as_str())).collect();
         let errors: BTreeSet<&str> = last.values().copied().collect();
         let names: Vec<&str> = last.keys().copied().collect();
         if let (1, Some(error)) = (errors.len(), errors.first()) {
-            return format!("failed on {}: {error}", names.join(" and "));
+            return format!("{tries} failed, on {}: {error}", names.join(" and "));
         }
         let each: Vec<String> = last.iter().map(|(name, error)| format!("on {name}: {error}")).collect();
-        format!("failed {}", each.join("; "))
+        format!("{tries} failed, {}", each.join("; "))
     }
 
-    /// The record without what `workers` (names) did to it, which is theirs and not the job's; `None` where that is
-    /// nothing, or the job is held or done. A job that was set aside because of them waits for a worker again.
+    /// The record without the failures on `workers` (names), which were their fault; `None` when there were none, or
+    /// the job is held or done. A job that had failed for good because of them is pending again.
     pub fn excused(&self, workers: &BTreeSet<String>) -> Option<Self> {
         match &self.state {
             JobState::Pending | JobState::Failed { .. } | JobState::Parked { .. } => {}
@@ -80,7 +85,7 @@ impl JobRecord {
     }
 }
 
-fn begin_of(text: &str) -> String {
+fn shortened(text: &str) -> String {
     text.chars().take(LONGEST).collect()
 }
 
@@ -90,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_third_failure_gives_up_and_reopening_forgives() {
+    fn the_third_failure_is_final_and_reopening_clears_them() {
         let me = token(1, "a");
         let mut record = running(&me);
         for n in 1..=MAX_FAILURES {
@@ -98,7 +103,7 @@ mod tests {
             let held = JobRecord { state: running(&me).state, ..record };
             record = held.failed(&me, &format!("error {n}"), &[], n as u64).unwrap();
         }
-        assert_eq!(record.state, JobState::Failed { reason: "error 3".into() });
+        assert_eq!(record.state, JobState::Failed { reason: "3 tries failed, on a: error 3".into() });
         let again = record.reopened();
         assert_eq!((again.state, again.failures.len(), again.attempts), (JobState::Pending, 0, 1));
     }
@@ -109,36 +114,36 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_fails_on_two_workers_is_parked_with_both_errors() {
+    fn a_job_that_fails_on_two_workers_fails_for_good_with_both_errors() {
         let once = failing(&JobRecord::pending(), &token(1, "a"), "no memory");
         let again = failing(&once, &token(2, "a"), "no memory");
         assert_eq!(again.state, JobState::Pending, "twice on one worker tells nothing about the job");
         let parked = failing(&again, &token(3, "b"), "not finite");
-        let reason = "failed on a: no memory; on b: not finite".to_owned();
+        let reason = "3 tries failed, on a: no memory; on b: not finite".to_owned();
         assert_eq!(parked.state, JobState::Parked { reason });
         assert!(parked.state.is_final());
         let alike = failing(&once, &token(2, "b"), "no memory").state.describe();
-        assert_eq!(alike, "parked: failed on a and b: no memory");
+        assert_eq!(alike, "failed: 2 tries failed, on a and b: no memory");
         assert_eq!(parked.reopened().state, JobState::Pending);
     }
 
     #[test]
-    fn what_a_bad_worker_did_to_a_job_is_taken_back() {
+    fn failures_on_a_bad_worker_are_taken_back() {
         let bad = BTreeSet::from(["a".to_owned()]);
         let parked = failing(&failing(&JobRecord::pending(), &token(1, "a"), "x"), &token(2, "b"), "y");
         let excused = parked.excused(&bad).unwrap();
         assert_eq!((&excused.state, excused.failures.len()), (&JobState::Pending, 1));
-        assert_eq!(excused.excused(&bad), None, "there is nothing left to take back");
+        assert_eq!(excused.excused(&bad), None, "nothing is left to take back");
         let held = running(&token(3, "c"));
         assert_eq!(
             JobRecord { failures: parked.failures, ..held }.excused(&bad),
             None,
-            "a held job is its holder's"
+            "only its holder moves a held job"
         );
         let still = failing(&failing(&excused, &token(3, "c"), "y"), &token(4, "a"), "x");
         assert!(
             matches!(still.excused(&bad).unwrap().state, JobState::Parked { .. }),
-            "others blame it, too"
+            "it failed on others, too"
         );
     }
 

@@ -1,7 +1,7 @@
-//! A result that comes from an attempt which may not hold its job any more. Pure.
+//! Results of attempts that may have lost their job. Pure.
 //!
-//! Results are deterministic: one that was trained to its end is as good as the one that is still being trained
-//! elsewhere. So it is accepted while the record is open, and the holder of that moment is fenced.
+//! Training is deterministic, so a finished result is as good as the one still being trained elsewhere. It is accepted
+//! while the job is open, and the current holder is fenced off.
 
 use super::{Fenced, JobRecord, JobState, Token};
 use crate::result::JobResult;
@@ -17,12 +17,14 @@ pub enum Late {
 }
 
 impl JobRecord {
-    /// Decides on a result by `by`, the holder or an attempt before it.
+    /// Decides on the result of attempt `by`, which holds the job or held it before.
     pub fn finished_by(&self, by: &Token) -> Late {
         let refused = || Late::Refused(Fenced { token: by.clone(), now: self.state.describe() });
         match &self.state {
             JobState::Done { token } => Late::Done(token.clone()),
             JobState::Failed { .. } | JobState::Parked { .. } => refused(),
+            // The job was asked to be trained anew since.
+            JobState::Pending | JobState::Running { .. } if by.attempt.0 <= self.retried_after => refused(),
             // No attempt of this number was ever made, or its number was given to another.
             JobState::Pending | JobState::Running { .. } if by.attempt.0 > self.attempts => refused(),
             JobState::Running { token, .. } if token.attempt == by.attempt && token != by => refused(),
@@ -113,6 +115,16 @@ mod tests {
         assert!(refused(&JobRecord::pending(), &token(1, "c")));
         let failed = JobRecord { state: JobState::Failed { reason: "x".into() }, ..running(&me) };
         assert!(refused(&failed, &me));
+    }
+
+    #[test]
+    fn a_job_that_is_trained_anew_does_not_take_the_old_result_again() {
+        let (old, new) = (token(1, "a"), token(2, "b"));
+        let again = running(&old).done(&old).unwrap().retried().unwrap();
+        assert!(matches!(again.finished_by(&old), Late::Refused(_)));
+        let held = JobRecord { state: running(&new).state, attempts: 2, ..again };
+        assert!(matches!(held.finished_by(&old), Late::Refused(_)));
+        assert!(matches!(held.finished_by(&new), Late::Accept(_)));
     }
 
     #[test]

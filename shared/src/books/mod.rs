@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Attempt, WorkerId};
 use crate::result::BlobRef;
 
-/// Owners lost in a row, without one checkpoint between, after which a job is given up.
+/// Workers lost in a row, without a checkpoint in between, after which a job fails for good.
 pub const MAX_LOSSES: u32 = 5;
 
 /// Notes that a record keeps; the oldest fall out.
@@ -45,6 +45,13 @@ pub struct JobRecord {
     /// Times it was given back because of something that passes: server, network or disk. Never counts against it.
     #[serde(default)]
     pub setbacks: u32,
+    /// Attempts made before the job was last asked to be trained anew: results of those are not taken any more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retried_after: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Where a job stands. Each state carries what is true in it and nothing else.
@@ -57,9 +64,10 @@ pub enum JobState {
     Running { token: Token, beat: u64, progress: Progress },
     /// Its result was accepted.
     Done { token: Token },
-    /// Given up; the last failure says why.
+    /// Failed for good, on one worker.
     Failed { reason: String },
-    /// Its training failed on different workers, so it is set aside until somebody has looked at it.
+    /// Failed for good, on different workers. Users see one state, [`Self::failure`]: which of the two it is depends on
+    /// how many workers were there.
     Parked { reason: String },
 }
 
@@ -145,14 +153,21 @@ impl JobState {
         }
     }
 
-    /// One word and, where there is one, the holder.
+    /// The state in words, with the holder or the reason where there is one.
     pub fn describe(&self) -> String {
         match self {
             Self::Pending => "pending".to_owned(),
             Self::Running { token, .. } => format!("running on {token}"),
             Self::Done { token } => format!("done by {token}"),
-            Self::Failed { reason } => format!("failed: {reason}"),
-            Self::Parked { reason } => format!("parked: {reason}"),
+            Self::Failed { reason } | Self::Parked { reason } => format!("failed: {reason}"),
+        }
+    }
+
+    /// Why the job failed for good, if it did.
+    pub fn failure(&self) -> Option<&str> {
+        match self {
+            Self::Failed { reason } | Self::Parked { reason } => Some(reason),
+            Self::Pending | Self::Running { .. } | Self::Done { .. } => None,
         }
     }
 }
@@ -173,6 +188,7 @@ impl JobRecord {
             checkpoints: Vec::new(),
             notes: Vec::new(),
             setbacks: 0,
+            retried_after: 0,
         }
     }
 
@@ -237,10 +253,22 @@ impl JobRecord {
         self
     }
 
-    /// Asked for again after it was given up or parked: a clean slate that keeps checkpoints and attempts.
+    /// Asked for again after it failed: its failures are forgotten, its checkpoints are kept.
     #[must_use]
     pub fn reopened(&self) -> Self {
         Self { state: JobState::Pending, losses: 0, failures: Vec::new(), ..self.clone() }
+    }
+
+    /// Asked to be trained anew, from the start, after it was done or failed. `None` while it is open: then it is
+    /// trained anyway.
+    #[must_use]
+    pub fn retried(&self) -> Option<Self> {
+        match &self.state {
+            JobState::Pending | JobState::Running { .. } => return None,
+            JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {}
+        }
+        let next = Self { checkpoints: Vec::new(), retried_after: self.attempts, ..self.reopened() };
+        Some(next.with_note(format!("trained anew on request; before, it was {}", self.state.describe())))
     }
 
     fn held(&self, by: &Token) -> Result<(u64, &Progress), Fenced> {
@@ -306,6 +334,21 @@ mod tests {
         assert_eq!(record.checkpoints, [checkpoint(2), checkpoint(3)]);
         assert_eq!((record.losses, record.saved_epochs()), (0, 3));
         assert!(record.done(&me).unwrap().checkpoints.is_empty());
+    }
+
+    #[test]
+    fn a_job_is_trained_anew_only_when_it_has_ended() {
+        let me = token(2, "a");
+        let held = running(&me).checkpointed(&me, checkpoint(1), Progress::default()).unwrap();
+        assert_eq!((held.retried(), JobRecord::pending().retried()), (None, None));
+        let failed = held.failed(&me, "x", &[], 1).unwrap();
+        let failed = JobRecord { state: JobState::Parked { reason: "x".into() }, ..failed };
+        for ended in [held.done(&me).unwrap(), failed] {
+            let again = ended.retried().unwrap();
+            assert_eq!((&again.state, again.attempts, again.losses), (&JobState::Pending, 2, 0));
+            assert!(again.failures.is_empty() && again.checkpoints.is_empty(), "it begins from the start");
+            assert_eq!(again.notes.len(), 1);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! A worker's standing: whether it may take jobs, and which ones it leaves to others. Pure.
+//! A worker's standing: whether it may take jobs, and which jobs it leaves to others. Pure.
 //!
-//! A worker is known by its name, which outlives its processes: a bad GPU is as bad after a restart.
+//! Workers are known by name, which stays the same when they restart: a bad GPU is still bad after a restart.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,22 +21,22 @@ pub struct WorkerRecord {
 #[serde(tag = "standing", rename_all = "snake_case")]
 pub enum Standing {
     Trusted,
-    /// Different jobs failed on it, and nobody knows yet whether they or it are to blame: it tries only what failed
-    /// elsewhere, until others have tried these.
+    /// Different jobs failed on it, and it is not known yet whether they or it are the cause. Until others have tried
+    /// these jobs, it only takes jobs that failed elsewhere.
     Probation {
         charges: Vec<Charge>,
     },
-    /// It takes no job any more: jobs that failed on it went on elsewhere.
+    /// It gets no more jobs: jobs that failed on it went further elsewhere.
     Drained {
         charges: Vec<Charge>,
     },
-    /// Its own canary failed, or it cannot have what it needs.
+    /// It took itself out: its canary failed, or something it needs is missing.
     Unfit {
         reason: String,
     },
 }
 
-/// One job that did not fare well on a worker.
+/// One job that failed or was lost on a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
     pub job: JobId,
@@ -50,7 +50,7 @@ pub enum Offence {
     Failed {
         error: String,
     },
-    /// The worker fell silent before it stored a checkpoint.
+    /// The worker stopped responding before it stored a checkpoint.
     Lost,
 }
 
@@ -58,7 +58,7 @@ impl std::fmt::Display for Charge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.offence {
             Offence::Failed { error } => write!(f, "job {}: {error}", self.job.short()),
-            Offence::Lost => write!(f, "job {}: the worker fell silent", self.job.short()),
+            Offence::Lost => write!(f, "job {}: the worker stopped responding", self.job.short()),
         }
     }
 }
@@ -73,21 +73,21 @@ impl WorkerRecord {
 }
 
 impl Standing {
-    /// Why it takes no job any more; `None` while it does.
+    /// Why it gets no more jobs; `None` while it may take some.
     pub fn refusal(&self) -> Option<String> {
         match self {
             Self::Trusted | Self::Probation { .. } => None,
             Self::Drained { charges } => Some(format!(
-                "{} jobs went wrong on it that went on elsewhere ({})",
-                charges.len(),
+                "{} failed on it and went further elsewhere ({})",
+                if charges.len() == 1 { "1 job".to_owned() } else { format!("{} jobs", charges.len()) },
                 charges_in_words(charges)
             )),
             Self::Unfit { reason } => Some(reason.clone()),
         }
     }
 
-    /// True when the worker called `me` should leave this job to another one, if there is another: its own failure
-    /// tells nothing new about the job, and on probation it only helps to tell who is to blame.
+    /// True when the worker called `me` should leave this job to another worker, if there is one: failing it again here
+    /// would tell nothing new, and on probation a worker only takes jobs that help to find the cause.
     pub fn leaves_to_others(&self, record: &JobRecord, me: &str) -> bool {
         let failed_on = record.failed_on();
         match self {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_out_says_why() {
+    fn a_worker_that_is_out_says_why() {
         let job = JobId::new(Uuid::nil());
         let charges = vec![Charge { job, offence: Offence::Failed { error: "no memory".into() } }];
         assert_eq!(Standing::Probation { charges: charges.clone() }.refusal(), None);

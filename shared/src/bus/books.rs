@@ -55,7 +55,7 @@ impl Bus {
     /// reply) is settled by reading back, never by writing again blindly.
     pub async fn swap(&self, job: JobId, revision: u64, next: &JobRecord) -> Result<u64, BusError> {
         let write = Write { key: subjects::record_key(job), expected: revision, value: encode(next) };
-        let work = async || {
+        let work = || async {
             let doubt = match self.server.update(&write.key, write.value.clone(), write.expected).await {
                 Ok(revision) => return Ok(revision),
                 Err(doubt) => doubt,
@@ -84,17 +84,17 @@ impl Bus {
     pub async fn commit(&self, revision: u64, next: &JobRecord, result: &JobResult) -> Result<(), BusError> {
         let job = result.job;
         let record = Write { key: subjects::record_key(job), expected: revision, value: encode(next) };
-        // A result that is there already can only stem from an earlier commit of this job: see the read-back.
-        let outcome = Write { key: subjects::result_key(job), expected: 0, value: encode(result) };
-        let batch = [record, outcome];
-        let [record, _] = &batch;
-        let work = async || {
-            let doubt = match self.server.batch(&batch).await {
+        let (key, value) = (subjects::result_key(job), encode(result));
+        let work = || async {
+            // A job that is trained anew has a result already. The record's revision protects both writes.
+            let expected = self.entry(&key).await?.map_or(0, |entry| entry.revision);
+            let outcome = Write { key: key.clone(), expected, value: value.clone() };
+            let doubt = match self.server.batch(&[record.clone(), outcome]).await {
                 Ok(()) => return Ok(()),
                 Err(doubt) => doubt,
             };
             let not_written = || BusError::failed(format!("commit the result of job {job}"), doubt);
-            self.written(job, record).await?.map(|_| ()).ok_or_else(not_written)
+            self.written(job, &record).await?.map(|_| ()).ok_or_else(not_written)
         };
         let tell = |error: &BusError| tracing::warn!(%job, "{error}; trying again");
         BACKOFF.endless().run(work, BusError::is_transient, tell).await

@@ -89,9 +89,7 @@ mod tests {
     #[test]
     fn reports_that_are_too_long_or_not_plain_are_passed_over() {
         let presence = |host: &str| {
-            let device = "cpu".to_owned();
-            let worker = WorkerId::new("w", uuid::Uuid::nil());
-            let presence = Presence { worker, host: host.to_owned(), device, job: None, trainer_revision: 1 };
+            let presence = Presence::announced("w", host);
             serde_json::to_vec(&presence).unwrap()
         };
         let readable = |bytes: &[u8]| read::<Presence>(bytes).is_some_and(|presence| presence.is_plain());

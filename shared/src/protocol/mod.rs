@@ -84,9 +84,35 @@ pub struct Presence {
     /// [`crate::job::TRAINER_REVISION`] of the worker: it takes jobs of this revision only.
     #[serde(default)]
     pub trainer_revision: u32,
+    /// Workers of earlier versions do not say.
+    #[serde(default)]
+    pub readiness: Readiness,
+}
+
+/// Whether a worker takes jobs yet. One that will soon counts where a job is left to other workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Readiness {
+    /// Its process is being started, or checks its device.
+    Starting,
+    #[default]
+    Ready,
 }
 
 impl Presence {
+    /// A worker whose process is about to be started. Whoever starts it says so, because the process needs seconds
+    /// before it can; the worker withdraws this when it reports by itself, else it expires.
+    pub fn announced(name: &str, host: &str) -> Self {
+        Self {
+            worker: WorkerId::new(name, uuid::Uuid::nil()),
+            host: host.to_owned(),
+            device: "starting".to_owned(),
+            job: None,
+            trainer_revision: TRAINER_REVISION,
+            readiness: Readiness::Starting,
+        }
+    }
+
     /// Lines of text without control characters, which a terminal would obey.
     pub fn is_plain(&self) -> bool {
         [&self.host, &self.device].iter().all(|text| text.len() <= 512 && !text.contains(char::is_control))

@@ -269,8 +269,8 @@ async fn steps(
         reporter.at(StepProgress { epoch: state.epoch() + 1, epochs, step: state.step, steps: STEPS });
         let due = reporter.is_checkpoint_due(last_checkpoint.elapsed()) && state.step < STEPS;
         match reporter.wish() {
-            Wish::End => return Ok(Control::Stop),
-            Wish::HandOver => {
+            Wish::Stop => return Ok(Control::Stop),
+            Wish::CheckpointAndStop => {
                 save(context, reporter, state, None).await;
                 return Ok(Control::Stop);
             }

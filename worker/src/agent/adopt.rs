@@ -1,8 +1,7 @@
-//! Handing in what workers of this machine left behind that are gone: killed, or ended while the server was away.
+//! Hands in what other workers of this machine left behind: they were killed, or ended while the server was away.
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::Duration;
 
 use shared::books::{JobRecord, JobState, Token};
 use shared::bus::{Bus, BusError};
@@ -10,8 +9,8 @@ use shared::bus::{Bus, BusError};
 use super::hold::{Hold, Lost};
 use super::settle::{Settled, settle};
 use super::spool::{Content, Spool, SpoolError};
-use super::training::Saved;
 use super::uplink;
+use super::work::Saved;
 
 /// Why a job's folder stays where it is for now.
 #[derive(Debug, thiserror::Error)]
@@ -24,18 +23,18 @@ enum Stays {
     Unknown,
 }
 
-/// Goes through all that is left behind. What the server has, or does not want, is removed; the rest waits for the next
-/// time.
+/// Goes through everything that was left behind. What the server has or does not want is removed; the rest stays for the
+/// next time.
 pub(super) async fn adopt(bus: &Bus, spool: &Spool) {
     for orphan in spool.orphans() {
         for folder in orphan.jobs() {
-            match hand_over(bus, &folder).await {
+            match close(bus, &folder).await {
                 Ok(()) => remove(&folder),
                 Err(Stays::Spool(SpoolError::Decode { path, source })) => {
                     tracing::warn!("{} cannot be read ({source}): its folder is removed", path.display());
                     remove(&folder);
                 }
-                // It ended before it had kept anything.
+                // The worker ended before it had kept anything.
                 Err(Stays::Spool(SpoolError::Io { source, .. })) if source.kind() == ErrorKind::NotFound => {
                     remove(&folder);
                 }
@@ -45,12 +44,13 @@ pub(super) async fn adopt(bus: &Bus, spool: &Spool) {
     }
 }
 
-/// What cannot be removed is looked at again, and does no harm.
+/// What cannot be removed does no harm and is looked at again.
 fn remove(folder: &Path) {
     let _gone = std::fs::remove_dir_all(folder);
 }
 
-async fn hand_over(bus: &Bus, folder: &Path) -> Result<(), Stays> {
+/// Finishes with one job of a dead worker.
+async fn close(bus: &Bus, folder: &Path) -> Result<(), Stays> {
     let Content { claim, saved, hand_in } = Content::read(folder)?;
     let (job, token) = (claim.order.job, claim.token);
     if bus.admitted_at(job).await? != Some(claim.admitted_nanos) {
@@ -65,7 +65,7 @@ async fn hand_over(bus: &Bus, folder: &Path) -> Result<(), Stays> {
     }
     if !is_held(&entry.record, &token) {
         let now = entry.record.state.describe();
-        tracing::warn!(%job, "what {token} left behind is of no use any more: the job is {now}");
+        tracing::warn!(%job, "what {token} left behind is not needed any more: the job is {now}");
         return Ok(());
     }
     let heartbeat = bus.timing().await?.heartbeat();
@@ -80,15 +80,15 @@ async fn hand_over(bus: &Bus, folder: &Path) -> Result<(), Stays> {
     }
 }
 
-/// Its holder is gone, so nobody need wait for the lease: the job goes back with the newest checkpoints.
+/// The holder is dead, so there is no need to wait for its lease: the job goes back with the newest checkpoints.
 async fn give_back(bus: &Bus, mut hold: Hold, job: shared::ids::JobId, saved: &[Saved]) -> Result<(), Lost> {
     let newest = hold.checkpoints().next().map_or((0, 0), shared::books::Checkpoint::place);
     for saved in saved.iter().filter(|saved| (saved.epoch, saved.step) > newest) {
         uplink::send(bus, &mut hold, job, saved).await?;
     }
     let token = hold.token().clone();
-    hold.release(Duration::ZERO).await?;
-    tracing::info!(%job, "given back in the name of {token}, which is gone");
+    hold.lose().await?;
+    tracing::info!(%job, "given back for {token}, which died");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
-//! The canary: two known training steps of a tiny network, whose numbers are compared with stored ones.
+//! The canary: two training steps of a tiny network, whose losses are compared with stored ones.
 //!
-//! Weights and images are drawn from counters and placed on the device, so every device computes the same numbers up to
-//! rounding. A device that is not there, has no memory left, or computes wrongly is found before it touches a job.
+//! Weights and images are drawn from counters, so every device computes the same numbers up to rounding. A device that
+//! is missing, has no memory left or computes wrong numbers is found before it takes a job.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 use tokio::sync::oneshot;
 
-use super::thread::panic_text;
+use super::training::panic_message;
 use crate::data::Batch;
 use crate::models::Mtl;
 use crate::train::adam::Adam;
@@ -37,7 +37,7 @@ const EXPECTED: [f64; 8] = [
     0.762_595_634_943_921,
 ];
 
-/// Relative deviation that rounding explains: single precision on a CPU, and TF32 with other summation orders on a GPU.
+/// Relative deviation due to rounding: single precision on a CPU, TF32 with other summation orders on a GPU.
 const CPU_TOLERANCE: f64 = 2e-3;
 const GPU_TOLERANCE: f64 = 3e-2;
 
@@ -47,7 +47,10 @@ const LIMIT: Duration = Duration::from_mins(2);
 const IMAGES: usize = 2 * CLASSES;
 const SIZE: usize = 32;
 
-/// What is wrong with `device`, if anything. On a thread of its own: a hanging device must not silence the worker.
+/// Checks `device` on a thread of its own, because a device that hangs must not stop the worker's heartbeat.
+///
+/// # Errors
+/// What is wrong with the device.
 pub(super) async fn run(device: Device) -> Result<(), String> {
     let (tell, told) = oneshot::channel();
     let spawned = std::thread::Builder::new().name("canary".to_owned()).spawn(move || {
@@ -55,7 +58,7 @@ pub(super) async fn run(device: Device) -> Result<(), String> {
         let verdict = match outcome {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(in_words(error.as_ref())),
-            Err(panic) => Err(panic_text(panic.as_ref())),
+            Err(panic) => Err(panic_message(panic.as_ref())),
         };
         let _nobody_waits = tell.send(verdict);
     });
@@ -66,8 +69,8 @@ pub(super) async fn run(device: Device) -> Result<(), String> {
     let name = crate::device::name(device);
     match verdict {
         Ok(Ok(Ok(()))) => Ok(()),
-        Ok(Ok(Err(reason))) => Err(format!("the canary died on {name}: {reason}")),
-        Ok(Err(_)) => Err(format!("the canary vanished on {name}")),
+        Ok(Ok(Err(reason))) => Err(format!("the canary failed on {name}: {reason}")),
+        Ok(Err(_)) => Err(format!("the canary on {name} ended without a result")),
         Err(_) => Err(format!("the canary hung on {name} for {} s", LIMIT.as_secs())),
     }
 }
@@ -180,11 +183,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sound_device_passes_and_one_that_is_not_there_does_not() {
+    async fn a_good_device_passes_and_a_missing_one_does_not() {
         assert_eq!(run(Device::Cpu).await, Ok(()));
         let absent = Device::Cuda(63);
         let reason = run(absent).await.unwrap_err();
-        assert!(reason.starts_with("the canary died on cuda:63"), "{reason}");
+        assert!(reason.starts_with("the canary failed on cuda:63"), "{reason}");
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use shared::bus::BusError;
 
-use super::{PacksError, WeightsError};
+use super::packs::PacksError;
+use super::weights::WeightsError;
 use crate::cuda::CudaError;
 
 /// Why a worker ends.
@@ -27,7 +28,7 @@ pub enum AgentError {
 }
 
 impl AgentError {
-    /// True when the same worker started again would end the same way.
+    /// True when a restart would end the same way.
     pub fn is_hopeless(&self) -> bool {
         match self {
             Self::Device(_) | Self::Out { .. } => true,
@@ -36,11 +37,11 @@ impl AgentError {
         }
     }
 
-    /// The folder that is full or read-only, where that is what is wrong.
-    pub(super) fn crowded(&self) -> Option<&Path> {
+    /// The folder that is full or read-only, where that is the cause.
+    pub(super) fn unwritable_folder(&self) -> Option<&Path> {
         let file = match self {
-            Self::Packs(error) => error.crowded()?,
-            Self::Weights(error) => error.crowded()?,
+            Self::Packs(error) => error.unwritable()?,
+            Self::Weights(error) => error.unwritable()?,
             Self::Bus(_) | Self::Device(_) | Self::Out { .. } | Self::Runtime(_) | Self::Signals(_) => {
                 return None;
             }
@@ -48,7 +49,7 @@ impl AgentError {
         file.ancestors().skip(1).find(|folder| folder.is_dir())
     }
 
-    /// True when the server may have what was missing soon: another machine may just be storing it.
+    /// True when the same may succeed soon: another machine may just be storing what is missing.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Bus(error) => error.is_transient(),

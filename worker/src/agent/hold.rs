@@ -1,4 +1,4 @@
-//! A job held by this worker: every move of its record, and the pulse that keeps the lease.
+//! A job held by this worker: every move of its record, and the heartbeat that keeps the lease.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -25,13 +25,13 @@ pub(super) struct Hold {
     token: Token,
     record: JobRecord,
     revision: u64,
-    /// The queue's message; whoever tidies up after a worker that is gone has none.
+    /// The queue's message; there is none when the holder is a dead worker.
     delivery: Option<Delivery>,
-    pulse: Interval,
+    heartbeats: Interval,
 }
 
 impl Hold {
-    /// `record` at `revision` names `token` as its holder, who gives a sign of life every `heartbeat`.
+    /// `record` at `revision` names `token` as its holder, which sends a heartbeat every `heartbeat`.
     pub(super) fn new(
         bus: Bus,
         job: JobId,
@@ -40,9 +40,9 @@ impl Hold {
         delivery: Option<Delivery>,
         heartbeat: Duration,
     ) -> Self {
-        let mut pulse = tokio::time::interval_at(tokio::time::Instant::now() + heartbeat, heartbeat);
-        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { bus, job, token, record, revision, delivery, pulse }
+        let mut heartbeats = tokio::time::interval_at(tokio::time::Instant::now() + heartbeat, heartbeat);
+        heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { bus, job, token, record, revision, delivery, heartbeats }
     }
 
     pub(super) fn token(&self) -> &Token {
@@ -54,14 +54,14 @@ impl Hold {
         self.record.checkpoints.iter().rev()
     }
 
-    /// Waits for `work` while the record keeps beating and the queue's deadline keeps being extended: the fence is
-    /// proven first, so a zombie extends nothing.
+    /// Waits for `work` and keeps the heartbeat going meanwhile. The record is written first, and the queue's deadline
+    /// extended only if that was accepted, so a worker that has lost the job extends nothing.
     pub(super) async fn while_alive<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Lost> {
         let mut work = pin!(work);
         loop {
             tokio::select! {
-                biased; // The pulse first: no amount of work may drown it.
-                _ = self.pulse.tick() => {
+                biased; // The heartbeat first: no amount of work may hold it up.
+                _ = self.heartbeats.tick() => {
                     self.write(self.record.beat(&self.token)?).await?;
                     if let Some(delivery) = &self.delivery {
                         delivery.extend().await;
@@ -89,7 +89,7 @@ impl Hold {
         self.write(self.record.checkpointed(&self.token, checkpoint, progress)?).await
     }
 
-    /// Something that a reader of the record should know.
+    /// Adds a note to the record.
     pub(super) async fn note(&mut self, note: String) -> Result<(), Lost> {
         self.write(self.record.noted(&self.token, note)?).await
     }
@@ -101,6 +101,12 @@ impl Hold {
             delivery.hand_back(delay).await;
         }
         Ok(())
+    }
+
+    /// For a holder that is dead: gives the job back and counts the loss of its worker. The queue hands the job out again
+    /// when the dead worker's message has timed out.
+    pub(super) async fn lose(mut self) -> Result<(), Lost> {
+        self.write(self.record.lost(&self.token)?).await
     }
 
     /// Gives the job back because of something that passes, which does not count against it.
@@ -154,7 +160,7 @@ impl Hold {
         Ok(())
     }
 
-    /// Who moved the record instead, if it says so.
+    /// The error when another has moved the record: says what it is now.
     async fn lost(&self, error: BusError) -> Lost {
         let BusError::Conflict { job } = error else { return error.into() };
         match self.bus.record(job).await {

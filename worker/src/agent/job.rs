@@ -1,4 +1,4 @@
-//! One job from its claim to its end: dataset, checkpoint, training, result.
+//! One job from its claim to its end: inputs, checkpoint, training, result.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,16 +8,18 @@ use bytes::Bytes;
 use shared::ids::JobId;
 use shared::pack::Pack;
 use shared::protocol::JobOrder;
+use shared::retry::{Backoff, Retry};
 use shared::weights::Slot;
 
-use super::handover::{HandIn, WorkClaim};
+use super::error::AgentError;
 use super::hold::{Hold, Lost};
 use super::resume::Search;
 use super::settle::{settle, upload};
 use super::spool::JobSpool;
+use super::state::Agent;
 use super::training::{Assignment, Ended, TrainingError};
 use super::uplink::accompany;
-use super::{Agent, AgentError};
+use super::work::{HandIn, WorkClaim};
 
 /// What a job needs besides its settings.
 struct Inputs {
@@ -26,23 +28,26 @@ struct Inputs {
     weights: BTreeMap<Slot, Bytes>,
 }
 
-/// An attempt that lost its job, perhaps with the result in its hands.
-struct Setback {
+/// An attempt that lost its job, perhaps with a finished result.
+struct LostJob {
     lost: Lost,
     hand_in: Option<Box<HandIn>>,
 }
 
-impl From<Lost> for Setback {
+impl From<Lost> for LostJob {
     fn from(lost: Lost) -> Self {
         Self { lost, hand_in: None }
     }
 }
 
-/// Tries to fetch what a job needs while the server is away or does not send it.
-const FETCH_TRIES: u32 = 10;
-const FETCH_AGAIN: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_secs(1);
+/// For inputs that cannot be fetched: the server may be away, or another machine may just be storing them.
+const FETCH: Retry = Backoff::every(AGAIN).tries(10);
 
-/// Works on a claimed job. Losing the hold is not an error of this worker; having no dataset or weights is.
+/// Works on a claimed job. Losing it to another worker is not an error.
+///
+/// # Errors
+/// When this worker cannot have the job's dataset or weights.
 pub(super) async fn run(
     agent: &mut Agent,
     mut hold: Hold,
@@ -53,11 +58,11 @@ pub(super) async fn run(
     tracing::info!(%job, attempt = %hold.token().attempt, "claimed");
     let inputs = match hold.while_alive(inputs(agent, order)).await {
         Ok(Ok(inputs)) => {
-            agent.fetches_failed = 0;
+            agent.without_inputs = 0;
             inputs
         }
         Ok(Err(error)) => {
-            // The job is not to blame: it goes back free of charge.
+            // That is not the job's fault, so it does not count against it.
             let why = format!("given back by {}: {error}", agent.me);
             if let Err(lost) = hold.set_back(why).await {
                 told(job, &lost);
@@ -75,11 +80,11 @@ pub(super) async fn run(
     let spool = agent.spool.job(claim);
     let done_with = match Box::pin(attempt(agent, hold, &spool, inputs)).await {
         Ok(()) => true,
-        Err(Setback { lost, hand_in: None }) => {
+        Err(LostJob { lost, hand_in: None }) => {
             told(job, &lost);
             matches!(lost, Lost::Fenced(_))
         }
-        Err(Setback { lost, hand_in: Some(hand_in) }) => {
+        Err(LostJob { lost, hand_in: Some(hand_in) }) => {
             told(job, &lost);
             late(agent, &spool, &hand_in).await
         }
@@ -90,7 +95,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// False when the server does not have an answer yet.
+/// Hands in a result whose job was lost. False when the server has not answered yet.
 async fn late(agent: &Agent, spool: &JobSpool, hand_in: &HandIn) -> bool {
     let (job, token) = (spool.claim().order.job, &spool.claim().token);
     match settle(&agent.bus, token, hand_in).await {
@@ -105,17 +110,14 @@ async fn late(agent: &Agent, spool: &JobSpool, hand_in: &HandIn) -> bool {
     }
 }
 
-/// Found on this machine, or fetched. A server that is away, or does not have it yet, is no reason to give up at once.
+/// Found on this machine, or fetched.
 async fn inputs(agent: &mut Agent, order: &JobOrder) -> Result<Inputs, AgentError> {
-    let mut tries = 1;
+    let tell = |error: &AgentError| tracing::warn!(job = %order.job, "{error}; trying again");
+    let mut tries = FETCH.begin();
     loop {
         match try_inputs(agent, order).await {
-            Err(error) if error.may_pass() && tries < FETCH_TRIES => {
-                tracing::warn!(job = %order.job, "{error}; trying again");
-                tries += 1;
-                tokio::time::sleep(FETCH_AGAIN).await;
-            }
-            outcome => return outcome,
+            Ok(inputs) => return Ok(inputs),
+            Err(error) => tries.again(error, AgentError::may_pass, tell).await?,
         }
     }
 }
@@ -133,14 +135,14 @@ fn told(job: JobId, lost: &Lost) {
     tracing::warn!(%job, "{lost}; this worker goes on with other jobs");
 }
 
-/// Trains from the newest checkpoint that can be used. One that the training refuses is passed over, and the record says
-/// so: the job is not to blame for it.
+/// Trains from the newest checkpoint that can be used. One that the training refuses is skipped, and the record says so;
+/// that is not the job's fault.
 async fn attempt(
     agent: &mut Agent,
     mut hold: Hold,
     spool: &JobSpool,
     Inputs { pack, weights }: Inputs,
-) -> Result<(), Setback> {
+) -> Result<(), LostJob> {
     let order = &spool.claim().order;
     let bus = agent.bus.clone();
     let mut search = Search::of(&hold);
@@ -158,7 +160,7 @@ async fn attempt(
             Ok(training) => training,
             Err(error) => {
                 tracing::error!(%error, "no training thread");
-                return Ok(hold.release(FETCH_AGAIN).await?);
+                return Ok(hold.release(AGAIN).await?);
             }
         };
         let (end, outcome) = accompany(agent, &mut hold, &mut training, spool).await;
@@ -168,31 +170,31 @@ async fn attempt(
                 Some(Ok(Ended::Stopped) | Err(_)) => None,
                 None => training.abandon().await,
             };
-            return Err(Setback { lost, hand_in });
+            return Err(LostJob { lost, hand_in });
         }
         match (end, from) {
             (Some(Err(TrainingError::Refused(why))), Some(from)) => search.refused(&from, &why),
             (Some(end), _) => return close(agent, hold, order.job, end, &training.log()).await,
-            (None, _) => unreachable!("what the training hands over ends with its end"),
+            (None, _) => unreachable!("the reports of a training end with its end"),
         }
     }
 }
 
-/// What a training came to goes into the books.
+/// Enters how a training ended into the books.
 async fn close(
     agent: &mut Agent,
     mut hold: Hold,
     job: JobId,
     end: Result<Ended, TrainingError>,
     log: &[String],
-) -> Result<(), Setback> {
+) -> Result<(), LostJob> {
     match end {
         Ok(Ended::Finished(hand_in)) => match submit(agent, &mut hold, &hand_in).await {
             Ok(()) => {
                 tracing::info!(%job, best_epoch = hand_in.result.best_epoch, "done");
                 Ok(())
             }
-            Err(lost) => Err(Setback { lost, hand_in: Some(hand_in) }),
+            Err(lost) => Err(LostJob { lost, hand_in: Some(hand_in) }),
         },
         Ok(Ended::Stopped) => {
             hold.release(Duration::ZERO).await?;

@@ -42,8 +42,8 @@ impl PacksError {
         }
     }
 
-    /// The file that cannot be written because its disk is full or read-only, where that is what is wrong.
-    pub(super) fn crowded(&self) -> Option<&Path> {
+    /// The file that cannot be written because its disk is full or read-only, where that is the cause.
+    pub(super) fn unwritable(&self) -> Option<&Path> {
         match self {
             Self::Cache { path, source } => disk::is_lack_of_room(source).then_some(path),
             Self::Pack(_)
@@ -152,7 +152,7 @@ async fn fetch(bus: &Bus, digest: &str, cache: &Path) -> Result<Pack, PacksError
     std::fs::create_dir_all(cache).map_err(io(cache))?;
     let partial = Incoming::claim(cache, digest).map_err(io(cache))?;
     if let Err(error) = receive(bus, &manifest, partial.path()).await {
-        if error.crowded().is_some() {
+        if error.unwritable().is_some() {
             partial.discard(); // A full disk must not stay full because of it.
         }
         return Err(error);

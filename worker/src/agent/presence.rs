@@ -1,11 +1,10 @@
-//! Telling everyone that this worker is there, and learning the server's time on the way.
+//! This worker's presence: it tells everyone that the worker is there, and brings the server's time back.
 
 use std::time::Duration;
 
 use shared::bus::{Bus, BusError};
 use shared::ids::{JobId, WorkerId};
-use shared::job::TRAINER_REVISION;
-use shared::protocol::Presence;
+use shared::protocol::{Presence, Readiness};
 use shared::result::DeviceRecord;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,15 +18,25 @@ pub(super) struct Presences {
     renewal: JoinHandle<()>,
 }
 
+/// Says that a worker is starting, before anything that takes time: opening a device may take seconds, and until then
+/// the worker should count where a job is left to other workers.
+pub(super) async fn announce(bus: &Bus, me: &WorkerId, host: &str) {
+    let announced = Presence::announced(me.name(), host);
+    let outcome = bus.appear(&Presence { worker: me.clone(), ..announced.clone() }).await;
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "not announced");
+    }
+    // Whoever started this process may have announced it; that is no longer needed.
+    bus.disappear(&announced.worker).await;
+}
+
 impl Presences {
+    /// A worker that does not take jobs yet.
     pub(super) fn start(bus: Bus, me: &WorkerId, host: &str, record: &DeviceRecord) -> Self {
-        let device = format!("{} ({})", record.device, record.model);
         let presence = Presence {
             worker: me.clone(),
-            host: host.to_owned(),
-            device,
-            job: None,
-            trainer_revision: TRAINER_REVISION,
+            device: format!("{} ({})", record.device, record.model),
+            ..Presence::announced(me.name(), host)
         };
         let (current, mut seen) = watch::channel(presence);
         let renewing = bus.clone();
@@ -46,7 +55,12 @@ impl Presences {
         Self { bus, current, renewal }
     }
 
-    /// Shows what this worker does.
+    /// From now on this worker takes jobs.
+    pub(super) fn ready(&self) {
+        self.current.send_modify(|presence| presence.readiness = Readiness::Ready);
+    }
+
+    /// Shows which job this worker has.
     pub(super) fn working_on(&self, job: Option<JobId>) {
         self.current.send_modify(|presence| presence.job = job);
     }

@@ -1,4 +1,4 @@
-//! Which checkpoint to go on from: the newest that is whole and that the training takes, else none.
+//! Finds the checkpoint to resume from: the newest that is intact and that the training accepts, else none.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,8 +7,11 @@ use bytes::Bytes;
 use shared::books::Checkpoint;
 use shared::bus::{Bucket, Bus, BusError};
 use shared::result::BlobRef;
+use shared::retry::Backoff;
 
 use super::hold::{Hold, Lost};
+
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The checkpoints that were not tried yet, and what was wrong with those that were.
 pub(super) struct Search {
@@ -21,7 +24,7 @@ impl Search {
         Self { left: hold.checkpoints().cloned().collect(), unusable: Vec::new() }
     }
 
-    /// The next one that is whole; `None` to start over. Whatever was passed over goes into the record's notes.
+    /// The next one that is intact; `None` to start over. The record's notes say what was skipped.
     pub(super) async fn next(
         &mut self,
         bus: &Bus,
@@ -39,30 +42,27 @@ impl Search {
         }
         if !self.unusable.is_empty() {
             let from = found.as_ref().map_or_else(|| "the start".to_owned(), |(at, _)| at.to_string());
-            let note = format!("{}; goes on from {from}", std::mem::take(&mut self.unusable).join("; "));
+            let note = format!("{}; resumed from {from}", std::mem::take(&mut self.unusable).join("; "));
             tracing::warn!("{note}");
             hold.note(note).await?;
         }
         Ok(found)
     }
 
-    /// This one is of no use; the next call of [`Self::next`] says so in the record.
+    /// This one cannot be used; the next call of [`Self::next`] says so in the record.
     pub(super) fn refused(&mut self, checkpoint: &Checkpoint, why: &str) {
-        self.unusable.push(format!("the checkpoint of {checkpoint} is unusable ({why})"));
+        self.unusable.push(format!("the checkpoint of {checkpoint} cannot be used ({why})"));
     }
 }
 
-/// A server that is away is waited for: only a blob that is gone or wrong counts as damaged, and one whose bytes the
-/// server failed to send twice.
+/// Waits for a server that is away. A blob counts as damaged only when it is missing or wrong, or when the server has
+/// failed twice to send its bytes.
 async fn fetch(bus: &Bus, blob: &BlobRef) -> Result<Bytes, BusError> {
     let mut stalled = false;
-    loop {
-        match bus.get_blob(Bucket::Checkpoints, blob).await {
-            Err(BusError::Stalled { .. }) if !stalled => stalled = true,
-            Err(error @ BusError::Stalled { .. }) => return Err(error),
-            Err(error) if error.is_transient() => {}
-            outcome => return outcome,
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    let passes = |error: &BusError| match error {
+        BusError::Stalled { .. } => !std::mem::replace(&mut stalled, true),
+        other => other.is_transient(),
+    };
+    let get = || bus.get_blob(Bucket::Checkpoints, blob);
+    Backoff::every(AGAIN).endless().run(get, passes, |_| ()).await
 }

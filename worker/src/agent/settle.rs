@@ -1,12 +1,13 @@
-//! A result whose attempt may not hold its job any more: accepted if it is the first, else compared with that one.
+//! Hands in the result of an attempt that may have lost its job: accepted if it is the first, else compared with that.
 
 use std::time::Duration;
 
 use shared::books::{Fenced, Late, Token, difference};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
+use shared::retry::Backoff;
 
-use super::handover::HandIn;
+use super::work::HandIn;
 
 /// Time between two tries to reach a server that is away.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -15,14 +16,14 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Settled {
     Accepted,
-    /// It had been accepted before: only the reply was lost.
+    /// It had been accepted before; only the reply was lost.
     KnownAlready,
-    /// Another attempt was faster and came to the same.
+    /// Another attempt was faster and has the same result.
     SameAs(Token),
-    /// Another attempt was faster and came to something else, which stays. The record says so.
+    /// Another attempt was faster and has another result, which stays. The record says so.
     DiffersFrom(Token, String),
     Refused(Fenced),
-    /// The books do not know this job: it belongs to another server.
+    /// The books do not know this job: it is another server's.
     Unknown,
 }
 
@@ -30,24 +31,24 @@ pub(super) enum Settled {
 pub(super) async fn settle(bus: &Bus, by: &Token, hand_in: &HandIn) -> Result<Settled, BusError> {
     let result = &hand_in.result;
     loop {
-        let Some(entry) = patiently(|| bus.record(result.job)).await? else { return Ok(Settled::Unknown) };
+        let Some(entry) = answered(|| bus.record(result.job)).await? else { return Ok(Settled::Unknown) };
         match entry.record.finished_by(by) {
             Late::Accept(next) => {
                 upload(bus, hand_in).await;
                 match bus.commit(entry.revision, &next, result).await {
                     Ok(()) => return Ok(Settled::Accepted),
-                    Err(BusError::Conflict { .. }) => {} // The holder beats: what the record says now decides.
+                    Err(BusError::Conflict { .. }) => {} // The holder has sent a heartbeat: look again.
                     Err(error) => return Err(error),
                 }
             }
             Late::Done(token) if &token == by => return Ok(Settled::KnownAlready),
             Late::Done(token) => {
-                let accepted = patiently(|| bus.result(result.job)).await?;
+                let accepted = answered(|| bus.result(result.job)).await?;
                 let Some(what) = difference(&accepted, result) else { return Ok(Settled::SameAs(token)) };
                 let Some(noted) = entry.record.contradicted(by, &what) else { continue };
                 match bus.swap(result.job, entry.revision, &noted).await {
                     Ok(_) => return Ok(Settled::DiffersFrom(token, what)),
-                    Err(BusError::Conflict { .. }) => {} // Somebody else had a remark, too.
+                    Err(BusError::Conflict { .. }) => {} // Somebody else added a note as well.
                     Err(error) => return Err(error),
                 }
             }
@@ -82,11 +83,6 @@ pub(super) async fn upload(bus: &Bus, hand_in: &HandIn) {
 }
 
 /// Asks until the server answers.
-async fn patiently<T, F: Future<Output = Result<T, BusError>>>(ask: impl Fn() -> F) -> Result<T, BusError> {
-    loop {
-        match ask().await {
-            Err(error) if error.is_transient() => tokio::time::sleep(AGAIN).await,
-            outcome => return outcome,
-        }
-    }
+async fn answered<T, F: Future<Output = Result<T, BusError>>>(ask: impl FnMut() -> F) -> Result<T, BusError> {
+    Backoff::every(AGAIN).endless().run(ask, BusError::is_transient, |_| ()).await
 }

@@ -1,4 +1,4 @@
-//! The training thread: libtorch never runs on the messaging runtime, and a panic in it ends a job, not the worker.
+//! The training thread. libtorch never runs on the messaging runtime, and a panic in it ends a job, not the worker.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -9,7 +9,10 @@ use shared::result::{DeviceRecord, EpochReport};
 use tch::Device;
 
 use super::canary;
-use super::training::{Assignment, Reporter, Saved, StepProgress, Trainer, Training, TrainingError, Wish};
+use super::training::{
+    Assignment, Reporter, StepProgress, Trainer, Training, TrainingError, Wish, panic_message,
+};
+use super::work::Saved;
 use crate::device;
 use crate::train::{Control, TrainError, TrainEvent, TrainTask, train_from};
 
@@ -41,7 +44,9 @@ impl Trainer for Torch {
                 Ok(Ok(outcome)) => Ok(outcome),
                 Ok(Err(error @ TrainError::Checkpoint(_))) => Err(TrainingError::Refused(in_words(&error))),
                 Ok(Err(error)) => Err(TrainingError::Failed(in_words(&error))),
-                Err(panic) => Err(TrainingError::Failed(panic_text(panic.as_ref()))),
+                Err(panic) => {
+                    Err(TrainingError::Failed(format!("the training {}", panic_message(panic.as_ref()))))
+                }
             };
             drop(sink);
             reporter.ended_blocking(ended);
@@ -54,7 +59,7 @@ impl Trainer for Torch {
     }
 }
 
-/// Hands over what a training tells, and answers with what the agent wants of it.
+/// Passes on what a training tells, and answers with what the agent wants from it.
 fn sink(reporter: &mut Reporter, epochs: u32) -> impl FnMut(TrainEvent) -> Control {
     let mut last_checkpoint = Instant::now();
     move |event| {
@@ -65,11 +70,11 @@ fn sink(reporter: &mut Reporter, epochs: u32) -> impl FnMut(TrainEvent) -> Contr
                 }
                 let (step, steps) = (step as u32, steps as u32);
                 reporter.at(StepProgress { epoch, epochs, step, steps });
-                // The end of an epoch has a checkpoint of its own; whoever wants to go does not wait for it.
+                // The end of an epoch has a checkpoint of its own, but a worker that has to stop does not wait for it.
                 let due = reporter.is_checkpoint_due(last_checkpoint.elapsed());
                 return match reporter.wish() {
-                    Wish::End => Control::Stop,
-                    Wish::HandOver => Control::Checkpoint,
+                    Wish::Stop => Control::Stop,
+                    Wish::CheckpointAndStop => Control::Checkpoint,
                     Wish::GoOn if due && step < steps => Control::Checkpoint,
                     Wish::GoOn => Control::Continue,
                 };
@@ -114,10 +119,4 @@ fn epoch_line(report: &EpochReport) -> String {
         losses.partition,
         losses.landmark
     )
-}
-
-pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text =
-        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("the training panicked: {}", text.unwrap_or("without a message"))
 }

@@ -1,4 +1,4 @@
-//! A training as the agent sees it: started somewhere, handing over checkpoints and its end, asked to end itself.
+//! A running training as the agent sees it: it reports checkpoints and its end, and can be asked to stop.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,12 +11,12 @@ use shared::books::LOG_TAIL;
 use shared::job::JobSpec;
 use shared::pack::Pack;
 use shared::protocol::CheckpointEvery;
-use shared::result::{DeviceRecord, EpochReport};
+use shared::result::DeviceRecord;
 use shared::weights::Slot;
 use tokio::sync::{mpsc, watch};
 
-use super::handover::HandIn;
 use super::spool::JobSpool;
+use super::work::{HandIn, Saved};
 use crate::train::Outcome;
 
 /// Where trainings run.
@@ -27,7 +27,7 @@ pub trait Trainer: Send + Sync {
     /// Starts a training and returns at once.
     fn start(&self, assignment: Assignment) -> std::io::Result<Training>;
 
-    /// Proves that this place can train: what is wrong with it, else.
+    /// Checks that this place can train; the error says what is wrong with it.
     fn canary(&self) -> BoxFuture<'_, Result<(), String>>;
 }
 
@@ -40,7 +40,7 @@ pub struct Assignment {
     /// Content of the files that the job's settings name.
     pub weights: BTreeMap<Slot, Bytes>,
     pub checkpoint_every: CheckpointEvery,
-    /// Where what it hands over is kept until the server has it.
+    /// Where checkpoints and the result are kept until the server has them.
     pub spool: JobSpool,
 }
 
@@ -53,23 +53,11 @@ pub struct StepProgress {
     pub steps: u32,
 }
 
-/// A checkpoint that a training hands over.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Saved {
-    /// Finished epochs.
-    pub epoch: u32,
-    /// Finished steps of the epoch after them.
-    pub step: u32,
-    /// Of the epoch that has just ended; `None` within an epoch.
-    pub report: Option<EpochReport>,
-    pub checkpoint: Bytes,
-}
-
 /// What a training says.
 #[derive(Debug)]
 pub(super) enum Report {
     Saved(Box<Saved>),
-    /// Something that a reader of the job's record should know.
+    /// A note for the job's record.
     Note(String),
     /// The last report.
     Ended(Result<Ended, TrainingError>),
@@ -87,7 +75,7 @@ pub(super) enum Ended {
 /// Why a training ended without a result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrainingError {
-    /// The checkpoint that it was to go on from is whole and yet of no use. The job is not to blame.
+    /// The checkpoint that it should resume from is intact but cannot be used. That is not the job's fault.
     #[error("{0}")]
     Refused(String),
     /// The training itself failed.
@@ -95,14 +83,14 @@ pub enum TrainingError {
     Failed(String),
 }
 
-/// What the agent wants of a training.
+/// What the agent wants from a training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     GoOn,
     /// A checkpoint after the next step, and then the end.
-    HandOver,
+    CheckpointAndStop,
     /// The end, at once.
-    End,
+    Stop,
 }
 
 /// A running training.
@@ -145,7 +133,7 @@ impl Log {
     }
 }
 
-/// Reports on their way to the agent, which takes them at once, whatever the server does.
+/// Reports that may wait for the agent, which takes them at once whatever the server does.
 const ON_THE_WAY: usize = 2;
 
 impl Training {
@@ -185,15 +173,15 @@ impl Training {
         self.log.lines()
     }
 
-    /// Asks for a checkpoint after the next step and for the end.
-    pub(super) fn hand_over(&self) {
-        let (from, to) = (Wish::GoOn as u8, Wish::HandOver as u8);
+    /// Asks it to store a checkpoint after the next step and to stop.
+    pub(super) fn ask_to_stop(&self) {
+        let (from, to) = (Wish::GoOn as u8, Wish::CheckpointAndStop as u8);
         let _other_wish = self.wish.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Ends it and waits until the device is free. A result that it came to all the same is not lost.
+    /// Stops it and waits until the device is free. If it had just finished, gives its result.
     pub(super) async fn abandon(&mut self) -> Option<Box<HandIn>> {
-        self.wish.store(Wish::End as u8, Ordering::Relaxed);
+        self.wish.store(Wish::Stop as u8, Ordering::Relaxed);
         loop {
             match self.next().await {
                 Report::Saved(_) | Report::Note(_) => {}
@@ -221,7 +209,7 @@ impl Reporter {
         self.checkpoint_every.is_due(self.steps_since, since)
     }
 
-    /// Hands a checkpoint over: into the spool first, so that it outlives this process.
+    /// Reports a checkpoint, which goes into the spool first so that it outlives this process.
     pub async fn saved(&mut self, saved: Saved) {
         let report = self.spooled(saved);
         self.say(report).await;
@@ -233,7 +221,7 @@ impl Reporter {
         let _gone = self.reports.blocking_send(report);
     }
 
-    /// Says something that a reader of the job's record should know.
+    /// Adds a note to the job's record.
     pub async fn note(&self, note: String) {
         self.say(Report::Note(note)).await;
     }
@@ -243,7 +231,7 @@ impl Reporter {
         let _gone = self.reports.blocking_send(Report::Note(note));
     }
 
-    /// Hands the end over; a result goes into the spool first.
+    /// Reports the end; a result goes into the spool first.
     pub async fn ended(&self, outcome: Result<Outcome, TrainingError>) {
         let report = self.closed(outcome);
         self.say(report).await;
@@ -256,10 +244,10 @@ impl Reporter {
     }
 
     pub fn wish(&self) -> Wish {
-        [Wish::GoOn, Wish::HandOver, Wish::End]
+        [Wish::GoOn, Wish::CheckpointAndStop, Wish::Stop]
             .into_iter()
             .find(|wish| *wish as u8 == self.wish.load(Ordering::Relaxed))
-            .unwrap_or(Wish::End)
+            .unwrap_or(Wish::Stop)
     }
 
     fn spooled(&mut self, saved: Saved) -> Report {
@@ -279,8 +267,15 @@ impl Reporter {
         }))
     }
 
-    /// Nobody may listen any more: then the job is lost and the wish that it ends is on its way.
+    /// If nobody listens any more, the job is lost and the training is about to be told to stop.
     async fn say(&self, report: Report) {
         let _gone = self.reports.send(report).await;
     }
+}
+
+/// What a thread panicked with.
+pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or("no message"))
 }

@@ -1,7 +1,7 @@
-//! Two sides that never wait for each other: the training hands over checkpoints, and the server gets them when it can.
+//! Separates the training from the server, so that neither waits for the other.
 //!
-//! While the server is away the training goes on; of what it hands over the newest two checkpoints wait here, and in the
-//! spool.
+//! The training reports checkpoints, and the server gets them when it can. While the server is away the training goes on,
+//! and the newest two checkpoints wait here and in the spool.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -11,19 +11,21 @@ use std::time::Duration;
 use shared::books::{Checkpoint, KEPT_CHECKPOINTS};
 use shared::bus::{Bucket, Bus};
 use shared::ids::JobId;
+use shared::protocol::LiveReport;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
-use super::Agent;
 use super::hold::{Hold, Lost};
 use super::spool::JobSpool;
-use super::training::{Ended, Report, Saved, Training, TrainingError};
+use super::state::Agent;
+use super::training::{Ended, Report, StepProgress, Training, TrainingError};
+use super::work::Saved;
 
 const HINT_EVERY: Duration = Duration::from_secs(1);
 /// Hints are for displays: one that cannot be sent now is not sent.
 const HINT_LIMIT: Duration = Duration::from_secs(1);
 
-/// How a training ended, if it did before its job was lost.
+/// How a training ended, if that was before its job was lost.
 pub(super) type End = Option<Result<Ended, TrainingError>>;
 
 /// Follows the training to its end and every checkpoint to the server, or until the job is lost.
@@ -73,11 +75,11 @@ async fn follow(
             _ = hints.tick() => None,
         };
         if *agent.stop.borrow() {
-            training.hand_over();
+            training.ask_to_stop();
         }
         match event {
             None => {
-                let hint = agent.live(job, training.progress());
+                let hint = live(agent, job, training.progress());
                 let _late = tokio::time::timeout(HINT_LIMIT, agent.bus.hint(&hint)).await;
             }
             Some(Report::Saved(saved)) => outbox.put(*saved),
@@ -87,14 +89,19 @@ async fn follow(
     }
 }
 
+fn live(agent: &Agent, job: JobId, progress: StepProgress) -> LiveReport {
+    let StepProgress { epoch, epochs, step, steps } = progress;
+    LiveReport { worker: agent.me.clone(), job, epoch, epochs, step, steps }
+}
+
 /// Every note goes into the record; every checkpoint becomes durable, then the record moves. Ends when the outbox is
 /// closed and empty.
 async fn deliver(bus: &Bus, hold: &mut Hold, spool: &JobSpool, outbox: &Outbox) -> Result<(), Lost> {
     let job = spool.claim().order.job;
-    while let Some(parcel) = hold.while_alive(outbox.next()).await? {
-        match parcel {
-            Parcel::Note(note) => hold.note(note).await?,
-            Parcel::Saved(saved) => {
+    while let Some(item) = hold.while_alive(outbox.next()).await? {
+        match item {
+            Item::Note(note) => hold.note(note).await?,
+            Item::Saved(saved) => {
                 send(bus, hold, job, &saved).await?;
                 spool.delivered(&saved);
             }
@@ -118,14 +125,14 @@ pub(super) async fn send(bus: &Bus, hold: &mut Hold, job: JobId, saved: &Saved) 
     hold.checkpointed(Checkpoint { epoch: *epoch, step: *step, blob }, report.as_ref()).await
 }
 
-/// Something on its way to the server.
+/// One thing to send to the server.
 #[derive(Debug, PartialEq)]
-enum Parcel {
+enum Item {
     Note(String),
     Saved(Box<Saved>),
 }
 
-/// What is on its way to the server: notes, then checkpoints, oldest first.
+/// What is still to be sent to the server: notes, then checkpoints, oldest first.
 #[derive(Debug, Default)]
 struct Outbox {
     state: Mutex<Waiting>,
@@ -140,7 +147,7 @@ struct Waiting {
 }
 
 impl Outbox {
-    /// Of more than a record keeps, the oldest is of no use any more.
+    /// When there are more checkpoints than a record keeps, the oldest are dropped.
     fn put(&self, saved: Saved) {
         let mut state = self.state();
         state.saved.push_back(saved);
@@ -162,15 +169,15 @@ impl Outbox {
     }
 
     /// `None` when it is closed and empty.
-    async fn next(&self) -> Option<Parcel> {
+    async fn next(&self) -> Option<Item> {
         loop {
             {
                 let mut state = self.state();
                 if let Some(note) = state.notes.pop_front() {
-                    return Some(Parcel::Note(note));
+                    return Some(Item::Note(note));
                 }
                 if let Some(saved) = state.saved.pop_front() {
-                    return Some(Parcel::Saved(Box::new(saved)));
+                    return Some(Item::Saved(Box::new(saved)));
                 }
                 if state.closed {
                     return None;
@@ -204,11 +211,11 @@ mod tests {
             outbox.put(saved(step));
         }
         outbox.close();
-        for parcel in [Parcel::Note("a".to_owned()), Parcel::Note("b".to_owned())] {
-            assert_eq!(outbox.next().await, Some(parcel));
+        for item in [Item::Note("a".to_owned()), Item::Note("b".to_owned())] {
+            assert_eq!(outbox.next().await, Some(item));
         }
-        assert_eq!(outbox.next().await, Some(Parcel::Saved(Box::new(saved(3)))));
-        assert_eq!(outbox.next().await, Some(Parcel::Saved(Box::new(saved(4)))));
+        assert_eq!(outbox.next().await, Some(Item::Saved(Box::new(saved(3)))));
+        assert_eq!(outbox.next().await, Some(Item::Saved(Box::new(saved(4)))));
         assert_eq!(outbox.next().await, None);
     }
 }

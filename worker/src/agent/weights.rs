@@ -32,8 +32,8 @@ impl WeightsError {
         }
     }
 
-    /// The file that cannot be written because its disk is full or read-only, where that is what is wrong.
-    pub(super) fn crowded(&self) -> Option<&Path> {
+    /// The file that cannot be written because its disk is full or read-only, where that is the cause.
+    pub(super) fn unwritable(&self) -> Option<&Path> {
         match self {
             Self::Cache { path, source } => disk::is_lack_of_room(source).then_some(path),
             Self::Fetch { .. } | Self::Wrong { .. } | Self::Name(_) => None,
@@ -83,7 +83,7 @@ impl WeightsStore {
             Ok(()) => {}
             Err(BusError::File { path, source }) => {
                 let error = WeightsError::Cache { path, source };
-                if error.crowded().is_some() {
+                if error.unwritable().is_some() {
                     partial.discard(); // A full disk must not stay full because of it.
                 }
                 return Err(error);

@@ -18,7 +18,7 @@ use crate::train::{Control, Outcome, TrainEvent, TrainTask, train_from};
 
 /// Options of `ferry-worker reproduce`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example, for a job that a sweep has parked:\n  \
+#[command(after_help = "Example, for a job that failed in a sweep:\n  \
     ferry-worker reproduce experiments/demo.yaml --job 1f3a2b4c\n\n\
     The training is the worker's own, from fresh weights; nothing is stored. Exit codes: 0 it did not fail here, 1 it\n\
     failed, 2 it could not begin.")]

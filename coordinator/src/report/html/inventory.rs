@@ -87,29 +87,13 @@ fn job_cells(view: &View<'_>, job: &JobRow) -> Markup {
                 td.n { (or_dash(job.attempts.map(|n| n.to_string()))) }
             }
             JobState::Failed => { td colspan="7" { span.badge.bad { "failed" } } }
-            JobState::Parked => { td colspan="7" { span.badge.bad { "parked" } } }
             JobState::Unfinished => { td colspan="7" { span.badge { "not finished" } } }
         }
     }
 }
 
 pub(super) fn failures(view: &View<'_>) -> Markup {
-    without_result(
-        view,
-        JobState::Failed,
-        "Failed for good",
-        "These jobs are left out of tables and ensembles.",
-    )
-}
-
-pub(super) fn parked(view: &View<'_>) -> Markup {
-    let note = "Their training failed on different workers: the jobs are to blame, not the workers. They are left out \
-                of tables and ensembles until the sweep is run again.";
-    without_result(view, JobState::Parked, "Parked", note)
-}
-
-fn without_result(view: &View<'_>, state: JobState, title: &str, note: &str) -> Markup {
-    let jobs: Vec<&JobRow> = view.in_state(state).collect();
+    let jobs: Vec<&JobRow> = view.in_state(JobState::Failed).collect();
     if jobs.is_empty() {
         return html! {};
     }
@@ -126,7 +110,8 @@ fn without_result(view: &View<'_>, state: JobState, title: &str, note: &str) -> 
             }
         }
     };
-    section(title, note, &body)
+    let note = "These jobs are left out of tables and ensembles. Run the sweep again to try them again.";
+    section("Failed for good", note, &body)
 }
 
 pub(super) fn drained(view: &View<'_>) -> Markup {

@@ -37,7 +37,6 @@ pub(super) fn render(view: &View<'_>) -> String {
                     (inventory::members(view))
                     (inventory::jobs(view))
                     (inventory::failures(view))
-                    (inventory::parked(view))
                     (inventory::drained(view))
                 }
                 (footer(view))
@@ -50,7 +49,6 @@ pub(super) fn render(view: &View<'_>) -> String {
 fn header(view: &View<'_>) -> Markup {
     let total = view.results.jobs.len();
     let failed = view.in_state(JobState::Failed).count();
-    let parked = labels::parked(view.in_state(JobState::Parked).count());
     html! {
         header {
             p.eyebrow { "Ferry sweep report" }
@@ -64,7 +62,7 @@ fn header(view: &View<'_>) -> Markup {
                 @if let Some(best) = view.best_job() {
                     (fact("Best single model", &labels::f1_or_dash(best.val_macro_f1), &format!("validation F1 · {}: {}", best.group, view.name(best.id))))
                 }
-                (fact("Jobs finished", &format!("{} / {total}", view.finished()), &format!("{failed} failed{parked} · {} of training", labels::duration(view.train_seconds()))))
+                (fact("Jobs finished", &format!("{} / {total}", view.finished()), &format!("{failed} failed · {} of training", labels::duration(view.train_seconds()))))
             }
         }
     }

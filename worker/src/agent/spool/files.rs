@@ -10,8 +10,7 @@ use shared::bus::Bucket;
 use shared::files::{self, Access, Durability};
 use shared::result::{BlobRef, EpochReport, JobResult};
 
-use super::super::handover::{HandIn, WorkClaim};
-use super::super::training::Saved;
+use super::super::work::{HandIn, Saved, WorkClaim};
 
 const CLAIM: &str = "claim.json";
 const RESULT: &str = "result.json";

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use shared::books::KEPT_CHECKPOINTS;
 
-use super::super::handover::{HandIn, WorkClaim};
-use super::super::training::Saved;
+use super::super::work::{HandIn, Saved, WorkClaim};
 use super::{Life, SpoolError, files, private_folder};
 
 /// Where a training keeps what the server does not have yet. Clones are the same place. Nothing here fails: what cannot

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use shared::ids::WorkerId;
 
-use super::handover::WorkClaim;
+use super::work::WorkClaim;
 pub(super) use files::{Content, SpoolError};
 pub use job::JobSpool;
 

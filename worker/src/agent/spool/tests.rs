@@ -10,7 +10,7 @@ use shared::protocol::{CheckpointEvery, JobOrder};
 use shared::result::DeviceRecord;
 use uuid::Uuid;
 
-use super::super::training::Saved;
+use super::super::work::Saved;
 use super::*;
 
 fn worker(nonce: u128) -> WorkerId {

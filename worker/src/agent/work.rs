@@ -1,4 +1,4 @@
-//! A finished training as it is handed in: the result's record and the bytes that it points to.
+//! What a training makes: checkpoints, and a result with the bytes that it points to.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,16 +8,16 @@ use shared::metrics::{Confusion, argmax};
 use shared::pack::{Pack, Split};
 use shared::predictions::to_npy;
 use shared::protocol::JobOrder;
-use shared::result::{BlobRef, DeviceRecord, JobResult, Score, SplitResult};
+use shared::result::{BlobRef, DeviceRecord, EpochReport, JobResult, Score, SplitResult};
 
 use crate::train::Finished;
 
-/// Whose work it is: what a result's record says besides the result.
+/// Which attempt of which job it belongs to, and where that runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkClaim {
     pub v: u32,
     pub order: JobOrder,
-    /// [`shared::bus::Bus::admitted_at`] of the books that it was claimed from: no others take what is spooled for it.
+    /// [`shared::bus::Bus::admitted_at`] of the books that the job was claimed from: only they get what is spooled.
     pub admitted_nanos: i128,
     pub token: Token,
     pub device: DeviceRecord,
@@ -28,7 +28,19 @@ impl WorkClaim {
     pub const VERSION: u32 = 1;
 }
 
-/// A result that only needs to be sent.
+/// A checkpoint of a training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Saved {
+    /// Finished epochs.
+    pub epoch: u32,
+    /// Finished steps of the epoch after them.
+    pub step: u32,
+    /// Of the epoch that has just ended; `None` within an epoch.
+    pub report: Option<EpochReport>,
+    pub checkpoint: Bytes,
+}
+
+/// A finished result that only needs to be sent.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct HandIn {
     pub(super) result: JobResult,
@@ -37,7 +49,7 @@ pub(crate) struct HandIn {
 }
 
 impl HandIn {
-    /// All of it is known without the server: blobs are named by their digests.
+    /// Needs no server: blobs are named by their digests.
     pub(super) fn of(claim: &WorkClaim, pack: &Pack, finished: Finished) -> Self {
         let job = claim.order.job;
         let mut blobs = Vec::new();

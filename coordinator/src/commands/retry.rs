@@ -1,0 +1,118 @@
+//! `ferry retry`: a job that has ended is trained anew.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use clap::Args;
+use shared::bus::{BusError, Role};
+use shared::terminal::plain;
+
+use super::access::{Access, BooksArgs};
+use super::failure::Failure;
+use crate::run_dir::{RunDir, RunDirError};
+use crate::service::{Ended, RetryError, find_ended, retry};
+
+/// Trains jobs anew that are done or have failed, from the start. The earlier result stays in the run folder.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  ferry retry 3f2a9c41\n  ferry retry 3f2a9c41 77b0 --yes\n  \
+    ferry retry 3f2a9c41 --nats tls://head:4222 --creds coordinator.creds\n\n\
+    A run that is going on trains the jobs; else the next `ferry run` of their sweep does.\n\
+    Failed jobs are also tried again, from their last checkpoint, when the sweep is run again.\n\
+    Exit codes: 0 done, 1 something failed or you said no, 2 bad input.")]
+pub struct RetryArgs {
+    /// Ids of the jobs, or their beginnings, as `ferry status` and `ferry plan` show them.
+    #[arg(required = true, value_name = "JOB")]
+    pub jobs: Vec<String>,
+    #[command(flatten)]
+    pub books: BooksArgs,
+    /// Folder of the run folders, where the earlier results are kept.
+    #[arg(long, default_value = "runs")]
+    pub out: PathBuf,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Asks, and opens the jobs again.
+pub fn run(args: &RetryArgs) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Work(error.into()))?;
+    runtime.block_on(open_again(args)).map_err(|error| {
+        let told = error.downcast_ref::<RetryError>().is_some_and(RetryError::is_bad_input);
+        let wrong_server = error.downcast_ref::<BusError>().is_some_and(BusError::is_bad_input);
+        let input = told || wrong_server || error.is::<Unanswered>();
+        if input { Failure::Input(error) } else { Failure::Work(error) }
+    })
+}
+
+/// There is nobody to answer the question.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing was changed: standard input is not a terminal, so say --yes to go on")]
+struct Unanswered;
+
+async fn open_again(args: &RetryArgs) -> anyhow::Result<ExitCode> {
+    if let Some(endpoint) = args.books.server.endpoint()? {
+        endpoint.require(&[Role::Coordinator])?;
+    }
+    let Some(access) = Access::open(&args.books, "ferry-retry").await? else {
+        return Err(RetryError::Unknown { wanted: args.jobs.join(" ") })
+            .map_err(|error| anyhow!(error).context(format!("no sweep has run in {}", args.books.home.display())));
+    };
+    let outcome = with_books(args, &access).await;
+    access.close().await;
+    outcome
+}
+
+async fn with_books(args: &RetryArgs, access: &Access) -> anyhow::Result<ExitCode> {
+    let mut jobs = Vec::new();
+    for wanted in &args.jobs {
+        let ended = find_ended(&access.bus, wanted).await?;
+        if !jobs.contains(&ended) {
+            jobs.push(ended);
+        }
+    }
+    for Ended { job, label, outcome, .. } in &jobs {
+        eprintln!("{}", plain(&format!("job {} ({label}): {outcome}", job.short())));
+    }
+    if !args.yes && !is_confirmed()? {
+        eprintln!("nothing was changed");
+        return Ok(ExitCode::FAILURE);
+    }
+    for ended in &jobs {
+        retry(&access.bus, ended).await?;
+        println!("{}", plain(&told(args, ended)?));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_confirmed() -> anyhow::Result<bool> {
+    let mut stdin = std::io::stdin().lock();
+    if !std::io::stdin().is_terminal() {
+        return Err(Unanswered.into());
+    }
+    eprint!("They will be trained from the start, and the new results replace these in the report. Go on? [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    stdin.read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}
+
+/// Keeps the earlier results, and says where they are.
+fn told(args: &RetryArgs, ended: &Ended) -> Result<String, RunDirError> {
+    let mut text = format!("job {} ({}) will be trained anew", ended.job.short(), ended.label);
+    for sweep in &ended.sweeps {
+        let folder = match RunDir::open(&args.out.join(sweep)) {
+            Ok(folder) => folder,
+            Err(RunDirError::NotARun { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        if let Some(kept) = folder.set_aside(ended.job)? {
+            text += &format!("; its earlier result is kept in {}", kept.display());
+        }
+    }
+    Ok(text)
+}

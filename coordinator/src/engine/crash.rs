@@ -1,0 +1,117 @@
+//! A worker process that died in the middle of a job because of the job: what killed it, and what is known to help. Pure.
+
+use shared::job::JobSpec;
+
+/// What ended a worker process while it trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// A signal that a program gets for what it does itself.
+    Signal(&'static str),
+    /// The kernel killed it because memory ran out.
+    OutOfMemory,
+}
+
+/// Signals that a program gets for what it does itself, as Linux numbers them.
+const OWN_FAULTS: [(i32, &str); 7] = [
+    (4, "SIGILL"),
+    (5, "SIGTRAP"),
+    (6, "SIGABRT"),
+    (7, "SIGBUS"),
+    (8, "SIGFPE"),
+    (11, "SIGSEGV"),
+    (31, "SIGSYS"),
+];
+
+const KILLED: i32 = 9;
+
+/// Networks up to this width are known to crash in libtorch with `channels_last`, on CPUs with AVX-512.
+const NARROW: u32 = 8;
+
+impl Crash {
+    /// What a process that ended by `signal` died of. `None` where somebody else ended it. `out_of_memory` says whether
+    /// the kernel killed a process for lack of memory just now.
+    pub fn of(signal: Option<i32>, out_of_memory: bool) -> Option<Self> {
+        let signal = signal?;
+        if signal == KILLED {
+            return out_of_memory.then_some(Self::OutOfMemory);
+        }
+        let own = OWN_FAULTS.iter().find(|(number, _)| *number == signal);
+        own.map(|&(_, name)| Self::Signal(name))
+    }
+
+    /// The error of the job that it happened to, with settings that are known to cause it.
+    pub fn error(self, spec: Option<&JobSpec>) -> String {
+        let what = match self {
+            Self::Signal(name) => format!("the worker died of {name} while training this job"),
+            Self::OutOfMemory => {
+                "the kernel killed the worker while it trained this job: the machine is out of memory".to_owned()
+            }
+        };
+        match self.remedy(spec) {
+            Some(remedy) => format!("{what}; {remedy}"),
+            None => what,
+        }
+    }
+
+    fn remedy(self, spec: Option<&JobSpec>) -> Option<String> {
+        let narrow = spec.filter(|spec| spec.arithmetic.channels_last && spec.network.width <= NARROW);
+        match (self, narrow) {
+            (Self::OutOfMemory, _) => Some(
+                "try a smaller `batch_size` or `image_size`, or fewer workers on this machine (`--workers`)".to_owned(),
+            ),
+            (Self::Signal(_), Some(spec)) => Some(format!(
+                "`channels_last: true` with a network as narrow as `width: {}` is known to cause this on some CPUs: set \
+                 `channels_last: false`",
+                spec.network.width
+            )),
+            (Self::Signal("SIGILL"), None) => {
+                Some("this CPU lacks an instruction that this build of libtorch uses".to_owned())
+            }
+            (Self::Signal("SIGBUS"), None) => {
+                Some("a disk may be full (also /dev/shm), or a file of the dataset was cut short".to_owned())
+            }
+            (Self::Signal(_), None) => None,
+        }
+    }
+}
+
+/// Processes that the kernel has killed for lack of memory since it started, from the text of `/proc/vmstat`.
+pub fn oom_kills(vmstat: &str) -> Option<u64> {
+    vmstat.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Case 23: the signal is named, and the settings that are known to cause it.
+    #[test]
+    fn a_crash_names_its_signal_and_the_settings_that_cause_it() {
+        let error = |signal, spec: Option<&JobSpec>| Crash::of(Some(signal), false).unwrap().error(spec);
+        let plain = JobSpec::default();
+        let narrow = plain.with("width", json!(8)).unwrap().with("channels_last", json!(true)).unwrap();
+        insta::assert_snapshot!(error(11, Some(&plain)), @"the worker died of SIGSEGV while training this job");
+        insta::assert_snapshot!(error(11, Some(&narrow)), @"the worker died of SIGSEGV while training this job; `channels_last: true` with a network as narrow as `width: 8` is known to cause this on some CPUs: set `channels_last: false`");
+        insta::assert_snapshot!(error(4, None), @"the worker died of SIGILL while training this job; this CPU lacks an instruction that this build of libtorch uses");
+        insta::assert_snapshot!(error(7, Some(&plain)), @"the worker died of SIGBUS while training this job; a disk may be full (also /dev/shm), or a file of the dataset was cut short");
+        let killed = Crash::of(Some(9), true).unwrap().error(Some(&narrow));
+        insta::assert_snapshot!(killed, @"the kernel killed the worker while it trained this job: the machine is out of memory; try a smaller `batch_size` or `image_size`, or fewer workers on this machine (`--workers`)");
+    }
+
+    #[test]
+    fn a_worker_that_somebody_ended_did_not_crash() {
+        for signal in [None, Some(1), Some(2), Some(9), Some(15)] {
+            assert_eq!(Crash::of(signal, false), None, "{signal:?}");
+        }
+        assert_eq!(Crash::of(None, true), None);
+        assert_eq!(Crash::of(Some(15), true), None);
+    }
+
+    #[test]
+    fn the_kernels_count_of_killed_processes_is_found() {
+        assert_eq!(oom_kills("pgfault 12\noom_kill 3\ndrop_pagecache 0\n"), Some(3));
+        assert_eq!(oom_kills("pgfault 12\n"), None);
+    }
+}

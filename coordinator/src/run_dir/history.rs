@@ -1,0 +1,56 @@
+//! Results that were replaced: a job that is trained anew leaves its earlier result in the run folder.
+
+use std::fs;
+use std::path::PathBuf;
+
+use shared::ids::JobId;
+use shared::pack::Split;
+use shared::result::JobResult;
+
+use super::{RunDir, RunDirError, stem};
+
+impl RunDir {
+    /// Moves a job's result with its matrices and its model to `earlier/<job>/<attempt>/`, and says where that is.
+    /// `None` when there is no result.
+    ///
+    /// # Errors
+    /// When the result is damaged, or the folder cannot be written.
+    pub fn set_aside(&self, job: JobId) -> Result<Option<PathBuf>, RunDirError> {
+        match self.result(job)? {
+            Some(result) => self.set_result_aside(&result).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Copies first and removes then, the record before what it points to: whoever sees it finds all of it.
+    fn set_result_aside(&self, result: &JobResult) -> Result<PathBuf, RunDirError> {
+        let job = result.job;
+        let place = self.root.join("earlier").join(job.to_string()).join(result.attempt.0.to_string());
+        fs::create_dir_all(&place).map_err(RunDirError::io("create", &place))?;
+        let mut files = vec![(self.result_path(job), "result.json".to_owned())];
+        files.extend(
+            [Split::Validation, Split::Test]
+                .map(|split| (self.probabilities_path(job, split), format!("{}.npy", stem(split)))),
+        );
+        files.push((self.root.join(Self::model_name(job)), "model.safetensors".to_owned()));
+        files.retain(|(from, _)| from.is_file());
+        for (from, name) in &files {
+            fs::copy(from, place.join(name)).map_err(RunDirError::io("copy", from))?;
+        }
+        for (from, _) in &files {
+            fs::remove_file(from).map_err(RunDirError::io("remove", from))?;
+        }
+        Ok(place)
+    }
+
+    /// Keeps the result that a new one of another attempt is about to replace.
+    pub(super) fn keep_replaced(&self, new: &JobResult) -> Result<(), RunDirError> {
+        // One that cannot be read is no loss.
+        if let Ok(Some(old)) = self.result(new.job)
+            && (old.attempt, &old.worker) != (new.attempt, &new.worker)
+        {
+            self.set_result_aside(&old)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! Claiming a job that the queue handed out.
+
+use std::time::Duration;
+
+use shared::books::{Claim, JobRecord, Token};
+use shared::bus::{BusError, Delivery};
+use shared::job::TRAINER_REVISION;
+use shared::protocol::JobOrder;
+
+use super::state::{Agent, RECONNECT};
+
+/// A job of another trainer revision is left in the queue for this long.
+const NOT_FOR_US: Duration = Duration::from_mins(1);
+
+/// A job that this worker has just taken.
+pub(super) struct Claimed {
+    pub(super) token: Token,
+    /// Its record as it was written, and at which revision.
+    pub(super) entry: (JobRecord, u64),
+    pub(super) heartbeat: Duration,
+    pub(super) order: JobOrder,
+    pub(super) admitted_nanos: i128,
+}
+
+impl Agent {
+    /// Claims the job if this worker may; else the message goes back, or away.
+    ///
+    /// # Errors
+    /// Errors of the bus cost nothing: the queue hands the job out again.
+    pub(super) async fn claim(&mut self, delivery: &Delivery) -> Result<Option<Claimed>, BusError> {
+        let job = delivery.job;
+        let Some(entry) = self.bus.record(job).await? else {
+            tracing::warn!(%job, "the books do not know this job");
+            delivery.finish().await;
+            return Ok(None);
+        };
+        let order = self.bus.order(job).await?;
+        if let Err(reason) = order.check(job) {
+            tracing::error!(%job, "this job's order is not valid, so it is left alone: {reason}");
+            delivery.hand_back(NOT_FOR_US).await;
+            return Ok(None);
+        }
+        if order.trainer_revision != TRAINER_REVISION {
+            let theirs = order.trainer_revision;
+            tracing::warn!(
+                %job,
+                "left alone: it is for trainer revision {theirs}, this worker has {TRAINER_REVISION}"
+            );
+            delivery.hand_back(NOT_FOR_US).await;
+            return Ok(None);
+        }
+        if self.is_others_turn(&entry.record).await? {
+            self.leave(delivery).await;
+            return Ok(None);
+        }
+        let admitted_nanos = self.bus.admitted_at(job).await?.unwrap_or_default();
+        // Both times are the server's, so no worker's clock matters. If the server's clock was set back, the time for
+        // which this worker has seen the record unchanged counts instead.
+        let now = self.presences.server_time().await?;
+        let age = Duration::from_nanos(u64::try_from(now - entry.written_nanos).unwrap_or(0));
+        let age = age.max(self.sightings.unchanged_for(job, entry.revision));
+        let timing = self.bus.timing().await?;
+        match entry.record.claim(&self.me, age, timing.lease()) {
+            Claim::Take { token, record } => match self.bus.swap(job, entry.revision, &record).await {
+                Ok(revision) => {
+                    let (entry, heartbeat) = ((record, revision), timing.heartbeat());
+                    Ok(Some(Claimed { token, entry, heartbeat, order, admitted_nanos }))
+                }
+                Err(BusError::Conflict { .. }) => {
+                    delivery.hand_back(RECONNECT).await;
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            },
+            Claim::Wait(delay) => {
+                delivery.hand_back(delay).await;
+                Ok(None)
+            }
+            Claim::GiveUp(record) => {
+                self.bus.swap(job, entry.revision, &record).await?;
+                delivery.finish().await;
+                Ok(None)
+            }
+            Claim::Finished => {
+                delivery.finish().await;
+                Ok(None)
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Whether this worker may take jobs at all: its canary, and what the books say of it.
+
+use std::time::Duration;
+
+use shared::books::{Standing, WorkerRecord};
+use shared::bus::{Bus, BusError, Delivery};
+use shared::causes::in_words;
+use shared::ids::WorkerId;
+use shared::retry::Backoff;
+
+use super::error::AgentError;
+use super::state::{Agent, RECONNECT};
+
+impl Agent {
+    /// Before the first claim: runs the canary and looks into the books. A worker that took itself out is fit again when
+    /// its canary passes; one that was drained stays out.
+    ///
+    /// # Errors
+    /// When this worker is not fit, or the books cannot be read.
+    pub(super) async fn check_in(&mut self) -> Result<(), AgentError> {
+        if let Err(reason) = self.run_canary().await {
+            return Err(unfit(&self.bus, &self.me, AgentError::Out { reason }).await);
+        }
+        let (bus, name) = (&self.bus, self.me.name());
+        let look = Backoff::every(RECONNECT).endless().run(
+            || clear_unfit(bus, name),
+            BusError::is_transient,
+            |error| tracing::warn!("{error}; trying again"),
+        );
+        tokio::select! {
+            biased;
+            outcome = look => outcome?,
+            _ = self.stop.wait_for(|stop| *stop) => {}
+        }
+        self.presences.ready();
+        Ok(())
+    }
+
+    async fn run_canary(&mut self) -> Result<(), String> {
+        self.trainer.canary().await?;
+        tracing::debug!("the canary passed");
+        self.suspicious = false;
+        Ok(())
+    }
+
+    /// Why this worker gets no more jobs; the job goes back at once then. After a failure the canary runs first.
+    pub(super) async fn refusal(&mut self, delivery: &Delivery) -> Option<String> {
+        let standing = match self.bus.standing(self.me.name()).await {
+            Ok(standing) => standing,
+            Err(error) => {
+                tracing::debug!(%error, "this worker's standing is not known");
+                return None; // The claim will not get through, either.
+            }
+        };
+        if let Some(reason) = standing.refusal() {
+            delivery.hand_back(Duration::ZERO).await;
+            return Some(reason);
+        }
+        if self.suspicious
+            && let Err(reason) = self.run_canary().await
+        {
+            delivery.hand_back(Duration::ZERO).await;
+            unfit(&self.bus, &self.me, AgentError::Out { reason: reason.clone() }).await;
+            return Some(reason);
+        }
+        None
+    }
+}
+
+async fn clear_unfit(bus: &Bus, name: &str) -> Result<(), BusError> {
+    match bus.standing(name).await? {
+        Standing::Unfit { .. } => bus.write_standing(&WorkerRecord::new(name, Standing::Trusted)).await,
+        Standing::Trusted | Standing::Probation { .. } | Standing::Drained { .. } => Ok(()),
+    }
+}
+
+/// Writes into the books why this worker is out, if the server is there; gives the error to end with.
+pub(super) async fn unfit(bus: &Bus, me: &WorkerId, error: AgentError) -> AgentError {
+    let reason = match error {
+        AgentError::Out { reason } => reason,
+        other => in_words(&other),
+    };
+    let record = WorkerRecord::new(me.name(), Standing::Unfit { reason: reason.clone() });
+    if let Err(error) = bus.write_standing(&record).await {
+        tracing::warn!(%error, "the books do not learn why this worker is out");
+    }
+    AgentError::Out { reason }
+}

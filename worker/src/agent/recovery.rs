@@ -1,0 +1,79 @@
+//! What a worker does when it cannot get a job's dataset or weights: it waits for what passes, and takes itself out
+//! otherwise.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use shared::retry::Backoff;
+
+use super::error::AgentError;
+use super::fitness::unfit;
+use super::state::Agent;
+
+/// Jobs in a row that may go back because the server lacks their inputs. Another machine may just be storing them.
+const MAX_WITHOUT_INPUTS: u32 = 12;
+const NEXT_JOB_AFTER: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// A disk with less room than this is full for a worker's purposes.
+const PROBE: usize = 4 << 20;
+
+impl Agent {
+    /// After a job went back because its inputs are not available.
+    ///
+    /// # Errors
+    /// When waiting would not help: the worker ends.
+    pub(super) async fn recover(&mut self, error: AgentError) -> Result<(), AgentError> {
+        if let Some(folder) = error.unwritable_folder() {
+            tracing::warn!("{error}");
+            tokio::select! {
+                _ = self.stop.wait_for(|stop| *stop) => {}
+                () = wait_until_writable(folder) => tracing::info!("{} can be written again", folder.display()),
+            }
+            return Ok(());
+        }
+        if error.may_pass() && self.without_inputs < MAX_WITHOUT_INPUTS {
+            self.without_inputs += 1;
+            tracing::warn!("{error}; trying again in {} s", NEXT_JOB_AFTER.as_secs());
+            tokio::select! {
+                _ = self.stop.wait_for(|stop| *stop) => {}
+                () = tokio::time::sleep(NEXT_JOB_AFTER) => {}
+            }
+            return Ok(());
+        }
+        Err(unfit(&self.bus, &self.me, error).await)
+    }
+}
+
+/// Resolves when a file of some size can be written to the folder again.
+async fn wait_until_writable(folder: &Path) {
+    tracing::warn!(
+        "{} cannot be written: this worker takes no job until it can; make room, or choose another folder with --cache",
+        folder.display()
+    );
+    Backoff::every(LOOK_AGAIN)
+        .until_done(|| std::future::ready(probe(folder)), |error| tracing::debug!(%error, "still not writable"))
+        .await;
+}
+
+/// Writes a file and removes it.
+fn probe(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::tempfile_in(folder)?;
+    file.write_all(&vec![0; PROBE])?;
+    file.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_takes_files_is_writable() {
+        let dir = tempfile::tempdir().unwrap();
+        probe(&dir.path().join("new")).unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, b"").unwrap();
+        assert!(probe(&file).is_err());
+    }
+}

@@ -1,0 +1,247 @@
+//! A worker's life: connect, check in, then job after job until it is asked to stop.
+
+use std::time::Duration;
+
+use shared::bus::{Bus, BusError, Credential, Delivery, Endpoint, Role};
+use shared::ids::WorkerId;
+use shared::retry::Backoff;
+use shared::rng::{Purpose, Stream};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::claim::Claimed;
+use super::error::AgentError;
+use super::fitness::unfit;
+use super::hold::Hold;
+use super::packs::{self, PackStore};
+use super::presence::{self, Presences};
+use super::sightings::Sightings;
+use super::spool::Spool;
+use super::state::{Agent, RECONNECT};
+use super::thread::Torch;
+use super::training::Trainer;
+use super::weights::WeightsStore;
+use super::{adopt, job, name};
+use crate::cli::AgentArgs;
+use crate::device;
+
+/// Time to hand the job back after a signal to stop, which fails while the server is away.
+const HAND_BACK_LIMIT: Duration = Duration::from_secs(10);
+/// A worker without a job looks this often for what other workers of this machine left behind.
+const ADOPT_EVERY: Duration = Duration::from_secs(30);
+/// Tries to reach a server before giving up: one on this machine may just be starting.
+const CONNECT_TRIES: u32 = 11;
+
+/// What a worker works with.
+pub struct Equipment {
+    pub bus: Bus,
+    pub me: WorkerId,
+    pub host: String,
+    pub trainer: Box<dyn Trainer>,
+    pub packs: PackStore,
+    pub weights: WeightsStore,
+    /// Where work is kept that the server does not have yet.
+    pub spool: Spool,
+    /// Turns true when the worker is asked to stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl std::fmt::Debug for Equipment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Equipment").field("me", &self.me).finish_non_exhaustive()
+    }
+}
+
+/// Connects and works until a signal to stop.
+///
+/// # Errors
+/// When the server cannot be reached, or this worker cannot work.
+pub async fn run(args: AgentArgs) -> Result<(), AgentError> {
+    let stop = stop_signal()?;
+    let host = device::host();
+    let name = name::choose(args.name.as_deref(), &host, args.device);
+    let me = WorkerId::new(name.as_str(), args.life.unwrap_or_else(Uuid::new_v4));
+    let endpoint = endpoint(&args)?;
+    let Some(bus) = connect(&endpoint, &me, stop.clone()).await? else { return Ok(()) };
+    presence::announce(&bus, &me, &host).await;
+    let device = match device::choose(args.device) {
+        Ok(device) => device,
+        Err(error) => return Err(unfit(&bus, &me, error.into()).await),
+    };
+    tracing::info!(worker = %me, device = device::name(device), server = endpoint.url(), "ready");
+    let cache = args.cache.unwrap_or_else(packs::user_cache);
+    let weights = WeightsStore::new(args.data.clone(), &cache);
+    let packs = PackStore::new(args.data, &cache);
+    let spool = Spool::open(&cache, &me);
+    serve(Equipment { bus, me, host, trainer: Box::new(Torch(device)), packs, weights, spool, stop }).await
+}
+
+/// Works until asked to stop.
+///
+/// # Errors
+/// When this worker cannot work any more.
+pub async fn serve(equipment: Equipment) -> Result<(), AgentError> {
+    let Equipment { bus, me, host, trainer, packs, weights, spool, stop } = equipment;
+    let presences = Presences::start(bus.clone(), &me, &host, &trainer.record(0, &host));
+    let mut patience = stop.clone();
+    let sightings = Sightings::default();
+    let life: Vec<u64> = me.as_str().bytes().map(u64::from).collect();
+    let mut agent = Agent {
+        bus,
+        me,
+        host,
+        trainer,
+        packs,
+        weights,
+        spool,
+        presences,
+        sightings,
+        suspicious: true,
+        without_inputs: 0,
+        draws: Stream::new(0, Purpose::Turn, &life),
+        stop,
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = Box::pin(agent.work()) => outcome,
+        () = out_of_patience(&mut patience) => {
+            tracing::warn!(
+                "the job could not be handed back in time: the next worker on this machine does it, or another takes \
+                 the job when its lease has run out"
+            );
+            return Ok(());
+        }
+    };
+    agent.presences.end().await;
+    outcome
+}
+
+/// Resolves some time after the signal to stop.
+async fn out_of_patience(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_ok() {
+        tokio::time::sleep(HAND_BACK_LIMIT).await;
+    } else {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn endpoint(args: &AgentArgs) -> Result<Endpoint, BusError> {
+    let credential = args.creds.as_deref().map(Credential::read).transpose()?;
+    let address = args.nats.as_deref().unwrap_or_default();
+    let endpoint = Endpoint::parse(address, args.token.clone())?.with_credential(credential);
+    endpoint.require(&[Role::Worker, Role::Coordinator])?;
+    Ok(endpoint)
+}
+
+/// The connection, or `None` after a signal to stop. A server on which no sweep has run yet is waited for without limit:
+/// only a coordinator makes what a worker needs there.
+async fn connect(
+    endpoint: &Endpoint,
+    me: &WorkerId,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Option<Bus>, AgentError> {
+    let is_empty = |error: &BusError| matches!(error, BusError::Missing { .. });
+    let again = Backoff::every(RECONNECT);
+    let reach = || {
+        again.tries(CONNECT_TRIES).run(
+            || Bus::connect(endpoint, me.as_str()),
+            |error| !is_empty(error) && !error.is_bad_input(),
+            |error| tracing::info!("{error}; trying again"),
+        )
+    };
+    let connected = again.endless().run(reach, is_empty, |error| {
+        tracing::info!("waiting for a sweep on {}: {error}", endpoint.url());
+    });
+    tokio::select! {
+        biased;
+        connected = connected => Ok(Some(connected?)),
+        _ = stop.wait_for(|stop| *stop) => Ok(None),
+    }
+}
+
+/// Turns true at SIGTERM or Ctrl-C.
+fn stop_signal() -> Result<watch::Receiver<bool>, AgentError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        sender.send_replace(true);
+    });
+    Ok(receiver)
+}
+
+impl Agent {
+    async fn work(&mut self) -> Result<(), AgentError> {
+        self.adopt().await;
+        self.check_in().await?;
+        while !*self.stop.borrow() {
+            let mut jobs = match self.bus.jobs().await {
+                Ok(jobs) => jobs,
+                Err(error) if error.is_transient() => {
+                    tracing::warn!("{error}; trying again");
+                    tokio::time::sleep(RECONNECT).await;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            loop {
+                let delivery = tokio::select! {
+                    biased;
+                    _ = self.stop.wait_for(|stop| *stop) => return Ok(()),
+                    delivery = jobs.next() => Some(delivery),
+                    () = tokio::time::sleep(ADOPT_EVERY) => None,
+                };
+                let Some(delivery) = delivery else {
+                    self.adopt().await;
+                    continue;
+                };
+                let Some(delivery) = delivery else { break };
+                if let Some(reason) = self.refusal(&delivery).await {
+                    return Err(AgentError::Out { reason });
+                }
+                self.consider(delivery).await?;
+                if *self.stop.borrow() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands in what other workers of this machine left behind when they died.
+    async fn adopt(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.stop.wait_for(|stop| *stop) => {}
+            () = adopt::adopt(&self.bus, &self.spool) => {}
+        }
+    }
+
+    /// Claims the job if it may be claimed, and trains it.
+    async fn consider(&mut self, delivery: Delivery) -> Result<(), AgentError> {
+        let job = delivery.job;
+        match self.claim(&delivery).await {
+            Ok(Some(Claimed { token, entry, heartbeat, order, admitted_nanos })) => {
+                let hold = Hold::new(self.bus.clone(), job, token, entry, Some(delivery), heartbeat);
+                self.presences.working_on(Some(job));
+                let outcome = Box::pin(job::run(self, hold, &order, admitted_nanos)).await;
+                self.presences.working_on(None);
+                match outcome {
+                    Err(error) => self.recover(error).await,
+                    Ok(()) => Ok(()),
+                }
+            }
+            Ok(None) => Ok(()),
+            Err(error) => {
+                tracing::warn!(%job, "{error}; the job stays in the queue");
+                delivery.hand_back(RECONNECT).await;
+                Ok(())
+            }
+        }
+    }
+}
