@@ -1,6 +1,5 @@
-//! The command line of `ferry`: its verbs, and how each failure ends the process.
-//!
-//! Exit codes: 0 done, 1 something failed, 2 bad input (also clap's own usage errors).
+//! The command line of `ferry`: its verbs, and how each failure ends the process (`shared::exit`; clap's own usage errors
+//! are bad input).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,14 +17,13 @@ use crate::guard;
 
 /// Trains sweeps of facial-expression networks on many workers and assembles ensembles from them.
 #[derive(Debug, Parser)]
-#[command(name = "ferry", version, arg_required_else_help = true, after_help = EXAMPLE)]
+#[command(name = "ferry", version, arg_required_else_help = true, after_help = format!("{EXAMPLE}\n\n{}", shared::exit::TABLE))]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
 
-const EXAMPLE: &str = "Example:\n  ferry plan experiments/demo.yaml\n\n\
-                       Exit codes: 0 done, 1 something failed, 2 bad input.";
+const EXAMPLE: &str = "Example:\n  ferry plan experiments/demo.yaml";
 
 /// One verb each; its arguments and its work are in the file of its name under `commands`.
 #[derive(Debug, Subcommand)]
@@ -81,13 +79,13 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args).map_err(|failure| (failure, args.json)),
         Command::Init(args) => init::run(args).map_err(|failure| (failure, args.json)),
         Command::Serve(args) => serve::run(args).map_err(|failure| (failure, false)),
-        Command::Report(args) => report::run(args).map_err(|error| (Failure::Input(error), args.json)),
-        Command::Evaluate(args) => evaluate::run(args).map_err(|error| (Failure::Input(error), args.json)),
+        Command::Report(args) => report::run(args).map_err(|error| (error.into(), args.json)),
+        Command::Evaluate(args) => evaluate::run(args).map_err(|error| (error.into(), args.json)),
         Command::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
         Command::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
         Command::Chaos(args) => chaos::run(args).map_err(|failure| (failure, args.json)),
-        Command::Schema(_) => schema::run().map_err(|failure| (failure, false)),
-        Command::Data(command) => data::run(command).map_err(|error| (Failure::Input(error), false)),
+        Command::Schema(args) => schema::run(args).map_err(|failure| (failure, false)),
+        Command::Data(command) => data::run(command).map_err(|error| (error.into(), false)),
         Command::Guard { death, parent, program, args } => {
             Err((Failure::Work(guard::run(*death, *parent, program, args).into()), false))
         }

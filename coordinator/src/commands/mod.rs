@@ -5,6 +5,7 @@ pub mod backup;
 pub mod chaos;
 pub mod data;
 pub mod evaluate;
+mod exit;
 pub mod failure;
 pub mod init;
 pub mod plan;

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use shared::plural::count;
 use shared::terminal::plain;
 
 use crate::ensemble::Certainty;
-use crate::report::{self, EnsembleRow, JobState, Written};
+use crate::report::{self, EnsembleRow, JobRow, JobState, Results, WarningKind, Written};
 use crate::run_dir::RunDir;
 
 /// What to report on.
@@ -42,10 +43,10 @@ pub fn summary(written: &Written) -> String {
     let name_width =
         results.ensembles.iter().map(|e| e.name.chars().count()).max().unwrap_or(0).max("Ensemble".len());
     let mut lines = vec![format!(
-        "{}: {} of {} jobs finished, {} failed{}",
+        "{}: {} of {} finished, {} failed{}",
         results.sweep,
         in_state(JobState::Done),
-        results.jobs.len(),
+        count(results.jobs.len(), "job"),
         in_state(JobState::Failed),
         match in_state(JobState::Parked) {
             0 => String::new(),
@@ -58,8 +59,26 @@ pub fn summary(written: &Written) -> String {
         lines.push(format!("{:name_width$}  Members  Val. F1  Test F1", "Ensemble"));
     }
     lines.extend(results.ensembles.iter().map(|ensemble| line(ensemble, name_width)));
+    lines.extend(warnings(results));
     lines.push(format!("Report: {}", written.html.display()));
     plain(&lines.join("\n")) + "\n"
+}
+
+/// How many scores deserve no trust, and why.
+fn warnings(results: &Results) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (kind, text) in [
+        (WarningKind::Diverged, "diverged: lower `learning_rate`"),
+        (WarningKind::ChanceLevel, "no better than guessing"),
+    ] {
+        let has = |job: &&JobRow| job.warnings.iter().any(|warning| warning.kind == kind);
+        match results.jobs.iter().filter(has).count() {
+            0 => {}
+            jobs => lines.push(format!("Warning: {} {text} (see the report)", count(jobs, "job"))),
+        }
+    }
+    lines.extend(results.all_at_chance());
+    lines
 }
 
 fn line(ensemble: &EnsembleRow, name_width: usize) -> String {
@@ -68,8 +87,9 @@ fn line(ensemble: &EnsembleRow, name_width: usize) -> String {
         Certainty::Final => "",
         Certainty::Provisional { .. } => "  provisional",
     };
+    let chance = if ensemble.is_above_chance() { "" } else { "  no better than guessing" };
     format!(
-        "{:name_width$}  {:>7}  {:>7}  {:>7}{state}",
+        "{:name_width$}  {:>7}  {:>7}  {:>7}{chance}{state}",
         ensemble.name,
         ensemble.selection.members.len(),
         f1(ensemble.val_macro_f1),

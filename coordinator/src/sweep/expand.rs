@@ -10,7 +10,7 @@ use shared::job::{JobSpec, Settings};
 use super::plan::PlannedJob;
 use super::problem::{Problem, Span};
 use super::spec::{Group, Located, SweepFile};
-use super::values::{PRESET, normal, normal_settings, preset};
+use super::values::{normal, normal_settings, preset};
 
 /// A group with every value checked and written one way.
 struct Resolved {
@@ -30,7 +30,7 @@ impl Resolved {
     }
 
     fn preset(&self, overlay: &Overlay) -> Preset {
-        self.named(overlay, PRESET).and_then(preset).unwrap_or_default()
+        self.named(overlay, Preset::KEY).and_then(preset).unwrap_or_default()
     }
 
     /// All settings of the job with `overlay`: what the file names wins over the job's preset, wherever each stands.
@@ -38,7 +38,7 @@ impl Resolved {
         let mut settings = self.preset(overlay).spec().settings();
         settings.extend(self.fixed.clone());
         settings.extend(overlay.iter().cloned());
-        settings.insert(PRESET.to_owned(), self.preset(overlay).name().into());
+        settings.insert(Preset::KEY.to_owned(), self.preset(overlay).name().into());
         settings
     }
 
@@ -50,11 +50,11 @@ impl Resolved {
     /// All values of setting `name` in the product of the axes.
     fn values(&self, name: &str) -> Vec<Value> {
         let axis = |name: &str| self.axes.iter().find(|(axis, _)| axis == name).map(|(_, values)| values);
-        match (axis(name), axis(PRESET)) {
+        match (axis(name), axis(Preset::KEY)) {
             (Some(values), _) => values.clone(),
             (None, None) => self.value(&Vec::new(), name).into_iter().collect(),
             (None, Some(presets)) => {
-                let with = |preset: &Value| self.value(&vec![(PRESET.to_owned(), preset.clone())], name);
+                let with = |preset: &Value| self.value(&vec![(Preset::KEY.to_owned(), preset.clone())], name);
                 presets.iter().filter_map(with).collect()
             }
         }
@@ -194,7 +194,7 @@ fn named_settings(file: &SweepFile) -> BTreeSet<String> {
         let fixed = group.settings.iter().chain(included).map(|(name, _)| name);
         group.matrix.iter().map(|(name, _)| name).chain(fixed)
     });
-    let preset = file.defaults.iter().map(|(name, _)| name).filter(|name| name.value == PRESET);
+    let preset = file.defaults.iter().map(|(name, _)| name).filter(|name| name.value == Preset::KEY);
     names.chain(preset).map(|name| name.value.clone()).collect()
 }
 
@@ -210,7 +210,7 @@ impl Jobs<'_> {
     fn add(&mut self, group: &str, mut settings: Settings) -> Result<(), String> {
         let params = self.params.iter().filter_map(|name| Some((name.clone(), settings.get(name)?.clone())));
         let params = params.collect();
-        settings.remove(PRESET);
+        settings.remove(Preset::KEY);
         let spec: JobSpec = serde_json::from_value(Value::Object(settings)).map_err(|e| e.to_string())?;
         if let Some(problem) = spec.problems().first() {
             return Err(format!(

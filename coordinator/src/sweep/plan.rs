@@ -11,8 +11,6 @@ use shared::job::preset::Preset;
 use shared::job::{JobSpec, Settings};
 use shared::protocol::CheckpointEvery;
 
-use super::values::PRESET;
-
 /// Everything that one sweep file asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -31,6 +29,9 @@ pub struct Plan {
     /// Files of weights that the jobs start from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<WeightsFile>,
+    /// What a user should know before starting it, each in one sentence; not stored.
+    #[serde(skip)]
+    pub notes: Vec<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -107,7 +108,9 @@ impl PlannedJob {
     pub fn value(&self, name: &str) -> Option<Value> {
         match name {
             "group" => Some(Value::String(self.group.clone())),
-            PRESET => Some(self.params.get(PRESET).cloned().unwrap_or(Preset::default().name().into())),
+            Preset::KEY => {
+                Some(self.params.get(Preset::KEY).cloned().unwrap_or(Preset::default().name().into()))
+            }
             setting => self.spec.settings().remove(setting),
         }
     }

@@ -38,11 +38,28 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// The message ends with what the file says at `span`.
+    quotes: bool,
 }
 
 impl Problem {
     pub fn new(span: Span, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), help: None }
+        Self { span, message: message.into(), help: None, quotes: false }
+    }
+
+    /// A problem whose message ends with `; got` and the value as it is written in the file.
+    pub fn with_value(span: Span, message: impl Into<String>) -> Self {
+        Self { quotes: true, ..Self::new(span, message) }
+    }
+
+    /// The finished problem, for a file with this text.
+    #[must_use]
+    pub fn quoting(mut self, text: &str) -> Self {
+        if std::mem::take(&mut self.quotes) {
+            let Span { offset, len } = self.span.within(text);
+            self.message = format!("{}; got {}", self.message, &text[offset..offset + len]);
+        }
+        self
     }
 
     /// Adds what to do.

@@ -8,7 +8,7 @@ use shared::protocol::CheckpointEvery;
 
 use super::plan::{PaperScores, SyntheticOptions};
 use super::problem::Span;
-use super::schema;
+use super::setting_schemas;
 
 /// Jobs that a file may ask for unless it says otherwise.
 pub const DEFAULT_MAX_JOBS: u64 = 100_000;
@@ -23,7 +23,7 @@ pub struct SweepFile {
     pub name: Located<String>,
     pub dataset: Dataset,
     /// Settings of every job. What is not named here has the value of the paper's Table 1.
-    #[schemars(default, schema_with = "schema::one_value")]
+    #[schemars(default, schema_with = "setting_schemas::one_value")]
     pub defaults: Settings,
     /// Groups of jobs by name. Each is the product of its axes.
     #[schemars(with = "BTreeMap<String, Group>", extend("minProperties" = 1))]
@@ -77,16 +77,16 @@ pub struct Synthetic {
 #[schemars(deny_unknown_fields)]
 pub struct Group {
     /// Axes: a list of values for any setting. Later axes vary fastest.
-    #[schemars(schema_with = "schema::axes")]
+    #[schemars(schema_with = "setting_schemas::axes")]
     pub matrix: Vec<(Located<String>, Vec<Located<Value>>)>,
     /// Settings of every job of the group.
-    #[schemars(default, schema_with = "schema::one_value")]
+    #[schemars(default, schema_with = "setting_schemas::one_value")]
     pub settings: Settings,
     /// Combinations to leave out: those that agree with every setting of an entry.
-    #[schemars(default, schema_with = "schema::combinations")]
+    #[schemars(default, schema_with = "setting_schemas::combinations")]
     pub exclude: Vec<Located<Settings>>,
     /// Jobs to add: the group's settings with those of an entry.
-    #[schemars(default, schema_with = "schema::combinations")]
+    #[schemars(default, schema_with = "setting_schemas::combinations")]
     pub include: Vec<Located<Settings>>,
 }
 
@@ -107,13 +107,13 @@ pub struct Ensemble {
 #[schemars(deny_unknown_fields)]
 pub struct Member {
     /// Conditions that a job must meet; without any, every job does.
-    #[schemars(rename = "where", default, schema_with = "schema::conditions")]
+    #[schemars(rename = "where", default, schema_with = "setting_schemas::conditions")]
     pub filter: Conditions,
     /// Only the k best jobs.
     #[schemars(default, with = "u32", range(min = 1))]
     pub top: Option<Located<u64>>,
     /// Only the jobs with the best value of these settings, by mean over the jobs with that value.
-    #[schemars(default, schema_with = "schema::setting_names")]
+    #[schemars(default, schema_with = "setting_schemas::setting_names")]
     pub best_group: Vec<Located<String>>,
 }
 
@@ -123,16 +123,16 @@ pub struct Member {
 pub struct Table {
     pub title: Located<String>,
     /// Conditions that a job must meet to be in the table.
-    #[schemars(rename = "where", default, schema_with = "schema::conditions")]
+    #[schemars(rename = "where", default, schema_with = "setting_schemas::conditions")]
     pub filter: Conditions,
     /// Settings that make the rows; each row is the mean over all its jobs.
-    #[schemars(schema_with = "schema::setting_names")]
+    #[schemars(schema_with = "setting_schemas::setting_names")]
     pub rows: Vec<Located<String>>,
     /// The first of `rows`, over which a second column averages.
-    #[schemars(default, schema_with = "schema::setting_names")]
+    #[schemars(default, schema_with = "setting_schemas::setting_names")]
     pub mean_by: Vec<Located<String>>,
     /// The paper's numbers: the settings of a row and its F1.
-    #[schemars(default, schema_with = "schema::paper_rows")]
+    #[schemars(default, schema_with = "setting_schemas::paper_rows")]
     pub paper: Vec<Located<PaperRow>>,
 }
 

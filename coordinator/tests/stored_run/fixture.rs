@@ -52,6 +52,7 @@ pub(crate) fn plan() -> Plan {
         ensembles: ensembles(),
         tables: tables(),
         weights: vec![],
+ notes: vec![],
     }
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, require};
+use super::{Drop, Irrelevant, Problem, require};
 
 /// The training subset of one job, drawn by [`crate::subset::stratified`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,9 +25,9 @@ impl SubsetSpec {
         require(problems, fraction, "subset_fraction", "must be above 0 and at most 1");
     }
 
-    pub(super) fn irrelevant(&self, drop: &mut impl FnMut(&[&str])) {
+    pub(super) fn irrelevant(&self, drop: &mut Drop<'_>) {
         if self.subset_fraction >= 1.0 {
-            drop(&["subset_seed"]);
+            drop(&["subset_seed"], Irrelevant::Because("subset_fraction"));
         }
     }
 }

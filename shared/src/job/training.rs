@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, require};
+use super::{Drop, Irrelevant, Problem, require};
 
 /// How one job is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -54,9 +54,9 @@ impl TrainingSpec {
     }
 
     /// The size that is taken anyway is left out, so that jobs keep the ids they had before there was this setting.
-    pub(super) fn irrelevant(&self, drop: &mut impl FnMut(&[&str])) {
+    pub(super) fn irrelevant(&self, drop: &mut Drop<'_>) {
         if self.evaluated_at_once() == self.batch_size {
-            drop(&["evaluation_batch_size"]);
+            drop(&["evaluation_batch_size"], Irrelevant::Default);
         }
     }
 
