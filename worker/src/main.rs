@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mimalloc::MiMalloc;
 use shared::causes::in_words;
+use shared::exit::Exit;
 use tracing_subscriber::EnvFilter;
 use worker::agent::{self, AgentError};
 use worker::cli::{AgentArgs, Cli};
@@ -30,15 +31,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does one thing and ends: exit code 2 for everything that the caller can mend.
+/// Does one thing and ends.
 fn verb(command: &Command) -> ExitCode {
     match commands::run(command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", in_words(error.as_ref()));
-            ExitCode::from(2)
+            exit_of(&error).into()
         }
     }
+}
+
+/// What libtorch or the system refuses is a failure; everything else that a verb refuses, its caller can change.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    if error.chain().any(|cause| cause.is::<tch::TchError>()) {
+        return Exit::Failed;
+    }
+    Exit::of_causes(error.as_ref()).unwrap_or(Exit::BadInput)
 }
 
 /// Works for a server until asked to stop.
@@ -52,5 +61,21 @@ fn serve(args: AgentArgs) -> ExitCode {
             tracing::error!("{error}"); // Each of our errors says what caused it.
             ExitCode::from(code)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_libtorch_are_failures_and_the_rest_is_bad_input() {
+        let of = |error: anyhow::Error| exit_of(&error.context("out.csv cannot be written"));
+        assert_eq!(of(Error::from(ErrorKind::StorageFull).into()), Exit::Failed);
+        assert_eq!(of(Error::from(ErrorKind::NotFound).into()), Exit::BadInput);
+        assert_eq!(of(tch::TchError::Torch("internal".to_owned()).into()), Exit::Failed);
+        assert_eq!(of(anyhow::anyhow!("not a model")), Exit::BadInput);
     }
 }

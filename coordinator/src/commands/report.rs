@@ -1,5 +1,6 @@
 //! `ferry report RUN`: rebuilds a run's report from what its folder stores.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     } else {
         summary(&written)
     };
-    show(&text);
+    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -67,15 +68,18 @@ pub fn summary(written: &Written) -> String {
 /// How many scores deserve no trust, and why.
 fn warnings(results: &Results) -> Vec<String> {
     let mut lines = Vec::new();
-    for (kind, text) in [
-        (WarningKind::Diverged, "diverged: lower `learning_rate`"),
-        (WarningKind::ChanceLevel, "no better than guessing"),
-    ] {
+    let having = |kind| {
         let has = |job: &&JobRow| job.warnings.iter().any(|warning| warning.kind == kind);
-        match results.jobs.iter().filter(has).count() {
-            0 => {}
-            jobs => lines.push(format!("Warning: {} {text} (see the report)", count(jobs, "job"))),
-        }
+        results.jobs.iter().filter(has).count()
+    };
+    match having(WarningKind::Diverged) {
+        0 => {}
+        jobs => lines.push(format!("Warning: {} diverged; lower `learning_rate`", count(jobs, "job"))),
+    }
+    match having(WarningKind::ChanceLevel) {
+        0 => {}
+        1 => lines.push("Warning: 1 job is no better than guessing".to_owned()),
+        jobs => lines.push(format!("Warning: {jobs} jobs are no better than guessing")),
     }
     lines.extend(results.all_at_chance());
     lines
@@ -95,9 +99,4 @@ fn line(ensemble: &EnsembleRow, name_width: usize) -> String {
         f1(ensemble.val_macro_f1),
         f1(ensemble.test_macro_f1),
     )
-}
-
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn show(text: &str) {
-    print!("{text}");
 }

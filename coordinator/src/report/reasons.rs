@@ -11,7 +11,8 @@ use crate::ensemble::{Certainty, GroupMean, Ranked, Step};
 pub(super) fn step(view: &View<'_>, step: &Step) -> String {
     match step {
         Step::All { filter, taken } => {
-            format!("All finished jobs of {}: {}.", labels::filter(filter), count(taken.len(), "job"))
+            let of = if filter.is_empty() { String::new() } else { format!(" of {}", labels::filter(filter)) };
+            format!("All finished jobs{of}: {}.", count(taken.len(), "job"))
         }
         Step::Top { k, filter, ranking, taken } => {
             let named =
@@ -40,7 +41,7 @@ pub(super) fn step(view: &View<'_>, step: &Step) -> String {
     }
 }
 
-/// What is still open about an ensemble, if anything is.
+/// What may still change an ensemble.
 pub(super) fn open(certainty: &Certainty) -> Option<String> {
     match certainty {
         Certainty::Final => None,

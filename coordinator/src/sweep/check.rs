@@ -61,7 +61,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Any branch will do; if none does, the one of the node's own type tells why.
+    /// One matching branch is enough. If none matches, the branch of the node's own type says why.
     fn branches(&mut self, node: &Node, branches: &'a [Value], label: &str) {
         let mut reasons = Vec::new();
         for branch in branches {
@@ -105,7 +105,7 @@ impl<'a> Checker<'a> {
             Content::List(items) if items.len() > 8 => "a long list".to_owned(),
             Content::Scalar(Value::String(_)) | Content::List(_) => node.json().to_string(),
             Content::Scalar(value) => match self.written(node.span) {
-                "" if value.is_null() => "nothing".to_owned(),
+                "" if value.is_null() => "nothing (null)".to_owned(),
                 "" => value.to_string(),
                 written => written.to_owned(),
             },
@@ -162,7 +162,7 @@ impl<'a> Checker<'a> {
         for (key, value) in entries {
             let name = key.name.as_str();
             if !seen.insert(name) {
-                self.report(key.span, format!("`{name}` stands twice in {label}"));
+                self.report(key.span, format!("`{name}` appears twice in {label}"));
             }
             let own = schema["properties"].get(name);
             match own.or_else(|| schema.get("additionalProperties").filter(|other| other.is_object())) {
@@ -176,7 +176,8 @@ impl<'a> Checker<'a> {
             }
         }
         if schema["minProperties"].as_u64().is_some_and(|least| (entries.len() as u64) < least) {
-            self.report(node.span, format!("{label} is empty or too short; it needs an entry"));
+            let lack = if entries.is_empty() { "is empty" } else { "has too few entries" };
+            self.report(node.span, format!("{label} {lack}; add one"));
         }
     }
 

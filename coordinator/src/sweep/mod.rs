@@ -47,7 +47,7 @@ fn read(path: &Path) -> Result<String, SweepError> {
         return Err(refuse("is a folder; name a sweep file".to_owned()));
     }
     let mut bytes = Vec::new();
-    // One byte more than allowed tells that there is more, without reading what may have no end.
+    // One byte more than allowed shows that the file is too long, without reading all of what may be endless.
     let read =
         File::open(path).and_then(|file| file.take(parse::MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
     read.map_err(|error| refuse(format!("cannot be read: {error}")))?;
@@ -116,7 +116,7 @@ fn checkpoint_every(file: &spec::SweepFile, problems: &mut Vec<Problem>) -> Chec
     })
 }
 
-/// The name is also that of a folder.
+/// The run folder has the same name.
 fn check_name(name: &spec::Located<String>, problems: &mut Vec<Problem>) {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let good = name.value.chars().all(allowed) && !name.value.starts_with('.') && name.value.len() <= 64;

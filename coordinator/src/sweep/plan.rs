@@ -11,7 +11,7 @@ use shared::job::preset::Preset;
 use shared::job::{JobSpec, Settings};
 use shared::protocol::CheckpointEvery;
 
-/// Everything that one sweep file asks for.
+/// Everything that a sweep file asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The sweep's name: also the name of its run folder.
@@ -72,14 +72,17 @@ pub enum DatasetSource {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyntheticOptions {
+    /// Seed of the drawing.
     pub seed: u64,
-    /// Number of training, validation and test images.
+    /// Number of training images.
     pub train: u32,
+    /// Number of validation images.
     pub validation: u32,
+    /// Number of test images.
     pub test: u32,
     /// Height and width in pixels.
     pub image_size: u32,
-    /// Class shares like the paper's Fig. 3 in the training split instead of equal ones.
+    /// Gives the training classes the shares of the paper's Fig. 3 instead of equal ones.
     pub imbalanced: bool,
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-/// Problems reported at once; the rest is counted.
+/// Problems that are reported; further ones are only counted.
 const MOST_REPORTED: usize = 10;
 
 /// A range of bytes of the file.
@@ -16,7 +16,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// This span cut to what `text` holds and to whole characters.
+    /// This span, cut to whole characters within `text`.
     #[must_use]
     pub fn within(self, text: &str) -> Self {
         let floor = |mut at: usize| {
@@ -69,7 +69,7 @@ impl Problem {
         self
     }
 
-    /// Adds the nearest of the `right` names, or all of them when none is near and they are few.
+    /// Adds the nearest of the `right` names, or all of them when none is near and there are few.
     #[must_use]
     pub fn suggest<'a>(self, wrong: &str, right: impl IntoIterator<Item = &'a str>) -> Self {
         let right: Vec<&str> = right.into_iter().collect();
@@ -93,7 +93,7 @@ pub fn nearest<'a>(wrong: &str, right: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
-/// A sweep file that cannot be used: bad input, nothing was started or written.
+/// A sweep file that cannot be used; nothing was started or written.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub struct SweepError {
     pub file: PathBuf,

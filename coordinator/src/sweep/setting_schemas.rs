@@ -22,7 +22,7 @@ fn settings(generator: &mut SchemaGenerator) -> Map<String, Value> {
 
 fn preset(generator: &mut SchemaGenerator) -> Value {
     let mut schema = generator.subschema_for::<Preset>().to_value();
-    schema["description"] = json!("Where settings that are not named take their values from.");
+    schema["description"] = json!("Gives the settings that are not named their values.");
     schema["default"] = json!(Preset::default());
     schema
 }

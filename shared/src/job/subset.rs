@@ -10,6 +10,7 @@ use super::{Drop, Irrelevant, Problem, require};
 pub struct SubsetSpec {
     /// Share of each class, drawn without replacement; 1 is the whole training split.
     pub subset_fraction: f64,
+    /// Seed of that draw.
     pub subset_seed: u64,
 }
 
