@@ -1,6 +1,5 @@
-//! The command line of `ferry`: its verbs, and how each failure ends the process.
-//!
-//! Exit codes: 0 done, 1 something failed, 2 bad input (also clap's own usage errors).
+//! The command line of `ferry`: its verbs, and how each failure ends the process (`shared::exit`; clap's own usage errors
+//! are bad input).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,14 +17,13 @@ use crate::guard;
 
 /// Trains sweeps of facial-expression networks on many workers and assembles ensembles from them.
 #[derive(Debug, Parser)]
-#[command(name = "ferry", version, arg_required_else_help = true, after_help = EXAMPLE)]
+#[command(name = "ferry", version, arg_required_else_help = true, after_help = format!("{EXAMPLE}\n\n{}", shared::exit::TABLE))]
 pub struct Cli<C: Subcommand> {
     #[command(subcommand)]
     pub command: C,
 }
 
-const EXAMPLE: &str = "Example:\n  ferry plan experiments/demo.yaml\n\n\
-                       Exit codes: 0 done, 1 something failed, 2 bad input.";
+const EXAMPLE: &str = "Example:\n  ferry plan experiments/demo.yaml";
 
 /// The verbs of this library; the program may add its own. One verb each; its arguments and its work are in the file of its name under `commands`.
 #[derive(Debug, Subcommand)]
@@ -90,13 +88,13 @@ impl Command {
             Self::Status(args) => status::run(args).map_err(|failure| (failure, args.json)),
             Self::Init(args) => init::run(args).map_err(|failure| (failure, args.json)),
             Self::Serve(args) => serve::run(args).map_err(|failure| (failure, false)),
-            Self::Report(args) => report::run(args).map_err(|error| (Failure::Input(error), args.json)),
-            Self::Evaluate(args) => evaluate::run(args).map_err(|error| (Failure::Input(error), args.json)),
+            Self::Report(args) => report::run(args).map_err(|error| (error.into(), args.json)),
+            Self::Evaluate(args) => evaluate::run(args).map_err(|error| (error.into(), args.json)),
             Self::Retry(args) => retry::run(args).map_err(|failure| (failure, false)),
             Self::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
             Self::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
-            Self::Schema(_) => schema::run().map_err(|failure| (failure, false)),
-            Self::Data(command) => data::run(command).map_err(|error| (Failure::Input(error), false)),
+            Self::Schema(args) => schema::run(args).map_err(|failure| (failure, false)),
+            Self::Data(command) => data::run(command).map_err(|error| (error.into(), false)),
             Self::Guard { death, parent, program, args } => {
                 Err((Failure::Work(guard::run(*death, *parent, program, args).into()), false))
             }

@@ -1,4 +1,4 @@
-//! Wrong sweep files end with exit code 2, a place and the nearest right name, and leave nothing behind.
+//! Wrong sweep files are refused with exit code 2, a place and the nearest known name, and leave nothing behind.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// A small right file; each case replaces one piece of it.
+/// A small valid file; each case replaces one piece of it.
 const RIGHT: &str = "\
 name: little
 dataset: {synthetic: {train: 60, validation: 12, test: 12, image_size: 32}}
@@ -116,12 +116,12 @@ fn values_out_of_range_are_refused() {
 }
 
 #[test]
-fn empty_and_double_things_are_refused() {
+fn empty_and_duplicate_entries_are_refused() {
     check("heads: [1, 4]", "heads: []", "10:14", &["`heads` is an empty list"]);
     check("subset_seed: [0, 1]", "{}", "15:7", &["`matrix` is empty"]);
     check("[1, 4]", "[1, 4, 1]", "10:21", &["`heads` lists 1 twice"]);
-    check("  weak:\n", "  strong:\n", "13:3", &["`strong` stands twice"]);
-    check("  width: 8", "  epochs: 3", "5:3", &["`epochs` stands twice"]);
+    check("  weak:\n", "  strong:\n", "13:3", &["`strong` appears twice"]);
+    check("  width: 8", "  epochs: 3", "5:3", &["`epochs` appears twice"]);
     check("{subset_fraction", "{subset_seed: 1, subset_fraction", "16:16", &["an axis of this group"]);
     check("tables:", "tables:\n  - {title: strong, rows: [heads]}", "24:13", &["two tables have the title"]);
 }
@@ -144,7 +144,7 @@ fn what_selects_nothing_is_refused() {
         &["no job meets all of these conditions"],
     );
     check("top: 2", "best_group: [epochs]", "21:47", &["all have the same `epochs`"]);
-    check("top: 2", "top: 2, best_group: [heads]", "21:39", &["exclude each other"]);
+    check("top: 2", "top: 2, best_group: [heads]", "21:39", &["cannot be combined"]);
     check("mean_by: [augmentation]", "mean_by: [heads]", "23:84", &["the first of `rows`"]);
     check(
         "mean_by: [augmentation]",
@@ -172,7 +172,7 @@ fn a_million_jobs_by_accident_are_refused_before_they_are_made() {
 }
 
 #[test]
-fn a_distance_of_checkpoints_that_is_none_is_refused() {
+fn a_wrong_checkpoint_interval_is_refused() {
     for wrong in ["5 hours", "0 steps", "99999999999 minutes"] {
         let line = format!("checkpoint_every: {wrong}\nname: little");
         check("name: little", &line, "1:19", &["`checkpoint_every`", wrong, "write `epoch`, `200 steps`"]);
@@ -224,7 +224,7 @@ fn files_that_are_not_there_are_named() {
 }
 
 #[test]
-fn several_problems_are_told_together_and_as_json() {
+fn several_problems_are_reported_together_and_as_json() {
     let text = RIGHT.replacen("epochs: 2", "epochs: many", 1).replacen("mixup]", "mixpu]", 1);
     let (code, stderr, _) = stderr_of_plan(text.as_bytes(), &["--json"]);
     let error: serde_json::Value = serde_json::from_str(&stderr).unwrap();
@@ -303,11 +303,11 @@ fn missing_and_wrong_weights_are_refused_with_their_place() {
     ];
     for (setting, place, words) in [
         ("emotion_weights: none.safetensors", "5:20", "sub/none.safetensors cannot be read: No such file"),
-        ("emotion_weights: .", "5:20", "is no file"),
+        ("emotion_weights: .", "5:20", "is not a file"),
         (
             "emotion_weights: raw.pth",
             "5:20",
-            "is no file of Ferry's; convert it first: ferry-worker weights convert",
+            "is not a Ferry weights file; convert it first: ferry-worker weights convert",
         ),
         ("head_weights: plain.safetensors", "5:17", "does not say what it holds; convert it first"),
         ("emotion_weights: damaged.safetensors", "5:20", "the bytes are damaged"),

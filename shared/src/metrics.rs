@@ -45,6 +45,29 @@ impl Confusion {
     pub fn total(&self) -> u64 {
         self.counts.iter().flatten().sum()
     }
+
+    /// Number of samples of each true class.
+    pub fn truths(&self) -> [u64; CLASSES] {
+        self.counts.map(|row| row.iter().sum())
+    }
+}
+
+/// The macro F1, in percent, that a guess reaches on a split with these numbers of samples per true class: its mean
+/// plus two standard deviations. A score at or below it may be luck.
+///
+/// The guess draws each class as often as it occurs, share p. Then F1 of a class is p on average, so macro F1 is a sixth,
+/// whatever the shares; no other guess that ignores the images has a higher mean. The variance of F1 is that of its
+/// linearisation, (1 - p)(1 - 3p/4) / N; classes count as independent.
+pub fn chance_level(truths: &[u64; CLASSES]) -> f64 {
+    let total = truths.iter().sum::<u64>() as f64;
+    if total == 0.0 {
+        return 0.0;
+    }
+    let shares = truths.map(|count| count as f64 / total);
+    let present = shares.iter().filter(|share| **share > 0.0);
+    let variance: f64 = present.map(|p| (1.0 - p) * (1.0 - 0.75 * p) / total).sum();
+    let classes = CLASSES as f64;
+    100.0 * (1.0 + 2.0 * variance.sqrt()) / classes
 }
 
 /// Index of the largest value; ties go to the lowest index. Empty input gives 0.
@@ -61,6 +84,7 @@ pub fn argmax(values: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::{Purpose, Stream};
 
     #[test]
     fn perfect_predictions_score_one_hundred() {
@@ -76,6 +100,31 @@ mod tests {
         assert!((f1[0] - 80.0).abs() < 1e-12 && (f1[1] - 200.0 / 3.0).abs() < 1e-12);
         assert!((confusion.macro_f1() - (80.0 + 200.0 / 3.0) / 6.0).abs() < 1e-12);
         assert_eq!(confusion.total(), 4);
+    }
+
+    #[test]
+    fn guesses_seldom_pass_the_chance_level() {
+        for truths in [[100; CLASSES], [20; CLASSES], [66, 55, 39, 264, 522, 54], [50, 50, 0, 50, 50, 50]] {
+            let labels: Vec<usize> =
+                truths.iter().enumerate().flat_map(|(c, &n)| std::iter::repeat_n(c, n as usize)).collect();
+            let level = chance_level(&truths);
+            let mut stream = Stream::new(3, Purpose::Shuffle, &truths);
+            let guess = |stream: &mut Stream| labels[stream.below(labels.len() as u64) as usize];
+            let scores: Vec<f64> = (0..1000)
+                .map(|_| Confusion::from_pairs(labels.iter().map(|&c| (c, guess(&mut stream)))).macro_f1())
+                .collect();
+            let mean = scores.iter().sum::<f64>() / 1000.0;
+            assert!((mean - 100.0 / 6.0).abs() < 0.5, "{truths:?}: {mean}");
+            let above = scores.iter().filter(|score| **score > level).count();
+            assert!((1..=50).contains(&above), "{truths:?}: {above} of 1000 above {level}");
+        }
+        assert_eq!(chance_level(&[0; CLASSES]), 0.0);
+    }
+
+    #[test]
+    fn always_naming_one_class_is_at_chance_level() {
+        let confusion = Confusion::from_pairs((0..60).map(|i| (i % 6, 4)));
+        assert!(confusion.macro_f1() < chance_level(&confusion.truths()));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Value, json};
 use shared::expression::Expression;
@@ -13,6 +13,7 @@ use shared::metrics::Confusion;
 use shared::predicted::{self, Classified};
 use shared::result::Score;
 
+use super::exit::BadInput;
 use crate::evaluation::{Bootstrap, Interval, Intervals, Joined, join};
 
 /// Names of a kind that are shown before they are only counted.
@@ -59,17 +60,20 @@ pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     let predictions = read(&args.predictions)?;
     let labels = read(&args.labels)?;
     if let Some(row) = predictions.iter().find(|row| row.class.is_none()) {
-        bail!("{}:{}: {:?} has no class", args.predictions.display(), row.line, row.image);
+        let place = format!("{}:{}", args.predictions.display(), row.line);
+        return Err(BadInput(format!("{place}: {:?} has no class", row.image)).into());
     }
     let joined = join(&predictions, &labels);
     if !joined.is_whole() {
         eprint!("{}", leftovers(&joined));
-        ensure!(
-            args.partial,
-            "the tables do not name the same images; --partial scores those that both name once"
-        );
+        if !args.partial {
+            let text = "the tables do not name the same images; --partial scores those that both name once";
+            return Err(BadInput(text.to_owned()).into());
+        }
     }
-    ensure!(!joined.pairs.is_empty(), "no image has both a prediction and a label");
+    if joined.pairs.is_empty() {
+        return Err(BadInput("no image has both a prediction and a label".to_owned()).into());
+    }
     let score = Score::from(Confusion::from_pairs(joined.pairs.iter().copied()));
     let bootstrap = Bootstrap { replicates: args.bootstrap, seed: args.seed, level: args.level };
     let intervals = bootstrap.intervals(&joined.pairs);
@@ -85,7 +89,7 @@ pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
 fn read(path: &Path) -> Result<Vec<Classified>> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     predicted::read(&bytes)
-        .map_err(|error| anyhow::anyhow!("{}:{}: {}", path.display(), error.line, error.reason))
+        .map_err(|error| BadInput(format!("{}:{}: {}", path.display(), error.line, error.reason)).into())
 }
 
 fn leftovers(joined: &Joined) -> String {

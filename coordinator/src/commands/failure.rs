@@ -6,18 +6,21 @@ use std::process::ExitCode;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde_json::json;
 use shared::causes::in_words;
+use shared::exit::Exit;
+use shared::plural::count;
 use shared::terminal::wants_colour;
 
+use super::exit;
 use crate::sweep::problem::{Problem, SweepError};
 
 /// Why a command ended early.
 #[derive(Debug)]
 pub enum Failure {
-    /// A sweep file that cannot be used: exit code 2.
+    /// A sweep file that cannot be used.
     Sweep(Box<SweepError>),
-    /// Other bad input: exit code 2.
+    /// Other bad input.
     Input(anyhow::Error),
-    /// Work that failed: exit code 1.
+    /// Work that failed.
     Work(anyhow::Error),
 }
 
@@ -29,11 +32,22 @@ impl From<SweepError> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Work(error)
+        match exit::of(&error) {
+            Exit::BadInput => Self::Input(error),
+            Exit::Done | Exit::Failed | Exit::Interrupted => Self::Work(error),
+        }
     }
 }
 
 impl Failure {
+    /// How the process ends.
+    pub const fn process_exit_code(&self) -> Exit {
+        match self {
+            Self::Sweep(_) | Self::Input(_) => Exit::BadInput,
+            Self::Work(_) => Exit::Failed,
+        }
+    }
+
     /// Says on standard error what went wrong, as one JSON object if `json`, and gives the exit code.
     pub fn report(&self, json: bool) -> ExitCode {
         match self {
@@ -44,10 +58,7 @@ impl Failure {
             }
             Self::Input(error) | Self::Work(error) => eprintln!("error: {}", in_words(error.as_ref())),
         }
-        match self {
-            Self::Sweep(_) | Self::Input(_) => ExitCode::from(2),
-            Self::Work(_) => ExitCode::FAILURE,
-        }
+        self.process_exit_code().into()
     }
 }
 
@@ -63,7 +74,7 @@ fn render(error: &SweepError) -> String {
         }
     }
     if error.more > 0 {
-        let _ = writeln!(text, "and {} more problems", error.more);
+        let _ = writeln!(text, "and {}", count(error.more, "more problem"));
     }
     text
 }

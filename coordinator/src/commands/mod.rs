@@ -4,6 +4,7 @@ mod access;
 pub mod backup;
 pub mod data;
 pub mod evaluate;
+mod exit;
 pub mod failure;
 pub mod init;
 pub mod plan;

@@ -9,6 +9,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 use shared::job::transfer::shortened;
+use shared::plural::count;
 
 use super::failure::Failure;
 use crate::sweep;
@@ -25,13 +26,13 @@ const SHOWN: usize = 8;
 pub struct PlanArgs {
     /// The sweep file.
     file: PathBuf,
-    /// Folder of the state: synthetic datasets are looked for there.
+    /// State directory, in which synthetic datasets are looked for.
     #[arg(long, env = "FERRY_HOME", value_name = "DIR", default_value = ".ferry")]
     home: PathBuf,
     /// Show every job.
     #[arg(long)]
     all: bool,
-    /// Print the plan as JSON, and what is wrong as one JSON object on standard error.
+    /// Print the plan as JSON, and problems as one JSON object on standard error.
     #[arg(long)]
     pub json: bool,
     /// Print the settings of one job and the folder of its pack as JSON, for `ferry-worker preview` and `reproduce`.
@@ -51,14 +52,14 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The job whose id begins with `prefix`, and the folder of its pack, which must be there.
+/// The job whose id starts with `prefix`, and the folder of its pack, which must exist.
 fn one_job(plan: &Plan, prefix: &str, home: &Path) -> anyhow::Result<Value> {
     let found: Vec<&PlannedJob> = plan.jobs.iter().filter(|job| job.id.begins_with(prefix)).collect();
     let job = match found[..] {
         [job] => job,
-        [] => bail!("no job of {} begins with `{prefix}`; `ferry plan --all` names all jobs", plan.name),
+        [] => bail!("no job id of {} starts with `{prefix}`; `ferry plan --all` lists all jobs", plan.name),
         [first, second, ..] => bail!(
-            "{} jobs begin with `{prefix}`, such as {} and {}: give more of the id",
+            "{} job ids start with `{prefix}`, such as {} and {}: give more of the id",
             found.len(),
             first.id,
             second.id
@@ -67,11 +68,11 @@ fn one_job(plan: &Plan, prefix: &str, home: &Path) -> anyhow::Result<Value> {
     let pack = pack_dir(&plan.dataset, home);
     ensure!(
         plan.dataset_digest.is_some(),
-        "the dataset {} is not there yet: {}",
+        "there is no dataset in {} yet: {}",
         pack.display(),
         match &plan.dataset {
             DatasetSource::Pack(_) => "make it with `ferry data import`",
-            DatasetSource::Synthetic(_) => "`ferry run` draws it first of all",
+            DatasetSource::Synthetic(_) => "`ferry run` draws it first",
         }
     );
     let weights: Vec<Value> =
@@ -97,6 +98,7 @@ fn in_json(plan: &Plan) -> Value {
         "jobs": jobs,
         "ensembles": ensembles,
         "weights": plan.weights,
+        "notes": plan.notes,
     })
 }
 
@@ -121,12 +123,14 @@ fn in_words(plan: &Plan, all: bool) -> String {
         let _ = writeln!(text, "  … and {} more (--all shows them)", plan.jobs.len() - shown);
     }
     let epochs: u64 = plan.jobs.iter().map(|job| u64::from(job.spec.training.epochs)).sum();
-    let _ = writeln!(text, "\nWork: {epochs} epochs{}", images(plan));
+    let _ = writeln!(text, "\nWork: {}{}", count(epochs as usize, "epoch"), images(plan));
+    if !plan.notes.is_empty() {
+        text.push_str("\nNotes\n");
+        for note in &plan.notes {
+            let _ = writeln!(text, "  {note}");
+        }
+    }
     text
-}
-
-fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 fn dataset(plan: &Plan) -> String {
@@ -139,9 +143,16 @@ fn dataset(plan: &Plan) -> String {
     };
     match &plan.dataset_digest {
         Some(digest) => format!("{source} ({})", digest.get(..12).unwrap_or(digest)),
-        None => format!(
-            "{source}\nThe dataset is not there yet: the ids are provisional and will change with it."
-        ),
+        None => {
+            let missing = match &plan.dataset {
+                DatasetSource::Pack(path) => format!(
+                    "There is no dataset in {}: `ferry run` will refuse this sweep until `ferry data import` has made it.",
+                    path.display()
+                ),
+                DatasetSource::Synthetic(_) => "`ferry run` will draw the faces first.".to_owned(),
+            };
+            format!("{source}\n{missing} Job ids are provisional until then.")
+        }
     }
 }
 

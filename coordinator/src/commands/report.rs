@@ -1,14 +1,16 @@
 //! `ferry report RUN`: rebuilds a run's report from what its folder stores.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use shared::plural::count;
 use shared::terminal::plain;
 
 use crate::ensemble::Certainty;
-use crate::report::{self, EnsembleRow, JobState, Written};
+use crate::report::{self, EnsembleRow, JobRow, JobState, Results, WarningKind, Written};
 use crate::run_dir::RunDir;
 
 /// What to report on.
@@ -31,7 +33,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     } else {
         summary(&written)
     };
-    show(&text);
+    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -42,10 +44,10 @@ pub fn summary(written: &Written) -> String {
     let name_width =
         results.ensembles.iter().map(|e| e.name.chars().count()).max().unwrap_or(0).max("Ensemble".len());
     let mut lines = vec![format!(
-        "{}: {} of {} jobs finished, {} failed",
+        "{}: {} of {} finished, {} failed",
         results.sweep,
         in_state(JobState::Done),
-        results.jobs.len(),
+        count(results.jobs.len(), "job"),
         in_state(JobState::Failed),
     )];
     let drained = results.drained_workers.iter();
@@ -54,8 +56,29 @@ pub fn summary(written: &Written) -> String {
         lines.push(format!("{:name_width$}  Members  Val. F1  Test F1", "Ensemble"));
     }
     lines.extend(results.ensembles.iter().map(|ensemble| line(ensemble, name_width)));
+    lines.extend(warnings(results));
     lines.push(format!("Report: {}", written.html.display()));
     plain(&lines.join("\n")) + "\n"
+}
+
+/// How many scores deserve no trust, and why.
+fn warnings(results: &Results) -> Vec<String> {
+    let mut lines = Vec::new();
+    let having = |kind| {
+        let has = |job: &&JobRow| job.warnings.iter().any(|warning| warning.kind == kind);
+        results.jobs.iter().filter(has).count()
+    };
+    match having(WarningKind::Diverged) {
+        0 => {}
+        jobs => lines.push(format!("Warning: {} diverged; lower `learning_rate`", count(jobs, "job"))),
+    }
+    match having(WarningKind::ChanceLevel) {
+        0 => {}
+        1 => lines.push("Warning: 1 job is no better than guessing".to_owned()),
+        jobs => lines.push(format!("Warning: {jobs} jobs are no better than guessing")),
+    }
+    lines.extend(results.all_at_chance());
+    lines
 }
 
 fn line(ensemble: &EnsembleRow, name_width: usize) -> String {
@@ -64,16 +87,12 @@ fn line(ensemble: &EnsembleRow, name_width: usize) -> String {
         Certainty::Final => "",
         Certainty::Provisional { .. } => "  provisional",
     };
+    let chance = if ensemble.is_above_chance() { "" } else { "  no better than guessing" };
     format!(
-        "{:name_width$}  {:>7}  {:>7}  {:>7}{state}",
+        "{:name_width$}  {:>7}  {:>7}  {:>7}{chance}{state}",
         ensemble.name,
         ensemble.selection.members.len(),
         f1(ensemble.val_macro_f1),
         f1(ensemble.test_macro_f1),
     )
-}
-
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn show(text: &str) {
-    print!("{text}");
 }

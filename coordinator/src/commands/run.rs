@@ -19,7 +19,7 @@ use super::server::ServerArgs;
 use crate::data::synth;
 use crate::devices::{self, Environment, GpuChoice, Nvml};
 use crate::home::{self, Home};
-use crate::service::{self, Models, RunEnd, RunRequest, UnknownWeights};
+use crate::service::{self, Models, RunEnd, RunRequest};
 use crate::sweep;
 use crate::sweep::dataset::pack_dir;
 use crate::sweep::plan::{DatasetSource, Plan};
@@ -78,6 +78,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let timing = args.lease.map(|lease| Timing::new(lease, args.heartbeat)).transpose();
     let timing = timing.map_err(|error| Failure::Input(error.into()))?;
     let plan = plan_with_dataset(&args.file, &home)?;
+    for note in &plan.notes {
+        eprintln!("note: {note}");
+    }
     let pack = pack_dir(&plan.dataset, home.root());
     let style = Style::choose(args.json);
     let request = RunRequest {
@@ -98,7 +101,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .context("the runtime cannot start")?;
-    let end = runtime.block_on(service::run(request)).map_err(classify)?;
+    let end = runtime.block_on(service::run(request))?;
     Ok(finish(&end, args)?)
 }
 
@@ -112,12 +115,6 @@ fn endpoint(args: &RunArgs) -> Result<Option<Endpoint>, BusError> {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of seconds"))?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-}
-
-/// Whether the caller or the work is to blame.
-fn classify(error: anyhow::Error) -> Failure {
-    let wrong_server = error.downcast_ref::<BusError>().is_some_and(BusError::is_bad_input);
-    if wrong_server || error.is::<UnknownWeights>() { Failure::Input(error) } else { Failure::Work(error) }
 }
 
 /// The plan with its dataset in place: synthetic faces are drawn on first use.

@@ -1,4 +1,4 @@
-//! `ferry schema`: the JSON Schema of sweep files.
+//! `ferry schema`: what a sweep file may say, for editors and for readers.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -7,15 +7,21 @@ use anyhow::Context;
 use clap::Args;
 
 use super::failure::Failure;
-use crate::sweep::schema;
+use crate::sweep::{reference, schema};
 
-/// `ferry schema` has no options.
+/// What to print.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  ferry schema > experiments/sweep.schema.json")]
-pub struct SchemaArgs {}
+#[command(after_help = "Examples:\n  ferry schema > experiments/sweep.schema.json\n  \
+    ferry schema --markdown > docs/settings.md")]
+pub struct SchemaArgs {
+    /// Print a reference of all settings as Markdown instead of the JSON Schema.
+    #[arg(long)]
+    markdown: bool,
+}
 
-/// Prints the schema.
-pub fn run() -> Result<ExitCode, Failure> {
-    write!(std::io::stdout(), "{}", schema::text()).context("standard output")?;
+/// Prints the schema or the reference.
+pub fn run(args: &SchemaArgs) -> Result<ExitCode, Failure> {
+    let text = if args.markdown { reference::markdown() } else { schema::text() };
+    write!(std::io::stdout(), "{text}").context("standard output")?;
     Ok(ExitCode::SUCCESS)
 }

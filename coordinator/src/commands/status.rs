@@ -101,6 +101,7 @@ fn sweep(sweep: &SweepStatus) -> Vec<String> {
         lines.push(format!(
             "  {label:width$}  {state:7}  epoch {epoch:>3}/{epochs:<3}  F1 {f1:>5}  {worker}{troubles}"
         ));
+        lines.extend(job.warnings.iter().map(|warning| format!("      {warning}")));
         lines.extend(job.error.iter().map(|error| format!("      {error}")));
         if job.error.is_some() {
             lines.extend(job.log.iter().map(|line| format!("      | {line}")));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Gpu, Mig};
+use super::inventory::{Gpu, Mig};
 
 /// What `--gpus` says: devices in the order of their workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +15,7 @@ enum Wanted {
     Number(u32),
     /// One instance of a GPU in MIG mode.
     Instance(u32, u32),
-    /// A GPU or an instance by the begin of its UUID.
+    /// A GPU or an instance by the start of its UUID.
     Uuid(String),
 }
 
@@ -28,25 +28,25 @@ pub struct ChosenGpu {
     pub uuid: String,
 }
 
-/// A choice that cannot be met.
+/// Why a choice cannot be met.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
-    #[error("no GPU is to be seen on this machine (`nvidia-smi -L` lists them; FERRY_CUDA=0 hides them)")]
+    #[error("this machine has no visible GPU (`nvidia-smi -L` lists them; FERRY_CUDA=0 hides them)")]
     NoGpus,
     #[error("there is no GPU {wanted}, only {known}")]
     NoSuchGpu { wanted: String, known: String },
-    #[error("{wanted} is the begin of more than one UUID: {known}")]
+    #[error("{wanted} is the start of more than one UUID: {known}")]
     Ambiguous { wanted: String, known: String },
     #[error("{name} is named twice")]
     Twice { name: String },
     #[error(
-        "GPU {index} is in MIG mode and has no instances: make some (`nvidia-smi mig -cgi`) or leave it out"
+        "GPU {index} is in MIG mode and has no instances: create some (`nvidia-smi mig -cgi`) or leave it out"
     )]
     NoInstances { index: u32 },
 }
 
 impl GpuChoice {
-    /// What CUDA reads in CUDA_VISIBLE_DEVICES: everything before the first entry that is no device.
+    /// What CUDA reads in CUDA_VISIBLE_DEVICES: everything before the first entry that is not a device.
     pub(super) fn of_cuda(text: &str) -> Self {
         Self(text.split(',').map_while(|entry| entry.trim().parse().ok()).collect())
     }
@@ -81,7 +81,7 @@ impl FromStr for Wanted {
             Some((gpu, instance)) => number(gpu).zip(number(instance)).map(|(g, i)| Self::Instance(g, i)),
         };
         read.ok_or_else(|| {
-            format!("`{entry}` is no GPU: use its number (0), its UUID's begin (GPU-8f3a), or 0:1 for a MIG instance")
+            format!("`{entry}` is not a GPU: use its number (0), the start of its UUID (GPU-8f3a), or 0:1 for a MIG instance")
         })
     }
 }
@@ -174,7 +174,7 @@ fn known(devices: &[ChosenGpu]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Instance;
+    use super::super::inventory::Instance;
     use super::*;
 
     /// GPU 0, 1, 2 and 5, of which 2 is cut in two and 5 in none.
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_begins_of_uuids_choose() {
+    fn numbers_and_uuid_prefixes_choose() {
         assert_eq!(chosen("1,0").unwrap(), ["gpu1 GPU-8f3b22", "gpu0 GPU-8f3a11"]);
         assert_eq!(chosen("GPU-8f3a, gpu-8F3B").unwrap(), ["gpu0 GPU-8f3a11", "gpu1 GPU-8f3b22"]);
     }
@@ -237,7 +237,7 @@ mod tests {
     fn what_is_no_device_is_refused_where_it_is_read() {
         for wrong in ["", "a", "0;1", "-1", "GPU-", "1:", "0,"] {
             let error = wrong.parse::<GpuChoice>().unwrap_err();
-            assert!(error.contains("is no GPU: use its number"), "{error}");
+            assert!(error.contains("is not a GPU: use its number"), "{error}");
         }
         assert_eq!("0,2:1,MIG-ab".parse::<GpuChoice>().unwrap().to_string(), "0,2:1,MIG-ab");
     }

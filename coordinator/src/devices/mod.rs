@@ -1,58 +1,14 @@
-//! The GPUs of this machine: what there is, and which of it a run shall use.
+//! The GPUs of this machine, and which of them a run uses.
 
 mod choice;
+mod inventory;
 mod nvml;
 
 pub use choice::{ChoiceError, ChosenGpu, GpuChoice, choose};
+pub use inventory::{Gpu, Instance, Inventory, InventoryError, Mig};
 pub use nvml::Nvml;
 
-/// One GPU as `nvidia-smi` lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gpu {
-    /// Its number in `nvidia-smi`.
-    pub index: u32,
-    /// `GPU-` and so on.
-    pub uuid: String,
-    pub name: String,
-    /// In bytes.
-    pub memory: u64,
-    pub mig: Mig,
-}
-
-/// Whether a GPU is one device or several.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mig {
-    /// One, which CUDA opens by the GPU's UUID.
-    Off,
-    /// Cut into instances, which CUDA opens by UUIDs of their own; the GPU itself cannot be used.
-    On(Vec<Instance>),
-}
-
-/// A part of a GPU in MIG mode.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Instance {
-    /// Its number within the GPU.
-    pub index: u32,
-    /// `MIG-` and so on.
-    pub uuid: String,
-}
-
-/// Why the GPUs cannot be listed.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the GPUs of this machine cannot be listed ({reason}): mend the driver, or set FERRY_CUDA=0 to train on the CPU"
-)]
-pub struct InventoryError {
-    pub reason: String,
-}
-
-/// A list of GPUs: NVIDIA's management library, or in tests what a machine might have.
-pub trait Inventory {
-    /// In the order of `nvidia-smi`; none without a driver.
-    fn gpus(&self) -> Result<Vec<Gpu>, InventoryError>;
-}
-
-/// Why the GPUs of a run are not settled.
+/// Why the GPUs of a run cannot be determined.
 #[derive(Debug, thiserror::Error)]
 pub enum DevicesError {
     #[error(transparent)]
@@ -163,7 +119,7 @@ mod tests {
         let asked: GpuChoice = "0".parse().unwrap();
         for (inventory, environment) in [(&none, Environment::default()), (&machine(), hidden)] {
             let error = names(settle(inventory, Some(&asked), &environment)).unwrap_err();
-            assert!(error.starts_with("--gpus 0: no GPU is to be seen"), "{error}");
+            assert!(error.starts_with("--gpus 0: this machine has no visible GPU"), "{error}");
         }
     }
 

@@ -3,7 +3,7 @@
 use nvml_wrapper::Device;
 use nvml_wrapper::error::NvmlError;
 
-use super::{Gpu, Instance, Inventory, InventoryError, Mig};
+use super::inventory::{Gpu, Instance, Inventory, InventoryError, Mig};
 
 /// The machine's own GPUs.
 #[derive(Debug, Clone, Copy)]

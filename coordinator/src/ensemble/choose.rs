@@ -235,6 +235,7 @@ mod tests {
             ensembles: vec![],
             tables: vec![],
             weights: vec![],
+        notes: vec![],
         }
     }
 

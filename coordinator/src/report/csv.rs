@@ -16,7 +16,8 @@ pub(super) fn render(results: &Results) -> String {
     header.extend(["epochs", "best_epoch", "val_macro_f1", "test_macro_f1"].map(str::to_owned));
     header.extend(Expression::ALL.map(|e| format!("val_f1_{}", e.name().to_lowercase())));
     header.extend(
-        ["train_seconds", "worker", "attempts", "val_probabilities", "test_probabilities"].map(str::to_owned),
+        ["train_seconds", "worker", "attempts", "val_probabilities", "test_probabilities", "warnings"]
+            .map(str::to_owned),
     );
     let mut csv = line(&header);
     for job in &results.jobs {
@@ -42,6 +43,7 @@ fn cells(job: &JobRow, params: &BTreeSet<&str>) -> Vec<String> {
     cells.extend([text(job.train_seconds), text(job.worker.as_ref()), text(job.attempts)]);
     let paths = job.probabilities.as_ref();
     cells.extend([text(paths.map(|p| &p.val)), text(paths.and_then(|p| p.test.as_ref()))]);
+    cells.push(job.warnings.iter().map(|warning| warning.text.as_str()).collect::<Vec<_>>().join("; "));
     cells
 }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use shared::job::transfer::shortened;
 
+use super::results::ScoreWarning;
 use crate::sweep::plan::Filter;
 
 /// Settings that only repeat a configuration with other draws.
@@ -73,6 +74,13 @@ pub(super) fn f1(value: f64) -> String {
     format!("{:.2}", value + 1e-9)
 }
 
+/// F1 with what speaks against it in brackets: `6.70 (diverged, chance level)`.
+pub(super) fn f1_with_warnings(value: Option<f64>, warnings: &[ScoreWarning]) -> String {
+    let brief: Vec<&str> = warnings.iter().map(|warning| warning.kind.brief()).collect();
+    let value = f1_or_dash(value);
+    if brief.is_empty() { value } else { format!("{value} ({})", brief.join(", ")) }
+}
+
 /// F1, or a dash where there is none.
 pub(super) fn f1_or_dash(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), f1)
@@ -102,11 +110,6 @@ pub(super) fn duration(seconds: f64) -> String {
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }
-}
-
-/// `1 job`, `2 jobs`.
-pub(super) fn count(n: usize, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
 #[cfg(test)]

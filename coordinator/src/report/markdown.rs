@@ -3,7 +3,7 @@
 use shared::expression::{CLASSES, Expression};
 use shared::ids::JobId;
 
-use super::labels::{self, f1_or_dash, gap};
+use super::labels::{self, f1_or_dash, f1_with_warnings, gap};
 use super::reasons;
 use super::results::{EnsembleRow, JobState};
 use super::tables::{Group, Row, Table};
@@ -20,6 +20,7 @@ pub(super) fn render(view: &View<'_>) -> String {
         confusion(view),
         members(view),
         jobs(view),
+        warnings(view),
         failures(view),
         drained(view),
     ];
@@ -37,8 +38,9 @@ fn head(view: &View<'_>) -> String {
         format!("- Dataset: `{}`", escape(&results.dataset_digest)),
     ];
     lines.extend(view.devices().iter().map(|device| format!("- Device: {}", escape(device))));
+    let chance = results.all_at_chance().map_or_else(String::new, |text| format!("**{text}**\n\n"));
     format!(
-        "# {}\n\n{}\n\nF1 is the macro F1 over six expressions, in percent.\n",
+        "# {}\n\n{chance}{}\n\nF1 is the macro F1 over six expressions, in percent.\n",
         escape(&results.sweep),
         lines.join("\n"),
     )
@@ -63,7 +65,7 @@ fn ensemble(row: &EnsembleRow, compared: bool) -> Vec<String> {
     let mut cells = vec![
         ensemble_name(row),
         format!("{} of {}", row.selection.members.len(), row.size),
-        f1_or_dash(row.val_macro_f1),
+        f1_with_warnings(row.val_macro_f1, &row.warnings),
         f1_or_dash(row.test_macro_f1),
     ];
     if compared {
@@ -136,7 +138,7 @@ fn per_class(view: &View<'_>) -> String {
 }
 
 fn confusion(view: &View<'_>) -> String {
-    let Some((ensemble, confusion)) = view.best_ensemble().and_then(|e| Some((e, e.val_confusion?))) else {
+    let Some((ensemble, confusion)) = view.top_ensemble().and_then(|e| Some((e, e.val_confusion?))) else {
         return String::new();
     };
     let mut header = vec!["True \\ predicted".to_owned()];
@@ -189,7 +191,7 @@ fn jobs(view: &View<'_>) -> String {
             escape(view.name(job.id)),
             job.epochs.map_or_else(|| "–".to_owned(), |n| n.to_string()),
             job.best_epoch.map_or_else(|| "–".to_owned(), |n| n.to_string()),
-            f1_or_dash(job.val_macro_f1),
+            f1_with_warnings(job.val_macro_f1, &job.warnings),
             f1_or_dash(job.test_macro_f1),
             job.train_seconds.map_or_else(|| "–".to_owned(), labels::duration),
             job.worker.as_ref().map_or_else(|| "–".to_owned(), |worker| escape(worker.as_str())),
@@ -199,12 +201,18 @@ fn jobs(view: &View<'_>) -> String {
     format!("\n## Jobs\n\n{}", grid(&header.map(str::to_owned), rows))
 }
 
+fn warnings(view: &View<'_>) -> String {
+    let line = |(name, text): (String, &str)| format!("- {}: {}\n", escape(&name), escape(text));
+    let lines: String = view.warnings().into_iter().map(line).collect();
+    if lines.is_empty() { lines } else { format!("\n## Scores not to trust\n\n{lines}") }
+}
+
 fn failures(view: &View<'_>) -> String {
     let failed = view.in_state(JobState::Failed);
     let lines = failed.map(|job| {
         let error = job.error.as_deref().unwrap_or_default();
         let mut text = format!("- `{}` {}: {}\n", job.id.short(), escape(view.name(job.id)), escape(error));
-        text.extend(job.reproduce.iter().map(|command| format!("  - see it fail: `{command}`\n")));
+        text.extend(job.reproduce.iter().map(|command| format!("  - to see it fail: `{command}`\n")));
         text.extend(job.log.iter().flatten().map(|line| format!("  - log: {}\n", escape(line))));
         text
     });

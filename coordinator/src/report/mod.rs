@@ -5,6 +5,7 @@
 mod charts;
 mod configurations;
 mod csv;
+mod error;
 mod html;
 mod labels;
 mod markdown;
@@ -18,9 +19,9 @@ use std::path::PathBuf;
 
 use shared::ids::JobId;
 
-use crate::ensemble::VoteError;
-use crate::run_dir::{RunDir, RunDirError, RunRecord};
-pub use results::{DrainedWorker, EnsembleRow, JobRow, JobState, Results};
+use crate::run_dir::{RunDir, RunRecord};
+pub use error::ReportError;
+pub use results::{DrainedWorker, EnsembleRow, JobRow, JobState, Results, ScoreWarning, WarningKind};
 
 /// The files of one report.
 #[derive(Debug, Clone)]
@@ -30,17 +31,6 @@ pub struct Written {
     pub markdown: PathBuf,
     pub json: PathBuf,
     pub csv: PathBuf,
-}
-
-/// Why a report could not be built.
-#[derive(Debug, thiserror::Error)]
-pub enum ReportError {
-    #[error(transparent)]
-    RunDir(#[from] RunDirError),
-    #[error("ensemble `{ensemble}`: {source}. Run the sweep again into a new folder.")]
-    Vote { ensemble: String, source: VoteError },
-    #[error("cannot encode the results: {0}")]
-    Encode(#[from] serde_json::Error),
 }
 
 /// The jobs that are members of any ensemble, as far as they have finished.

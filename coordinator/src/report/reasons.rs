@@ -1,6 +1,7 @@
 //! Why an ensemble has its members, in sentences.
 
 use serde_json::Value;
+use shared::plural::count;
 
 use super::labels;
 use super::view::View;
@@ -10,15 +11,17 @@ use crate::ensemble::{Certainty, GroupMean, Ranked, Step};
 pub(super) fn step(view: &View<'_>, step: &Step) -> String {
     match step {
         Step::All { filter, taken } => {
-            format!("All finished jobs of {}: {}.", labels::filter(filter), labels::count(taken.len(), "job"))
+            let of = if filter.is_empty() { String::new() } else { format!(" of {}", labels::filter(filter)) };
+            format!("All finished jobs{of}: {}.", count(taken.len(), "job"))
         }
         Step::Top { k, filter, ranking, taken } => {
             let named =
                 |ranked: &Ranked| format!("{} ({})", view.name(ranked.job), labels::f1(ranked.val_macro_f1));
             let best: Vec<String> = ranking.iter().take(taken.len()).map(named).collect();
             let next = ranking.get(taken.len()).map(|ranked| format!("; the next is {}", named(ranked)));
+            let best_of = if *k == 1 { "The best".to_owned() } else { format!("The best {k}") };
             format!(
-                "The best {k} by validation F1 of {} finished ({}): {}{}.",
+                "{best_of} by validation F1 of {} finished ({}): {}{}.",
                 ranking.len(),
                 labels::filter(filter),
                 if best.is_empty() { "none yet".to_owned() } else { best.join(" and ") },
@@ -38,7 +41,7 @@ pub(super) fn step(view: &View<'_>, step: &Step) -> String {
     }
 }
 
-/// What is still open about an ensemble, if anything is.
+/// What may still change an ensemble.
 pub(super) fn open(certainty: &Certainty) -> Option<String> {
     match certainty {
         Certainty::Final => None,
@@ -47,11 +50,11 @@ pub(super) fn open(certainty: &Certainty) -> Option<String> {
             if !waiting.is_empty() {
                 parts.push(format!(
                     "{} that could change it not finished",
-                    labels::count(waiting.len(), "job")
+                    count(waiting.len(), "job")
                 ));
             }
             if !failed.is_empty() {
-                parts.push(format!("{} failed and left out", labels::count(failed.len(), "candidate")));
+                parts.push(format!("{} failed and left out", count(failed.len(), "candidate")));
             }
             Some(format!("Provisional: {}.", parts.join(", ")))
         }
@@ -62,7 +65,7 @@ fn group(group: &GroupMean) -> String {
     let values: Vec<String> =
         group.settings.iter().map(|(name, value): (&String, &Value)| labels::value(name, value)).collect();
     let finished = match group.jobs.len() {
-        all if all == group.finished => labels::count(all, "job"),
+        all if all == group.finished => count(all, "job"),
         all => format!("{} of {all} jobs", group.finished),
     };
     format!("{} {} ({finished})", values.join(" · "), labels::f1_or_dash(group.mean))

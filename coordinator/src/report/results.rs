@@ -8,8 +8,9 @@ use shared::metrics::Confusion;
 use shared::pack::Split;
 use shared::predictions::SampleList;
 use shared::result::{DeviceRecord, JobResult, Score};
+use shared::warning::Warning;
 
-use super::ReportError;
+use super::error::ReportError;
 use crate::ensemble::{Ballot, Scores, Selection, choose, score, vote};
 use crate::run_dir::{self, RunDir, RunRecord};
 use crate::sweep::plan::{EnsembleRule, PaperScores, PlannedJob};
@@ -25,6 +26,20 @@ pub struct Results {
     pub ensembles: Vec<EnsembleRow>,
     /// Workers that were taken out of the sweep.
     pub drained_workers: Vec<DrainedWorker>,
+}
+
+impl Results {
+    /// What to say of a sweep in which nothing that has a score is better than guessing.
+    pub fn all_at_chance(&self) -> Option<String> {
+        let mut scored = self.jobs.iter().filter(|job| job.val_macro_f1.is_some()).peekable();
+        scored.peek()?;
+        let ensembles = self.ensembles.iter().filter(|ensemble| ensemble.val_macro_f1.is_some());
+        let none_above = scored.all(|job| !job.is_above_chance())
+            && ensembles.into_iter().all(|ensemble| !ensemble.is_above_chance());
+        let text = "No model of this sweep is better than guessing. If the networks start from drawn weights, try \
+                    `preset: small`; if they diverged, lower `learning_rate`.";
+        none_above.then(|| text.to_owned())
+    }
 }
 
 /// A worker that was taken out of the sweep.
@@ -73,6 +88,55 @@ pub struct JobRow {
     pub probabilities: Option<ProbabilityPaths>,
     /// Null also where the run folder does not have it.
     pub model: Option<ModelFile>,
+    /// Why its score deserves no trust; absent where nothing speaks against it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<ScoreWarning>,
+}
+
+impl JobRow {
+    /// False where guessing reaches its validation score.
+    pub fn is_above_chance(&self) -> bool {
+        above_chance(&self.warnings)
+    }
+}
+
+fn above_chance(warnings: &[ScoreWarning]) -> bool {
+    warnings.iter().all(|warning| warning.kind != WarningKind::ChanceLevel)
+}
+
+/// What speaks against a score: `diverged` or `chance_level`, and a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ScoreWarning {
+    pub kind: WarningKind,
+    pub text: String,
+}
+
+/// What a warning is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningKind {
+    Diverged,
+    ChanceLevel,
+}
+
+impl WarningKind {
+    /// To stand beside a score.
+    pub(super) const fn brief(self) -> &'static str {
+        match self {
+            Self::Diverged => "diverged",
+            Self::ChanceLevel => "chance level",
+        }
+    }
+}
+
+impl From<Warning> for ScoreWarning {
+    fn from(warning: Warning) -> Self {
+        let kind = match warning {
+            Warning::Diverged { .. } => WarningKind::Diverged,
+            Warning::ChanceLevel { .. } => WarningKind::ChanceLevel,
+        };
+        Self { kind, text: warning.to_string() }
+    }
 }
 
 /// A job's model, its path relative to the run folder.
@@ -109,6 +173,16 @@ pub struct EnsembleRow {
     pub test_confusion: Option<Confusion>,
     /// What the paper reports under this name.
     pub paper: Option<PaperScores>,
+    /// As those of a job.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<ScoreWarning>,
+}
+
+impl EnsembleRow {
+    /// False where guessing reaches its validation score.
+    pub fn is_above_chance(&self) -> bool {
+        above_chance(&self.warnings)
+    }
 }
 
 /// Computes every number from the stored probabilities.
@@ -167,6 +241,9 @@ fn job_row(record: &RunRecord, job: &PlannedJob) -> JobRow {
         device: result.map(|r| r.device.clone()),
         probabilities: result.map(paths),
         model: result.filter(|_| record.models.contains(&job.id)).map(model),
+        warnings: result.map_or_else(Vec::new, |result| {
+            Warning::of(result, &job.spec.loss).into_iter().map(ScoreWarning::from).collect()
+        }),
     }
 }
 
@@ -209,6 +286,7 @@ fn ensemble_row(
         val_confusion: val.map(|s| s.confusion),
         test_confusion: test.map(|s| s.confusion),
         paper: rule.paper,
+        warnings: val.as_ref().and_then(Warning::of_score).map(ScoreWarning::from).into_iter().collect(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use shared::plural::count;
 use shared::expression::CLASSES;
 use shared::ids::JobId;
 use shared::result::EpochReport;
@@ -82,14 +83,37 @@ impl<'a> View<'a> {
         self.results.jobs.iter().filter(move |job| job.state == state)
     }
 
-    /// The best single model by validation F1 (ties: the first of the plan).
+    /// The best single model by validation F1 (ties: the first of the plan), if it is above chance.
     pub(super) fn best_job(&self) -> Option<&'a JobRow> {
-        first_max(self.results.jobs.iter(), |job| job.val_macro_f1)
+        first_max(self.results.jobs.iter(), |job| job.val_macro_f1).filter(|job| job.is_above_chance())
     }
 
-    /// The best ensemble by validation F1 (ties: the first of the plan).
+    /// The best ensemble by validation F1 (ties: the first of the plan), if it is above chance.
     pub(super) fn best_ensemble(&self) -> Option<&'a EnsembleRow> {
+        self.top_ensemble().filter(|ensemble| ensemble.is_above_chance())
+    }
+
+    /// The same, at chance level too.
+    pub(super) fn top_ensemble(&self) -> Option<&'a EnsembleRow> {
         first_max(self.results.ensembles.iter(), |ensemble| ensemble.val_macro_f1)
+    }
+
+    /// Whether any number of the paper is shown.
+    pub(super) fn has_paper(&self) -> bool {
+        self.results.ensembles.iter().any(|ensemble| ensemble.paper.is_some())
+            || self.tables.iter().any(|table| table.paper)
+    }
+
+    /// Jobs and ensembles whose scores deserve no trust, each with the reason.
+    pub(super) fn warnings(&self) -> Vec<(String, &'a str)> {
+        let jobs = self.results.jobs.iter().flat_map(|job| {
+            let name = format!("{} {}", job.id.short(), self.name(job.id));
+            job.warnings.iter().map(move |warning| (name.clone(), warning.text.as_str()))
+        });
+        let ensembles = self.results.ensembles.iter().flat_map(|ensemble| {
+            ensemble.warnings.iter().map(|warning| (ensemble.name.clone(), warning.text.as_str()))
+        });
+        jobs.chain(ensembles).collect()
     }
 
     /// Mean and spread of a configuration's finished jobs.
@@ -119,7 +143,7 @@ impl<'a> View<'a> {
     pub(super) fn devices(&self) -> Vec<String> {
         let mut devices: BTreeMap<String, usize> = BTreeMap::new();
         for device in self.results.jobs.iter().filter_map(|job| job.device.as_ref()) {
-            let threads = labels::count(device.threads as usize, "thread");
+            let threads = count(device.threads as usize, "thread");
             let kind = if device.device.starts_with("cpu") {
                 format!("{} ({}, {threads})", device.model, device.cpu_capability)
             } else {
@@ -129,7 +153,7 @@ impl<'a> View<'a> {
         }
         devices
             .into_iter()
-            .map(|(device, jobs)| format!("{device}: {}", labels::count(jobs, "job")))
+            .map(|(device, jobs)| format!("{device}: {}", count(jobs, "job")))
             .collect()
     }
 }

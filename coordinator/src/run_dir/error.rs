@@ -1,4 +1,4 @@
-//! What can be wrong with a run folder: each message names the file and what to do about it.
+//! What can be wrong with a run folder: each message names the file and the remedy.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use shared::version::VersionError;
 pub enum RunDirError {
     #[error("cannot {action} {}: {source}. Check that the disk has space and that the folder may be written.", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("{} is no run folder: it has no plan.json. Name a sweep's folder, such as runs/demo.", path.display())]
+    #[error("{} is not a run folder: it has no plan.json. Name the folder of a sweep, such as runs/demo.", path.display())]
     NotARun { path: PathBuf },
     #[error("{} belongs to the sweep `{found}`, not to `{wanted}`. Choose another folder with --out.", path.display())]
     OtherSweep { path: PathBuf, found: String, wanted: String },
@@ -35,16 +35,16 @@ pub enum RunDirError {
 }
 
 impl RunDirError {
-    /// For `map_err`: an I/O error with what was attempted on which file.
+    /// For `map_err`: an I/O error with the action and the file.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
 
-    /// A damaged file of one job's result: running the sweep again brings it back.
+    /// A damaged file of one job's result, which running the sweep again restores.
     pub(super) fn damaged_result(job: JobId, path: &Path, problem: impl Into<String>) -> Self {
         let remedy = format!(
-            "Remove results/{job}.json and give the same `ferry run` command again: it stores that job anew."
+            "Remove results/{job}.json and run the same `ferry run` command again: it stores that job again."
         );
         Self::Damaged { path: path.to_owned(), problem: problem.into(), remedy }
     }
@@ -52,7 +52,7 @@ impl RunDirError {
     /// A damaged file of the whole run.
     pub(super) fn damaged_run(path: &Path, problem: impl Into<String>) -> Self {
         let remedy =
-            "Remove it and give the same `ferry run` command again: it writes this file anew.".to_owned();
+            "Remove it and run the same `ferry run` command again: it writes this file again.".to_owned();
         Self::Damaged { path: path.to_owned(), problem: problem.into(), remedy }
     }
 }

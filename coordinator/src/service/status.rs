@@ -5,6 +5,7 @@ use shared::books::{JobState, Standing, WorkerRecord};
 use shared::bus::{Bucket, Bus};
 use shared::ids::JobId;
 use shared::protocol::{Presence, SweepRecord, subjects};
+use shared::warning::Warning;
 
 use crate::sweep::plan::Plan;
 use crate::view::labels::Labels;
@@ -29,6 +30,8 @@ pub struct JobStatus {
     pub epochs: u32,
     /// Validation macro F1 so far, in percent.
     pub macro_f1: Option<f64>,
+    /// What speaks against the score of a finished job, each in a sentence.
+    pub warnings: Vec<String>,
     pub attempts: u32,
     /// Attempts that ended with an error of the training.
     pub failures: usize,
@@ -107,6 +110,7 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
             epoch: record.as_ref().map_or(0, shared::books::JobRecord::saved_epochs),
             epochs: job.spec.training.epochs,
             macro_f1: None,
+            warnings: Vec::new(),
             attempts: record.as_ref().map_or(0, |record| record.attempts),
             failures: record.as_ref().map_or(0, |record| record.failures.len()),
             losses: record.as_ref().map_or(0, |record| record.losses),
@@ -132,6 +136,8 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
                 status.worker = Some(token.owner.name().to_owned());
                 status.epoch = status.epochs;
                 status.macro_f1 = result.best().map(|best| best.validation.macro_f1);
+                let warnings = Warning::of(&result, &job.spec.loss);
+                status.warnings = warnings.iter().map(ToString::to_string).collect();
             }
             Some(JobState::Failed { reason } | JobState::Parked { reason }) => {
                 status.state = "failed";

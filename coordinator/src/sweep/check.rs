@@ -6,19 +6,20 @@ use serde_json::{Map, Value};
 
 use super::parse::{Content, Node};
 use super::problem::{Problem, Span};
-use super::schema::resolve;
+use super::setting_schemas::resolve;
 
-/// All differences between `root` and the schema of sweep files.
-pub fn check(root: &Node, schema: &Value) -> Vec<Problem> {
+/// All differences between `root`, which was read from `text`, and the schema of sweep files.
+pub fn check(root: &Node, schema: &Value, text: &str) -> Vec<Problem> {
     let no_definitions = Map::new();
     let definitions = schema["$defs"].as_object().unwrap_or(&no_definitions);
-    let mut checker = Checker { definitions, problems: Vec::new() };
+    let mut checker = Checker { definitions, text, problems: Vec::new() };
     checker.node(root, schema, "the file");
     checker.problems
 }
 
 struct Checker<'a> {
     definitions: &'a Map<String, Value>,
+    text: &'a str,
     problems: Vec<Problem>,
 }
 
@@ -35,8 +36,7 @@ impl<'a> Checker<'a> {
         } else if let Some(branches) = schema["anyOf"].as_array() {
             self.branches(node, branches, label);
         } else if !accepts(schema, node) {
-            let message = format!("{label}: expected {}, got {}", expected(schema), got(node));
-            self.report(node.span, message);
+            self.wrong_type(node, label, &expected(schema));
         } else {
             match &node.content {
                 Content::Scalar(value) => self.range(node.span, value, schema, label),
@@ -55,16 +55,17 @@ impl<'a> Checker<'a> {
             }
             _ => {
                 let list = choices.join(", ");
-                self.report(node.span, format!("{label}: expected one of {list}; got {}", got(node)));
+                let got = self.got(node);
+                self.report(node.span, format!("{label}: expected one of {list}; got {got}"));
             }
         }
     }
 
-    /// Any branch will do; if none does, the one of the node's own type tells why.
+    /// One matching branch is enough. If none matches, the branch of the node's own type says why.
     fn branches(&mut self, node: &Node, branches: &'a [Value], label: &str) {
         let mut reasons = Vec::new();
         for branch in branches {
-            let mut trial = Checker { definitions: self.definitions, problems: Vec::new() };
+            let mut trial = Checker { definitions: self.definitions, text: self.text, problems: Vec::new() };
             trial.node(node, branch, label);
             if trial.problems.is_empty() {
                 return;
@@ -76,8 +77,39 @@ impl<'a> Checker<'a> {
             return;
         }
         let all = branches.iter().map(|branch| expected(resolve(branch, self.definitions)));
-        let all = all.collect::<Vec<_>>().join(" or ");
-        self.report(node.span, format!("{label}: expected {all}, got {}", got(node)));
+        self.wrong_type(node, label, &all.collect::<Vec<_>>().join(" or "));
+    }
+
+    /// YAML reads `007`, `1e3` or `null` as numbers or nothing: where a text is expected, quotes make it one.
+    fn wrong_type(&mut self, node: &Node, label: &str, expected: &str) {
+        let got = self.got(node);
+        let problem = Problem::new(node.span, format!("{label}: expected {expected}, got {got}"));
+        let written = self.written(node.span);
+        let quotable = matches!(node.content, Content::Scalar(_)) && !written.is_empty();
+        self.problems.push(if quotable && expected.contains("a text") {
+            problem.help(format!("quote it: \"{written}\""))
+        } else {
+            problem
+        });
+    }
+
+    /// What the file says at `span`.
+    fn written(&self, span: Span) -> &'a str {
+        let Span { offset, len } = span.within(self.text);
+        &self.text[offset..offset + len]
+    }
+
+    fn got(&self, node: &Node) -> String {
+        match &node.content {
+            Content::Map(_) => "a map".to_owned(),
+            Content::List(items) if items.len() > 8 => "a long list".to_owned(),
+            Content::Scalar(Value::String(_)) | Content::List(_) => node.json().to_string(),
+            Content::Scalar(value) => match self.written(node.span) {
+                "" if value.is_null() => "nothing (null)".to_owned(),
+                "" => value.to_string(),
+                written => written.to_owned(),
+            },
+        }
     }
 
     fn same_type(&self, branch: &Value, node: &Node) -> bool {
@@ -94,10 +126,12 @@ impl<'a> Checker<'a> {
             _ => None,
         });
         if let Some(least) = least.filter(|&least| number < least) {
-            self.report(span, format!("{label}: {value} is too small; the least is {least}"));
+            let written = self.written(span);
+            self.report(span, format!("{label}: {written} is too small; the least is {least}"));
         }
         if let Some(most) = most.filter(|&most| number > most) {
-            self.report(span, format!("{label}: {value} is too large; the most is {most}"));
+            let written = self.written(span);
+            self.report(span, format!("{label}: {written} is too large; the most is {most}"));
         }
     }
 
@@ -116,7 +150,8 @@ impl<'a> Checker<'a> {
         for item in items {
             self.node(item, &schema["items"], label);
             if schema["uniqueItems"] == true && !seen.insert(alike(&item.json())) {
-                self.report(item.span, format!("{label} lists {} twice", got(item)));
+                let got = self.got(item);
+                self.report(item.span, format!("{label} lists {got} twice"));
             }
         }
     }
@@ -127,7 +162,7 @@ impl<'a> Checker<'a> {
         for (key, value) in entries {
             let name = key.name.as_str();
             if !seen.insert(name) {
-                self.report(key.span, format!("`{name}` stands twice in {label}"));
+                self.report(key.span, format!("`{name}` appears twice in {label}"));
             }
             let own = schema["properties"].get(name);
             match own.or_else(|| schema.get("additionalProperties").filter(|other| other.is_object())) {
@@ -141,7 +176,8 @@ impl<'a> Checker<'a> {
             }
         }
         if schema["minProperties"].as_u64().is_some_and(|least| (entries.len() as u64) < least) {
-            self.report(node.span, format!("{label} is empty or too short; it needs an entry"));
+            let lack = if entries.is_empty() { "is empty" } else { "has too few entries" };
+            self.report(node.span, format!("{label} {lack}; add one"));
         }
     }
 
@@ -199,15 +235,6 @@ fn expected(schema: &Value) -> String {
         _ => "null",
     };
     types(schema).iter().map(word).collect::<Vec<_>>().join(" or ")
-}
-
-fn got(node: &Node) -> String {
-    match &node.content {
-        Content::Scalar(Value::Null) => "nothing (null)".to_owned(),
-        Content::Map(_) => "a map".to_owned(),
-        Content::List(items) if items.len() > 8 => "a long list".to_owned(),
-        Content::List(_) | Content::Scalar(_) => node.json().to_string(),
-    }
 }
 
 /// The same text for the same value: 1 and 1.0 are one.

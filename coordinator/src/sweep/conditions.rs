@@ -1,4 +1,4 @@
-//! Conditions and names in ensembles and tables, checked against the jobs that the sweep has.
+//! Conditions of ensembles and tables, checked against the jobs of the sweep.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::problem::{Problem, nearest};
 use super::spec::{Conditions, Located, Settings};
 use super::values::normal;
 
-/// The jobs of a sweep, and what may be said of them.
+/// The jobs and groups of a sweep, which conditions may name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known<'a> {
     pub jobs: &'a [PlannedJob],
@@ -16,7 +16,7 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// The filter that `conditions` mean. Every value must be that of some job; others go to `problems`.
+    /// The filter of `conditions`. A value that no job has goes to `problems`.
     pub(super) fn filter(&self, conditions: &Conditions, problems: &mut Vec<Problem>) -> Option<Filter> {
         let already = problems.len();
         let mut filter = Filter::new();
@@ -33,7 +33,7 @@ impl Known<'_> {
         (problems.len() == already).then_some(filter)
     }
 
-    /// One value for each of `settings`, each that of some job.
+    /// One value for each of `settings`. A value that no job has goes to `problems`.
     pub(super) fn row(
         &self,
         settings: &Settings,
@@ -77,7 +77,7 @@ impl Known<'_> {
         Err(problem.suggest(name, self.groups.iter().copied()))
     }
 
-    /// The jobs that meet `filter`, by their place in the plan.
+    /// The jobs that meet `filter`, by their index in the plan.
     pub(super) fn matching(&self, filter: &Filter) -> Vec<usize> {
         (0..self.jobs.len()).filter(|&index| self.jobs[index].matches(filter)).collect()
     }

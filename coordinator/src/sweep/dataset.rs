@@ -1,9 +1,10 @@
-//! The dataset of a sweep: where its pack lies, and its digest if it is there.
+//! The dataset of a sweep: where its pack is, and what is in it.
 
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use shared::pack::Pack;
+use shared::expression::CLASSES;
+use shared::pack::{Pack, Split};
 
 use crate::data::synth;
 
@@ -13,7 +14,68 @@ use super::spec::{Dataset, Located};
 
 /// Smallest and largest face that is drawn, and the fewest images of a split: one of each class.
 const SIZES: std::ops::RangeInclusive<u32> = 16..=512;
-const FEWEST: u32 = shared::expression::CLASSES as u32;
+const FEWEST: u32 = CLASSES as u32;
+
+/// What a plan knows of its dataset.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) source: DatasetSource,
+    /// Where the sweep file names it.
+    pub(super) span: Span,
+    /// `None` where there is no pack yet.
+    pub(super) digest: Option<String>,
+    /// `None` where neither the pack nor the options of a synthetic one tell.
+    pub(super) content: Option<Content>,
+}
+
+/// The images that jobs are trained and judged on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Content {
+    /// Height and width in pixels.
+    pub(super) image_size: u32,
+    pub(super) train: Images,
+    pub(super) validation: Images,
+    pub(super) test: Images,
+}
+
+/// The images of one split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Images {
+    pub(super) count: u64,
+    /// Those with a label, by class index.
+    pub(super) by_class: [u64; CLASSES],
+}
+
+impl Content {
+    fn of_pack(pack: &Pack) -> Self {
+        let images = |split| {
+            let mut by_class = [0; CLASSES];
+            for class in pack.labels(split).iter().flatten() {
+                by_class[usize::from(*class)] += 1;
+            }
+            Images { count: pack.len(split) as u64, by_class }
+        };
+        Self {
+            image_size: pack.image_size(),
+            train: images(Split::Train),
+            validation: images(Split::Validation),
+            test: images(Split::Test),
+        }
+    }
+
+    fn of_options(options: &SyntheticOptions) -> Self {
+        let images = |split| {
+            let by_class = synth::class_counts(options, split);
+            Images { count: by_class.iter().sum(), by_class }
+        };
+        Self {
+            image_size: options.image_size,
+            train: images(Split::Train),
+            validation: images(Split::Validation),
+            test: images(Split::Test),
+        }
+    }
+}
 
 /// The folder under `home` of the faces drawn with `options` by this revision of the drawing.
 pub fn synthetic_dir(home: &Path, options: &SyntheticOptions) -> PathBuf {
@@ -30,13 +92,14 @@ pub fn pack_dir(source: &DatasetSource, home: &Path) -> PathBuf {
     }
 }
 
-/// The source that the file means and, if the pack is there, its digest.
+/// The dataset that the file names; what cannot be used goes to `problems`.
 pub(super) fn resolve(
     dataset: &Dataset,
     folder: &Path,
     home: &Path,
     problems: &mut Vec<Problem>,
-) -> (DatasetSource, Option<String>) {
+) -> Resolved {
+    let already = problems.len();
     let (source, span) = match dataset {
         Dataset::Pack(path) => {
             if path.value.is_empty() {
@@ -49,15 +112,22 @@ pub(super) fn resolve(
             (DatasetSource::Synthetic(synthetic.synthetic.value.clone()), synthetic.synthetic.span)
         }
     };
-    let digest = digest(&pack_dir(&source, home), span, problems);
-    (source, digest)
+    let pack = open(&pack_dir(&source, home), span, problems);
+    let content = match (&pack, &source) {
+        (Some(pack), _) => Some(Content::of_pack(pack)),
+        (None, DatasetSource::Synthetic(options)) if problems.len() == already => {
+            Some(Content::of_options(options))
+        }
+        (None, DatasetSource::Synthetic(_) | DatasetSource::Pack(_)) => None,
+    };
+    Resolved { source, span, digest: pack.map(|pack| pack.digest().to_owned()), content }
 }
 
 fn check_options(options: &Located<SyntheticOptions>, problems: &mut Vec<Problem>) {
     let SyntheticOptions { seed: _, train, validation, test, image_size, imbalanced: _ } = options.value;
     if !SIZES.contains(&image_size) {
         let message =
-            format!("`image_size` must lie between {} and {}; got {image_size}", SIZES.start(), SIZES.end());
+            format!("`image_size` must be between {} and {}; got {image_size}", SIZES.start(), SIZES.end());
         problems.push(Problem::new(options.span, message));
     }
     for (name, count) in [("train", train), ("validation", validation), ("test", test)] {
@@ -68,13 +138,13 @@ fn check_options(options: &Located<SyntheticOptions>, problems: &mut Vec<Problem
     }
 }
 
-/// A pack that is not there yet has no digest; one that is there and broken is a problem.
-fn digest(dir: &Path, span: Span, problems: &mut Vec<Problem>) -> Option<String> {
+/// The pack in `dir`; `None` if nothing is there. What is there and is not a whole pack is a problem.
+fn open(dir: &Path, span: Span, problems: &mut Vec<Problem>) -> Option<Pack> {
     if !dir.exists() {
         return None;
     }
     match Pack::open(dir) {
-        Ok(pack) => Some(pack.digest().to_owned()),
+        Ok(pack) => Some(pack),
         Err(error) => {
             problems.push(Problem::new(span, format!("the dataset cannot be used: {error}")));
             None

@@ -1,4 +1,4 @@
-//! A checked tree to the types of `spec`. The check has seen every type and name, so nothing here can be wrong.
+//! A checked tree to the types of `spec`. The check has seen every name and type, so decoding cannot fail.
 
 use serde_json::Value;
 
@@ -85,7 +85,7 @@ fn settings(node: &Node) -> Settings {
     node.entries().iter().map(|(key, node)| (name(key), value(node))).collect()
 }
 
-/// A list of lists, or a list of anything for a setting that is no list, is several values.
+/// A list is one value of a setting that takes lists, and several allowed values of any other.
 fn conditions(node: &Node) -> Conditions {
     let defaults = shared::job::JobSpec::default();
     let condition = |(key, node): &(Key, Node)| {

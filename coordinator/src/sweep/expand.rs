@@ -1,4 +1,4 @@
-//! Groups to jobs: the product of each group's axes, less its excludes, plus its includes, in the file's order.
+//! Groups to jobs: the product of each group's axes, minus its excludes, plus its includes, in the order of the file.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,12 +10,12 @@ use shared::job::{JobSpec, Settings};
 use super::plan::PlannedJob;
 use super::problem::{Problem, Span};
 use super::spec::{Group, Located, SweepFile};
-use super::values::{PRESET, normal, normal_settings, preset};
+use super::values::{normal, normal_settings, preset};
 
-/// A group with every value checked and written one way.
+/// A group whose values are checked and in their normal form.
 struct Resolved {
     name: Located<String>,
-    /// What the file names for every job of the group; perhaps a preset.
+    /// What the file sets for every job of the group, perhaps a preset among it.
     fixed: Settings,
     axes: Vec<(String, Vec<Value>)>,
     exclude: Vec<(Span, Overlay)>,
@@ -23,22 +23,22 @@ struct Resolved {
 }
 
 impl Resolved {
-    /// What the file names for the job with `overlay`.
+    /// The value that the file sets for `name` in the job with `overlay`.
     fn named<'a>(&'a self, overlay: &'a Overlay, name: &str) -> Option<&'a Value> {
         let own = overlay.iter().find(|(setting, _)| setting == name).map(|(_, value)| value);
         own.or_else(|| self.fixed.get(name))
     }
 
     fn preset(&self, overlay: &Overlay) -> Preset {
-        self.named(overlay, PRESET).and_then(preset).unwrap_or_default()
+        self.named(overlay, Preset::KEY).and_then(preset).unwrap_or_default()
     }
 
-    /// All settings of the job with `overlay`: what the file names wins over the job's preset, wherever each stands.
+    /// All settings of the job with `overlay`. What the file sets wins over the preset, wherever each is written.
     fn settings(&self, overlay: &Overlay) -> Settings {
         let mut settings = self.preset(overlay).spec().settings();
         settings.extend(self.fixed.clone());
         settings.extend(overlay.iter().cloned());
-        settings.insert(PRESET.to_owned(), self.preset(overlay).name().into());
+        settings.insert(Preset::KEY.to_owned(), self.preset(overlay).name().into());
         settings
     }
 
@@ -50,11 +50,11 @@ impl Resolved {
     /// All values of setting `name` in the product of the axes.
     fn values(&self, name: &str) -> Vec<Value> {
         let axis = |name: &str| self.axes.iter().find(|(axis, _)| axis == name).map(|(_, values)| values);
-        match (axis(name), axis(PRESET)) {
+        match (axis(name), axis(Preset::KEY)) {
             (Some(values), _) => values.clone(),
             (None, None) => self.value(&Vec::new(), name).into_iter().collect(),
             (None, Some(presets)) => {
-                let with = |preset: &Value| self.value(&vec![(PRESET.to_owned(), preset.clone())], name);
+                let with = |preset: &Value| self.value(&vec![(Preset::KEY.to_owned(), preset.clone())], name);
                 presets.iter().filter_map(with).collect()
             }
         }
@@ -126,7 +126,7 @@ fn refuse_too_many(file: &SweepFile, groups: &[Resolved], problems: &mut Vec<Pro
                 "with group `{}` the sweep has {total} jobs; at most {} are allowed",
                 group.name.value, file.max_jobs
             );
-            let help = "shorten an axis, or set `max_jobs` to the number that is meant";
+            let help = "shorten an axis, or raise `max_jobs`";
             problems.push(Problem::new(group.name.span, message).help(help));
             return;
         }
@@ -148,7 +148,7 @@ fn combinations(group: &Resolved, problems: &mut Vec<Problem>) -> Vec<Overlay> {
         all = all.iter().flat_map(|base| values.iter().map(move |value| with(base, value))).collect();
     }
     for (span, tuple) in &group.exclude {
-        // An entry that only repeats what an earlier one excludes is as much of a slip as one that never matched.
+        // An entry that only repeats an earlier one is as much of a mistake as one that matches nothing.
         let before = all.len();
         let excluded =
             |job: &Overlay| tuple.iter().all(|(name, value)| group.value(job, name).as_ref() == Some(value));
@@ -173,7 +173,7 @@ fn excludes_nothing(span: Span, tuple: &[(String, Value)], group: &Resolved) -> 
     }
 }
 
-/// Different values in the order of their appearance, the first few of them.
+/// The first few different values, in the order of their appearance.
 pub(super) fn listed<'a>(values: impl Iterator<Item = &'a Value>) -> String {
     let mut seen = Vec::new();
     for value in values {
@@ -194,7 +194,7 @@ fn named_settings(file: &SweepFile) -> BTreeSet<String> {
         let fixed = group.settings.iter().chain(included).map(|(name, _)| name);
         group.matrix.iter().map(|(name, _)| name).chain(fixed)
     });
-    let preset = file.defaults.iter().map(|(name, _)| name).filter(|name| name.value == PRESET);
+    let preset = file.defaults.iter().map(|(name, _)| name).filter(|name| name.value == Preset::KEY);
     names.chain(preset).map(|name| name.value.clone()).collect()
 }
 
@@ -210,7 +210,7 @@ impl Jobs<'_> {
     fn add(&mut self, group: &str, mut settings: Settings) -> Result<(), String> {
         let params = self.params.iter().filter_map(|name| Some((name.clone(), settings.get(name)?.clone())));
         let params = params.collect();
-        settings.remove(PRESET);
+        settings.remove(Preset::KEY);
         let spec: JobSpec = serde_json::from_value(Value::Object(settings)).map_err(|e| e.to_string())?;
         if let Some(problem) = spec.problems().first() {
             return Err(format!(

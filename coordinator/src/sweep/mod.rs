@@ -3,17 +3,21 @@
 pub mod check;
 mod conditions;
 pub mod dataset;
+mod dataset_checks;
 pub mod decode;
 pub mod expand;
 pub mod parse;
 pub mod plan;
 pub mod problem;
 pub mod queries;
+pub mod reference;
 pub mod schema;
+mod setting_schemas;
 pub mod spec;
 mod tables;
 mod values;
 mod weights;
+mod without_effect;
 
 #[cfg(test)]
 mod tests;
@@ -29,8 +33,8 @@ use shared::protocol::CheckpointEvery;
 
 /// Reads the sweep file at `path` and resolves it. Writes nothing.
 ///
-/// Synthetic datasets are looked for under `home`. A dataset that is not there yet leaves the plan without a
-/// digest, and its ids provisional.
+/// Synthetic datasets are looked for under `home`. Without the dataset the plan has no digest, and its ids are
+/// provisional.
 pub fn load(path: &Path, home: &Path) -> Result<Plan, SweepError> {
     let text = read(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -43,12 +47,12 @@ fn read(path: &Path) -> Result<String, SweepError> {
         return Err(refuse("is a folder; name a sweep file".to_owned()));
     }
     let mut bytes = Vec::new();
-    // One byte more than allowed tells that there is more, without reading what may have no end.
+    // One byte more than allowed shows that the file is too long, without reading all of what may be endless.
     let read =
         File::open(path).and_then(|file| file.take(parse::MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
     read.map_err(|error| refuse(format!("cannot be read: {error}")))?;
     if bytes.len() > parse::MAX_BYTES {
-        return Err(refuse(format!("is too long; a sweep file may have {} bytes", parse::MAX_BYTES)));
+        return Err(refuse(format!("is too long; a sweep file may have at most {} bytes", parse::MAX_BYTES)));
     }
     String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
@@ -57,10 +61,15 @@ fn read(path: &Path) -> Result<String, SweepError> {
     })
 }
 
-/// Resolves the text of a sweep file that lies in `folder`.
+/// Resolves the text of a sweep file in `folder`.
 pub fn plan(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>> {
+    let refused = |problems: Vec<Problem>| problems.into_iter().map(|p| p.quoting(text)).collect();
+    resolve(text, folder, home).map_err(refused)
+}
+
+fn resolve(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>> {
     let root = parse::parse(text).map_err(|problem| vec![problem])?;
-    let mut problems = check::check(&root, schema::root());
+    let mut problems = check::check(&root, schema::root(), text);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -68,10 +77,15 @@ pub fn plan(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>
     check_name(&file.name, &mut problems);
     let checkpoint_every = checkpoint_every(&file, &mut problems);
     let files = weights::resolve(&mut file, folder, &mut problems);
-    let (dataset, dataset_digest) = dataset::resolve(&file.dataset, folder, home, &mut problems);
-    let jobs = expand::expand(&file, dataset_digest.as_deref().unwrap_or_default(), &mut problems);
+    let dataset = dataset::resolve(&file.dataset, folder, home, &mut problems);
+    let jobs = expand::expand(&file, dataset.digest.as_deref().unwrap_or_default(), &mut problems);
     if jobs.is_empty() {
         return Err(problems);
+    }
+    let mut notes = without_effect::notes(&file, &jobs);
+    if let Some(content) = &dataset.content {
+        problems.extend(dataset_checks::problems(content, &jobs, dataset.span));
+        notes.extend(dataset_checks::notes(content, &jobs));
     }
     let weights = files.used_by(&jobs, &mut problems);
     let groups: Vec<&str> = file.groups.iter().map(|(name, _)| name.value.as_str()).collect();
@@ -81,8 +95,17 @@ pub fn plan(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>
     if !problems.is_empty() {
         return Err(problems);
     }
-    let name = file.name.value;
-    Ok(Plan { name, dataset, dataset_digest, checkpoint_every, jobs, ensembles, tables, weights })
+    Ok(Plan {
+        name: file.name.value,
+        dataset: dataset.source,
+        dataset_digest: dataset.digest,
+        checkpoint_every,
+        jobs,
+        ensembles,
+        tables,
+        weights,
+        notes,
+    })
 }
 
 fn checkpoint_every(file: &spec::SweepFile, problems: &mut Vec<Problem>) -> CheckpointEvery {
@@ -93,13 +116,13 @@ fn checkpoint_every(file: &spec::SweepFile, problems: &mut Vec<Problem>) -> Chec
     })
 }
 
-/// The name is also that of a folder.
+/// The run folder has the same name.
 fn check_name(name: &spec::Located<String>, problems: &mut Vec<Problem>) {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let good = name.value.chars().all(allowed) && !name.value.starts_with('.') && name.value.len() <= 64;
     if !good || name.value.is_empty() {
         let message = format!("`name`: \"{}\" cannot be the name of a run folder", name.value);
-        let help = "use up to 64 letters, digits, `-`, `_` and `.`, and do not begin with `.`";
+        let help = "use up to 64 letters, digits, `-`, `_` and `.`, and do not start with `.`";
         problems.push(Problem::new(name.span, message).help(help));
     }
 }

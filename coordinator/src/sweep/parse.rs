@@ -1,4 +1,4 @@
-//! YAML text to a tree that knows where each value stands. The only file that names the YAML crate.
+//! YAML text to a tree in which each value knows its place in the file. The only file that names the YAML crate.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::problem::{Problem, Span};
 
 /// Largest sweep file in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
-/// Nodes after aliases are expanded: far above any sweep, far below what fills memory.
+/// Nodes after aliases are expanded: far more than any sweep needs, far fewer than fill the memory.
 const MAX_NODES: usize = 400_000;
 const MAX_DEPTH: usize = 32;
 
@@ -27,7 +27,7 @@ pub enum Content {
     /// Null, a boolean, a number or a text.
     Scalar(Value),
     List(Vec<Node>),
-    /// In the order of the file; may hold a key twice.
+    /// In the order of the file; a key may appear twice.
     Map(Vec<(Key, Node)>),
 }
 
@@ -75,7 +75,7 @@ pub fn parse(text: &str) -> Result<Node, Problem> {
     let options = serde_yaml::options! {
         budget: serde_yaml::budget! { max_nodes: MAX_NODES, max_depth: MAX_DEPTH, },
         alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: MAX_NODES, },
-        // A key that stands twice is reported with both places by the check against the schema.
+        // The check against the schema reports duplicate keys.
         duplicate_keys: serde_yaml::options::DuplicateKeyPolicy::PassThrough,
         strict_booleans: true,
         with_snippet: false,
@@ -88,13 +88,13 @@ fn syntax_problem(text: &str, error: &serde_yaml::Error) -> Problem {
     Problem::new(span, syntax_message(error))
 }
 
-/// The crate's words, except where they speak of its own options.
+/// The crate's message, except where it refers to the crate's own options.
 fn syntax_message(error: &serde_yaml::Error) -> String {
     use serde_yaml::Error;
     match error {
         Error::AliasError { error, .. } | Error::WithSnippet { error, .. } => syntax_message(error),
         Error::MultipleDocuments { .. } => {
-            "a sweep file is one YAML document; this begins another".to_owned()
+            "a sweep file is a single YAML document; a second one starts here".to_owned()
         }
         Error::Budget { .. }
         | Error::AliasReplayLimitExceeded { .. }
@@ -103,7 +103,7 @@ fn syntax_message(error: &serde_yaml::Error) -> String {
             "the file is nested too deeply or its aliases expand to far more than a sweep can need".to_owned()
         }
         Error::RecursiveReferencesRequireWeakTypes { .. } => {
-            "this alias stands inside its own anchor".to_owned()
+            "this alias is part of the value that it refers to".to_owned()
         }
         Error::NonFiniteFloat { value, .. } => format!("{value} is not a finite number"),
         Error::NullIntoString { .. } => "a key must be a text".to_owned(),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_refused_before_it_goes_off() {
+    fn exponential_aliases_are_refused_before_they_are_expanded() {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..=9 {
             let list = vec![format!("*a{}", level - 1); 10].join(", ");

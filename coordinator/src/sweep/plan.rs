@@ -11,9 +11,7 @@ use shared::job::preset::Preset;
 use shared::job::{JobSpec, Settings};
 use shared::protocol::CheckpointEvery;
 
-use super::values::PRESET;
-
-/// Everything that one sweep file asks for.
+/// Everything that a sweep file asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The sweep's name: also the name of its run folder.
@@ -31,6 +29,9 @@ pub struct Plan {
     /// Files of weights that the jobs start from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<WeightsFile>,
+    /// What a user should know before starting it, each in one sentence; not stored.
+    #[serde(skip)]
+    pub notes: Vec<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -71,14 +72,17 @@ pub enum DatasetSource {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyntheticOptions {
+    /// Seed of the drawing.
     pub seed: u64,
-    /// Number of training, validation and test images.
+    /// Number of training images.
     pub train: u32,
+    /// Number of validation images.
     pub validation: u32,
+    /// Number of test images.
     pub test: u32,
     /// Height and width in pixels.
     pub image_size: u32,
-    /// Class shares like the paper's Fig. 3 in the training split instead of equal ones.
+    /// Gives the training classes the shares of the paper's Fig. 3 instead of equal ones.
     pub imbalanced: bool,
 }
 
@@ -107,7 +111,9 @@ impl PlannedJob {
     pub fn value(&self, name: &str) -> Option<Value> {
         match name {
             "group" => Some(Value::String(self.group.clone())),
-            PRESET => Some(self.params.get(PRESET).cloned().unwrap_or(Preset::default().name().into())),
+            Preset::KEY => {
+                Some(self.params.get(Preset::KEY).cloned().unwrap_or(Preset::default().name().into()))
+            }
             setting => self.spec.settings().remove(setting),
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-/// Problems reported at once; the rest is counted.
+/// Problems that are reported; further ones are only counted.
 const MOST_REPORTED: usize = 10;
 
 /// A range of bytes of the file.
@@ -16,7 +16,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// This span cut to what `text` holds and to whole characters.
+    /// This span, cut to whole characters within `text`.
     #[must_use]
     pub fn within(self, text: &str) -> Self {
         let floor = |mut at: usize| {
@@ -38,11 +38,28 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// The message ends with what the file says at `span`.
+    quotes: bool,
 }
 
 impl Problem {
     pub fn new(span: Span, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), help: None }
+        Self { span, message: message.into(), help: None, quotes: false }
+    }
+
+    /// A problem whose message ends with `; got` and the value as it is written in the file.
+    pub fn with_value(span: Span, message: impl Into<String>) -> Self {
+        Self { quotes: true, ..Self::new(span, message) }
+    }
+
+    /// The finished problem, for a file with this text.
+    #[must_use]
+    pub fn quoting(mut self, text: &str) -> Self {
+        if std::mem::take(&mut self.quotes) {
+            let Span { offset, len } = self.span.within(text);
+            self.message = format!("{}; got {}", self.message, &text[offset..offset + len]);
+        }
+        self
     }
 
     /// Adds what to do.
@@ -52,7 +69,7 @@ impl Problem {
         self
     }
 
-    /// Adds the nearest of the `right` names, or all of them when none is near and they are few.
+    /// Adds the nearest of the `right` names, or all of them when none is near and there are few.
     #[must_use]
     pub fn suggest<'a>(self, wrong: &str, right: impl IntoIterator<Item = &'a str>) -> Self {
         let right: Vec<&str> = right.into_iter().collect();
@@ -76,7 +93,7 @@ pub fn nearest<'a>(wrong: &str, right: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
-/// A sweep file that cannot be used: bad input, nothing was started or written.
+/// A sweep file that cannot be used; nothing was started or written.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub struct SweepError {
     pub file: PathBuf,

@@ -1,4 +1,4 @@
-//! Ensembles as queries over the jobs: what each can select, how many members that makes, and the rule in words.
+//! Ensembles as queries over the jobs: what each can select, how many members it gets, and the rule in words.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::plan::{EnsembleRule, Filter, PlannedJob, Query};
 use super::problem::Problem;
 use super::spec::{Ensemble, Located, Member};
 
-/// The rules that `ensembles` mean; queries that cannot be answered go to `problems`.
+/// The rules of `ensembles`; queries that can select nothing go to `problems`.
 pub(super) fn resolve(
     ensembles: &[(Located<String>, Ensemble)],
     known: Known<'_>,
@@ -15,7 +15,7 @@ pub(super) fn resolve(
 ) -> Vec<EnsembleRule> {
     let mut rules = Vec::new();
     for (name, ensemble) in ensembles {
-        // Each member is resolved, so that the problems of all are reported.
+        // All members are resolved before any is refused, so that all problems are reported.
         let queries: Vec<Option<Query>> =
             ensemble.members.iter().map(|member| query(member, known, problems)).collect();
         if let Some(members) = queries.into_iter().collect::<Option<Vec<_>>>() {
@@ -37,7 +37,7 @@ fn query(member: &Located<Member>, known: Known<'_>, problems: &mut Vec<Problem>
     }
     match (top, best_group.as_slice()) {
         (Some(top), [_, ..]) => {
-            let message = "`top` and `best_group` exclude each other; write two members";
+            let message = "`top` and `best_group` cannot be combined; write two members";
             problems.push(Problem::new(top.span, message));
             None
         }
@@ -79,7 +79,7 @@ fn group_sizes(candidates: &[usize], by: &[String], jobs: &[PlannedJob]) -> Vec<
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     pub most: usize,
-    /// False when the scores decide how many there are: queries may pick the same job, or groups differ in size.
+    /// False when the number depends on the scores: queries may pick the same job, or groups differ in size.
     pub exact: bool,
 }
 
@@ -118,6 +118,7 @@ pub fn size(queries: &[Query], jobs: &[PlannedJob]) -> Size {
 /// The rule of `query` in words.
 pub fn words(query: &Query) -> String {
     match query {
+        Query::All { filter } if filter.is_empty() => "all jobs".to_owned(),
         Query::All { filter } => format!("all with {}", conditions(filter)),
         Query::Top { k: 1, filter } => format!("the best with {}", conditions(filter)),
         Query::Top { k, filter } => format!("the {k} best with {}", conditions(filter)),
@@ -140,7 +141,7 @@ pub fn conditions(filter: &Filter) -> String {
     let condition = |(name, values): (&String, &Vec<serde_json::Value>)| {
         format!("{name} {}", values.iter().map(plain).collect::<Vec<_>>().join(" or "))
     };
-    // The group says most.
+    // The group comes first: it says most.
     let (group, settings): (Vec<_>, Vec<_>) = filter.iter().partition(|(name, _)| *name == "group");
     group.into_iter().chain(settings).map(condition).collect::<Vec<_>>().join(", ")
 }

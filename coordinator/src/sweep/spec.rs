@@ -8,7 +8,7 @@ use shared::protocol::CheckpointEvery;
 
 use super::plan::{PaperScores, SyntheticOptions};
 use super::problem::Span;
-use super::schema;
+use super::setting_schemas;
 
 /// Jobs that a file may ask for unless it says otherwise.
 pub const DEFAULT_MAX_JOBS: u64 = 100_000;
@@ -19,11 +19,11 @@ pub const MOST_JOBS: u64 = 1_000_000;
 #[derive(Debug, Clone, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct SweepFile {
-    /// The sweep's name and that of its run folder: letters, digits, `-`, `_` and `.`.
+    /// The name of the sweep and of its run folder: letters, digits, `-`, `_` and `.`.
     pub name: Located<String>,
     pub dataset: Dataset,
-    /// Settings of every job. What is not named here has the value of the paper's Table 1.
-    #[schemars(default, schema_with = "schema::one_value")]
+    /// Settings of every job; groups may name others. What the file does not name has the value of the preset.
+    #[schemars(default, schema_with = "setting_schemas::one_value")]
     pub defaults: Settings,
     /// Groups of jobs by name. Each is the product of its axes.
     #[schemars(with = "BTreeMap<String, Group>", extend("minProperties" = 1))]
@@ -34,15 +34,15 @@ pub struct SweepFile {
     /// Tables of the report.
     #[schemars(default)]
     pub tables: Vec<Table>,
-    /// When a training stores a checkpoint besides the one after each epoch: `epoch` for never, `200 steps`, or
-    /// `5 minutes`. It changes no result, and may be changed at any time.
+    /// How often a training stores a checkpoint: `epoch` (after each), and besides that every `200 steps` or
+    /// `5 minutes`. Changes no result, and may be changed between two runs.
     #[schemars(
         default = "default_checkpoint_every",
         with = "String",
         regex(pattern = "^(epoch|[1-9][0-9]* (steps?|minutes?))$")
     )]
     pub checkpoint_every: Option<Located<String>>,
-    /// Combinations that the file may have before excludes; a guard against a slip of the keyboard.
+    /// Refuses a file with more combinations than this, before excludes, in case of a typo.
     #[schemars(default = "default_max_jobs", range(max = MOST_JOBS))]
     pub max_jobs: u64,
 }
@@ -72,48 +72,48 @@ pub struct Synthetic {
     pub synthetic: Located<SyntheticOptions>,
 }
 
-/// Jobs: every combination of the axes' values, with fixed settings.
+/// Jobs: every combination of the values of the axes.
 #[derive(Debug, Clone, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Group {
     /// Axes: a list of values for any setting. Later axes vary fastest.
-    #[schemars(schema_with = "schema::axes")]
+    #[schemars(schema_with = "setting_schemas::axes")]
     pub matrix: Vec<(Located<String>, Vec<Located<Value>>)>,
-    /// Settings of every job of the group.
-    #[schemars(default, schema_with = "schema::one_value")]
+    /// Settings of every job in the group.
+    #[schemars(default, schema_with = "setting_schemas::one_value")]
     pub settings: Settings,
-    /// Combinations to leave out: those that agree with every setting of an entry.
-    #[schemars(default, schema_with = "schema::combinations")]
+    /// Combinations to leave out: those that have all values of an entry.
+    #[schemars(default, schema_with = "setting_schemas::combinations")]
     pub exclude: Vec<Located<Settings>>,
-    /// Jobs to add: the group's settings with those of an entry.
-    #[schemars(default, schema_with = "schema::combinations")]
+    /// Jobs to add, one for each entry: the group's settings with the entry's values.
+    #[schemars(default, schema_with = "setting_schemas::combinations")]
     pub include: Vec<Located<Settings>>,
 }
 
-/// Models that vote together.
+/// Models whose probabilities are averaged (soft voting).
 #[derive(Debug, Clone, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Ensemble {
-    /// Queries over the jobs; a job that several of them select is one member.
+    /// Selections of jobs; a job that several of them select is one member.
     #[schemars(extend("minItems" = 1))]
     pub members: Vec<Located<Member>>,
-    /// The paper's scores for it, in percent.
+    /// The paper's scores for this ensemble, in percent, to print beside ours.
     #[schemars(default)]
     pub paper: Option<PaperScores>,
 }
 
-/// A query over the jobs: all that match, or the best of them by validation macro F1.
+/// A selection of jobs: all that meet the conditions, or the best of them by validation macro F1.
 #[derive(Debug, Clone, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Member {
-    /// Conditions that a job must meet; without any, every job does.
-    #[schemars(rename = "where", default, schema_with = "schema::conditions")]
+    /// Conditions that a job must meet: settings or `group`, each with a value or a list of allowed ones.
+    #[schemars(rename = "where", default, schema_with = "setting_schemas::conditions")]
     pub filter: Conditions,
-    /// Only the k best jobs.
+    /// Only this many jobs, the best by validation macro F1.
     #[schemars(default, with = "u32", range(min = 1))]
     pub top: Option<Located<u64>>,
-    /// Only the jobs with the best value of these settings, by mean over the jobs with that value.
-    #[schemars(default, schema_with = "schema::setting_names")]
+    /// Only the jobs with the best combination of these settings, by mean validation macro F1.
+    #[schemars(default, schema_with = "setting_schemas::setting_names")]
     pub best_group: Vec<Located<String>>,
 }
 
@@ -121,18 +121,19 @@ pub struct Member {
 #[derive(Debug, Clone, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Table {
+    /// The heading; no two tables have the same.
     pub title: Located<String>,
     /// Conditions that a job must meet to be in the table.
-    #[schemars(rename = "where", default, schema_with = "schema::conditions")]
+    #[schemars(rename = "where", default, schema_with = "setting_schemas::conditions")]
     pub filter: Conditions,
-    /// Settings that make the rows; each row is the mean over all its jobs.
-    #[schemars(schema_with = "schema::setting_names")]
+    /// Settings that make the rows: one for each combination, the mean over its jobs.
+    #[schemars(schema_with = "setting_schemas::setting_names")]
     pub rows: Vec<Located<String>>,
-    /// The first of `rows`, over which a second column averages.
-    #[schemars(default, schema_with = "schema::setting_names")]
+    /// The first of `rows`: a second column has the mean over all rows that agree in them.
+    #[schemars(default, schema_with = "setting_schemas::setting_names")]
     pub mean_by: Vec<Located<String>>,
     /// The paper's numbers: the settings of a row and its F1.
-    #[schemars(default, schema_with = "schema::paper_rows")]
+    #[schemars(default, schema_with = "setting_schemas::paper_rows")]
     pub paper: Vec<Located<PaperRow>>,
 }
 

@@ -1,11 +1,11 @@
-//! Tables of the report: rows that exist, and the paper's numbers for them.
+//! Tables of the report: their rows, and the paper's numbers for them.
 
 use super::conditions::Known;
 use super::plan::{PaperRow, TableRule};
 use super::problem::Problem;
 use super::spec::{Located, Table};
 
-/// The rules that `tables` mean; what no job can fill goes to `problems`.
+/// The rules of `tables`; tables and rows without jobs go to `problems`.
 pub(super) fn resolve(tables: &[Table], known: Known<'_>, problems: &mut Vec<Problem>) -> Vec<TableRule> {
     for (index, table) in tables.iter().enumerate() {
         if tables[..index].iter().any(|other| other.title.value == table.title.value) {
@@ -28,7 +28,7 @@ fn rule(table: &Table, known: Known<'_>, problems: &mut Vec<Problem>) -> Option<
     for (name, row) in table.mean_by.iter().zip(rows.iter().map(Some).chain(std::iter::repeat(None))) {
         if Some(&name.value) != row {
             let message =
-                format!("`mean_by` names the first of `rows`, in their order; got `{}`", name.value);
+                format!("`mean_by` must be the first of `rows`, in their order; got `{}`", name.value);
             problems.push(Problem::new(name.span, message));
             return None;
         }

@@ -1,7 +1,7 @@
 //! Values of settings: in range, written one way (`1` becomes `1.0` where the setting is a fraction).
 //!
-//! A sweep file may also name a preset wherever it names settings. That is no setting of a job: it says which values the
-//! settings have that the file does not name.
+//! A sweep file may also name a preset wherever it names settings. A preset is not a setting of a job: it gives the
+//! settings that the file does not name their values.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,17 +11,14 @@ use shared::job::{JobSpec, SettingError};
 use super::problem::Problem;
 use super::spec::{Located, Settings};
 
-/// The name of the preset among settings.
-pub(super) const PRESET: &str = "preset";
-
-/// The preset that a value under [`PRESET`] names.
+/// The preset that a value under [`Preset::KEY`] names.
 pub(super) fn preset(value: &Value) -> Option<Preset> {
     Preset::deserialize(value).ok()
 }
 
 /// The value that a job has when `name` is set to `value`; the problem if it cannot have it.
 pub(super) fn normal(name: &str, value: &Located<Value>) -> Result<Value, Problem> {
-    if name == PRESET {
+    if name == Preset::KEY {
         let wrong = || Problem::new(value.span, format!("there is no preset {}", value.value));
         return preset(&value.value).map(|preset| preset.name().into()).ok_or_else(wrong);
     }
@@ -31,7 +28,7 @@ pub(super) fn normal(name: &str, value: &Located<Value>) -> Result<Value, Proble
             Err(Problem::new(value.span, format!("`{name}` is not a setting")))
         }
         Err(SettingError::Value { name, problem }) => {
-            Err(Problem::new(value.span, format!("`{name}`: {problem}; got {}", value.value)))
+            Err(Problem::with_value(value.span, format!("`{name}`: {problem}")))
         }
     }
 }

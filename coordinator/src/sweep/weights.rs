@@ -1,4 +1,4 @@
-//! Files of weights that a sweep names: paths become digests, so that a job's identity is the content.
+//! Weights files that a sweep names: paths become digests, so that a job is identified by their content.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::plan::{PlannedJob, WeightsFile};
 use super::problem::{Problem, Span};
 use super::spec::{Located, SweepFile};
 
-/// Largest file of weights: ten times the largest network of the paper.
+/// Largest weights file: ten times the largest network of the paper.
 const LARGEST: u64 = 2 << 30;
 
 /// The files that a sweep names, each read once.
@@ -78,7 +78,7 @@ impl Files {
                 Err(reason) => {
                     let problem = Problem::new(value.span, format!("`{name}`: {reason}"));
                     problems.push(problem);
-                    // Whatever is said of the value after this would only repeat it.
+                    // Further problems with this value would only repeat it.
                     value.value = Value::Null;
                     return;
                 }
@@ -133,12 +133,12 @@ impl File {
     }
 }
 
-/// Reads the file at `path`; the reason in words where a sweep cannot use it.
+/// Reads the file at `path`; the error says why a sweep cannot use it.
 fn read(path: &Path) -> Result<File, String> {
     let shown = path.display();
     let metadata = std::fs::metadata(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
     if !metadata.is_file() {
-        return Err(format!("{shown} is no file"));
+        return Err(format!("{shown} is not a file"));
     }
     if metadata.len() > LARGEST {
         return Err(format!("{shown} has {} bytes, more than any network needs", metadata.len()));
@@ -149,7 +149,7 @@ fn read(path: &Path) -> Result<File, String> {
         Ok(Some(provenance)) => provenance,
         Ok(None) => return Err(format!("{shown} does not say what it holds; {advice}")),
         Err(shared::weights::ProvenanceError::Format(_)) => {
-            return Err(format!("{shown} is no file of Ferry's; {advice}"));
+            return Err(format!("{shown} is not a Ferry weights file; {advice}"));
         }
         Err(error) => return Err(format!("{shown}: {error}")),
     };

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use coordinator::report;
+use coordinator::sweep::plan::{Filter, Query};
+use insta::{assert_json_snapshot, assert_snapshot};
 use serde_json::Value;
 use shared::predictions::from_npy;
 
@@ -165,6 +167,77 @@ fn a_sweep_without_the_papers_numbers_has_no_columns_for_them() {
     let markdown = fs::read_to_string(root.path().join("report.md")).unwrap();
     assert!(markdown.contains("| Ensemble | Members | Val. F1 | Test F1 |\n"), "{markdown}");
     assert!(!markdown.contains("Paper") && !markdown.contains('Δ'), "{markdown}");
+    let html = fs::read_to_string(root.path().join("report.html")).unwrap();
+    assert!(!html.to_lowercase().contains("paper's") && !html.contains("LSD"), "{html}");
+}
+
+/// Case 30: with the paper's numbers, the report says what they were measured on.
+#[test]
+fn a_sweep_with_the_papers_numbers_says_what_they_are_of() {
+    let root = tempfile::tempdir().unwrap();
+    report::write(&run(root.path(), &plan(), |n, _| n < 2)).unwrap();
+    let html = fs::read_to_string(root.path().join("report.html")).unwrap();
+    assert!(html.contains("The paper's numbers were measured on the LSD challenge's own data"));
+}
+
+/// Case 32: a training that diverged, in a sweep with good ones.
+#[test]
+fn a_training_that_diverged_is_marked_wherever_its_score_stands() {
+    let root = tempfile::tempdir().unwrap();
+    let plan = plan();
+    let folder = run(root.path(), &plan, |n, _| n > 0);
+    let (result, val, test) = fixture::diverged(&plan.jobs[0]);
+    folder.write_result(&result, &val, Some(&test)).unwrap();
+    let written = report::write(&folder).unwrap();
+    let json = results(root.path());
+    assert_json_snapshot!(json["jobs"][0]["warnings"], @"");
+    // Nothing is added to a score that nothing speaks against.
+    assert!(json["jobs"][1].get("warnings").is_none() && json["ensembles"][0].get("warnings").is_none());
+    let markdown = fs::read_to_string(root.path().join("report.md")).unwrap();
+    let lines: Vec<&str> = markdown.lines().filter(|line| line.contains(&plan.jobs[0].id.short())).collect();
+    assert_snapshot!(lines.join("\n"), @"");
+    assert!(!markdown.contains("No model of this sweep"));
+    let html = fs::read_to_string(root.path().join("report.html")).unwrap();
+    assert_eq!(html.matches(">diverged</span>").count(), 1);
+    assert_eq!(html.matches(">chance level</span>").count(), 1);
+    let summary = coordinator::commands::report::summary(&written);
+    let warnings: Vec<&str> = summary.lines().filter(|line| line.starts_with("Warning")).collect();
+    assert_snapshot!(warnings.join("\n"), @r"
+    Warning: 1 job diverged; lower `learning_rate`
+    Warning: 1 job is no better than guessing
+    ");
+    let csv = fs::read_to_string(root.path().join("results.csv")).unwrap();
+    assert!(csv.lines().nth(1).unwrap().contains("the training diverged"), "{csv}");
+}
+
+/// Case 32: a whole sweep at chance level is not praised.
+#[test]
+fn a_sweep_at_chance_level_is_not_praised() {
+    let root = tempfile::tempdir().unwrap();
+    let mut plan = plan();
+    plan.jobs.truncate(2);
+    plan.ensembles.truncate(1);
+    plan.ensembles[0].name = "Best two".into();
+    plan.ensembles[0].members = vec![Query::Top { k: 2, filter: Filter::new() }];
+    plan.ensembles[0].size = 2;
+    plan.ensembles[0].paper = None;
+    plan.tables.clear();
+    let folder = run(root.path(), &plan, |_, _| false);
+    for job in &plan.jobs {
+        let (mut result, val, test) = fixture::diverged(job);
+        result.epochs.iter_mut().for_each(|report| report.losses.landmark = 1.0);
+        folder.write_result(&result, &val, Some(&test)).unwrap();
+    }
+    let written = report::write(&folder).unwrap();
+    let summary = coordinator::commands::report::summary(&written);
+    assert_snapshot!(summary.replace(&root.path().display().to_string(), "RUN"), @"");
+    let markdown = fs::read_to_string(root.path().join("report.md")).unwrap();
+    assert_snapshot!(markdown, @"");
+    let html = fs::read_to_string(root.path().join("report.html")).unwrap();
+    for praise in ["Best ensemble", "Best single model", "best single model", "class=\"best\"", "reaches 4"] {
+        assert!(!html.contains(praise), "{praise}");
+    }
+    assert!(html.contains("No model of this sweep is better than guessing"));
 }
 
 /// A model counts when its file is there and as long as the result says (those of the fixture are empty).

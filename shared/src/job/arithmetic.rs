@@ -6,6 +6,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Drop, Irrelevant};
+
 /// Precision of convolutions and matrix products in training steps.
 ///
 /// Weights, optimiser, loss terms, softmax and the statistics of batch norms are in single precision always, and so
@@ -48,16 +50,16 @@ pub struct ArithmeticSpec {
 
 impl ArithmeticSpec {
     /// Defaults are left out, so that jobs keep the ids they had before there were such settings.
-    pub(super) fn irrelevant(&self, drop: &mut impl FnMut(&[&str])) {
+    pub(super) fn irrelevant(&self, drop: &mut Drop<'_>) {
         let Self { precision, channels_last, cudnn } = Self::default();
         if self.precision == precision {
-            drop(&["precision"]);
+            drop(&["precision"], Irrelevant::Default);
         }
         if self.channels_last == channels_last {
-            drop(&["channels_last"]);
+            drop(&["channels_last"], Irrelevant::Default);
         }
         if self.cudnn == cudnn {
-            drop(&["cudnn"]);
+            drop(&["cudnn"], Irrelevant::Default);
         }
     }
 }

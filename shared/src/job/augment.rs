@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, require};
+use super::{Drop, Irrelevant, Problem, require};
 
 /// What `basic_augmentation: false` switches off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -115,20 +115,21 @@ impl AugmentSpec {
         require(problems, scale, "affine_scale", "must be above 0 and at most 1");
     }
 
-    pub(super) fn irrelevant(&self, drop: &mut impl FnMut(&[&str])) {
+    pub(super) fn irrelevant(&self, drop: &mut Drop<'_>) {
         let jitter = ["jitter_brightness", "jitter_contrast", "jitter_saturation", "jitter_hue"];
         let warp = ["affine_degrees", "affine_translate", "affine_scale"];
         match (self.basic_augmentation, self.basic_off) {
-            (true, _) => drop(&["basic_off"]),
+            (true, _) => drop(&["basic_off"], Irrelevant::Because("basic_augmentation")),
             // The appearance view keeps its jitter.
             (false, BasicOff::All) => {
-                drop(&["flip", "affine", "erasing", "augmentation_draw"]);
-                drop(&warp);
+                let off = Irrelevant::Because("basic_augmentation");
+                drop(&["flip", "affine", "erasing", "augmentation_draw"], off);
+                drop(&warp, off);
             }
-            (false, BasicOff::Jitter) => drop(&jitter),
+            (false, BasicOff::Jitter) => drop(&jitter, Irrelevant::Because("basic_off")),
         }
         if self.affine == 0.0 {
-            drop(&warp);
+            drop(&warp, Irrelevant::Because("affine"));
         }
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, require};
+use super::{Drop, Irrelevant, Problem, require};
 
 /// The main augmentation, which also sets the form of the cross-entropy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -92,11 +92,15 @@ impl LossSpec {
         }
     }
 
-    pub(super) fn irrelevant(&self, drop: &mut impl FnMut(&[&str])) {
+    pub(super) fn irrelevant(&self, drop: &mut Drop<'_>) {
         match self.augmentation {
-            Augmentation::None => drop(&["alpha", "affinity_labels", "mixaug_terms"]),
-            Augmentation::Mixup => drop(&["mixaug_terms"]),
-            Augmentation::Mixaug if self.mixaug_terms == MixaugTerms::Real => drop(&["affinity_labels"]),
+            Augmentation::None => {
+                drop(&["alpha", "affinity_labels", "mixaug_terms"], Irrelevant::Because("augmentation"));
+            }
+            Augmentation::Mixup => drop(&["mixaug_terms"], Irrelevant::Because("augmentation")),
+            Augmentation::Mixaug if self.mixaug_terms == MixaugTerms::Real => {
+                drop(&["affinity_labels"], Irrelevant::Because("mixaug_terms"));
+            }
             Augmentation::Mixaug => {}
         }
     }

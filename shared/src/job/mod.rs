@@ -11,6 +11,8 @@ pub mod subset;
 pub mod training;
 pub mod transfer;
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -105,15 +107,28 @@ impl JobSpec {
     /// ways to write the same training are the same job.
     pub fn canonical(&self) -> Settings {
         let mut settings = self.settings();
-        let mut drop = |names: &[&str]| names.iter().for_each(|name| drop(settings.remove(*name)));
-        self.network.irrelevant(&mut drop);
-        self.loss.irrelevant(&mut drop);
-        self.augment.irrelevant(&mut drop);
-        self.training.irrelevant(&mut drop);
-        self.subset.irrelevant(&mut drop);
-        self.transfer.irrelevant(&mut drop);
-        self.arithmetic.irrelevant(&mut drop);
+        self.irrelevant(&mut |names, _| names.iter().for_each(|name| drop(settings.remove(*name))));
         settings
+    }
+
+    /// The settings that do nothing in this job, each with the setting that switches it off.
+    pub fn switched_off(&self) -> BTreeMap<&'static str, &'static str> {
+        let mut off = BTreeMap::new();
+        self.irrelevant(&mut |names, why| match why {
+            Irrelevant::Because(setting) => off.extend(names.iter().map(|name| (*name, setting))),
+            Irrelevant::Default => {}
+        });
+        off
+    }
+
+    fn irrelevant(&self, drop: &mut Drop<'_>) {
+        self.network.irrelevant(drop);
+        self.loss.irrelevant(drop);
+        self.augment.irrelevant(drop);
+        self.training.irrelevant(drop);
+        self.subset.irrelevant(drop);
+        self.transfer.irrelevant(drop);
+        self.arithmetic.irrelevant(drop);
     }
 
     /// `UUIDv5` over the canonical settings, the dataset's digest and [`TRAINER_REVISION`].
@@ -129,6 +144,18 @@ impl JobSpec {
 }
 
 const NAMESPACE: Uuid = Uuid::from_u128(0x6665_7272_795f_4a6f_a273_5f69_6473_0001);
+
+/// Why settings are left out of a job's identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Irrelevant {
+    /// The value of this setting switches them off.
+    Because(&'static str),
+    /// They have the values that all jobs had before there were these settings.
+    Default,
+}
+
+/// Takes the names of irrelevant settings.
+type Drop<'a> = dyn FnMut(&[&'static str], Irrelevant) + 'a;
 
 /// One thing that is wrong with a spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,6 +260,26 @@ mod tests {
         assert_ne!(id(json!(256)), Ok(spec.id("d")));
         assert!(id(json!(0)).is_err());
         assert_eq!(spec.training.evaluated_at_once(), 128);
+    }
+
+    /// Case 32: settings that do nothing.
+    #[test]
+    fn what_another_setting_switches_off_is_named_with_it() {
+        let off = |changes: &[(&str, Value)]| {
+            let with = |spec: JobSpec, (name, value): &(&str, Value)| spec.with(name, value.clone()).unwrap();
+            changes.iter().fold(JobSpec::default(), with).switched_off()
+        };
+        let defaults = off(&[]);
+        assert_eq!(defaults["mobilevitv2_width"], "backbone");
+        assert_eq!(defaults["subset_seed"], "subset_fraction");
+        // Left out of ids since they are defaults, not because they do nothing.
+        assert!(["precision", "head_weights", "evaluation_batch_size"].iter().all(|n| !defaults.contains_key(n)));
+        assert!(!off(&[("backbone", json!("mobilevitv2"))]).contains_key("mobilevitv2_width"));
+        assert_eq!(off(&[("affine", json!(0.0))])["affine_degrees"], "affine");
+        assert_eq!(off(&[("augmentation", json!("none"))])["alpha"], "augmentation");
+        // Nothing that is switched off counts in an id.
+        let spec = JobSpec::default().with("basic_augmentation", json!(false)).unwrap();
+        assert!(spec.switched_off().keys().all(|name| !spec.canonical().contains_key(*name)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, require};
+use super::{Drop, Irrelevant, Problem, require};
 
 /// A backbone's architecture. Pre-trained weights are a separate matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -92,12 +92,12 @@ impl NetworkSpec {
         require(problems, (1..=64).contains(&self.heads), "heads", "must lie between 1 and 64");
     }
 
-    pub(super) fn irrelevant(&self, drop: &mut impl FnMut(&[&str])) {
+    pub(super) fn irrelevant(&self, drop: &mut Drop<'_>) {
         if self.backbone != Backbone::Mobilevitv2 {
-            drop(&["mobilevitv2_width", "mobilevitv2_depths"]);
+            drop(&["mobilevitv2_width", "mobilevitv2_depths"], Irrelevant::Because("backbone"));
         }
         if self.heads == 1 {
-            drop(&["head_fusion"]); // One head is neither normalised nor summed.
+            drop(&["head_fusion"], Irrelevant::Because("heads")); // One head is neither normalised nor summed.
         }
     }
 }

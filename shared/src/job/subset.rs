@@ -3,13 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, require};
+use super::{Drop, Irrelevant, Problem, require};
 
 /// The training subset of one job, drawn by [`crate::subset::stratified`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SubsetSpec {
     /// Share of each class, drawn without replacement; 1 is the whole training split.
     pub subset_fraction: f64,
+    /// Seed of that draw.
     pub subset_seed: u64,
 }
 
@@ -25,9 +26,9 @@ impl SubsetSpec {
         require(problems, fraction, "subset_fraction", "must be above 0 and at most 1");
     }
 
-    pub(super) fn irrelevant(&self, drop: &mut impl FnMut(&[&str])) {
+    pub(super) fn irrelevant(&self, drop: &mut Drop<'_>) {
         if self.subset_fraction >= 1.0 {
-            drop(&["subset_seed"]);
+            drop(&["subset_seed"], Irrelevant::Because("subset_fraction"));
         }
     }
 }

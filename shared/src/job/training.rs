@@ -3,16 +3,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, require};
+use super::{Drop, Irrelevant, Problem, require};
 
 /// How one job is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrainingSpec {
+    /// Images in a training step.
     pub batch_size: u32,
-    /// Images that are validated and tested at once; as many as in a step of training where it is null. Another number
-    /// gives other last bits.
+    /// Images that are validated and tested at once; null is `batch_size`. Another number gives other last bits.
     #[serde(default)]
     pub evaluation_batch_size: Option<u32>,
+    /// Passes over the training images.
     pub epochs: u32,
     /// Adam's learning rate in the first epoch.
     pub learning_rate: f64,
@@ -20,8 +21,11 @@ pub struct TrainingSpec {
     pub lr_decay: f64,
     /// Coupled L2: added to the gradient as `torch.optim.Adam` does.
     pub weight_decay: f64,
+    /// Decay of Adam's mean of gradients.
     pub adam_beta1: f64,
+    /// Decay of Adam's mean of squared gradients.
     pub adam_beta2: f64,
+    /// Added to the denominator of Adam's steps.
     pub adam_epsilon: f64,
     /// Seeds initial weights, order, mixing and augmentation.
     pub seed: u64,
@@ -54,9 +58,9 @@ impl TrainingSpec {
     }
 
     /// The size that is taken anyway is left out, so that jobs keep the ids they had before there was this setting.
-    pub(super) fn irrelevant(&self, drop: &mut impl FnMut(&[&str])) {
+    pub(super) fn irrelevant(&self, drop: &mut Drop<'_>) {
         if self.evaluated_at_once() == self.batch_size {
-            drop(&["evaluation_batch_size"]);
+            drop(&["evaluation_batch_size"], Irrelevant::Default);
         }
     }
 

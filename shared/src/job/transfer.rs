@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, require};
+use super::{Drop, Irrelevant, Problem, require};
 use crate::weights::Slot;
 
 /// Files of weights that fill parts of the network before the first epoch.
@@ -44,10 +44,10 @@ impl TransferSpec {
         }
     }
 
-    pub(super) fn irrelevant(&self, drop: &mut impl FnMut(&[&str])) {
+    pub(super) fn irrelevant(&self, drop: &mut Drop<'_>) {
         for slot in Slot::ALL {
             if self.get(slot).is_none() {
-                drop(&[slot.setting()]);
+                drop(&[slot.setting()], Irrelevant::Default);
             }
         }
     }

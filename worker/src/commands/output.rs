@@ -3,6 +3,7 @@
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use shared::exit::Exit;
 use shared::files;
 use shared::stdio::StdoutError;
 
@@ -34,12 +35,17 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// Exit code 1 for an output that could not be written, 2 for everything else: the caller can mend that.
+    /// What libtorch or the system refuses is a failure; everything else that a command refuses, its caller can change.
     pub fn of(error: &anyhow::Error) -> Self {
         if let Some(stdout) = error.downcast_ref::<StdoutError>() {
             return Self { code: stdout.exit_code(), is_quiet: matches!(stdout, StdoutError::ReaderGone) };
         }
-        Self { code: if error.is::<WriteError>() { 1 } else { 2 }, is_quiet: false }
+        let exit = if error.chain().any(|cause| cause.is::<tch::TchError>()) {
+            Exit::Failed
+        } else {
+            Exit::of_causes(error.as_ref()).unwrap_or(Exit::BadInput)
+        };
+        Self { code: exit.code(), is_quiet: false }
     }
 }
 
@@ -55,6 +61,7 @@ mod tests {
         insta::assert_snapshot!(error, @"cannot write /dev/full: No space left on device (os error 28)");
         assert_eq!(Ending::of(&error), Ending { code: 1, is_quiet: false });
         assert_eq!(Ending::of(&anyhow!("no such image")), Ending { code: 2, is_quiet: false });
+        assert_eq!(Ending::of(&tch::TchError::Torch("internal".to_owned()).into()).code, 1);
         assert_eq!(Ending::of(&StdoutError::ReaderGone.into()), Ending { code: 141, is_quiet: true });
     }
 }

@@ -19,7 +19,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use serde_json::json;
-use shared::expression::Expression;
+use shared::expression::{CLASSES, Expression};
 use shared::pack::{Landmarks, PackError, PackWriter, Sample, Split};
 use shared::rng::{Purpose, Stream};
 
@@ -79,6 +79,20 @@ pub fn synthesize(
     Ok(writer.finish()?)
 }
 
+/// Images of each class in `split` of the pack that `options` describe.
+pub fn class_counts(options: &SyntheticOptions, split: Split) -> [u64; CLASSES] {
+    let mut counts = [0; CLASSES];
+    for expression in expressions(options, split) {
+        counts[expression.index()] += 1;
+    }
+    counts
+}
+
+fn expressions(options: &SyntheticOptions, split: Split) -> Vec<Expression> {
+    let count = [options.train, options.validation, options.test][split as usize];
+    shares::expressions(count, options.imbalanced && split == Split::Train)
+}
+
 fn total(options: &SyntheticOptions) -> u64 {
     u64::from(options.train) + u64::from(options.validation) + u64::from(options.test)
 }
@@ -103,8 +117,7 @@ fn plan(options: &SyntheticOptions) -> Result<Vec<Order>, SynthError> {
         if (count as usize) < Expression::ALL.len() {
             return Err(SynthError::TooFew(count, split));
         }
-        let imbalanced = options.imbalanced && split == Split::Train;
-        let mut expressions = shares::expressions(count, imbalanced);
+        let mut expressions = expressions(options, split);
         Stream::new(options.seed, Purpose::SyntheticFace, &[0, split as u64]).shuffle(&mut expressions);
         let subjects = count.div_ceil(IMAGES_PER_SUBJECT);
         orders.extend((0..count).zip(expressions).map(|(number, expression)| Order {

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use shared::ids::JobId;
 
-use super::{Axis, colour, px};
+use super::axis::{Axis, colour, px};
 use crate::report::configurations::Configuration;
 use crate::report::labels;
 use crate::report::view::View;

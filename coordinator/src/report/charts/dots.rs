@@ -1,8 +1,9 @@
 //! Dot plot: validation F1 of every job by configuration, and of every ensemble, on one axis.
 
 use maud::{Markup, html};
+use shared::plural::count;
 
-use super::{Axis, colour, px};
+use super::axis::{Axis, colour, px};
 use crate::report::configurations::Configuration;
 use crate::report::labels;
 use crate::report::results::EnsembleRow;
@@ -58,7 +59,7 @@ fn lines<'a>(view: &'a View<'_>) -> Vec<Line<'a>> {
     for (index, group) in view.groups().into_iter().enumerate() {
         let configurations: Vec<_> = view.configurations.iter().filter(|c| c.group == group).collect();
         let jobs = configurations.iter().map(|c| c.jobs.len()).sum();
-        lines.push(Line::Heading(format!("{group}: {}", labels::count(jobs, "job"))));
+        lines.push(Line::Heading(format!("{group}: {}", count(jobs, "job"))));
         lines.extend(configurations.into_iter().map(|c| Line::Configuration(index, c)));
     }
     if !view.results.ensembles.is_empty() {

@@ -1,90 +1,12 @@
 //! The report's charts as inline SVG. Colours come from the page's style sheet, so they follow light and dark; every
 //! mark has a `<title>`, which browsers show as a tooltip and readers speak.
 
+mod axis;
 mod curves;
 mod dots;
 mod scatter;
 
+pub(super) use axis::colour;
 pub(super) use curves::curves;
 pub(super) use dots::dots;
 pub(super) use scatter::scatter;
-
-/// A linear scale from data to pixels with round bounds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Axis {
-    low: f64,
-    high: f64,
-    step: f64,
-    from: f64,
-    to: f64,
-}
-
-impl Axis {
-    /// An axis that holds all `values`, drawn between the pixels `from` and `to`, with about `ticks` round steps.
-    /// `None` without values.
-    fn over(values: impl IntoIterator<Item = f64>, ticks: f64, from: f64, to: f64) -> Option<Self> {
-        let (low, high) = values
-            .into_iter()
-            .filter(|value| value.is_finite())
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
-        if low > high {
-            return None;
-        }
-        let step = round_step((high - low).max(0.5) / ticks);
-        let low = (low / step).floor() * step;
-        let high = ((high / step).ceil() * step).max(low + step);
-        Some(Self { low, high, step, from, to })
-    }
-
-    /// The pixel of a value.
-    fn at(&self, value: f64) -> f64 {
-        self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
-    }
-
-    fn ticks(&self) -> Vec<f64> {
-        let steps = ((self.high - self.low) / self.step).round() as u32;
-        (0..=steps).map(|i| self.low + f64::from(i) * self.step).collect()
-    }
-
-    /// A tick's text with no more decimals than the step has.
-    fn label(&self, tick: f64) -> String {
-        if self.step < 1.0 { format!("{tick:.1}") } else { format!("{tick:.0}") }
-    }
-}
-
-/// The next of 0.1, 0.2, 0.5, 1, 2, 5, … that is not below `raw`.
-fn round_step(raw: f64) -> f64 {
-    let power = 10f64.powf(raw.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|m| m * power >= raw * 0.999).unwrap_or(10.0) * power;
-    step.max(0.1)
-}
-
-/// A coordinate with a tenth of a pixel.
-fn px(value: f64) -> String {
-    format!("{value:.1}")
-}
-
-/// The class that colours a group's marks: the style sheet has six, and they repeat.
-pub(super) fn colour(group: usize) -> String {
-    format!("g{}", group % 6)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn axes_have_round_bounds_around_their_values() {
-        let axis = Axis::over([66.46, 71.82], 5.0, 0.0, 100.0).unwrap();
-        assert_eq!((axis.low, axis.high, axis.step), (66.0, 72.0, 2.0));
-        assert_eq!(axis.ticks(), [66.0, 68.0, 70.0, 72.0]);
-        assert!((axis.at(69.0) - 50.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn one_value_and_none() {
-        let axis = Axis::over([50.0], 5.0, 0.0, 10.0).unwrap();
-        assert!(axis.low <= 50.0 && axis.high > axis.low);
-        assert_eq!(Axis::over([], 5.0, 0.0, 10.0), None);
-    }
-}

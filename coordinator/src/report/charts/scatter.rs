@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::dots::diamond;
-use super::{Axis, colour, px};
+use super::axis::{Axis, colour, px};
 use crate::report::labels;
 use crate::report::view::View;
 

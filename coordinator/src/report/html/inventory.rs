@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 use shared::ids::JobId;
 
-use super::{scores, section};
+use super::scores;
+use super::section::section;
 use crate::report::charts::colour;
 use crate::report::labels::{duration, f1_or_dash};
 use crate::report::reasons;
@@ -80,7 +81,7 @@ fn job_cells(view: &View<'_>, job: &JobRow) -> Markup {
             JobState::Done => {
                 td.n { (or_dash(job.epochs.map(|n| n.to_string()))) }
                 td.n { (or_dash(job.best_epoch.map(|n| n.to_string()))) }
-                td.n.main { (f1_or_dash(job.val_macro_f1)) }
+                td.n.main { (f1_or_dash(job.val_macro_f1)) (scores::doubts(&job.warnings)) }
                 td.n.main { (f1_or_dash(job.test_macro_f1)) }
                 td.n { (or_dash(job.train_seconds.map(duration))) }
                 td { (or_dash(job.worker.as_ref().map(ToString::to_string))) }
@@ -90,6 +91,15 @@ fn job_cells(view: &View<'_>, job: &JobRow) -> Markup {
             JobState::Unfinished => { td colspan="7" { span.badge { "not finished" } } }
         }
     }
+}
+
+pub(super) fn warnings(view: &View<'_>) -> Markup {
+    let warnings = view.warnings();
+    if warnings.is_empty() {
+        return html! {};
+    }
+    let body = html! { ul { @for (name, text) in warnings { li { strong { (name) } ": " (text) } } } };
+    section("Scores not to trust", "What speaks against single scores. Fix the cause and train these jobs again.", &body)
 }
 
 pub(super) fn failures(view: &View<'_>) -> Markup {
@@ -106,7 +116,7 @@ pub(super) fn failures(view: &View<'_>) -> Markup {
                     p.note { "The end of its log" }
                     pre { (log.join("\n")) }
                 }
-                @if let Some(command) = &job.reproduce { p.note { "See it fail: " code { (command) } } }
+                @if let Some(command) = &job.reproduce { p.note { "To see it fail: " code { (command) } } }
             }
         }
     };

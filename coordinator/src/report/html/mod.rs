@@ -3,8 +3,10 @@
 mod inventory;
 mod plots;
 mod scores;
+mod section;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use shared::plural::count;
 
 use super::labels;
 use super::results::JobState;
@@ -36,6 +38,7 @@ pub(super) fn render(view: &View<'_>) -> String {
                     (plots::learning(view))
                     (inventory::members(view))
                     (inventory::jobs(view))
+                    (inventory::warnings(view))
                     (inventory::failures(view))
                     (inventory::drained(view))
                 }
@@ -76,10 +79,12 @@ fn lead(view: &View<'_>) -> Markup {
         p.lead {
             @if let (Some((ensemble, f1)), Some(single)) = (best, single) {
                 "Chosen on validation, " strong { (ensemble.name) } " reaches " (labels::f1(f1)) " macro F1 with "
-                (labels::count(ensemble.selection.members.len(), "member")) ", " (labels::f1((f1 - single).abs())) " points "
+                (count(ensemble.selection.members.len(), "member")) ", " (labels::f1((f1 - single).abs())) " points "
                 @if f1 < single { "below" } @else { "above" } " the best single model"
                 @if let Some(test) = ensemble.test_macro_f1 { ", and " (labels::f1(test)) " on the test split" }
                 "."
+            } @else if let Some(text) = view.results.all_at_chance() {
+                strong { (text) }
             } @else {
                 "No ensemble has a score yet."
             }
@@ -102,7 +107,10 @@ fn footer(view: &View<'_>) -> Markup {
                 "F1 is the unweighted mean of the six expressions' F1 scores, in percent. A job's score is that of its best epoch by "
                 "validation F1. Ensembles average their members' class probabilities; members are chosen on validation scores only, "
                 "scores that agree to nine decimals count as equal, and equals go by the order of the sweep file. ± is the sample "
-                "standard deviation over a row's jobs. The paper's numbers were measured on the LSD challenge's own data; its means are taken over its printed rows."
+                "standard deviation over a row's jobs."
+                @if view.has_paper() {
+                    " The paper's numbers were measured on the LSD challenge's own data; its means are taken over its printed rows."
+                }
             }
             dl {
                 dt { "Dataset" } dd { code { (view.results.dataset_digest) } }
@@ -111,9 +119,4 @@ fn footer(view: &View<'_>) -> Markup {
             }
         }
     }
-}
-
-/// A section with its heading and a line on what it shows.
-fn section(title: &str, note: &str, body: &Markup) -> Markup {
-    html! { section { h2 { (title) } p.note { (note) } (body) } }
 }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use shared::expression::Expression;
 use shared::metrics::Confusion;
 
-use super::section;
+use super::section::section;
 use crate::report::charts;
 use crate::report::results::EnsembleRow;
 use crate::report::view::View;
@@ -30,7 +30,7 @@ pub(super) fn learning(view: &View<'_>) -> Markup {
 
 /// Test against validation, and the best ensemble's confusion matrix, side by side.
 pub(super) fn transfer_and_confusion(view: &View<'_>) -> Markup {
-    let best = view.best_ensemble();
+    let top = view.top_ensemble();
     html! {
         div.pair {
             @if let Some(chart) = charts::scatter(view) {
@@ -40,7 +40,7 @@ pub(super) fn transfer_and_confusion(view: &View<'_>) -> Markup {
                     &html! { figure { (chart) } (legend(view, false)) },
                 ))
             }
-            @if let Some((ensemble, confusion)) = best.and_then(|e| Some((e, e.val_confusion?))) {
+            @if let Some((ensemble, confusion)) = top.and_then(|e| Some((e, e.val_confusion?))) {
                 (matrix_section(ensemble, &confusion))
             }
         }
@@ -59,7 +59,7 @@ fn matrix_section(ensemble: &EnsembleRow, confusion: &Confusion) -> Markup {
         "{}. Rows are the true expression, columns the predicted one; shading is the share of the row.",
         ensemble.name
     );
-    section("Confusion of the best ensemble, validation", &note, &body)
+    section("Confusion of the ensemble with the highest F1, validation", &note, &body)
 }
 
 fn matrix(confusion: &Confusion) -> Markup {

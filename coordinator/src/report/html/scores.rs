@@ -3,10 +3,10 @@
 use maud::{Markup, html};
 use shared::expression::{CLASSES, Expression};
 
-use super::section;
+use super::section::section;
 use crate::ensemble::Certainty;
 use crate::report::labels::{f1, f1_or_dash, gap};
-use crate::report::results::EnsembleRow;
+use crate::report::results::{EnsembleRow, ScoreWarning};
 use crate::report::tables::{Row, Table};
 use crate::report::view::View;
 
@@ -31,7 +31,7 @@ pub(super) fn ensembles(view: &View<'_>) -> Markup {
             }
             tbody { @for e in ensembles {
                 tr.best[Some(&e.name) == best] {
-                    td { (name(e)) }
+                    td { (name(e)) (doubts(&e.warnings)) }
                     td.n { (e.selection.members.len()) @if e.selection.members.len() != e.size { span.soft { " of " (e.size) } } }
                     (against(e.val_macro_f1, e.paper.map(|p| p.validation), paper))
                     (against(e.test_macro_f1, e.paper.map(|p| p.test), paper))
@@ -68,6 +68,11 @@ pub(super) fn name(ensemble: &EnsembleRow) -> Markup {
             Certainty::Provisional { .. } => { " " span.badge { "provisional" } }
         }
     }
+}
+
+/// What speaks against a score, as badges.
+pub(super) fn doubts(warnings: &[ScoreWarning]) -> Markup {
+    html! { @for warning in warnings { " " span.badge.bad title=(warning.text) { (warning.kind.brief()) } } }
 }
 
 pub(super) fn tables(view: &View<'_>) -> Markup {

@@ -1,0 +1,15 @@
+//! Why a report cannot be built.
+
+use crate::ensemble::VoteError;
+use crate::run_dir::RunDirError;
+
+/// Why a report could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    #[error("ensemble `{ensemble}`: {source}. Run the sweep again into a new folder.")]
+    Vote { ensemble: String, source: VoteError },
+    #[error("cannot encode the results: {0}")]
+    Encode(#[from] serde_json::Error),
+}

@@ -1,0 +1,200 @@
+//! docs/settings.md: everything that a sweep file may say as Markdown, made from the schema and the settings themselves.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+use shared::job::preset::Preset;
+use shared::job::{JobSpec, SettingError};
+
+use super::schema;
+use super::setting_schemas::resolve;
+
+const INTRODUCTION: &str = "\
+<!-- Made by `ferry schema --markdown > docs/settings.md`; do not edit. -->
+
+# Settings
+
+Everything that a sweep file may say. [experiments/README.md](../experiments/README.md) shows the format in an example;
+[model.md](model.md) explains the settings of a training and where they come from.
+";
+
+const SETTINGS: &str = "\
+## Settings of a job
+
+Any of these may stand in `defaults`, in a group's `settings`, `exclude` and `include`, as an axis in `matrix`, and in
+conditions (`where`). A setting that the file does not name has the value of its preset, `paper` unless the file names
+another. A job's id covers all of them except those that another setting makes meaningless.
+";
+
+const PRESETS: &str = "\
+## Presets
+
+`preset` may stand wherever a sweep file names settings. It gives the settings that the file does not name the values
+below; settings that are not in this table are the same in every preset.
+";
+
+/// The whole page.
+pub fn markdown() -> String {
+    let schema = schema::root();
+    let none = Map::new();
+    let definitions = schema["$defs"].as_object().unwrap_or(&none);
+    let mut page = INTRODUCTION.to_owned();
+    section(&mut page, "The file", schema, definitions);
+    for (title, name) in [
+        ("`dataset: {synthetic: …}`: faces drawn on first use", "SyntheticOptions"),
+        ("A group", "Group"),
+        ("An ensemble", "Ensemble"),
+        ("A member of an ensemble", "Member"),
+        ("A table", "Table"),
+    ] {
+        section(&mut page, title, &definitions[name], definitions);
+    }
+    let _ = write!(page, "\n{SETTINGS}");
+    let all = &definitions["Settings"]["properties"];
+    for (title, names) in sections(&JobSpec::default()) {
+        let settings = names.iter().map(|name| (name, &all[name.as_str()]));
+        let _ = write!(page, "\n### {title}\n\n");
+        table(&mut page, settings.map(|(name, schema)| row(name, schema, definitions)));
+    }
+    presets(&mut page);
+    page
+}
+
+/// The settings as the structs of a job group them.
+fn sections(spec: &JobSpec) -> [(&'static str, Vec<String>); 7] {
+    let JobSpec { network, loss, augment, training, subset, transfer, arithmetic } = spec;
+    let names = |part: Value| part.as_object().into_iter().flat_map(Map::keys).cloned().collect();
+    [
+        ("Network", names(json!(network))),
+        ("Loss", names(json!(loss))),
+        ("Images and augmentation", names(json!(augment))),
+        ("Training", names(json!(training))),
+        ("Share of the training images", names(json!(subset))),
+        ("Weights to start from", names(json!(transfer))),
+        ("Arithmetic", names(json!(arithmetic))),
+    ]
+}
+
+/// A section on the properties of `schema`.
+fn section(page: &mut String, title: &str, schema: &Value, definitions: &Map<String, Value>) {
+    let about = schema["description"].as_str().map(one_line).unwrap_or_default();
+    let _ = write!(page, "\n## {title}\n\n{about}\n\n");
+    let required = schema["required"].as_array();
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    table(
+        page,
+        properties.map(|(name, schema)| {
+            let mut row = row(name, schema, definitions);
+            if required.is_some_and(|names| names.iter().any(|required| required == name)) {
+                "required".clone_into(&mut row[1]);
+            }
+            row
+        }),
+    );
+}
+
+fn table(page: &mut String, rows: impl Iterator<Item = [String; 4]>) {
+    page.push_str("| Key | Default | Values | Meaning |\n|---|---|---|---|\n");
+    for row in rows {
+        let _ = writeln!(page, "| {} |", row.map(|cell| cell.replace('|', "\\|")).join(" | "));
+    }
+}
+
+fn row(name: &str, schema: &Value, definitions: &Map<String, Value>) -> [String; 4] {
+    let target = resolve(schema, definitions);
+    let about = schema["description"].as_str().or(target["description"].as_str());
+    let default = schema.get("default").map_or("–".to_owned(), |default| format!("`{}`", plain(default)));
+    [format!("`{name}`"), default, values(name, target), about.map(one_line).unwrap_or_default()]
+}
+
+/// What may be written: the words of an enumeration with their meanings, else the type and the range.
+fn values(name: &str, schema: &Value) -> String {
+    if let Some(choices) = schema["oneOf"].as_array() {
+        return choices.iter().map(choice).collect::<Vec<_>>().join("<br>");
+    }
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(name) => vec![name],
+        Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+        _ => vec![if schema.get("anyOf").is_some() { "text or map" } else { "" }],
+    };
+    let types: Vec<&str> = types.into_iter().map(word).collect();
+    let range = range(name).or_else(|| schema["maximum"].as_u64().map(|most| format!("at most {most}")));
+    let range = range.map_or_else(String::new, |range| format!(", {}", range.trim_start_matches("must ")));
+    types.join(" or ") + &range
+}
+
+fn choice(schema: &Value) -> String {
+    let about = schema["description"].as_str().map(one_line);
+    let values = schema["const"].as_str().into_iter();
+    let values = values.chain(schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str));
+    let names = values.map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ");
+    about.map_or(names.clone(), |about| format!("{names}: {about}"))
+}
+
+fn word(schema_type: &str) -> &str {
+    match schema_type {
+        "string" => "text",
+        "integer" => "whole number",
+        "number" => "number",
+        "boolean" => "`true` or `false`",
+        "array" => "list",
+        "object" => "map",
+        other => other,
+    }
+}
+
+/// The range of a job's setting in the words with which a value outside of it is refused.
+fn range(name: &str) -> Option<String> {
+    let outside = [json!(-1.0), json!(0), json!(u32::MAX), json!([0, 0, 0, 0]), json!([0, 0, 0])];
+    outside.into_iter().find_map(|value| match JobSpec::default().with(name, value) {
+        Err(SettingError::Value { problem, .. }) if !problem.starts_with("invalid") => Some(problem),
+        Err(SettingError::Value { .. } | SettingError::Unknown { .. }) | Ok(_) => None,
+    })
+}
+
+fn presets(page: &mut String) {
+    let presets = Preset::ALL.map(|preset| (preset.name(), preset.spec().settings()));
+    let _ = write!(page, "\n{PRESETS}\n| Setting |");
+    for (name, _) in &presets {
+        let _ = write!(page, " `{name}` |");
+    }
+    let _ = writeln!(page, "\n|---|{}", "---|".repeat(presets.len()));
+    for name in JobSpec::default().settings().keys() {
+        let values = presets.each_ref().map(|(_, settings)| plain(&settings[name]));
+        if values.iter().any(|value| *value != values[0]) {
+            let _ = writeln!(page, "| `{name}` | {} |", values.map(|value| format!("`{value}`")).join(" | "));
+        }
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_page_is_made_from_the_schema() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/settings.md");
+        let published = std::fs::read_to_string(path).unwrap_or_default();
+        let advice = "make it again: cargo run --bin ferry -- schema --markdown > docs/settings.md";
+        assert!(published == markdown(), "docs/settings.md differs from the schema; {advice}");
+    }
+
+    #[test]
+    fn every_setting_has_a_row_with_its_meaning_and_its_values() {
+        let page = markdown();
+        for name in JobSpec::default().settings().keys() {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` | `"))).unwrap();
+            let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+            assert_eq!(cells.len(), 4, "{row}");
+            assert!(cells[2].len() > 3 && cells[3].len() > 3, "{row}");
+        }
+    }
+}
