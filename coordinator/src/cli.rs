@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::commands::failure::Failure;
 use crate::commands::{
-    backup, chaos, data, evaluate, init, plan, report, restore, run, schema, serve, status,
+    backup, chaos, data, evaluate, init, plan, remove, report, restore, run, schema, serve, status,
 };
 use crate::guard;
 
@@ -48,6 +48,8 @@ pub enum Command {
     Backup(backup::BackupArgs),
     /// Make a state directory of a backup.
     Restore(restore::RestoreArgs),
+    /// Remove a sweep that is no longer wanted: its jobs, checkpoints and results.
+    Remove(remove::RemoveArgs),
     /// Pull plugs on a toy sweep and audit its books.
     Chaos(chaos::ChaosArgs),
     /// Print the JSON Schema of sweep files, from which editors complete.
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(args).map_err(|error| (Failure::Input(error), args.json)),
         Command::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
         Command::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
+        Command::Remove(args) => remove::run(args).map_err(|failure| (failure, args.json)),
         Command::Chaos(args) => chaos::run(args).map_err(|failure| (failure, args.json)),
         Command::Schema(_) => schema::run().map_err(|failure| (failure, false)),
         Command::Data(command) => data::run(command).map_err(|error| (Failure::Input(error), false)),

@@ -1,8 +1,8 @@
 //! Trying again: the one policy for work that may fail for a while.
 //!
-//! `backon` and its like take closures whose futures borrow nothing from them, while most work here borrows (a worker,
-//! an open file); and which errors pass, and for how long, is Ferry's own business. Pauses have no jitter and come from
-//! tokio's clock, so that a simulation with a paused clock repeats exactly.
+//! Which errors pass by themselves, and for how long, is Ferry's own business, and much of the work borrows what it
+//! changes, which the closures of `backon` and its like cannot. Pauses have no jitter and come from tokio's clock, so
+//! that a simulation with a paused clock repeats exactly.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -52,18 +52,17 @@ impl Backoff {
 
     /// Does `work` until it succeeds, whatever its errors: for what must not be given up. `tell` hears each reason once,
     /// and again when it comes back after another one.
-    pub async fn until_done<T, E: Display>(
+    pub async fn until_done<T, E: Display, F: Future<Output = Result<T, E>>>(
         self,
-        mut work: impl AsyncFnMut() -> Result<T, E>,
-        tell: impl FnMut(&E),
+        mut work: impl FnMut() -> F,
+        mut tell: impl FnMut(&E),
     ) -> T {
-        let (mut pauses, mut reasons) = (Pauses::of(self), Reasons::new(tell));
+        let mut tries = self.endless().begin();
         loop {
             match work().await {
                 Ok(value) => return value,
-                Err(error) => reasons.hear(&error),
+                Err(error) => tries.pause(&error, &mut tell).await,
             }
-            pauses.wait().await;
         }
     }
 }
@@ -75,67 +74,79 @@ impl Retry {
     ///
     /// # Errors
     /// The first error that does not pass, or the last one before the limit.
-    pub async fn run<T, E: Display>(
+    pub async fn run<T, E: Display, F: Future<Output = Result<T, E>>>(
         self,
-        mut work: impl AsyncFnMut() -> Result<T, E>,
+        mut work: impl FnMut() -> F,
         mut passes: impl FnMut(&E) -> bool,
-        tell: impl FnMut(&E),
+        mut tell: impl FnMut(&E),
     ) -> Result<T, E> {
-        let (mut pauses, mut reasons) = (Pauses::of(self.backoff), Reasons::new(tell));
-        let (begun, mut tries) = (Instant::now(), 0);
+        let mut tries = self.begin();
         loop {
-            let error = match work().await {
+            match work().await {
                 Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            tries += 1;
-            let used_up = self.tries.is_some_and(|most| tries >= most)
-                || self.time.is_some_and(|time| begun.elapsed() + pauses.next > time);
-            if used_up || !passes(&error) {
-                return Err(error);
+                Err(error) => tries.again(error, &mut passes, &mut tell).await?,
             }
-            reasons.hear(&error);
-            pauses.wait().await;
+        }
+    }
+
+    /// The same step by step, for work that borrows what it changes.
+    pub fn begin(self) -> Tries {
+        let Self { backoff, tries, time } = self;
+        Tries {
+            next: backoff.first,
+            longest: backoff.longest,
+            left: tries,
+            time,
+            begun: Instant::now(),
+            told: String::new(),
         }
     }
 }
 
-struct Pauses {
+/// Tries that have begun.
+#[derive(Debug)]
+pub struct Tries {
+    /// The next pause.
     next: Duration,
     longest: Duration,
-}
-
-impl Pauses {
-    fn of(Backoff { first, longest }: Backoff) -> Self {
-        Self { next: first, longest }
-    }
-
-    async fn wait(&mut self) {
-        sleep(self.next).await;
-        self.next = (self.next * 2).min(self.longest);
-    }
-}
-
-/// Passes a reason on when it is not the one that was told last.
-struct Reasons<F> {
+    /// Tries that are left, the running one included.
+    left: Option<u32>,
+    time: Option<Duration>,
+    begun: Instant,
+    /// The reason that was told last.
     told: String,
-    tell: F,
 }
 
-impl<F> Reasons<F> {
-    fn new(tell: F) -> Self {
-        Self { told: String::new(), tell }
+impl Tries {
+    /// Waits for the next try after `error`.
+    ///
+    /// # Errors
+    /// `error` itself, when it does not pass or the limit is reached.
+    pub async fn again<E: Display>(
+        &mut self,
+        error: E,
+        passes: impl FnOnce(&E) -> bool,
+        tell: impl FnOnce(&E),
+    ) -> Result<(), E> {
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(1);
+        }
+        let late = self.time.is_some_and(|time| self.begun.elapsed() + self.next > time);
+        if late || self.left == Some(0) || !passes(&error) {
+            return Err(error);
+        }
+        self.pause(&error, tell).await;
+        Ok(())
     }
 
-    fn hear<E: Display>(&mut self, error: &E)
-    where
-        F: FnMut(&E),
-    {
+    async fn pause<E: Display>(&mut self, error: &E, tell: impl FnOnce(&E)) {
         let reason = format!("{error:#}"); // With its causes, where the error is an `anyhow::Error`.
         if reason != self.told {
-            (self.tell)(error);
+            tell(error);
             self.told = reason;
         }
+        sleep(self.next).await;
+        self.next = (self.next * 2).min(self.longest);
     }
 }
 
@@ -148,9 +159,9 @@ mod tests {
     /// Fails with each of `errors` in turn, then gives the number of tries.
     async fn run(retry: Retry, errors: &[&'static str]) -> (Result<usize, &'static str>, Vec<&'static str>) {
         let (mut tries, mut told) = (0, Vec::new());
-        let work = async || {
+        let work = || {
             tries += 1;
-            errors.get(tries - 1).map_or(Ok(tries), |&error| Err(error))
+            std::future::ready(errors.get(tries - 1).map_or(Ok(tries), |&error| Err(error)))
         };
         let outcome = retry.run(work, |&error| error != "final", |&error| told.push(error)).await;
         (outcome, told)
@@ -188,23 +199,29 @@ mod tests {
         assert_eq!(run(backoff.endless(), &["away"; 4]).await.0, Ok(5));
         assert_eq!(begun.elapsed(), (1 + 2 + 4 + 5) * SECOND);
         let mut left = 3;
-        let work = async || {
+        let work = || {
             left -= 1;
-            if left > 0 { Err("away") } else { Ok("done") }
+            std::future::ready(if left > 0 { Err("away") } else { Ok("done") })
         };
         assert_eq!(backoff.until_done(work, |_| ()).await, "done");
     }
 
     #[tokio::test(start_paused = true)]
     async fn work_may_borrow_what_it_changes() {
-        let mut done = vec![0];
-        let work = async || {
-            let last = done.last_mut().ok_or("empty")?;
-            *last += 1;
-            tokio::task::yield_now().await;
-            if *last < 3 { Err("not yet") } else { Ok(()) }
+        async fn work(done: &mut Vec<u32>) -> Result<usize, &'static str> {
+            done.push(0);
+            if done.len() < 3 { Err("not yet") } else { Ok(done.len()) }
+        }
+        let (mut done, mut tries) = (Vec::new(), Backoff::every(SECOND).tries(3).begin());
+        let outcome = loop {
+            match work(&mut done).await {
+                Ok(value) => break Ok(value),
+                Err(error) => match tries.again(error, |_| true, |_| ()).await {
+                    Ok(()) => {}
+                    Err(error) => break Err(error),
+                },
+            }
         };
-        assert_eq!(Backoff::every(SECOND).endless().run(work, |_| true, |_| ()).await, Ok(()));
-        assert_eq!(done, [3]);
+        assert_eq!(outcome, Ok(3));
     }
 }

@@ -85,7 +85,11 @@ fn open_jobs_are_queued_again_and_failed_ones_are_not() {
     assert!(engine.is_finished());
     assert_eq!(engine.apply(Event::Reconcile), []);
     assert_eq!(engine.failures().map(|(id, _, why)| (id, why)).collect::<Vec<_>>(), [(job(), "e3")]);
-    assert_eq!(record_changed(&mut engine, 10, &record.reopened()), [], "reopening needs no effect of its own");
+    assert_eq!(
+        record_changed(&mut engine, 10, &record.reopened()),
+        [],
+        "reopening needs no effect of its own"
+    );
     assert!(!engine.is_finished());
 }
 

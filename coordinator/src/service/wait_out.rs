@@ -15,7 +15,7 @@ const BACKOFF: Backoff = Backoff::every(Duration::from_secs(2));
 /// once. Work that failed may have been done in part, so it must be harmless to do it twice.
 pub(super) async fn wait_out<T>(
     mut tell: impl FnMut(&str),
-    work: impl AsyncFnMut() -> anyhow::Result<T>,
+    mut work: impl AsyncFnMut() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let begun = Instant::now();
     let passes = |error: &anyhow::Error| match error.downcast_ref::<BusError>() {
@@ -23,7 +23,15 @@ pub(super) async fn wait_out<T>(
         Some(error) => error.is_transient(),
         None => false,
     };
-    BACKOFF.endless().run(work, passes, |error| tell(&format!("{error:#}; trying again"))).await
+    let mut tries = BACKOFF.endless().begin();
+    loop {
+        match work().await {
+            Ok(value) => return Ok(value),
+            Err(error) => {
+                tries.again(error, passes, |error| tell(&format!("{error:#}; trying again"))).await?
+            }
+        }
+    }
 }
 
 #[cfg(test)]

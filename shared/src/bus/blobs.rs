@@ -62,8 +62,9 @@ impl Bus {
 
     /// Stores `bytes`, of which `blob` was made. Retries until they are there.
     pub async fn store_blob(&self, bucket: Bucket, blob: &BlobRef, bytes: Bytes) {
-        let tell = |error: &Failure| tracing::warn!(blob = %blob.name, "storing a blob: {error}; trying again");
-        BACKOFF.until_done(async || self.try_put(bucket, blob, &bytes).await, tell).await;
+        let tell =
+            |error: &Failure| tracing::warn!(blob = %blob.name, "storing a blob: {error}; trying again");
+        BACKOFF.until_done(|| self.try_put(bucket, blob, &bytes), tell).await;
     }
 
     async fn try_put(&self, bucket: Bucket, blob: &BlobRef, bytes: &Bytes) -> Result<(), Failure> {
