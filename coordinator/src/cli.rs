@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::commands::failure::Failure;
 use crate::commands::{
-    backup, data, evaluate, init, plan, report, restore, retry, run, schema, serve, status,
+    backup, data, evaluate, init, plan, remove, report, restore, retry, run, schema, serve, status,
 };
 use crate::guard;
 
@@ -48,6 +48,8 @@ pub enum Command {
     Backup(backup::BackupArgs),
     /// Make a state directory of a backup.
     Restore(restore::RestoreArgs),
+    /// Remove a sweep that is no longer wanted: its jobs, checkpoints and results.
+    Remove(remove::RemoveArgs),
     /// Print the JSON Schema of sweep files, from which editors complete.
     Schema(schema::SchemaArgs),
     /// Draw, import and inspect datasets.
@@ -93,6 +95,7 @@ impl Command {
             Self::Retry(args) => retry::run(args).map_err(|failure| (failure, false)),
             Self::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
             Self::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
+            Self::Remove(args) => remove::run(args).map_err(|failure| (failure, args.json)),
             Self::Schema(args) => schema::run(args).map_err(|failure| (failure, false)),
             Self::Data(command) => data::run(command).map_err(|error| (error.into(), false)),
             Self::Guard { death, parent, program, args } => {

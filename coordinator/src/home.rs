@@ -218,10 +218,16 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&version).unwrap(), "1\n");
         std::fs::write(&version, "2\n").unwrap();
         let refused = home.lock().unwrap_err();
-        assert!(matches!(refused, HomeError::Version { source: VersionError::Newer { found: 2, .. }, .. }), "{refused}");
+        assert!(
+            matches!(refused, HomeError::Version { source: VersionError::Newer { found: 2, .. }, .. }),
+            "{refused}"
+        );
         assert_eq!(std::fs::read_to_string(&version).unwrap(), "2\n");
         std::fs::write(&version, "new").unwrap();
-        assert!(matches!(home.lock(), Err(HomeError::Version { source: VersionError::NotANumber { .. }, .. })));
+        assert!(matches!(
+            home.lock(),
+            Err(HomeError::Version { source: VersionError::NotANumber { .. }, .. })
+        ));
     }
 
     #[test]

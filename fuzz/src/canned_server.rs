@@ -50,6 +50,10 @@ impl Books for CannedServer {
         answer(Ok(()))
     }
 
+    fn delete<'a>(&'a self, _: &'a str) -> Reply<'a, ()> {
+        answer(Ok(()))
+    }
+
     fn batch<'a>(&'a self, _: &'a [Write]) -> Reply<'a, ()> {
         answer(Ok(()))
     }
@@ -109,7 +113,7 @@ impl Blobs for CannedServer {
     fn inventory<'a>(&'a self, _: &'a str) -> Reply<'a, Inventory> {
         let (size, written_nanos) = (self.blob.len() as u64, 0);
         let objects = vec![Stored { name: "x".to_owned(), size, written_nanos }];
-        let uploads = vec![Upload { id: "x".to_owned(), written_nanos }];
+        let uploads = vec![Upload { id: "x".to_owned(), size: 1, written_nanos }];
         answer(Ok(Inventory { bytes: size, objects, uploads }))
     }
 

@@ -52,11 +52,13 @@ impl Versions {
     }
 
     /// The same, in the field `version`.
+    #[must_use]
     pub const fn spelled_out(self) -> Self {
         Self { field: Field::Version, ..self }
     }
 
     /// No version before `oldest`.
+    #[must_use]
     pub const fn since(self, oldest: u32) -> Self {
         Self { oldest, ..self }
     }
@@ -103,7 +105,8 @@ impl Versions {
             Field::V => serde_json::from_slice::<Short>(bytes)?.v,
             Field::Version => serde_json::from_slice::<Long>(bytes)?.version,
         };
-        let number = found.as_u64().ok_or_else(|| VersionError::NotANumber { found: brief(&found.to_string()) })?;
+        let number =
+            found.as_u64().ok_or_else(|| VersionError::NotANumber { found: brief(&found.to_string()) })?;
         self.check(number)?;
         Ok(serde_json::from_slice(bytes)?)
     }
@@ -131,12 +134,15 @@ mod tests {
     fn newer_older_and_unknown_versions_are_told_apart() {
         let versions = Versions::up_to(3).since(2);
         assert_eq!(versions.decode::<Record>(br#"{"v":2}"#).unwrap(), Record { v: 2 });
-        insta::assert_snapshot!(refusal(versions, r#"{"v":4,"state":"new"}"#), @"");
-        insta::assert_snapshot!(refusal(versions, r#"{"v":1}"#), @"");
-        insta::assert_snapshot!(refusal(versions, r#"{"v":"soon"}"#), @"");
-        insta::assert_snapshot!(refusal(versions, r#"{"v":-1}"#), @"");
-        insta::assert_snapshot!(refusal(versions, "{}"), @"");
-        assert!(matches!(versions.decode::<Record>(br#"{"v":18446744073709551616}"#), Err(DecodeError::Version(_))));
+        insta::assert_snapshot!(refusal(versions, r#"{"v":4,"state":"new"}"#), @"has version 4, but this program reads versions up to 3 only: update Ferry");
+        insta::assert_snapshot!(refusal(versions, r#"{"v":1}"#), @"has version 1, but this program reads version 2 and later only: use the version of Ferry that wrote it");
+        insta::assert_snapshot!(refusal(versions, r#"{"v":"soon"}"#), @r#"gives `"soon"` as its version, which is not a whole number: it is damaged, or not Ferry's"#);
+        insta::assert_snapshot!(refusal(versions, r#"{"v":-1}"#), @"gives `-1` as its version, which is not a whole number: it is damaged, or not Ferry's");
+        insta::assert_snapshot!(refusal(versions, "{}"), @"missing field `v` at line 1 column 2");
+        assert!(matches!(
+            versions.decode::<Record>(br#"{"v":18446744073709551616}"#),
+            Err(DecodeError::Version(_))
+        ));
     }
 
     #[test]

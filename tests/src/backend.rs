@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use shared::bus::Bus;
 use memory_server::MemoryServer;
+use shared::bus::Bus;
 
 use crate::server::Server;
 

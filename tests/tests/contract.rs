@@ -24,6 +24,8 @@ on_both!(
     a_sign_of_life_counts_whoever_gives_it,
     what_nobody_answers_for_is_handed_out_again,
     what_was_handed_out_before_a_crash_is_handed_out_again,
+    a_value_that_was_deleted_can_be_written_anew,
+    an_upload_that_is_discarded_on_its_way_is_made_again,
     a_workers_standing_is_told_and_kept,
     a_watch_shows_what_is_and_what_comes,
     a_watch_outlives_a_crash_of_the_server,
@@ -119,6 +121,41 @@ async fn a_late_result_is_accepted_and_fences_the_holder(server: Backend) -> any
     let fenced = bus.commit(revision, &next.done(&owner)?, &result(job, &owner)).await;
     assert!(matches!(fenced, Err(BusError::Conflict { .. })), "{fenced:?}");
     assert_eq!(bus.result(job).await?.attempt, zombie.attempt);
+    Ok(())
+}
+
+async fn a_value_that_was_deleted_can_be_written_anew(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let (job, token, record, revision) = claimed(&bus, 4).await?;
+    let keys = bus.keys("").await?;
+    bus.delete(&format!("job.{job}")).await?;
+    bus.delete("job.never-written").await?;
+    assert_eq!(bus.record(job).await?, None);
+    assert_eq!(bus.keys("").await?.len(), keys.len() - 1);
+    let fenced = bus.swap(job, revision, &record.beat(&token)?).await;
+    assert!(matches!(fenced, Err(BusError::Conflict { .. })), "{fenced:?}");
+    bus.swap(job, 0, &JobRecord::pending()).await?;
+    assert_eq!(bus.record(job).await?.context("written anew")?.record, JobRecord::pending());
+    Ok(())
+}
+
+/// Case 33: a collector that takes a living upload for an abandoned one harms nothing.
+async fn an_upload_that_is_discarded_on_its_way_is_made_again(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let bytes: Vec<u8> = (0..24 << 20).map(|i: u32| (i.wrapping_mul(31) >> 3) as u8).collect();
+    let uploader = server.bus().await?;
+    let sent = bytes::Bytes::from(bytes.clone());
+    let uploading = tokio::spawn(async move { uploader.put_blob(Bucket::Checkpoints, "c", sent).await });
+    let mut discarded = 0;
+    while discarded < 3 && !uploading.is_finished() {
+        for upload in bus.inventory(Bucket::Checkpoints).await?.uploads {
+            bus.discard_upload(Bucket::Checkpoints, &upload.id).await?;
+            discarded += 1;
+        }
+    }
+    let blob = tokio::time::timeout(LIMIT, uploading).await???;
+    assert!(discarded > 0, "no upload was discarded");
+    assert!(bus.get_blob(Bucket::Checkpoints, &blob).await? == bytes, "after {discarded} discarded uploads");
     Ok(())
 }
 

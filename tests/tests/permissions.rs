@@ -7,6 +7,7 @@ use nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use shared::books::{Standing, WorkerRecord};
 use shared::bus::{Bucket, Bus, Role};
 use tests::cluster::Cluster;
+use tests::programs::{Desk, expect};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -179,6 +180,31 @@ async fn a_worker_says_that_it_is_out_and_an_observer_sees_that_and_what_the_sto
     assert_eq!(observer.standings().await?, [unfit]);
     let inventory = observer.inventory(Bucket::Results).await?;
     assert_eq!((inventory.objects.len(), inventory.uploads.len()), (1, 0));
+    Ok(())
+}
+
+/// Case 33: removing a sweep takes the coordinator's credential.
+#[tokio::test]
+async fn only_the_coordinator_removes_a_sweep() -> anyhow::Result<()> {
+    let cluster = Cluster::start(1)?;
+    let bus = cluster.coordinator().await?;
+    let desk = Desk::new()?;
+    let remove = |role: Role| {
+        let credential = cluster.credential(role).display().to_string();
+        desk.ferry(&["remove", "demo", "--yes", "--nats", cluster.url(), "--creds", &credential])
+    };
+    for role in [Role::Worker, Role::Observer] {
+        let said = expect(&mut remove(role), 2)?.stderr;
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains("use the coordinator's here"), "{said}");
+    }
+    let said = expect(&mut remove(Role::Coordinator), 2)?.stderr;
+    assert!(String::from_utf8_lossy(&said).contains("no sweep has run here"), "it was let in");
+    // A worker that asks by itself is not answered.
+    bus.write("order.kept", &"value").await?;
+    let worker = Bus::connect(&cluster.endpoint(Role::Worker)?, "worker").await?;
+    assert!(worker.delete("order.kept").await.is_err());
+    assert_eq!(bus.keys("order.").await?, ["order.kept"]);
     Ok(())
 }
 

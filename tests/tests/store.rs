@@ -6,10 +6,12 @@ use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
 
-use coordinator::service::collect_garbage;
+use anyhow::Context;
+use coordinator::service::{Ages, Collected, collect_garbage};
+use serde_json::Value;
 use shared::bus::Bucket;
-use tests::processes::Owned;
-use tests::programs::{Desk, root};
+use tests::processes::{Owned, signal};
+use tests::programs::{Desk, expect, root};
 use tests::run::Run;
 use tests::server::Server;
 
@@ -47,19 +49,99 @@ fn orphan(server: &Server) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Case 33: what uploads that died have left behind.
 #[tokio::test]
-async fn an_upload_that_died_is_seen_and_what_is_young_stays() -> anyhow::Result<()> {
+async fn an_upload_that_died_is_collected_and_what_is_young_stays() -> anyhow::Result<()> {
     let server = Server::start()?;
     let bus = server.bus().await?;
     let blob = bus.put_blob(Bucket::Checkpoints, "unnamed", vec![1; 100].into()).await?;
     orphan(&server)?;
-    assert_eq!(collect_garbage(&bus).await?, 0, "an hour has not passed");
+    assert_eq!(collect_garbage(&bus, Ages::default()).await?, Collected::default(), "they are young");
     let inventory = bus.inventory(Bucket::Checkpoints).await?;
     assert_eq!(inventory.objects.len(), 1);
-    assert_eq!(inventory.uploads.iter().map(|upload| upload.id.as_str()).collect::<Vec<_>>(), ["orphan"]);
-    bus.discard_upload(Bucket::Checkpoints, "orphan").await?;
+    let uploads: Vec<_> = inventory.uploads.iter().map(|upload| (upload.id.as_str(), upload.size)).collect();
+    assert_eq!(uploads, [("orphan", 4)]);
+    let collected = collect_garbage(&bus, Ages { uploads: Duration::ZERO, ..Ages::default() }).await?;
+    assert_eq!(collected, Collected { blobs: 0, uploads: 1, bytes: 4 });
     assert_eq!(bus.inventory(Bucket::Checkpoints).await?.uploads, []);
     assert_eq!(bus.get_blob(Bucket::Checkpoints, &blob).await?.len(), 100);
+    Ok(())
+}
+
+fn json(desk: &Desk, args: &[&str]) -> anyhow::Result<Value> {
+    Ok(serde_json::from_slice(&expect(&mut desk.ferry(args), 0)?.stdout)?)
+}
+
+/// What `ferry remove ARGS` says when it refuses.
+fn refused(desk: &Desk, args: &[&str]) -> anyhow::Result<String> {
+    let output = expect(&mut desk.ferry(&[&["remove"], args].concat()), 2)?;
+    Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn sweeps(desk: &Desk) -> anyhow::Result<Vec<String>> {
+    let status = json(desk, &["status", "--json"])?;
+    let names = status["sweeps"].as_array().into_iter().flatten();
+    Ok(names.filter_map(|sweep| sweep["name"].as_str().map(str::to_owned)).collect())
+}
+
+/// Case 33: an old sweep goes with all that is its own, and what another sweep lists stays.
+#[test]
+fn a_sweep_is_removed_and_what_others_use_stays() -> anyhow::Result<()> {
+    let desk = Desk::new()?;
+    let text = std::fs::read_to_string(root().join("experiments/smoke.yaml"))?;
+    let text = text.replace("name: smoke", "name: NAME");
+    for name in ["first", "second"] {
+        std::fs::write(desk.path().join(format!("{name}.yaml")), text.replace("NAME", name))?;
+    }
+    let mut run = Run::start(desk.ferry(&["run", "first.yaml", "--json"]))?;
+    run.wait_for("started", LIMIT)?;
+    insta::assert_snapshot!(refused(&desk, &["first", "--yes"])?, @"error: `ferry run` is running the sweep `first`: stop it first, or wait until it ends");
+    run.wait_for("finished", LIMIT)?;
+    assert!(run.end(LIMIT)?.success());
+    expect(&mut desk.ferry(&["run", "second.yaml"]), 0)?;
+
+    insta::assert_snapshot!(refused(&desk, &["third", "--yes"])?, @"error: there is no sweep `third` here; there are: first, second");
+    insta::assert_snapshot!(refused(&desk, &["first"])?, @"error: nothing was removed: add --yes to remove it");
+    assert_eq!(sweeps(&desk)?, ["first", "second"], "nothing was removed");
+
+    let removed = json(&desk, &["remove", "first", "--yes", "--json"])?;
+    let holdings = &removed["holdings"];
+    assert_eq!((&holdings["jobs"], &holdings["shared_jobs"]), (&0.into(), &4.into()), "{removed}");
+    assert_eq!(holdings["packs"]["count"], 0, "{removed}");
+    assert_eq!(sweeps(&desk)?, ["second"]);
+    let removed = json(&desk, &["remove", "second", "--yes", "--json"])?;
+    let holdings = &removed["holdings"];
+    assert_eq!((&holdings["jobs"], &holdings["done"]), (&4.into(), &4.into()), "{removed}");
+    assert_eq!(holdings["packs"]["count"], 1, "{removed}");
+    let status = json(&desk, &["status", "--json"])?;
+    for bucket in status["store"].as_array().context("the store")? {
+        assert_eq!((&bucket["objects"], &bucket["uploads"]), (&0.into(), &0.into()), "{status}");
+    }
+    assert!(desk.path().join("runs/first/results.json").is_file(), "run folders stay");
+    let nothing = json(&desk, &["remove", "--unlisted", "--yes", "--json"])?;
+    assert_eq!(nothing["holdings"]["jobs"], 0, "{nothing}");
+    Ok(())
+}
+
+/// Case 33: jobs that the sweep file no longer asks for are found, too; those of a stopped sweep can go.
+#[test]
+fn jobs_of_a_changed_sweep_file_can_be_removed() -> anyhow::Result<()> {
+    let desk = Desk::new()?;
+    let text = std::fs::read_to_string(root().join("tests/sweeps/faults.yaml"))?;
+    std::fs::write(desk.path().join("a.yaml"), &text)?;
+    let mut run = Run::start(desk.ferry(&["run", "a.yaml", "--json"]))?;
+    run.wait_for("done", LIMIT)?;
+    signal(run.pid(), "INT")?;
+    run.end(LIMIT)?;
+    std::fs::write(desk.path().join("a.yaml"), text.replace("epochs: ", "epochs: 1"))?;
+    let mut run = Run::start(desk.ferry(&["run", "a.yaml", "--json", "--workers", "1"]))?;
+    run.wait_for("started", LIMIT)?;
+    assert!(refused(&desk, &["--unlisted", "--yes"])?.contains("is running the sweep"));
+    signal(run.pid(), "INT")?;
+    run.end(LIMIT)?;
+    let removed = json(&desk, &["remove", "--unlisted", "--yes", "--json"])?;
+    assert_eq!(removed["holdings"]["jobs"], 6, "{removed}");
+    assert_ne!(removed["holdings"]["done"], 0, "{removed}");
     Ok(())
 }
 

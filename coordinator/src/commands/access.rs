@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use shared::bus::Bus;
+use shared::bus::{Bus, Role};
 
 use super::server::ServerArgs;
 use crate::broker::{self, Broker};
@@ -28,6 +28,19 @@ pub(super) struct Access {
 }
 
 impl Access {
+    /// As [`Self::open`], for what the coordinator alone may do.
+    pub(super) async fn open_as_coordinator(args: &BooksArgs, name: &str) -> anyhow::Result<Option<Self>> {
+        if let Some(endpoint) = args.server.endpoint()? {
+            endpoint.require(&[Role::Coordinator])?;
+        }
+        Self::open(args, name).await
+    }
+
+    /// True when these are the books of a home that this process has locked: nobody can be running a sweep on them.
+    pub(super) fn is_alone(&self) -> bool {
+        self.own.is_some()
+    }
+
     /// Opens the books; `None` when nothing has ever run in the home. `name` is how the server knows this connection.
     pub(super) async fn open(args: &BooksArgs, name: &str) -> anyhow::Result<Option<Self>> {
         if let Some(endpoint) = args.server.endpoint()? {

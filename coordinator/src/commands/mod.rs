@@ -9,6 +9,7 @@ pub mod failure;
 pub mod init;
 pub mod plan;
 mod progress;
+pub mod remove;
 pub mod report;
 pub mod restore;
 pub mod retry;

@@ -75,7 +75,10 @@ pub(super) async fn fetch_models(
     ));
     for result in missing {
         store(bus, run_dir, result).await.with_context(|| {
-            format!("cannot fetch the model of job {}; `--models none` ends the run without models", result.job)
+            format!(
+                "cannot fetch the model of job {}; `--models none` ends the run without models",
+                result.job
+            )
         })?;
     }
     Ok(())
@@ -86,7 +89,7 @@ fn count(models: usize) -> String {
 }
 
 async fn store(bus: &Bus, run_dir: &RunDir, result: &JobResult) -> anyhow::Result<()> {
-    let fetch = async || {
+    let fetch = || async {
         let mut incoming = run_dir.receive_model(result.job)?;
         let full = |source| BusError::File { path: run_dir.root().join("models"), source };
         bus.read_blob(Bucket::Results, &result.model, |chunk| incoming.write(chunk).map_err(full)).await?;

@@ -1,10 +1,12 @@
 //! A sweep from its plan to its report: what is started for it, watched over, and ended in good order.
 
+mod announce;
 mod care;
 mod conductor;
 mod downloads;
 mod garbage;
 mod prepare;
+mod removal;
 mod retry;
 mod session;
 mod share;
@@ -34,10 +36,12 @@ use crate::sweep::plan::Plan;
 use crate::view::model::Snapshot;
 use crate::view::{Style, View, labels::Labels};
 
+use announce::Announcement;
 pub use conductor::{Conductor, Occurrence};
 pub use downloads::{FetchedResult, Models};
-pub use garbage::collect as collect_garbage;
+pub use garbage::{Ages, Collected, collect as collect_garbage};
 pub use prepare::admit;
+pub use removal::{Amount, Holdings, Removal, RemovalError, SweepHoldings, Target, sweep_holdings};
 pub use retry::{Ended, RetryError, find_ended, retry};
 use session::{Session, Watched};
 pub use share::UnknownWeights;
@@ -206,6 +210,7 @@ async fn conduct(
                 None => bus.timing().await?,
             };
             bus.agree_on(&timing).await?;
+            announce::announce(&bus, &request.plan.name).await?;
             share::weights(&bus, &request.plan).await?;
             prepare::admit(&bus, &request.plan, ours_alone).await
         },
@@ -214,6 +219,7 @@ async fn conduct(
     let outdated = prepare::outdated(&bus, &stored).await?;
     stored.retain(|job, _| !outdated.contains(job));
     let Start { engine, snapshot } = Start::from(&request.plan, &stored);
+    let announcement = Announcement::keep_up(bus.clone(), &request.plan.name);
     let sharing = tokio::spawn(share::pack(bus.clone(), request.pack.clone()));
     let collecting = tokio::spawn(garbage::collect_now_and_then(bus.clone()));
     let slots = fleet::slots(&request.gpus, cores(), threads(&request.plan), request.workers);
@@ -232,6 +238,7 @@ async fn conduct(
     let outcome = session.watch_over().await;
     sharing.abort();
     collecting.abort();
+    announcement.withdraw().await;
     let Session { fleet, conductor, bus, view, reasons: drained, .. } = session;
     fleet.stop().await;
     let engine = conductor.into_engine();

@@ -55,6 +55,14 @@ impl Books for Client {
         }))
     }
 
+    fn delete<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
+        let key = key.to_owned();
+        Box::pin(self.link.request(move |state, _| {
+            state.delete(&key);
+            Ok(())
+        }))
+    }
+
     fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, ()> {
         let (by, writes) = (self.link.name.clone(), writes.to_vec());
         Box::pin(self.link.request(move |state, now| state.batch(now, &by, writes)))
@@ -240,11 +248,7 @@ impl Blobs for Client {
         let bytes = bytes.clone();
         Box::pin(async move {
             let chunks = self.link.request(move |state, now| Ok(state.add_chunks(now, bytes))).await?;
-            let describe = self.link.request(move |state, now| {
-                state.describe(now, &by, &bucket, &blob, chunks);
-                Ok(())
-            });
-            describe.await
+            self.link.request(move |state, now| state.describe(now, &by, &bucket, &blob, chunks)).await
         })
     }
 

@@ -125,6 +125,10 @@ impl State {
         revision
     }
 
+    pub(super) fn delete(&mut self, key: &str) {
+        self.books.remove(key);
+    }
+
     pub(super) fn batch(&mut self, now: Duration, by: &str, writes: Vec<Write>) -> Result<(), Failure> {
         let stale = writes.iter().find(|write| self.revision_of(&write.key) != write.expected);
         if let Some(write) = stale {
@@ -169,11 +173,23 @@ impl State {
         self.chunks.get(&chunks).cloned()
     }
 
-    pub(super) fn describe(&mut self, now: Duration, by: &str, bucket: &str, blob: &BlobRef, chunks: u64) {
+    /// Fails when the chunks were discarded meanwhile.
+    pub(super) fn describe(
+        &mut self,
+        now: Duration,
+        by: &str,
+        bucket: &str,
+        blob: &BlobRef,
+        chunks: u64,
+    ) -> Result<(), Failure> {
+        if !self.chunks.contains_key(&chunks) {
+            return Err(Failure::doubt("the upload was discarded"));
+        }
         self.tell(now, by, &Event::Stored { bucket, name: &blob.name });
         let meta = Meta { chunks, sha256: blob.sha256.clone() };
         self.meta_times.insert((bucket.to_owned(), blob.name.clone()), now);
         self.metas.insert((bucket.to_owned(), blob.name.clone()), meta);
+        Ok(())
     }
 
     /// Uploads have no bucket here: each bucket shows all of them.
@@ -192,6 +208,7 @@ impl State {
         let unfinished = |chunks: &u64| self.metas.values().all(|meta| meta.chunks != *chunks);
         let uploads = self.chunks.keys().filter(|chunks| unfinished(chunks)).map(|chunks| Upload {
             id: chunks.to_string(),
+            size: self.chunks.get(chunks).map_or(0, |bytes| bytes.len() as u64),
             written_nanos: server_nanos(self.chunk_times.get(chunks).copied().unwrap_or_default()),
         });
         Inventory {

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::server::{Entry, Failure, Write};
 use super::key_watch::KeyWatch;
+use super::server::{Entry, Failure, Write};
 use super::{BACKOFF, Bus, BusError};
 use crate::books::JobRecord;
 use crate::ids::JobId;
@@ -125,8 +125,7 @@ impl Bus {
     /// Server time at which a job's order was written, `None` where the books do not know the job. No two servers admit a
     /// job in the same nanosecond, so this tells whose books they are.
     pub async fn admitted_at(&self, job: JobId) -> Result<Option<i128>, BusError> {
-        let order = self.entry(&subjects::order_key(job)).await?;
-        Ok(order.map(|entry| entry.written_nanos))
+        self.written_at(&subjects::order_key(job)).await
     }
 
     /// A finished job's result.
@@ -150,11 +149,20 @@ impl Bus {
         self.server.put(key, encode(value)).await.map_err(|e| BusError::failed(format!("write {key}"), e))
     }
 
+    /// Takes a value away; one that is not there is fine. The coordinator alone may.
+    pub async fn delete(&self, key: &str) -> Result<(), BusError> {
+        self.server.delete(key).await.map_err(|e| BusError::failed(format!("delete {key}"), e))
+    }
+
+    /// When a value was written, by the server's time in nanoseconds since the Unix epoch; `None` where there is none.
+    pub async fn written_at(&self, key: &str) -> Result<Option<i128>, BusError> {
+        Ok(self.entry(key).await?.map(|entry| entry.written_nanos))
+    }
+
     /// As [`Self::write`]; gives the server's time of the write, in nanoseconds since the Unix epoch.
     pub async fn write_at<T: Serialize>(&self, key: &str, value: &T) -> Result<i128, BusError> {
         self.write(key, value).await?;
-        let entry = self.entry(key).await?.ok_or_else(|| BusError::Missing { what: key.to_owned() })?;
-        Ok(entry.written_nanos)
+        self.written_at(key).await?.ok_or_else(|| BusError::Missing { what: key.to_owned() })
     }
 
     /// Whether the server's store takes writes, tried with one.

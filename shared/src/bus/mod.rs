@@ -6,13 +6,13 @@ mod blobs;
 mod books;
 pub mod credential;
 mod files;
+mod key_watch;
 mod live;
 mod nats;
 mod queue;
 pub mod server;
 mod standings;
 mod timing;
-mod key_watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::retry::Backoff;
 use crate::version::VersionError;
 
 pub use blobs::Bucket;
-pub use books::{BookEntry, Store, RecordWatch};
+pub use books::{BookEntry, RecordWatch, Store};
 pub use credential::{Credential, CredentialError, Role};
 pub use live::Hints;
 pub use nats::connect::Endpoint;

@@ -78,6 +78,8 @@ pub trait Books: Send + Sync {
     /// Writes `value` if `key` has revision `expected` (0: if it does not exist), and gives the new revision.
     fn update<'a>(&'a self, key: &'a str, value: Bytes, expected: u64) -> Reply<'a, u64>;
     fn put<'a>(&'a self, key: &'a str, value: Bytes) -> Reply<'a, ()>;
+    /// Takes a key away without a trace; one that is not there is fine. The coordinator alone may.
+    fn delete<'a>(&'a self, key: &'a str) -> Reply<'a, ()>;
     /// All writes or none.
     fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, ()>;
     fn keys(&self) -> Reply<'_, Vec<String>>;
@@ -125,13 +127,14 @@ pub trait Queue: Send + Sync {
 /// Object stores of immutable bytes.
 pub trait Blobs: Send + Sync {
     fn holds<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, bool>;
+    /// Stores a blob, unless its bytes are discarded as an unfinished upload meanwhile: then it fails.
     fn store<'a>(&'a self, bucket: &'a str, blob: &'a BlobRef, bytes: &'a Bytes) -> Reply<'a, ()>;
     /// The bytes in pieces. A server may never send a piece that it has lost.
     fn open<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, Flow<Bytes>>;
     fn remove<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, ()>;
     /// Everything in a bucket, whole or not.
     fn inventory<'a>(&'a self, bucket: &'a str) -> Reply<'a, Inventory>;
-    /// Takes away the bytes of an upload that no description belongs to.
+    /// Takes away the bytes of an unfinished upload. Should its uploader live after all, it has to start over.
     fn discard<'a>(&'a self, bucket: &'a str, upload: &'a str) -> Reply<'a, ()>;
 }
 
@@ -158,6 +161,8 @@ pub struct Stored {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
     pub id: String,
+    /// What it takes on the server; an estimate, made from the number of its chunks.
+    pub size: u64,
     /// Server time of its newest bytes, in nanoseconds since the Unix epoch.
     pub written_nanos: i128,
 }

@@ -1,8 +1,8 @@
 //! What the books say of the workers: written by themselves and by the coordinator, and believed of the named one alone.
 
 use super::books::decode;
-use super::server::Entry;
 use super::key_watch::KeyWatch;
+use super::server::Entry;
 use super::{Bus, BusError};
 use crate::books::{Standing, WorkerRecord};
 use crate::ids::is_plain;

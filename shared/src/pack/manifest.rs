@@ -40,12 +40,11 @@ impl Manifest {
             _ => PackError::io(&path)(source),
         })?;
         let damaged = |reason: String| PackError::Manifest { path: path.clone(), reason };
-        let manifest: Self = Versions::up_to(VERSION).spelled_out().decode(text.as_bytes()).map_err(|error| {
-            match error {
+        let manifest: Self =
+            Versions::up_to(VERSION).spelled_out().decode(text.as_bytes()).map_err(|error| match error {
                 DecodeError::Version(source) => PackError::Version { path: path.clone(), source },
                 DecodeError::Json(error) => damaged(error.to_string()),
-            }
-        })?;
+            })?;
         manifest.check().map_err(damaged)?;
         Ok(manifest)
     }

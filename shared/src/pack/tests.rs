@@ -126,7 +126,10 @@ fn another_version_and_another_folder_are_named() {
     let (root, dir, _) = packed();
     let text = fs::read_to_string(dir.join(MANIFEST)).unwrap();
     fs::write(dir.join(MANIFEST), text.replace("\"version\": 1", "\"version\": 9, \"new\": 0")).unwrap();
-    assert!(matches!(Pack::open(&dir), Err(PackError::Version { source: VersionError::Newer { found: 9, .. }, .. })));
+    assert!(matches!(
+        Pack::open(&dir),
+        Err(PackError::Version { source: VersionError::Newer { found: 9, .. }, .. })
+    ));
     assert!(matches!(Pack::open(root.path()), Err(PackError::NotAPack(_))));
     assert!(matches!(Pack::open(&root.path().join("absent")), Err(PackError::NotAPack(_))));
     let huge = text.replace("\"image_size\": 3", "\"image_size\": 4294967295");

@@ -115,6 +115,34 @@ pub fn sweep_key(name: &str) -> String {
 /// Keys of all sweeps.
 pub const SWEEP_KEYS: &str = "sweep.*";
 
+/// The sweep that a key holds, if it is one.
+pub fn sweep_of_key(key: &str) -> Option<&str> {
+    key.strip_prefix("sweep.")
+}
+
+/// Key that the coordinator of a sweep renews for as long as it runs.
+pub fn conductor_key(sweep: &str) -> String {
+    format!("conductor.{sweep}")
+}
+
+/// Keys of all coordinators that run a sweep.
+pub const CONDUCTOR_KEYS: &str = "conductor.*";
+
+/// The sweep whose coordinator renews a key, if it is one.
+pub fn sweep_of_conductor_key(key: &str) -> Option<&str> {
+    key.strip_prefix("conductor.")
+}
+
+/// The digest of the pack that a key holds, if it is one.
+pub fn pack_of_key(key: &str) -> Option<&str> {
+    key.strip_prefix("pack.")
+}
+
+/// The digest of the file of weights that a key holds, if it is one.
+pub fn weights_of_key(key: &str) -> Option<&str> {
+    key.strip_prefix("weights.")
+}
+
 /// The subject behind a key of the books.
 pub fn books_subject(key: &str) -> String {
     format!("$KV.{BOOKS}.{key}")
@@ -138,6 +166,11 @@ pub fn object_description(bucket: &str, name: &str) -> String {
 /// The subject behind a key of the presence bucket.
 pub fn presence_subject(key: &str) -> String {
     format!("$KV.{PRESENCE}.{key}")
+}
+
+/// The job named by an order's key, if it is one.
+pub fn job_of_order_key(key: &str) -> Option<JobId> {
+    key.strip_prefix("order.")?.parse().ok()
 }
 
 /// The job named by a record key, if it is one.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use memory_server::Event;
 use sha2::{Digest, Sha256};
 use shared::books::{
     Checkpoint, JobRecord, JobState, MAX_FAILED_WORKERS, MAX_FAILURES, MAX_LOSSES, MAX_NOTES, Offence,
     Standing, Token, WorkerRecord,
 };
-use memory_server::Event;
 use shared::ids::{JobId, WorkerId};
 use shared::predictions::to_npy;
 use shared::protocol::{CheckpointEvery, subjects};

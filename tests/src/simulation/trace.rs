@@ -3,8 +3,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use shared::books::{Checkpoint, JobRecord};
 use memory_server::Event;
+use shared::books::{Checkpoint, JobRecord};
 use shared::ids::JobId;
 use shared::protocol::subjects;
 

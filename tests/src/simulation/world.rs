@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::coordinator::engine::Engine;
+use memory_server::{Event, MemoryServer, NetworkFaults};
 use shared::books::{JobState, MAX_FAILURES};
 use shared::bus::Bucket;
-use memory_server::{Event, MemoryServer, NetworkFaults};
 use shared::ids::WorkerId;
 use shared::pack::Split;
 use tempfile::TempDir;

@@ -1,4 +1,4 @@
-//! Collecting what nothing in the store refers to any more, now and then, beside the sweep.
+//! Deletes what nothing in the store refers to any more: unfinished uploads when a sweep begins, all of it now and then.
 
 mod select;
 
@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::protocol::{SweepRecord, subjects};
 
-use select::{Named, select};
+pub use select::Ages;
+use select::{Named, abandoned_uploads, unused_blobs};
 
-/// After the start, when workers have taken up what they had in hand.
+/// By then workers have taken up again what they had in hand.
 const FIRST: Duration = Duration::from_mins(5);
 const AGAIN: Duration = Duration::from_mins(30);
 
@@ -20,36 +21,77 @@ struct Collection {
     v: u32,
 }
 
-/// Collects for as long as it is not dropped. A collection that fails is no disaster: the next one comes.
+/// Collects until it is dropped. A collection that fails is made good by the next one.
 pub(super) async fn collect_now_and_then(bus: Bus) {
+    tell(collect_uploads(&bus, Ages::default().uploads).await);
     tokio::time::sleep(FIRST).await;
     loop {
-        match collect(&bus).await {
-            Ok(0) => tracing::debug!("nothing in the store is garbage"),
-            Ok(count) => tracing::info!("{count} blobs that nothing referred to were deleted from the store"),
-            Err(error) => tracing::debug!(%error, "the store could not be looked through"),
-        }
+        tell(collect(&bus, Ages::default()).await);
         tokio::time::sleep(AGAIN).await;
     }
 }
 
-/// Deletes what is garbage now; says how much that was.
-pub async fn collect(bus: &Bus) -> Result<usize, BusError> {
-    let now = bus.write_at(subjects::COLLECTION_KEY, &Collection { v: 1 }).await?;
-    let mut deleted = 0;
+fn tell(collected: Result<Collected, BusError>) {
+    match collected {
+        Ok(Collected { blobs: 0, uploads: 0, .. }) => tracing::debug!("nothing in the store is garbage"),
+        Ok(Collected { blobs, uploads, bytes }) => tracing::info!(
+            "deleted from the store: {}, {}, {:.1} MB",
+            count(blobs, "unused blob"),
+            count(uploads, "unfinished upload"),
+            bytes as f64 / 1e6
+        ),
+        Err(error) => tracing::debug!(%error, "cannot look through the store"),
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// What a collection deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Collected {
+    /// Blobs that nothing referred to.
+    pub blobs: usize,
+    /// Uploads that their uploader never finished.
+    pub uploads: usize,
+    pub bytes: u64,
+}
+
+/// Deletes everything that is garbage now.
+pub async fn collect(bus: &Bus, ages: Ages) -> Result<Collected, BusError> {
+    let mut collected = collect_uploads(bus, ages.uploads).await?;
+    let now = server_time(bus).await?;
     for bucket in Bucket::ALL {
         // First what there is, then what is named: what is stored meanwhile is in neither list.
         let inventory = bus.inventory(bucket).await?;
-        let garbage = select(bucket, &inventory, &named(bus).await?, now);
-        deleted += garbage.objects.len() + garbage.uploads.len();
-        for name in &garbage.objects {
-            bus.delete_blob(bucket, name).await?;
-        }
-        for upload in &garbage.uploads {
-            bus.discard_upload(bucket, upload).await?;
+        for blob in unused_blobs(bucket, &inventory, &named(bus).await?, now, ages.blobs) {
+            bus.delete_blob(bucket, &blob.name).await?;
+            collected.blobs += 1;
+            collected.bytes += blob.size;
         }
     }
-    Ok(deleted)
+    Ok(collected)
+}
+
+/// Deletes unfinished uploads whose newest bytes are older than `age`, which must be longer than a living uploader ever
+/// pauses. Should one be stopped for longer, its upload fails when it goes on, and is made again.
+async fn collect_uploads(bus: &Bus, age: Duration) -> Result<Collected, BusError> {
+    let now = server_time(bus).await?;
+    let mut collected = Collected::default();
+    for bucket in Bucket::ALL {
+        for upload in abandoned_uploads(&bus.inventory(bucket).await?, now, age) {
+            bus.discard_upload(bucket, &upload.id).await?;
+            collected.uploads += 1;
+            collected.bytes += upload.size;
+        }
+    }
+    Ok(collected)
+}
+
+/// Ages are differences of the server's own times.
+pub(super) async fn server_time(bus: &Bus) -> Result<i128, BusError> {
+    bus.write_at(subjects::COLLECTION_KEY, &Collection { v: 1 }).await
 }
 
 /// Everything that the books refer to. A record that cannot be read may refer to anything: then nothing is deleted.
@@ -57,11 +99,12 @@ async fn named(bus: &Bus) -> Result<Named, BusError> {
     let mut named = Named::default();
     for key in bus.keys(subjects::RECORD_KEYS).await? {
         let Some(job) = subjects::job_of_record_key(&key) else { continue };
+        named.jobs.insert(job);
         if let Some(entry) = bus.record(job).await? {
             named.checkpoints.extend(entry.record.checkpoints.into_iter().map(|c| c.blob.name));
             if matches!(entry.record.state, shared::books::JobState::Done { .. }) {
                 let result = bus.result(job).await?;
-                named.done.insert(job.to_string());
+                named.done.insert(job);
                 let test = result.test.map(|test| test.probabilities.name);
                 named.results.extend([result.model.name, result.validation.probabilities.name]);
                 named.results.extend(test);

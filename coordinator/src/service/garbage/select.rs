@@ -1,16 +1,30 @@
 //! What in the store nothing refers to any more. Pure.
 //!
-//! Kept: of a job in flight its last two checkpoints, of a finished one its best model and its probabilities, every pack
-//! and every file of weights. All else is garbage once it is old: an upload whose uploader died, a checkpoint that fell
-//! out while no coordinator looked, a result that came too late.
+//! Kept: of a job that is not done its last two checkpoints, of a finished one its model and its probabilities, the plan
+//! of each sweep, every pack and every file of weights. All else is garbage once it is old: an upload whose uploader died,
+//! a checkpoint that was replaced while no coordinator ran, a result that came too late, an earlier plan of a sweep, and
+//! what is left of a removed job.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use shared::bus::{Bucket, Inventory};
+use shared::bus::{Bucket, Inventory, Stored, Upload};
+use shared::ids::JobId;
 
-/// What is younger may belong to a write that is still on its way.
-const OLD: Duration = Duration::from_hours(1);
+/// What is younger is never garbage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ages {
+    /// For an upload, since its last bytes came.
+    pub uploads: Duration,
+    /// For a blob: what refers to it may still be on its way.
+    pub blobs: Duration,
+}
+
+impl Default for Ages {
+    fn default() -> Self {
+        Self { uploads: Duration::from_mins(10), blobs: Duration::from_hours(1) }
+    }
+}
 
 /// What the books name, by bucket.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,81 +33,129 @@ pub(super) struct Named {
     pub(super) checkpoints: BTreeSet<String>,
     /// Blobs of all results and plans.
     pub(super) results: BTreeSet<String>,
-    /// Ids of the jobs that have a result, as they begin the names of their blobs.
-    pub(super) done: BTreeSet<String>,
+    /// Jobs that have a record.
+    pub(super) jobs: BTreeSet<JobId>,
+    /// Jobs that have a result.
+    pub(super) done: BTreeSet<JobId>,
 }
 
-/// What may go from a bucket.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Garbage {
-    pub(super) objects: Vec<String>,
-    pub(super) uploads: Vec<String>,
+/// Whose blob it is, by how its name begins.
+enum Owner {
+    Job(JobId),
+    Plan,
+    Unknown,
 }
 
-/// Chooses from `inventory`, taken at `now` (server time in nanoseconds since the Unix epoch).
-pub(super) fn select(bucket: Bucket, inventory: &Inventory, named: &Named, now: i128) -> Garbage {
-    let old = |written: i128| now - written >= OLD.as_nanos() as i128;
-    let unnamed = |name: &String| match bucket {
-        Bucket::Checkpoints => !named.checkpoints.contains(name),
-        // Blobs of a job without a result may yet be named by one; those of the others never.
+impl Owner {
+    fn of(blob: &str) -> Self {
+        match blob.split('.').next().unwrap_or_default() {
+            "plan" => Self::Plan,
+            start => start.parse().map_or(Self::Unknown, Self::Job),
+        }
+    }
+}
+
+/// The garbage among the blobs of `inventory`, taken at `now` (server time in nanoseconds since the Unix epoch).
+pub(super) fn unused_blobs<'a>(
+    bucket: Bucket,
+    inventory: &'a Inventory,
+    named: &'a Named,
+    now: i128,
+    age: Duration,
+) -> impl Iterator<Item = &'a Stored> {
+    let unused = move |blob: &&Stored| match bucket {
+        Bucket::Checkpoints => !named.checkpoints.contains(&blob.name),
         Bucket::Results => {
-            let job = name.split('.').next().unwrap_or_default();
-            named.done.contains(job) && !named.results.contains(name)
+            let unneeded = match Owner::of(&blob.name) {
+                // Blobs of a job without a result may be named by one later; those of the others never.
+                Owner::Job(job) => named.done.contains(&job) || !named.jobs.contains(&job),
+                Owner::Plan => true,
+                Owner::Unknown => false,
+            };
+            unneeded && !named.results.contains(&blob.name)
         }
         Bucket::Packs | Bucket::Weights => false,
     };
-    let objects = inventory.objects.iter().filter(|object| old(object.written_nanos));
-    let uploads = inventory.uploads.iter().filter(|upload| old(upload.written_nanos));
-    Garbage {
-        objects: objects.map(|object| object.name.clone()).filter(|name| unnamed(name)).collect(),
-        uploads: uploads.map(|upload| upload.id.clone()).collect(),
-    }
+    inventory.objects.iter().filter(move |blob| is_old(blob.written_nanos, now, age)).filter(unused)
+}
+
+/// Uploads that nobody goes on with.
+pub(super) fn abandoned_uploads(
+    inventory: &Inventory,
+    now: i128,
+    age: Duration,
+) -> impl Iterator<Item = &Upload> {
+    inventory.uploads.iter().filter(move |upload| is_old(upload.written_nanos, now, age))
+}
+
+fn is_old(written: i128, now: i128, age: Duration) -> bool {
+    now - written >= i128::try_from(age.as_nanos()).unwrap_or(i128::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use shared::bus::{Stored, Upload};
-
     use super::*;
 
     const HOUR: i128 = 3_600_000_000_000;
+    const MINUTE: i128 = HOUR / 60;
 
-    fn inventory() -> Inventory {
-        let stored =
-            |name: &str, hours: i128| Stored { name: name.into(), size: 1, written_nanos: hours * HOUR };
-        let upload = |id: &str, hours: i128| Upload { id: id.into(), written_nanos: hours * HOUR };
-        Inventory {
-            bytes: 0,
-            objects: vec![stored("a.1.x", 0), stored("a.2.x", 0), stored("b.model.x", 0), stored("b.1.x", 9)],
-            uploads: vec![upload("dead", 0), upload("going-on", 9)],
-        }
+    fn job(number: u128) -> JobId {
+        JobId::new(uuid::Uuid::from_u128(number))
     }
 
-    fn set(names: &[&str]) -> BTreeSet<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
+    fn stored(name: &str, written_nanos: i128) -> Stored {
+        Stored { name: name.into(), size: 1, written_nanos }
     }
 
-    #[test]
-    fn what_is_named_or_young_stays() {
-        let named = Named { checkpoints: set(&["a.2.x"]), ..Named::default() };
-        let garbage = select(Bucket::Checkpoints, &inventory(), &named, 9 * HOUR + HOUR / 2);
-        assert_eq!(garbage.objects, ["a.1.x", "b.model.x"]);
-        assert_eq!(garbage.uploads, ["dead"]);
+    fn unused(bucket: Bucket, objects: Vec<Stored>, named: &Named, now: i128) -> Vec<String> {
+        let inventory = Inventory { objects, ..Inventory::default() };
+        let found = unused_blobs(bucket, &inventory, named, now, Ages::default().blobs);
+        found.map(|blob| blob.name.clone()).collect()
     }
 
     #[test]
-    fn results_go_only_when_their_job_has_another() {
-        let named = Named { results: set(&["b.model.y"]), done: set(&["b"]), ..Named::default() };
-        let garbage = select(Bucket::Results, &inventory(), &named, 9 * HOUR);
-        assert_eq!(garbage.objects, ["b.model.x"], "job a may yet be committed with its blobs");
+    fn checkpoints_that_are_named_or_young_stay() {
+        let named = Named { checkpoints: ["named".to_owned()].into(), ..Named::default() };
+        let objects = vec![stored("named", 0), stored("old", 0), stored("young", HOUR)];
+        assert_eq!(unused(Bucket::Checkpoints, objects, &named, HOUR + MINUTE), ["old"]);
     }
 
     #[test]
-    fn packs_and_weights_stay_and_a_clock_that_leapt_back_makes_nothing_old() {
+    fn results_go_when_their_job_has_another_or_is_gone() {
+        let name = |number: u128, rest: &str| format!("{}.{rest}", job(number));
+        let named = Named {
+            results: [name(1, "model.y"), "plan.demo.2".to_owned()].into(),
+            jobs: [job(1), job(2)].into(),
+            done: [job(1)].into(),
+            ..Named::default()
+        };
+        let kept = [name(1, "model.y"), name(2, "model.x"), "plan.demo.2".to_owned(), "unknown.x".to_owned()];
+        let gone = [name(1, "model.x"), name(3, "model.x"), "plan.demo.1".to_owned()];
+        let objects = kept.iter().chain(&gone).map(|name| stored(name, 0)).collect();
+        assert_eq!(unused(Bucket::Results, objects, &named, HOUR), gone, "job 2 may still be committed");
+    }
+
+    /// Case 33: an upload that nobody has gone on with for ten minutes.
+    #[test]
+    fn uploads_are_abandoned_by_their_age_alone() {
+        let upload = |id: &str, written_nanos| Upload { id: id.into(), size: 1, written_nanos };
+        let uploads = vec![upload("dead", 0), upload("going on", 5 * MINUTE)];
+        let inventory = Inventory { uploads, ..Inventory::default() };
+        let at = |now| -> Vec<&str> {
+            abandoned_uploads(&inventory, now, Ages::default().uploads)
+                .map(|upload| upload.id.as_str())
+                .collect()
+        };
+        assert_eq!(at(10 * MINUTE), ["dead"]);
+        assert_eq!(at(15 * MINUTE), ["dead", "going on"]);
+        assert_eq!(at(-5 * HOUR), [""; 0], "the server's clock was set back");
+    }
+
+    #[test]
+    fn packs_and_weights_stay_and_a_clock_that_was_set_back_makes_nothing_old() {
         for bucket in [Bucket::Packs, Bucket::Weights] {
-            assert!(select(bucket, &inventory(), &Named::default(), 99 * HOUR).objects.is_empty());
+            assert_eq!(unused(bucket, vec![stored("x", 0)], &Named::default(), 99 * HOUR), [""; 0]);
         }
-        let leapt = select(Bucket::Checkpoints, &inventory(), &Named::default(), -5 * HOUR);
-        assert_eq!(leapt, Garbage::default());
+        assert_eq!(unused(Bucket::Checkpoints, vec![stored("x", 0)], &Named::default(), -5 * HOUR), [""; 0]);
     }
 }

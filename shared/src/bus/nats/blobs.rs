@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use nats::HeaderMap;
 use nats::jetstream::context::PublishAckFuture;
 use nats::jetstream::object_store::{ObjectInfo, ObjectOptions};
 use nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
@@ -20,7 +21,7 @@ use super::Nats;
 use crate::protocol::subjects;
 use crate::result::BlobRef;
 
-const CHUNK: usize = 512 * 1024;
+pub(super) const CHUNK: usize = 512 * 1024;
 const IN_FLIGHT: usize = 16;
 /// Chunks asked for at once.
 const BATCH: usize = 16;
@@ -37,20 +38,21 @@ impl Blobs for Nats {
             let nuid = uuid::Uuid::new_v4().simple().to_string();
             let subject = self.subject(subjects::object_chunks(bucket, &nuid));
             let mut in_flight = VecDeque::with_capacity(IN_FLIGHT);
+            let mut last = None;
             for start in (0..bytes.len()).step_by(CHUNK) {
                 if in_flight.len() == IN_FLIGHT
                     && let Some(oldest) = in_flight.pop_front()
                 {
-                    confirmed(oldest).await?;
+                    last = Some(confirmed(oldest).await?);
                 }
                 let chunk = bytes.slice(start..bytes.len().min(start + CHUNK));
                 let ack = self.jetstream.publish(subject.clone(), chunk).await.map_err(Failure::doubt)?;
                 in_flight.push_back(ack);
             }
             for ack in in_flight {
-                confirmed(ack).await?;
+                last = Some(confirmed(ack).await?);
             }
-            self.describe(bucket, blob, nuid, bytes.len().div_ceil(CHUNK)).await
+            self.describe(bucket, blob, nuid, Chunks { count: bytes.len().div_ceil(CHUNK), last }).await
         })
     }
 
@@ -113,14 +115,21 @@ impl Nats {
         }
     }
 
-    /// The object's description makes it visible: written last.
+    /// The object's description makes it visible: written last, and only if the last chunk is still there. A collector
+    /// that took this upload for a dead one's has discarded all of them.
     async fn describe(
         &self,
         bucket: &str,
         blob: &BlobRef,
         nuid: String,
-        chunks: usize,
+        chunks: Chunks,
     ) -> Result<(), Failure> {
+        let mut headers = HeaderMap::new();
+        if let Some(last) = chunks.last {
+            headers.insert("Nats-Expected-Last-Subject-Sequence", last.to_string().as_str());
+            let subject = subjects::object_chunks(bucket, &nuid);
+            headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", subject.as_str());
+        }
         let digest = hex::decode(&blob.sha256).map_err(Failure::doubt)?;
         let info = ObjectInfo {
             name: blob.name.clone(),
@@ -131,14 +140,16 @@ impl Nats {
             bucket: bucket.to_owned(),
             nuid,
             size: usize::try_from(blob.size).map_err(Failure::doubt)?,
-            chunks,
+            chunks: chunks.count,
             modified: None,
             digest: Some(format!("SHA-256={}", URL_SAFE.encode(digest))),
             deleted: false,
         };
         let subject = self.subject(description_of(bucket, &blob.name));
         let payload = serde_json::to_vec(&info).map_err(Failure::doubt)?;
-        confirmed(self.jetstream.publish(subject, payload.into()).await.map_err(Failure::doubt)?).await
+        let published = self.jetstream.publish_with_headers(subject, headers, payload.into()).await;
+        confirmed(published.map_err(Failure::doubt)?).await?;
+        Ok(())
     }
 }
 
@@ -146,9 +157,15 @@ fn description_of(bucket: &str, name: &str) -> String {
     subjects::object_description(bucket, &URL_SAFE.encode(name))
 }
 
-async fn confirmed(ack: PublishAckFuture) -> Result<(), Failure> {
-    ack.await.map_err(Failure::doubt)?;
-    Ok(())
+/// Waits until the server has stored a message; gives its sequence.
+async fn confirmed(ack: PublishAckFuture) -> Result<u64, Failure> {
+    Ok(ack.await.map_err(Failure::doubt)?.sequence)
+}
+
+/// The stored bytes of an object: how many chunks, and the sequence of the last one.
+struct Chunks {
+    count: usize,
+    last: Option<u64>,
 }
 
 /// An object on its way here.

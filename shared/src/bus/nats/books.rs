@@ -37,6 +37,14 @@ impl Books for Nats {
         })
     }
 
+    fn delete<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
+        Box::pin(async move {
+            let subject = subjects::books_subject(key);
+            self.books.stream.purge().filter(subject).await.map_err(Failure::doubt)?;
+            Ok(())
+        })
+    }
+
     /// An atomic batch of JetStream (ADR-50): one request a message, the last one commits.
     fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, ()> {
         Box::pin(async move {

@@ -8,6 +8,7 @@ use nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 
 use super::super::server::{Failure, Inventory, Stored, Upload};
 use super::Nats;
+use super::blobs::CHUNK;
 use crate::protocol::subjects;
 
 /// Descriptions asked for at a time.
@@ -18,7 +19,7 @@ impl Nats {
         let stream = self.jetstream.get_stream(subjects::object_stream(bucket)).await;
         let stream = stream.map_err(Failure::doubt)?;
         let bytes = stream.cached_info().state.bytes;
-        let described = below(&stream, &subjects::object_description(bucket, ">")).await?;
+        let described = below(&stream, &subjects::object_description(bucket, ">")).await?.into_keys();
         let of = &stream;
         let found: Vec<Option<(Vec<u8>, i128)>> = stream::iter(described)
             .map(|subject| async move { last(of, &subject).await })
@@ -38,21 +39,21 @@ impl Nats {
         objects.sort_by(|a, b| a.name.cmp(&b.name));
         let prefix = subjects::object_chunks(bucket, "");
         let mut uploads = Vec::new();
-        for subject in below(&stream, &subjects::object_chunks(bucket, ">")).await? {
+        for (subject, chunks) in below(&stream, &subjects::object_chunks(bucket, ">")).await? {
             let Some(id) = subject.strip_prefix(&prefix).filter(|id| !known.contains(*id)) else { continue };
-            if let Some((_, written_nanos)) = last(&stream, &subject).await? {
-                uploads.push(Upload { id: id.to_owned(), written_nanos });
+            if let Some((bytes, written_nanos)) = last(&stream, &subject).await? {
+                let size = (chunks.saturating_sub(1) * CHUNK + bytes.len()) as u64;
+                uploads.push(Upload { id: id.to_owned(), size, written_nanos });
             }
         }
         Ok(Inventory { bytes, objects, uploads })
     }
 }
 
-/// Subjects that hold messages.
-async fn below(stream: &Stream, filter: &str) -> Result<Vec<String>, Failure> {
+/// Subjects that hold messages, and how many.
+async fn below(stream: &Stream, filter: &str) -> Result<BTreeMap<String, usize>, Failure> {
     let info = stream.info_with_subjects(filter).await.map_err(Failure::doubt)?;
-    let all: BTreeMap<String, usize> = info.try_collect().await.map_err(Failure::doubt)?;
-    Ok(all.into_keys().collect())
+    info.try_collect().await.map_err(Failure::doubt)
 }
 
 /// The last message of a subject, and when it was written; `None` when it is gone by now.

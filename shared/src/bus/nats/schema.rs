@@ -84,8 +84,14 @@ mod tests {
         let newer = (SCHEMA + 1).to_string();
         for visit in [Visit::Host, Visit::Guest] {
             assert_eq!(judge(Some(&own), visit).unwrap(), Verdict::Fits);
-            assert!(matches!(judge(Some(&newer), visit), Err(BusError::Version { source: VersionError::Newer { .. }, .. })));
-            assert!(matches!(judge(Some("soon"), visit), Err(BusError::Version { source: VersionError::NotANumber { .. }, .. })));
+            assert!(matches!(
+                judge(Some(&newer), visit),
+                Err(BusError::Version { source: VersionError::Newer { .. }, .. })
+            ));
+            assert!(matches!(
+                judge(Some("soon"), visit),
+                Err(BusError::Version { source: VersionError::NotANumber { .. }, .. })
+            ));
         }
         assert_eq!(judge(None, Visit::Host).unwrap(), Verdict::Raise);
         let refused = judge(None, Visit::Guest).unwrap_err();

@@ -1,0 +1,349 @@
+//! What belongs to a sweep alone, and what it shares with others. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use shared::bus::Bucket;
+use shared::ids::JobId;
+use shared::protocol::subjects;
+
+/// Everything on a server that a sweep may leave there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Survey {
+    /// All keys of the books.
+    pub(super) keys: BTreeSet<String>,
+    pub(super) sweeps: BTreeMap<String, Listed>,
+    pub(super) jobs: BTreeMap<JobId, Job>,
+    /// The blobs of each pack and file of weights, by digest.
+    pub(super) packs: BTreeMap<String, Vec<String>>,
+    pub(super) weights: BTreeMap<String, Vec<String>>,
+    /// Bytes of the blobs of each bucket, by name.
+    pub(super) checkpoints: BTreeMap<String, u64>,
+    pub(super) results: BTreeMap<String, u64>,
+    pub(super) pack_blobs: BTreeMap<String, u64>,
+    pub(super) weights_blobs: BTreeMap<String, u64>,
+}
+
+/// A sweep as its plan has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) jobs: BTreeSet<JobId>,
+    pub(super) inputs: Inputs,
+}
+
+/// A job as the books have it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) done: bool,
+    /// The worker that holds it now.
+    pub(super) held_by: Option<String>,
+    pub(super) inputs: Inputs,
+}
+
+/// What jobs are trained on, by digest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Inputs {
+    pub(super) packs: BTreeSet<String>,
+    pub(super) weights: BTreeSet<String>,
+}
+
+/// What is to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    Sweep(String),
+    /// Jobs, packs and weights that no sweep lists any more, because its file was changed.
+    Unlisted,
+}
+
+/// How many things of one kind, and their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Amount {
+    pub count: usize,
+    pub bytes: u64,
+}
+
+/// What belongs to a target alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Holdings {
+    pub jobs: usize,
+    /// Of these: with a result.
+    pub done: usize,
+    /// Jobs that other sweeps list, too. They are not counted above.
+    pub shared_jobs: usize,
+    pub checkpoints: Amount,
+    /// Files of results: models, probabilities, and the sweep's plan.
+    pub results: Amount,
+    /// Datasets.
+    pub packs: Amount,
+    pub weights: Amount,
+    /// Bytes of all of it.
+    pub bytes: u64,
+}
+
+/// The same by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Belongings {
+    pub(super) holdings: Holdings,
+    /// Workers that hold one of the jobs.
+    pub(super) held_by: BTreeSet<String>,
+    /// In the order in which they are to be deleted.
+    pub(super) keys: Vec<String>,
+    pub(super) blobs: Vec<(Bucket, String)>,
+}
+
+impl Survey {
+    /// What belongs to `target` alone.
+    pub(super) fn belongings(&self, target: &Target) -> Belongings {
+        let others =
+            self.sweeps.iter().filter(|(name, _)| !matches!(target, Target::Sweep(own) if own == *name));
+        let (mut listed_elsewhere, mut inputs_elsewhere) = (BTreeSet::new(), Inputs::default());
+        for (_, sweep) in others {
+            listed_elsewhere.extend(sweep.jobs.iter().copied());
+            inputs_elsewhere.add(&sweep.inputs);
+        }
+        let (candidates, candidate_inputs): (BTreeSet<JobId>, Inputs) = match target {
+            Target::Sweep(name) => {
+                let sweep = self.sweeps.get(name).cloned().unwrap_or_default();
+                (sweep.jobs, sweep.inputs)
+            }
+            Target::Unlisted => (self.jobs.keys().copied().collect(), self.all_inputs()),
+        };
+        let own: BTreeSet<JobId> = candidates.difference(&listed_elsewhere).copied().collect();
+        for (_, job) in self.jobs.iter().filter(|(id, _)| !own.contains(id)) {
+            inputs_elsewhere.add(&job.inputs);
+        }
+        let mut found = Belongings::default();
+        found.holdings.shared_jobs = match target {
+            Target::Sweep(_) => candidates.len() - own.len(),
+            Target::Unlisted => 0,
+        };
+        if let Target::Sweep(name) = target {
+            self.take_sweep(name, &mut found);
+        }
+        for id in &own {
+            self.take_job(*id, &mut found);
+        }
+        let packs = candidate_inputs.packs.difference(&inputs_elsewhere.packs).collect();
+        found.holdings.packs = self.pack_files().take(&packs, &mut found);
+        let weights = candidate_inputs.weights.difference(&inputs_elsewhere.weights).collect();
+        found.holdings.weights = self.weights_files().take(&weights, &mut found);
+        let Holdings { checkpoints, results, packs, weights, .. } = &found.holdings;
+        found.holdings.bytes = [checkpoints, results, packs, weights].iter().map(|amount| amount.bytes).sum();
+        found
+    }
+
+    fn pack_files(&self) -> Files<'_> {
+        let (all, sizes) = (&self.packs, &self.pack_blobs);
+        Files { bucket: Bucket::Packs, key: subjects::pack_key, all, sizes }
+    }
+
+    fn weights_files(&self) -> Files<'_> {
+        let (all, sizes) = (&self.weights, &self.weights_blobs);
+        Files { bucket: Bucket::Weights, key: subjects::weights_key, all, sizes }
+    }
+
+    fn all_inputs(&self) -> Inputs {
+        Inputs {
+            packs: self.packs.keys().cloned().collect(),
+            weights: self.weights.keys().cloned().collect(),
+        }
+    }
+
+    /// The sweep's key first: from then on it is not listed, whatever happens to the rest.
+    fn take_sweep(&self, name: &str, found: &mut Belongings) {
+        let keys = [subjects::sweep_key(name), subjects::conductor_key(name)];
+        found.keys.extend(keys.into_iter().filter(|key| self.keys.contains(key)));
+        let plans = self.results.iter().filter(|(blob, _)| is_plan_of(blob, name));
+        for (blob, bytes) in plans {
+            found.holdings.results.add(*bytes);
+            found.blobs.push((Bucket::Results, blob.clone()));
+        }
+    }
+
+    /// The record first: whoever finds none leaves the job alone.
+    fn take_job(&self, id: JobId, found: &mut Belongings) {
+        let job = self.jobs.get(&id).cloned().unwrap_or_default();
+        found.holdings.jobs += 1;
+        found.holdings.done += usize::from(job.done);
+        found.held_by.extend(job.held_by);
+        let keys = [subjects::record_key(id), subjects::order_key(id), subjects::result_key(id)];
+        found.keys.extend(keys.into_iter().filter(|key| self.keys.contains(key)));
+        let stores = [
+            (Bucket::Checkpoints, &self.checkpoints, &mut found.holdings.checkpoints),
+            (Bucket::Results, &self.results, &mut found.holdings.results),
+        ];
+        let start = format!("{id}.");
+        for (bucket, blobs, amount) in stores {
+            let own = blobs.range(start.clone()..).take_while(|(blob, _)| blob.starts_with(&start));
+            for (blob, bytes) in own {
+                amount.add(*bytes);
+                found.blobs.push((bucket, blob.clone()));
+            }
+        }
+    }
+}
+
+impl Inputs {
+    fn add(&mut self, other: &Self) {
+        self.packs.extend(other.packs.iter().cloned());
+        self.weights.extend(other.weights.iter().cloned());
+    }
+}
+
+impl Amount {
+    fn add(&mut self, bytes: u64) {
+        self.count += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// Packs, or files of weights, as they are stored.
+struct Files<'a> {
+    bucket: Bucket,
+    key: fn(&str) -> String,
+    /// The blobs of each, by digest.
+    all: &'a BTreeMap<String, Vec<String>>,
+    sizes: &'a BTreeMap<String, u64>,
+}
+
+impl Files<'_> {
+    /// Takes the files in `own` with their blobs, except for blobs that belong to another one, too.
+    fn take(&self, own: &BTreeSet<&String>, found: &mut Belongings) -> Amount {
+        let (own, staying): (Vec<_>, Vec<_>) = self.all.iter().partition(|(digest, _)| own.contains(digest));
+        let kept: BTreeSet<&String> = staying.into_iter().flat_map(|(_, blobs)| blobs).collect();
+        let mut amount = Amount::default();
+        let mut taken = BTreeSet::new();
+        for (digest, blobs) in own {
+            amount.count += 1;
+            found.keys.push((self.key)(digest));
+            for blob in blobs.iter().filter(|blob| !kept.contains(blob)) {
+                if taken.insert(blob) {
+                    amount.bytes += self.sizes.get(blob).copied().unwrap_or(0);
+                    found.blobs.push((self.bucket, blob.clone()));
+                }
+            }
+        }
+        amount
+    }
+}
+
+/// Blobs are called `plan.`, the sweep's name and 16 digits of their digest; names of sweeps may have dots.
+fn is_plan_of(blob: &str, sweep: &str) -> bool {
+    let digits = blob.strip_prefix("plan.").and_then(|rest| rest.strip_prefix(sweep)?.strip_prefix('.'));
+    digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u128) -> JobId {
+        JobId::new(uuid::Uuid::from_u128(number))
+    }
+
+    fn set<T: Ord, const N: usize>(items: [T; N]) -> BTreeSet<T> {
+        BTreeSet::from(items)
+    }
+
+    fn inputs(pack: &str, weights: &str) -> Inputs {
+        Inputs { packs: set([pack.to_owned()]), weights: set([weights.to_owned()]) }
+    }
+
+    /// Sweep `a` has jobs 1 and 2, `b` has 2 and 3; job 4 was listed by an earlier plan. Packs `p` and `q`.
+    fn survey() -> Survey {
+        let listed = |jobs: [u128; 2], inputs| Listed { jobs: jobs.map(id).into(), inputs };
+        let job = |done, inputs| Job { done, held_by: None, inputs };
+        let both = |number: u128| [subjects::record_key(id(number)), subjects::order_key(id(number))];
+        let mut keys: BTreeSet<String> = (1..=4).flat_map(both).collect();
+        keys.extend([subjects::result_key(id(1)), "sweep.a".into(), "sweep.b".into(), "timing".into()]);
+        Survey {
+            keys,
+            sweeps: [
+                ("a".to_owned(), listed([1, 2], inputs("p", "w"))),
+                ("b".to_owned(), listed([2, 3], inputs("q", "w"))),
+            ]
+            .into(),
+            jobs: [
+                (id(1), job(true, inputs("p", "w"))),
+                (id(2), job(false, inputs("q", "w"))),
+                (id(3), Job { held_by: Some("gpu0".into()), ..job(false, inputs("q", "w")) }),
+                (id(4), job(false, inputs("old", "w"))),
+            ]
+            .into(),
+            packs: ["p", "q", "old"]
+                .map(|name| (name.to_owned(), vec![name.to_owned(), "same".into()]))
+                .into(),
+            weights: [("w".to_owned(), vec!["w.0".to_owned()])].into(),
+            checkpoints: [(format!("{}.1.x", id(2)), 5), (format!("{}.1.x", id(3)), 7)].into(),
+            results: [
+                (format!("{}.model.x", id(1)), 100),
+                ("plan.a.0123456789abcdef".to_owned(), 10),
+                ("plan.a.b.0123456789abcdef".to_owned(), 20),
+            ]
+            .into(),
+            pack_blobs: ["p", "q", "old", "same"].map(|name| (name.to_owned(), 1000)).into(),
+            weights_blobs: [("w.0".to_owned(), 50)].into(),
+        }
+    }
+
+    /// Case 33: a sweep goes with all that is its own; what others list or train on stays.
+    #[test]
+    fn what_other_sweeps_use_stays() {
+        let found = survey().belongings(&Target::Sweep("a".into()));
+        let Holdings { jobs, done, shared_jobs, bytes, .. } = found.holdings;
+        assert_eq!((jobs, done, shared_jobs, bytes), (1, 1, 1, 100 + 10 + 1000));
+        assert_eq!(found.keys[0], "sweep.a");
+        let job = id(1);
+        let keys = [
+            "sweep.a".to_owned(),
+            format!("job.{job}"),
+            format!("order.{job}"),
+            format!("result.{job}"),
+            "pack.p".to_owned(),
+        ];
+        assert_eq!(found.keys, keys);
+        let blobs = [
+            (Bucket::Results, "plan.a.0123456789abcdef".to_owned()),
+            (Bucket::Results, format!("{job}.model.x")),
+            (Bucket::Packs, "p".to_owned()),
+        ];
+        assert_eq!(found.blobs, blobs);
+        assert!(found.held_by.is_empty());
+    }
+
+    #[test]
+    fn workers_that_hold_a_job_are_named() {
+        assert_eq!(survey().belongings(&Target::Sweep("b".into())).held_by, set(["gpu0".to_owned()]));
+    }
+
+    /// Case 33: jobs of an earlier version of a sweep file are found, too.
+    #[test]
+    fn what_no_sweep_lists_any_more_can_go() {
+        let found = survey().belongings(&Target::Unlisted);
+        assert_eq!((found.holdings.jobs, found.holdings.packs), (1, Amount { count: 1, bytes: 1000 }));
+        assert_eq!(found.keys, [format!("job.{}", id(4)), format!("order.{}", id(4)), "pack.old".to_owned()]);
+        let mut rest = survey();
+        rest.jobs.remove(&id(4));
+        rest.packs.remove("old");
+        assert_eq!(rest.belongings(&Target::Unlisted), Belongings::default());
+    }
+
+    #[test]
+    fn the_last_sweep_takes_everything_with_it() {
+        let mut survey = survey();
+        survey.sweeps.remove("a");
+        for number in [1, 4] {
+            survey.jobs.remove(&id(number));
+        }
+        survey.packs.remove("p");
+        survey.packs.remove("old");
+        let found = survey.belongings(&Target::Sweep("b".into()));
+        assert_eq!(found.holdings.weights, Amount { count: 1, bytes: 50 });
+        assert_eq!(found.holdings.packs, Amount { count: 1, bytes: 2000 });
+    }
+
+    #[test]
+    fn a_sweep_that_is_not_there_holds_nothing() {
+        assert_eq!(survey().belongings(&Target::Sweep("none".into())), Belongings::default());
+    }
+}
