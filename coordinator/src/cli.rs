@@ -25,7 +25,7 @@ pub struct Cli<C: Subcommand> {
 
 const EXAMPLE: &str = "Example:\n  ferry plan experiments/demo.yaml";
 
-/// The verbs of this library; the program may add its own. One verb each; its arguments and its work are in the file of its name under `commands`.
+/// One verb each; its arguments and its work are in the file of its name under `commands`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a sweep to its end: train what is not trained yet, assemble the ensembles, write the report.
@@ -65,10 +65,10 @@ pub enum Command {
     },
 }
 
-/// How a verb ends: its exit code, or why it failed and whether to say so as JSON.
+/// How a command ends: with an exit code, or with an error and whether to report it as JSON.
 pub type End = Result<ExitCode, (Failure, bool)>;
 
-/// Parses the process's arguments into a verb of `C` and hands it to `run`.
+/// Parses the process's arguments into a command of `C`, which may have more commands than this library, and runs it.
 pub fn main<C: Subcommand>(run: impl FnOnce(&C) -> End) -> ExitCode {
     // What goes wrong while connecting is told by us, in one sentence.
     let usual = "warn,async_nats=error,async_nats::connector=off";
@@ -81,26 +81,24 @@ pub fn main<C: Subcommand>(run: impl FnOnce(&C) -> End) -> ExitCode {
     run(&Cli::parse().command).unwrap_or_else(|(failure, json)| failure.report(json))
 }
 
-impl Command {
-    /// Runs the verb.
-    pub fn run(&self) -> End {
-        match self {
-            Self::Run(args) => run::run(args).map_err(|failure| (failure, args.json)),
-            Self::Plan(args) => plan::run(args).map_err(|failure| (failure, args.json)),
-            Self::Status(args) => status::run(args).map_err(|failure| (failure, args.json)),
-            Self::Init(args) => init::run(args).map_err(|failure| (failure, args.json)),
-            Self::Serve(args) => serve::run(args).map_err(|failure| (failure, false)),
-            Self::Report(args) => report::run(args).map_err(|error| (error.into(), args.json)),
-            Self::Evaluate(args) => evaluate::run(args).map_err(|error| (error.into(), args.json)),
-            Self::Retry(args) => retry::run(args).map_err(|failure| (failure, false)),
-            Self::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
-            Self::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
-            Self::Remove(args) => remove::run(args).map_err(|failure| (failure, args.json)),
-            Self::Schema(args) => schema::run(args).map_err(|failure| (failure, false)),
-            Self::Data(command) => data::run(command).map_err(|error| (error.into(), false)),
-            Self::Guard { death, parent, program, args } => {
-                Err((Failure::Work(guard::run(*death, *parent, program, args).into()), false))
-            }
+/// Runs a command of this library.
+pub fn run(command: &Command) -> End {
+    match command {
+        Command::Run(args) => run::run(args).map_err(|failure| (failure, args.json)),
+        Command::Plan(args) => plan::run(args).map_err(|failure| (failure, args.json)),
+        Command::Status(args) => status::run(args).map_err(|failure| (failure, args.json)),
+        Command::Init(args) => init::run(args).map_err(|failure| (failure, args.json)),
+        Command::Serve(args) => serve::run(args).map_err(|failure| (failure, false)),
+        Command::Report(args) => report::run(args).map_err(|error| (error.into(), args.json)),
+        Command::Evaluate(args) => evaluate::run(args).map_err(|error| (error.into(), args.json)),
+        Command::Retry(args) => retry::run(args).map_err(|failure| (failure, false)),
+        Command::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
+        Command::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
+        Command::Remove(args) => remove::run(args).map_err(|failure| (failure, args.json)),
+        Command::Schema(args) => schema::run(args).map_err(|failure| (failure, false)),
+        Command::Data(command) => data::run(command).map_err(|error| (error.into(), false)),
+        Command::Guard { death, parent, program, args } => {
+            Err((Failure::Work(guard::run(*death, *parent, program, args).into()), false))
         }
     }
 }

@@ -17,7 +17,7 @@ enum Command {
 
 fn main() -> ExitCode {
     cli::main(|command: &Command| match command {
-        Command::Coordinator(command) => command.run(),
+        Command::Coordinator(command) => cli::run(command),
         Command::Chaos(args) => chaos::run(args).map_err(|failure| (failure, args.json)),
     })
 }
