@@ -1,4 +1,4 @@
-//! Local workers: one process per device, restarted when they die, gone when `ferry` is gone.
+//! Local workers: one process per device, restarted when one dies, ended together with `ferry`.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -18,7 +18,7 @@ use crate::guard;
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
     #[error(
-        "there is no ferry-worker beside {} or on the PATH: build it with `make build`, or set FERRY_WORKER",
+        "there is no ferry-worker in {} or on the PATH: build it with `make build`, or set FERRY_WORKER",
         beside.display()
     )]
     NoProgram { beside: PathBuf },
@@ -68,7 +68,7 @@ pub struct WorkerSetup {
     /// A pack, or a folder of packs, on this machine.
     pub data: PathBuf,
     pub logs: PathBuf,
-    /// Before each worker's name, where workers of several machines meet: a name is what a worker is judged by.
+    /// Put before each worker's name where workers of several machines share a server: a worker is judged by its name.
     pub name_prefix: String,
 }
 
@@ -98,19 +98,31 @@ pub fn worker_program() -> Result<PathBuf, FleetError> {
 /// A worker that ended by itself.
 #[derive(Debug)]
 pub struct Exit {
-    pub name: String,
+    /// The worker's name on the server.
+    pub worker: String,
     pub status: ExitStatus,
-    /// `Some` when it will be started again after this time; `None` when it is given up.
-    pub again_in: Option<Duration>,
+    /// The time until it is restarted; `None` when it is given up.
+    pub restart_in: Option<Duration>,
     pub log: PathBuf,
     pub tail: String,
 }
 
-/// Restarts without a minute of life between after which a slot is given up.
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "worker {} ended ({}) and ", self.worker, self.status)?;
+        match self.restart_in {
+            Some(Duration::ZERO) => f.write_str("is being restarted"),
+            Some(rest) => write!(f, "will be restarted in {} s", rest.as_secs()),
+            None => write!(f, "is given up; the end of {}:\n{}", self.log.display(), self.tail),
+        }
+    }
+}
+
+/// A worker that dies this often without living for a minute in between is given up.
 const MAX_FAST_EXITS: u32 = 6;
 const HEALTHY: Duration = Duration::from_mins(1);
 
-/// The worker says by this code that starting it again is of no use (see its `--help`).
+/// A worker's exit code that says that a restart cannot help (see its `--help`).
 const UNUSABLE: i32 = 2;
 
 #[derive(Debug)]
@@ -118,7 +130,7 @@ struct Member {
     slot: Slot,
     state: MemberState,
     fast_exits: u32,
-    /// It is to blame for failures: once it has ended it is not started again.
+    /// It was drained because of failures: it is not restarted once it has ended.
     drained: bool,
 }
 
@@ -152,7 +164,7 @@ impl Fleet {
         self.members.iter().filter(|member| !matches!(member.state, MemberState::GivenUp)).count()
     }
 
-    /// True for the presence that a local worker left behind: all its slots are given up.
+    /// True for the presence of a local worker, which outlives the worker by a while.
     pub fn had(&self, worker: &Presence) -> bool {
         let name = worker.worker.name();
         self.members.iter().any(|member| self.setup.worker_name(&member.slot) == name)
@@ -163,7 +175,7 @@ impl Fleet {
         !self.members.is_empty() && self.usable() == 0
     }
 
-    /// Worker `name` takes no job any more: it is not started again. One that runs ends by itself.
+    /// Worker `name` takes no more jobs, so it is not restarted. If it is running, it ends by itself.
     pub fn drain(&mut self, name: &str) {
         let Self { setup, members } = self;
         for member in members {
@@ -176,7 +188,7 @@ impl Fleet {
         }
     }
 
-    /// Looks after the workers: starts again what has rested, reports who has ended. Call it often.
+    /// Restarts workers whose time has come and reports those that have ended. Call it often.
     pub fn tend(&mut self, now: Instant) -> Result<Vec<Exit>, FleetError> {
         let mut exits = Vec::new();
         for member in &mut self.members {
@@ -184,7 +196,7 @@ impl Fleet {
                 MemberState::Alive { child, since } => {
                     let lived = now.saturating_duration_since(*since);
                     if let Ok(Some(status)) = child.try_wait() {
-                        exits.push(member.buried(status, lived, now, &self.setup));
+                        exits.push(member.ended(status, lived, now, &self.setup));
                     }
                 }
                 MemberState::Resting { until } if *until <= now => {
@@ -196,7 +208,7 @@ impl Fleet {
         Ok(exits)
     }
 
-    /// Ends all workers in good order: each hands its job back.
+    /// Ends all workers gracefully: each hands its job back.
     pub async fn stop(mut self) {
         for member in &self.members {
             if let MemberState::Alive { child, .. } = &member.state {
@@ -212,16 +224,16 @@ impl Fleet {
 }
 
 impl Member {
-    fn buried(&mut self, status: ExitStatus, lived: Duration, now: Instant, setup: &WorkerSetup) -> Exit {
+    fn ended(&mut self, status: ExitStatus, lived: Duration, now: Instant, setup: &WorkerSetup) -> Exit {
         self.fast_exits = if lived >= HEALTHY { 1 } else { self.fast_exits + 1 };
-        let again_in = restart_after(status.code(), self.fast_exits).filter(|_| !self.drained);
-        self.state = again_in.map_or(MemberState::GivenUp, |rest| MemberState::Resting { until: now + rest });
+        let restart_in = restart_after(status.code(), self.fast_exits).filter(|_| !self.drained);
+        self.state = restart_in.map_or(MemberState::GivenUp, |rest| MemberState::Resting { until: now + rest });
         let log = log_path(setup, &self.slot);
-        Exit { name: self.slot.name(), status, again_in, tail: tail(&log, 5), log }
+        Exit { worker: setup.worker_name(&self.slot), status, restart_in, tail: tail(&log, 5), log }
     }
 }
 
-/// At once after the first death, then after doubling rests; `None` when the slot is given up.
+/// Immediately after the first death, then after a pause that doubles; `None` when the worker is given up.
 fn restart_after(code: Option<i32>, fast_exits: u32) -> Option<Duration> {
     if code == Some(UNUSABLE) || fast_exits >= MAX_FAST_EXITS {
         return None;
@@ -297,7 +309,21 @@ mod tests {
     }
 
     #[test]
-    fn rests_grow_and_end() {
+    fn an_exit_reads_well() {
+        use std::os::unix::process::ExitStatusExt;
+        let exit = |restart_in| Exit {
+            worker: "cpu0".into(),
+            status: ExitStatus::from_raw(9),
+            restart_in,
+            log: "logs/cpu0.log".into(),
+            tail: "no memory".into(),
+        };
+        let told = [Some(Duration::ZERO), Some(Duration::from_secs(4)), None].map(|rest| exit(rest).to_string());
+        insta::assert_snapshot!(told.join("\n"), @"");
+    }
+
+    #[test]
+    fn pauses_grow_and_end() {
         assert_eq!(restart_after(None, 1), Some(Duration::ZERO));
         assert_eq!(restart_after(Some(1), 4), Some(Duration::from_secs(4)));
         assert_eq!(restart_after(Some(1), MAX_FAST_EXITS), None);

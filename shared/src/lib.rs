@@ -18,6 +18,7 @@ pub mod protocol;
 pub mod result;
 pub mod rng;
 pub mod seal;
+pub mod signals;
 pub mod subset;
 pub mod terminal;
 pub mod vote;

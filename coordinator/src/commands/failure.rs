@@ -1,4 +1,4 @@
-//! How a command that cannot do its work ends: words (or JSON) on standard error, and the exit code.
+//! How a command that fails ends: text or JSON on standard error, and the exit code.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde_json::json;
 use shared::causes::in_words;
-use shared::terminal::wants_colour;
+use shared::terminal::{counted, wants_colour};
 
 use crate::sweep::problem::{Problem, SweepError};
 
@@ -34,7 +34,7 @@ impl From<anyhow::Error> for Failure {
 }
 
 impl Failure {
-    /// Says on standard error what went wrong, as one JSON object if `json`, and gives the exit code.
+    /// Reports on standard error what went wrong, as one JSON object if `json`, and returns the exit code.
     pub fn report(&self, json: bool) -> ExitCode {
         match self {
             Self::Sweep(error) if json => eprintln!("{}", error.json()),
@@ -57,13 +57,13 @@ fn render(error: &SweepError) -> String {
     let mut text = String::new();
     for problem in &error.problems {
         let report = report(error, problem);
-        // Writing to a string cannot fail; should rendering refuse, the plain words remain.
+        // If rendering fails, the plain text is still there.
         if handler.render_report(&mut text, report.as_ref()).is_err() {
             return format!("{error}\n");
         }
     }
     if error.more > 0 {
-        let _ = writeln!(text, "and {} more problems", error.more);
+        let _ = writeln!(text, "and {}", counted(error.more, "more problem"));
     }
     text
 }
