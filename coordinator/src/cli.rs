@@ -14,8 +14,9 @@ use crate::commands::{
     backup, data, evaluate, init, plan, remove, report, restore, retry, run, schema, serve, status,
 };
 use crate::guard;
+use crate::view::console::LogWriter;
 
-/// Trains sweeps of facial-expression networks on many workers and assembles ensembles from them.
+/// Trains sweeps of facial-expression networks on many workers and builds ensembles from them.
 #[derive(Debug, Parser)]
 #[command(name = "ferry", version, arg_required_else_help = true, after_help = format!("{EXAMPLE}\n\n{}", shared::exit::TABLE))]
 pub struct Cli<C: Subcommand> {
@@ -25,32 +26,32 @@ pub struct Cli<C: Subcommand> {
 
 const EXAMPLE: &str = "Example:\n  ferry plan experiments/demo.yaml";
 
-/// One verb each; its arguments and its work are in the file of its name under `commands`.
+/// Each command; its arguments and its work are in the file of its name under `commands`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a sweep to its end: train what is not trained yet, assemble the ensembles, write the report.
-    Run(run::RunArgs),
-    /// Show what a sweep file asks for: jobs, ensembles, work. Starts and writes nothing.
+    /// Run a sweep to its end: train what is not trained yet, build the ensembles, write the report.
+    Run(Box<run::RunArgs>),
+    /// Show what a sweep file asks for: jobs, ensembles, work. Nothing is started or written.
     Plan(plan::PlanArgs),
-    /// Show where the sweeps of a home or a server stand.
+    /// Show the progress of all sweeps in a state directory or on a server.
     Status(status::StatusArgs),
-    /// Make a guarded server for several machines: configuration, certificates, and a credential for each role.
+    /// Set up a secured server for several machines: configuration, certificates, and a credential for each role.
     Init(init::InitArgs),
-    /// Start a server that `ferry init --cluster` made, until it is stopped.
+    /// Run a server that was set up with `ferry init --cluster`, until it is stopped.
     Serve(serve::ServeArgs),
-    /// Rebuild a run's report from what its folder stores.
+    /// Rebuild the report of a run from its folder.
     Report(report::ReportArgs),
-    /// Score predictions against labels: F1, confusion, and how sure the score is.
+    /// Score predictions against labels: F1, confusion matrix, and confidence intervals.
     Evaluate(evaluate::EvaluateArgs),
-    /// Train jobs anew that are done or have failed.
+    /// Train finished or failed jobs again.
     Retry(retry::RetryArgs),
-    /// Copy the books of a sweep and all they point to into a folder, also while it runs.
+    /// Copy a sweep's records, checkpoints and results into a folder, also while it runs.
     Backup(backup::BackupArgs),
-    /// Make a state directory of a backup.
+    /// Create a state directory from a backup.
     Restore(restore::RestoreArgs),
     /// Remove a sweep that is no longer wanted: its jobs, checkpoints and results.
     Remove(remove::RemoveArgs),
-    /// Print the JSON Schema of sweep files, from which editors complete.
+    /// Print the JSON Schema of sweep files, which editors use for completion.
     Schema(schema::SchemaArgs),
     /// Draw, import and inspect datasets.
     #[command(subcommand, after_help = "Example:\n  ferry data synth faces --train 600 --size 48")]
@@ -70,12 +71,12 @@ pub type End = Result<ExitCode, (Failure, bool)>;
 
 /// Parses the process's arguments into a command of `C`, which may have more commands than this library, and runs it.
 pub fn main<C: Subcommand>(run: impl FnOnce(&C) -> End) -> ExitCode {
-    // What goes wrong while connecting is told by us, in one sentence.
+    // Ferry reports a failed connection itself, in one sentence.
     let usual = "warn,async_nats=error,async_nats::connector=off";
     let filter = EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(LogWriter::default)
         .with_ansi(shared::terminal::wants_colour())
         .init();
     run(&Cli::parse().command).unwrap_or_else(|(failure, json)| failure.report(json))
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn every_verb_has_an_example() {
+    fn every_command_has_an_example() {
         for verb in Cli::<Command>::command().get_subcommands() {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Example") && help.contains("\n  ferry "), "{}", verb.get_name());

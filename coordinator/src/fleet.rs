@@ -1,4 +1,4 @@
-//! Local workers: one process per device, restarted when it dies, and ended together with `ferry`.
+//! Local workers: one process per device, restarted when one dies, ended together with `ferry`.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::guard;
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
     #[error(
-        "there is no ferry-worker beside {} or on the PATH: build it with `make build`, or set FERRY_WORKER",
+        "there is no ferry-worker in {} or on the PATH: build it with `make build`, or set FERRY_WORKER",
         beside.display()
     )]
     NoProgram { beside: PathBuf },
@@ -70,7 +70,7 @@ pub struct WorkerSetup {
     /// A pack, or a folder of packs, on this machine.
     pub data: PathBuf,
     pub logs: PathBuf,
-    /// Put before each worker's name where workers of several machines meet: a worker is judged by its name.
+    /// Put before each worker's name where workers of several machines share a server: a worker is judged by its name.
     pub name_prefix: String,
 }
 
@@ -100,27 +100,37 @@ pub fn worker_program() -> Result<PathBuf, FleetError> {
 /// A worker that ended by itself.
 #[derive(Debug)]
 pub struct Exit {
-    pub name: String,
     pub worker: WorkerId,
     pub status: ExitStatus,
     /// What killed it, where that was what it did itself.
     pub crash: Option<Crash>,
     /// The jobs that it held.
     pub held: Vec<JobId>,
-    /// `Some` when it will be started again after this time; `None` when it is given up.
-    pub again_in: Option<Duration>,
+    /// The time until it is restarted; `None` when it is given up.
+    pub restart_in: Option<Duration>,
     pub log: PathBuf,
     pub tail: String,
 }
 
-/// A slot is given up after this many exits in a row without a minute of life in between.
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "worker {} ended ({}) and ", self.worker.name(), self.status)?;
+        match self.restart_in {
+            Some(Duration::ZERO) => f.write_str("is being restarted"),
+            Some(rest) => write!(f, "will be restarted in {} s", rest.as_secs()),
+            None => write!(f, "is given up; the end of {}:\n{}", self.log.display(), self.tail),
+        }
+    }
+}
+
+/// A worker that dies this often without living for a minute in between is given up.
 const MAX_FAST_EXITS: u32 = 6;
 const HEALTHY: Duration = Duration::from_mins(1);
 
 /// Lines of a worker's log that are shown or kept when it has ended.
 const LOG_TAIL: usize = 5;
 
-/// The worker's exit code when starting it again is of no use (see its `--help`).
+/// A worker's exit code that says that a restart cannot help (see its `--help`).
 const UNUSABLE: i32 = 2;
 
 #[derive(Debug)]
@@ -128,7 +138,7 @@ struct Member {
     slot: Slot,
     state: MemberState,
     fast_exits: u32,
-    /// It was taken out of the sweep: once it has ended it is not started again.
+    /// It was drained because of failures: it is not restarted once it has ended.
     drained: bool,
 }
 
@@ -164,7 +174,7 @@ impl Fleet {
         self.members.iter().filter(|member| !matches!(member.state, MemberState::GivenUp)).count()
     }
 
-    /// True for the presence that a local worker left behind: all its slots are given up.
+    /// True for the presence of a local worker, which outlives the worker by a while.
     pub fn had(&self, worker: &Presence) -> bool {
         let name = worker.worker.name();
         self.members.iter().any(|member| self.setup.worker_name(&member.slot) == name)
@@ -175,7 +185,7 @@ impl Fleet {
         !self.members.is_empty() && self.usable() == 0
     }
 
-    /// Worker `name` gets no more jobs: it is not started again. If it runs, it ends by itself.
+    /// Worker `name` takes no more jobs, so it is not restarted. If it is running, it ends by itself.
     pub fn drain(&mut self, name: &str) {
         let Self { setup, members, .. } = self;
         for member in members {
@@ -188,8 +198,11 @@ impl Fleet {
         }
     }
 
-    /// Restarts workers whose rest is over and reports those that have ended. Call it every second or so. `held_by`
+    /// Restarts workers whose time has come and reports those that have ended. Call it every second or so. `held_by`
     /// tells which jobs a worker held.
+    ///
+    /// # Errors
+    /// A worker cannot be started.
     pub fn tend(
         &mut self,
         now: Instant,
@@ -205,10 +218,10 @@ impl Fleet {
                     if let Ok(Some(status)) = child.try_wait() {
                         let crash = Crash::of(status.signal(), out_of_memory);
                         let (worker, held) = (worker.clone(), held_by(worker));
-                        let again_in = member.ended(status, lived, now, crash.is_some() && !held.is_empty());
+                        let restart_in = member.ended(status, lived, now, crash.is_some() && !held.is_empty());
                         let log = log_path(&self.setup, &member.slot);
-                        let (name, tail) = (member.slot.name(), tail(&log, LOG_TAIL));
-                        exits.push(Exit { name, worker, status, crash, held, again_in, tail, log });
+                        let tail = tail(&log, LOG_TAIL);
+                        exits.push(Exit { worker, status, crash, held, restart_in, log, tail });
                     }
                 }
                 MemberState::Resting { until } if *until <= now => {
@@ -236,7 +249,7 @@ impl Fleet {
 }
 
 impl Member {
-    /// Says when it is started again. A job that killed it counts against the job, not against the slot.
+    /// The time until it is restarted. A job that killed it counts against the job, not against the slot.
     fn ended(
         &mut self,
         status: ExitStatus,
@@ -248,13 +261,14 @@ impl Member {
             self.fast_exits = 0;
         }
         self.fast_exits += 1;
-        let again_in = restart_after(status.code(), self.fast_exits).filter(|_| !self.drained);
-        self.state = again_in.map_or(MemberState::GivenUp, |rest| MemberState::Resting { until: now + rest });
-        again_in
+        let restart_in = restart_after(status.code(), self.fast_exits).filter(|_| !self.drained);
+        self.state =
+            restart_in.map_or(MemberState::GivenUp, |rest| MemberState::Resting { until: now + rest });
+        restart_in
     }
 }
 
-/// At once after the first death, then after doubling rests; `None` when the slot is given up.
+/// Immediately after the first death, then after a pause that doubles; `None` when the worker is given up.
 fn restart_after(code: Option<i32>, fast_exits: u32) -> Option<Duration> {
     if code == Some(UNUSABLE) || fast_exits >= MAX_FAST_EXITS {
         return None;
@@ -337,7 +351,22 @@ mod tests {
     }
 
     #[test]
-    fn rests_before_a_restart_grow_and_end() {
+    fn an_exit_reads_well() {
+        let exit = |restart_in| Exit {
+            worker: WorkerId::new("cpu0", uuid::Uuid::nil()),
+            status: ExitStatus::from_raw(9),
+            crash: None,
+            held: Vec::new(),
+            restart_in,
+            log: "logs/cpu0.log".into(),
+            tail: "no memory".into(),
+        };
+        let told = [Some(Duration::ZERO), Some(Duration::from_secs(4)), None].map(|rest| exit(rest).to_string());
+        insta::assert_snapshot!(told.join("\n"), @"");
+    }
+
+    #[test]
+    fn pauses_grow_and_end() {
         assert_eq!(restart_after(None, 1), Some(Duration::ZERO));
         assert_eq!(restart_after(Some(1), 4), Some(Duration::from_secs(4)));
         assert_eq!(restart_after(Some(1), MAX_FAST_EXITS), None);

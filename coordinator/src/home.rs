@@ -1,8 +1,9 @@
-//! The state directory (`--home`): lock, server store, generated data, logs. Holds no absolute paths, so it may be moved.
+//! The state directory (`--home`): lock, server store, generated data, logs. It holds no absolute paths, so it can be
+//! moved while no ferry runs on it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use fs4::FileExt;
@@ -20,7 +21,7 @@ const VERSION: u32 = 1;
 /// Why a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
-    #[error("{} cannot be used as state directory: {source}; choose another with --home", path.display())]
+    #[error("{} cannot be used as the state directory: {source}; choose another with --home", path.display())]
     Unusable { path: PathBuf, source: std::io::Error },
     #[error(
         "{} is in use by another ferry (process {pid}): wait for it, stop it, or choose another directory with --home",
@@ -29,6 +30,11 @@ pub enum HomeError {
     Locked { path: PathBuf, pid: String },
     #[error("the state directory {} {source}, or choose another with --home", path.display())]
     Version { path: PathBuf, source: VersionError },
+    #[error(
+        "the state directory {} was deleted or moved while the sweep was running",
+        path.display()
+    )]
+    Gone { path: PathBuf },
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
 }
@@ -39,18 +45,39 @@ pub struct Home {
     root: PathBuf,
 }
 
-/// How old a state directory's layout is.
+/// Whether a state directory has the layout of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Age {
     Current,
-    /// Of an earlier version, or not made yet: it is raised by whoever locks it.
+    /// Of an earlier version, or not made yet. Taking the lock brings it up to this version.
     Older,
 }
 
-/// Held while a ferry runs this home; released by the kernel when the process ends, however it ends.
+/// Held while a ferry runs on this home; released by the kernel when the process ends, however it ends.
 #[derive(Debug)]
 pub struct HomeLock {
-    _file: File,
+    root: PathBuf,
+    file: File,
+}
+
+impl HomeLock {
+    /// Whether the home is still where it was locked: people delete or move it while a sweep runs.
+    ///
+    /// # Errors
+    /// [`HomeError::Gone`] when it is not, or one of the `needed` folders in it is missing. A file system that does not
+    /// answer at the moment is no reason to give up.
+    pub fn check(&self, needed: &[&str]) -> Result<(), HomeError> {
+        let identity = |about: std::fs::Metadata| (about.dev(), about.ino());
+        let missing = |name: &&str| {
+            let about = std::fs::metadata(self.root.join(name));
+            about.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        let here = std::fs::metadata(self.root.join("lock")).map(identity);
+        let held = self.file.metadata().map(identity);
+        let replaced = matches!((&here, &held), (Ok(here), Ok(held)) if here != held);
+        let gone = replaced || missing(&"lock") || needed.iter().any(missing);
+        if gone { Err(HomeError::Gone { path: self.root.clone() }) } else { Ok(()) }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,7 +95,7 @@ impl Home {
         &self.root
     }
 
-    /// True when nothing has ever run here.
+    /// True when no sweep has ever run here.
     pub fn is_empty(&self) -> bool {
         !self.root.join("nats").is_dir()
     }
@@ -98,11 +125,11 @@ impl Home {
             Age::Current => {}
             Age::Older => self.raise()?,
         }
-        Ok(HomeLock { _file: file })
+        Ok(HomeLock { root: self.root.clone(), file })
     }
 
-    /// Refuses a directory of a newer version; nothing in it is touched. What the server's store in it holds has a
-    /// version of its own, on the server.
+    /// Refuses a directory of a newer version; nothing in it is touched. The server's store in it has a version of its
+    /// own.
     pub fn check_version(&self) -> Result<Age, HomeError> {
         let path = self.version_path();
         match std::fs::read_to_string(&path) {
@@ -117,7 +144,7 @@ impl Home {
         }
     }
 
-    /// Makes an older directory one of this version.
+    /// Brings an older directory up to this version.
     fn raise(&self) -> Result<(), HomeError> {
         let path = self.version_path();
         write_private(&path, format!("{VERSION}\n").as_bytes()).map_err(|source| HomeError::Unusable { path, source })
@@ -164,7 +191,7 @@ impl Home {
         write_private(&path, text.as_bytes()).map_err(|source| HomeError::Unusable { path, source })
     }
 
-    /// Where this home's server listens, if one was left running.
+    /// Where this home's server listens, if one is running.
     pub fn endpoint(&self) -> Option<Endpoint> {
         let text = std::fs::read_to_string(self.endpoint_path()).ok()?;
         let file: EndpointFile = serde_json::from_str(&text).ok()?;
@@ -206,6 +233,30 @@ mod tests {
         assert!(matches!(&refused, HomeError::Locked { pid, .. } if *pid == std::process::id().to_string()));
         drop(lock);
         assert!(home.lock().is_ok());
+    }
+
+    /// Case 17: a home that is deleted, moved or replaced while a sweep runs is noticed.
+    #[test]
+    fn a_home_that_goes_away_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("state");
+        let home = Home::new(&root);
+        let locked = || {
+            let lock = home.lock().unwrap();
+            home.broker_dir().unwrap();
+            lock.check(&["nats"]).unwrap();
+            lock
+        };
+        let lock = locked();
+        std::fs::remove_dir_all(root.join("nats")).unwrap();
+        assert!(matches!(lock.check(&["nats"]), Err(HomeError::Gone { .. })), "only its store is gone");
+        let lock = locked();
+        std::fs::rename(&root, dir.path().join("elsewhere")).unwrap();
+        assert!(matches!(lock.check(&["nats"]), Err(HomeError::Gone { .. })), "moved");
+        let other = locked();
+        assert!(matches!(lock.check(&["nats"]), Err(HomeError::Gone { .. })), "another home is in its place");
+        std::fs::remove_dir_all(&root).unwrap();
+        assert!(matches!(other.check(&["nats"]), Err(HomeError::Gone { .. })), "deleted");
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod result;
 pub mod retry;
 pub mod rng;
 pub mod seal;
+pub mod signals;
 pub mod stdio;
 pub mod subset;
 pub mod terminal;

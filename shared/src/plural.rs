@@ -9,6 +9,7 @@ pub fn count(number: usize, noun: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Case 30: "1 workers".
     #[test]
     fn only_one_is_singular() {
         assert_eq!([0, 1, 2].map(|n| count(n, "job")), ["0 jobs", "1 job", "2 jobs"]);

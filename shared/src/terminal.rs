@@ -1,14 +1,14 @@
-//! What may be written to a terminal beside plain text.
+//! What may be written to a terminal.
 
 use std::io::IsTerminal;
 
-/// True when somebody looks at standard error and has not asked for plain text (<https://no-color.org>). A log file or a
-/// pipe gets no escape codes.
+/// True when standard error is a terminal and the user has not asked for plain text (<https://no-color.org>). A log file
+/// or a pipe gets no escape codes.
 pub fn wants_colour() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// The text without control characters, which a terminal would obey: errors and logs of other machines are in it.
+/// The text without control characters. Errors and logs of other machines end up in it, and a terminal would obey them.
 pub fn plain(text: &str) -> String {
     let harmless = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
     text.chars().map(harmless).collect()
@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_foreign_text_steers_a_terminal() {
+    fn text_from_elsewhere_cannot_control_a_terminal() {
         assert_eq!(plain("job 1: Füße\n  no memory"), "job 1: Füße\n  no memory");
         assert_eq!(plain("\u{1b}[2Jx\r\u{9b}"), "\u{fffd}[2Jx\u{fffd}\u{fffd}");
     }

@@ -1,4 +1,4 @@
-//! Getting at the books for a moment: of a home where nothing runs, of one where a ferry runs, or of a server.
+//! Reading the records of sweeps: of a home where nothing runs, of a home where a ferry runs, or of a server.
 
 use std::path::PathBuf;
 
@@ -9,21 +9,21 @@ use super::server::ServerArgs;
 use crate::broker::{self, Broker};
 use crate::home::{self, Home, HomeError, HomeLock};
 
-/// Whose books.
+/// Where the records are.
 #[derive(Debug, Args)]
 pub struct BooksArgs {
-    /// State directory to look into.
+    /// State directory to read.
     #[arg(long, env = "FERRY_HOME", default_value = home::DEFAULT)]
     pub home: PathBuf,
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
-/// Open books.
+/// An open connection to the records.
 #[derive(Debug)]
 pub(super) struct Access {
     pub bus: Bus,
-    /// Started for this moment only, with the home locked.
+    /// A server that was started for this only, with the home locked.
     own: Option<(Broker, HomeLock)>,
 }
 
@@ -41,9 +41,14 @@ impl Access {
         self.own.is_some()
     }
 
-    /// Opens the books; `None` when nothing has ever run in the home. `name` is how the server knows this connection.
+    /// Connects; `None` when no sweep has ever run in the home. `name` is the name of this connection on the server.
+    ///
+    /// # Errors
+    /// The server cannot be reached or started, or refuses the credential.
     pub(super) async fn open(args: &BooksArgs, name: &str) -> anyhow::Result<Option<Self>> {
         if let Some(endpoint) = args.server.endpoint()? {
+            // With another role's credential each request would wait for an answer that never comes.
+            endpoint.require(&[Role::Observer, Role::Coordinator])?;
             let bus = Bus::connect(&endpoint, name).await?;
             return Ok(Some(Self { bus, own: None }));
         }
@@ -52,7 +57,7 @@ impl Access {
             return Ok(None);
         }
         match home.lock() {
-            // Nothing runs: its server is started for a moment to read the books.
+            // No ferry runs here: the server is started just for this.
             Ok(lock) => {
                 let broker = Broker::start(&home).await?;
                 let bus = broker::connect(&broker.endpoint()?, name).await?;
@@ -61,7 +66,7 @@ impl Access {
             Err(HomeError::Locked { .. }) => {
                 let endpoint = home.endpoint().ok_or_else(|| {
                     anyhow::anyhow!(
-                        "a ferry runs on {} with a server given by --nats: ask that one",
+                        "the ferry that runs on {} uses a server given by --nats: give the same --nats here",
                         home.root().display()
                     )
                 })?;
@@ -71,9 +76,9 @@ impl Access {
         }
     }
 
-    /// Closes them, and ends a server that was started for this.
+    /// Disconnects, and stops a server that was started for this.
     pub(super) async fn close(self) {
-        drop(self.bus); // Else the end of its server is news to it.
+        drop(self.bus); // First, or the connection would report that its server is gone.
         if let Some((broker, _lock)) = self.own {
             broker.stop().await;
         }

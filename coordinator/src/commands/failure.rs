@@ -1,4 +1,4 @@
-//! How a command that cannot do its work ends: words (or JSON) on standard error, and the exit code.
+//! How a command that fails ends: text or JSON on standard error, and the exit code.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -48,7 +48,7 @@ impl Failure {
         }
     }
 
-    /// Says on standard error what went wrong, as one JSON object if `json`, and gives the exit code.
+    /// Reports on standard error what went wrong, as one JSON object if `json`, and returns the exit code.
     pub fn report(&self, json: bool) -> ExitCode {
         match self {
             Self::Sweep(error) if json => eprintln!("{}", error.json()),
@@ -68,7 +68,7 @@ fn render(error: &SweepError) -> String {
     let mut text = String::new();
     for problem in &error.problems {
         let report = report(error, problem);
-        // Writing to a string cannot fail; should rendering refuse, the plain words remain.
+        // If rendering fails, the plain text is still there.
         if handler.render_report(&mut text, report.as_ref()).is_err() {
             return format!("{error}\n");
         }

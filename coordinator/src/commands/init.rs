@@ -1,4 +1,4 @@
-//! `ferry init --cluster`: a guarded server for several machines.
+//! `ferry init --cluster`: a secured server for several machines.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,32 +11,33 @@ use shared::bus::Role;
 use super::failure::Failure;
 use crate::cluster::{self, ClusterError, Made, Request};
 
-/// Makes the configuration, certificates and credentials of a server, or of a cluster of three or five.
+/// Sets up one server, or a cluster of three or five, for several machines: configuration, certificates, credentials.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     ferry init --cluster cluster --host head.example.org --host 10.0.0.1\n  \
     ferry init --cluster cluster --servers 3 --host a --host b --host c\n\n\
-    Nothing is started. The files are readable by their owner alone; an existing folder is never touched.")]
+    Nothing is started. Only the owner can read the files; an existing folder is never touched.")]
 pub struct InitArgs {
-    /// Folder to make.
+    /// Folder to create.
     #[arg(long, value_name = "DIR")]
     pub cluster: PathBuf,
-    /// Name or address under which the server is reached: several for one server, or one per server; this machine's name
-    /// when absent.
+    /// Name or address at which the server is reached. Repeat it for further names of one server, or give one per server.
+    /// Default: the name of this machine.
     #[arg(long, value_name = "NAME_OR_IP")]
     pub host: Vec<String>,
-    /// Port for clients. Servers that share a host take the ports after it; the servers talk to each other 2000 above.
+    /// Port for clients. Further servers on the same host use the ports after it; servers talk to each other on the port 2000
+    /// above their own.
     #[arg(long, default_value_t = 4222)]
     pub port: u16,
-    /// Number of servers: 1, or 3 (5) that outlive the loss of one (two) of them.
+    /// Number of servers: 1, or 3 or 5, of which one or two may fail.
     #[arg(long, default_value_t = 1)]
     pub servers: usize,
-    /// One JSON object instead of text.
+    /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
 }
 
-/// Makes them and says what to type next.
+/// Creates them and prints the commands to use next.
 pub fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
     let hosts = if args.host.is_empty() { vec![this_host()] } else { args.host.clone() };
     let request = Request { hosts, port: args.port, servers: args.servers };
@@ -76,10 +77,10 @@ fn json(dir: &Path, made: &Made) -> serde_json::Value {
 
 fn next(dir: &Path, made: &Made) -> String {
     let mut lines =
-        vec![format!("made {}; its certificates end on {}", dir.display(), made.until), String::new()];
+        vec![format!("created {}; its certificates expire on {}", dir.display(), made.until), String::new()];
     for (folder, url) in &made.servers {
         lines.push(format!(
-            "start {url}, with this folder on that machine:\n  ferry serve {}",
+            "start {url}, with this folder copied to that machine:\n  ferry serve {}",
             folder.display()
         ));
     }
@@ -87,10 +88,10 @@ fn next(dir: &Path, made: &Made) -> String {
     let url = &made.url;
     lines.push(format!("run a sweep:\n  ferry run sweep.yaml --nats {url} --creds {coordinator}"));
     lines.push(format!(
-        "join from another machine, which needs {worker} and nothing else:\n  ferry-worker --nats {url} --creds worker.creds"
+        "join from another machine, which needs only a copy of {worker}:\n  ferry-worker --nats {url} --creds worker.creds"
     ));
     lines.push(format!(
-        "look on, without the right to change anything:\n  ferry status --nats {url} --creds {observer}"
+        "follow the progress, read-only:\n  ferry status --nats {url} --creds {observer}"
     ));
     lines.join("\n") + "\n"
 }

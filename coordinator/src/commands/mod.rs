@@ -1,4 +1,4 @@
-//! One file per verb of the command line: plain arguments in, words and exit codes out.
+//! One file per command: plain arguments in, text and exit codes out.
 
 mod access;
 pub mod backup;

@@ -1,35 +1,43 @@
-//! How far a long step is: a bar with rate and remaining time on a terminal, plain lines elsewhere.
+//! The progress of a long step: a bar with rate and remaining time on a terminal, plain lines elsewhere.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use shared::terminal::wants_colour;
+
+use crate::view::bar;
+use crate::view::console;
+
+/// Time between two redraws of the bar.
+const REDRAW: Duration = Duration::from_millis(100);
 
 /// Shows the progress of one counted step on standard error.
 #[derive(Debug)]
 pub(super) struct Progress {
     what: &'static str,
     unit: &'static str,
-    bar: Option<ProgressBar>,
-    /// When and at which count this step was first heard of: what an earlier run did is no measure of speed.
+    is_bar: bool,
+    /// When this step was first reported, and at which count: what an earlier run did says nothing about the rate.
     started: Option<(Instant, u64)>,
+    drawn: Option<Instant>,
     tenths_told: u64,
     silence: Duration,
 }
 
 impl Progress {
-    /// A step that takes image after image; `what` names it, such as "drawing".
+    /// A step that processes images; `what` names it, such as "drawing".
     pub(super) fn new(what: &'static str) -> Self {
         Self::counting(what, "images")
     }
 
     /// A step that counts in some other unit.
     pub(super) fn counting(what: &'static str, unit: &'static str) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| bar(what, unit));
-        Self { what, unit, bar, started: None, tenths_told: 0, silence: Duration::ZERO }
+        let is_bar = std::io::stderr().is_terminal();
+        Self { what, unit, is_bar, started: None, drawn: None, tenths_told: 0, silence: Duration::ZERO }
     }
 
-    /// Like [`Self::new`], but where there is no terminal a step that is soon done is not spoken of.
+    /// Like [`Self::new`], but where there is no terminal a short step is not mentioned.
     pub(super) fn quiet_at_first(what: &'static str) -> Self {
         Self { silence: Duration::from_secs(2), ..Self::new(what) }
     }
@@ -40,36 +48,58 @@ impl Progress {
             Some(start) => start,
             None => self.start(done, total),
         };
-        match &self.bar {
-            Some(bar) => {
-                bar.set_length(total);
-                bar.set_position(done);
-                if done == total {
-                    bar.finish_and_clear();
-                }
-            }
-            None if started.elapsed() < self.silence => {}
-            None => self.tell(done, total, (done - from) as f64 / started.elapsed().as_secs_f64().max(1e-3)),
+        let text = self.words(done, total, done.saturating_sub(from), started.elapsed());
+        if self.is_bar {
+            self.draw(done, total, text);
+        } else if started.elapsed() >= self.silence {
+            self.tell(done, total, &text);
         }
     }
 
-    /// What is done at the first word counts for neither rate nor lines.
+    /// What is done at the first report counts neither for the rate nor for the lines.
     fn start(&mut self, done: u64, total: u64) -> (Instant, u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(done);
-            bar.reset_eta();
-        }
         self.tenths_told = if done == total { 0 } else { tenths(done, total) };
         *self.started.insert((Instant::now(), done))
     }
 
+    fn draw(&mut self, done: u64, total: u64, text: String) {
+        if done == total {
+            return console::clear();
+        }
+        if self.drawn.is_none_or(|at| at.elapsed() >= REDRAW) {
+            self.drawn = Some(Instant::now());
+            let (what, colour) = (self.what, wants_colour());
+            console::show(Box::new(move |size| vec![bar::step(what, &text, done, total, size, colour)]));
+        }
+    }
+
     /// A line whenever another tenth is done.
-    fn tell(&mut self, done: u64, total: u64, rate: f64) {
+    fn tell(&mut self, done: u64, total: u64, text: &str) {
         let tenths = tenths(done, total);
         if tenths > self.tenths_told {
             self.tenths_told = tenths;
-            let left = (total - done) as f64 / rate.max(1e-3);
-            eprintln!("{}: {done}/{total} {}, {rate:.0} per second, {left:.0} s left", self.what, self.unit);
+            console::print(&format!("{}: {text}", self.what));
+        }
+    }
+
+    /// The counts, and what the `new` ones since the start say about rate and remaining time.
+    fn words(&self, done: u64, total: u64, new: u64, elapsed: Duration) -> String {
+        let mut text = format!("{done}/{total} {}", self.unit);
+        if new > 0 {
+            let rate = new as f64 / elapsed.as_secs_f64().max(1e-3);
+            let left = total.saturating_sub(done) as f64 / rate;
+            // Writing to a string cannot fail.
+            let _ = write!(text, ", {rate:.0} per second, {left:.0} s left");
+        }
+        text
+    }
+}
+
+impl Drop for Progress {
+    /// A step that failed leaves no bar behind.
+    fn drop(&mut self) {
+        if self.drawn.is_some() {
+            console::clear();
         }
     }
 }
@@ -78,11 +108,17 @@ fn tenths(done: u64, total: u64) -> u64 {
     (done * 10).checked_div(total).unwrap_or(10)
 }
 
-fn bar(what: &'static str, unit: &str) -> ProgressBar {
-    let template = format!("{{msg}} {{wide_bar}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{eta}} left");
-    let style = ProgressStyle::with_template(&template);
-    let bar = ProgressBar::new(0).with_message(what);
-    // The template is ours; the default style stands in should a later version refuse it.
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Case 22: "24/24 images, 0 per second".
+    #[test]
+    fn no_rate_is_claimed_where_none_was_measured() {
+        let progress = Progress::new("drawing faces");
+        let words = |done, new| progress.words(done, 24, new, Duration::from_millis(500));
+        assert_eq!(words(24, 0), "24/24 images");
+        assert_eq!(words(12, 6), "12/24 images, 12 per second, 1 s left");
+        assert_eq!(words(24, 24), "24/24 images, 48 per second, 0 s left");
+    }
 }

@@ -1,21 +1,23 @@
 //! `ferry run`: a sweep from its file to its report.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use shared::bus::{BusError, Endpoint, Role};
 use shared::protocol::Timing;
+use shared::plural::count;
 use shared::terminal::plain;
 
 use super::failure::Failure;
 use super::progress::Progress;
 use super::report::summary;
-use super::server::ServerArgs;
+use super::server::{ServerArgs, without_token};
 use crate::data::synth;
 use crate::devices::{self, Environment, GpuChoice, Nvml};
 use crate::home::{self, Home};
@@ -25,43 +27,47 @@ use crate::sweep::dataset::pack_dir;
 use crate::sweep::plan::{DatasetSource, Plan};
 use crate::view::Style;
 
+/// The default of `--out`.
+const DEFAULT_OUT: &str = "runs";
+
 /// Runs a sweep to its end: trains what is not trained yet, assembles the ensembles, writes the report.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     ferry run experiments/demo.yaml\n  \
-    ferry run sweep.yaml --gpus 0,2,5                           # these GPUs, a worker each\n  \
-    ferry run sweep.yaml --nats nats://head:4222 --workers 0    # only workers from elsewhere\n  \
+    ferry run sweep.yaml --gpus 0,2,5                           # one worker on each of these GPUs\n  \
+    ferry run sweep.yaml --nats nats://head:4222 --workers 0    # only workers on other machines\n  \
     ferry run sweep.yaml --nats tls://head:4222 --creds coordinator.creds\n\n\
-    The same command goes on after any interruption: finished jobs are not trained again.\n\
-    Exit codes: 0 all jobs done, 1 some failed, or no worker can work, 2 bad input, 130 interrupted.")]
+    After an interruption the same command continues: finished jobs are not trained again.\n\
+    A sweep that outlives the terminal: docs/running.md.\n\n\
+    Exit codes: 0 all jobs done, 1 some failed, or no worker can take jobs, 2 bad input, 130 interrupted.")]
 pub struct RunArgs {
     /// The sweep file.
     pub file: PathBuf,
     /// State directory: server store, generated data, logs.
     #[arg(long, env = "FERRY_HOME", default_value = home::DEFAULT)]
     pub home: PathBuf,
-    /// Folder of the run folders; the report lies in OUT/<sweep's name>.
-    #[arg(long, default_value = "runs")]
+    /// Folder for run folders; the report is written to OUT/<name of the sweep>.
+    #[arg(long, default_value = DEFAULT_OUT)]
     pub out: PathBuf,
     #[command(flatten)]
     pub server: ServerArgs,
-    /// GPUs to use, a worker each: numbers as in nvidia-smi or begins of UUIDs, such as 0,2,GPU-8f3a; 0:1 is one MIG
-    /// instance of GPU 0. When absent: what CUDA_VISIBLE_DEVICES names, else every GPU.
+    /// GPUs to use, one worker on each, separated by commas: numbers as in nvidia-smi or UUID prefixes, such as
+    /// 0,2,GPU-8f3a; 0:1 is a MIG instance of GPU 0. Default: the GPUs in CUDA_VISIBLE_DEVICES, else all.
     #[arg(long, value_name = "LIST")]
     pub gpus: Option<GpuChoice>,
-    /// Number of local workers; one per GPU, else as many as the cores allow, when absent.
+    /// Number of local workers. Default: one per GPU, or without GPUs as many as the CPU cores allow.
     #[arg(long)]
     pub workers: Option<usize>,
-    /// Seconds without a sign of life after which a worker is taken for dead and its job given to another; holds for all
-    /// jobs on this server from now on. What was agreed on before, at first 15, when absent.
+    /// Seconds without a heartbeat after which a worker is considered dead and its job is given to another worker. Applies
+    /// to all jobs on this server from now on. Default: the last value set on this server, initially 15.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub lease: Option<Duration>,
-    /// Seconds between two signs of life of a worker, at most a third of the lease; a third when absent.
+    /// Seconds between two heartbeats of a worker, at most a third of the lease. Default: a third of the lease.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "lease")]
     pub heartbeat: Option<Duration>,
-    /// Models to store in the run folder, for `ferry-worker predict`: those of the ensembles' members, all, or none. A
+    /// Models to store in the run folder for `ferry-worker predict`: those of the ensemble members, all, or none. A
     /// full-size model takes 240 MB.
-    #[arg(long, value_enum, default_value = "members")]
+    #[arg(long, value_enum, default_value_t = Models::Members)]
     pub models: Models,
     /// One JSON object per event on standard output.
     #[arg(long)]
@@ -105,7 +111,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     Ok(finish(&end, args)?)
 }
 
-/// The server, if one is named: a credential of another role is told before any work.
+/// The server, if one is named. A credential of the wrong role is refused before any work.
 fn endpoint(args: &RunArgs) -> Result<Option<Endpoint>, BusError> {
     let endpoint = args.server.endpoint()?;
     endpoint.as_ref().map_or(Ok(()), |endpoint| endpoint.require(&[Role::Coordinator]))?;
@@ -128,14 +134,14 @@ fn plan_with_dataset(file: &Path, home: &Home) -> Result<Plan, Failure> {
         DatasetSource::Pack(_) => {
             let pack = pack.display();
             let help =
-                format!("the dataset {pack} is not there: make it with `ferry data import SOURCE {pack}`");
+                format!("the dataset {pack} does not exist: create it with `ferry data import SOURCE {pack}`");
             return Err(Failure::Input(anyhow::anyhow!(help)));
         }
         DatasetSource::Synthetic(options) => {
-            home.data().context("the synthetic dataset cannot be kept")?;
+            home.data().context("the synthetic dataset cannot be stored")?;
             let mut progress = Progress::new("drawing faces");
             synth::synthesize(&pack, &options, &mut |done, total| progress.show(done, total))
-                .context("the synthetic dataset cannot be made")?;
+                .context("the synthetic dataset cannot be drawn")?;
         }
     }
     Ok(sweep::load(file, home.root())?)
@@ -143,45 +149,130 @@ fn plan_with_dataset(file: &Path, home: &Home) -> Result<Plan, Failure> {
 
 fn finish(end: &RunEnd, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut stdout = std::io::stdout().lock();
+    let text = if args.json { format!("{}\n", json_event(end)) } else { words(end, args) };
+    stdout.write_all(text.as_bytes())?;
+    Ok(match end {
+        RunEnd::Finished { failed: 0, .. } => ExitCode::SUCCESS,
+        RunEnd::Finished { .. } | RunEnd::Stranded { .. } => ExitCode::from(1),
+        RunEnd::Interrupted { .. } => ExitCode::from(130),
+    })
+}
+
+fn json_event(end: &RunEnd) -> serde_json::Value {
     match end {
-        RunEnd::Finished { done, failed, report } => {
-            if args.json {
-                let html = &report.html;
-                let line = json!({
-                    // `parked` is for scripts of earlier versions, which add it to `failed`.
-                    "event": "finished", "done": done, "failed": failed, "parked": 0, "report": html,
-                });
-                writeln!(stdout, "{line}")?;
-            } else {
-                write!(stdout, "{}", summary(report))?;
+        // `parked` is for scripts of earlier versions, which add it to `failed`.
+        RunEnd::Finished { done, failed, report } => json!({
+            "event": "finished", "done": done, "failed": failed, "parked": 0, "report": report.html,
+        }),
+        RunEnd::Stranded { done, open, why, report } => json!({
+            "event": "stranded", "done": done, "open": open, "reason": why, "report": report.html,
+        }),
+        RunEnd::Interrupted { done, open, elsewhere } => json!({
+            "event": "interrupted", "done": done, "open": open, "training_elsewhere": elsewhere,
+        }),
+    }
+}
+
+fn words(end: &RunEnd, args: &RunArgs) -> String {
+    match end {
+        RunEnd::Finished { report, .. } => summary(report),
+        RunEnd::Stranded { open, why, report, .. } => format!(
+            "{}stopped with {} left: {}; fix that, then continue with:\n  {}\n",
+            summary(report),
+            count(*open, "job"),
+            plain(why),
+            args.command_line()
+        ),
+        RunEnd::Interrupted { done, open, elsewhere } => interrupted(*done, *open, elsewhere, args),
+    }
+}
+
+fn interrupted(done: usize, open: usize, elsewhere: &[String], args: &RunArgs) -> String {
+    let mut text = format!("stopped: {} done, {open} left; continue with:\n  {}\n", count(done, "job"), args.command_line());
+    if args.server.token.is_some() || args.server.nats.as_ref().is_some_and(|url| url.contains('@')) {
+        text.push_str("and the server's token in FERRY_TOKEN\n");
+    }
+    if !elsewhere.is_empty() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{} elsewhere still {} these jobs: {}; to stop one, press Ctrl-C or run `kill PID` on its machine, and it \
+             hands its job back",
+            count(elsewhere.len(), "worker"),
+            if elsewhere.len() == 1 { "trains" } else { "train" },
+            plain(&elsewhere.join(", "))
+        );
+    }
+    text
+}
+
+impl RunArgs {
+    /// The command line that does the same again, whatever came from the environment. Secrets stay out of it.
+    fn command_line(&self) -> String {
+        let Self { file, home, out, server, gpus, workers, lease, heartbeat, models, json } = self;
+        let mut words = vec!["ferry".to_owned(), "run".to_owned(), quoted(&file.display().to_string())];
+        let mut option = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                words.extend([format!("--{name}"), quoted(&value)]);
             }
-            Ok(if *failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        };
+        let path = |path: &Path, usual: &str| (path != Path::new(usual)).then(|| path.display().to_string());
+        let seconds = |time: &Duration| time.as_secs_f64().to_string();
+        option("home", path(home, home::DEFAULT));
+        option("out", path(out, DEFAULT_OUT));
+        option("nats", server.nats.as_deref().map(without_token));
+        option("creds", server.creds.as_ref().map(|path| path.display().to_string()));
+        option("gpus", gpus.as_ref().map(ToString::to_string));
+        option("workers", workers.map(|number| number.to_string()));
+        option("lease", lease.as_ref().map(seconds));
+        option("heartbeat", heartbeat.as_ref().map(seconds));
+        let models = models.to_possible_value().filter(|_| *models != Models::Members);
+        option("models", models.map(|value| value.get_name().to_owned()));
+        if *json {
+            words.push("--json".to_owned());
         }
-        RunEnd::Stranded { done, open, why, report } => {
-            if args.json {
-                let html = &report.html;
-                let line = json!({
-                    "event": "stranded", "done": done, "open": open, "reason": why, "report": html,
-                });
-                writeln!(stdout, "{line}")?;
-            } else {
-                write!(stdout, "{}", summary(report))?;
-                let why = plain(why);
-                writeln!(
-                    stdout,
-                    "stopped with {open} jobs open: {why}; mend that and run the same command again"
-                )?;
-            }
-            Ok(ExitCode::from(1))
+        words.join(" ")
+    }
+}
+
+fn quoted(word: &str) -> String {
+    // Only a NUL byte cannot be quoted, and no argument holds one.
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn args(words: &[&str]) -> RunArgs {
+        match Cli::<Command>::parse_from(["ferry", "run"].iter().chain(words)).command {
+            Command::Run(args) => *args,
+            other => panic!("not a run: {other:?}"),
         }
-        RunEnd::Interrupted { done, open } => {
-            let again = format!("ferry run {}", args.file.display());
-            if args.json {
-                writeln!(stdout, "{}", json!({ "event": "interrupted", "done": done, "open": open }))?;
-            } else {
-                writeln!(stdout, "stopped with {done} jobs done and {open} open; `{again}` goes on")?;
-            }
-            Ok(ExitCode::from(130))
-        }
+    }
+
+    /// Case 24: the hint repeats every option that matters, and no secret.
+    #[test]
+    fn the_hint_repeats_the_command() {
+        let plain = interrupted(0, 6, &[], &args(&["demo.yaml"]));
+        insta::assert_snapshot!(plain, @"");
+        let cluster = args(&[
+            "my sweep.yaml", "--nats", "tls://a:1,tls://b:2", "--creds", "c.creds", "--home", "state", "--out", "out",
+            "--gpus", "0,2", "--workers", "1", "--lease", "9", "--heartbeat", "1.5", "--models", "all", "--json",
+        ]);
+        insta::assert_snapshot!(cluster.command_line(), @"");
+        let secret = args(&["demo.yaml", "--nats", "nats://secret@head", "--workers", "0"]);
+        insta::assert_snapshot!(interrupted(1, 5, &[], &secret), @"");
+    }
+
+    /// Case 24: where workers from elsewhere train on, the run says so, and how to end them.
+    #[test]
+    fn workers_elsewhere_are_named() {
+        let shared = args(&["demo.yaml", "--nats", "nats://head", "--workers", "0"]);
+        let elsewhere = ["gpu0 on node7".to_owned(), "gpu1 on node7".to_owned()];
+        insta::assert_snapshot!(interrupted(0, 6, &elsewhere, &shared), @"");
     }
 }

@@ -1,4 +1,4 @@
-//! `ferry serve`: becomes the nats-server of a folder that `ferry init --cluster` made.
+//! `ferry serve`: becomes the nats-server of a folder that `ferry init --cluster` created.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -12,11 +12,11 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use super::failure::Failure;
 use crate::broker::binary;
 
-/// Starts the server of a folder and stays with it; SIGTERM or Ctrl-C ends it in good order.
+/// Runs the server of a folder until SIGTERM or Ctrl-C, which end it gracefully.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ferry serve cluster/server-1")]
 pub struct ServeArgs {
-    /// Folder of the server: cluster/server-1.
+    /// Folder of the server, such as cluster/server-1.
     pub folder: PathBuf,
 }
 
@@ -24,19 +24,19 @@ pub struct ServeArgs {
 pub fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let folder = args.folder.display();
     if !args.folder.join("server.conf").is_file() {
-        let text = anyhow!("{folder} is no server's folder: name one that `ferry init --cluster` made");
+        let text = anyhow!("{folder} is not the folder of a server: name one that `ferry init --cluster` created");
         return Err(Failure::Input(text));
     }
     let program = binary::find().map_err(|error| Failure::Input(error.into()))?;
     let lock = args.folder.join("lock");
     let held = File::create(&lock).with_context(|| lock.display().to_string())?;
-    // nats-server itself would start a second time on the same store and damage it.
+    // nats-server itself would not notice another one on the same store, and both would damage it.
     if held.try_lock().is_err() {
-        return Err(Failure::Input(anyhow!("a server runs on {folder} already")));
+        return Err(Failure::Input(anyhow!("a server is already running on {folder}")));
     }
-    // The lock is handed on with the file.
-    fcntl_setfd(&held, FdFlags::empty()).context("the lock cannot be handed on")?;
-    eprintln!("nats-server runs on {folder}; it writes to server.log there");
+    // The server inherits the open file and with it the lock.
+    fcntl_setfd(&held, FdFlags::empty()).context("the lock cannot be passed to the server")?;
+    eprintln!("nats-server is running on {folder}; its log is server.log in that folder");
     let mut command = Command::new(&program);
     let error = command.args(["-c", "server.conf"]).current_dir(&args.folder).exec();
     Err(Failure::Work(anyhow::Error::new(error).context(format!("{} cannot be started", program.display()))))

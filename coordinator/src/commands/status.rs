@@ -1,4 +1,4 @@
-//! `ferry status`: where the sweeps of a home or a server stand.
+//! `ferry status`: the progress of all sweeps in a state directory or on a server.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -7,13 +7,16 @@ use clap::Args;
 use serde_json::json;
 use shared::books::{Standing, charges_in_words};
 use shared::bus::BusError;
+use shared::ids::JobId;
+use shared::plural::count;
 use shared::terminal::plain;
 
 use super::access::{Access, BooksArgs};
 use super::failure::Failure;
-use crate::service::{JobStatus, Status, SweepStatus, read_status};
+use super::server::without_token;
+use crate::service::{BucketStatus, JobStatus, Status, SweepStatus, read_status};
 
-/// Shows where the sweeps stand.
+/// Shows the progress of all sweeps in a state directory or on a server, also while they run.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ferry status\n  ferry status --nats nats://head:4222 --json\n  \
     ferry status --nats tls://head:4222 --creds observer.creds")]
@@ -26,6 +29,9 @@ pub struct StatusArgs {
 }
 
 /// Shows it.
+///
+/// # Errors
+/// Bad input where the server's address or credential cannot be used; failed work where it cannot be reached.
 pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
     show(args).map_err(|error| {
         let wrong_server = error.downcast_ref::<BusError>().is_some_and(BusError::is_bad_input);
@@ -36,14 +42,16 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
 fn show(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = runtime.block_on(read(args))?;
-    let mut stdout = std::io::stdout().lock();
-    if args.json {
+    let text = if args.json {
         let Status { sweeps, workers, standings, store } = &status;
         let all = json!({ "sweeps": sweeps, "workers": workers, "standings": standings, "store": store });
-        writeln!(stdout, "{all}")?;
+        format!("{all}\n")
+    } else if status.sweeps.is_empty() {
+        format!("{}\n", no_sweep(&args.books))
     } else {
-        write!(stdout, "{}", plain(&text(&status)))?;
-    }
+        plain(&text(&status))
+    };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -56,14 +64,25 @@ async fn read(args: &StatusArgs) -> anyhow::Result<Status> {
     status
 }
 
-fn text(status: &Status) -> String {
-    if status.sweeps.is_empty() {
-        return "no sweep has run here yet\n".to_owned();
+/// Where nothing was found, and where else there may be something.
+fn no_sweep(books: &BooksArgs) -> String {
+    if let Some(url) = &books.server.nats {
+        return format!("no sweep has run on {} yet", without_token(url));
     }
+    let home = std::path::absolute(&books.home).unwrap_or_else(|_| books.home.clone());
+    let home = home.display();
+    if books.home.is_dir() {
+        format!("no sweep has run in {home} yet; --home names another state directory, --nats a server")
+    } else {
+        format!("there is no state directory {home}; name one with --home, or a server with --nats")
+    }
+}
+
+fn text(status: &Status) -> String {
     let mut lines: Vec<String> = status.sweeps.iter().flat_map(sweep).collect();
-    lines.push(format!("{} workers", status.workers.len()));
+    lines.push(count(status.workers.len(), "worker"));
     for worker in &status.workers {
-        let job = worker.job.map_or_else(|| "idle".to_owned(), |job| format!("trains {}", job.short()));
+        let job = worker.job.map_or_else(|| "idle".to_owned(), |job| format!("training {}", name(status, job)));
         lines.push(format!("  {} on {}, {}: {job}", worker.worker.name(), worker.host, worker.device));
     }
     for record in &status.standings {
@@ -77,14 +96,32 @@ fn text(status: &Status) -> String {
         lines.push(format!("  {} is {why}", record.name));
     }
     lines.push("store".to_owned());
-    lines.extend(status.store.iter().map(|bucket| {
-        let (objects, uploads) = (bucket.objects, bucket.uploads);
-        let dead = if uploads > 0 { format!(", {uploads} unfinished uploads") } else { String::new() };
-        let megabytes = |bytes: u64| bytes as f64 / 1e6;
-        let (live, all) = (megabytes(bucket.live_bytes), megabytes(bucket.bytes));
-        format!("  {:18} {live:>8.1} MB in {objects} blobs, {all:.1} MB on the server{dead}", bucket.bucket)
-    }));
+    lines.extend(status.store.iter().map(store));
     lines.join("\n") + "\n"
+}
+
+/// A job by its sweep and label, or its id where no sweep here has it.
+fn name(status: &Status, job: JobId) -> String {
+    let named = |sweep: &SweepStatus| {
+        let job = sweep.jobs.iter().find(|one| one.id == job)?;
+        Some(format!("{} of {}", job.label, sweep.name))
+    };
+    status.sweeps.iter().find_map(named).unwrap_or_else(|| job.short())
+}
+
+fn store(bucket: &BucketStatus) -> String {
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    let unfinished = match bucket.uploads {
+        0 => String::new(),
+        uploads => format!(", {}", count(uploads, "unfinished upload")),
+    };
+    format!(
+        "  {:18} {:>8.1} MB in {}, {:.1} MB on the server{unfinished}",
+        bucket.bucket,
+        megabytes(bucket.live_bytes),
+        count(bucket.objects, "blob"),
+        megabytes(bucket.bytes)
+    )
 }
 
 fn sweep(sweep: &SweepStatus) -> Vec<String> {
@@ -106,17 +143,17 @@ fn sweep(sweep: &SweepStatus) -> Vec<String> {
         if job.error.is_some() {
             lines.extend(job.log.iter().map(|line| format!("      | {line}")));
         }
-        lines.extend(job.reproduce.iter().map(|command| format!("      see it fail: {command}")));
+        lines.extend(job.reproduce.iter().map(|command| format!("      to see the error: {command}")));
     }
     lines
 }
 
-/// What went wrong so far, each kind by itself: errors of the training use up its tries, the others do not.
+/// What went wrong so far, by kind: errors of the training use up the job's tries, the others do not.
 fn troubles(job: &JobStatus) -> String {
     let kinds = [
         (job.failures, "failed"),
         (job.losses as usize, "worker lost"),
-        (job.setbacks as usize, "set back by server, network or disk"),
+        (job.setbacks as usize, "returned because of server, network or disk"),
     ];
     let told: Vec<String> = kinds
         .iter()
@@ -124,4 +161,67 @@ fn troubles(job: &JobStatus) -> String {
         .map(|(times, what)| format!("{what} {times}×"))
         .collect();
     if told.is_empty() { String::new() } else { format!("  ({})", told.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(n: u128, state: &'static str) -> JobStatus {
+        JobStatus {
+            id: JobId::new(uuid::Uuid::from_u128(n << 96)),
+            label: format!("weak subset_seed={n}"),
+            state,
+            worker: None,
+            epoch: 0,
+            epochs: 8,
+            macro_f1: None,
+            attempts: 0,
+            failures: 0,
+            losses: 0,
+            setbacks: 0,
+            error: None,
+            log: Vec::new(),
+            reproduce: None,
+        }
+    }
+
+    /// Cases 29 and 30: a handed-back job has its last score, and one of anything is singular.
+    #[test]
+    fn the_status_reads_well() {
+        let jobs = vec![
+            JobStatus { worker: Some("cpu0".into()), epoch: 8, macro_f1: Some(61.25), ..job(1, "done") },
+            JobStatus { epoch: 6, macro_f1: Some(58.0), losses: 1, setbacks: 2, ..job(2, "pending") },
+            JobStatus {
+                failures: 3,
+                error: Some("it failed on 2 workers: no memory".into()),
+                log: vec!["loss: nan".into()],
+                reproduce: Some("ferry-worker reproduce s.yaml --job 00000003".into()),
+                ..job(3, "parked")
+            },
+        ];
+        let training = |name: &str, job: Option<JobId>| shared::protocol::Presence {
+            worker: shared::ids::WorkerId::new(name, uuid::Uuid::nil()),
+            host: "node7".into(),
+            device: "cpu".into(),
+            job,
+            trainer_revision: 1,
+        };
+        let bucket = |bucket, objects, uploads| BucketStatus {
+            bucket,
+            bytes: 46_000_000,
+            objects,
+            live_bytes: 1_000_000,
+            uploads,
+        };
+        let status = Status {
+            workers: vec![training("cpu0", Some(jobs[1].id)), training("cpu1", None)],
+            sweeps: vec![SweepStatus { name: "demo".into(), jobs }],
+            standings: Vec::new(),
+            store: vec![bucket("ferry-packs", 1, 0), bucket("ferry-checkpoints", 4, 1)],
+        };
+        insta::assert_snapshot!(text(&status), @"");
+        let one = Status { workers: status.workers[..1].to_vec(), ..Status::default() };
+        insta::assert_snapshot!(text(&one), @"");
+    }
 }

@@ -1,5 +1,6 @@
 //! Writing a run folder: what is written was checked first.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,29 @@ use super::{
 use crate::sweep::plan::{DatasetSource, Plan};
 
 impl RunDir {
+    /// Where the run of `plan` belongs: `usual`, or where that holds a run of the same sweep that this plan would
+    /// replace, the first of `usual-2`, `usual-3`, … that is free or holds a run that this plan continues.
+    ///
+    /// # Errors
+    /// A folder on the way cannot be read, or is damaged.
+    pub fn place(usual: &Path, plan: &Plan) -> Result<PathBuf, RunDirError> {
+        let mut root = usual.to_owned();
+        for number in 2.. {
+            if !root.join(PLAN).exists() {
+                break;
+            }
+            let stored = Self::open(&root)?.plan()?;
+            // The folder of a sweep with another name is refused where it is created.
+            if stored.name != plan.name || continues(&stored, plan) {
+                break;
+            }
+            let mut name = usual.file_name().unwrap_or_default().to_owned();
+            name.push(format!("-{number}"));
+            root = usual.with_file_name(name);
+        }
+        Ok(root)
+    }
+
     /// Makes the run folder `root` (such as `runs/demo`) or takes up the one that is there, and stores the plan.
     /// Results of an earlier plan of the same sweep stay. An absolute dataset path is stored as its last part: the
     /// digest is what identifies the dataset.
@@ -165,6 +189,12 @@ pub(super) fn check_matrix(
         (Some(a), Some(b)) if (a - b).abs() <= SCORE_TOLERANCE => Ok(rows),
         _ => Err(format!("the record's macro F1 is {recorded:?}, its probabilities give {recomputed:?}")),
     }
+}
+
+/// Whether a report of `plan` has everything that one of `stored` has: the same dataset, and the same jobs or more.
+fn continues(stored: &Plan, plan: &Plan) -> bool {
+    let jobs: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
+    stored.dataset_digest == plan.dataset_digest && stored.jobs.iter().all(|job| jobs.contains(&job.id))
 }
 
 fn without_absolute_path(plan: &Plan) -> Plan {

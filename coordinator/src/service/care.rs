@@ -1,4 +1,4 @@
-//! Looking after the server: its store is watched, and our own is started again when that helps.
+//! Monitoring the server: whether it answers and its store can be written, and a restart of our own where that helps.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -6,54 +6,77 @@ use std::time::Duration;
 use shared::bus::{Bus, Store};
 use tokio::time::Instant;
 
-use super::interrupted;
 use crate::broker::Broker;
 use crate::view::View;
+use crate::view::model::clock;
 
-/// Time between two questions after the server's health.
+/// Time between two health checks.
 const EVERY: Duration = Duration::from_secs(3);
-/// A store that does not answer in this time is asked again later.
+/// A store that does not answer within this time is asked again later.
 const ANSWER: Duration = Duration::from_secs(1);
-/// Complaints in a row that are taken seriously: a server that starts complains, too.
+/// This many complaints in a row are taken seriously: a server that is starting complains, too.
 const COMPLAINTS: u32 = 3;
+/// This many checks in a row without an answer are reported: a busy machine may miss one.
+const SILENCES: u32 = 2;
 
 /// The server of a run.
 pub(super) struct Care<'a> {
     bus: Bus,
-    /// Ours, if it is.
+    /// Our own server, if we run one.
     broker: &'a mut Option<Broker>,
-    asked: Option<Instant>,
+    checked: Option<Instant>,
     /// Complaints in a row.
-    ill: u32,
-    /// What was last told of it.
+    complaints: u32,
+    silence: Option<Silence>,
+    /// What the user was last told about its store.
     told: Told,
-    /// It was started anew since it last took writes.
-    renewed: bool,
+    /// It was restarted since it last accepted writes.
+    restarted: bool,
+}
+
+/// Checks in a row that were not answered.
+#[derive(Debug, Clone, Copy)]
+struct Silence {
+    since: Instant,
+    checks: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     Nothing,
-    /// Its disk is full, or takes no writes for another reason.
+    /// Its disk is full, or cannot be written for another reason.
     NoRoom,
-    /// Its disk has room, or is not ours, and it refuses writes.
+    /// Its disk has room, or is on another machine, and it refuses writes.
     Refuses,
 }
 
-/// How the store is.
+/// The result of a health check.
 enum Condition {
-    Well,
-    Ill(String),
-    /// It does not say: it is away, or slow.
-    Unknown,
+    Healthy,
+    Unhealthy(String),
+    /// No answer: it is away, or slow.
+    Silent,
 }
 
 impl<'a> Care<'a> {
     pub(super) fn of(bus: Bus, broker: &'a mut Option<Broker>) -> Self {
-        Self { bus, broker, asked: None, ill: 0, told: Told::Nothing, renewed: false }
+        Self {
+            bus,
+            broker,
+            checked: None,
+            complaints: 0,
+            silence: None,
+            told: Told::Nothing,
+            restarted: false,
+        }
     }
 
-    /// Resolves when our own server ends; never for somebody else's.
+    /// For how long the server has not answered, once that is worth mentioning.
+    pub(super) fn away(&self) -> Option<Duration> {
+        self.silence.filter(|silence| silence.checks >= SILENCES).map(|silence| silence.since.elapsed())
+    }
+
+    /// Resolves when our own server ends; never for a server that somebody else runs.
     pub(super) async fn server_ended(&mut self) -> std::io::Result<ExitStatus> {
         match self.broker {
             Some(broker) => broker.ended().await,
@@ -61,57 +84,76 @@ impl<'a> Care<'a> {
         }
     }
 
-    /// Starts a server that ended again, as soon as its disk has room; true when the user did not want to wait.
-    pub(super) async fn revive(&mut self, status: ExitStatus, view: &mut View) -> anyhow::Result<bool> {
-        let Some(broker) = self.broker.as_mut() else { return Ok(false) };
-        view.remark(&format!("nats-server ended ({status}); it is started again"));
+    /// Restarts our own server after it ended, as soon as its disk has room. Safe to drop.
+    ///
+    /// # Errors
+    /// It cannot be restarted although its disk has room.
+    pub(super) async fn revive(&mut self, status: ExitStatus, view: &mut View) -> anyhow::Result<()> {
+        let Some(broker) = self.broker.as_mut() else { return Ok(()) };
+        view.remark(&format!("nats-server ended ({status}) and is being restarted"));
         while let Err(error) = broker.restart().await {
             let Some(full) = broker.no_room() else { return Err(error.into()) };
             if std::mem::replace(&mut self.told, Told::NoRoom) != Told::NoRoom {
                 view.remark(&make_room(&full));
             }
-            tokio::select! {
-                outcome = interrupted() => { outcome?; return Ok(true); }
-                () = tokio::time::sleep(EVERY) => {}
-            }
+            tokio::time::sleep(EVERY).await;
         }
-        Ok(false)
+        Ok(())
     }
 
-    /// Asks now and then whether the store takes writes, and does or says what helps.
+    /// Checks now and then that the server answers and its store can be written, and does or says what helps.
     pub(super) async fn look_after(&mut self, view: &mut View) -> anyhow::Result<()> {
-        if self.asked.is_some_and(|at| at.elapsed() < EVERY) {
+        if self.checked.is_some_and(|at| at.elapsed() < EVERY) {
             return Ok(());
         }
-        self.asked = Some(Instant::now());
+        self.checked = Some(Instant::now());
         match self.condition().await {
-            Condition::Well => {
-                (self.ill, self.renewed) = (0, false);
+            Condition::Healthy => {
+                self.answered(view);
+                (self.complaints, self.restarted) = (0, false);
                 if std::mem::replace(&mut self.told, Told::Nothing) != Told::Nothing {
-                    view.remark("the server's store takes writes again");
+                    view.remark("the server's store can be written again");
                 }
             }
-            Condition::Ill(complaint) => {
-                self.ill += 1;
-                if self.ill >= COMPLAINTS {
+            Condition::Unhealthy(complaint) => {
+                self.answered(view);
+                self.complaints += 1;
+                if self.complaints >= COMPLAINTS {
                     self.treat(&complaint, view).await?;
                 }
             }
-            Condition::Unknown => {}
+            Condition::Silent => self.unanswered(view),
         }
         Ok(())
+    }
+
+    fn answered(&mut self, view: &mut View) {
+        if let Some(away) = self.away() {
+            view.remark(&format!("the server answers again after {}", clock(away)));
+        }
+        self.silence = None;
+    }
+
+    fn unanswered(&mut self, view: &mut View) {
+        let silence = self.silence.get_or_insert(Silence { since: Instant::now(), checks: 0 });
+        silence.checks += 1;
+        if silence.checks == SILENCES {
+            view.remark(
+                "the server does not answer; workers keep training meanwhile, and the sweep continues when it is back",
+            );
+        }
     }
 
     async fn condition(&self) -> Condition {
         if let Some(broker) = self.broker.as_ref()
             && let Some(complaint) = broker.complaint().await
         {
-            return Condition::Ill(complaint);
+            return Condition::Unhealthy(complaint);
         }
         match tokio::time::timeout(ANSWER, self.bus.try_store()).await {
-            Ok(Store::Writable) => Condition::Well,
-            Ok(Store::Refuses(why)) => Condition::Ill(why),
-            Ok(Store::Silent) | Err(_) => Condition::Unknown,
+            Ok(Store::Writable) => Condition::Healthy,
+            Ok(Store::Refuses(why)) => Condition::Unhealthy(why),
+            Ok(Store::Silent) | Err(_) => Condition::Silent,
         }
     }
 
@@ -124,19 +166,20 @@ impl<'a> Care<'a> {
             return Ok(());
         }
         match self.broker.as_mut() {
-            // What could not be written once stays broken until the server is started again.
-            Some(broker) if self.told == Told::NoRoom || !self.renewed => {
-                let what = "there is room: it is started again";
-                view.remark(&format!("the server's store failed ({complaint}); {what}"));
+            // A store that failed once stays broken until the server is restarted.
+            Some(broker) if self.told == Told::NoRoom || !self.restarted => {
+                view.remark(&format!(
+                    "the server's store failed ({complaint}); its disk has room, so the server is being restarted"
+                ));
                 broker.renew().await?;
-                (self.ill, self.told, self.renewed) = (0, Told::Refuses, true);
+                (self.complaints, self.told, self.restarted) = (0, Told::Refuses, true);
             }
             Some(_) | None => {
-                if std::mem::replace(&mut self.told, Told::Refuses) != Told::Refuses || self.ill == COMPLAINTS
-                {
+                let told = std::mem::replace(&mut self.told, Told::Refuses);
+                if told != Told::Refuses || self.complaints == COMPLAINTS {
                     view.remark(&format!(
-                        "the server's store refuses writes ({complaint}): make room for it or raise its limit; the \
-                         sweep goes on by itself then"
+                        "the server's store refuses writes ({complaint}): free some space for it or raise its limit; \
+                         the sweep then continues by itself"
                     ));
                 }
             }
@@ -147,7 +190,7 @@ impl<'a> Care<'a> {
 
 fn make_room(error: &std::io::Error) -> String {
     format!(
-        "the disk of the state directory takes no writes ({error}): make room, or make it writable; the sweep goes on \
-         by itself then"
+        "the disk of the state directory cannot be written ({error}): free some space or make it writable; the sweep \
+         then continues by itself"
     )
 }

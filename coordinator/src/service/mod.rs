@@ -1,10 +1,11 @@
-//! A sweep from its plan to its report: what is started for it, watched over, and ended in good order.
+//! A sweep from its plan to its report: what is started for it, monitored, and ended gracefully.
 
 mod announce;
 mod care;
 mod conductor;
 mod downloads;
 mod garbage;
+mod other_sweeps;
 mod prepare;
 mod removal;
 mod retry;
@@ -13,8 +14,9 @@ mod share;
 mod status;
 mod wait_out;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use shared::books::JobRecord;
 use shared::bus::{Bus, Endpoint};
@@ -22,14 +24,17 @@ use shared::ids::JobId;
 use shared::pack::{Pack, Split};
 use shared::protocol::{Presence, Timing};
 use shared::result::JobResult;
+use shared::signals::StopSignals;
+use shared::plural::count;
 use shared::unique_name::UniqueName;
+use tokio::time::Instant;
 
 use crate::broker::{self, Broker};
 use crate::devices::ChosenGpu;
 use crate::engine::Engine;
 use crate::engine::cost::CostModel;
 use crate::fleet::{self, Fleet, Slot, WorkerSetup};
-use crate::home::Home;
+use crate::home::{Home, HomeError, HomeLock};
 use crate::report;
 use crate::run_dir::{JobFailure, RunDir};
 use crate::sweep::plan::Plan;
@@ -38,14 +43,17 @@ use crate::view::{Style, View, labels::Labels};
 
 use announce::Announcement;
 pub use conductor::{Conductor, Occurrence};
+use care::Care;
 pub use downloads::{FetchedResult, Models};
 pub use garbage::{Ages, Collected, collect as collect_garbage};
+use other_sweeps::OtherSweeps;
+use prepare::Chosen;
 pub use prepare::admit;
 pub use removal::{Amount, Holdings, Removal, RemovalError, SweepHoldings, Target, sweep_holdings};
 pub use retry::{Ended, RetryError, find_ended, retry};
-use session::{Session, Watched};
+use session::{HomeCheck, Session, Surroundings, Watched, Workers};
 pub use share::UnknownWeights;
-pub use status::{JobStatus, Status, SweepStatus, read_status};
+pub use status::{BucketStatus, JobStatus, Status, SweepStatus, read_status};
 use wait_out::wait_out;
 
 /// Everything a run needs, resolved.
@@ -67,7 +75,7 @@ pub struct RunRequest {
     pub workers: Option<usize>,
     /// Lease and heartbeat to agree on; what holds on the server when absent.
     pub timing: Option<Timing>,
-    /// Which models the run folder shall have at the end.
+    /// Which models to store in the run folder at the end.
     pub models: Models,
     pub style: Style,
 }
@@ -80,42 +88,49 @@ pub enum RunEnd {
         failed: usize,
         report: report::Written,
     },
-    /// No worker is left that may work; the report tells what there is so far.
+    /// No worker is left that may take jobs; the report has what there is so far.
     Stranded {
         done: usize,
         open: usize,
         why: String,
         report: report::Written,
     },
-    /// The user stopped it; the same command goes on.
+    /// The user stopped it; the same command continues it.
     Interrupted {
         done: usize,
         open: usize,
+        /// Workers that other programs started, and that keep training.
+        elsewhere: Vec<String>,
     },
 }
 
 /// Runs a sweep to its end and writes its report.
+///
+/// # Errors
+/// What no waiting mends: the server or the workers cannot be started, the run folder cannot be written, the state
+/// directory is gone.
 pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
-    let _lock = request.home.lock()?;
+    let mut stop = StopSignals::listen()?;
+    let lock = request.home.lock()?;
     let pack = Pack::open(&request.pack)?;
-    let run_dir = prepare::run_dir(&request.out.join(&request.plan.name), &request.plan, &pack)?;
+    let mut view = View::new(request.style, labels(&request));
+    let Chosen { run_dir, remark } = prepare::run_dir(&request.out, &request.plan, &pack)?;
+    if let Some(remark) = remark {
+        view.remark(&remark);
+    }
     let stored = prepare::stored_results(&run_dir);
-    let mut view = View::new(request.style, Labels::of(&request.plan).from_file(&request.file));
     let mut broker = None;
-    let endpoint = match &request.server {
-        Some(endpoint) => endpoint.clone(),
-        None => broker.insert(Broker::start(&request.home).await?).endpoint()?,
-    };
-    let running = conduct(&request, &pack, &run_dir, stored, &endpoint, &mut broker, &mut view);
+    let running = conduct(&request, &pack, &run_dir, &lock, stored, &mut broker, &mut view, &mut stop);
     let outcome = Box::pin(running).await;
     view.close();
     if let Some(broker) = broker {
         broker.stop().await;
     }
-    let Conducted { engine, drained, end } = outcome?;
+    let Conducted { engine, drained, end } = outcome.map_err(|error| lost_home(error, &run_dir))?;
     let tally = engine.tally();
-    if matches!(end, End::Interrupted) {
-        return Ok(RunEnd::Interrupted { done: tally.done, open: tally.pending + tally.running });
+    let open = tally.pending + tally.running;
+    if let End::Interrupted { elsewhere } = end {
+        return Ok(RunEnd::Interrupted { done: tally.done, open, elsewhere });
     }
     for (job, record, reason) in engine.failures() {
         run_dir.write_failure(job, &failure(record, reason))?;
@@ -127,13 +142,29 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     let report = report::write(&run_dir)?;
     match end {
         End::Finished { models } => models?,
-        End::Stranded { why } => {
-            let open = tally.pending + tally.running;
-            return Ok(RunEnd::Stranded { done: tally.done, open, why, report });
-        }
-        End::Interrupted => {}
+        End::Stranded { why } => return Ok(RunEnd::Stranded { done: tally.done, open, why, report }),
+        End::Interrupted { .. } => {}
     }
     Ok(RunEnd::Finished { done: tally.done, failed: tally.failed, report })
+}
+
+fn labels(request: &RunRequest) -> Labels {
+    Labels::of(&request.plan).from_file(&request.file)
+}
+
+/// Where the home is gone, what the user still has.
+fn lost_home(error: anyhow::Error, run_dir: &RunDir) -> anyhow::Error {
+    if !matches!(error.downcast_ref(), Some(HomeError::Gone { .. })) {
+        return error;
+    }
+    let stored = prepare::stored_results(run_dir).len();
+    anyhow::anyhow!(
+        "{error}, and with it the queue, the checkpoints and the results on its server; {} so far {} in {}; the same \
+         command starts the sweep again",
+        count(stored, "finished job"),
+        if stored == 1 { "is" } else { "are" },
+        run_dir.root().display()
+    )
 }
 
 /// What the run folder keeps of a job without result.
@@ -144,7 +175,7 @@ fn failure(record: &JobRecord, reason: &str) -> JobFailure {
     }
 }
 
-/// What a run begins with: all that earlier runs of the sweep have left.
+/// What a run begins with: what earlier runs of the sweep have left.
 struct Start {
     engine: Engine,
     snapshot: Snapshot,
@@ -167,40 +198,117 @@ fn saw(snapshot: &mut Snapshot, result: &JobResult) {
     }
 }
 
-/// What is left of a run when its workers are gone.
+/// What is left of a run when its local workers have ended.
 struct Conducted {
     engine: Engine,
-    /// Workers that were taken out, and why.
+    /// Workers that were drained, and why.
     drained: BTreeMap<String, String>,
     end: End,
 }
 
 enum End {
-    Interrupted,
-    /// No worker is left that may work.
+    Interrupted {
+        elsewhere: Vec<String>,
+    },
+    /// No worker is left that may take jobs.
     Stranded {
         why: String,
     },
-    /// Every job is stored or given up; whether the wanted models are stored too.
+    /// Every job is stored, given up or parked; and whether the wanted models are stored, too.
     Finished {
         models: anyhow::Result<()>,
     },
 }
 
-/// From the connection to the last stored result; the local workers live exactly as long as this.
+/// From the start of the server to the last stored result; the local workers live exactly as long as this.
+#[expect(clippy::too_many_arguments, reason = "the parts of a run are borrowed one by one")]
 async fn conduct(
     request: &RunRequest,
     pack: &Pack,
     run_dir: &RunDir,
+    lock: &HomeLock,
     mut stored: BTreeMap<JobId, JobResult>,
-    endpoint: &Endpoint,
     broker: &mut Option<Broker>,
     view: &mut View,
+    stop: &mut StopSignals,
 ) -> anyhow::Result<Conducted> {
-    let ours_alone = broker.is_some();
-    let bus = connect(endpoint, ours_alone, view).await?;
+    let opened = tokio::select! {
+        biased;
+        () = stop.requested() => None,
+        opened = open(request, &stored, broker, view) => Some(opened?),
+    };
+    let Some((endpoint, bus, outdated)) = opened else {
+        say_stopping(view);
+        let Start { engine, .. } = Start::from(&request.plan, &stored);
+        let end = End::Interrupted { elsewhere: Vec::new() };
+        return Ok(Conducted { engine, drained: BTreeMap::new(), end });
+    };
+    let sharing = tokio::spawn(share::pack(bus.clone(), request.pack.clone()));
+    let collecting = tokio::spawn(garbage::collect_now_and_then(bus.clone()));
     let specs = request.plan.jobs.iter().map(|job| (job.id, job.spec.clone()));
     let cost = CostModel::new(pack.len(Split::Train), specs);
+    stored.retain(|job, _| !outdated.contains(job));
+    let Start { engine, snapshot } = Start::from(&request.plan, &stored);
+    let announcement = Announcement::keep_up(bus.clone(), &request.plan.name);
+    let conductor = Conductor::begin(bus.clone(), engine, cost).await?;
+    let others = OtherSweeps::begin(bus.clone(), &request.plan.name);
+    let host = host_name(request); // Held until the run ends.
+    let mut session = Session {
+        conductor,
+        surroundings: Surroundings {
+            fleet: start_workers(request, &endpoint, &bus, host.as_ref()).await?,
+            home: HomeCheck { lock, holds_store: broker.is_some(), told: false },
+            care: Care::of(bus.clone(), broker),
+            bus: bus.clone(),
+            run_dir,
+            view,
+            snapshot,
+            started: Instant::now(),
+            workers: Workers::new(labels(request), others),
+        },
+    };
+    let outcome = session.watch_over(stop).await;
+    sharing.abort();
+    collecting.abort();
+    announcement.withdraw().await;
+    let Session { conductor, surroundings } = session;
+    let Surroundings { fleet, view, workers, .. } = surroundings;
+    fleet.stop().await;
+    let (engine, drained) = (conductor.into_engine(), workers.drained);
+    let end = match outcome? {
+        Watched::Finished => {
+            let mut tell = |text: &str| view.remark(text);
+            tokio::select! {
+                models = downloads::fetch_models(&bus, run_dir, request.models, &mut tell) => End::Finished { models },
+                () = stop.requested() => End::Interrupted { elsewhere: Vec::new() },
+            }
+        }
+        Watched::Interrupted => End::Interrupted { elsewhere: elsewhere(request, &bus).await },
+        Watched::Stranded(why) => End::Stranded { why },
+    };
+    Ok(Conducted { engine, drained, end })
+}
+
+/// The server, ours or another one, with the sweep in its books, and which of the stored results it no longer has.
+async fn open(
+    request: &RunRequest,
+    stored: &BTreeMap<JobId, JobResult>,
+    broker: &mut Option<Broker>,
+    view: &mut View,
+) -> anyhow::Result<(Endpoint, Bus, BTreeSet<JobId>)> {
+    let (endpoint, bus) = match &request.server {
+        // It may be away for a moment.
+        Some(endpoint) => {
+            let connect = async || Ok(Bus::connect_and_lay_out(endpoint, "ferry").await?);
+            (endpoint.clone(), wait_out(|text| view.remark(text), connect).await?)
+        }
+        None => {
+            let endpoint = broker.insert(Broker::start(&request.home).await?).endpoint()?;
+            let bus = broker::connect(&endpoint, "ferry").await?;
+            (endpoint, bus)
+        }
+    };
+    let ours_alone = broker.is_some();
     wait_out(
         |text| view.remark(text),
         async || {
@@ -216,47 +324,30 @@ async fn conduct(
         },
     )
     .await?;
-    let outdated = prepare::outdated(&bus, &stored).await?;
-    stored.retain(|job, _| !outdated.contains(job));
-    let Start { engine, snapshot } = Start::from(&request.plan, &stored);
-    let announcement = Announcement::keep_up(bus.clone(), &request.plan.name);
-    let sharing = tokio::spawn(share::pack(bus.clone(), request.pack.clone()));
-    let collecting = tokio::spawn(garbage::collect_now_and_then(bus.clone()));
+    let outdated = prepare::outdated(&bus, stored).await?;
+    Ok((endpoint, bus, outdated))
+}
+
+async fn start_workers(
+    request: &RunRequest,
+    endpoint: &Endpoint,
+    bus: &Bus,
+    host: Option<&UniqueName>,
+) -> anyhow::Result<Fleet> {
     let slots = fleet::slots(&request.gpus, cores(), threads(&request.plan), request.workers);
-    let host = host_name(request);
     let setup = WorkerSetup {
         program: fleet::worker_program()?,
         endpoint: endpoint.clone(),
         data: request.pack.clone(),
         logs: request.home.logs()?,
-        name_prefix: host.as_ref().map_or_else(String::new, |host| format!("{}-", host.as_str())),
+        name_prefix: host.map_or_else(String::new, |host| format!("{}-", host.as_str())),
     };
-    let conductor = Conductor::begin(bus.clone(), engine, cost).await?;
-    announce(&bus, &setup, &slots).await;
-    let fleet = Fleet::start(setup, slots)?;
-    let mut session = Session::new(conductor, fleet, snapshot, bus, run_dir, view, broker);
-    let outcome = session.watch_over().await;
-    sharing.abort();
-    collecting.abort();
-    announcement.withdraw().await;
-    let Session { fleet, conductor, bus, view, reasons: drained, .. } = session;
-    fleet.stop().await;
-    let engine = conductor.into_engine();
-    match outcome? {
-        Watched::Finished => {}
-        Watched::Interrupted => return Ok(Conducted { engine, drained, end: End::Interrupted }),
-        Watched::Stranded(why) => return Ok(Conducted { engine, drained, end: End::Stranded { why } }),
-    }
-    let mut tell = |text: &str| view.remark(text);
-    let end = tokio::select! {
-        models = downloads::fetch_models(&bus, run_dir, request.models, &mut tell) => End::Finished { models },
-        outcome = interrupted() => outcome.map(|()| End::Interrupted)?,
-    };
-    Ok(Conducted { engine, drained, end })
+    announce_workers(bus, &setup, &slots).await;
+    Ok(Fleet::start(setup, slots)?)
 }
 
 /// Tells the workers that others are about to come: a second try of a failed job may then wait for another worker.
-async fn announce(bus: &Bus, setup: &WorkerSetup, slots: &[Slot]) {
+async fn announce_workers(bus: &Bus, setup: &WorkerSetup, slots: &[Slot]) {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     for slot in slots {
         if let Err(error) = bus.appear(&Presence::announced(&setup.worker_name(slot), &host)).await {
@@ -265,25 +356,34 @@ async fn announce(bus: &Bus, setup: &WorkerSetup, slots: &[Slot]) {
     }
 }
 
-/// The bus of our own server, which was started a moment ago, or of another one, which may be away for a moment.
-async fn connect(endpoint: &Endpoint, ours: bool, view: &mut View) -> anyhow::Result<Bus> {
-    if ours {
-        return Ok(broker::connect(endpoint, "ferry").await?);
+/// Workers that keep training on a server of somebody else's when the local ones have ended.
+async fn elsewhere(request: &RunRequest, bus: &Bus) -> Vec<String> {
+    if request.server.is_none() {
+        return Vec::new();
     }
-    let connect = async || Ok(Bus::connect_and_lay_out(endpoint, "ferry").await?);
-    wait_out(|text| view.remark(text), connect).await
+    let own: BTreeSet<JobId> = request.plan.jobs.iter().map(|job| job.id).collect();
+    let present = tokio::time::timeout(ANSWER, bus.workers()).await;
+    let mut present = present.ok().and_then(Result::ok).unwrap_or_default();
+    present.retain(|worker| worker.job.is_some_and(|job| own.contains(&job)));
+    present.iter().map(|worker| format!("{} on {}", worker.worker.name(), worker.host)).collect()
+}
+
+/// The server is asked one last thing, and may be away.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Says at once that a request to stop was heard; what follows may take a while.
+fn say_stopping(view: &mut View) {
+    view.close();
+    view.remark("stopping… workers save their progress and hand their jobs back, which can take up to 15 s");
 }
 
 /// Resolves when the user, or the system, wants this process to end.
+///
+/// # Errors
+/// The system refuses a signal handler.
 pub async fn interrupted() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::select! {
-        outcome = tokio::signal::ctrl_c() => outcome,
-        _ = terminate.recv() => Ok(()),
-        _ = hangup.recv() => Ok(()),
-    }
+    StopSignals::listen()?.requested().await;
+    Ok(())
 }
 
 fn cores() -> usize {
@@ -304,7 +404,7 @@ fn host_name(request: &RunRequest) -> Option<UniqueName> {
     Some(UniqueName::free("run", &host.chars().skip(surplus).collect::<String>()))
 }
 
-/// Threads that the hungriest job of the sweep asks for.
+/// The most threads that a job of the sweep asks for.
 fn threads(plan: &Plan) -> usize {
     plan.jobs.iter().map(|job| job.spec.training.cpu_threads as usize).max().unwrap_or(1)
 }

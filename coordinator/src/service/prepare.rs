@@ -14,15 +14,33 @@ use shared::result::JobResult;
 use crate::run_dir::{RunDir, RunDirError};
 use crate::sweep::plan::Plan;
 
-/// The run folder with plan and sample lists in it.
-pub(super) fn run_dir(root: &Path, plan: &Plan, pack: &Pack) -> Result<RunDir, RunDirError> {
-    let run_dir = RunDir::create(root, plan)?;
+/// The run folder of a sweep.
+pub(super) struct Chosen {
+    pub(super) run_dir: RunDir,
+    /// What the user should know about the choice.
+    pub(super) remark: Option<String>,
+}
+
+/// The run folder below `out`, with plan and sample lists in it: the folder of the sweep's name, or a numbered one where
+/// that already holds the results of other jobs under the same name.
+pub(super) fn run_dir(out: &Path, plan: &Plan, pack: &Pack) -> Result<Chosen, RunDirError> {
+    let usual = out.join(&plan.name);
+    let root = RunDir::place(&usual, plan)?;
+    let remark = (root != usual).then(|| {
+        format!(
+            "{} holds a run of `{}` with other jobs or another dataset and is left as it is; this one goes to {}",
+            usual.display(),
+            plan.name,
+            root.display()
+        )
+    });
+    let run_dir = RunDir::create(&root, plan)?;
     for split in [Split::Validation, Split::Test] {
         if !pack.is_empty(split) {
             run_dir.write_samples(split, &pack.samples(split))?;
         }
     }
-    Ok(run_dir)
+    Ok(Chosen { run_dir, remark })
 }
 
 /// The results that earlier runs left whole. A damaged file is no disaster: all are fetched again.

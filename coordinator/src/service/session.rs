@@ -1,219 +1,310 @@
 //! The loop around a running sweep: the conductor decides, and processes, displays and the run folder follow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::time::Duration;
 
 use shared::books::JobState;
 use shared::bus::Bus;
 use shared::ids::WorkerId;
 use shared::protocol::{LiveReport, Presence};
-use tokio::time::{Instant, MissedTickBehavior};
+use shared::signals::StopSignals;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::care::Care;
 use super::conductor::{Conductor, Occurrence};
 use super::downloads::FetchedResult;
-use super::{interrupted, saw};
-use crate::broker::Broker;
-use crate::engine::Notice;
-use crate::fleet::{Exit, Fleet};
+use super::other_sweeps::OtherSweeps;
+use super::{saw, say_stopping};
+use crate::engine::{Engine, Notice};
+use crate::fleet::Fleet;
+use crate::home::HomeLock;
 use crate::run_dir::RunDir;
 use crate::view::View;
-use crate::view::model::Snapshot;
+use crate::view::labels::Labels;
+use crate::view::model::{LiveJob, Snapshot};
 
-/// Time between two looks for workers when none seems to be left.
+/// Time between two questions to the server for workers, when none seems to be left.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Nobody who may work was there for this long: the run ends.
+/// The run ends when no worker that may take jobs has been there for this long.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A worker that sent no hint for this long is not shown.
-const HINT_LIFE: Duration = Duration::from_secs(10);
+/// A worker that sent no report for this long is not shown.
+const REPORT_LIFE: Duration = Duration::from_secs(10);
 
 /// How the watch over a sweep ended.
 pub(super) enum Watched {
     Finished,
     Interrupted,
-    /// Nobody who may work is left, and why.
+    /// No worker is left that may take jobs, and why.
     Stranded(String),
 }
 
 /// A sweep while it runs.
 pub(super) struct Session<'a> {
     pub(super) conductor: Conductor,
-    pub(super) bus: Bus,
-    pub(super) fleet: Fleet,
-    live: BTreeMap<WorkerId, (Instant, LiveReport)>,
-    /// Workers that are out, and why.
-    pub(super) reasons: BTreeMap<String, String>,
-    care: Care<'a>,
-    /// When the server was last asked whether anybody who may work is there.
-    asked: Option<Instant>,
-    /// Since when nobody is.
-    deserted: Option<Instant>,
-    started: Instant,
-    snapshot: Snapshot,
-    run_dir: &'a RunDir,
-    pub(super) view: &'a mut View,
+    pub(super) surroundings: Surroundings<'a>,
 }
 
-impl<'a> Session<'a> {
-    pub(super) fn new(
-        conductor: Conductor,
-        fleet: Fleet,
-        snapshot: Snapshot,
-        bus: Bus,
-        run_dir: &'a RunDir,
-        view: &'a mut View,
-        broker: &'a mut Option<Broker>,
-    ) -> Self {
+/// What a running sweep has around it: workers, server, home, display.
+pub(super) struct Surroundings<'a> {
+    pub(super) bus: Bus,
+    pub(super) fleet: Fleet,
+    pub(super) care: Care<'a>,
+    pub(super) home: HomeCheck<'a>,
+    pub(super) run_dir: &'a RunDir,
+    pub(super) view: &'a mut View,
+    pub(super) snapshot: Snapshot,
+    pub(super) started: Instant,
+    pub(super) workers: Workers,
+}
+
+/// Whether the state directory is still there.
+pub(super) struct HomeCheck<'a> {
+    pub(super) lock: &'a HomeLock,
+    /// The server's store is in it.
+    pub(super) holds_store: bool,
+    /// The user has been told that it is gone.
+    pub(super) told: bool,
+}
+
+/// What is known of the workers that train here.
+pub(super) struct Workers {
+    labels: Labels,
+    others: OtherSweeps,
+    /// The last report of each, and when it came.
+    reports: BTreeMap<WorkerId, (Instant, LiveReport)>,
+    /// Workers that were drained, and why.
+    pub(super) drained: BTreeMap<String, String>,
+    /// When the server was last asked whether any worker may take jobs.
+    asked: Option<Instant>,
+    /// Since when none may.
+    deserted: Option<Instant>,
+}
+
+impl Workers {
+    pub(super) fn new(labels: Labels, others: OtherSweeps) -> Self {
         Self {
-            conductor,
-            care: Care::of(bus.clone(), broker),
-            bus,
-            fleet,
-            live: BTreeMap::new(),
-            reasons: BTreeMap::new(),
+            labels,
+            others,
+            reports: BTreeMap::new(),
+            drained: BTreeMap::new(),
             asked: None,
             deserted: None,
-            started: Instant::now(),
-            snapshot,
-            run_dir,
-            view,
         }
     }
 
-    /// Until every job is stored or failed for good, the user interrupts, or nobody may work any more.
-    pub(super) async fn watch_over(&mut self) -> anyhow::Result<Watched> {
-        let mut hints = self.bus.hints().await?;
+    /// What each worker trains now, as far as the records agree: a worker that lost its job does not know that yet.
+    fn live(&mut self, engine: &Engine) -> Vec<LiveJob> {
+        let Self { labels, others, reports, .. } = self;
+        let mut live = Vec::new();
+        for (_, report) in reports.values() {
+            let Some(label) = labels.find(report.job) else {
+                let label = others.label(report.job);
+                live.push(LiveJob { report: report.clone(), label, own: false, macro_f1: None });
+                continue;
+            };
+            let Some(record) = engine.record(report.job) else { continue };
+            let JobState::Running { token, .. } = &record.state else { continue };
+            if token.owner == report.worker {
+                let (label, macro_f1) = (label.to_owned(), record.last_macro_f1());
+                live.push(LiveJob { report: report.clone(), label, own: true, macro_f1 });
+            }
+        }
+        live
+    }
+}
+
+impl Session<'_> {
+    /// Until every job is stored or failed for good, the user interrupts, or no worker may take jobs any more.
+    ///
+    /// # Errors
+    /// What no waiting mends: the store is damaged, the run folder cannot be written, the state directory is gone.
+    pub(super) async fn watch_over(&mut self, stop: &mut StopSignals) -> anyhow::Result<Watched> {
+        // Whatever the session waits for, such as a server that is away, it lets go of at once.
+        let ended = tokio::select! {
+            biased;
+            () = stop.requested() => None,
+            outcome = self.follow() => Some(outcome?),
+        };
+        if ended.is_none() {
+            say_stopping(self.surroundings.view);
+        }
+        Ok(ended.unwrap_or(Watched::Interrupted))
+    }
+
+    async fn follow(&mut self) -> anyhow::Result<Watched> {
+        let mut reports = self.surroundings.bus.hints().await?;
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut interrupt = Box::pin(interrupted());
         loop {
             tokio::select! {
                 biased; // What is rare goes first, so that nothing is drowned.
-                outcome = &mut interrupt => { outcome?; return Ok(Watched::Interrupted); }
-                status = self.care.server_ended() => {
-                    if self.care.revive(status?, self.view).await? {
-                        return Ok(Watched::Interrupted);
-                    }
+                status = self.surroundings.care.server_ended() => {
+                    let Surroundings { care, view, .. } = &mut self.surroundings;
+                    care.revive(status?, view).await?;
                 }
-                _ = second.tick() => {
-                    self.every_second()?;
-                    self.care.look_after(self.view).await?;
+                _ = second.tick() => self.every_second().await?,
+                Some(report) = reports.next() => {
+                    let worker = report.worker.clone();
+                    self.surroundings.workers.reports.insert(worker, (Instant::now(), report));
                 }
-                Some(report) = hints.next() => {
-                    self.live.insert(report.worker.clone(), (Instant::now(), report));
-                }
-                occurrence = self.conductor.next() => self.follow(occurrence).await?,
+                occurrence = self.conductor.next() => self.act(occurrence, &mut second).await?,
             }
             if self.conductor.engine().is_finished() {
-                self.every_second()?;
+                self.every_second().await?;
                 return Ok(Watched::Finished);
             }
-            if let Some(why) = self.stranded().await {
+            let out = self.conductor.engine().workers_out();
+            if let Some(why) = self.surroundings.stranded(&out).await {
                 return Ok(Watched::Stranded(why));
             }
         }
     }
 
-    async fn follow(&mut self, occurrence: Occurrence) -> anyhow::Result<()> {
-        let Self { run_dir, snapshot, .. } = self;
+    /// Lets the conductor act. That may wait for the server, and the display must not stand still meanwhile.
+    async fn act(&mut self, occurrence: Occurrence, second: &mut Interval) -> anyhow::Result<()> {
+        let Self { conductor, surroundings } = self;
+        let (run_dir, mut results) = (surroundings.run_dir, Vec::new());
         let mut store = |fetched: &FetchedResult| {
             run_dir.write_result(&fetched.result, &fetched.validation, fetched.test.as_deref())?;
-            saw(snapshot, &fetched.result);
+            results.push(fetched.result.clone());
             Ok(())
         };
-        for notice in self.conductor.act(occurrence, &mut store).await? {
-            if let Notice::Epoch { job, macro_f1, .. } = &notice {
-                self.snapshot.saw(*job, *macro_f1);
+        let notices = {
+            let mut acting = pin!(conductor.act(occurrence, &mut store));
+            loop {
+                tokio::select! {
+                    biased;
+                    outcome = &mut acting => break outcome?,
+                    _ = second.tick() => surroundings.every_second().await?,
+                }
             }
-            if let Notice::Drained { worker, reason } = &notice {
-                self.fleet.drain(worker);
-                self.reasons.insert(worker.clone(), reason.clone());
-            }
-            self.view.notice(&notice, &self.snapshot);
+        };
+        for result in &results {
+            saw(&mut surroundings.snapshot, result);
+        }
+        for notice in notices {
+            surroundings.tell(&notice);
         }
         Ok(())
     }
 
-    fn every_second(&mut self) -> anyhow::Result<()> {
-        let now = Instant::now();
-        let engine = self.conductor.engine();
-        for exit in self.fleet.tend(now, |worker| engine.held_by(worker))? {
-            let Exit { name, worker, status, crash, held, again_in, log, tail } = exit;
-            let what = match again_in {
-                Some(rest) if rest.is_zero() => "restarting it".to_owned(),
-                Some(rest) => format!("restarting it in {} s", rest.as_secs()),
-                None => format!("not restarting it; the end of {}:\n{tail}", log.display()),
-            };
-            self.view.remark(&format!("worker {name} ended ({status}); {what}"));
-            // Else its next life finds what it left behind, and gives the job back with the newest checkpoint.
-            if crash.is_some() || again_in.is_none() {
-                self.conductor.worker_died(worker, &held, crash, &tail);
+    async fn every_second(&mut self) -> anyhow::Result<()> {
+        self.tend_workers()?;
+        self.look();
+        self.surroundings.every_second().await
+    }
+
+    /// Restarts local workers that have ended, and enters into the books what they died of.
+    fn tend_workers(&mut self) -> anyhow::Result<()> {
+        let Self { conductor, surroundings } = self;
+        let engine = conductor.engine();
+        for exit in surroundings.fleet.tend(Instant::now(), |worker| engine.held_by(worker))? {
+            surroundings.workers.reports.remove(&exit.worker);
+            surroundings.view.remark(&exit.to_string());
+            // Otherwise its restarted process finds what it left behind, and releases the job with the newest checkpoint.
+            if exit.crash.is_some() || exit.restart_in.is_none() {
+                conductor.worker_died(exit.worker, &exit.held, exit.crash, &exit.tail);
             }
         }
-        self.live.retain(|_, (seen, _)| now.saturating_duration_since(*seen) < HINT_LIFE);
-        self.look();
+        Ok(())
+    }
+
+    /// Takes a new snapshot.
+    fn look(&mut self) {
+        let Self { conductor, surroundings } = self;
+        let engine = conductor.engine();
+        let live = surroundings.workers.live(engine);
+        for LiveJob { report, macro_f1, .. } in live.iter().filter(|job| job.own) {
+            if let Some(f1) = *macro_f1 {
+                surroundings.snapshot.saw(report.job, f1);
+            }
+        }
+        let workers = live.len().max(surroundings.fleet.usable());
+        let eta = conductor.cost().eta(&engine.open_jobs(), workers);
+        surroundings.snapshot =
+            Snapshot { tally: engine.tally(), live, eta, ..surroundings.snapshot.clone() };
+    }
+}
+
+impl Surroundings<'_> {
+    /// Looks after all of it, and shows the last snapshot.
+    async fn every_second(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        self.check_home()?;
+        for news in self.workers.others.news().await {
+            self.view.remark(&news);
+        }
+        self.workers.reports.retain(|_, (came, _)| now.saturating_duration_since(*came) < REPORT_LIFE);
+        self.care.look_after(self.view).await?;
+        (self.snapshot.elapsed, self.snapshot.server_away) = (self.started.elapsed(), self.care.away());
         self.view.refresh(&self.snapshot);
         Ok(())
     }
 
-    /// Why no worker is left that may work: all local ones are given up, and of those that are connected from
-    /// elsewhere, if any ever was, all are drained. Whoever joins within some time is waited for.
-    async fn stranded(&mut self) -> Option<String> {
-        if !self.is_deserted().await {
-            self.deserted = None;
+    /// Without the store in it the sweep cannot continue; anything else in it can be made again.
+    fn check_home(&mut self) -> anyhow::Result<()> {
+        let HomeCheck { lock, holds_store, told } = &mut self.home;
+        match lock.check(if *holds_store { &["nats"] } else { &[] }) {
+            Ok(()) => Ok(()),
+            Err(error) if *holds_store => Err(error.into()),
+            Err(error) => {
+                if !std::mem::replace(told, true) {
+                    self.view.remark(&format!("{error}; the sweep continues, because the server is elsewhere"));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn tell(&mut self, notice: &Notice) {
+        if let Notice::Epoch { job, macro_f1, .. } = notice {
+            self.snapshot.saw(*job, *macro_f1);
+        }
+        if let Notice::Drained { worker, reason } = notice {
+            self.fleet.drain(worker);
+            self.workers.drained.insert(worker.clone(), reason.clone());
+        }
+        self.view.notice(notice, &self.snapshot);
+    }
+
+    /// Why no worker is left that may take jobs: all local ones are given up, and those that are connected from
+    /// elsewhere, if there are any, are all drained. A new one has some time to join.
+    async fn stranded(&mut self, out: &BTreeSet<String>) -> Option<String> {
+        if !self.is_deserted(out).await {
+            self.workers.deserted = None;
             return None;
         }
         let reasons: Vec<String> =
-            self.reasons.iter().map(|(worker, reason)| format!("{worker}: {reason}")).collect();
+            self.workers.drained.iter().map(|(worker, reason)| format!("{worker}: {reason}")).collect();
         let reasons =
             if reasons.is_empty() { "their logs say why (see above)".to_owned() } else { reasons.join("; ") };
-        let why =
-            format!("no local worker can run and none that may work is connected from elsewhere; {reasons}");
-        let Some(since) = self.deserted else {
-            self.deserted = Some(Instant::now());
-            self.view.remark(&format!("{why}; another one is waited for for {} s", PATIENCE.as_secs()));
+        let why = format!(
+            "no worker can take jobs: all local workers are given up, and no other one is connected; {reasons}"
+        );
+        let Some(since) = self.workers.deserted else {
+            self.workers.deserted = Some(Instant::now());
+            self.view.remark(&format!("{why}; waiting up to {} s for another worker", PATIENCE.as_secs()));
             return None;
         };
         (since.elapsed() >= PATIENCE).then_some(why)
     }
 
-    /// True when nobody who may work is there now, as far as the server says.
-    async fn is_deserted(&mut self) -> bool {
-        let out = self.conductor.engine().workers_out();
+    /// True when no worker that may take jobs is there now, as far as the server says.
+    async fn is_deserted(&mut self, out: &BTreeSet<String>) -> bool {
         let gone = self.fleet.is_lost() || (self.fleet.usable() == 0 && !out.is_empty());
-        if !gone || self.live.values().any(|(_, report)| !out.contains(report.worker.name())) {
+        let mut reports = self.workers.reports.values();
+        if !gone || reports.any(|(_, report)| !out.contains(report.worker.name())) {
             return false;
         }
-        if self.asked.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
-            return self.deserted.is_some();
+        if self.workers.asked.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
+            return self.workers.deserted.is_some();
         }
-        self.asked = Some(Instant::now());
-        let Ok(present) = self.bus.workers().await else { return self.deserted.is_some() };
+        self.workers.asked = Some(Instant::now());
+        let Ok(present) = self.bus.workers().await else { return self.workers.deserted.is_some() };
         let may_work = |worker: &Presence| !out.contains(worker.worker.name()) && !self.fleet.had(worker);
         !present.iter().any(may_work)
-    }
-
-    fn look(&mut self) {
-        let engine = self.conductor.engine();
-        let score = |report: &LiveReport| match &engine.record(report.job)?.state {
-            JobState::Running { progress, .. } => progress.macro_f1,
-            JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {
-                None
-            }
-        };
-        let live: Vec<LiveReport> = self.live.values().map(|(_, report)| report.clone()).collect();
-        let scores: Vec<Option<f64>> = live.iter().map(score).collect();
-        for (report, f1) in live.iter().zip(&scores) {
-            if let Some(f1) = *f1 {
-                self.snapshot.saw(report.job, f1);
-            }
-        }
-        let open = engine.open_jobs();
-        let workers = self.live.len().max(self.fleet.usable());
-        let eta = self.conductor.cost().eta(&open, workers);
-        let (tally, elapsed) = (engine.tally(), self.started.elapsed());
-        self.snapshot = Snapshot { tally, live, scores, elapsed, eta, ..self.snapshot.clone() };
     }
 }

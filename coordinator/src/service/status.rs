@@ -1,4 +1,4 @@
-//! Reading where the sweeps of a server stand, without touching anything.
+//! Reading the state of all sweeps on a server, without changing anything.
 
 use serde::Serialize;
 use shared::books::{JobState, Standing, WorkerRecord};
@@ -10,7 +10,7 @@ use shared::warning::Warning;
 use crate::sweep::plan::Plan;
 use crate::view::labels::Labels;
 
-/// One sweep as the books have it.
+/// One sweep as its records have it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SweepStatus {
     pub name: String,
@@ -35,9 +35,9 @@ pub struct JobStatus {
     pub attempts: u32,
     /// Attempts that ended with an error of the training.
     pub failures: usize,
-    /// Owners that vanished since the last finished epoch.
+    /// Workers that were lost since the last finished epoch.
     pub losses: u32,
-    /// Times it was given back because of server, network or disk, which costs it nothing.
+    /// Times it was returned to the queue because of server, network or disk, which does not count against it.
     pub setbacks: u32,
     /// Why it failed for good.
     pub error: Option<String>,
@@ -47,31 +47,34 @@ pub struct JobStatus {
     pub reproduce: Option<String>,
 }
 
-/// Everything that a server knows.
+/// Everything that the server knows.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
     pub sweeps: Vec<SweepStatus>,
-    /// Workers that reported lately.
+    /// Workers that reported recently.
     pub workers: Vec<Presence>,
-    /// What is known against workers; trusted ones are left out.
+    /// Workers on probation or drained.
     pub standings: Vec<WorkerRecord>,
     pub store: Vec<BucketStatus>,
 }
 
-/// How much one bucket of the store holds.
+/// What one bucket of the store holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BucketStatus {
     pub bucket: &'static str,
-    /// Bytes that the server keeps, dead uploads included.
+    /// Bytes that the server keeps, unfinished uploads included.
     pub bytes: u64,
     pub objects: usize,
     /// Bytes of these.
     pub live_bytes: u64,
-    /// Uploads that never became objects; they are collected after an hour.
+    /// Uploads that were never finished; they are removed after an hour.
     pub uploads: usize,
 }
 
-/// All sweeps that the books know, by name, and the workers.
+/// All sweeps by name, the workers, and the store.
+///
+/// # Errors
+/// The server cannot be reached, or a record cannot be read.
 pub async fn read_status(bus: &Bus) -> anyhow::Result<Status> {
     let mut keys = bus.keys(subjects::SWEEP_KEYS).await?;
     keys.sort();
@@ -109,7 +112,7 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
             worker: None,
             epoch: record.as_ref().map_or(0, shared::books::JobRecord::saved_epochs),
             epochs: job.spec.training.epochs,
-            macro_f1: None,
+            macro_f1: record.as_ref().and_then(shared::books::JobRecord::last_macro_f1),
             warnings: Vec::new(),
             attempts: record.as_ref().map_or(0, |record| record.attempts),
             failures: record.as_ref().map_or(0, |record| record.failures.len()),
@@ -128,7 +131,6 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
                 status.state = "running";
                 status.worker = Some(token.owner.name().to_owned());
                 status.epoch = progress.epoch;
-                status.macro_f1 = progress.macro_f1;
             }
             Some(JobState::Done { token }) => {
                 let result = bus.result(job.id).await?;

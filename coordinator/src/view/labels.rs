@@ -1,4 +1,4 @@
-//! Short names of jobs for people: the group and what tells its jobs apart.
+//! Short names of jobs for people: the group, and the settings in which its jobs differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::sweep::plan::{Plan, PlannedJob};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
     by_job: BTreeMap<JobId, String>,
-    /// How the user calls the sweep file.
+    /// The sweep file as the user wrote its path.
     file: String,
 }
 
@@ -24,35 +24,35 @@ impl Labels {
         Self { by_job, file: format!("{}.yaml", plan.name) }
     }
 
-    /// The same for a sweep read from `file`.
+    /// The same labels for a sweep that was read from `file`.
     #[must_use]
     pub fn from_file(self, file: &std::path::Path) -> Self {
         Self { file: file.display().to_string(), ..self }
     }
 
-    /// The command that trains one job here, without a server, and shows its error.
+    /// The command that trains one job on this machine, without a server, to show its error.
     pub fn reproduce(&self, job: JobId) -> String {
         reproduce(&self.file, job)
     }
 
-    /// The label of `job`; its short id when it is not of this sweep.
+    /// The label of `job`, or its short id if it belongs to another sweep.
     pub fn get(&self, job: JobId) -> String {
-        self.by_job.get(&job).cloned().unwrap_or_else(|| job.short())
+        self.find(job).map_or_else(|| job.short(), str::to_owned)
     }
 
-    /// Characters of the longest label.
-    pub fn width(&self) -> usize {
-        self.by_job.values().map(|label| label.chars().count()).max().unwrap_or(0)
+    /// The label of `job`, if it belongs to this sweep.
+    pub fn find(&self, job: JobId) -> Option<&str> {
+        self.by_job.get(&job).map(String::as_str)
     }
 }
 
 /// The command that trains one job of a sweep file without a server.
 pub fn reproduce(file: &str, job: JobId) -> String {
-    let file = if file.contains(' ') { format!("'{file}'") } else { file.to_owned() };
+    let file = shlex::try_quote(file).unwrap_or(file.into());
     format!("ferry-worker reproduce {file} --job {}", job.short())
 }
 
-/// (group, setting) with more than one value: what a group fixes is said by its name.
+/// Each (group, setting) with more than one value. What a group keeps constant is implied by its name.
 fn varying(jobs: &[PlannedJob]) -> BTreeSet<(&str, &str)> {
     let mut values: BTreeMap<(&str, &str), BTreeSet<String>> = BTreeMap::new();
     for job in jobs {
@@ -70,7 +70,7 @@ fn label(job: &PlannedJob, varying: &BTreeSet<(&str, &str)>) -> String {
     parts.join(" ")
 }
 
-/// Words speak for themselves; switches and numbers need their setting's name.
+/// A word is clear by itself; a switch or a number needs the name of its setting.
 fn part(name: &str, value: &Value) -> String {
     match value {
         Value::String(word) => shortened(word).to_owned(),
@@ -121,6 +121,6 @@ mod tests {
             labels.clone().from_file(file).reproduce(plan.jobs[0].id),
             "ferry-worker reproduce 'my sweeps/s.yaml' --job 00000000"
         );
-        assert_eq!(labels.width(), "weak mixaug subset_seed=2".len());
+        assert_eq!(labels.find(JobId::new(Uuid::nil())), None);
     }
 }

@@ -1,4 +1,4 @@
-//! A run as lines: for logs and pipes (words) and for scripts (JSON).
+//! A run as lines: words for logs and pipes, JSON for scripts.
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,9 +8,11 @@ use shared::books::charges_in_words;
 use shared::ids::JobId;
 use shared::terminal::plain;
 
+use super::console;
 use super::labels::Labels;
+use super::layout::fit;
 use super::model::{Snapshot, clock, headline};
-use crate::engine::Notice;
+use crate::engine::{Notice, Tally};
 
 /// Time between two progress lines when nothing else happens.
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
@@ -29,23 +31,18 @@ impl Lines {
         Self { labels, last_progress: None, ended: 0 }
     }
 
-    pub(super) fn notice(&mut self, notice: &Notice, snapshot: &Snapshot) {
+    pub(super) fn notice(&self, notice: &Notice, snapshot: &Snapshot) {
         let text = words(notice, &self.labels);
         say(&format!("{:>7}  {text}", clock(snapshot.elapsed)));
     }
 
-    #[expect(clippy::unused_self, reason = "the three views have one shape")]
-    pub(super) fn remark(&mut self, text: &str) {
-        say(text);
-    }
-
-    /// A progress line at once, when a job has ended, and now and then: workers may take a while to start.
+    /// A line at the start, whenever a job has ended, and every half minute: workers may take a while to start.
     pub(super) fn refresh(&mut self, snapshot: &Snapshot) {
         let ended = snapshot.tally.done + snapshot.tally.failed;
         let due = self.last_progress.is_none_or(|last| snapshot.elapsed >= last + PROGRESS_EVERY);
         if due || ended != self.ended {
             (self.ended, self.last_progress) = (ended, Some(snapshot.elapsed));
-            say(&headline(snapshot));
+            say(&fit(headline(snapshot), usize::MAX));
         }
     }
 }
@@ -54,14 +51,16 @@ impl Lines {
 #[derive(Debug)]
 pub struct JsonLines {
     labels: Labels,
+    /// What the last progress event said.
+    told: Option<Tally>,
 }
 
 impl JsonLines {
     pub(super) fn new(labels: Labels) -> Self {
-        Self { labels }
+        Self { labels, told: None }
     }
 
-    pub(super) fn notice(&mut self, notice: &Notice) {
+    pub(super) fn notice(&self, notice: &Notice) {
         let Ok(Value::Object(mut line)) = serde_json::to_value(notice) else { return };
         if let Some(job) = job_of(notice) {
             line.insert("label".to_owned(), Value::String(self.labels.get(job)));
@@ -73,13 +72,16 @@ impl JsonLines {
     }
 
     #[expect(clippy::unused_self, reason = "the three views have one shape")]
-    pub(super) fn remark(&mut self, text: &str) {
+    pub(super) fn remark(&self, text: &str) {
         emit(&json!({ "event": "remark", "text": text }));
     }
 
-    #[expect(clippy::unused_self, reason = "the three views have one shape")]
+    /// One event whenever a number has changed.
     pub(super) fn refresh(&mut self, snapshot: &Snapshot) {
         let tally = snapshot.tally;
+        if self.told.replace(tally) == Some(tally) {
+            return;
+        }
         emit(&json!({
             "event": "progress",
             "pending": tally.pending,
@@ -102,34 +104,37 @@ pub(super) fn words(notice: &Notice, labels: &Labels) -> String {
     match notice {
         Notice::Started { worker, epoch: 0, .. } => format!("{label}: started on {}", worker.name()),
         Notice::Started { worker, epoch, .. } => {
-            format!("{label}: goes on after epoch {epoch} on {}", worker.name())
+            format!("{label}: continues on {} after epoch {epoch}", worker.name())
         }
         Notice::TakenOver { worker, from, epoch, .. } => {
             format!(
-                "{label}: taken over by {} after epoch {epoch}, {} fell silent",
+                "{label}: {} took over from {}, which stopped responding; continues after epoch {epoch}",
                 worker.name(),
                 from.name()
             )
         }
         Notice::Epoch { epoch, macro_f1, .. } => format!("{label}: epoch {epoch}, F1 {macro_f1:.1}"),
-        Notice::GivenBack { .. } => format!("{label}: given back"),
-        Notice::Failed { error, .. } => format!("{label}: failed and will be tried again: {error}"),
+        Notice::GivenBack { .. } => format!("{label}: handed back by its worker"),
+        Notice::Failed { error, .. } => format!("{label}: failed, will be retried: {error}"),
         Notice::GivenUp { job, reason, log } => {
             let mut lines = vec![format!("{label}: FAILED: {reason}")];
             lines.extend(log.iter().cloned());
-            lines.push(format!("see it fail here with: {}", labels.reproduce(*job)));
+            lines.push(format!("to see the error here: {}", labels.reproduce(*job)));
             lines.join("\n      ")
         }
         Notice::SetBack { .. } => {
-            format!("{label}: given back because of server, network or disk; that costs it nothing")
+            format!(
+                "{label}: returned to the queue because of the server, the network or a disk; this does not count \
+                 against the job"
+            )
         }
         Notice::Suspected { worker, charges } => format!(
-            "different jobs failed on {worker} ({}): it waits until others have tried them; where there is no other \
-             worker, it goes on",
+            "worker {worker} is suspected, because different jobs failed on it ({}): other workers retry these jobs \
+             first",
             charges_in_words(charges)
         ),
         Notice::Drained { worker, reason } => {
-            format!("worker {worker} is DRAINED and takes no job any more: {reason}")
+            format!("worker {worker} is DRAINED and takes no more jobs: {reason}")
         }
         Notice::Done { worker, .. } => format!("{label}: done on {}", worker.name()),
         Notice::Note { note, .. } => format!("{label}: {note}"),
@@ -152,11 +157,11 @@ fn job_of(notice: &Notice) -> Option<JobId> {
     }
 }
 
-/// A reader that went away (a closed pipe) is no reason to stop training.
-fn say(line: &str) {
-    let _closed = writeln!(std::io::stderr().lock(), "{}", plain(line));
+fn say(text: &str) {
+    console::print(&plain(text));
 }
 
+/// A reader that went away (a closed pipe) is no reason to stop training.
 fn emit(line: &Value) {
     let _closed = writeln!(std::io::stdout().lock(), "{line}");
 }

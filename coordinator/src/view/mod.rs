@@ -1,11 +1,19 @@
 //! What a person (or a script) sees while a sweep runs.
 
+pub(crate) mod bar;
+pub(crate) mod console;
 pub mod labels;
+mod layout;
 mod lines;
 mod live;
 pub mod model;
+mod screen;
+#[cfg(test)]
+mod tests;
 
 use std::io::IsTerminal;
+
+use shared::terminal::plain;
 
 use crate::engine::Notice;
 use labels::Labels;
@@ -14,7 +22,7 @@ use model::Snapshot;
 /// How a run reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Bars that redraw, on a terminal.
+    /// Bars that are redrawn in place, on a terminal.
     Live,
     /// One line per event.
     Lines,
@@ -59,11 +67,10 @@ impl View {
         }
     }
 
-    /// Something happened to the run itself (a server or worker was restarted, data was drawn).
+    /// Something happened to the run itself, such as the restart of a server or worker.
     pub fn remark(&mut self, text: &str) {
         match self {
-            Self::Live(view) => view.remark(text),
-            Self::Lines(view) => view.remark(text),
+            Self::Live(_) | Self::Lines(_) => console::print(&plain(text)),
             Self::Json(view) => view.remark(text),
         }
     }
@@ -77,10 +84,10 @@ impl View {
         }
     }
 
-    /// No more is shown.
+    /// Takes the bars away. Remarks still appear.
     pub fn close(&mut self) {
         match self {
-            Self::Live(view) => view.close(),
+            Self::Live(_) => console::clear(),
             Self::Lines(_) | Self::Json(_) => {}
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shared::ids::JobId;
 use shared::protocol::LiveReport;
+use shared::plural::count;
 
 use crate::engine::Tally;
 
@@ -11,19 +12,31 @@ use crate::engine::Tally;
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     pub tally: Tally,
-    /// What the workers say they do, by worker.
-    pub live: Vec<LiveReport>,
-    /// Validation macro F1 so far of the jobs in `live`, in percent.
-    pub scores: Vec<Option<f64>>,
+    /// What the workers say they train, by worker.
+    pub live: Vec<LiveJob>,
     /// The best finished or running job by validation macro F1, in percent.
     pub best: Option<(JobId, f64)>,
     pub elapsed: Duration,
     pub eta: Option<Duration>,
+    /// For how long the server has not answered, if it does not.
+    pub server_away: Option<Duration>,
+}
+
+/// A job that a worker says it trains.
+#[derive(Debug, Clone)]
+pub struct LiveJob {
+    pub report: LiveReport,
+    /// What the job is called, with the name of its sweep where that is another one.
+    pub label: String,
+    /// It belongs to this sweep.
+    pub own: bool,
+    /// Its validation macro F1 so far, in percent.
+    pub macro_f1: Option<f64>,
 }
 
 impl Snapshot {
-    /// A job has reached this validation macro F1. Every score is told when it comes: most epochs begin and end between
-    /// two looks at what is running.
+    /// A job has reached this validation macro F1. Every score is reported when it comes: most epochs begin and end
+    /// between two snapshots.
     pub fn saw(&mut self, job: JobId, macro_f1: f64) {
         if self.best.is_none_or(|(_, best)| macro_f1 > best) {
             self.best = Some((job, macro_f1));
@@ -41,65 +54,37 @@ pub fn clock(time: Duration) -> String {
     }
 }
 
-/// The progress of a run in one line.
-pub fn headline(snapshot: &Snapshot) -> String {
-    let tally = snapshot.tally;
-    let mut parts = vec![format!("{}/{} jobs done", tally.done, tally.total())];
-    if tally.failed > 0 {
-        parts.push(format!("{} failed", tally.failed));
-    }
-    parts.push(format!("{} running", tally.running));
-    // Three different things: the training failed, its worker vanished, something passing was in the way.
-    for (count, what) in
-        [(tally.failures, "errors"), (tally.losses, "workers lost"), (tally.setbacks, "set back")]
-    {
-        if count > 0 {
-            parts.push(format!("{count} {what}"));
-        }
-    }
-    if let Some((_, f1)) = snapshot.best {
-        parts.push(format!("best F1 {f1:.1}"));
-    }
-    parts.push(clock(snapshot.elapsed));
-    parts
-        .push(snapshot.eta.map_or_else(|| "ETA unknown yet".to_owned(), |eta| format!("ETA {}", clock(eta))));
-    parts.join(" · ")
+/// A part of a line. Where there is no room for all, the least important part goes first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    pub importance: u8,
+    pub text: String,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_best_score_stays_whatever_comes_later() {
-        let [first, second] = [1, 2].map(|n| JobId::new(uuid::Uuid::from_u128(n)));
-        let mut snapshot = Snapshot::default();
-        for (job, f1, best) in
-            [(first, 40.0, (first, 40.0)), (second, 50.0, (second, 50.0)), (first, 45.0, (second, 50.0))]
-        {
-            snapshot.saw(job, f1);
-            assert_eq!(snapshot.best, Some(best));
-        }
-        assert!(headline(&snapshot).contains("best F1 50.0"));
-    }
-
-    #[test]
-    fn times_are_written_as_clocks() {
-        assert_eq!(clock(Duration::from_secs(59)), "0:59");
-        assert_eq!(clock(Duration::from_secs(3723)), "1:02:03");
-    }
-
-    #[test]
-    fn the_headline_says_what_is_known() {
-        let tally = Tally { pending: 1, running: 2, done: 3, failed: 1, ..Tally::default() };
-        let mut snapshot = Snapshot { tally, ..Snapshot::default() };
-        assert_eq!(headline(&snapshot), "3/7 jobs done · 1 failed · 2 running · 0:00 · ETA unknown yet");
-        snapshot.tally = Tally { failures: 2, losses: 3, setbacks: 4, ..tally };
-        assert_eq!(
-            headline(&snapshot),
-            "3/7 jobs done · 1 failed · 2 running · 2 errors · 3 workers lost · 4 set back · 0:00 · ETA unknown yet"
-        );
-        snapshot.eta = Some(Duration::from_secs(61));
-        assert!(headline(&snapshot).ends_with("ETA 1:01"));
-    }
+/// The progress of a run, in parts of one line.
+pub fn headline(snapshot: &Snapshot) -> Vec<Part> {
+    let tally = snapshot.tally;
+    let elsewhere = snapshot.live.iter().filter(|job| !job.own).count();
+    let eta = snapshot.eta.map_or_else(|| "unknown".to_owned(), clock);
+    // Failed, lost and returned are three different things: the training failed, its worker vanished, something
+    // temporary was in the way.
+    let parts = [
+        (9, true, format!("{}/{} jobs done", tally.done, tally.total())),
+        (6, tally.failed > 0, format!("{} failed", tally.failed)),
+        (7, true, format!("{} running", tally.running)),
+        (4, elsewhere > 0, format!("{} on other sweeps", count(elsewhere, "worker"))),
+        (3, tally.failures > 0, count(tally.failures, "error")),
+        (2, tally.losses > 0, format!("{} lost", count(tally.losses, "worker"))),
+        (1, tally.setbacks > 0, format!("{} returned", tally.setbacks)),
+        (4, snapshot.best.is_some(), format!("best F1 {:.1}", snapshot.best.map_or(0.0, |(_, f1)| f1))),
+        (5, true, clock(snapshot.elapsed)),
+        (8, snapshot.server_away.is_none(), format!("ETA {eta}")),
+        (
+            10,
+            snapshot.server_away.is_some(),
+            format!("no answer from the server for {}", clock(snapshot.server_away.unwrap_or_default())),
+        ),
+    ];
+    let known = parts.into_iter().filter(|(_, known, _)| *known);
+    known.map(|(importance, _, text)| Part { importance, text }).collect()
 }

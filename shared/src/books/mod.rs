@@ -48,6 +48,10 @@ pub struct JobRecord {
     /// Attempts made before the job was last asked to be trained anew: results of those are not taken any more.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retried_after: u32,
+    /// Validation macro F1 of the newest checkpoint's last finished epoch, in percent: it stays when the job changes
+    /// hands. Records from before this field have none until their next checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved_macro_f1: Option<f64>,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -189,12 +193,25 @@ impl JobRecord {
             notes: Vec::new(),
             setbacks: 0,
             retried_after: 0,
+            saved_macro_f1: None,
         }
     }
 
     /// Finished epochs that survive the loss of the worker.
     pub fn saved_epochs(&self) -> u32 {
         self.checkpoints.last().map_or(0, |checkpoint| checkpoint.epoch)
+    }
+
+    /// Validation macro F1 of the last finished epoch, in percent, whichever worker finished it. The progress of a
+    /// running job has only what its present worker finished, by which that worker is judged.
+    pub fn last_macro_f1(&self) -> Option<f64> {
+        match &self.state {
+            JobState::Running { progress, .. } => progress.macro_f1.or(self.saved_macro_f1),
+            JobState::Pending
+            | JobState::Done { .. }
+            | JobState::Failed { .. }
+            | JobState::Parked { .. } => self.saved_macro_f1,
+        }
     }
 
     /// A sign of life.
@@ -214,6 +231,7 @@ impl JobRecord {
     ) -> Result<Self, Fenced> {
         let (beat, _) = self.held(by)?;
         let mut next = self.clone();
+        next.saved_macro_f1 = progress.macro_f1.or(self.saved_macro_f1);
         next.state = JobState::Running { token: by.clone(), beat: beat.saturating_add(1), progress };
         next.losses = 0;
         next.checkpoints.push(checkpoint);
@@ -285,6 +303,8 @@ impl JobRecord {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use uuid::Uuid;
 
     use super::*;
@@ -361,6 +381,30 @@ mod tests {
         }
         assert_eq!((record.setbacks, record.losses, record.failures.len()), (30, 0, 0));
         assert_eq!((record.notes.len(), record.notes.last().unwrap().as_str()), (MAX_NOTES, "disk full 29"));
+    }
+
+    /// Case 29: a job that was handed back keeps its last score.
+    #[test]
+    fn the_last_score_outlives_the_worker() {
+        let me = token(1, "a");
+        let scored = Progress { epoch: 6, macro_f1: Some(61.5), epoch_seconds: Some(2.0) };
+        let record = running(&me).checkpointed(&me, checkpoint(6), scored).unwrap();
+        let within_the_next_epoch = Progress { epoch: 6, ..Progress::default() };
+        let record = record.checkpointed(&me, Checkpoint { step: 9, ..checkpoint(6) }, within_the_next_epoch);
+        let released = record.unwrap().released(&me).unwrap();
+        assert_eq!(released.last_macro_f1(), Some(61.5));
+        let taken = released.claim(&token(2, "b").owner, Duration::ZERO, Duration::ZERO);
+        let Claim::Take { record, .. } = taken else { panic!("a released job can be taken: {taken:?}") };
+        assert_eq!(record.last_macro_f1(), Some(61.5));
+        let JobState::Running { progress, .. } = &record.state else { panic!("it runs: {:?}", record.state) };
+        assert_eq!(progress.macro_f1, None, "this worker has not finished an epoch yet");
+    }
+
+    #[test]
+    fn a_record_without_a_score_is_written_as_before_there_were_scores() {
+        let text = serde_json::to_string(&JobRecord::pending()).unwrap();
+        assert!(!text.contains("saved_macro_f1"), "{text}");
+        assert_eq!(serde_json::from_str::<JobRecord>(&text).unwrap(), JobRecord::pending());
     }
 
     #[test]

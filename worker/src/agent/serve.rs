@@ -5,6 +5,7 @@ use std::time::Duration;
 use shared::bus::{Bus, BusError, Credential, Delivery, Endpoint, Role};
 use shared::ids::WorkerId;
 use shared::retry::Backoff;
+use shared::signals::StopSignals;
 use shared::rng::{Purpose, Stream};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -159,17 +160,12 @@ async fn connect(
     }
 }
 
-/// Turns true at SIGTERM or Ctrl-C.
+/// Turns true at SIGTERM, SIGHUP or Ctrl-C, unless the signal was ignored when this program started.
 fn stop_signal() -> Result<watch::Receiver<bool>, AgentError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
+    let mut signals = StopSignals::listen().map_err(AgentError::Signals)?;
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        signals.requested().await;
         sender.send_replace(true);
     });
     Ok(receiver)

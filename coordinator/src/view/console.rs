@@ -1,0 +1,137 @@
+//! Standard error, shared by all that write to it: log lines and messages appear above the bars, never through them.
+
+use std::io::{self, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Signal, getpgrp, getpid, kill_process};
+use rustix::termios::{tcgetpgrp, tcgetwinsize};
+use tokio::signal::unix::SignalKind;
+
+use super::screen::{Screen, Size};
+
+/// The lines to show at the bottom of a terminal of some size.
+pub(crate) type Layout = Box<dyn Fn(Size) -> Vec<String> + Send>;
+
+static CONSOLE: Mutex<Console> = Mutex::new(Console { screen: Screen::new(), layout: None });
+
+struct Console {
+    screen: Screen,
+    layout: Option<Layout>,
+}
+
+fn console() -> MutexGuard<'static, Console> {
+    CONSOLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes whole lines, above the bars where there are any.
+pub(crate) fn print(text: &str) {
+    console().redraw(&format!("{text}\n"));
+}
+
+/// Shows bars until [`clear`], each time in place of the last ones.
+pub(crate) fn show(layout: Layout) {
+    let mut console = console();
+    console.layout = Some(layout);
+    console.redraw("");
+}
+
+/// Takes the bars away.
+pub(crate) fn clear() {
+    let mut console = console();
+    console.layout = None;
+    console.redraw("");
+}
+
+/// Takes Ctrl-Z over from the system: the bars go away before this process stops, and come back when it goes on.
+///
+/// # Errors
+/// The system refuses a signal handler.
+pub(super) fn clear_when_suspended() -> io::Result<()> {
+    let Some(mut suspended) = shared::signals::listen(SignalKind::from_raw(Signal::TSTP.as_raw()))? else {
+        return Ok(()); // A shell without job control.
+    };
+    tokio::spawn(async move {
+        while suspended.recv().await.is_some() {
+            let mut console = console();
+            console.erase();
+            if let Err(error) = kill_process(getpid(), Signal::STOP) {
+                tracing::warn!(%error, "this process cannot be stopped");
+            }
+            // Here it goes on: the shell has written to the terminal meanwhile.
+            console.screen.forget();
+            console.redraw("");
+        }
+    });
+    Ok(())
+}
+
+impl Console {
+    fn redraw(&mut self, log: &str) {
+        let size = size();
+        let mut bytes = String::new();
+        match &self.layout {
+            // In the background the terminal is the shell's: no bars there.
+            Some(_) if !is_in_foreground() => {
+                self.screen.forget();
+                bytes.push_str(log);
+            }
+            Some(layout) => {
+                bytes.push_str(&self.screen.erase(size.columns));
+                bytes.push_str(log);
+                bytes.push_str(&self.screen.draw(&layout(size)));
+            }
+            None => {
+                bytes.push_str(&self.screen.erase(size.columns));
+                bytes.push_str(log);
+            }
+        }
+        write(&bytes);
+    }
+
+    fn erase(&mut self) {
+        write(&self.screen.erase(size().columns));
+    }
+}
+
+/// A reader that went away (a closed pipe) is no reason to stop training.
+fn write(bytes: &str) {
+    let _closed = io::stderr().lock().write_all(bytes.as_bytes());
+}
+
+fn size() -> Size {
+    let (columns, rows) = tcgetwinsize(io::stderr()).map_or((0, 0), |size| (size.ws_col, size.ws_row));
+    let or = |found: u16, usual: usize| if found == 0 { usual } else { found.into() };
+    Size { columns: or(columns, 80), rows: or(rows, 24) }
+}
+
+fn is_in_foreground() -> bool {
+    tcgetpgrp(io::stderr()).is_ok_and(|group| group == getpgrp())
+}
+
+/// Where the log goes: each event as a whole, above the bars.
+#[derive(Debug, Default)]
+pub(crate) struct LogWriter {
+    event: Vec<u8>,
+}
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.event.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.event.is_empty() {
+            let event = std::mem::take(&mut self.event);
+            console().redraw(&String::from_utf8_lossy(&event));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        // Writing to a buffer cannot fail.
+        let _written = self.flush();
+    }
+}

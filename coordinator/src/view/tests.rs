@@ -1,0 +1,149 @@
+//! What a run shows: lines that fit the terminal, and the words for each event.
+
+use std::time::Duration;
+
+use shared::books::{Charge, Offence};
+use shared::ids::{JobId, WorkerId};
+use shared::protocol::LiveReport;
+use uuid::Uuid;
+
+use super::labels::Labels;
+use super::layout::{fit, lines};
+use super::lines::words;
+use super::model::{LiveJob, Snapshot, clock, headline};
+use super::screen::Size;
+use crate::engine::{Notice, Tally};
+
+fn job(n: u128) -> JobId {
+    JobId::new(Uuid::from_u128(n << 96))
+}
+
+fn worker(name: &str) -> WorkerId {
+    WorkerId::new(name, Uuid::nil())
+}
+
+fn live(name: &str, label: &str, epoch: u32, macro_f1: Option<f64>) -> LiveJob {
+    let report = LiveReport { worker: worker(name), job: job(1), epoch, epochs: 40, step: 5, steps: 10 };
+    LiveJob { report, label: label.to_owned(), own: !label.contains(": "), macro_f1 }
+}
+
+/// As much at once as a headline can hold.
+fn troubled() -> Snapshot {
+    let tally = Tally { pending: 12, running: 2, done: 10, failed: 1, parked: 1, failures: 4, losses: 1, setbacks: 3 };
+    let mut snapshot = Snapshot { tally, elapsed: Duration::from_secs(3723), ..Snapshot::default() };
+    snapshot.saw(job(1), 61.52);
+    snapshot.live = vec![
+        live("gpu-host-7-gpu0", "strong augmentation=mixaug subset_seed=2 lr=0.001 epochs=40", 3, Some(58.0)),
+        live("cpu1", "old-sweep: weak subset_seed=11", 12, None),
+    ];
+    snapshot
+}
+
+fn shown(snapshot: &Snapshot, columns: usize, rows: usize) -> String {
+    let lines = lines(snapshot, Size { columns, rows }, false);
+    for line in &lines {
+        assert!(console::measure_text_width(line) < columns, "{line}");
+    }
+    lines.join("\n")
+}
+
+/// Case 26: at 100 columns every line fits, also while the ETA is unknown.
+#[test]
+fn bars_fit_100_columns() {
+    insta::assert_snapshot!(shown(&troubled(), 100, 30), @"");
+}
+
+/// Case 26: the same at 80.
+#[test]
+fn bars_fit_80_columns() {
+    insta::assert_snapshot!(shown(&troubled(), 80, 24), @"");
+}
+
+/// Case 26: whatever the width and the height, no line wraps and no line is pushed off the screen.
+#[test]
+fn bars_fit_any_terminal() {
+    let mut snapshot = troubled();
+    snapshot.live.extend((2..70).map(|n| live(&format!("cpu{n}"), "weak 表情 subset_seed=1", 40, Some(100.0))));
+    for columns in [2, 10, 20, 40, 63, 80, 100, 250] {
+        for rows in [1, 5, 24, 60, 200] {
+            let lines = shown(&snapshot, columns, rows).lines().count();
+            assert!(lines < rows.max(4), "{lines} lines where there are {rows} rows");
+        }
+    }
+    insta::assert_snapshot!(shown(&snapshot, 80, 8), @"");
+}
+
+#[test]
+fn a_wide_terminal_shows_everything() {
+    insta::assert_snapshot!(shown(&troubled(), 200, 50), @"");
+}
+
+/// Case 25: a server that does not answer is seen in the headline.
+#[test]
+fn the_headline_says_that_the_server_is_away() {
+    let snapshot = Snapshot { server_away: Some(Duration::from_secs(12)), ..troubled() };
+    insta::assert_snapshot!(fit(headline(&snapshot), 80), @"");
+}
+
+#[test]
+fn the_headline_says_what_is_known() {
+    let tally = Tally { pending: 1, running: 2, done: 3, failed: 1, ..Tally::default() };
+    let mut snapshot = Snapshot { tally, ..Snapshot::default() };
+    let told = |snapshot: &Snapshot| fit(headline(snapshot), usize::MAX);
+    insta::assert_snapshot!(told(&snapshot), @"");
+    snapshot.tally = Tally { parked: 1, failures: 1, losses: 3, setbacks: 4, ..tally };
+    snapshot.eta = Some(Duration::from_secs(61));
+    insta::assert_snapshot!(told(&snapshot), @"");
+}
+
+#[test]
+fn the_best_score_stays_whatever_comes_later() {
+    let mut snapshot = Snapshot::default();
+    for (id, f1, best) in [(1, 40.0, (1, 40.0)), (2, 50.0, (2, 50.0)), (1, 45.0, (2, 50.0))] {
+        snapshot.saw(job(id), f1);
+        assert_eq!(snapshot.best, Some((job(best.0), best.1)));
+    }
+}
+
+#[test]
+fn times_are_written_as_clocks() {
+    assert_eq!(clock(Duration::from_secs(59)), "0:59");
+    assert_eq!(clock(Duration::from_secs(3723)), "1:02:03");
+}
+
+#[test]
+fn a_report_with_absurd_numbers_is_drawn() {
+    let report = format!(
+        r#"{{"worker":"w-1","job":"{}","epoch":{m},"epochs":{m},"step":{m},"steps":{m}}}"#,
+        Uuid::nil(),
+        m = u32::MAX
+    );
+    let report: LiveReport = serde_json::from_str(&report).unwrap();
+    let live = vec![LiveJob { report, label: "x".into(), own: true, macro_f1: None }];
+    insta::assert_snapshot!(shown(&Snapshot { live, ..Snapshot::default() }, 60, 24), @"");
+}
+
+#[test]
+fn every_event_reads_well() {
+    let (one, two) = (worker("cpu0"), worker("cpu1"));
+    let id = job(1);
+    let charge = Charge { job: id, offence: Offence::Failed { error: "no memory".into() } };
+    let notices = [
+        Notice::Started { job: id, worker: one.clone(), epoch: 0 },
+        Notice::Started { job: id, worker: one.clone(), epoch: 6 },
+        Notice::TakenOver { job: id, worker: two, from: one.clone(), epoch: 6 },
+        Notice::Epoch { job: id, worker: one.clone(), epoch: 7, macro_f1: 61.52 },
+        Notice::GivenBack { job: id },
+        Notice::Failed { job: id, error: "no memory".into() },
+        Notice::GivenUp { job: id, reason: "it failed 3 times".into() },
+        Notice::Parked { job: id, reason: "it failed on 2 workers".into(), log: vec!["loss: nan".into()] },
+        Notice::SetBack { job: id },
+        Notice::Suspected { worker: "cpu0".into(), charges: vec![charge] },
+        Notice::Drained { worker: "cpu0".into(), reason: "2 jobs failed on it".into() },
+        Notice::Done { job: id, worker: one },
+        Notice::Note { job: id, note: "a damaged checkpoint was skipped".into() },
+    ];
+    let labels = Labels::default().from_file(std::path::Path::new("my sweeps/it's.yaml"));
+    let told: Vec<String> = notices.iter().map(|notice| words(notice, &labels)).collect();
+    insta::assert_snapshot!(told.join("\n"), @"");
+}
