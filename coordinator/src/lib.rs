@@ -13,6 +13,7 @@ pub mod evaluation;
 pub mod fleet;
 pub mod guard;
 pub mod home;
+mod plural;
 pub mod report;
 pub mod run_dir;
 pub mod service;

@@ -1,4 +1,4 @@
-//! Names of things: jobs, workers, attempts. Each is a type of its own, printed as logs want it.
+//! Ids of jobs, workers and attempts, each a type of its own.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 pub struct JobId(Uuid);
 
 impl JobId {
-    /// Wraps a UUID that was computed or read elsewhere.
+    /// The id with this UUID.
     pub const fn new(uuid: Uuid) -> Self {
         Self(uuid)
     }
@@ -22,7 +22,7 @@ impl JobId {
         self.0.simple().to_string()[..8].to_owned()
     }
 
-    /// True when the id begins with `prefix`, whatever its hyphens and case.
+    /// True when the id begins with `prefix`, ignoring hyphens and case.
     pub fn begins_with(self, prefix: &str) -> bool {
         self.0.simple().to_string().starts_with(&prefix.replace('-', "").to_lowercase())
     }
@@ -42,7 +42,7 @@ impl FromStr for JobId {
     }
 }
 
-/// One life of one worker process: its display name and a nonce, so that a restarted worker is another owner.
+/// One worker process: its display name and a nonce, so that a restarted worker is a different owner.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WorkerId(String);
@@ -50,16 +50,16 @@ pub struct WorkerId(String);
 impl TryFrom<String> for WorkerId {
     type Error = String;
 
-    /// Names come in messages and become subjects, keys and lines on a terminal: one token of plain characters.
+    /// Names arrive in messages and become subjects, keys and lines on a terminal, so they must be one plain token.
     fn try_from(name: String) -> Result<Self, Self::Error> {
         if is_plain(&name) {
             return Ok(Self(name));
         }
-        Err(format!("{:?} is no name of a worker", name.chars().take(80).collect::<String>()))
+        Err(format!("{:?} is not a worker's name", name.chars().take(80).collect::<String>()))
     }
 }
 
-/// True for what may be the name of a worker: it becomes part of keys and the name of a file.
+/// True for a valid worker's name; it becomes part of keys and of file names.
 pub(crate) fn is_plain(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 }
@@ -71,7 +71,7 @@ impl From<WorkerId> for String {
 }
 
 impl WorkerId {
-    /// `name` is cut to the characters a NATS subject token may hold; `nonce` makes this life unique.
+    /// `name` is reduced to the characters of a NATS subject token; `nonce` makes this process unique.
     pub fn new(name: &str, nonce: Uuid) -> Self {
         let name: String = name
             .chars()
@@ -81,7 +81,7 @@ impl WorkerId {
         Self(format!("{name}-{}", &nonce.simple().to_string()[..8]))
     }
 
-    /// The token as it stands in subjects and keys.
+    /// The token used in subjects and keys.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn job_ids_are_known_by_how_they_begin() {
+    fn job_ids_are_found_by_their_prefix() {
         let id = JobId::new(Uuid::from_u128(0x12ab_34cd_56ef << 80));
         assert!(
             id.begins_with(&id.short()) && id.begins_with(&id.to_string()) && id.begins_with("12AB34CD-5")

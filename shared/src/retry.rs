@@ -209,6 +209,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn work_may_borrow_what_it_changes() {
         async fn work(done: &mut Vec<u32>) -> Result<usize, &'static str> {
+            tokio::task::yield_now().await;
             done.push(0);
             if done.len() < 3 { Err("not yet") } else { Ok(done.len()) }
         }

@@ -50,7 +50,7 @@ fn a_live_sweep_is_restored_elsewhere_and_ends_with_the_same_results() -> anyhow
     let saved_done = said["summary"]["done"].as_u64().unwrap_or(0);
     assert!((1..6).contains(&saved_done), "{said}");
     let again = expect(&mut desk.ferry(&["backup", "copy"]), 2)?;
-    assert!(String::from_utf8_lossy(&again.stderr).contains("is there already"));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("exists already"));
     // The sweep goes on as if nothing had been.
     run.wait_for("finished", LIMIT)?;
     assert!(run.end(LIMIT)?.success());
@@ -122,9 +122,9 @@ fn a_damaged_backup_is_refused_and_nothing_is_made_of_it() -> anyhow::Result<()>
     let text = std::fs::read_to_string(&sums)?;
     std::fs::write(&sums, text.replace("manifest.json", "../manifest.json"))?;
     let refused = expect(&mut desk.ferry(&["restore", "copy", "--home", "new"]), 2)?;
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("is not a whole backup"));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is not a complete backup"));
     let occupied = expect(&mut desk.ferry(&["restore", "copy", "--home", ".ferry"]), 2)?;
-    assert!(String::from_utf8_lossy(&occupied.stderr).contains("is there already"));
+    assert!(String::from_utf8_lossy(&occupied.stderr).contains("exists already"));
     Ok(())
 }
 

@@ -133,7 +133,7 @@ fn nothing_is_made_over_something_and_no_server_runs_twice() -> anyhow::Result<(
     let desk = Desk::new()?;
     let folder = path(&cluster.folder().join("cluster"));
     let said = expect(&mut desk.ferry(&["init", "--cluster", &folder, "--host", "x"]), 2)?;
-    assert!(String::from_utf8_lossy(&said.stderr).contains("is there already"));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("exists already"));
     let said = expect(&mut desk.ferry(&["serve", &format!("{folder}/server-1")]), 2)?;
     assert!(String::from_utf8_lossy(&said.stderr).contains("already"));
     Ok(())

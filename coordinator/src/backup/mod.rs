@@ -1,4 +1,4 @@
-//! A sweep's books and everything they point to, as a folder: taken while it runs, made into a state directory later.
+//! Saves the books and everything they refer to in a folder, even while a sweep runs, and makes a state directory of it.
 //!
 //! ```text
 //! BACKUP/
@@ -6,7 +6,7 @@
 //!   manifest.json    the entries of the books, and where each blob belongs
 //!   blobs/<sha256>   plans, checkpoints, probabilities, models, packs and weights, each once
 //! ```
-//! Jobs at work are in it as pending, with their checkpoints: whoever restores them has no workers that hold them.
+//! Running jobs are saved as pending, with their checkpoints, because the restored books have no workers that hold them.
 
 mod manifest;
 mod restore;
@@ -24,22 +24,22 @@ use crate::broker::BrokerError;
 pub use restore::restore;
 pub use save::save;
 
-/// Why a backup cannot be made or used. Neither leaves anything half-made at its place.
+/// Why a backup cannot be made or used. Nothing incomplete is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    #[error("{} is there already: name a place that is not, or remove it", .0.display())]
+    #[error("{} exists already: name another place, or remove it", .0.display())]
     Occupied(PathBuf),
-    #[error("{} is not a whole backup: {problem}", path.display())]
+    #[error("{} is not a complete backup: {problem}", path.display())]
     Unusable { path: PathBuf, problem: String },
     #[error("the backup {} {source}", path.display())]
     Version { path: PathBuf, source: VersionError },
     #[error("{} is damaged: {problem}; nothing was restored", path.display())]
     Damaged { path: PathBuf, problem: String },
-    #[error("job {job} cannot be backed up: {source}")]
+    #[error("cannot back up job {job}: {source}")]
     Job { job: JobId, source: BusError },
-    #[error("job {0} moved on faster than its checkpoints could be copied: try again")]
-    Restless(JobId),
-    #[error("{} cannot be used: {source}", path.display())]
+    #[error("job {0} replaced its checkpoints faster than they could be copied: try again")]
+    TooFast(JobId),
+    #[error("cannot use {}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Bus(#[from] BusError),
@@ -56,11 +56,11 @@ pub struct Summary {
     /// Blobs, and their bytes.
     pub blobs: usize,
     pub bytes: u64,
-    /// Checkpoints that the store no longer held whole: their jobs go on from the one before.
+    /// Checkpoints that the store no longer had whole: their jobs continue from the one before.
     pub left_out: usize,
 }
 
-/// Told about how many of how many steps are done.
+/// Called with the number of finished steps and of all steps.
 pub type Tell<'a> = &'a mut dyn FnMut(u64, u64);
 
 const MANIFEST: &str = "manifest.json";
@@ -73,7 +73,7 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> BackupError {
     move |source| BackupError::Io { path, source }
 }
 
-/// Nothing of the user's is overwritten: the place must be free, or an empty folder.
+/// Never overwrites anything: the place must be free, or an empty folder.
 fn require_free(place: &Path) -> Result<(), BackupError> {
     let occupied = match std::fs::read_dir(place) {
         Ok(mut entries) => entries.next().is_some(),
@@ -82,7 +82,7 @@ fn require_free(place: &Path) -> Result<(), BackupError> {
     if occupied { Err(BackupError::Occupied(place.to_owned())) } else { Ok(()) }
 }
 
-/// A folder beside its place, for what is not whole yet; gone again unless it is kept.
+/// A folder beside the final place, while it is incomplete; deleted unless it is kept.
 struct Begun {
     root: PathBuf,
     place: PathBuf,
@@ -101,7 +101,7 @@ impl Begun {
         Ok(Self { root, place: place.to_owned() })
     }
 
-    /// What is whole takes its place. A rename replaces an empty folder.
+    /// Moves the complete folder to its place. A rename replaces an empty folder.
     fn keep(self) -> Result<(), BackupError> {
         std::fs::rename(&self.root, &self.place).map_err(io(&self.place))
     }

@@ -17,8 +17,8 @@ use super::{BLOBS, BackupError, Begun, MANIFEST, SUMS, Summary, Tell, io};
 use crate::broker::{self, Broker, BrokerError};
 use crate::home::Home;
 
-/// Makes the state directory `place`, which must not be there, of the backup in `src`. All of the backup is verified
-/// before anything is made of it.
+/// Creates the state directory `place`, which must not exist, from the backup in `src`. The whole backup is verified
+/// first.
 pub async fn restore(src: &Path, place: &Path, tell: Tell<'_>) -> Result<Summary, BackupError> {
     super::require_free(place)?;
     let sums = read_sums(src)?;
@@ -73,7 +73,7 @@ fn read_manifest(src: &Path, sums: &BTreeMap<String, String>) -> Result<Manifest
     for stored in &manifest.blobs {
         let name = &stored.blob.name;
         if stored.stem().is_none() {
-            return Err(damaged(format!("`{name}` is no name of a blob")));
+            return Err(damaged(format!("`{name}` is not the name of a blob")));
         }
         if !sums.contains_key(&format!("{BLOBS}/{}", stored.blob.sha256)) {
             return Err(damaged(format!("{SUMS} does not list the bytes of {name}")));
@@ -96,7 +96,7 @@ fn verify(src: &Path, name: &str, digest: &str) -> Result<(), BackupError> {
     if hex::encode(hash.finalize()) == digest {
         Ok(())
     } else {
-        Err(BackupError::Damaged { path, problem: "it has another digest than it should".to_owned() })
+        Err(BackupError::Damaged { path, problem: "its digest is not the one in SHA256SUMS".to_owned() })
     }
 }
 

@@ -17,7 +17,7 @@ use shared::result::{BlobRef, JobResult};
 use super::manifest::{Entry, Manifest, Store, Stored};
 use super::{BLOBS, BackupError, Begun, MANIFEST, SUMS, Summary, Tell, io};
 
-/// Times that a job may move on while its checkpoints are copied.
+/// How often a job may replace its checkpoints while they are copied.
 const TRIES: u32 = 10;
 
 /// Copies the books behind `bus`, and every blob that they point to, into the folder `dest`, which must not be there.
@@ -58,6 +58,8 @@ enum Kind {
     Sweep,
     Pack,
     Weights,
+    /// Says what goes on on this server now: it means nothing on another.
+    Momentary,
     /// Something that this program does not know: it is kept as it is.
     Other,
 }
@@ -71,6 +73,8 @@ impl Kind {
             Some(("sweep", _)) => Self::Sweep,
             Some(("pack", _)) => Self::Pack,
             Some(("weights", _)) => Self::Weights,
+            Some(("conductor", _)) => Self::Momentary,
+            None if [subjects::TRIAL_KEY, subjects::COLLECTION_KEY].contains(&key) => Self::Momentary,
             Some(_) | None => Self::Other,
         }
     }
@@ -93,7 +97,7 @@ impl Backup {
     async fn take(&mut self, bus: &Bus, key: &str) -> Result<(), BackupError> {
         match Kind::of(key) {
             Kind::Record(job) => self.job(bus, job).await?,
-            Kind::Result => {}
+            Kind::Result | Kind::Momentary => {}
             Kind::Order => {
                 let order: JobOrder = bus.read(key, JobOrder::VERSION).await?;
                 self.enter(key, &order);
@@ -154,7 +158,7 @@ impl Backup {
             self.enter(&subjects::record_key(job), &record);
             return Ok(());
         }
-        Err(BackupError::Restless(job))
+        Err(BackupError::TooFast(job))
     }
 
     /// Copies the checkpoints of a record; gives those that are not to be had.
@@ -179,7 +183,7 @@ impl Backup {
             return Ok(());
         }
         if stored.stem().is_none() {
-            let problem = format!("the books point to `{}`, which is no name of a blob", blob.name);
+            let problem = format!("the books refer to `{}`, which is not the name of a blob", blob.name);
             return Err(BackupError::Unusable { path: self.root.clone(), problem });
         }
         let name = format!("{BLOBS}/{}", blob.sha256);

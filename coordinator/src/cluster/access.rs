@@ -1,9 +1,9 @@
 //! What each role may do, as the server's accounts.
 //!
-//! Permissions on subjects alone do not hold: the *reply* subject of a request is checked against none of them, so
-//! whoever may ask the server anything can have the answer stored under any subject. Therefore streams live in an
-//! account of the coordinator's own, and workers and observers in accounts without any: the server lends them single
-//! requests (service imports), and answers arrive in the account that asked.
+//! Permissions on subjects alone are not enough: the *reply* subject of a request is not checked against them, so whoever
+//! may ask the server anything can have the answer stored under any subject. Therefore all streams belong to the
+//! coordinator's account, and workers and observers have accounts without streams: the server grants them single
+//! requests (service imports), and answers go to the account that asked.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,76 +11,76 @@ use std::fmt::Write as _;
 use shared::bus::Role;
 use shared::protocol::subjects;
 
-/// One request that is lent to a role.
-struct Loan {
-    /// As it is in the coordinator's account.
+/// One request that is granted to a role.
+struct Grant {
+    /// The subject in the coordinator's account.
     subject: String,
     answers: Answers,
 }
 
-/// How many messages answer it.
+/// How many messages answer a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answers {
     One,
     Many,
 }
 
-fn one(subject: String) -> Loan {
-    Loan { subject, answers: Answers::One }
+fn one(subject: String) -> Grant {
+    Grant { subject, answers: Answers::One }
 }
 
-fn api(request: &str) -> Loan {
+fn api(request: &str) -> Grant {
     one(format!("{}.{request}", subjects::API))
 }
 
-fn many(request: &str) -> Loan {
-    Loan { answers: Answers::Many, ..api(request) }
+fn many(request: &str) -> Grant {
+    Grant { answers: Answers::Many, ..api(request) }
 }
 
-/// What `role` may ask for; the coordinator needs no loan.
-fn loans(role: Role) -> Vec<Loan> {
+/// What `role` may ask for; the coordinator needs no grant.
+fn grants(role: Role) -> Vec<Grant> {
     let stores = subjects::OBJECT_STORES.map(subjects::object_stream);
     let values = [subjects::BOOKS_STREAM, subjects::PRESENCE_STREAM];
-    let mut loans = Vec::new();
+    let mut grants = Vec::new();
     let (queue, consumer) = (subjects::QUEUE_STREAM, subjects::QUEUE_CONSUMER);
     // Reading: what is there, values by key, descriptions of objects.
     for stream in stores.iter().map(String::as_str).chain(values).chain([queue]) {
-        loans.push(api(&format!("STREAM.INFO.{stream}")));
+        grants.push(api(&format!("STREAM.INFO.{stream}")));
     }
-    loans.push(api(&format!("CONSUMER.INFO.{queue}.{consumer}")));
+    grants.push(api(&format!("CONSUMER.INFO.{queue}.{consumer}")));
     for stream in values {
-        loans.push(api(&format!("DIRECT.GET.{stream}.>")));
+        grants.push(api(&format!("DIRECT.GET.{stream}.>")));
     }
     for stream in stores.iter().map(String::as_str).chain(values) {
-        loans.push(api(&format!("STREAM.MSG.GET.{stream}")));
+        grants.push(api(&format!("STREAM.MSG.GET.{stream}")));
     }
     match role {
         Role::Coordinator => return Vec::new(),
         Role::Observer => {
             // Plans of sweeps are objects among the results.
-            loans.push(many(&format!("DIRECT.GET.{}", subjects::object_stream(subjects::RESULTS))));
+            grants.push(many(&format!("DIRECT.GET.{}", subjects::object_stream(subjects::RESULTS))));
         }
         Role::Worker => {
             for bucket in [subjects::CHECKPOINTS, subjects::PACKS, subjects::WEIGHTS] {
-                loans.push(many(&format!("DIRECT.GET.{}", subjects::object_stream(bucket))));
+                grants.push(many(&format!("DIRECT.GET.{}", subjects::object_stream(bucket))));
             }
-            loans.push(many(&format!("CONSUMER.MSG.NEXT.{queue}.{consumer}")));
-            loans.push(one(format!("$JS.ACK.{queue}.{consumer}.>")));
-            loans.extend(subjects::WORKERS_OWN.map(|keys| one(subjects::books_subject(keys))));
-            loans.push(one(subjects::presence_subject("*")));
+            grants.push(many(&format!("CONSUMER.MSG.NEXT.{queue}.{consumer}")));
+            grants.push(one(format!("$JS.ACK.{queue}.{consumer}.>")));
+            grants.extend(subjects::WORKERS_OWN.map(|keys| one(subjects::books_subject(keys))));
+            grants.push(one(subjects::presence_subject("*")));
             for bucket in [subjects::CHECKPOINTS, subjects::RESULTS] {
-                loans.push(one(subjects::object_chunks(bucket, "*")));
-                loans.push(one(subjects::object_description(bucket, "*")));
+                grants.push(one(subjects::object_chunks(bucket, "*")));
+                grants.push(one(subjects::object_description(bucket, "*")));
             }
-            loans.push(one(subjects::LIVE_ALL.to_owned()));
+            grants.push(one(subjects::LIVE_ALL.to_owned()));
         }
     }
-    loans
+    grants
 }
 
-impl Loan {
-    /// As the guest asks for it. JetStream's own subjects cannot be used as they are: in an account without streams
-    /// the server itself would answer, too, that there are none.
+impl Grant {
+    /// The subject in the guest's account. JetStream's own subjects cannot be used there: in an account without streams
+    /// the server itself would also answer, that there are none.
     fn as_guest(&self) -> String {
         if self.subject.starts_with("$JS.ACK.") {
             return self.subject.clone();
@@ -115,8 +115,8 @@ pub(super) fn accounts(keys: &[(Role, String); 3]) -> String {
 fn owner(text: &mut String, key: &str) -> std::fmt::Result {
     let mut exports: BTreeMap<String, (Answers, Vec<&str>)> = BTreeMap::new();
     for role in [Role::Worker, Role::Observer] {
-        for loan in loans(role) {
-            exports.entry(loan.subject).or_insert((loan.answers, Vec::new())).1.push(account(role));
+        for grant in grants(role) {
+            exports.entry(grant.subject).or_insert((grant.answers, Vec::new())).1.push(account(role));
         }
     }
     writeln!(text, "  FERRY {{\n    jetstream: enabled\n    users: [ {{ nkey: {key} }} ]\n    exports: [")?;
@@ -136,8 +136,8 @@ fn owner(text: &mut String, key: &str) -> std::fmt::Result {
 }
 
 fn guest(text: &mut String, role: Role, key: &str) -> std::fmt::Result {
-    let loans = loans(role);
-    let allowed: Vec<String> = loans.iter().map(|loan| format!("\"{}\"", loan.as_guest())).collect();
+    let grants = grants(role);
+    let allowed: Vec<String> = grants.iter().map(|grant| format!("\"{}\"", grant.as_guest())).collect();
     let mut heard = vec![format!("\"{}.>\"", role.inbox())];
     if role == Role::Observer {
         heard.push(format!("\"{}\"", subjects::LIVE_ALL));
@@ -145,8 +145,8 @@ fn guest(text: &mut String, role: Role, key: &str) -> std::fmt::Result {
     writeln!(text, "  {} {{\n    users: [ {{ nkey: {key}, permissions: {{", account(role))?;
     writeln!(text, "      publish: {{ allow: [\n        {}\n      ] }}", allowed.join("\n        "))?;
     writeln!(text, "      subscribe: {{ allow: [ {} ] }}\n    }} }} ]\n    imports: [", heard.join(", "))?;
-    for loan in &loans {
-        let (subject, to) = (&loan.subject, loan.as_guest());
+    for grant in &grants {
+        let (subject, to) = (&grant.subject, grant.as_guest());
         let to = if to == *subject { String::new() } else { format!(", to: \"{to}\"") };
         writeln!(text, "      {{ service: {{ account: FERRY, subject: \"{subject}\" }}{to} }}")?;
     }
@@ -160,13 +160,13 @@ fn guest(text: &mut String, role: Role, key: &str) -> std::fmt::Result {
 mod tests {
     use super::*;
 
-    fn lent(role: Role) -> Vec<String> {
-        loans(role).into_iter().map(|loan| loan.subject).collect()
+    fn granted(role: Role) -> Vec<String> {
+        grants(role).into_iter().map(|grant| grant.subject).collect()
     }
 
     #[test]
     fn an_observer_writes_nothing() {
-        for subject in lent(Role::Observer) {
+        for subject in granted(Role::Observer) {
             let reads = ["STREAM.INFO.", "CONSUMER.INFO.", "DIRECT.GET.", "STREAM.MSG.GET."];
             let request = subject.strip_prefix("$JS.API.").unwrap_or_default();
             assert!(reads.iter().any(|read| request.starts_with(read)), "{subject}");
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_worker_makes_no_stream_and_no_consumer_and_publishes_no_job() {
-        for subject in lent(Role::Worker) {
+        for subject in granted(Role::Worker) {
             let makes = ["CREATE", "UPDATE", "DELETE", "PURGE", "RESTORE", "SNAPSHOT"];
             assert!(!makes.iter().any(|word| subject.contains(word)), "{subject}");
             for own in [
@@ -195,10 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn what_guests_ask_for_is_under_a_prefix_of_their_own() {
+    fn guests_ask_under_a_prefix_of_their_own() {
         for role in [Role::Worker, Role::Observer] {
-            for loan in loans(role) {
-                let guest = loan.as_guest();
+            for grant in grants(role) {
+                let guest = grant.as_guest();
                 assert!(guest.starts_with("ferry.api.") || guest.starts_with("$JS.ACK."), "{guest}");
                 assert!(!guest.contains("$JS.API"), "{guest}");
             }

@@ -6,18 +6,18 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
-/// Certificates are valid this long, and from a day ago: clocks differ.
+/// How long certificates are valid. They begin a day ago, because clocks differ.
 const VALID: Duration = Duration::days(3650);
 
-/// A certificate cannot be made.
+/// Why a certificate cannot be made.
 #[derive(Debug, thiserror::Error)]
-#[error("the certificate of {name} cannot be made: {source}")]
+#[error("cannot make the certificate of {name}: {source}")]
 pub struct CertificateProblem {
     name: String,
     source: rcgen::Error,
 }
 
-/// Signs the servers' certificates, and is forgotten after that.
+/// Signs the servers' certificates. Its key is dropped afterwards and never written.
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,

@@ -18,35 +18,37 @@ use shared::files::write_private;
 use certificates::Authority;
 pub use certificates::CertificateProblem;
 
-/// What is asked for.
+/// The cluster to make.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Names or addresses under which clients reach the servers: all names of a single one, else one per server.
     pub hosts: Vec<String>,
     /// Port for clients of the first server.
     pub port: u16,
-    /// 1, or 3 or 5 for a cluster that outlives the loss of 1 or 2 of them.
+    /// 1, or 3 (or 5) for a cluster that survives the loss of 1 (or 2) of them.
     pub servers: usize,
 }
 
-/// Why no cluster can be made.
+/// Why a cluster cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    #[error("{} is there already and is not overwritten: name another folder, or move it away", .0.display())]
+    #[error("{} exists already and is not overwritten: name another folder, or move it away", .0.display())]
     Occupied(PathBuf),
-    #[error("{0} servers: make it 1, or 3 or 5, of which a majority must live")]
+    #[error("a cluster has 1, 3 or 5 servers, not {0}: a majority of them must stay up")]
     Servers(usize),
-    #[error("{servers} servers need {servers} times --host, or one for all of them; there are {hosts}")]
+    #[error(
+        "{servers} servers need {servers} --host options, or one for all of them, but {hosts} were given"
+    )]
     Hosts { servers: usize, hosts: usize },
     #[error("`{0}` is neither a host name nor an IP address")]
     Host(String),
-    #[error("port {0} leaves no room for all ports of the servers")]
+    #[error("port {0} is too high: the servers need the ports after it, and those 2000 above")]
     Port(u16),
     #[error(transparent)]
     Certificate(#[from] CertificateProblem),
-    #[error("the key of the {role} cannot be made: {source}")]
+    #[error("cannot make the key of the {role}: {source}")]
     Key { role: Role, source: Box<dyn std::error::Error + Send + Sync> },
-    #[error("{} cannot be written: {source}", path.display())]
+    #[error("cannot write {}: {source}", path.display())]
     Write { path: PathBuf, source: std::io::Error },
 }
 
@@ -57,7 +59,7 @@ pub struct Made {
     pub servers: Vec<(PathBuf, String)>,
     /// All of these, as `--nats` wants them.
     pub url: String,
-    /// The date on which the certificates end, as YYYY-MM-DD.
+    /// The last day on which the certificates are valid, as YYYY-MM-DD.
     pub until: String,
 }
 
@@ -70,7 +72,7 @@ struct Place {
     route: u16,
 }
 
-/// Between the port for clients and that for the other servers (4222 and 6222 by custom).
+/// From a server's port for clients to its port for the other servers (4222 and 6222 by convention).
 const ROUTE: u16 = 2000;
 
 /// Writes everything below `dir`, which must not exist: whole, or not at all.
@@ -144,7 +146,7 @@ fn places(request: &Request) -> Result<Vec<Place>, ClusterError> {
     (0..servers).map(of).collect::<Option<_>>().ok_or(ClusterError::Port(port))
 }
 
-/// An IPv6 address as it stands before a port.
+/// A host as it is written before a port: IPv6 addresses take brackets.
 fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! `ferry backup`: the books of a sweep, at work or not, and all they point to, as a folder.
+//! `ferry backup`: saves the books and all that they refer to in a folder, whether a sweep runs or not.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,17 +11,18 @@ use super::access::{Access, BooksArgs};
 use super::failure::Failure;
 use super::progress::Progress;
 use crate::backup::{self, BackupError, Summary};
+use crate::plural::count;
 
-/// Copies the books and everything they point to into a folder, also while jobs run.
+/// Copies the jobs and all their files into a folder, even while they run.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     ferry backup backups/monday\n  \
     ferry backup backups/monday --nats nats://head:4222 --json\n\n\
-    Finished jobs are in it with their results, running ones with their newest checkpoints; `ferry restore` makes a \
-    state directory of it. `sha256sum -c SHA256SUMS` in the folder checks it.\n\
+    Finished jobs are saved with their results, running ones with their newest checkpoints. `ferry restore` turns the \
+    folder into a state directory; `sha256sum -c SHA256SUMS` in the folder checks it.\n\
     Exit codes: 0 done, 1 something failed, 2 bad input.")]
 pub struct BackupArgs {
-    /// The folder to make.
+    /// The folder to create.
     pub dest: PathBuf,
     #[command(flatten)]
     pub books: BooksArgs,
@@ -51,24 +52,24 @@ async fn save(args: &BackupArgs) -> Result<Summary, Failure> {
     let Some(access) = Access::open(&args.books, "ferry-backup").await? else {
         let home = args.books.home.display();
         return Err(Failure::Input(anyhow::anyhow!(
-            "no sweep has run in {home} yet: name another with --home"
+            "no sweep has run in {home}: name another state directory with --home"
         )));
     };
-    let mut progress = Progress::counting("copying the books", "entries");
+    let mut progress = Progress::counting("saving", "entries");
     let saved = backup::save(&access.bus, &args.dest, &mut |done, total| progress.show(done, total)).await;
     access.close().await;
-    saved.map_err(blame)
+    saved.map_err(failure)
 }
 
-/// Whether the caller or the work is to blame.
-pub(super) fn blame(error: BackupError) -> Failure {
+/// Tells bad input from work that failed.
+pub(super) fn failure(error: BackupError) -> Failure {
     match error {
         BackupError::Occupied(_) | BackupError::Unusable { .. } | BackupError::Version { .. } => {
             Failure::Input(error.into())
         }
         BackupError::Damaged { .. }
         | BackupError::Job { .. }
-        | BackupError::Restless(_)
+        | BackupError::TooFast(_)
         | BackupError::Io { .. }
         | BackupError::Bus(_)
         | BackupError::Broker(_) => Failure::Work(error.into()),
@@ -78,7 +79,10 @@ pub(super) fn blame(error: BackupError) -> Failure {
 /// What a backup holds, in words.
 pub(super) fn words(summary: &Summary) -> String {
     let Summary { jobs, done, blobs, bytes, left_out } = *summary;
-    let missing =
-        if left_out > 0 { format!("; {left_out} unusable checkpoints left out") } else { String::new() };
-    format!("{jobs} jobs, {done} of them done; {blobs} blobs, {:.1} MB{missing}", bytes as f64 / 1e6)
+    let missing = match left_out {
+        0 => String::new(),
+        _ => format!("; left out: {}", count(left_out, "unusable checkpoint")),
+    };
+    let (jobs, blobs) = (count(jobs, "job"), count(blobs, "blob"));
+    format!("{jobs}, {done} of them done; {blobs}, {:.1} MB{missing}", bytes as f64 / 1e6)
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::access::{Access, BooksArgs};
 use super::failure::Failure;
 use super::progress::Progress;
+use crate::plural::count;
 use crate::service::{Amount, Holdings, Removal, RemovalError, Target};
 
 /// Removes a sweep from the store for good: its jobs, checkpoints and results.
@@ -148,10 +149,6 @@ fn text(what: &str, holdings: &Holdings) -> String {
     }
     lines.push("Run folders are kept. A later run of a removed sweep trains its jobs anew.".to_owned());
     lines.join("\n") + "\n"
-}
-
-fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn megabytes(bytes: u64) -> f64 {

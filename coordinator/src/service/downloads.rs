@@ -9,6 +9,7 @@ use shared::ids::JobId;
 use shared::result::JobResult;
 use shared::retry::{Backoff, Retry};
 
+use crate::plural::count;
 use crate::report;
 use crate::run_dir::RunDir;
 
@@ -31,7 +32,7 @@ pub(super) async fn fetch_result(bus: &Bus, job: JobId) -> Result<FetchedResult,
     Ok(FetchedResult { result, validation, test })
 }
 
-/// Which models the run folder gets.
+/// Which trained models go into the run folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Models {
     /// Those of the ensembles' members.
@@ -69,7 +70,7 @@ pub(super) async fn fetch_models(
     let bytes: u64 = missing.iter().map(|result| result.model.size).sum();
     tell(&format!(
         "storing {} ({:.1} MB) in {}",
-        count(missing.len()),
+        count(missing.len(), "model"),
         bytes as f64 / 1e6,
         run_dir.root().join("models").display()
     ));
@@ -82,10 +83,6 @@ pub(super) async fn fetch_models(
         })?;
     }
     Ok(())
-}
-
-fn count(models: usize) -> String {
-    if models == 1 { "1 model".to_owned() } else { format!("{models} models") }
 }
 
 async fn store(bus: &Bus, run_dir: &RunDir, result: &JobResult) -> anyhow::Result<()> {

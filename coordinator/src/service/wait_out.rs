@@ -28,7 +28,7 @@ pub(super) async fn wait_out<T>(
         match work().await {
             Ok(value) => return Ok(value),
             Err(error) => {
-                tries.again(error, passes, |error| tell(&format!("{error:#}; trying again"))).await?
+                tries.again(error, passes, |error| tell(&format!("{error:#}; trying again"))).await?;
             }
         }
     }
@@ -60,7 +60,7 @@ mod tests {
     async fn errors_that_pass_are_waited_out_and_told_once() {
         let (outcome, told) = tried((0..100).map(|_| stalled()).collect()).await;
         assert_eq!(outcome.unwrap(), 101);
-        assert_eq!(told, ["the bytes of blob x do not come; trying again"]);
+        assert_eq!(told, ["the server does not send the bytes of blob x; trying again"]);
     }
 
     #[tokio::test(start_paused = true)]

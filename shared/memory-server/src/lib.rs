@@ -1,9 +1,9 @@
-//! A server in this process with the semantics of JetStream that were measured, on tokio's clock, for tests.
+//! A server in the test's own process that behaves as JetStream was measured to behave, on tokio's clock.
 //!
-//! What a real server and its client do to a program is done here too: answers to messages count whoever gives them,
-//! requests of a client without a way to the server are kept and carried out later, replies get lost after the
-//! request was carried out, what was handed out just before a crash is handed out again. `tests/tests/contract.rs`
-//! holds both servers to the same behaviour. Everything that happens by chance is drawn from one seed.
+//! It does to a program what a real server and its client do: an acknowledgement counts whoever sends it, requests of a
+//! client that is cut off are kept and carried out later, replies get lost after the request was carried out, and what was
+//! delivered just before a crash is delivered again. `tests/tests/contract.rs` holds both servers to the same behaviour.
+//! All randomness comes from one seed.
 
 mod client;
 mod flag;
@@ -24,7 +24,7 @@ use shared::bus::Bus;
 use shared::bus::server::{Ack, Queued};
 use state::State;
 
-/// Something that happened on the server.
+/// Something that happened on the server, for observers.
 #[derive(Debug)]
 pub enum Event<'a> {
     Wrote { key: &'a str, value: &'a [u8], revision: u64 },
@@ -42,7 +42,7 @@ pub enum Event<'a> {
 /// Is told of every event, with the time since the server's first start and the client that caused it.
 pub type Observer = Box<dyn FnMut(Duration, &str, &Event<'_>) + Send>;
 
-/// What a server must not do: a test that tolerates one of these tests nothing.
+/// A bug that breaks what Ferry relies on. A test that does not notice it tests nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerBug {
     /// Overwrites whatever revision was named; what must not exist yet is still refused.
@@ -60,10 +60,10 @@ pub enum Damage {
     OtherBytes,
 }
 
-/// How requests travel. The default is a still day: nothing is lost, and every way takes a millisecond.
+/// What the network does to requests. By default nothing is lost, and each direction takes a millisecond.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NetworkFaults {
-    /// Longest time of one way, in milliseconds, at least 1.
+    /// The longest time that one direction takes, in milliseconds, at least 1.
     pub latency_ms: u64,
     /// Share of requests that never arrive.
     pub lost_requests: f64,
@@ -133,12 +133,12 @@ impl MemoryServer {
         self.inner.now()
     }
 
-    /// Changes how requests travel from now on.
+    /// Changes what the network does from now on.
     pub fn set_network_faults(&self, network_faults: NetworkFaults) {
         *unpoisoned(&self.inner.network_faults) = network_faults;
     }
 
-    /// Ends the server as a power cut does; false when it is down already.
+    /// Stops the server as a power cut would; false if it is down already.
     pub fn crash(&self) -> bool {
         let now = self.now();
         let mut state = self.inner.state();
@@ -162,7 +162,7 @@ impl MemoryServer {
         self.inner.state().set_clock_back(by);
     }
 
-    /// Does harm to a stored object.
+    /// Damages a stored object.
     pub fn damage(&self, bucket: &str, name: &str, damage: Damage) {
         self.inner.state().damage(bucket, name, damage);
     }
@@ -177,7 +177,7 @@ impl MemoryServer {
         self.inner.state().unfinished_uploads()
     }
 
-    /// A value of the books, read past every link.
+    /// A value of the books, read without a link.
     pub fn value(&self, key: &str) -> Option<bytes::Bytes> {
         self.inner.state().entry(key).map(|entry| entry.value)
     }

@@ -1,4 +1,4 @@
-//! The way between one client and the server: what is sent arrives in order, late, or not at all.
+//! The link between one client and the server: requests arrive in order, late, or not at all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 type Request = Box<dyn FnOnce(&mut State, Duration) + Send>;
 
-/// What is wrong with the way, or with the process at its end.
+/// What is wrong with the link, or with the process at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct LinkState {
     cut: bool,
@@ -22,7 +22,7 @@ struct LinkState {
     dead: bool,
 }
 
-/// One client's way to the server. Clones are the same way.
+/// One client's link to the server. Clones are the same link.
 #[derive(Clone)]
 pub struct Link {
     pub(super) inner: Arc<Inner>,
@@ -48,12 +48,12 @@ impl Link {
         link
     }
 
-    /// Nothing passes any more; what is sent meanwhile is kept and passes after [`Self::heal`].
+    /// Cuts the link; what is sent meanwhile is kept, and sent after [`Self::heal`].
     pub fn cut(&self) {
         self.trouble.change(|trouble| trouble.cut = true);
     }
 
-    /// The way is free again.
+    /// Restores the link.
     pub fn heal(&self) {
         self.trouble.change(|trouble| trouble.cut = false);
     }
@@ -68,7 +68,7 @@ impl Link {
         self.trouble.change(|trouble| trouble.frozen = false);
     }
 
-    /// The process is gone. What it had sent may still arrive. The server notices unless the way is cut.
+    /// The process is gone. What it had sent may still arrive. The server notices, unless the link is cut.
     pub fn kill(&self) {
         let was = self.trouble.get();
         self.trouble.change(|trouble| trouble.dead = true);
@@ -88,7 +88,7 @@ impl Link {
         let _carrier_gone = self.outgoing.send(Box::new(act));
     }
 
-    /// Sends a request and waits for its answer. Without one in time nobody knows what became of it; it may even be
+    /// Sends a request and waits for its answer. Without an answer in time, nobody knows what became of it; it may even be
     /// carried out later.
     pub(super) async fn request<T: Send + 'static>(
         &self,
@@ -130,7 +130,7 @@ struct Carrier {
     trouble: Arc<Flag<LinkState>>,
 }
 
-/// Requests pass one after the other. One that is on its way when the way breaks is lost, or kept and sent again.
+/// Carries requests one after the other. One that is on its way when the link breaks is lost, or kept and sent again.
 async fn carry(carrier: Carrier, mut requests: mpsc::UnboundedReceiver<Request>) {
     while let Some(request) = requests.recv().await {
         if carrier.arrives().await {

@@ -34,7 +34,7 @@ impl Bucket {
         }
     }
 
-    /// No blob of ours is larger, in bytes: whoever points to one that is, is not to be believed.
+    /// The most bytes a blob may have; a reference to a larger one is refused.
     pub const fn largest(self) -> u64 {
         match self {
             // A training's weights, Adam's two moments and the best weights: full-size networks take 1 GB.
@@ -45,22 +45,22 @@ impl Bucket {
     }
 }
 
-/// Room that is made before the first byte has come: the rest is made as bytes come.
+/// Memory reserved before the first byte arrives; the rest is reserved as bytes arrive.
 const FIRST_ROOM: u64 = 1 << 20;
 
-/// A server may wait for ever for a piece that it has lost: every read has its own time-out.
+/// A server may never answer for a piece that it has lost, so every read has its own time-out.
 const IDLE: Duration = Duration::from_secs(15);
 
 impl Bus {
-    /// Stores `bytes` under a name that ends in their digest. The same bytes are stored once; a name is never
-    /// overwritten, because readers of a replaced object hang. Retries until it is there.
+    /// Stores `bytes` under a name that ends in their digest, and tries until they are stored. The same bytes are stored
+    /// once; a name is never overwritten, because readers of a replaced object hang.
     pub async fn put_blob(&self, bucket: Bucket, stem: &str, bytes: Bytes) -> Result<BlobRef, BusError> {
         let blob = BlobRef::of(stem, &bytes);
         self.store_blob(bucket, &blob, bytes).await;
         Ok(blob)
     }
 
-    /// Stores `bytes`, of which `blob` was made. Retries until they are there.
+    /// Stores `bytes`, which `blob` describes, and tries until they are stored.
     pub async fn store_blob(&self, bucket: Bucket, blob: &BlobRef, bytes: Bytes) {
         let tell =
             |error: &Failure| tracing::warn!(blob = %blob.name, "storing a blob: {error}; trying again");
@@ -85,7 +85,7 @@ impl Bus {
         Ok(bytes.into())
     }
 
-    /// Streams a blob through `sink` and checks its digest at the end: until then nothing may be trusted.
+    /// Streams a blob through `sink` and checks its digest at the end; until then its bytes may be wrong.
     pub async fn read_blob(
         &self,
         bucket: Bucket,
@@ -93,7 +93,7 @@ impl Bus {
         mut sink: impl FnMut(&[u8]) -> Result<(), BusError>,
     ) -> Result<(), BusError> {
         blob.check(bucket.largest())
-            .map_err(|reason| BusError::Untrue { what: "a pointer to a blob".into(), reason })?;
+            .map_err(|reason| BusError::Untrue { what: "a reference to a blob".into(), reason })?;
         let failed = |failure| match failure {
             Failure::Missing => BusError::Missing { what: format!("blob {}", blob.name) },
             Failure::Damaged => damaged(blob, "other bytes"),
@@ -124,7 +124,7 @@ impl Bus {
         Ok(())
     }
 
-    /// Puts other bytes in a blob's place, as a failing disk would: for those who try what becomes of that.
+    /// Replaces a blob's bytes, as a failing disk would: for fault tests.
     pub async fn damage_blob(&self, bucket: Bucket, name: &str, bytes: Bytes) -> Result<(), BusError> {
         self.delete_blob(bucket, name).await?;
         let sha256 = hex::encode(Sha256::digest(&bytes));
@@ -133,19 +133,19 @@ impl Bus {
         stored.map_err(|error| BusError::failed(format!("damage {name}"), error))
     }
 
-    /// What a bucket holds, whole or not.
+    /// What a bucket holds: whole blobs and unfinished uploads.
     pub async fn inventory(&self, bucket: Bucket) -> Result<Inventory, BusError> {
         let listed = self.server.inventory(bucket.name()).await;
         listed.map_err(|e| BusError::failed(format!("list bucket {}", bucket.name()), e))
     }
 
-    /// Takes away the bytes of an upload whose uploader died.
+    /// Deletes the bytes of an unfinished upload.
     pub async fn discard_upload(&self, bucket: Bucket, upload: &str) -> Result<(), BusError> {
         let discarded = self.server.discard(bucket.name(), upload).await;
-        discarded.map_err(|e| BusError::failed(format!("discard upload {upload}"), e))
+        discarded.map_err(|e| BusError::failed(format!("delete the unfinished upload {upload}"), e))
     }
 
-    /// Deletes a blob that nothing refers to any more. One that is gone already is fine.
+    /// Deletes a blob that nothing refers to any more; it is no error if there is none.
     pub async fn delete_blob(&self, bucket: Bucket, name: &str) -> Result<(), BusError> {
         match self.server.remove(bucket.name(), name).await {
             Ok(()) | Err(Failure::Missing) => Ok(()),

@@ -24,17 +24,17 @@ pub struct BookEntry {
     pub written_nanos: i128,
 }
 
-/// How a server's store answers to a write.
+/// How a server's store answers a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Store {
     Writable,
-    /// It is at its limit, or switched off: in the server's words.
+    /// It is full or switched off; the text is the server's.
     Refuses(String),
-    /// There is no answer: the server is away or slow, or part of its store is broken.
+    /// No answer: the server is away or slow, or part of its store is broken.
     Silent,
 }
 
-/// What is written to see whether it can be.
+/// Written to see whether the store takes writes.
 #[derive(Serialize)]
 struct Trial {
     v: u32,
@@ -50,9 +50,12 @@ impl Bus {
         }
     }
 
-    /// Moves a job's record from `revision` to `next` and returns the new revision. A revision of 0 means that there
-    /// must be none yet. Retries until the outcome is known, for as long as the server is away; every doubt (a lost
-    /// reply) is settled by reading back, never by writing again blindly.
+    /// Changes a job's record from `revision` to `next` and returns the new revision. A revision of 0 means that there
+    /// must be none yet. Tries until the outcome is known, for as long as the server is away. When a reply is lost, the
+    /// record is read back; it is never blindly written again.
+    ///
+    /// # Errors
+    /// [`BusError::Conflict`] when somebody else changed the record first.
     pub async fn swap(&self, job: JobId, revision: u64, next: &JobRecord) -> Result<u64, BusError> {
         let write = Write { key: subjects::record_key(job), expected: revision, value: encode(next) };
         let work = || async {
@@ -67,7 +70,7 @@ impl Bus {
         BACKOFF.endless().run(work, BusError::is_transient, tell).await
     }
 
-    /// Settles a doubt about the write of a record: its revision where it is there, `None` where it may be tried again.
+    /// Reads back a record whose write is in doubt: its revision if it was written, `None` if it may be tried again.
     /// Anything else in its place is a conflict.
     async fn written(&self, job: JobId, write: &Write) -> Result<Option<u64>, BusError> {
         match self.entry(&write.key).await {
@@ -79,8 +82,8 @@ impl Bus {
         }
     }
 
-    /// Accepts a result: the record's move to done and the result itself, both or neither. Settles doubts as
-    /// [`Self::swap`] does.
+    /// Accepts a result: writes the record as done together with the result, both or neither. Otherwise as
+    /// [`Self::swap`].
     pub async fn commit(&self, revision: u64, next: &JobRecord, result: &JobResult) -> Result<(), BusError> {
         let job = result.job;
         let record = Write { key: subjects::record_key(job), expected: revision, value: encode(next) };
@@ -100,7 +103,7 @@ impl Bus {
         BACKOFF.endless().run(work, BusError::is_transient, tell).await
     }
 
-    /// Admits jobs that the books do not know yet; those they know stay as they are, but for how they are carried out.
+    /// Adds the jobs that are not in the books yet. Those that are stay as they are, except for how they are carried out.
     pub async fn admit(&self, orders: &[JobOrder]) -> Result<(), BusError> {
         let pending = encode(&JobRecord::pending());
         for order in orders {
@@ -122,8 +125,8 @@ impl Bus {
         self.read(&subjects::order_key(job), JobOrder::VERSION).await
     }
 
-    /// Server time at which a job's order was written, `None` where the books do not know the job. No two servers admit a
-    /// job in the same nanosecond, so this tells whose books they are.
+    /// Server time at which a job's order was written; `None` if the job is not in the books. No two servers write an
+    /// order in the same nanosecond, so this identifies the server.
     pub async fn admitted_at(&self, job: JobId) -> Result<Option<i128>, BusError> {
         self.written_at(&subjects::order_key(job)).await
     }
@@ -133,7 +136,7 @@ impl Bus {
         let key = subjects::result_key(job);
         let result: JobResult = self.read(&key, JobResult::VERSION).await?;
         if result.job != job {
-            return Err(BusError::Untrue { what: key, reason: format!("it is of job {}", result.job) });
+            return Err(BusError::Untrue { what: key, reason: format!("it belongs to job {}", result.job) });
         }
         Ok(result)
     }
@@ -144,7 +147,7 @@ impl Bus {
         decode(key, &entry.value, known)
     }
 
-    /// Writes a value that only its one writer ever changes.
+    /// Writes a value that has only one writer.
     pub async fn write<T: Serialize>(&self, key: &str, value: &T) -> Result<(), BusError> {
         self.server.put(key, encode(value)).await.map_err(|e| BusError::failed(format!("write {key}"), e))
     }
@@ -177,14 +180,14 @@ impl Bus {
     /// Keys of the books that match `pattern` (such as `sweep.*`), in no particular order.
     pub async fn keys(&self, pattern: &str) -> Result<Vec<String>, BusError> {
         let prefix = pattern.trim_end_matches('*');
-        let keys = self.server.keys().await.map_err(|e| BusError::failed("list the books", e))?;
+        let keys = self.server.keys().await.map_err(|e| BusError::failed("list the keys of the store", e))?;
         Ok(keys.into_iter().filter(|key| key.starts_with(prefix)).collect())
     }
 
     /// All records as they stand, then every change of them.
     pub async fn watch_records(&self) -> Result<RecordWatch, BusError> {
         let watched = KeyWatch::begin(self.server.clone(), subjects::RECORD_KEYS).await;
-        Ok(RecordWatch { inner: watched.map_err(|e| BusError::failed("watch the books", e))? })
+        Ok(RecordWatch { inner: watched.map_err(|e| BusError::failed("watch the jobs", e))? })
     }
 
     pub(super) async fn entry(&self, key: &str) -> Result<Option<Entry>, BusError> {
@@ -220,7 +223,7 @@ impl RecordWatch {
             let Some(job) = subjects::job_of_record_key(&entry.key) else { continue };
             match book_entry(job, &entry) {
                 Ok(entry) => return Some(entry),
-                Err(error) => tracing::warn!(%error, "a record is left out"),
+                Err(error) => tracing::warn!("{error}; this record is skipped"),
             }
         }
     }
@@ -228,7 +231,7 @@ impl RecordWatch {
 
 fn book_entry(job: JobId, entry: &Entry) -> Result<BookEntry, BusError> {
     let record: JobRecord = decode(&entry.key, &entry.value, JobRecord::VERSION)?;
-    // What is written next has today's layout.
+    // The next write has the current layout.
     let record = JobRecord { v: JobRecord::VERSION, ..record };
     Ok(BookEntry { job, record, revision: entry.revision, written_nanos: entry.written_nanos })
 }
@@ -240,7 +243,7 @@ fn encode<T: Serialize>(value: &T) -> Bytes {
     }
 }
 
-/// No value of the books is longer, in bytes; nats-server itself takes 1 MiB unless it is told otherwise.
+/// The largest value in the books, in bytes. By default nats-server itself accepts 1 MiB.
 const LARGEST: usize = 8 << 20;
 
 /// Reads a value of the books. Its version is checked first: another layout is refused, never misread.

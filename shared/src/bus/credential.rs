@@ -1,4 +1,4 @@
-//! Credentials: the one file that a program needs to be let in by a hardened server.
+//! Credentials: the one file with which a program may use a guarded server.
 //!
 //! ```text
 //! # comment
@@ -18,8 +18,10 @@ use std::path::{Path, PathBuf};
 
 use nkeys::{KeyPair, KeyPairType};
 
+use crate::version::{VersionError, Versions};
+
 const VERSION: u32 = 1;
-/// A file above this size is none of ours.
+/// A larger file is not a credential.
 const LARGEST: u64 = 64 << 10;
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
@@ -62,15 +64,15 @@ impl fmt::Display for Role {
 /// Why a credential file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    #[error("the credential {} cannot be read: {source}", path.display())]
+    #[error("cannot read the credential {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{} is no credential of `ferry init --cluster`: {reason}", path.display())]
+    #[error("{} is not a credential made by `ferry init --cluster`: {reason}", path.display())]
     Format { path: PathBuf, reason: String },
-    #[error("the credential {} has version {found}, this program reads version {VERSION}: update it", path.display())]
-    Version { path: PathBuf, found: u32 },
+    #[error("the credential {} {source}", path.display())]
+    Version { path: PathBuf, source: VersionError },
 }
 
-/// A credential that lies in a file.
+/// A credential, read from its file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     path: PathBuf,
@@ -110,13 +112,13 @@ impl Credential {
             head.lines().find_map(|line| Some(line.trim().strip_prefix(name)?.strip_prefix(':')?.trim()))
         };
         let number = |name: &str| field(name).and_then(|value| value.parse::<u32>().ok());
-        let found = number("version").ok_or_else(|| wrong("it names no version"))?;
-        if found != VERSION {
-            return Err(CredentialError::Version { path: path.to_owned(), found });
-        }
+        let version = field("version").ok_or_else(|| wrong("it gives no version"))?;
+        Versions::up_to(VERSION)
+            .check_text(version)
+            .map_err(|source| CredentialError::Version { path: path.to_owned(), source })?;
         let role = field("role").and_then(|name| Role::ALL.into_iter().find(|role| role.name() == name));
-        let role = role.ok_or_else(|| wrong("it names no role"))?;
-        let seed = field("seed").ok_or_else(|| wrong("it has no seed"))?;
+        let role = role.ok_or_else(|| wrong("it gives no role"))?;
+        let seed = field("seed").ok_or_else(|| wrong("it gives no seed"))?;
         let pair = KeyPair::from_seed(seed).map_err(|_| wrong("its seed is damaged"))?;
         if !matches!(pair.key_pair_type(), KeyPairType::User) {
             return Err(wrong("its seed is not a user's"));
@@ -128,12 +130,12 @@ impl Credential {
         Ok(Self { path: path.to_owned(), role, seed: seed.to_owned(), replicas })
     }
 
-    /// Where it lies.
+    /// Its file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whose it is.
+    /// The role that it is for.
     pub fn role(&self) -> Role {
         self.role
     }
@@ -179,8 +181,8 @@ impl NewUser {
     ) -> Result<String, nkeys::error::Error> {
         let seed = self.pair.seed()?;
         Ok(format!(
-            "# A {role}'s way into a Ferry server. Whoever has this file has the rights of a {role}: keep it to \
-             yourself.\nversion: {VERSION}\nrole: {role}\nseed: {seed}\nreplicas: {replicas}\n{authority}"
+            "# Lets a {role} into a Ferry server. Whoever has this file has the rights of a {role}: keep it \
+             secret.\nversion: {VERSION}\nrole: {role}\nseed: {seed}\nreplicas: {replicas}\n{authority}"
         ))
     }
 }
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_credential_is_read_as_it_was_written() {
         for role in Role::ALL {
             let user = NewUser::draw();
             let read = parse(&user.credential(role, 3, PEM).unwrap()).unwrap();
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_named() {
+    fn a_file_that_is_not_a_credential_is_refused_with_the_reason() {
         let good = NewUser::draw().credential(Role::Worker, 1, PEM).unwrap();
         let account = format!("seed: {}", KeyPair::new_account().seed().unwrap());
         let seed = good.lines().find(|line| line.starts_with("seed")).unwrap();

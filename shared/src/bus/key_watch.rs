@@ -1,9 +1,9 @@
-//! A watch of the books that notices when nothing comes any more.
+//! A watch of keys that notices when it has gone dead.
 //!
-//! Deliveries may stop for good without a word. A cluster keeps a watch on one of its servers; where that one is lost,
-//! the client has it made again under a fixed name, and when the others still believe in the lost one and put it there,
-//! no answer comes and the name stays taken. So the newest revision is asked for now and then, and a watch that is
-//! behind it and stands still has ended: the next one has another name.
+//! Deliveries may stop for good without any error. In a cluster a watch lives on one server. When that server is lost, the
+//! client has the watch made again under the same name; if the other servers do not know of the loss yet and put it on the
+//! lost one, nobody answers, and the name stays taken. So the newest revision is asked for now and then. A watch that stays
+//! behind it is given up, and the next one has another name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::server::{Entry, Failure, Flow, Server};
 
-/// Time between two questions: a watch that is deaf is found out within two of them.
+/// Between two questions for the newest revision. A dead watch is found within two of them.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// The entries under some keys, as they stand and as they change.
+/// The values under some keys: as they are, then as they change.
 pub(super) struct KeyWatch {
     server: Arc<dyn Server>,
     keys: &'static str,
     entries: Flow<Entry>,
-    /// The newest revision that came.
+    /// The newest revision that was delivered.
     seen: u64,
-    /// What was the newest that had come when the server was last known to have a newer one.
+    /// The value of `seen` when the server last had something newer.
     behind: Option<u64>,
     due: Interval,
     asked: Option<BoxFuture<'static, Result<u64, Failure>>>,
@@ -38,23 +38,22 @@ impl KeyWatch {
         Ok(Self { server, keys, entries, seen: 0, behind: None, due, asked: None })
     }
 
-    /// The next change. `None` when the watch has ended and must be made anew. It may be dropped at any time; nothing is
-    /// lost with it.
+    /// The next change. `None` when the watch has ended and must be opened again. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Option<Entry> {
         loop {
             tokio::select! {
-                biased; // What has come already is seen before the watch is judged.
+                biased; // What has been delivered is seen before the watch is judged.
                 entry = self.entries.next() => match entry? {
                     Ok(entry) => {
                         self.seen = self.seen.max(entry.revision);
                         return Some(entry);
                     }
-                    Err(error) => tracing::debug!(%error, "the watch stumbled and goes on"),
+                    Err(error) => tracing::debug!(%error, "the watch reported an error and goes on"),
                 },
                 Some(newest) = answer(&mut self.asked) => {
                     self.asked = None;
-                    if self.is_deaf(newest) {
-                        tracing::warn!("nothing comes from the watch of {} any more: it is made anew", self.keys);
+                    if self.is_dead(newest) {
+                        tracing::warn!("the watch of {} has gone dead and is opened again", self.keys);
                         return None;
                     }
                 }
@@ -69,7 +68,7 @@ impl KeyWatch {
     }
 
     /// Twice in a row the server had something newer, and nothing came in between.
-    fn is_deaf(&mut self, newest: Result<u64, Failure>) -> bool {
+    fn is_dead(&mut self, newest: Result<u64, Failure>) -> bool {
         match newest {
             Ok(newest) if newest > self.seen => self.behind.replace(self.seen) == Some(self.seen),
             Ok(_) => {
@@ -77,7 +76,7 @@ impl KeyWatch {
                 false
             }
             Err(error) => {
-                tracing::debug!(%error, "the newest revision is not known");
+                tracing::debug!(%error, "cannot ask for the newest revision");
                 false
             }
         }

@@ -1,4 +1,4 @@
-//! Presence and display hints: who is there and how far they are. Nothing here is ever decided upon.
+//! Presence and progress reports of workers, for displays. No decision rests on a progress report.
 
 use futures::StreamExt;
 
@@ -7,24 +7,24 @@ use super::{Bus, BusError};
 use crate::ids::WorkerId;
 use crate::protocol::{LiveReport, Presence, subjects};
 
-/// No hint or presence is longer, in bytes.
+/// The largest report, in bytes.
 const LARGEST: usize = 16 << 10;
 
-/// What somebody reported; `None` where it is none of ours.
+/// A report; `None` if it cannot be one of ours.
 fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     if bytes.len() <= LARGEST { serde_json::from_slice(bytes).ok() } else { None }
 }
 
 impl Bus {
-    /// Tells displays how far this worker is; lost when nobody listens.
+    /// Reports this worker's progress; lost when nobody listens.
     pub async fn hint(&self, report: &LiveReport) {
         let Ok(payload) = serde_json::to_vec(report) else { return };
         if let Err(error) = self.server.hint(&subjects::live(&report.worker), payload.into()).await {
-            tracing::debug!(%error, "hint not sent");
+            tracing::debug!(%error, "a progress report was not sent");
         }
     }
 
-    /// All workers' hints.
+    /// All workers' progress reports.
     pub async fn hints(&self) -> Result<Hints, BusError> {
         let inner = self.server.hints(subjects::LIVE_ALL).await;
         Ok(Hints { inner: inner.map_err(|e| BusError::failed("listen to the workers", e))? })
@@ -41,7 +41,7 @@ impl Bus {
         })
     }
 
-    /// The workers that reported lately.
+    /// The workers that are present.
     pub async fn workers(&self) -> Result<Vec<Presence>, BusError> {
         let values = self.server.present().await.map_err(|e| BusError::failed("list the workers", e))?;
         let mut workers: Vec<Presence> =
@@ -50,15 +50,15 @@ impl Bus {
         Ok(workers)
     }
 
-    /// This worker goes in good order.
+    /// This worker ends in good order.
     pub async fn disappear(&self, worker: &WorkerId) {
         if let Err(error) = self.server.disappear(worker.as_str()).await {
-            tracing::debug!(%error, "presence not withdrawn; it expires by itself");
+            tracing::debug!(%error, "cannot withdraw this worker's presence; it expires by itself");
         }
     }
 }
 
-/// Hints of all workers, as they come.
+/// Progress reports of all workers, as they arrive.
 pub struct Hints {
     inner: Flow<bytes::Bytes>,
 }
@@ -70,13 +70,13 @@ impl std::fmt::Debug for Hints {
 }
 
 impl Hints {
-    /// The next hint; malformed ones are passed over. `None` when the connection is closed for good.
+    /// The next report; malformed ones are skipped. `None` when the connection is closed for good.
     pub async fn next(&mut self) -> Option<LiveReport> {
         loop {
             match self.inner.next().await?.map(|payload| read(&payload)) {
                 Ok(Some(report)) => return Some(report),
-                Ok(None) => tracing::debug!("a hint cannot be read"),
-                Err(error) => tracing::debug!(%error, "the hints stumbled and go on"),
+                Ok(None) => tracing::debug!("a progress report cannot be read"),
+                Err(error) => tracing::debug!(%error, "the progress reports had an error and go on"),
             }
         }
     }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reports_that_are_too_long_or_not_plain_are_passed_over() {
+    fn reports_that_are_too_long_or_not_plain_are_skipped() {
         let presence = |host: &str| {
             let presence = Presence::announced("w", host);
             serde_json::to_vec(&presence).unwrap()

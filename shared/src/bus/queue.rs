@@ -16,7 +16,7 @@ impl Bus {
         published.map_err(|e| BusError::failed("queue a job", e))
     }
 
-    /// Takes every job out of the queue: for a server that only one coordinator uses, before it queues its own.
+    /// Empties the queue: for a server with a single coordinator, before it queues its own jobs.
     pub async fn clear_queue(&self) -> Result<(), BusError> {
         self.server.purge().await.map_err(|e| BusError::failed("clear the queue", e))
     }
@@ -40,7 +40,7 @@ impl std::fmt::Debug for Jobs {
 }
 
 impl Jobs {
-    /// Waits for the next job. `None` when the stream has ended and must be asked for anew.
+    /// Waits for the next job. `None` when the subscription has ended and must be opened again.
     pub async fn next(&mut self) -> Option<Delivery> {
         loop {
             match self.inner.next().await? {
@@ -48,9 +48,9 @@ impl Jobs {
                     if let Some(job) = subjects::job_of_queue_subject(message.subject()) {
                         return Some(Delivery { job, message });
                     }
-                    tracing::warn!(subject = %message.subject(), "a queue message names no job");
+                    tracing::warn!(subject = %message.subject(), "a message in the queue names no job");
                 }
-                Err(error) => tracing::debug!(%error, "the queue stumbled and goes on"),
+                Err(error) => tracing::debug!(%error, "the queue reported an error and goes on"),
             }
         }
     }
@@ -69,8 +69,8 @@ impl std::fmt::Debug for Delivery {
 }
 
 impl Delivery {
-    /// Extends the time before the queue hands the job to somebody else. Only after the fence was proven: the server
-    /// takes this from anybody who ever held the message.
+    /// Extends the time before the queue gives the job to another worker. Only after the record was written under the
+    /// fencing token: the server accepts this from anybody who ever held the message.
     pub async fn extend(&self) {
         self.tell(Ack::Working).await;
     }
@@ -80,8 +80,8 @@ impl Delivery {
         self.tell(Ack::Back(delay)).await;
     }
 
-    /// Takes the job out of the queue. Only after its record is final: when the queue does not hear of it, the next
-    /// worker sees that and takes it out.
+    /// Takes the job out of the queue, once its record is final. If this gets lost, the next worker that receives the job
+    /// takes it out.
     pub async fn finish(&self) {
         self.tell(Ack::Done).await;
     }

@@ -1,4 +1,4 @@
-//! What the books say of the workers: written by themselves and by the coordinator, and believed of the named one alone.
+//! Workers' standings in the books, written by the workers and the coordinator. A key counts only for the worker it names.
 
 use super::books::decode;
 use super::key_watch::KeyWatch;
@@ -9,7 +9,7 @@ use crate::ids::is_plain;
 use crate::protocol::subjects;
 
 impl Bus {
-    /// What the books say of the worker called `name`; trusted when they say nothing.
+    /// The standing of the worker `name`; trusted if the books have none.
     pub async fn standing(&self, name: &str) -> Result<Standing, BusError> {
         let entry = self.entry(&subjects::standing_key(name)).await?;
         entry.map_or(Ok(Standing::Trusted), |entry| Ok(read(&entry)?.standing))
@@ -20,14 +20,13 @@ impl Bus {
         self.write(&subjects::standing_key(&record.name), record).await
     }
 
-    /// The standings of all workers that the books know, by name. Any worker may write them: what cannot be believed
-    /// is passed over.
+    /// All standings in the books, by name. Any worker can write them, so those that cannot be right are skipped.
     pub async fn standings(&self) -> Result<Vec<WorkerRecord>, BusError> {
         let mut records = Vec::new();
         for key in self.keys(subjects::STANDING_KEYS).await? {
             match self.entry(&key).await?.as_ref().map(read) {
                 Some(Ok(record)) => records.push(record),
-                Some(Err(error)) => tracing::warn!(%error, "a worker's standing is left out"),
+                Some(Err(error)) => tracing::warn!("{error}; this worker's standing is skipped"),
                 None => {}
             }
         }
@@ -46,7 +45,7 @@ fn read(entry: &Entry) -> Result<WorkerRecord, BusError> {
     let record: WorkerRecord = decode(&entry.key, &entry.value, WorkerRecord::VERSION)?;
     let its_own = subjects::worker_of_standing_key(&entry.key) == Some(record.name.as_str());
     if !its_own || !is_plain(&record.name) {
-        let reason = format!("it is of the worker {:?}", record.name.chars().take(80).collect::<String>());
+        let reason = format!("it names the worker {:?}", record.name.chars().take(80).collect::<String>());
         return Err(BusError::Untrue { what: entry.key.clone(), reason });
     }
     Ok(record)
@@ -69,7 +68,7 @@ impl StandingWatch {
         loop {
             match read(&self.inner.next().await?) {
                 Ok(record) => return Some(record),
-                Err(error) => tracing::warn!(%error, "a worker's standing is left out"),
+                Err(error) => tracing::warn!("{error}; this worker's standing is skipped"),
             }
         }
     }

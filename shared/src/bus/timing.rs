@@ -1,10 +1,10 @@
-//! The lease and the heartbeat that all agree on.
+//! Lease and heartbeat, which hold for everyone on a server.
 
 use super::{Bus, BusError};
 use crate::protocol::{Timing, subjects};
 
 impl Bus {
-    /// What holds on this server: what a coordinator wrote, else the default.
+    /// The timing of this server: what a coordinator wrote, else the default.
     pub async fn timing(&self) -> Result<Timing, BusError> {
         match self.read::<Timing>(subjects::TIMING_KEY, Timing::VERSION).await {
             Ok(timing) => {
@@ -16,8 +16,8 @@ impl Bus {
         }
     }
 
-    /// Makes `timing` hold for every job that is claimed from now on. Jobs in work keep their heartbeat: where a new
-    /// lease is shorter than that, they may change hands once.
+    /// Sets the timing for every job that is claimed from now on. Running jobs keep their heartbeat; if it is longer than
+    /// the new lease, another worker may take them over once.
     pub async fn agree_on(&self, timing: &Timing) -> Result<(), BusError> {
         if self.timing().await.ok().as_ref() != Some(timing) {
             self.write(subjects::TIMING_KEY, timing).await?;

@@ -14,19 +14,19 @@ pub enum CheckpointEvery {
     /// After each epoch only.
     #[default]
     Epoch,
-    /// So many steps after the last one.
+    /// This many steps after the last one.
     Steps(NonZeroU32),
-    /// So many minutes after the last one, at the end of a step.
+    /// This many minutes after the last one, at the end of a step.
     Minutes(NonZeroU32),
 }
 
-/// A text that is none.
+/// A text that does not say when to store checkpoints.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a distance of checkpoints: write `epoch`, `200 steps` or `5 minutes`")]
+#[error("`{0}` does not say how often to store checkpoints: write `epoch`, `200 steps` or `5 minutes`")]
 pub struct NotADistance(String);
 
 impl CheckpointEvery {
-    /// Is one due, so many steps and so much time after the last?
+    /// Whether a checkpoint is due, `steps` and `time` after the last one.
     pub fn is_due(self, steps: u32, time: Duration) -> bool {
         match self {
             Self::Epoch => false,
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distances_are_read_and_written() {
+    fn texts_are_read_and_written() {
         for text in ["epoch", "1 steps", "200 steps", "5 minutes"] {
             assert_eq!(text.parse::<CheckpointEvery>().unwrap().to_string(), text);
         }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_due_by_its_own_measure() {
+    fn a_checkpoint_is_due_by_steps_or_by_time() {
         let (minute, steps) = (Duration::from_mins(1), |text: &str| text.parse::<CheckpointEvery>().unwrap());
         assert!(!CheckpointEvery::Epoch.is_due(1_000_000, 1000 * minute));
         assert!(steps("3 steps").is_due(3, Duration::ZERO) && !steps("3 steps").is_due(2, 1000 * minute));

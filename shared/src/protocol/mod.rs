@@ -1,4 +1,4 @@
-//! What travels between coordinator and workers, by direction, and the subjects it travels on.
+//! Messages between coordinator and workers, by direction, and the subjects and keys that they use.
 
 mod execution;
 mod stored_file;
@@ -16,8 +16,8 @@ pub use execution::{CheckpointEvery, NotADistance};
 pub use stored_file::StoredFile;
 pub use timing::{Timing, TimingError};
 
-/// Version of everything that lies on a server: it grows with every layout in the books. A worker serves a store of its
-/// own version only; `ferry run` raises an older one. 1 had no version written down. 2: jobs may be parked, workers
+/// Version of a server's store: it grows with every layout in the books. A worker serves a store of its own version only;
+/// `ferry run` updates an older one. 1 had no version written down. 2: jobs may be parked, workers
 /// have a standing, checkpoints may lie within an epoch.
 pub const SCHEMA: u32 = 2;
 
@@ -29,9 +29,9 @@ pub struct JobOrder {
     pub spec: JobSpec,
     /// Content digest of the pack to train on.
     pub dataset_digest: String,
-    /// [`crate::job::TRAINER_REVISION`] of whoever made the order; a worker of another revision leaves it alone.
+    /// [`crate::job::TRAINER_REVISION`] of the coordinator; a worker of another revision skips the job.
     pub trainer_revision: u32,
-    /// The one thing in here that may change after the admission: it changes no result.
+    /// The only part that may change after admission, because it changes no result.
     #[serde(default)]
     pub checkpoint_every: CheckpointEvery,
 }
@@ -42,25 +42,25 @@ impl JobOrder {
     /// program of version 3 cannot read those within an epoch.
     pub const VERSION: u32 = 4;
 
-    /// What is wrong with an order that came over the bus for `job`, if anything. A job's id covers all that its
-    /// result depends on, so nobody can put other settings or another dataset under the id of a job.
+    /// What is wrong with an order that was received for `job`, if anything. A job's id covers everything that its result
+    /// depends on, so nobody can put other settings or another dataset under it.
     pub fn check(&self, job: JobId) -> Result<(), String> {
         let digests = self.spec.transfer.digests().map(|(_, digest)| digest);
         if let Some(bad) =
             std::iter::once(self.dataset_digest.as_str()).chain(digests).find(|d| !is_digest(d))
         {
-            return Err(format!("{:?} is no SHA-256 digest", bad.chars().take(80).collect::<String>()));
+            return Err(format!("{:?} is not a SHA-256 digest", bad.chars().take(80).collect::<String>()));
         }
         if self.job != job
             || (self.trainer_revision == TRAINER_REVISION && self.spec.id(&self.dataset_digest) != job)
         {
-            return Err("its content is that of another job".to_owned());
+            return Err("its contents belong to another job".to_owned());
         }
         Ok(())
     }
 }
 
-/// Worker to anyone who listens: a hint for displays, never stored, never decided upon.
+/// Worker to anyone who listens: progress for displays. It is never stored, and no decision rests on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LiveReport {
     pub worker: WorkerId,
@@ -73,7 +73,7 @@ pub struct LiveReport {
     pub steps: u32,
 }
 
-/// Worker to the presence bucket: who is there. Expires by itself.
+/// Worker to the presence bucket: which workers are there. It expires by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
     pub worker: WorkerId,
@@ -113,7 +113,7 @@ impl Presence {
         }
     }
 
-    /// Lines of text without control characters, which a terminal would obey.
+    /// True if the texts are short and have no control characters, which a terminal would obey.
     pub fn is_plain(&self) -> bool {
         [&self.host, &self.device].iter().all(|text| text.len() <= 512 && !text.contains(char::is_control))
     }
@@ -132,11 +132,11 @@ impl PackManifest {
     /// Version of this record's layout. 2: files come in parts.
     pub const VERSION: u32 = 2;
 
-    /// What is wrong with a manifest that came over the bus, if anything: it must name each file of a pack once, and
-    /// no other, because the names become paths.
+    /// What is wrong with a manifest that was received, if anything. It must name each file of a pack once and nothing
+    /// else, because the names become paths.
     pub fn check(&self, digest: &str) -> Result<(), String> {
         if self.digest != digest {
-            return Err(format!("it is of another dataset, {:?}", self.digest));
+            return Err(format!("it belongs to another dataset, {:?}", self.digest));
         }
         let mut names: Vec<&str> = self.files.iter().map(|(name, _)| name.as_str()).collect();
         let mut expected = FILES;
@@ -145,7 +145,7 @@ impl PackManifest {
         if names == expected {
             Ok(())
         } else {
-            Err(format!("it names the files {names:?}, a pack has {expected:?}"))
+            Err(format!("it names the files {names:?}, but a pack has {expected:?}"))
         }
     }
 
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_is_not_what_its_id_says_is_refused() {
+    fn an_order_that_does_not_match_its_id_is_refused() {
         let good = order(JobSpec::default(), DIGEST);
         assert_eq!(good.check(good.job), Ok(()));
         let mut spec = JobSpec::default();

@@ -37,7 +37,7 @@ impl StoredFile {
         self.parts.iter().fold(0, |sum, part| sum.saturating_add(part.size))
     }
 
-    /// What is wrong with a description that came over the bus, if anything; no part may be larger than `largest`.
+    /// What is wrong with a description that was received, if anything; no part may be larger than `largest`.
     pub fn check(&self, largest: u64) -> Result<(), String> {
         if self.parts.len() > Self::MOST_PARTS {
             return Err(format!("it has {} parts, more than {}", self.parts.len(), Self::MOST_PARTS));

@@ -4,10 +4,10 @@ use crate::ids::{JobId, WorkerId};
 
 /// JetStream's own requests.
 pub const API: &str = "$JS.API";
-/// The same, and everything else that a guest may use, as it is lent to the accounts of workers and observers.
+/// Prefix of the same requests, and of everything else that the accounts of workers and observers may use.
 pub const GUEST_API: &str = "ferry.api";
 
-/// Work queue of claimable jobs; its messages are hints.
+/// Work queue of jobs that can be claimed; its messages are hints only.
 pub const QUEUE_STREAM: &str = "FERRY_JOBS";
 /// The one durable consumer that all workers pull from.
 pub const QUEUE_CONSUMER: &str = "workers";
@@ -26,7 +26,7 @@ pub const PRESENCE_STREAM: &str = "KV_ferry_presence";
 
 /// Object store of checkpoints of unfinished jobs.
 pub const CHECKPOINTS: &str = "ferry_checkpoints";
-/// Object store of what finished jobs leave: probabilities and weights.
+/// Object store of finished jobs' files: probabilities and trained weights.
 pub const RESULTS: &str = "ferry_results";
 /// Object store of dataset packs.
 pub const PACKS: &str = "ferry_packs";
@@ -36,13 +36,13 @@ pub const WEIGHTS: &str = "ferry_weights";
 /// All object stores.
 pub const OBJECT_STORES: [&str; 4] = [CHECKPOINTS, RESULTS, PACKS, WEIGHTS];
 
-/// Keys of the books that workers write; all others are the coordinator's alone.
+/// Keys of the books that workers may write; the coordinator alone writes the others.
 pub const WORKERS_OWN: [&str; 3] = [RECORD_KEYS, "result.*", STANDING_KEYS];
 
-/// Display hints of all workers.
+/// Progress reports of all workers.
 pub const LIVE_ALL: &str = "ferry.live.*";
 
-/// Queue subject of one job: with one message per subject a job is queued at most once.
+/// Queue subject of one job: with one message per subject, a job is queued at most once.
 pub fn queue(job: JobId) -> String {
     format!("ferry.job.{job}")
 }
@@ -52,12 +52,12 @@ pub fn job_of_queue_subject(subject: &str) -> Option<JobId> {
     subject.strip_prefix("ferry.job.")?.parse().ok()
 }
 
-/// Display hints of one worker.
+/// Progress reports of one worker.
 pub fn live(worker: &WorkerId) -> String {
     format!("ferry.live.{worker}")
 }
 
-/// Key of the lease and heartbeat that hold for all jobs.
+/// Key of the lease and heartbeat of all jobs.
 pub const TIMING_KEY: &str = "timing";
 
 /// Key of a job's order in the books.
@@ -88,10 +88,10 @@ pub fn weights_key(digest: &str) -> String {
     format!("weights.{digest}")
 }
 
-/// Key of the note that the store was looked through for garbage.
+/// Key of the note about the last garbage collection.
 pub const COLLECTION_KEY: &str = "collection";
 
-/// Key that is written to see whether the store takes writes.
+/// Key that is written to test whether the store takes writes.
 pub const TRIAL_KEY: &str = "trial";
 
 /// Key of a worker's standing in the books, by its name.

@@ -1,4 +1,4 @@
-//! How long a silent worker is believed, and how often it speaks: agreed on by all through the books.
+//! Lease and heartbeat: how long a silent worker keeps its job, and how often it reports. One value for all, in the books.
 
 use std::time::Duration;
 
@@ -12,32 +12,32 @@ pub struct Timing {
     heartbeat_ms: u64,
 }
 
-/// A timing with which live workers would be taken for dead.
+/// Why a timing cannot be used: live workers would be taken for dead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TimingError {
     #[error("a lease of {found:?} is not between {MIN_LEASE:?} and {MAX_LEASE:?}")]
     Lease { found: Duration },
     #[error(
-        "a heartbeat every {heartbeat:?} is too rare or too frequent for a lease of {lease:?}: it must be between \
-         {MIN_HEARTBEAT:?} and a third of the lease"
+        "a heartbeat every {heartbeat:?} does not suit a lease of {lease:?}: it must be between {MIN_HEARTBEAT:?} and a \
+         third of the lease"
     )]
     Heartbeat { heartbeat: Duration, lease: Duration },
 }
 
-/// Shorter ones would be at the mercy of one lost packet.
+/// With a shorter one, a single lost packet could cost a job.
 pub const MIN_LEASE: Duration = Duration::from_secs(1);
-/// A job of a dead worker should not rest for longer.
+/// A job of a dead worker should not wait longer than this.
 pub const MAX_LEASE: Duration = Duration::from_hours(1);
-/// More would load the server for nothing.
+/// A shorter one would load the server for nothing.
 pub const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
-/// Signs of life in one lease, so that two may get lost.
+/// Heartbeats in one lease, so that two may get lost.
 const BEATS_PER_LEASE: u32 = 3;
 
 impl Timing {
     /// Version of this record's layout.
     pub const VERSION: u32 = 1;
 
-    /// A lease, and the time between two signs of life; a third of the lease when absent.
+    /// A lease, and the time between two heartbeats: a third of the lease when absent.
     pub fn new(lease: Duration, heartbeat: Option<Duration>) -> Result<Self, TimingError> {
         let heartbeat = heartbeat.unwrap_or(lease / BEATS_PER_LEASE);
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -46,7 +46,7 @@ impl Timing {
         Ok(timing)
     }
 
-    /// Holds for timings that were read from elsewhere, too.
+    /// Also for timings that were read from elsewhere.
     pub fn check(&self) -> Result<(), TimingError> {
         let (lease, heartbeat) = (self.lease(), self.heartbeat());
         if !(MIN_LEASE..=MAX_LEASE).contains(&lease) {
@@ -58,12 +58,12 @@ impl Timing {
         Ok(())
     }
 
-    /// An owner that shows no sign of life for this long is taken for dead.
+    /// A worker that has not sent a heartbeat for this long is taken for dead.
     pub fn lease(&self) -> Duration {
         Duration::from_millis(self.lease_ms)
     }
 
-    /// Time between two signs of life.
+    /// Time between two heartbeats.
     pub fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat_ms)
     }

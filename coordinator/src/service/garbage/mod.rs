@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::protocol::{SweepRecord, subjects};
 
+use crate::plural::count;
 pub use select::Ages;
 use select::{Named, abandoned_uploads, unused_blobs};
 
@@ -42,10 +43,6 @@ fn tell(collected: Result<Collected, BusError>) {
         ),
         Err(error) => tracing::debug!(%error, "cannot look through the store"),
     }
-}
-
-fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// What a collection deleted.

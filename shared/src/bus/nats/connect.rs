@@ -117,7 +117,7 @@ fn wrong(url: &str, problem: &str) -> BusError {
 }
 
 impl Bus {
-    /// Connects as coordinator: makes what the sweep needs on the server, where it is not there yet.
+    /// Connects as coordinator, and creates what is missing on the server.
     pub async fn connect_and_lay_out(endpoint: &Endpoint, name: &str) -> Result<Self, BusError> {
         endpoint.require(&[Role::Coordinator])?;
         let (client, jetstream) = open(endpoint, name).await?;
@@ -128,7 +128,7 @@ impl Bus {
         attach(endpoint, client, jetstream).await
     }
 
-    /// Connects as worker or observer; the coordinator must have been there before.
+    /// Connects as worker or observer. A coordinator must have connected to this server before.
     pub async fn connect(endpoint: &Endpoint, name: &str) -> Result<Self, BusError> {
         let (client, jetstream) = open(endpoint, name).await?;
         schema::check(&jetstream, Visit::Guest).await?;
@@ -146,8 +146,8 @@ async fn attach(
     Ok(Bus::over(Nats { client, jetstream, api: endpoint.api(), books, presence }))
 }
 
-/// The first connection fails fast (a wrong credential would otherwise be retried for ever); once it stood, the
-/// client reconnects by itself without limit.
+/// The first connection fails fast, because a wrong credential would otherwise be retried for ever. Afterwards the client
+/// reconnects by itself without limit.
 async fn open(endpoint: &Endpoint, name: &str) -> Result<(nats::Client, jetstream::Context), BusError> {
     let role = endpoint.credential().map(Credential::role);
     let client = endpoint
@@ -156,7 +156,7 @@ async fn open(endpoint: &Endpoint, name: &str) -> Result<(nats::Client, jetstrea
         .connection_timeout(Duration::from_secs(5))
         .request_timeout(Some(Duration::from_secs(5)))
         .ping_interval(Duration::from_secs(5))
-        // Only servers that were named: others would give addresses that their certificates may not bear.
+        // Only the named servers: discovered addresses may not be in their certificates.
         .ignore_discovered_servers()
         .event_callback(move |event| async move { tell(role, &event) })
         .connect(endpoint.addresses()?)
@@ -166,15 +166,15 @@ async fn open(endpoint: &Endpoint, name: &str) -> Result<(nats::Client, jetstrea
     Ok((client.clone(), builder.api_prefix(endpoint.api()).build(client)))
 }
 
-/// The only place where a request beyond the role's rights is heard of: to its caller it is a time-out.
+/// The only place that learns of a request beyond the role's rights: to its caller it is a time-out.
 fn tell(role: Option<Role>, event: &Event) {
     match event {
         Event::ServerError(ServerError::Other(text)) if violation(text).is_some() => {
             let role = role.map_or("user", Role::name);
             let what = violation(text).unwrap_or_default();
-            tracing::error!("the server does not let this {role} {what}: it goes unanswered");
+            tracing::error!("the server does not let this {role} {what}: the request will time out");
         }
-        Event::ServerError(error) => tracing::warn!(%error, "the server refused something"),
+        Event::ServerError(error) => tracing::warn!(%error, "the server refused a request"),
         Event::Disconnected => tracing::warn!("connection to the server lost"),
         Event::Connected => tracing::debug!("connected to the server"),
         other => tracing::debug!(%other, "connection"),
@@ -198,9 +198,9 @@ fn refusal(endpoint: &Endpoint, error: ConnectError) -> BusError {
             let help = match endpoint.credential() {
                 Some(credential) => {
                     let path = credential.path().display();
-                    format!("{path} is of another cluster, or was taken out of the server's configuration")
+                    format!("{path} belongs to another cluster, or was revoked in the server's configuration")
                 }
-                None => "give its credential with --creds FILE, or its token with FERRY_TOKEN or as \
+                None => "give a credential with --creds FILE, or the server's token with FERRY_TOKEN or as \
                          nats://TOKEN@host"
                     .to_owned(),
             };
@@ -228,22 +228,22 @@ fn tls_error(error: &ConnectError) -> Option<&TlsError> {
 fn tls_problem(error: &TlsError, credential: Option<&Credential>) -> String {
     match error {
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "it speaks no TLS, which tls:// and --creds ask for; a server without TLS is nats://host".to_owned()
+            "it does not use TLS, which tls:// and --creds require; write nats://host for a server without TLS".to_owned()
         }
         TlsError::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         ) => match credential {
             Some(credential) => format!(
-                "its certificate is not signed by the authority that {} names; that credential is of another cluster",
+                "its certificate is not signed by the authority in {}: that credential belongs to another cluster",
                 credential.path().display()
             ),
-            None => "its certificate is signed by an authority that this machine does not know: give the credential \
-                     of this cluster with --creds FILE"
+            None => "its certificate is signed by an authority that this machine does not know: give a credential of \
+                     this cluster with --creds FILE"
                 .to_owned(),
         },
         TlsError::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "its certificate is for other host names: use one that was given to `ferry init --cluster` as --host"
+        ) => "its certificate is for other host names: use a name that was given to `ferry init --cluster` as --host"
             .to_owned(),
         other => other.to_string(),
     }

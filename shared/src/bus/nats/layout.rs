@@ -52,7 +52,7 @@ pub(super) async fn ensure(jetstream: &Context, replicas: usize) -> Result<(), B
 pub(super) async fn bucket(jetstream: &Context, name: &str) -> Result<Store, BusError> {
     jetstream.get_key_value(name).await.map_err(|error| match error.kind() {
         nats::jetstream::context::KeyValueErrorKind::GetBucket if !is_timeout(&error) => {
-            BusError::Missing { what: format!("bucket {name}: start `ferry run` on this server first") }
+            BusError::Missing { what: format!("bucket {name}: run a sweep on it with `ferry run` first") }
         }
         _ => BusError::transport(format!("open bucket {name}"), error),
     })

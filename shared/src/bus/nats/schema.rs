@@ -1,4 +1,4 @@
-//! Which layout a server's store has: written on the books' stream, checked before anything else is read.
+//! The version of a server's store: written in the metadata of the books' stream, checked before anything else is read.
 
 use nats::jetstream::Context;
 use nats::jetstream::stream::Config;
@@ -10,12 +10,12 @@ use crate::version::Versions;
 /// Key of the stream's metadata.
 const KEY: &str = "ferry.schema";
 
-/// As what a program comes to the store.
+/// What a program may do with the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Visit {
-    /// It lays stores out, and so it may raise an older one to this version.
+    /// It creates stores, and may update an older one.
     Host,
-    /// It reads and writes in a store of its own version, and changes no stream: it may not have the right to.
+    /// It reads and writes a store of its own version; it may not have the right to change streams.
     Guest,
 }
 
@@ -24,14 +24,14 @@ pub(super) fn mark(config: &mut Config) {
     config.metadata.insert(KEY.to_owned(), SCHEMA.to_string());
 }
 
-/// Refuses a store of another version, or raises it. Nothing in it is deleted or made anew. A host may find nothing: it
-/// lays the store out then.
+/// Refuses a store of another version, or updates it; nothing in it is deleted. A host may find no store, and creates it
+/// afterwards.
 pub(super) async fn check(jetstream: &Context, visit: Visit) -> Result<(), BusError> {
     const WHAT: &str = "read the version of the store";
     let stream = match jetstream.get_stream(subjects::BOOKS_STREAM).await {
         Ok(stream) => stream,
         Err(error) if is_missing(&error) => {
-            let what = format!("stream {}: start `ferry run` on this server first", subjects::BOOKS_STREAM);
+            let what = format!("stream {}: run a sweep on it with `ferry run` first", subjects::BOOKS_STREAM);
             return match visit {
                 Visit::Host => Ok(()),
                 Visit::Guest => Err(BusError::Missing { what }),
@@ -46,7 +46,7 @@ pub(super) async fn check(jetstream: &Context, visit: Visit) -> Result<(), BusEr
             let mut config = config.clone();
             mark(&mut config);
             jetstream.update_stream(config).await.map_err(|error| BusError::transport(WHAT, error))?;
-            tracing::info!("the store was raised to version {SCHEMA}");
+            tracing::info!("the store was updated to version {SCHEMA}");
             Ok(())
         }
     }
