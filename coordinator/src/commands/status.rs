@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 use shared::books::{Standing, charges_in_words};
 use shared::bus::BusError;
+use shared::protocol::Readiness;
 use shared::terminal::plain;
 
 use super::access::{Access, BooksArgs};
@@ -63,8 +64,12 @@ fn text(status: &Status) -> String {
     let mut lines: Vec<String> = status.sweeps.iter().flat_map(sweep).collect();
     lines.push(format!("{} workers", status.workers.len()));
     for worker in &status.workers {
-        let job = worker.job.map_or_else(|| "idle".to_owned(), |job| format!("trains {}", job.short()));
-        lines.push(format!("  {} on {}, {}: {job}", worker.worker.name(), worker.host, worker.device));
+        let (name, host, device) = (worker.worker.name(), &worker.host, &worker.device);
+        lines.push(match (worker.readiness, worker.job) {
+            (Readiness::Starting, _) => format!("  {name} on {host}: starting"),
+            (Readiness::Ready, None) => format!("  {name} on {host}, {device}: idle"),
+            (Readiness::Ready, Some(job)) => format!("  {name} on {host}, {device}: trains {}", job.short()),
+        });
     }
     for record in &status.standings {
         let why = match &record.standing {
