@@ -1,12 +1,14 @@
 //! A worker with a broken environment among good ones: the sweep finishes on the others, and the bad one is named.
 
-use std::path::Path;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 use tests::processes::Owned;
-use tests::programs::{Desk, expect, root};
+use tests::programs::{self, Desk, expect, root};
 use tests::run::Run;
 use tests::server::Server;
 use tests::wait;
@@ -97,28 +99,61 @@ fn an_unusable_device_is_drained_and_named_and_a_corrupt_cache_is_mended() -> an
     Ok(())
 }
 
+/// The worker program, started late where it is called `late`. It becomes the real one, so that its signals reach that.
+fn late_worker(desk: &Desk, late: &str, seconds: u32) -> anyhow::Result<PathBuf> {
+    let real = programs::folder().join("ferry-worker");
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *\" --name {late} \"*) sleep {seconds};; esac\nexec '{}' \"$@\"\n",
+        real.display()
+    );
+    let path = desk.path().join("late-worker");
+    std::fs::write(&path, script)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+/// Case 34: a worker that is there first waits for the one that is still being started, so both try the bad jobs.
 #[test]
-fn a_job_that_fails_everywhere_is_parked_with_the_command_that_shows_it() -> anyhow::Result<()> {
+fn a_job_that_fails_is_tried_by_a_worker_that_starts_ten_seconds_later() -> anyhow::Result<()> {
+    let desk = Desk::new()?;
+    let mut command = desk.ferry(&["run", &poisoned(), "--workers", "2", "--json"]);
+    command.env("FERRY_WORKER", late_worker(&desk, "cpu1", 10)?);
+    let mut run = Run::start(command)?;
+    for _ in 0..2 {
+        let ended = run.wait_for("given_up", LIMIT)?;
+        let reason = ended["reason"].as_str().unwrap_or_default();
+        assert!(reason.starts_with("2 tries failed") && reason.contains("cpu0"), "{reason}");
+        assert!(reason.contains("cpu1"), "{reason}");
+    }
+    let finished = run.wait_for("finished", LIMIT)?;
+    assert_eq!((&finished["done"], &finished["failed"]), (&4.into(), &2.into()));
+    assert_eq!(run.end(LIMIT)?.code(), Some(1));
+    Ok(())
+}
+
+/// Case 34: it ends in one way, whoever tried it.
+#[test]
+fn a_job_that_fails_everywhere_ends_as_failed_with_the_command_that_shows_it() -> anyhow::Result<()> {
     let desk = Desk::new()?;
     let mut run = Run::start(desk.ferry(&["run", &poisoned(), "--workers", "2", "--json"]))?;
-    let parked = run.wait_for("parked", LIMIT)?;
-    assert!(parked["log"].as_array().is_some_and(|log| !log.is_empty()), "{parked}");
+    let ended = run.wait_for("given_up", LIMIT)?;
+    assert!(ended["log"].as_array().is_some_and(|log| !log.is_empty()), "{ended}");
     let finished = run.wait_for("finished", LIMIT)?;
-    assert_eq!(finished["parked"], 2, "{finished}");
+    assert_eq!((&finished["done"], &finished["failed"]), (&4.into(), &2.into()), "{finished}");
     assert_eq!(run.end(LIMIT)?.code(), Some(1));
     let results = results(&desk, "poisoned")?;
     assert_eq!(results["drained_workers"], serde_json::json!([]), "bad jobs drain nobody");
 
-    let command = parked["reproduce"].as_str().unwrap_or_default().to_owned();
+    let command = ended["reproduce"].as_str().unwrap_or_default().to_owned();
     let args: Vec<&str> = command.split_whitespace().skip(1).collect();
     let shown = expect(&mut desk.worker(&args), 1)?;
     let shown = String::from_utf8_lossy(&shown.stdout);
     assert!(shown.contains("FAILED") && shown.contains("diverged"), "{shown}");
     let status = expect(&mut desk.ferry(&["status"]), 0)?;
     let status = String::from_utf8_lossy(&status.stdout);
-    assert!(status.contains("2 parked") && status.contains("ferry-worker reproduce"), "{status}");
+    assert!(status.contains("2 failed") && status.contains("ferry-worker reproduce"), "{status}");
     let report = std::fs::read_to_string(desk.path().join("runs/poisoned/report.md"))?;
-    assert!(report.contains("Parked") && report.contains("ferry-worker reproduce"), "{report}");
+    assert!(report.contains("Failed for good") && report.contains("ferry-worker reproduce"), "{report}");
     Ok(())
 }
 
@@ -126,11 +161,11 @@ fn a_job_that_fails_everywhere_is_parked_with_the_command_that_shows_it() -> any
 fn with_one_worker_a_bad_job_fails_for_good_and_the_rest_is_done() -> anyhow::Result<()> {
     let desk = Desk::new()?;
     let mut run = Run::start(desk.ferry(&["run", &poisoned(), "--workers", "1", "--json"]))?;
+    let ended = run.wait_for("given_up", LIMIT)?;
+    assert!(ended["reason"].as_str().is_some_and(|reason| reason.starts_with("3 tries failed, on cpu0: ")), "{ended}");
+    assert!(ended["reproduce"].is_string() && ended["log"].is_array(), "{ended}");
     let finished = run.wait_for("finished", LIMIT)?;
-    assert_eq!(
-        (&finished["done"], &finished["failed"], &finished["parked"]),
-        (&4.into(), &2.into(), &0.into())
-    );
+    assert_eq!((&finished["done"], &finished["failed"]), (&4.into(), &2.into()));
     assert_eq!(run.end(LIMIT)?.code(), Some(1));
     Ok(())
 }

@@ -89,6 +89,7 @@ fn kill_9_of_the_server_alone_does_not_stop_the_sweep() -> anyhow::Result<()> {
     let finished = run.wait_for("finished", SWEEP_LIMIT)?;
     assert_eq!(finished["failed"], 0);
     assert!(run.end(LIMIT)?.success());
+    assert_eq!(results(&desk)?, undisturbed(&Desk::new()?)?);
     Ok(())
 }
 

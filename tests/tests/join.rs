@@ -8,6 +8,7 @@ use tests::processes::{Owned, children};
 use tests::programs::{Desk, expect, root};
 use tests::run::Run;
 use tests::server::Server;
+use tests::wait;
 
 const LIMIT: Duration = Duration::from_mins(4);
 
@@ -66,6 +67,30 @@ fn a_server_of_our_own_is_on_loopback_and_asks_for_its_token() -> anyhow::Result
     assert!(asked(report, &format!("/{token}/healthz"))?.starts_with("HTTP/1.0 200"));
     let refused = expect(&mut desk.ferry(&["status", "--nats", url]), 2)?;
     assert!(String::from_utf8_lossy(&refused.stderr).contains("refused"));
+    run.kill()
+}
+
+/// Case 19: they are judged by their names.
+#[test]
+fn workers_of_one_host_that_were_given_no_name_have_different_ones() -> anyhow::Result<()> {
+    let (server, desk) = (Server::start()?, Desk::new()?);
+    let sweep = root().join("experiments/smoke.yaml").display().to_string();
+    let mut run =
+        Run::start(desk.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "0", "--json"]))?;
+    run.wait_for("progress", LIMIT)?;
+    let worker = || -> anyhow::Result<Owned> {
+        let args = ["--nats", &server.url(), "--cache", "cache", "--device", "cpu"];
+        Ok(Owned(desk.worker(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
+    };
+    let _workers = [worker()?, worker()?];
+    let names = wait::until(LIMIT, "two workers with a name each", || {
+        let status = expect(&mut desk.ferry(&["status", "--nats", &server.url(), "--json"]), 0).ok()?;
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).ok()?;
+        let ids = status["workers"].as_array()?.iter().filter_map(|worker| worker["worker"].as_str());
+        let names: Vec<String> = ids.filter_map(|id| Some(id.rsplit_once('-')?.0.to_owned())).collect();
+        (names.len() == 2).then_some(names)
+    })?;
+    assert_ne!(names[0], names[1]);
     run.kill()
 }
 

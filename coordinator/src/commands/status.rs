@@ -9,6 +9,7 @@ use shared::books::{Standing, charges_in_words};
 use shared::bus::BusError;
 use shared::ids::JobId;
 use shared::plural::count;
+use shared::protocol::Readiness;
 use shared::terminal::plain;
 
 use super::access::{Access, BooksArgs};
@@ -82,8 +83,12 @@ fn text(status: &Status) -> String {
     let mut lines: Vec<String> = status.sweeps.iter().flat_map(sweep).collect();
     lines.push(count(status.workers.len(), "worker"));
     for worker in &status.workers {
-        let job = worker.job.map_or_else(|| "idle".to_owned(), |job| format!("training {}", name(status, job)));
-        lines.push(format!("  {} on {}, {}: {job}", worker.worker.name(), worker.host, worker.device));
+        let (known_as, host, device) = (worker.worker.name(), &worker.host, &worker.device);
+        lines.push(match (worker.readiness, worker.job) {
+            (Readiness::Starting, _) => format!("  {known_as} on {host}: starting"),
+            (Readiness::Ready, None) => format!("  {known_as} on {host}, {device}: idle"),
+            (Readiness::Ready, Some(job)) => format!("  {known_as} on {host}, {device}: training {}", name(status, job)),
+        });
     }
     for record in &status.standings {
         let why = match &record.standing {

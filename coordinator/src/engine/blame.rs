@@ -1,22 +1,22 @@
-//! Who is to blame: a job that fails wherever it is tried, or a worker on which jobs fail that go on elsewhere. Pure.
+//! Tells bad jobs, which fail wherever they are tried, from bad workers, on which jobs fail that go further elsewhere. Pure.
 //!
-//! A failure charges the worker that it happened on. The charge is *dismissed* when the job is set aside (it failed
-//! elsewhere, too) and *proven* when the job gets further on another worker than it did here. A worker that finishes a
-//! job is quit of all charges. Two open charges put a worker on probation; two proven ones drain it. Workers that
-//! vanish before their first checkpoint are charged likewise, but three such jobs are needed: whoever is switched off now
-//! and then is no bad worker.
+//! A failure is charged to the worker that it happened on. The charge is *dismissed* when the job fails for good, that is
+//! elsewhere as well, and *proven* when the job gets further on another worker. A worker that finishes a job has all its
+//! charges dropped. Two open charges put a worker on probation; two proven ones drain it. Workers that vanish before
+//! their first checkpoint are charged too, but it takes three such jobs: a machine that is switched off now and then is
+//! not a bad worker.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::books::{Charge, JobRecord, JobState, Offence, Standing, Token};
 use shared::ids::{Attempt, JobId};
 
-/// Different failed jobs that cast doubt on a worker, and that drain it once they went on elsewhere.
+/// Different failed jobs that put a worker on probation, and that drain it once they got further elsewhere.
 const FAILED_JOBS: usize = 2;
-/// The same for jobs of any offence, silence included.
+/// The same for charges of any kind, including jobs whose worker stopped responding.
 const LOST_JOBS: usize = 3;
 
-/// What is known against the workers, by name.
+/// The charges against the workers, by name.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Blame {
     accounts: BTreeMap<String, Account>,
@@ -25,9 +25,9 @@ pub struct Blame {
 #[derive(Debug, Clone, PartialEq)]
 struct Account {
     standing: Standing,
-    /// What the books were last seen to say.
+    /// What the books last said.
     booked: Standing,
-    /// Revision of the last job that it finished: failures before are forgiven.
+    /// Revision of the last job that it finished: failures before that do not count.
     finished: u64,
     /// The last attempt here that got as far as a checkpoint.
     advanced: Option<(JobId, Attempt)>,
@@ -50,7 +50,7 @@ impl Default for Account {
 }
 
 impl Blame {
-    /// Takes in that a job's record moved; gives the workers whose standing changed with it.
+    /// Takes in that a job's record moved; returns the workers whose standing changed with it.
     pub fn moved(
         &mut self,
         job: JobId,
@@ -80,13 +80,13 @@ impl Blame {
         self.judge()
     }
 
-    /// Takes in what the books say of a worker. A worker that takes itself out is believed.
+    /// Takes in what the books say about a worker. A worker that takes itself out is believed.
     pub fn booked(&mut self, name: &str, standing: &Standing) {
         let account = self.accounts.entry(name.to_owned()).or_default();
         account.booked = standing.clone();
         match standing {
             Standing::Unfit { .. } | Standing::Drained { .. } => account.standing = standing.clone(),
-            // It is fit again, by its own word; what jobs say of it is ours to judge.
+            // It says that it is fit again; the charges from its jobs are judged here.
             Standing::Trusted if matches!(account.standing, Standing::Unfit { .. }) => {
                 account.standing = Standing::Trusted;
             }
@@ -94,7 +94,7 @@ impl Blame {
         }
     }
 
-    /// Workers that take no job any more.
+    /// Workers that get no more jobs.
     pub fn out(&self) -> BTreeSet<String> {
         let out = self.accounts.iter().filter(|(_, account)| account.standing.refusal().is_some());
         out.map(|(name, _)| name.clone()).collect()
@@ -120,7 +120,7 @@ impl Blame {
         }
     }
 
-    /// Its holder fell silent before it got as far as a checkpoint.
+    /// The job's worker stopped responding before it stored a checkpoint.
     fn charge_loss(&mut self, job: JobId, before: Option<&JobRecord>, after: &JobRecord) {
         let Some(JobRecord { state: JobState::Running { token, .. }, .. }) = before else { return };
         let taken_over = matches!(&after.state, JobState::Running { token: now, .. } if now != token);
@@ -132,7 +132,7 @@ impl Blame {
         }
     }
 
-    /// `job` got past `epoch` on the worker of `token`: whoever is charged with it is the cause.
+    /// `job` got past `epoch` on the worker of `token`: a worker that failed it before is the cause.
     fn prove(&mut self, job: JobId, token: &Token, epoch: u32) {
         let others = self.accounts.iter_mut().filter(|(name, _)| *name != token.owner.name());
         for (_, account) in others {
@@ -166,7 +166,7 @@ impl Account {
         self.charges.entry(job).or_insert(Evidence { offence, epoch, proven: false });
     }
 
-    /// Whoever stores a checkpoint does not die at once.
+    /// A worker that stores a checkpoint does not die at once.
     fn advance(&mut self, job: JobId, token: &Token) {
         self.advanced = Some((job, token.attempt));
         self.charges.retain(|_, evidence| !matches!(evidence.offence, Offence::Lost));
@@ -216,20 +216,20 @@ mod tests {
 
     use super::*;
 
-    /// Books of a few jobs, and what they say of the workers.
+    /// The records of a few jobs, and the standings that follow from them.
     #[derive(Default)]
-    struct Court {
+    struct Ledger {
         blame: Blame,
         records: BTreeMap<JobId, JobRecord>,
         revision: u64,
-        verdicts: Vec<(String, Standing)>,
+        changes: Vec<(String, Standing)>,
     }
 
     fn job(n: u128) -> JobId {
         JobId::new(Uuid::from_u128(n))
     }
 
-    impl Court {
+    impl Ledger {
         fn record(&self, n: u128) -> JobRecord {
             self.records.get(&job(n)).cloned().unwrap_or_else(JobRecord::pending)
         }
@@ -237,7 +237,7 @@ mod tests {
         fn book(&mut self, n: u128, record: JobRecord) {
             self.revision += 1;
             let before = self.records.get(&job(n));
-            self.verdicts.extend(self.blame.moved(job(n), self.revision, before, &record));
+            self.changes.extend(self.blame.moved(job(n), self.revision, before, &record));
             self.records.insert(job(n), record);
         }
 
@@ -281,80 +281,80 @@ mod tests {
 
     #[test]
     fn a_worker_on_which_different_jobs_fail_that_go_on_elsewhere_is_drained() {
-        let mut court = Court::default();
-        court.fail(1, "bad");
-        assert_eq!(*court.of("bad"), Standing::Trusted, "one job tells nothing");
-        court.fail(2, "bad");
-        assert!(matches!(court.of("bad"), Standing::Probation { charges } if charges.len() == 2));
-        court.epoch(1, "good");
-        assert!(matches!(court.of("bad"), Standing::Probation { .. }));
-        court.epoch(2, "good");
-        assert!(matches!(court.of("bad"), Standing::Drained { charges } if charges.len() == 2));
-        assert_eq!(court.blame.out(), BTreeSet::from(["bad".to_owned()]));
-        assert_eq!(court.verdicts.len(), 2, "each change is told once");
-        assert_eq!(court.blame.unbooked().len(), 1);
-        let standing = court.of("bad").clone();
-        court.blame.booked("bad", &standing);
-        assert_eq!(court.blame.unbooked(), []);
+        let mut ledger = Ledger::default();
+        ledger.fail(1, "bad");
+        assert_eq!(*ledger.of("bad"), Standing::Trusted, "one job tells nothing");
+        ledger.fail(2, "bad");
+        assert!(matches!(ledger.of("bad"), Standing::Probation { charges } if charges.len() == 2));
+        ledger.epoch(1, "good");
+        assert!(matches!(ledger.of("bad"), Standing::Probation { .. }));
+        ledger.epoch(2, "good");
+        assert!(matches!(ledger.of("bad"), Standing::Drained { charges } if charges.len() == 2));
+        assert_eq!(ledger.blame.out(), BTreeSet::from(["bad".to_owned()]));
+        assert_eq!(ledger.changes.len(), 2, "each change is told once");
+        assert_eq!(ledger.blame.unbooked().len(), 1);
+        let standing = ledger.of("bad").clone();
+        ledger.blame.booked("bad", &standing);
+        assert_eq!(ledger.blame.unbooked(), []);
     }
 
     #[test]
     fn jobs_that_fail_everywhere_drain_nobody() {
-        let mut court = Court::default();
+        let mut ledger = Ledger::default();
         for n in 1..=2 {
-            court.fail(n, "a");
+            ledger.fail(n, "a");
         }
-        assert!(matches!(court.of("a"), Standing::Probation { .. }));
+        assert!(matches!(ledger.of("a"), Standing::Probation { .. }));
         for n in 1..=2 {
-            court.fail(n, "b");
-            assert!(matches!(court.record(n).state, JobState::Parked { .. }));
+            ledger.fail(n, "b");
+            assert!(matches!(ledger.record(n).state, JobState::Parked { .. }));
         }
-        assert_eq!((court.of("a"), court.of("b")), (&Standing::Trusted, &Standing::Trusted));
-        court.fail(3, "a");
-        assert_eq!(*court.of("a"), Standing::Trusted, "what was dismissed does not count again");
+        assert_eq!((ledger.of("a"), ledger.of("b")), (&Standing::Trusted, &Standing::Trusted));
+        ledger.fail(3, "a");
+        assert_eq!(*ledger.of("a"), Standing::Trusted, "what was dismissed does not count again");
     }
 
     #[test]
-    fn a_finished_job_wipes_the_slate() {
-        let mut court = Court::default();
-        court.fail(1, "a");
-        court.finish(2, "a");
-        court.epoch(1, "b");
-        court.fail(3, "a");
-        court.epoch(3, "b");
-        assert_eq!(*court.of("a"), Standing::Trusted);
+    fn a_finished_job_drops_all_charges() {
+        let mut ledger = Ledger::default();
+        ledger.fail(1, "a");
+        ledger.finish(2, "a");
+        ledger.epoch(1, "b");
+        ledger.fail(3, "a");
+        ledger.epoch(3, "b");
+        assert_eq!(*ledger.of("a"), Standing::Trusted);
     }
 
     #[test]
     fn repeating_what_was_already_done_proves_nothing() {
-        let mut court = Court::default();
+        let mut ledger = Ledger::default();
         for n in 1..=2 {
-            court.epoch(n, "a");
-            court.fail(n, "a");
-            let lost = JobRecord { checkpoints: Vec::new(), ..court.record(n) };
-            court.book(n, lost); // Its checkpoint was damaged.
-            court.epoch(n, "b");
+            ledger.epoch(n, "a");
+            ledger.fail(n, "a");
+            let lost = JobRecord { checkpoints: Vec::new(), ..ledger.record(n) };
+            ledger.book(n, lost); // Its checkpoint was damaged.
+            ledger.epoch(n, "b");
         }
-        assert!(matches!(court.of("a"), Standing::Probation { .. }), "epoch 1 went well on both");
+        assert!(matches!(ledger.of("a"), Standing::Probation { .. }), "epoch 1 went well on both");
     }
 
     #[test]
-    fn a_place_where_workers_die_at_once_is_drained_later_than_one_that_fails() {
-        let mut court = Court::default();
+    fn a_worker_that_dies_at_once_is_drained_later_than_one_that_fails() {
+        let mut ledger = Ledger::default();
         for n in 1..=3 {
-            court.take(n, "bad");
-            court.take(n, "good"); // The owner was silent for a lease.
-            court.epoch(n, "good");
-            let drained = matches!(court.of("bad"), Standing::Drained { .. });
+            ledger.take(n, "bad");
+            ledger.take(n, "good"); // The owner was silent for a lease.
+            ledger.epoch(n, "good");
+            let drained = matches!(ledger.of("bad"), Standing::Drained { .. });
             assert_eq!(drained, n == 3, "after {n} jobs");
         }
-        let mut court = Court::default();
+        let mut ledger = Ledger::default();
         for n in 1..=3 {
-            court.take(n, "sometimes off");
-            court.epoch(n, "good");
-            court.epoch(10 + n, "sometimes off");
+            ledger.take(n, "sometimes off");
+            ledger.epoch(n, "good");
+            ledger.epoch(10 + n, "sometimes off");
         }
-        assert_eq!(*court.of("sometimes-off"), Standing::Trusted, "it finishes epochs in between");
+        assert_eq!(*ledger.of("sometimes-off"), Standing::Trusted, "it finishes epochs in between");
     }
 
     #[test]

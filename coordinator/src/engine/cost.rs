@@ -1,4 +1,4 @@
-//! How long jobs take: a prior from their settings, corrected by the epochs seen. For the order and the ETA only.
+//! How long jobs take: an estimate from their settings, corrected by the epochs seen. For the order and the ETA only.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ fn resnet(spec: &JobSpec, backbone: Backbone) -> f64 {
     depth * (f64::from(spec.network.width) / 64.0).powi(2)
 }
 
-/// Which jobs take equally long per unit: what is learned from one is used for the others.
+/// Jobs of one kind take equally long per unit: what is learned from one is used for the others.
 type Kind = (u8, u8);
 
 fn kind(spec: &JobSpec) -> Kind {
@@ -164,13 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn times_that_cannot_be_are_not_learned_from() {
+    fn impossible_times_are_not_learned_from() {
         let mut model = CostModel::new(1000, [(id(1), weak(0.2))]);
         for seconds in [-1.0, 1e300, f64::NAN, f64::INFINITY] {
             model.learn(id(1), seconds);
             assert_eq!(model.eta(&[(id(1), 0)], 1), None);
         }
-        // Possible, and yet more than a clock can show.
+        // Possible, but more than a clock can show.
         model.learn(id(1), 1.8e19);
         assert_eq!(model.eta(&[(id(1), 0)], 1), None);
     }

@@ -115,8 +115,8 @@ impl Engine {
         match event {
             Event::RecordChanged { job, revision, record } => self.record_changed(job, revision, record),
             Event::StandingChanged(record) => self.standing_changed(&record),
-            Event::Stored(job) => self.set_outcome(job, Outcome::Stored),
-            Event::NotStored(job) => self.set_outcome(job, Outcome::ToFetch),
+            Event::Stored(job) => self.fetched(job, Outcome::Stored),
+            Event::NotStored(job) => self.fetched(job, Outcome::ToFetch),
             Event::Reconcile => self.reconcile(),
         }
     }
@@ -194,7 +194,7 @@ impl Engine {
         let before = job.seen.as_ref().map(|seen| &seen.record);
         let mut effects = dropped(before, &record);
         effects.extend(notice::between(id, before, &record).into_iter().map(Effect::Tell));
-        let verdicts = self.blame.moved(id, revision, before, &record);
+        let changes = self.blame.moved(id, revision, before, &record);
         match (&record.state, job.outcome) {
             (JobState::Done { .. }, Outcome::Open | Outcome::Failed) => {
                 job.outcome = Outcome::Fetching;
@@ -205,8 +205,8 @@ impl Engine {
             (JobState::Pending | JobState::Running { .. }, _) => job.outcome = Outcome::Open,
         }
         job.seen = Some(Seen { revision, record });
-        let drains = verdicts.iter().any(|(_, standing)| standing.refusal().is_some());
-        for (name, standing) in verdicts {
+        let drains = changes.iter().any(|(_, standing)| standing.refusal().is_some());
+        for (name, standing) in changes {
             effects.extend(told(&name, &standing));
             effects.push(Effect::Judge(WorkerRecord::new(&name, standing)));
         }
@@ -237,8 +237,9 @@ impl Engine {
         Some(Effect::Swap { job: id, revision: *revision, next })
     }
 
-    fn set_outcome(&mut self, id: JobId, outcome: Outcome) -> Vec<Effect> {
-        if let Some(job) = self.jobs.get_mut(&id) {
+    /// How the fetch of a result ended. By then the job may have been asked to be trained anew.
+    fn fetched(&mut self, id: JobId, outcome: Outcome) -> Vec<Effect> {
+        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.outcome == Outcome::Fetching) {
             job.outcome = outcome;
         }
         Vec::new()

@@ -89,6 +89,24 @@ fn open_jobs_are_queued_again_and_failed_ones_are_not() {
     assert!(!engine.is_finished());
 }
 
+/// Case 21: also where its first result is just being fetched.
+#[test]
+fn a_job_that_is_trained_anew_is_fetched_anew() {
+    let mut engine = engine();
+    let (token, record) = claim(&JobRecord::pending(), "cpu0");
+    let done = record.done(&token).unwrap();
+    moved(&mut engine, 1, &done);
+    let again = done.retried().unwrap();
+    moved(&mut engine, 2, &again);
+    engine.apply(Event::Stored(job()));
+    assert!(!engine.is_finished());
+    assert_eq!(engine.apply(Event::Reconcile), [Effect::Enqueue(job())]);
+    let (token, record) = claim(&again, "cpu0");
+    assert!(moved(&mut engine, 3, &record.done(&token).unwrap()).contains(&Effect::Fetch(job())));
+    engine.apply(Event::Stored(job()));
+    assert!(engine.is_finished());
+}
+
 #[test]
 fn what_an_earlier_run_stored_is_not_fetched_again() {
     let mut engine = Engine::new([job()], &|_| true);

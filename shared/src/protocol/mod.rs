@@ -106,7 +106,7 @@ impl Presence {
         Self {
             worker: WorkerId::new(name, uuid::Uuid::nil()),
             host: host.to_owned(),
-            device: "starting".to_owned(),
+            device: "not known yet".to_owned(),
             job: None,
             trainer_revision: TRAINER_REVISION,
             readiness: Readiness::Starting,

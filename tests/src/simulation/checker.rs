@@ -218,7 +218,8 @@ impl Checker {
             }
             (JobState::Running { token, .. }, JobState::Failed { .. }) => {
                 let failed = by == token.owner.as_str() && after.failures.len() >= MAX_FAILURES;
-                let given_up = silent >= self.lease && after.losses >= MAX_LOSSES;
+                let known_dead = silent >= self.lease || is_holder(by, token);
+                let given_up = known_dead && after.losses >= MAX_LOSSES;
                 require(failed || given_up, || told("given up without a reason"))?;
                 let good = script.failures == 0 && self.kind == Kind::BadWorker;
                 require(!good, || told("a good job was given up while there were good workers"))
@@ -302,7 +303,7 @@ impl Checker {
         let right = match &record.state {
             JobState::Done { .. } => !fails && seen.result.is_some() && stored == seen.result.as_ref(),
             JobState::Failed { reason } => {
-                let known = reason == FAILURE || reason == DEVICE_FAILURE;
+                let known = reason.ends_with(FAILURE) || reason.ends_with(DEVICE_FAILURE);
                 fails && known && seen.result.is_none() && stored.is_none()
             }
             JobState::Parked { .. } => {

@@ -1,4 +1,4 @@
-//! The files of one job in the spool: written beside their place and renamed, read with version and digest checked.
+//! The files of one job in the spool: written atomically, and read with version and digest checked.
 
 use std::path::{Path, PathBuf};
 
@@ -9,26 +9,27 @@ use sha2::{Digest, Sha256};
 use shared::bus::Bucket;
 use shared::files::{self, Access, Durability};
 use shared::result::{BlobRef, EpochReport, JobResult};
+use shared::version::{DecodeError, VersionError, Versions};
 
 use super::super::work::{HandIn, Saved, WorkClaim};
 
 const CLAIM: &str = "claim.json";
 const RESULT: &str = "result.json";
 
-/// Why a job's files are of no use.
+/// Why a job's files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpoolError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
     #[error("{} cannot be read: {source}", path.display())]
     Decode { path: PathBuf, source: serde_json::Error },
-    #[error("{} has version {found}, this program reads up to {known}: update it", path.display())]
-    TooNew { path: PathBuf, found: u32, known: u32 },
+    #[error("{} {source}", path.display())]
+    Version { path: PathBuf, source: VersionError },
     #[error("{} is damaged", path.display())]
     Damaged { path: PathBuf },
 }
 
-/// All that is left of one job.
+/// Everything that is left of one job.
 #[derive(Debug)]
 pub(crate) struct Content {
     pub(crate) claim: WorkClaim,
@@ -51,7 +52,7 @@ impl SavedFacts {
 }
 
 impl Content {
-    /// Reads what is in `folder`. A damaged checkpoint or result counts as none, and the log says so.
+    /// Reads what is in `folder`. Damaged checkpoints and results are left out, and the log says so.
     pub(crate) fn read(folder: &Path) -> Result<Self, SpoolError> {
         let claim: WorkClaim = decode(&folder.join(CLAIM), WorkClaim::VERSION)?;
         let mut saved = Vec::new();
@@ -63,11 +64,11 @@ impl Content {
     }
 }
 
-/// Damage is not an error of the whole, a newer version is.
+/// Damage only loses this part; a newer version means that the whole folder is left alone.
 fn usable<T>(read: Result<T, SpoolError>) -> Result<Option<T>, SpoolError> {
     match read {
         Ok(content) => Ok(Some(content)),
-        Err(error @ SpoolError::TooNew { .. }) => Err(error),
+        Err(error @ SpoolError::Version { .. }) => Err(error),
         Err(error @ (SpoolError::Io { .. } | SpoolError::Decode { .. } | SpoolError::Damaged { .. })) => {
             tracing::warn!("{error}; it is left out");
             Ok(None)
@@ -94,7 +95,7 @@ pub(super) fn remove_saved(folder: &Path, place: (u32, u32)) {
     }
 }
 
-/// A result may be hours of work: it is on the disk, not on its way there, when this returns.
+/// A result may be hours of work, so it is synchronised to disk before this returns.
 pub(super) fn write_result(folder: &Path, hand_in: &HandIn) -> Result<(), SpoolError> {
     for (blob, bytes) in &hand_in.blobs {
         put(&blob_path(folder, blob), bytes, Durability::Synced)?;
@@ -176,17 +177,14 @@ fn json<T: Serialize>(value: &T) -> Vec<u8> {
     }
 }
 
-/// Versions are read first: a newer layout is left alone, never misread.
-fn decode<T: DeserializeOwned>(path: &Path, known: u32) -> Result<T, SpoolError> {
-    #[derive(Deserialize)]
-    struct Version {
-        v: u32,
-    }
+/// A newer layout is left alone, never misread.
+fn decode<T: DeserializeOwned>(path: &Path, newest: u32) -> Result<T, SpoolError> {
     let text = bytes(path)?;
-    let wrong = |source| SpoolError::Decode { path: path.to_owned(), source };
-    let Version { v: found } = serde_json::from_slice(&text).map_err(wrong)?;
-    if found > known {
-        return Err(SpoolError::TooNew { path: path.to_owned(), found, known });
-    }
-    serde_json::from_slice(&text).map_err(wrong)
+    Versions::up_to(newest).decode(&text).map_err(|error| {
+        let path = path.to_owned();
+        match error {
+            DecodeError::Version(source) => SpoolError::Version { path, source },
+            DecodeError::Json(source) => SpoolError::Decode { path, source },
+        }
+    })
 }

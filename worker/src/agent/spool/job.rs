@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use shared::books::KEPT_CHECKPOINTS;
 
 use super::super::work::{HandIn, Saved, WorkClaim};
-use super::{Life, SpoolError, files, private_folder};
+use super::files::{self, SpoolError};
+use super::life::{Life, private_folder};
 
-/// Where a training keeps what the server does not have yet. Clones are the same place. Nothing here fails: what cannot
-/// be kept is only less safe, and the log says so.
+/// Where a training keeps what the server does not have yet. Clones share the place. Nothing here fails: what cannot be
+/// kept is only less safe, and the log says so.
 #[derive(Debug, Clone)]
 pub struct JobSpool {
     inner: Arc<Inner>,
@@ -93,7 +94,7 @@ impl JobSpool {
     }
 }
 
-/// What an earlier attempt of the same worker life has left there is of no use any more.
+/// Makes the folder anew: what an earlier attempt of the same process left there is not needed any more.
 fn begin(folder: &PathBuf, claim: &WorkClaim) -> Result<(), SpoolError> {
     let io = |source| SpoolError::Io { path: folder.clone(), source };
     if folder.exists() {
@@ -105,6 +106,6 @@ fn begin(folder: &PathBuf, claim: &WorkClaim) -> Result<(), SpoolError> {
 
 fn complain(error: &SpoolError) {
     tracing::warn!(
-        "the spool cannot keep this: {error}; it is lost if this worker ends before the server has it"
+        "this cannot be kept on disk: {error}; it is lost if this worker ends before the server has it"
     );
 }

@@ -103,7 +103,7 @@ fn damage_is_noticed_and_newer_versions_are_left_alone() {
     assert_eq!(Content::read(&folder).unwrap().saved, [saved(1, 0)]);
     let newer = WorkClaim { v: WorkClaim::VERSION + 1, ..claim(worker(1)) };
     std::fs::write(folder.join("claim.json"), serde_json::to_vec(&newer).unwrap()).unwrap();
-    assert!(matches!(Content::read(&folder), Err(SpoolError::TooNew { .. })));
+    assert!(matches!(Content::read(&folder), Err(SpoolError::Version { .. })));
 }
 
 #[test]
