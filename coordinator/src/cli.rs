@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
+use shared::stdio::StdoutError;
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::failure::Failure;
@@ -76,7 +76,11 @@ pub fn main() -> ExitCode {
         .with_writer(LogWriter::default)
         .with_ansi(shared::terminal::wants_colour())
         .init();
-    let result = match &Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return usage(&answer),
+    };
+    let result = match &cli.command {
         Command::Run(args) => run::run(args).map_err(|failure| (failure, args.json)),
         Command::Plan(args) => plan::run(args).map_err(|failure| (failure, args.json)),
         Command::Status(args) => status::run(args).map_err(|failure| (failure, args.json)),
@@ -94,6 +98,14 @@ pub fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|(failure, json)| failure.report(json))
+}
+
+/// Prints `--help`, `--version` or what is wrong with the command line.
+fn usage(answer: &clap::Error) -> ExitCode {
+    match answer.print() {
+        Err(error) if !answer.use_stderr() => Failure::from(StdoutError::from(error)).report(false),
+        Err(_) | Ok(()) => ExitCode::from(answer.exit_code() as u8),
+    }
 }
 
 #[cfg(test)]

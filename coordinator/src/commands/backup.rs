@@ -1,11 +1,11 @@
 //! `ferry backup`: the books of a sweep, at work or not, and all they point to, as a folder.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
+use shared::stdio;
 
 use super::access::{Access, BooksArgs};
 use super::failure::Failure;
@@ -37,13 +37,11 @@ pub fn run(args: &BackupArgs) -> Result<ExitCode, Failure> {
         .build()
         .map_err(|error| Failure::Work(error.into()))?;
     let summary = runtime.block_on(save(args))?;
-    let stdout = &mut std::io::stdout().lock();
-    let said = if args.json {
-        writeln!(stdout, "{}", json!({ "backup": args.dest, "summary": summary }))
+    stdio::print_line(&if args.json {
+        json!({ "backup": args.dest, "summary": summary }).to_string()
     } else {
-        writeln!(stdout, "{}: {}", args.dest.display(), words(&summary))
-    };
-    said.map_err(|error| Failure::Work(error.into()))?;
+        format!("{}: {}", args.dest.display(), words(&summary))
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

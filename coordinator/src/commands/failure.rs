@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde_json::json;
 use shared::causes::in_words;
-use shared::terminal::{counted, wants_colour};
+use shared::plural::count;
+use shared::stdio::{self, StdoutError};
+use shared::terminal::wants_colour;
 
 use crate::sweep::problem::{Problem, SweepError};
 
@@ -27,6 +29,12 @@ impl From<SweepError> for Failure {
     }
 }
 
+impl From<StdoutError> for Failure {
+    fn from(error: StdoutError) -> Self {
+        Self::Work(error.into())
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::Work(error)
@@ -36,17 +44,35 @@ impl From<anyhow::Error> for Failure {
 impl Failure {
     /// Reports on standard error what went wrong, as one JSON object if `json`, and returns the exit code.
     pub fn report(&self, json: bool) -> ExitCode {
-        match self {
-            Self::Sweep(error) if json => eprintln!("{}", error.json()),
-            Self::Sweep(error) => eprint!("{}", render(error)),
-            Self::Input(error) | Self::Work(error) if json => {
-                eprintln!("{}", json!({ "error": in_words(error.as_ref()) }));
+        if let Some(stdout) = self.stdout() {
+            if !matches!(stdout, StdoutError::ReaderGone) {
+                stdio::remark(&format!("error: {stdout}"));
             }
-            Self::Input(error) | Self::Work(error) => eprintln!("error: {}", in_words(error.as_ref())),
+            return ExitCode::from(stdout.exit_code());
+        }
+        match self {
+            Self::Sweep(error) if json => stdio::remark(&error.json().to_string()),
+            Self::Sweep(error) => stdio::remark(render(error).trim_end()),
+            Self::Input(error) | Self::Work(error) if json => {
+                stdio::remark(&json!({ "error": in_words(error.as_ref()) }).to_string());
+            }
+            Self::Input(error) | Self::Work(error) => {
+                stdio::remark(&format!("error: {}", in_words(error.as_ref())));
+            }
         }
         match self {
             Self::Sweep(_) | Self::Input(_) => ExitCode::from(2),
             Self::Work(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl Failure {
+    /// The answer did not arrive, which is neither bad input nor failed work.
+    fn stdout(&self) -> Option<&StdoutError> {
+        match self {
+            Self::Input(error) | Self::Work(error) => error.chain().find_map(|cause| cause.downcast_ref()),
+            Self::Sweep(_) => None,
         }
     }
 }
@@ -63,7 +89,7 @@ fn render(error: &SweepError) -> String {
         }
     }
     if error.more > 0 {
-        let _ = writeln!(text, "and {}", counted(error.more, "more problem"));
+        let _ = writeln!(text, "and {}", count(error.more, "more problem"));
     }
     text
 }

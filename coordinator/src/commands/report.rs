@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use shared::stdio;
 use shared::terminal::plain;
 
 use crate::ensemble::Certainty;
@@ -31,7 +32,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     } else {
         summary(&written)
     };
-    show(&text);
+    stdio::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -75,9 +76,4 @@ fn line(ensemble: &EnsembleRow, name_width: usize) -> String {
         f1(ensemble.val_macro_f1),
         f1(ensemble.test_macro_f1),
     )
-}
-
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn show(text: &str) {
-    print!("{text}");
 }

@@ -1,7 +1,6 @@
 //! `ferry run`: a sweep from its file to its report.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +10,9 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use shared::bus::{BusError, Endpoint, Role};
 use shared::protocol::Timing;
-use shared::terminal::{counted, plain};
+use shared::stdio::{self, StdoutError};
+use shared::plural::count;
+use shared::terminal::plain;
 
 use super::failure::Failure;
 use super::progress::Progress;
@@ -149,10 +150,9 @@ fn plan_with_dataset(file: &Path, home: &Home) -> Result<Plan, Failure> {
     Ok(sweep::load(file, home.root())?)
 }
 
-fn finish(end: &RunEnd, args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let mut stdout = std::io::stdout().lock();
+fn finish(end: &RunEnd, args: &RunArgs) -> Result<ExitCode, StdoutError> {
     let text = if args.json { format!("{}\n", json_event(end)) } else { words(end, args) };
-    stdout.write_all(text.as_bytes())?;
+    stdio::print(&text)?;
     Ok(match end {
         RunEnd::Finished { failed: 0, parked: 0, .. } => ExitCode::SUCCESS,
         RunEnd::Finished { .. } | RunEnd::Stranded { .. } => ExitCode::from(1),
@@ -180,7 +180,7 @@ fn words(end: &RunEnd, args: &RunArgs) -> String {
         RunEnd::Stranded { open, why, report, .. } => format!(
             "{}stopped with {} left: {}; fix that, then continue with:\n  {}\n",
             summary(report),
-            counted(*open, "job"),
+            count(*open, "job"),
             plain(why),
             args.command_line()
         ),
@@ -189,7 +189,7 @@ fn words(end: &RunEnd, args: &RunArgs) -> String {
 }
 
 fn interrupted(done: usize, open: usize, elsewhere: &[String], args: &RunArgs) -> String {
-    let mut text = format!("stopped: {} done, {open} left; continue with:\n  {}\n", counted(done, "job"), args.command_line());
+    let mut text = format!("stopped: {} done, {open} left; continue with:\n  {}\n", count(done, "job"), args.command_line());
     if args.server.token.is_some() || args.server.nats.as_ref().is_some_and(|url| url.contains('@')) {
         text.push_str("and the server's token in FERRY_TOKEN\n");
     }
@@ -199,7 +199,7 @@ fn interrupted(done: usize, open: usize, elsewhere: &[String], args: &RunArgs) -
             text,
             "{} elsewhere still {} these jobs: {}; to stop one, press Ctrl-C or run `kill PID` on its machine, and it \
              hands its job back",
-            counted(elsewhere.len(), "worker"),
+            count(elsewhere.len(), "worker"),
             if elsewhere.len() == 1 { "trains" } else { "train" },
             plain(&elsewhere.join(", "))
         );

@@ -1,10 +1,9 @@
 //! `ferry schema`: the JSON Schema of sweep files.
 
-use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
+use shared::stdio;
 
 use super::failure::Failure;
 use crate::sweep::schema;
@@ -16,6 +15,6 @@ pub struct SchemaArgs {}
 
 /// Prints the schema.
 pub fn run() -> Result<ExitCode, Failure> {
-    write!(std::io::stdout(), "{}", schema::text()).context("standard output")?;
+    stdio::print(&schema::text())?;
     Ok(ExitCode::SUCCESS)
 }

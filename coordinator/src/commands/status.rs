@@ -1,6 +1,5 @@
 //! `ferry status`: the progress of all sweeps in a state directory or on a server.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -8,7 +7,9 @@ use serde_json::json;
 use shared::books::{Standing, charges_in_words};
 use shared::bus::BusError;
 use shared::ids::JobId;
-use shared::terminal::{counted, plain};
+use shared::plural::count;
+use shared::stdio;
+use shared::terminal::plain;
 
 use super::access::{Access, BooksArgs};
 use super::failure::Failure;
@@ -50,7 +51,7 @@ fn show(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     } else {
         plain(&text(&status))
     };
-    std::io::stdout().lock().write_all(text.as_bytes())?;
+    stdio::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -79,7 +80,7 @@ fn no_sweep(books: &BooksArgs) -> String {
 
 fn text(status: &Status) -> String {
     let mut lines: Vec<String> = status.sweeps.iter().flat_map(sweep).collect();
-    lines.push(counted(status.workers.len(), "worker"));
+    lines.push(count(status.workers.len(), "worker"));
     for worker in &status.workers {
         let job = worker.job.map_or_else(|| "idle".to_owned(), |job| format!("training {}", name(status, job)));
         lines.push(format!("  {} on {}, {}: {job}", worker.worker.name(), worker.host, worker.device));
@@ -112,21 +113,21 @@ fn store(bucket: &BucketStatus) -> String {
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let unfinished = match bucket.uploads {
         0 => String::new(),
-        uploads => format!(", {}", counted(uploads, "unfinished upload")),
+        uploads => format!(", {}", count(uploads, "unfinished upload")),
     };
     format!(
         "  {:18} {:>8.1} MB in {}, {:.1} MB on the server{unfinished}",
         bucket.bucket,
         megabytes(bucket.live_bytes),
-        counted(bucket.objects, "blob"),
+        count(bucket.objects, "blob"),
         megabytes(bucket.bytes)
     )
 }
 
 fn sweep(sweep: &SweepStatus) -> Vec<String> {
-    let count = |state: &str| sweep.jobs.iter().filter(|job| job.state == state).count();
+    let in_state = |state: &str| sweep.jobs.iter().filter(|job| job.state == state).count();
     let states = ["done", "running", "pending", "failed", "parked"];
-    let counts: Vec<String> = states.iter().map(|state| format!("{} {state}", count(state))).collect();
+    let counts: Vec<String> = states.iter().map(|state| format!("{} {state}", in_state(state))).collect();
     let mut lines = vec![format!("{}: {}", sweep.name, counts.join(", "))];
     let width = sweep.jobs.iter().map(|job| job.label.chars().count()).max().unwrap_or(0);
     for job in &sweep.jobs {

@@ -23,7 +23,7 @@ use shared::pack::{Pack, Split};
 use shared::protocol::Timing;
 use shared::result::JobResult;
 use shared::signals::StopSignals;
-use shared::terminal::counted;
+use shared::plural::count;
 use tokio::time::Instant;
 
 use crate::broker::{self, Broker};
@@ -158,7 +158,7 @@ fn lost_home(error: anyhow::Error, run_dir: &RunDir) -> anyhow::Error {
     anyhow::anyhow!(
         "{error}, and with it the queue, the checkpoints and the results on its server; {} so far {} in {}; the same \
          command starts the sweep again",
-        counted(stored, "finished job"),
+        count(stored, "finished job"),
         if stored == 1 { "is" } else { "are" },
         run_dir.root().display()
     )

@@ -10,7 +10,7 @@ use shared::bus::{Bucket, Bus};
 use shared::causes::in_words;
 use shared::ids::JobId;
 use shared::protocol::{SweepRecord, subjects};
-use shared::terminal::counted;
+use shared::plural::count;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -104,8 +104,9 @@ impl Drop for OtherSweeps {
 fn waiting(other: &str, open: usize, own: &str) -> String {
     format!(
         "this server also has {} of the sweep `{other}` to train; workers take jobs in the order in which they were \
-         queued, so those of `{own}` may have to wait",
-        counted(open, "job")
+         queued, so those of `{own}` may have to wait; `ferry remove {other}` takes a sweep that is no longer wanted off \
+         the server",
+        count(open, "job")
     )
 }
 

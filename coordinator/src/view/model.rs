@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared::ids::JobId;
 use shared::protocol::LiveReport;
-use shared::terminal::counted;
+use shared::plural::count;
 
 use crate::engine::Tally;
 
@@ -73,9 +73,9 @@ pub fn headline(snapshot: &Snapshot) -> Vec<Part> {
         (6, tally.failed > 0, format!("{} failed", tally.failed)),
         (6, tally.parked > 0, format!("{} parked", tally.parked)),
         (7, true, format!("{} running", tally.running)),
-        (4, elsewhere > 0, format!("{} on other sweeps", counted(elsewhere, "worker"))),
-        (3, tally.failures > 0, counted(tally.failures, "error")),
-        (2, tally.losses > 0, format!("{} lost", counted(tally.losses, "worker"))),
+        (4, elsewhere > 0, format!("{} on other sweeps", count(elsewhere, "worker"))),
+        (3, tally.failures > 0, count(tally.failures, "error")),
+        (2, tally.losses > 0, format!("{} lost", count(tally.losses, "worker"))),
         (1, tally.setbacks > 0, format!("{} returned", tally.setbacks)),
         (4, snapshot.best.is_some(), format!("best F1 {:.1}", snapshot.best.map_or(0.0, |(_, f1)| f1))),
         (5, true, clock(snapshot.elapsed)),
