@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
+use shared::stdio::StdoutError;
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::failure::Failure;
@@ -79,7 +79,11 @@ pub fn main<C: Subcommand>(run: impl FnOnce(&C) -> End) -> ExitCode {
         .with_writer(LogWriter::default)
         .with_ansi(shared::terminal::wants_colour())
         .init();
-    run(&Cli::parse().command).unwrap_or_else(|(failure, json)| failure.report(json))
+    let cli = match Cli::<C>::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return usage(&answer),
+    };
+    run(&cli.command).unwrap_or_else(|(failure, json)| failure.report(json))
 }
 
 /// Runs a command of this library.
@@ -101,6 +105,14 @@ pub fn run(command: &Command) -> End {
         Command::Guard { death, parent, program, args } => {
             Err((Failure::Work(guard::run(*death, *parent, program, args).into()), false))
         }
+    }
+}
+
+/// Prints `--help`, `--version` or what is wrong with the command line.
+fn usage(answer: &clap::Error) -> ExitCode {
+    match answer.print() {
+        Err(error) if !answer.use_stderr() => Failure::from(StdoutError::from(error)).report(false),
+        Err(_) | Ok(()) => ExitCode::from(answer.exit_code() as u8),
     }
 }
 

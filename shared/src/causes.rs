@@ -1,8 +1,9 @@
-//! An error in one line, with what caused it.
+//! An error in one line, with its causes.
 
 use std::error::Error;
 
-/// The error and its causes in one line, each said once: many errors tell their cause in their own words already.
+/// The error and its causes in one line. A cause that the text contains already is not repeated: many errors include
+/// their cause in their own message.
 pub fn in_words(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.map(ToString::to_string).fold(error.to_string(), |words, cause| {

@@ -29,9 +29,9 @@ fn a_full_disk_of_the_server_is_told_and_the_sweep_goes_on_when_there_is_room() 
     let mut run = Run::start(desk.ferry(&["run", &sweep, "--home", &home, "--workers", "1", "--json"]))?;
     run.wait_for("epoch", LIMIT)?;
     let filling = small.fill()?;
-    run.wait_until("word of the full disk", LIMIT, remark("make room"))?;
+    run.wait_until("word of the full disk", LIMIT, remark("free some space"))?;
     filling.remove()?;
-    run.wait_until("the server's restart", LIMIT, remark("it is started again"))?;
+    run.wait_until("the server's restart", LIMIT, remark("is being restarted"))?;
     let finished = run.wait_for("finished", LIMIT)?;
     assert_eq!((&finished["failed"], &finished["parked"]), (&0.into(), &0.into()));
     assert!(run.end(LIMIT)?.success());

@@ -175,7 +175,7 @@ async fn a_store_at_its_limit_is_told_and_the_sweep_goes_on_when_it_is_raised() 
     fill(&server).await?;
     run.wait_until("word of the limit", LIMIT, remark("refuses writes"))?;
     server.lift_limit()?;
-    run.wait_until("word of its end", LIMIT, remark("takes writes again"))?;
+    run.wait_until("word of its end", LIMIT, remark("can be written again"))?;
     let url = server.url();
     let args = ["--nats", &url, "--name", "w", "--cache", "cache", "--device", "cpu"];
     let _worker = Owned(desk.worker(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);

@@ -11,6 +11,7 @@ use crate::commands::Command;
 /// With a verb it does one thing with a network and ends; without one it works for a server.
 #[derive(Debug, Parser)]
 #[command(
+    name = "ferry-worker",
     version,
     subcommand_negates_reqs = true,
     args_conflicts_with_subcommands = true,
@@ -94,6 +95,13 @@ mod tests {
         let serving = Cli::try_parse_from(["ferry-worker", "--nats", "nats://head"]).unwrap();
         assert_eq!(serving.agent.nats.as_deref(), Some("nats://head"));
         assert!(Cli::try_parse_from(["ferry-worker", "devices"]).unwrap().command.is_some());
+    }
+
+    /// Case 30: "worker 0.1.0".
+    #[test]
+    fn the_version_names_the_program() {
+        let answer = Cli::try_parse_from(["ferry-worker", "--version"]).unwrap_err().to_string();
+        assert_eq!(answer, format!("ferry-worker {}\n", env!("CARGO_PKG_VERSION")));
     }
 
     #[test]

@@ -1,33 +1,36 @@
-//! Where the nats-server program is.
+//! Finding the nats-server program.
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// The version that `scripts/setup` brings and the tests run against.
+/// The version that `scripts/setup` installs and the tests use.
 pub const VERSION: &str = "2.15.1";
 
 /// Why no nats-server can be started.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BinaryError {
-    /// The user named a program that cannot be run.
+    /// `FERRY_NATS_SERVER` names a file that cannot be executed.
     #[error("FERRY_NATS_SERVER is {0}, which is not an executable file: correct or unset it")]
     NotExecutable(PathBuf),
-    /// Neither the cache nor the PATH holds one.
+    /// There is none in the cache or on the PATH.
     #[error(
         "no nats-server {VERSION} under {cache} or on the PATH: run `make setup` or set FERRY_NATS_SERVER"
     )]
     NotFound {
-        /// The cache that was looked in.
+        /// The cache that was searched.
         cache: PathBuf,
     },
 }
 
-/// The one that set-up pointed cargo at when this program was built: its cache may not be the usual one.
+/// The one that `scripts/setup` told cargo about when this program was built: its cache may not be the usual one.
 const AT_BUILD: Option<&str> = option_env!("FERRY_NATS_SERVER");
 
-/// Finds nats-server: `FERRY_NATS_SERVER` when set, else the one in the cache, else the one that set-up had brought
-/// when this program was built, else the one on the PATH.
+/// Finds nats-server: `FERRY_NATS_SERVER` when set, else the one in the cache, else the one that was installed when this
+/// program was built, else the one on the PATH.
+///
+/// # Errors
+/// There is none, or `FERRY_NATS_SERVER` is not an executable file.
 pub fn find() -> Result<PathBuf, BinaryError> {
     search(|name| std::env::var_os(name), AT_BUILD)
 }

@@ -1,4 +1,4 @@
-//! How the server's store is: its health report over HTTP on loopback, and whether its disk takes writes.
+//! The health of the server's store: its report over HTTP on loopback, and whether its disk can be written.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The report comes from this machine.
+/// Enough for an answer from this machine.
 const LIMIT: Duration = Duration::from_secs(1);
 /// A report is a few lines.
 const LONGEST: u64 = 64 * 1024;
-/// A disk with less room than this is as good as full for a server.
+/// A disk with less free space than this counts as full.
 const PROBE: usize = 8 << 20;
 
-/// What the server complains of; `None` when it is well, or says nothing: a server that starts is silent, too.
+/// What the server reports to be wrong; `None` when it is healthy, or does not answer, as while it starts.
 pub(super) async fn complaint(port: u16, token: &str) -> Option<String> {
     let report = tokio::time::timeout(LIMIT, ask(port, token)).await.ok()?.ok()?;
     complaint_in(&report)
@@ -40,7 +40,7 @@ fn complaint_in(answer: &str) -> Option<String> {
     Some(body["error"].as_str().map_or_else(|| format!("its health report is {status}"), str::to_owned))
 }
 
-/// Writes a file of some size into `folder` and takes it away again.
+/// Writes a file of some size into `folder` and removes it again.
 pub(super) fn probe(folder: &Path) -> std::io::Result<()> {
     let path = folder.join("probe");
     let written = std::fs::File::create(&path)

@@ -1,4 +1,4 @@
-//! The nats-server child: configuration, port, readiness, restart. It dies with its parent, however that dies.
+//! The nats-server process: configuration, port, readiness, restart. It ends with its parent, however that ends.
 
 pub mod binary;
 mod health;
@@ -25,11 +25,11 @@ pub enum BrokerError {
     Write(PathBuf, std::io::Error),
     #[error("nats-server cannot be started: {0}")]
     Spawn(std::io::Error),
-    #[error("nats-server ended at once ({status}); the end of {log}:\n{tail}")]
+    #[error("nats-server ended right after its start ({status}); the end of {log}:\n{tail}")]
     Ended { status: ExitStatus, log: PathBuf, tail: String },
     #[error("nats-server did not open its port within {} s; see {log}", START_LIMIT.as_secs())]
     Silent { log: PathBuf },
-    #[error("nats-server runs, but is not ready: {0}")]
+    #[error("nats-server is running, but not ready: {0}")]
     NotReady(BusError),
 }
 
@@ -43,13 +43,13 @@ pub struct Broker {
     program: PathBuf,
     token: String,
     port: u16,
-    /// Of its health report, where the server said so.
+    /// The port of its health report, if it has one.
     monitor: Option<u16>,
     child: Child,
 }
 
 impl Broker {
-    /// Starts the server of `home` on a free loopback port and waits until it takes connections.
+    /// Starts the server of `home` on a free loopback port and waits until it accepts connections.
     pub async fn start(home: &Home) -> Result<Self, BrokerError> {
         let program = binary::find()?;
         let token = home.token()?;
@@ -73,7 +73,7 @@ impl Broker {
         self.child.id()
     }
 
-    /// Resolves when the server has ended, which it never should by itself.
+    /// Resolves when the server has ended, which it should never do by itself.
     pub async fn ended(&mut self) -> std::io::Result<ExitStatus> {
         self.child.wait().await
     }
@@ -93,24 +93,24 @@ impl Broker {
         Ok(())
     }
 
-    /// What is wrong with the running server, by its own word.
+    /// What the running server reports to be wrong with itself.
     pub async fn complaint(&self) -> Option<String> {
         health::complaint(self.monitor?, &self.token).await
     }
 
-    /// Why the server's folder cannot be written, if so: a server that once could not write never writes again
-    /// until it is started anew, and that is of no use before.
+    /// Why the server's folder cannot be written, if so. A server that failed to write once never writes again until it is
+    /// restarted, and a restart is useless while the folder cannot be written.
     pub fn no_room(&self) -> Option<std::io::Error> {
         health::probe(&self.home.broker_dir().ok()?).err()
     }
 
-    /// Ends a server that is ill and starts it again on the same port.
+    /// Stops a server with a failed store and starts it again on the same port.
     pub async fn renew(&mut self) -> Result<(), BrokerError> {
         guard::terminate(&mut self.child, Duration::from_secs(10)).await;
         self.restart().await
     }
 
-    /// Ends it in good order (a clean stop makes the next start fast).
+    /// Stops it gracefully, which makes the next start fast.
     pub async fn stop(mut self) {
         guard::terminate(&mut self.child, Duration::from_secs(10)).await;
         self.home.forget_endpoint();
@@ -136,8 +136,8 @@ fn url(port: u16) -> String {
     format!("nats://127.0.0.1:{port}")
 }
 
-/// Starts a server and waits for its port. The port of the home's last server is tried first, so that workers that
-/// were started by hand find it again; when it is taken and `port` does not insist, any free one.
+/// Starts a server and waits for its port: `port`, else the port of the home's last server, so that workers that were
+/// started by hand find it again, else any free one.
 async fn launch(
     home: &Home,
     program: &Path,
@@ -155,7 +155,7 @@ async fn launch(
     try_launch(&dir, program, token, -1).await
 }
 
-/// A server that takes connections.
+/// A server that accepts connections.
 struct Launched {
     child: Child,
     port: u16,
@@ -197,9 +197,9 @@ async fn try_launch(dir: &Path, program: &Path, token: &str, port: i32) -> Resul
     }
 }
 
-/// Loopback only, nothing without the token (the path of the health report holds it), every write on disk before it is
-/// confirmed. Paths are relative to the broker's folder, so a home can be moved. The disk alone limits the store: the
-/// server's own limit, three quarters of what is free when it starts, would shrink with every restart.
+/// Loopback only; nothing without the token, which is also in the path of the health report; every write is on disk before
+/// it is confirmed. Paths are relative to the server's folder, so a home can be moved. Only the disk limits the store: the
+/// server's own limit, three quarters of the free space at its start, would shrink with every restart.
 fn configuration(token: &str, port: i32) -> String {
     format!(
         r#"# Written by ferry at every start; changes are lost.

@@ -1,11 +1,11 @@
 //! `ferry backup`: saves the books and all that they refer to in a folder, whether a sweep runs or not.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
+use shared::stdio;
 
 use super::access::{Access, BooksArgs};
 use super::failure::Failure;
@@ -38,13 +38,11 @@ pub fn run(args: &BackupArgs) -> Result<ExitCode, Failure> {
         .build()
         .map_err(|error| Failure::Work(error.into()))?;
     let summary = runtime.block_on(save(args))?;
-    let stdout = &mut std::io::stdout().lock();
-    let said = if args.json {
-        writeln!(stdout, "{}", json!({ "backup": args.dest, "summary": summary }))
+    stdio::print_line(&if args.json {
+        json!({ "backup": args.dest, "summary": summary }).to_string()
     } else {
-        writeln!(stdout, "{}: {}", args.dest.display(), words(&summary))
-    };
-    said.map_err(|error| Failure::Work(error.into()))?;
+        format!("{}: {}", args.dest.display(), words(&summary))
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

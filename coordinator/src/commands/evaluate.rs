@@ -1,7 +1,6 @@
 //! `ferry evaluate`: predictions against labels, with an interval for the score.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,6 +11,7 @@ use shared::expression::Expression;
 use shared::metrics::Confusion;
 use shared::predicted::{self, Classified};
 use shared::result::Score;
+use shared::stdio;
 
 use super::exit::BadInput;
 use crate::evaluation::{Bootstrap, Interval, Intervals, Joined, join};
@@ -82,7 +82,7 @@ pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     } else {
         in_words(&score, &joined, &bootstrap, intervals.as_ref())
     };
-    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
+    stdio::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use shared::causes::in_words;
 use shared::exit::Exit;
 use shared::plural::count;
+use shared::stdio::{self, StdoutError};
 use shared::terminal::wants_colour;
 
 use super::exit;
@@ -27,6 +28,12 @@ pub enum Failure {
 impl From<SweepError> for Failure {
     fn from(error: SweepError) -> Self {
         Self::Sweep(Box::new(error))
+    }
+}
+
+impl From<StdoutError> for Failure {
+    fn from(error: StdoutError) -> Self {
+        Self::Work(error.into())
     }
 }
 
@@ -50,15 +57,33 @@ impl Failure {
 
     /// Reports on standard error what went wrong, as one JSON object if `json`, and returns the exit code.
     pub fn report(&self, json: bool) -> ExitCode {
-        match self {
-            Self::Sweep(error) if json => eprintln!("{}", error.json()),
-            Self::Sweep(error) => eprint!("{}", render(error)),
-            Self::Input(error) | Self::Work(error) if json => {
-                eprintln!("{}", json!({ "error": in_words(error.as_ref()) }));
+        if let Some(stdout) = self.stdout() {
+            if !matches!(stdout, StdoutError::ReaderGone) {
+                stdio::remark(&format!("error: {stdout}"));
             }
-            Self::Input(error) | Self::Work(error) => eprintln!("error: {}", in_words(error.as_ref())),
+            return ExitCode::from(stdout.exit_code());
+        }
+        match self {
+            Self::Sweep(error) if json => stdio::remark(&error.json().to_string()),
+            Self::Sweep(error) => stdio::remark(render(error).trim_end()),
+            Self::Input(error) | Self::Work(error) if json => {
+                stdio::remark(&json!({ "error": in_words(error.as_ref()) }).to_string());
+            }
+            Self::Input(error) | Self::Work(error) => {
+                stdio::remark(&format!("error: {}", in_words(error.as_ref())));
+            }
         }
         self.process_exit_code().into()
+    }
+}
+
+impl Failure {
+    /// The answer did not arrive, which is neither bad input nor failed work.
+    fn stdout(&self) -> Option<&StdoutError> {
+        match self {
+            Self::Input(error) | Self::Work(error) => error.chain().find_map(|cause| cause.downcast_ref()),
+            Self::Sweep(_) => None,
+        }
     }
 }
 

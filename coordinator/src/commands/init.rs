@@ -1,12 +1,12 @@
 //! `ferry init --cluster`: a secured server for several machines.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 use shared::bus::Role;
+use shared::stdio;
 
 use super::failure::Failure;
 use crate::cluster::{self, ClusterError, Made, Request};
@@ -52,7 +52,7 @@ pub fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
     })?;
     let text =
         if args.json { format!("{}\n", json(&args.cluster, &made)) } else { next(&args.cluster, &made) };
-    std::io::stdout().lock().write_all(text.as_bytes()).map_err(|error| Failure::Work(error.into()))?;
+    stdio::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,15 +1,15 @@
 //! `ferry plan`: what a sweep file asks for, without starting or writing anything.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 use shared::job::transfer::shortened;
 use shared::plural::count;
+use shared::stdio;
 
 use super::failure::Failure;
 use crate::sweep;
@@ -48,7 +48,7 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, Failure> {
         None if args.json => format!("{:#}\n", in_json(&plan)),
         None => in_words(&plan, args.all),
     };
-    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
+    stdio::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use shared::plural::count;
+use shared::stdio;
 use shared::terminal::plain;
 
 use crate::ensemble::Certainty;
@@ -33,7 +34,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     } else {
         summary(&written)
     };
-    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
+    stdio::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

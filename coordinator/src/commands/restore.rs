@@ -1,11 +1,11 @@
 //! `ferry restore`: creates a state directory from a backup.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
+use shared::stdio;
 
 use super::backup::{failure, words};
 use super::failure::Failure;
@@ -39,12 +39,10 @@ pub fn run(args: &RestoreArgs) -> Result<ExitCode, Failure> {
     let mut progress = Progress::counting("restoring", "blobs and entries");
     let mut tell = |done, total| progress.show(done, total);
     let summary = runtime.block_on(backup::restore(&args.src, &args.home, &mut tell)).map_err(failure)?;
-    let stdout = &mut std::io::stdout().lock();
-    let said = if args.json {
-        writeln!(stdout, "{}", json!({ "home": args.home, "summary": summary }))
+    stdio::print_line(&if args.json {
+        json!({ "home": args.home, "summary": summary }).to_string()
     } else {
-        writeln!(stdout, "{}: {}; continue with `ferry run`", args.home.display(), words(&summary))
-    };
-    said.map_err(|error| Failure::Work(error.into()))?;
+        format!("{}: {}; continue with `ferry run`", args.home.display(), words(&summary))
+    })?;
     Ok(ExitCode::SUCCESS)
 }

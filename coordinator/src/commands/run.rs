@@ -1,7 +1,6 @@
 //! `ferry run`: a sweep from its file to its report.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use shared::bus::{BusError, Endpoint, Role};
 use shared::protocol::Timing;
+use shared::stdio::{self, StdoutError};
 use shared::plural::count;
 use shared::terminal::plain;
 
@@ -147,10 +147,9 @@ fn plan_with_dataset(file: &Path, home: &Home) -> Result<Plan, Failure> {
     Ok(sweep::load(file, home.root())?)
 }
 
-fn finish(end: &RunEnd, args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let mut stdout = std::io::stdout().lock();
+fn finish(end: &RunEnd, args: &RunArgs) -> Result<ExitCode, StdoutError> {
     let text = if args.json { format!("{}\n", json_event(end)) } else { words(end, args) };
-    stdout.write_all(text.as_bytes())?;
+    stdio::print(&text)?;
     Ok(match end {
         RunEnd::Finished { failed: 0, .. } => ExitCode::SUCCESS,
         RunEnd::Finished { .. } | RunEnd::Stranded { .. } => ExitCode::from(1),

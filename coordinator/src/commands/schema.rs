@@ -1,10 +1,9 @@
 //! `ferry schema`: what a sweep file may say, for editors and for readers.
 
-use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
+use shared::stdio;
 
 use super::failure::Failure;
 use crate::sweep::{reference, schema};
@@ -21,7 +20,6 @@ pub struct SchemaArgs {
 
 /// Prints the schema or the reference.
 pub fn run(args: &SchemaArgs) -> Result<ExitCode, Failure> {
-    let text = if args.markdown { reference::markdown() } else { schema::text() };
-    write!(std::io::stdout(), "{text}").context("standard output")?;
+    stdio::print(&if args.markdown { reference::markdown() } else { schema::text() })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use rustix::io::{FdFlags, fcntl_setfd};
+use shared::stdio;
 
 use super::failure::Failure;
 use crate::broker::binary;
@@ -36,7 +37,7 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     }
     // The server inherits the open file and with it the lock.
     fcntl_setfd(&held, FdFlags::empty()).context("the lock cannot be passed to the server")?;
-    eprintln!("nats-server is running on {folder}; its log is server.log in that folder");
+    stdio::remark(&format!("nats-server is running on {folder}; its log is server.log in that folder"));
     let mut command = Command::new(&program);
     let error = command.args(["-c", "server.conf"]).current_dir(&args.folder).exec();
     Err(Failure::Work(anyhow::Error::new(error).context(format!("{} cannot be started", program.display()))))

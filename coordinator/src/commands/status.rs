@@ -1,6 +1,5 @@
 //! `ferry status`: the progress of all sweeps in a state directory or on a server.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,6 +9,7 @@ use shared::bus::BusError;
 use shared::ids::JobId;
 use shared::plural::count;
 use shared::protocol::Readiness;
+use shared::stdio;
 use shared::terminal::plain;
 
 use super::access::{Access, BooksArgs};
@@ -52,7 +52,7 @@ fn show(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     } else {
         plain(&text(&status))
     };
-    std::io::stdout().lock().write_all(text.as_bytes())?;
+    stdio::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -130,9 +130,9 @@ fn store(bucket: &BucketStatus) -> String {
 }
 
 fn sweep(sweep: &SweepStatus) -> Vec<String> {
-    let count = |state: &str| sweep.jobs.iter().filter(|job| job.state == state).count();
+    let in_state = |state: &str| sweep.jobs.iter().filter(|job| job.state == state).count();
     let states = ["done", "running", "pending", "failed"];
-    let counts: Vec<String> = states.iter().map(|state| format!("{} {state}", count(state))).collect();
+    let counts: Vec<String> = states.iter().map(|state| format!("{} {state}", in_state(state))).collect();
     let mut lines = vec![format!("{}: {}", sweep.name, counts.join(", "))];
     let width = sweep.jobs.iter().map(|job| job.label.chars().count()).max().unwrap_or(0);
     for job in &sweep.jobs {

@@ -104,7 +104,8 @@ impl Drop for OtherSweeps {
 fn waiting(other: &str, open: usize, own: &str) -> String {
     format!(
         "this server also has {} of the sweep `{other}` to train; workers take jobs in the order in which they were \
-         queued, so those of `{own}` may have to wait",
+         queued, so those of `{own}` may have to wait; `ferry remove {other}` takes a sweep that is no longer wanted off \
+         the server",
         count(open, "job")
     )
 }

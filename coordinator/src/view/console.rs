@@ -52,17 +52,23 @@ pub(super) fn clear_when_suspended() -> io::Result<()> {
     };
     tokio::spawn(async move {
         while suspended.recv().await.is_some() {
-            let mut console = console();
-            console.erase();
-            if let Err(error) = kill_process(getpid(), Signal::STOP) {
-                tracing::warn!(%error, "this process cannot be stopped");
+            if let Err(error) = suspend() {
+                tracing::warn!(%error, "this process cannot be suspended");
             }
-            // Here it goes on: the shell has written to the terminal meanwhile.
-            console.screen.forget();
-            console.redraw("");
         }
     });
     Ok(())
+}
+
+/// Stops this process until somebody lets it continue. Nothing may be logged here: the log goes to the console.
+fn suspend() -> rustix::io::Result<()> {
+    let mut console = console();
+    console.erase();
+    let outcome = kill_process(getpid(), Signal::STOP);
+    // Here it continues: the shell has written to the terminal meanwhile.
+    console.screen.forget();
+    console.redraw("");
+    outcome
 }
 
 impl Console {
@@ -104,8 +110,9 @@ fn size() -> Size {
     Size { columns: or(columns, 80), rows: or(rows, 24) }
 }
 
+/// A terminal that is not the controlling one has no background.
 fn is_in_foreground() -> bool {
-    tcgetpgrp(io::stderr()).is_ok_and(|group| group == getpgrp())
+    tcgetpgrp(io::stderr()).map_or(true, |group| group == getpgrp())
 }
 
 /// Where the log goes: each event as a whole, above the bars.

@@ -59,6 +59,35 @@ fn an_edited_sweep_keeps_the_results_it_still_names() {
     assert!(matches!(RunDir::create(root.path(), &other), Err(RunDirError::OtherSweep { .. })));
 }
 
+/// Case 16: the report of other jobs or another dataset under the same name is never overwritten.
+#[test]
+fn a_run_of_the_same_name_is_continued_or_left_alone() {
+    let out = tempfile::tempdir().unwrap();
+    let usual = out.path().join("demo");
+    let plan = plan();
+    let place = |plan: &_| RunDir::place(&usual, plan).unwrap();
+    let mut fewer = plan.clone();
+    fewer.jobs.pop();
+    assert_eq!(place(&fewer), usual, "nothing is there yet");
+    RunDir::create(&usual, &fewer).unwrap();
+    assert_eq!(place(&fewer), usual, "resumed");
+    let mut sooner = fewer.clone();
+    sooner.checkpoint_every = "200 steps".parse().unwrap();
+    assert_eq!(place(&sooner), usual, "a setting on which no result depends");
+    assert_eq!(place(&plan), usual, "jobs are added");
+
+    RunDir::create(&usual, &plan).unwrap();
+    let second = out.path().join("demo-2");
+    assert_eq!(place(&fewer), second, "a job is gone");
+    let mut elsewhere = plan.clone();
+    elsewhere.dataset_digest = Some("b".repeat(64));
+    assert_eq!(place(&elsewhere), second, "another dataset");
+    RunDir::create(&second, &elsewhere).unwrap();
+    assert_eq!(place(&elsewhere), second, "resumed in its own folder");
+    assert_eq!(place(&fewer), out.path().join("demo-3"));
+    assert_eq!(place(&plan), usual);
+}
+
 #[test]
 fn wrong_results_are_refused_and_leave_nothing() {
     let root = tempfile::tempdir().unwrap();

@@ -4,12 +4,11 @@ mod import;
 mod inspect;
 mod synth;
 
-use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Subcommand;
 use shared::pack::{Pack, Split};
+use shared::stdio;
 
 use crate::data::inspect::Summary;
 
@@ -43,7 +42,7 @@ fn print_summary(pack: &Pack, summary: &Summary, json: bool) -> anyhow::Result<E
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{text}").context("standard output")
+    Ok(stdio::print_line(text)?)
 }
 
 #[cfg(test)]
