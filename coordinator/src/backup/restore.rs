@@ -153,3 +153,29 @@ async fn enter(
     }
     Ok(bus.write(key, value).await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a manifest with these bytes is refused with.
+    fn refusal(manifest: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(MANIFEST), manifest).unwrap();
+        let sums = [(MANIFEST.to_owned(), hex::encode(Sha256::digest(manifest)))].into();
+        let error = read_manifest(dir.path(), &sums).unwrap_err();
+        error.to_string().replace(&dir.path().display().to_string(), "DIR")
+    }
+
+    #[test]
+    fn a_backup_of_another_version_is_told_from_a_damaged_one() {
+        let refusals = [r#"{"v":9,"state":"new"}"#, r#"{"v":0}"#, r#"{"v":"one"}"#, r#"{"v":1}"#, "{}"];
+        insta::assert_snapshot!(refusals.map(refusal).join("\n"), @r#"
+        the backup DIR has version 9, but this program reads versions up to 1 only: update Ferry
+        the backup DIR has version 0, but this program reads version 1 and later only: use the version of Ferry that wrote it
+        the backup DIR gives `"one"` as its version, which is not a whole number: it is damaged, or not Ferry's
+        DIR/manifest.json is damaged: missing field `program` at line 1 column 7; nothing was restored
+        DIR/manifest.json is damaged: missing field `v` at line 1 column 2; nothing was restored
+        "#);
+    }
+}

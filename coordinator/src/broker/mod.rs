@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use shared::bus::{Bus, BusError, Endpoint};
 use shared::files;
+use shared::retry::{Backoff, Retry};
 use tokio::process::Child;
 
 use crate::guard;
@@ -35,6 +36,8 @@ pub enum BrokerError {
 
 const START_LIMIT: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(10);
+/// For a server that has just been started.
+const READY: Retry = Backoff::every(Duration::from_millis(50)).within(START_LIMIT);
 
 /// A running nats-server that belongs to one home.
 #[derive(Debug)]
@@ -119,17 +122,11 @@ impl Broker {
 
 /// Connects to a server that has just been started: JetStream may still be reading its store.
 pub async fn connect(endpoint: &Endpoint, name: &str) -> Result<Bus, BrokerError> {
-    let deadline = tokio::time::Instant::now() + START_LIMIT;
-    loop {
-        match Bus::connect_and_lay_out(endpoint, name).await {
-            Ok(bus) => return Ok(bus),
-            Err(error) if tokio::time::Instant::now() >= deadline => {
-                return Err(BrokerError::NotReady(error));
-            }
-            Err(error) => tracing::debug!(%error, "not ready yet"),
-        }
-        tokio::time::sleep(POLL * 5).await;
-    }
+    // While it starts, it may say that it has no JetStream. A store of another version stays one.
+    let passes = |error: &BusError| !matches!(error, BusError::Version { .. } | BusError::OldStore { .. });
+    let tell = |error: &BusError| tracing::debug!(%error, "not ready yet");
+    let connected = READY.run(|| Bus::connect_and_lay_out(endpoint, name), passes, tell).await;
+    connected.map_err(BrokerError::NotReady)
 }
 
 fn url(port: u16) -> String {

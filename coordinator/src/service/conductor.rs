@@ -1,4 +1,4 @@
-//! What decides and talks to the bus: engine, books, queue and results. It knows no process, no display and no disk.
+//! Runs the engine on the bus: records, queue and results. It knows no process, no display and no disk.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const RECONCILE_EVERY: Duration = Duration::from_secs(30);
 /// Before a watch is opened again on a server that is away. Other work goes on meanwhile.
 const REOPEN: Duration = Duration::from_millis(500);
 
-/// Something that the conductor waited for.
+/// Something that happened and that [`Conductor::act`] has to deal with.
 #[derive(Debug)]
 pub struct Occurrence(Happened);
 
@@ -56,7 +56,7 @@ enum Subscription<W> {
 }
 
 impl Conductor {
-    /// Takes up a sweep whose jobs are in the books.
+    /// Begins with a sweep whose jobs are in the books.
     pub async fn begin(bus: Bus, engine: Engine, cost: CostModel) -> Result<Self, BusError> {
         let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -78,10 +78,10 @@ impl Conductor {
         self.engine
     }
 
-    /// Waits for the next occurrence. It may be dropped at any time; nothing is lost with it.
+    /// Waits for the next occurrence. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Occurrence {
         Occurrence(tokio::select! {
-            biased; // What is rare goes first, so that nothing is drowned.
+            biased; // Rare events first, so that frequent ones cannot starve them.
             _ = self.reconcile.tick() => Happened::Reconcile,
             Some(fetched) = self.fetches.join_next() => match fetched {
                 Ok((job, outcome)) => Happened::Fetch(job, Box::new(outcome)),
@@ -94,7 +94,7 @@ impl Conductor {
         })
     }
 
-    /// Acts on an occurrence; says what the user should know. `store` keeps a fetched result.
+    /// Acts on an occurrence and returns what the user should know. `store` keeps a fetched result.
     pub async fn act(
         &mut self,
         occurrence: Occurrence,
@@ -160,20 +160,20 @@ impl Conductor {
                     let bus = self.bus.clone();
                     tokio::spawn(async move {
                         if let Err(error) = bus.delete_blob(Bucket::Checkpoints, &name).await {
-                            tracing::warn!(%error, "an old checkpoint stays behind");
+                            tracing::warn!(%error, "cannot delete an old checkpoint; it will be collected later");
                         }
                     });
                 }
                 Effect::Judge(record) => {
                     if let Err(error) = self.bus.write_standing(&record).await {
-                        tracing::warn!(%error, "a worker's standing is written again later");
+                        tracing::warn!(%error, "cannot write a worker's standing now; it is written again later");
                     }
                 }
                 Effect::Swap { job, revision, next } => {
                     let bus = self.bus.clone();
                     tokio::spawn(async move {
                         if let Err(error) = bus.swap(job, revision, &next).await {
-                            tracing::debug!(%job, %error, "somebody else was faster");
+                            tracing::debug!(%job, %error, "somebody else changed the record first");
                         }
                     });
                 }
@@ -182,9 +182,9 @@ impl Conductor {
         }
         self.cost.longest_first(&mut to_queue);
         for (job, _) in to_queue {
-            // A server that is just being restarted is no reason to give up: the next round queues the rest.
+            // The server may just be restarting: the next reconciliation queues the rest.
             if let Err(error) = self.bus.enqueue(job).await {
-                tracing::warn!(%error, "queueing again later");
+                tracing::warn!(%error, "cannot queue a job now; it is queued again later");
                 break;
             }
         }
@@ -248,7 +248,7 @@ impl Watch for StandingWatch {
 }
 
 impl<W: Watch> Subscription<W> {
-    /// `None` when a watch has to be made.
+    /// The next change; `None` when the watch has to be opened again.
     async fn next(&mut self) -> Option<W::Item> {
         match self {
             Self::Open(watch) => watch.next().await,
@@ -260,12 +260,12 @@ impl<W: Watch> Subscription<W> {
     }
 }
 
-/// True where a disk without room is at the bottom of it.
+/// True if a full disk is the cause.
 fn wants_room(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref()).any(disk::is_lack_of_room)
 }
 
-/// What became of a result that was asked for.
+/// Stores a fetched result, and says what became of it.
 fn stored(
     job: JobId,
     outcome: Result<FetchedResult, BusError>,
@@ -276,15 +276,15 @@ fn stored(
             Ok(()) => Ok(Event::Stored(job)),
             Err(error) if wants_room(&error) => {
                 let why = in_words(error.as_ref());
-                tracing::warn!(%job, "{why}: make room; the result is safe on the server and is fetched again");
+                tracing::warn!(%job, "{why}: make room on the disk; the result is safe on the server and is fetched again");
                 Ok(Event::NotStored(job))
             }
             Err(error) => Err(error),
         },
         Err(error) if error.is_transient() => {
-            tracing::warn!(%job, %error, "a result is fetched again later");
+            tracing::warn!(%job, %error, "cannot fetch a result now; it is fetched again later");
             Ok(Event::NotStored(job))
         }
-        Err(error) => Err(error).context(format!("the result of job {job} is lost in the store")),
+        Err(error) => Err(error).context(format!("the server has lost the result of job {job}")),
     }
 }

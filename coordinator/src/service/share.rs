@@ -12,19 +12,19 @@ use shared::protocol::{PackManifest, WeightsManifest, subjects};
 
 use crate::sweep::plan::Plan;
 
-/// A sweep names weights by a digest that nobody has given the server yet.
+/// A sweep names weights by a digest, and the server does not have them.
 #[derive(Debug, thiserror::Error)]
-#[error("the weights sha256:{0} are not on the server: name their file by its path once")]
+#[error("the weights sha256:{0} are not on the server: give the path of their file once")]
 pub struct UnknownWeights(String);
 
-/// Stores the pack's files under its digest, unless they are there. Failing is no disaster for the workers that have
-/// the pack already, so it is only told.
+/// Uploads the pack's files, unless they are there. A failure is only logged, because workers that have the pack need no
+/// upload.
 pub(super) async fn pack(bus: Bus, dir: PathBuf) {
     match store(&bus, &dir).await {
         Ok(()) => tracing::debug!("the dataset is on the server"),
         Err(error) => {
             let why = in_words(error.as_ref());
-            tracing::warn!("the dataset is not on the server, workers elsewhere need --data: {why}");
+            tracing::warn!("cannot upload the dataset, so workers on other machines need --data: {why}");
         }
     }
 }
@@ -47,8 +47,8 @@ async fn store(bus: &Bus, dir: &std::path::Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Stores every file of weights that the plan's jobs start from, unless it is there. Without them no job can begin,
-/// so this comes before the first is queued.
+/// Uploads every file of weights that the plan's jobs start from, unless it is there. This happens before the first job
+/// is queued, because no job can begin without them.
 pub(super) async fn weights(bus: &Bus, plan: &Plan) -> anyhow::Result<()> {
     let digests: BTreeSet<&str> =
         plan.jobs.iter().flat_map(|job| job.spec.transfer.digests().map(|(_, digest)| digest)).collect();
@@ -61,10 +61,10 @@ pub(super) async fn weights(bus: &Bus, plan: &Plan) -> anyhow::Result<()> {
         }
         let file = plan.weights.iter().find(|file| file.digest == digest);
         let file = file.ok_or_else(|| UnknownWeights(digest.to_owned()))?;
-        tracing::info!("storing the weights {} on the server, {:.1} MB", file.name, file.size as f64 / 1e6);
+        tracing::info!("uploading the weights {}, {:.1} MB", file.name, file.size as f64 / 1e6);
         let bytes = tokio::fs::read(&file.path).await.with_context(|| file.path.display().to_string())?;
         let found = hex::encode(Sha256::digest(&bytes));
-        anyhow::ensure!(found == digest, "{} changed while the sweep was started", file.path.display());
+        anyhow::ensure!(found == digest, "{} was changed while the sweep was starting", file.path.display());
         drop(bytes);
         let file = bus.put_file(Bucket::Weights, "weights", &file.path).await?;
         bus.write(&key, &WeightsManifest { v: WeightsManifest::VERSION, file }).await?;
