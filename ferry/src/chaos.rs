@@ -11,7 +11,7 @@ use clap::Args;
 use coordinator::commands::failure::Failure;
 use serde_json::json;
 
-/// Kills processes at random during a small sweep, then checks that nothing was lost or changed.
+/// Kill processes at random during a small sweep, then check that nothing was lost or changed.
 ///
 /// Real processes train a sweep of its own. Meanwhile faults are injected: workers, nats-server and the coordinator are
 /// killed, workers suspended past their lease, connections cut and delayed, checkpoints damaged, the server's disk
@@ -23,7 +23,7 @@ use serde_json::json;
     ferry chaos --workers 2 --jobs 8 --faults 10 --minutes 1 --seed 7 --json\n\n\
     Exit codes: 0 nothing was lost or changed, 1 something was, or the sweep did not end, 2 bad input,\n\
     130 interrupted.")]
-pub struct ChaosArgs {
+pub(crate) struct ChaosArgs {
     /// Number of worker processes.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: u16,
@@ -48,7 +48,7 @@ pub struct ChaosArgs {
 }
 
 /// Runs the command.
-pub fn run(args: &ChaosArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &ChaosArgs) -> Result<ExitCode, Failure> {
     let minutes = args.minutes;
     if !(0.01..=10_000.0).contains(&minutes) {
         let error = anyhow::anyhow!("--minutes is {minutes}: give a number from 0.01 to 10000");

@@ -11,7 +11,6 @@ use coordinator::cli;
 enum Command {
     #[command(flatten)]
     Coordinator(cli::Command),
-    /// Kill processes at random during a small sweep, then check that nothing was lost or changed.
     Chaos(chaos::ChaosArgs),
 }
 

@@ -1,7 +1,8 @@
 //! Which source file takes something from which other one, and where that goes in a circle.
 //!
-//! `mod x;` takes nothing, and neither does a parent that re-exports what its children define. A path is followed to
-//! the file that defines what it names. Test modules are left out.
+//! `mod x;` takes nothing, and neither does a parent that re-exports what its children define. What a child takes from its
+//! own parents does not count either: errors and types of a module commonly stand in its `mod.rs`, which calls the
+//! children. A path is followed to the file that defines what it names. Test modules are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,14 +45,12 @@ impl ImportGraph {
         for (module, source) in &sources {
             for import in &source.imports {
                 let found = resolve(&sources, module, &import.path, 0);
-                let of_a_child = found.as_ref().is_some_and(|found| found.module.starts_with(module));
-                if !(import.reexport && of_a_child) {
-                    take(&source.file, found.and_then(|found| found.item(&sources)));
-                }
+                let found = found.filter(|found| !(import.reexport && found.module.starts_with(module)));
+                take(&source.file, found.and_then(|found| found.item(&sources, module)));
             }
             for path in &source.inline {
                 let found = resolve(&sources, module, &with_alias(source, path), 0);
-                take(&source.file, found.and_then(|found| found.item(&sources)));
+                take(&source.file, found.and_then(|found| found.item(&sources, module)));
             }
         }
         Self { edges }
@@ -144,9 +143,9 @@ struct Found {
 }
 
 impl Found {
-    /// The file that defines the item, and its name. A path to a module alone takes nothing.
-    fn item(self, sources: &BTreeMap<Module, Source>) -> Option<(&Source, String)> {
-        let name = self.rest.first()?.clone();
+    /// The file that defines the item, and its name, if `from` is not below it. A path to a module alone takes nothing.
+    fn item<'a>(self, sources: &'a BTreeMap<Module, Source>, from: &Module) -> Option<(&'a Source, String)> {
+        let name = self.rest.first().filter(|_| !from.starts_with(&self.module))?.clone();
         Some((sources.get(&self.module)?, name))
     }
 }

@@ -45,8 +45,52 @@ const APART: [(&str, &[&str]); 9] = [
 const PURE: &[&str] =
     &["tokio", "std::time::Instant", "std::time::SystemTime", "crate::bus", "shared::bus", "crate::service"];
 
-/// Files that may import each other, with the reason.
-const CIRCLES: [(&[&str], &str); 0] = [];
+/// Files that may import each other, with the reason. Take out what is broken; add only what serde or schemars forces.
+const CIRCLES: [(&[&str], &str); 10] = [
+    (
+        &[
+            "coordinator/src/sweep/plan.rs",
+            "coordinator/src/sweep/schema.rs",
+            "coordinator/src/sweep/spec.rs",
+            "coordinator/src/sweep/values.rs",
+        ],
+        "to be broken",
+    ),
+    (&["shared/src/job/mod.rs", "shared/src/job/transfer.rs", "shared/src/weights.rs"], "to be broken"),
+    (&["shared/src/pack/error.rs", "shared/src/pack/manifest.rs"], "to be broken"),
+    (&["shared/src/pack/resume.rs", "shared/src/pack/writer.rs"], "to be broken"),
+    (&["worker/src/agent/canary.rs", "worker/src/agent/thread.rs"], "to be broken"),
+    (
+        &["worker/src/agent/spool/files.rs", "worker/src/agent/spool/job.rs", "worker/src/agent/training.rs"],
+        "to be broken",
+    ),
+    (
+        &[
+            "worker/src/cli.rs",
+            "worker/src/commands/devices.rs",
+            "worker/src/commands/gpu_check/mod.rs",
+            "worker/src/commands/mod.rs",
+            "worker/src/commands/predict.rs",
+            "worker/src/commands/reproduce.rs",
+            "worker/src/device.rs",
+        ],
+        "to be broken",
+    ),
+    (
+        &[
+            "worker/src/train/checkpoint.rs",
+            "worker/src/train/error.rs",
+            "worker/src/train/evaluate.rs",
+            "worker/src/train/progress.rs",
+        ],
+        "to be broken",
+    ),
+    (
+        &["worker/src/weights/containers.rs", "worker/src/weights/numpy.rs", "worker/src/weights/source.rs"],
+        "to be broken",
+    ),
+    (&["worker/src/weights/fragments.rs", "worker/src/weights/layout/mod.rs"], "to be broken"),
+];
 
 /// Environment variables by their prefix that are none.
 const NOT_VARIABLES: [&str; 1] = ["FERRY_JOBS"];
@@ -281,21 +325,22 @@ mod a_broken_rule_is_seen {
 
     #[test]
     fn of_circles_between_a_parent_and_its_children() {
-        let (root, child) =
-            (("a/src/lib.rs", "pub mod p;"), ("a/src/p/c.rs", "use super::Rule;\npub struct C;"));
-        let circle = |parent: &str| circles(&[root, ("a/src/p/mod.rs", parent), child]);
-        assert_eq!(circle("mod c;\npub use c::C;\npub struct Rule;"), Vec::<Vec<String>>::new());
-        assert_eq!(circle("mod c;\nuse c::C;\npub struct Rule;"), [["a/src/p/c.rs", "a/src/p/mod.rs"]]);
-        assert_eq!(circle("mod c;\nfn f() { c::g() }"), [["a/src/p/c.rs", "a/src/p/mod.rs"]]);
-        // What a parent re-exports is its child's: a sibling that takes it from the parent takes it from the child.
-        let parent = ("a/src/p/mod.rs", "mod c;\nmod d;\npub use c::C;\nuse d::D;");
-        let files = [
-            root,
-            parent,
-            ("a/src/p/c.rs", "pub struct C;"),
-            ("a/src/p/d.rs", "use super::C;\npub struct D;"),
-        ];
-        assert_eq!(circles(&files), Vec::<Vec<String>>::new());
+        let root = ("a/src/lib.rs", "pub mod p;\npub mod q;");
+        let circle = |parent: &str, child: &str| {
+            let q = ("a/src/q.rs", "use crate::p::C;\npub struct Q;");
+            circles(&[root, ("a/src/p/mod.rs", parent), ("a/src/p/c.rs", child), q])
+        };
+        let defines = "use super::Rule;\npub struct C;";
+        assert_eq!(
+            circle("mod c;\npub use c::C;\nuse c::D;\npub struct Rule;", defines),
+            Vec::<Vec<String>>::new()
+        );
+        // What a parent re-exports is its child's: whoever takes it from the parent takes it from the child.
+        let uses_q = "use crate::q::Q;\npub struct C;";
+        assert_eq!(circle("mod c;\npub use c::C;", uses_q), [["a/src/p/c.rs", "a/src/q.rs"]]);
+        assert_eq!(circle("mod c;\npub use c::*;\npub struct C;", uses_q), Vec::<Vec<String>>::new());
+        let parent_uses_q = "mod c;\nuse crate::q::Q;\nfn f() { c::g() }\npub struct C;";
+        assert_eq!(circle(parent_uses_q, "pub fn g() {}"), [["a/src/p/mod.rs", "a/src/q.rs"]]);
     }
 
     #[test]
