@@ -1,4 +1,4 @@
-//! A small disk of a test's own, which can be filled.
+//! A small disk for one test, which can be filled.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,7 +35,7 @@ impl Disk {
         self.dir.path()
     }
 
-    /// Takes the right to write away, or gives it back.
+    /// Makes it read-only, or writable again.
     pub fn set_writable(&self, writable: bool) -> anyhow::Result<()> {
         let how = if writable { "remount,rw" } else { "remount,ro" };
         let status = Command::new("mount").args(["-o", how]).arg(self.dir.path()).status()?;
@@ -61,7 +61,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: a process of the test may still stand in it.
+        // Lazily: a process of the test may still have it as its working folder.
         let _unmounted = Command::new("umount").arg("-l").arg(self.dir.path()).status();
     }
 }

@@ -1,4 +1,4 @@
-//! A worker with a broken environment among good ones: the sweep finishes on the others, and the bad one is named.
+//! Bad workers and bad jobs: the sweep finishes on the good workers, and what is bad is named.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! What Ferry relies on of blobs, held against a real nats-server and against the one in memory: whole or refused, and
-//! gone without a trace.
+//! What Ferry relies on for blobs, checked on a real nats-server and on the one in memory: intact or refused, and nothing
+//! left after deletion.
 
 use shared::bus::{Bucket, BusError};
 use shared::result::BlobRef;

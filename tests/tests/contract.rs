@@ -1,5 +1,5 @@
-//! What Ferry relies on, held against a real nats-server and against the one in memory: one winner per claim, all or
-//! nothing, nothing lost in a crash, and answers to messages that count whoever gives them.
+//! What Ferry relies on, checked on a real nats-server and on the one in memory: one winner per claim, batches that are all
+//! or nothing, nothing lost in a crash, and answers to messages that count whoever gives them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A full disk is a state with a message: work goes on when there is room again, and costs no job anything.
+//! A full disk is reported, and work goes on by itself when there is room again, without counting against any job.
 
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a worker does when it is asked to go, stands still, or loses the server.
+//! What a worker does when it is asked to stop, is suspended, or loses the server.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

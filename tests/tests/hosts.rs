@@ -1,4 +1,4 @@
-//! Several hosts on one machine: joining across them, and a cable that is unplugged for longer than a lease.
+//! Two hosts on one machine: a worker joins across them, and the cable is unplugged for longer than a lease.
 
 use std::process::Stdio;
 use std::time::Duration;

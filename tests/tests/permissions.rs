@@ -1,4 +1,4 @@
-//! What the server itself refuses each role, asked with a plain client that knows nothing of Ferry's manners.
+//! What the server itself refuses to each role, tried with a plain client that does not know Ferry's rules.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A training that keeps every core busy and says nothing does not look dead.
+//! A training that keeps every core busy and reports nothing does not look dead.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_mins(2);
 /// Four leases of them.
 const BEATS: u64 = 40;
 
-/// Spins on twice as many threads as there are cores, and reports nothing, until it is told to let go.
+/// Spins on twice as many threads as there are cores and reports nothing until it is told to stop.
 struct Busy {
     let_go: Arc<AtomicBool>,
 }

@@ -1,5 +1,5 @@
-//! The store stays small: deleted checkpoints leave nothing on the disk, and what nobody refers to is collected. One that
-//! is at its limit all the same says so.
+//! The store stays small: deleted checkpoints leave nothing on the disk, and what nothing refers to is collected. A store
+//! that reaches its limit is reported.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! A store or state directory of another version is refused in one sentence, or raised: never misread, never made anew.
+//! A store or state directory of another version is refused in one sentence, or upgraded; it is never misread or overwritten.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

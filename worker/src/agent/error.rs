@@ -1,4 +1,4 @@
-//! Why a worker ends, and whether waiting or starting it again would help.
+//! Why a worker ends, and whether waiting or a restart would help.
 
 use std::path::Path;
 

@@ -9,7 +9,7 @@ use shared::ids::JobId;
 use shared::result::{EpochReport, JobResult};
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// The job can no longer be worked on by this attempt.
+/// Why this attempt may not work on the job any more.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Lost {
     #[error(transparent)]
@@ -49,7 +49,7 @@ impl Hold {
         &self.token
     }
 
-    /// The checkpoints to go on from, newest first.
+    /// The checkpoints to resume from, newest first.
     pub(super) fn checkpoints(&self) -> impl Iterator<Item = &Checkpoint> {
         self.record.checkpoints.iter().rev()
     }

@@ -1,15 +1,15 @@
-//! What is on its way into the cache: kept over a restart, so that an interrupted fetch goes on where it was.
+//! Unfinished downloads into the cache: kept over a restart, so that an interrupted fetch continues.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Tries of names beside each other: more workers than these on one machine and one cache are not to be expected.
+/// Most workers that fetch the same into one cache at the same time.
 const LANES: usize = 256;
 
-/// A place for something unfinished, this worker's alone for as long as it is held: the lock goes with the process,
-/// the bytes stay for the next one.
+/// A place for an unfinished download that no other worker uses while this is held. The lock goes with the process; the
+/// bytes stay for the next one.
 pub(super) struct Incoming {
     path: PathBuf,
     lock: PathBuf,
@@ -23,7 +23,7 @@ impl Incoming {
             let lock = folder.join(format!(".{name}.{lane}.lock"));
             let held = File::options().create(true).truncate(false).write(true).open(&lock)?;
             match held.try_lock() {
-                // The one that held it may have removed it meanwhile: then the lock is one on nothing.
+                // Its last holder may have removed it meanwhile: then this lock protects nothing.
                 Ok(()) if lock.exists() => {
                     let path = folder.join(format!(".{name}.{lane}.partial"));
                     return Ok(Self { path, lock, _held: held });
@@ -39,7 +39,7 @@ impl Incoming {
         &self.path
     }
 
-    /// Removes what is left of it. Nothing sensible can be done about a failure here: the next fetch goes on with it.
+    /// Removes what is left of it. What cannot be removed does no harm: the next fetch continues with it.
     pub(super) fn discard(self) {
         let _file = std::fs::remove_file(&self.path);
         let _folder = std::fs::remove_dir_all(&self.path);
@@ -47,7 +47,7 @@ impl Incoming {
     }
 }
 
-/// A transfer as its user sees it: the size before it begins, then how far it is.
+/// Tells the user about a download: its size before it begins, then how far it is.
 pub(super) struct Arrival {
     what: String,
     size: u64,

@@ -1,4 +1,4 @@
-//! Finding the dataset by its digest: on this machine, in the cache, or on the server.
+//! Finds the dataset by its digest: on this machine, in the cache, or on the server.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use shared::protocol::{PackManifest, subjects};
 
 use super::incoming::{Arrival, Incoming};
 
-/// Why the dataset of a job is not to be had.
+/// Why the dataset of a job is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum PacksError {
     #[error(transparent)]
@@ -23,9 +23,9 @@ pub enum PacksError {
     Fetch { digest: String, source: BusError },
     #[error("{} cannot be written: {source}; choose another cache with --cache", path.display())]
     Cache { path: PathBuf, source: std::io::Error },
-    #[error("the server's file list of dataset {digest} is not to be believed: {reason}")]
+    #[error("the server's file list of dataset {digest} is not valid: {reason}")]
     Manifest { digest: String, reason: String },
-    #[error("the dataset fetched as {digest} is {found}; the server's copy is damaged")]
+    #[error("the dataset fetched as {digest} has the digest {found}: the server's copy is damaged")]
     Wrong { digest: String, found: String },
 }
 
@@ -36,7 +36,7 @@ impl PacksError {
             Self::Nowhere { source, .. } => {
                 source.is_transient() || matches!(source, BusError::Missing { .. })
             }
-            // A copy that came damaged over the wire is whole the next time.
+            // A copy that was damaged on the way may be intact the next time.
             Self::Fetch { source, .. } => source.is_transient() || matches!(source, BusError::Damaged { .. }),
             Self::Pack(_) | Self::Cache { .. } | Self::Manifest { .. } | Self::Wrong { .. } => false,
         }
@@ -74,14 +74,14 @@ impl PackStore {
         Self { open: Some(pack), ..Self::new(Vec::new(), &user_cache()) }
     }
 
-    /// The pack with this digest: a whole copy on this machine, else the server's. The digest must be one: it becomes
-    /// the name of a folder.
+    /// The pack with this digest: an intact copy on this machine, else the server's. The digest is checked, because it
+    /// becomes the name of a folder.
     pub(super) async fn get(&mut self, bus: &Bus, digest: &str) -> Result<Arc<Pack>, PacksError> {
         if let Some(pack) = self.open.as_ref().filter(|pack| pack.digest() == digest) {
             return Ok(pack.clone());
         }
         if !shared::result::is_digest(digest) {
-            let reason = "that is no SHA-256 digest".to_owned();
+            let reason = "that is not a SHA-256 digest".to_owned();
             return Err(PacksError::Manifest { digest: digest.escape_debug().to_string(), reason });
         }
         let (folders, place) = (self.folders.clone(), self.cache.join(digest));
@@ -96,7 +96,7 @@ impl PackStore {
     }
 }
 
-/// Reads every byte of a dataset where that does not hold up the signs of life.
+/// Does slow work, such as reading every byte of a dataset, on a thread that does not hold up the heartbeat.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
@@ -104,8 +104,8 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     }
 }
 
-/// A whole copy on this machine. Every byte is read once before the first training on it: a damaged copy among the
-/// user's folders is passed over, one in the cache is removed, to be fetched again.
+/// An intact copy on this machine. Every byte is read once before the first training on it: a damaged copy in the user's
+/// folders is skipped, one in the cache is removed so that it is fetched again.
 fn local(folders: &[PathBuf], cached: &Path, digest: &str) -> Option<Pack> {
     let children = |folder: &PathBuf| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -137,8 +137,8 @@ fn whole(folder: &Path, digest: &str) -> Option<Pack> {
     }
 }
 
-/// Fetches a pack beside its final place, checks every part and the content's digest, then renames it into place. What
-/// an interrupted fetch left is gone on with.
+/// Fetches a pack beside its final place, checks every part and the content's digest, then renames it into place.
+/// Continues an interrupted fetch.
 async fn fetch(bus: &Bus, digest: &str, cache: &Path) -> Result<Pack, PacksError> {
     let manifest: PackManifest = match bus.read(&subjects::pack_key(digest), PackManifest::VERSION).await {
         Ok(manifest) => manifest,
@@ -158,13 +158,13 @@ async fn fetch(bus: &Bus, digest: &str, cache: &Path) -> Result<Pack, PacksError
         return Err(error);
     }
     if let Err(error) = verified(partial.path().to_owned(), digest).await {
-        partial.discard(); // Each part was what the server says: going on with them would end here again.
+        partial.discard(); // Its parts are what the server has, so continuing with them would fail again.
         return Err(error);
     }
     let place = cache.join(digest);
     if let Err(source) = std::fs::rename(partial.path(), &place) {
         partial.discard();
-        // Another worker of this machine may have been faster: its copy is as good, if it is whole.
+        // Another worker on this machine may have been faster: its copy is as good, if it is intact.
         let (folder, wanted) = (place.clone(), digest.to_owned());
         let other = aside(move || whole(&folder, &wanted)).await;
         return other.ok_or(PacksError::Cache { path: place, source });
@@ -189,7 +189,7 @@ async fn receive(bus: &Bus, manifest: &PackManifest, folder: &Path) -> Result<()
     Ok(())
 }
 
-/// Reads every byte, away from the thread that keeps the lease.
+/// Reads every byte, on another thread than the heartbeat's.
 async fn verified(dir: PathBuf, digest: &str) -> Result<(), PacksError> {
     let check = move || {
         let pack = Pack::open(&dir)?;

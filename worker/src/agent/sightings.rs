@@ -1,8 +1,8 @@
-//! For how long this worker has seen a record unchanged, by its own steady clock.
+//! For how long this worker has seen a record unchanged, by its own monotonic clock.
 //!
-//! Ages come from the server's timestamps. After its clock leapt back they are too small, for as long as the leap was
-//! wide, and a dead worker's job would wait all that time. A record that this worker has seen unchanged for a lease is
-//! abandoned whatever the clocks say.
+//! Ages come from the server's timestamps. If the server's clock was set back, they are too small by that much, and a
+//! dead worker's job would wait as long. So a record that this worker has seen unchanged for a lease counts as abandoned,
+//! whatever the server's clock says.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,7 +24,7 @@ impl Sightings {
     pub(super) fn unchanged_for(&mut self, job: JobId, revision: u64) -> Duration {
         let now = Instant::now();
         if self.seen.len() >= KEPT && !self.seen.contains_key(&job) {
-            self.seen.clear(); // Costs a lease at most, and only after a leap of the clock.
+            self.seen.clear(); // Costs a lease at most, and only after the server's clock was set back.
         }
         let (seen, since) = self.seen.entry(job).or_insert((revision, now));
         if *seen != revision {

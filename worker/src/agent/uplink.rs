@@ -22,7 +22,7 @@ use super::training::{Ended, Report, StepProgress, Training, TrainingError};
 use super::work::Saved;
 
 const HINT_EVERY: Duration = Duration::from_secs(1);
-/// Hints are for displays: one that cannot be sent now is not sent.
+/// Hints are only for displays: one that cannot be sent in time is dropped.
 const HINT_LIMIT: Duration = Duration::from_secs(1);
 
 /// How a training ended, if that was before its job was lost.

@@ -1,4 +1,4 @@
-//! Finding weights by their digest: on this machine, in the cache, or on the server.
+//! Finds weights by their digest: on this machine, in the cache, or on the server.
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,14 @@ use shared::protocol::{WeightsManifest, subjects};
 
 use super::incoming::{Arrival, Incoming};
 
-/// Why the weights of a job are not to be had.
+/// Why the weights of a job are not available.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     #[error("weights {digest} cannot be fetched: {source}")]
     Fetch { digest: String, source: BusError },
-    #[error("the server has {found} under the name of weights {digest}")]
+    #[error("the weights fetched as {digest} have the digest {found}: the server's copy is damaged")]
     Wrong { digest: String, found: String },
-    #[error("{:?} is no SHA-256 digest of weights", .0)]
+    #[error("{:?} is not a SHA-256 digest of weights", .0)]
     Name(String),
     #[error("{} cannot be written: {source}; choose another cache with --cache", path.display())]
     Cache { path: PathBuf, source: std::io::Error },
@@ -54,7 +54,7 @@ impl WeightsStore {
         Self { folders, cache: cache.join("weights") }
     }
 
-    /// The file with this digest, verified. The digest must be one: it becomes the name of a file.
+    /// The file with this digest, verified. The digest is checked, because it becomes the name of a file.
     pub(super) async fn get(&self, bus: &Bus, digest: &str) -> Result<Bytes, WeightsError> {
         if !shared::result::is_digest(digest) {
             return Err(WeightsError::Name(digest.to_owned()));
@@ -106,7 +106,7 @@ fn is(bytes: &[u8], digest: &str) -> bool {
     hex::encode(Sha256::digest(bytes)) == digest
 }
 
-/// A copy among the files that the user named: only what has the right length is read.
+/// A copy in the folders that the user named: only files of the right length are read.
 async fn local(folders: &[PathBuf], digest: &str, size: u64) -> Option<Bytes> {
     let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
     for entry in files {
