@@ -227,7 +227,8 @@ impl Member {
     fn ended(&mut self, status: ExitStatus, lived: Duration, now: Instant, setup: &WorkerSetup) -> Exit {
         self.fast_exits = if lived >= HEALTHY { 1 } else { self.fast_exits + 1 };
         let restart_in = restart_after(status.code(), self.fast_exits).filter(|_| !self.drained);
-        self.state = restart_in.map_or(MemberState::GivenUp, |rest| MemberState::Resting { until: now + rest });
+        self.state =
+            restart_in.map_or(MemberState::GivenUp, |rest| MemberState::Resting { until: now + rest });
         let log = log_path(setup, &self.slot);
         Exit { worker: setup.worker_name(&self.slot), status, restart_in, tail: tail(&log, 5), log }
     }
@@ -318,7 +319,8 @@ mod tests {
             log: "logs/cpu0.log".into(),
             tail: "no memory".into(),
         };
-        let told = [Some(Duration::ZERO), Some(Duration::from_secs(4)), None].map(|rest| exit(rest).to_string());
+        let told =
+            [Some(Duration::ZERO), Some(Duration::from_secs(4)), None].map(|rest| exit(rest).to_string());
         insta::assert_snapshot!(told.join("\n"), @"");
     }
 

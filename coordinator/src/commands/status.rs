@@ -82,7 +82,8 @@ fn text(status: &Status) -> String {
     let mut lines: Vec<String> = status.sweeps.iter().flat_map(sweep).collect();
     lines.push(count(status.workers.len(), "worker"));
     for worker in &status.workers {
-        let job = worker.job.map_or_else(|| "idle".to_owned(), |job| format!("training {}", name(status, job)));
+        let job =
+            worker.job.map_or_else(|| "idle".to_owned(), |job| format!("training {}", name(status, job)));
         lines.push(format!("  {} on {}, {}: {job}", worker.worker.name(), worker.host, worker.device));
     }
     for record in &status.standings {

@@ -20,10 +20,10 @@ use shared::books::{JobRecord, JobState};
 use shared::bus::{Bus, Endpoint};
 use shared::ids::JobId;
 use shared::pack::{Pack, Split};
+use shared::plural::count;
 use shared::protocol::Timing;
 use shared::result::JobResult;
 use shared::signals::StopSignals;
-use shared::plural::count;
 use tokio::time::Instant;
 
 use crate::broker::{self, Broker};
@@ -38,15 +38,15 @@ use crate::sweep::plan::Plan;
 use crate::view::model::Snapshot;
 use crate::view::{Style, View, labels::Labels};
 
+use care::Care;
 pub use conductor::{Conductor, Occurrence};
 pub use fetch::Fetched;
 pub use garbage::collect as collect_garbage;
 pub use models::Models;
-use care::Care;
+use other_sweeps::OtherSweeps;
 use patience::patiently;
 use prepare::Chosen;
 pub use prepare::admit;
-use other_sweeps::OtherSweeps;
 use session::{HomeCheck, Session, Surroundings, Watched, Workers};
 pub use share::UnknownWeights;
 pub use status::{BucketStatus, JobStatus, Status, SweepStatus, read_status};
@@ -117,8 +117,8 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     let stored = prepare::stored_results(&run_dir);
     let start = Start::from(&request.plan, &stored);
     let mut broker = None;
-    let running = conduct(&request, &pack, &run_dir, &lock, start, &mut broker, &mut view, &mut stop);
-    let outcome = Box::pin(running).await;
+    let place = Place { request: &request, pack: &pack, run_dir: &run_dir, lock: &lock };
+    let outcome = Box::pin(conduct(&place, start, &mut broker, &mut view, &mut stop)).await;
     view.close();
     if let Some(broker) = broker {
         broker.stop().await;
@@ -218,33 +218,34 @@ enum End {
     },
 }
 
+/// What a run works with, from its start to its end.
+struct Place<'a> {
+    request: &'a RunRequest,
+    pack: &'a Pack,
+    run_dir: &'a RunDir,
+    lock: &'a HomeLock,
+}
+
 /// From the start of the server to the last stored result; the local workers live exactly as long as this.
-#[expect(clippy::too_many_arguments, reason = "the parts of a run are borrowed one by one")]
 async fn conduct(
-    request: &RunRequest,
-    pack: &Pack,
-    run_dir: &RunDir,
-    lock: &HomeLock,
+    &Place { request, pack, run_dir, lock }: &Place<'_>,
     Start { engine, snapshot }: Start,
     broker: &mut Option<Broker>,
     view: &mut View,
     stop: &mut StopSignals,
 ) -> anyhow::Result<Conducted> {
-    let opened = tokio::select! {
+    let begun = tokio::select! {
         biased;
         () = stop.requested() => None,
-        opened = open(request, broker, view) => Some(opened?),
+        begun = begin(request, pack, engine.clone(), broker, view) => Some(begun?),
     };
-    let Some((endpoint, bus)) = opened else {
+    let Some((endpoint, bus, conductor)) = begun else {
         say_stopping(view);
         let end = End::Interrupted { elsewhere: Vec::new() };
         return Ok(Conducted { engine, drained: BTreeMap::new(), end });
     };
     let sharing = tokio::spawn(share::pack(bus.clone(), request.pack.clone()));
     let collecting = tokio::spawn(garbage::collect_now_and_then(bus.clone()));
-    let specs = request.plan.jobs.iter().map(|job| (job.id, job.spec.clone()));
-    let cost = CostModel::new(pack.len(Split::Train), specs);
-    let conductor = Conductor::begin(bus.clone(), engine, cost).await?;
     let others = OtherSweeps::begin(bus.clone(), &request.plan.name);
     let mut session = Session {
         conductor,
@@ -281,12 +282,14 @@ async fn conduct(
     Ok(Conducted { engine, drained, end })
 }
 
-/// The server, ours or another one, with the sweep in its books.
-async fn open(
+/// The server, ours or another one, with the sweep in its books, and the conductor of the sweep.
+async fn begin(
     request: &RunRequest,
+    pack: &Pack,
+    engine: Engine,
     broker: &mut Option<Broker>,
     view: &mut View,
-) -> anyhow::Result<(Endpoint, Bus)> {
+) -> anyhow::Result<(Endpoint, Bus, Conductor)> {
     let (endpoint, bus) = match &request.server {
         // It may be away for a moment.
         Some(endpoint) => {
@@ -314,7 +317,10 @@ async fn open(
         },
     )
     .await?;
-    Ok((endpoint, bus))
+    let specs = request.plan.jobs.iter().map(|job| (job.id, job.spec.clone()));
+    let cost = CostModel::new(pack.len(Split::Train), specs);
+    let conductor = Conductor::begin(bus.clone(), engine, cost).await?;
+    Ok((endpoint, bus, conductor))
 }
 
 fn start_workers(request: &RunRequest, endpoint: &Endpoint) -> anyhow::Result<Fleet> {
