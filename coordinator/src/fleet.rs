@@ -361,7 +361,8 @@ mod tests {
             log: "logs/cpu0.log".into(),
             tail: "no memory".into(),
         };
-        let told = [Some(Duration::ZERO), Some(Duration::from_secs(4)), None].map(|rest| exit(rest).to_string());
+        let told =
+            [Some(Duration::ZERO), Some(Duration::from_secs(4)), None].map(|rest| exit(rest).to_string());
         insta::assert_snapshot!(told.join("\n"), @"");
     }
 

@@ -23,7 +23,8 @@ impl StopSignals {
     /// The system refuses a handler, or /proc cannot be read.
     pub fn listen() -> io::Result<Self> {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let signals = kinds.into_iter().filter_map(|kind| listen(kind).transpose()).collect::<Result<_, _>>()?;
+        let signals =
+            kinds.into_iter().filter_map(|kind| listen(kind).transpose()).collect::<Result<_, _>>()?;
         Ok(Self { signals })
     }
 
@@ -76,7 +77,8 @@ mod tests {
     /// Case 1: what `nohup` and a shell's `&` leave behind.
     #[test]
     fn ignored_signals_are_read_from_the_status() {
-        let nohup = ignored_in("Name:\tferry\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n").unwrap();
+        let nohup =
+            ignored_in("Name:\tferry\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n").unwrap();
         assert!(contains(nohup, SignalKind::hangup()) && contains(nohup, SignalKind::pipe()));
         assert!(!contains(nohup, SignalKind::interrupt()) && !contains(nohup, SignalKind::terminate()));
         let background = ignored_in("SigIgn:\t0000000000001006").unwrap();

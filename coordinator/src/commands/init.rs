@@ -90,8 +90,6 @@ fn next(dir: &Path, made: &Made) -> String {
     lines.push(format!(
         "join from another machine, which needs only a copy of {worker}:\n  ferry-worker --nats {url} --creds worker.creds"
     ));
-    lines.push(format!(
-        "follow the progress, read-only:\n  ferry status --nats {url} --creds {observer}"
-    ));
+    lines.push(format!("follow the progress, read-only:\n  ferry status --nats {url} --creds {observer}"));
     lines.join("\n") + "\n"
 }

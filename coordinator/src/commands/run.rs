@@ -9,9 +9,9 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use shared::bus::{BusError, Endpoint, Role};
+use shared::plural::count;
 use shared::protocol::Timing;
 use shared::stdio::{self, StdoutError};
-use shared::plural::count;
 use shared::terminal::plain;
 
 use super::failure::Failure;
@@ -133,8 +133,9 @@ fn plan_with_dataset(file: &Path, home: &Home) -> Result<Plan, Failure> {
     match plan.dataset {
         DatasetSource::Pack(_) => {
             let pack = pack.display();
-            let help =
-                format!("the dataset {pack} does not exist: create it with `ferry data import SOURCE {pack}`");
+            let help = format!(
+                "the dataset {pack} does not exist: create it with `ferry data import SOURCE {pack}`"
+            );
             return Err(Failure::Input(anyhow::anyhow!(help)));
         }
         DatasetSource::Synthetic(options) => {
@@ -187,7 +188,11 @@ fn words(end: &RunEnd, args: &RunArgs) -> String {
 }
 
 fn interrupted(done: usize, open: usize, elsewhere: &[String], args: &RunArgs) -> String {
-    let mut text = format!("stopped: {} done, {open} left; continue with:\n  {}\n", count(done, "job"), args.command_line());
+    let mut text = format!(
+        "stopped: {} done, {open} left; continue with:\n  {}\n",
+        count(done, "job"),
+        args.command_line()
+    );
     if args.server.token.is_some() || args.server.nats.as_ref().is_some_and(|url| url.contains('@')) {
         text.push_str("and the server's token in FERRY_TOKEN\n");
     }
@@ -259,8 +264,26 @@ mod tests {
         let plain = interrupted(0, 6, &[], &args(&["demo.yaml"]));
         insta::assert_snapshot!(plain, @"");
         let cluster = args(&[
-            "my sweep.yaml", "--nats", "tls://a:1,tls://b:2", "--creds", "c.creds", "--home", "state", "--out", "out",
-            "--gpus", "0,2", "--workers", "1", "--lease", "9", "--heartbeat", "1.5", "--models", "all", "--json",
+            "my sweep.yaml",
+            "--nats",
+            "tls://a:1,tls://b:2",
+            "--creds",
+            "c.creds",
+            "--home",
+            "state",
+            "--out",
+            "out",
+            "--gpus",
+            "0,2",
+            "--workers",
+            "1",
+            "--lease",
+            "9",
+            "--heartbeat",
+            "1.5",
+            "--models",
+            "all",
+            "--json",
         ]);
         insta::assert_snapshot!(cluster.command_line(), @"");
         let secret = args(&["demo.yaml", "--nats", "nats://secret@head", "--workers", "0"]);

@@ -25,7 +25,8 @@ pub struct ServeArgs {
 pub fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let folder = args.folder.display();
     if !args.folder.join("server.conf").is_file() {
-        let text = anyhow!("{folder} is not the folder of a server: name one that `ferry init --cluster` created");
+        let text =
+            anyhow!("{folder} is not the folder of a server: name one that `ferry init --cluster` created");
         return Err(Failure::Input(text));
     }
     let program = binary::find().map_err(|error| Failure::Input(error.into()))?;

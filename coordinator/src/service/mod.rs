@@ -22,10 +22,10 @@ use shared::books::JobRecord;
 use shared::bus::{Bus, Endpoint};
 use shared::ids::JobId;
 use shared::pack::{Pack, Split};
+use shared::plural::count;
 use shared::protocol::{Presence, Timing};
 use shared::result::JobResult;
 use shared::signals::StopSignals;
-use shared::plural::count;
 use shared::unique_name::UniqueName;
 use tokio::time::Instant;
 
@@ -120,8 +120,8 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     }
     let stored = prepare::stored_results(&run_dir);
     let mut broker = None;
-    let running = conduct(&request, &pack, &run_dir, &lock, stored, &mut broker, &mut view, &mut stop);
-    let outcome = Box::pin(running).await;
+    let context = RunContext { request: &request, pack: &pack, run_dir: &run_dir, lock: &lock };
+    let outcome = Box::pin(conduct(&context, stored, &mut broker, &mut view, &mut stop)).await;
     view.close();
     if let Some(broker) = broker {
         broker.stop().await;
@@ -182,7 +182,7 @@ struct Start {
 }
 
 impl Start {
-    fn from(plan: &Plan, stored: &BTreeMap<JobId, JobResult>) -> Self {
+    fn from(plan: &Plan, stored: &BTreeMap<JobId, &JobResult>) -> Self {
         let engine = Engine::new(plan.jobs.iter().map(|job| job.id), &|job| stored.contains_key(&job));
         let mut snapshot = Snapshot::default();
         for result in stored.values() {
@@ -220,37 +220,36 @@ enum End {
     },
 }
 
+/// What a run works with, from its start to its end.
+struct RunContext<'a> {
+    request: &'a RunRequest,
+    pack: &'a Pack,
+    run_dir: &'a RunDir,
+    lock: &'a HomeLock,
+}
+
 /// From the start of the server to the last stored result; the local workers live exactly as long as this.
-#[expect(clippy::too_many_arguments, reason = "the parts of a run are borrowed one by one")]
 async fn conduct(
-    request: &RunRequest,
-    pack: &Pack,
-    run_dir: &RunDir,
-    lock: &HomeLock,
-    mut stored: BTreeMap<JobId, JobResult>,
+    &RunContext { request, pack, run_dir, lock }: &RunContext<'_>,
+    stored: BTreeMap<JobId, JobResult>,
     broker: &mut Option<Broker>,
     view: &mut View,
     stop: &mut StopSignals,
 ) -> anyhow::Result<Conducted> {
-    let opened = tokio::select! {
+    let begun = tokio::select! {
         biased;
         () = stop.requested() => None,
-        opened = open(request, &stored, broker, view) => Some(opened?),
+        begun = begin(request, pack, &stored, broker, view) => Some(begun?),
     };
-    let Some((endpoint, bus, outdated)) = opened else {
+    let Some(Begun { endpoint, bus, conductor, snapshot }) = begun else {
         say_stopping(view);
-        let Start { engine, .. } = Start::from(&request.plan, &stored);
+        let Start { engine, .. } = Start::from(&request.plan, &stored.iter().map(|(&job, result)| (job, result)).collect());
         let end = End::Interrupted { elsewhere: Vec::new() };
         return Ok(Conducted { engine, drained: BTreeMap::new(), end });
     };
     let sharing = tokio::spawn(share::pack(bus.clone(), request.pack.clone()));
     let collecting = tokio::spawn(garbage::collect_now_and_then(bus.clone()));
-    let specs = request.plan.jobs.iter().map(|job| (job.id, job.spec.clone()));
-    let cost = CostModel::new(pack.len(Split::Train), specs);
-    stored.retain(|job, _| !outdated.contains(job));
-    let Start { engine, snapshot } = Start::from(&request.plan, &stored);
     let announcement = Announcement::keep_up(bus.clone(), &request.plan.name);
-    let conductor = Conductor::begin(bus.clone(), engine, cost).await?;
     let others = OtherSweeps::begin(bus.clone(), &request.plan.name);
     let host = host_name(request); // Held until the run ends.
     let mut session = Session {
@@ -289,13 +288,22 @@ async fn conduct(
     Ok(Conducted { engine, drained, end })
 }
 
-/// The server, ours or another one, with the sweep in its books, and which of the stored results it no longer has.
-async fn open(
+/// A sweep that is in the books and about to be conducted.
+struct Begun {
+    endpoint: Endpoint,
+    bus: Bus,
+    conductor: Conductor,
+    snapshot: Snapshot,
+}
+
+/// Connects to the server, ours or another one, and enters the sweep into its books.
+async fn begin(
     request: &RunRequest,
+    pack: &Pack,
     stored: &BTreeMap<JobId, JobResult>,
     broker: &mut Option<Broker>,
     view: &mut View,
-) -> anyhow::Result<(Endpoint, Bus, BTreeSet<JobId>)> {
+) -> anyhow::Result<Begun> {
     let (endpoint, bus) = match &request.server {
         // It may be away for a moment.
         Some(endpoint) => {
@@ -325,7 +333,12 @@ async fn open(
     )
     .await?;
     let outdated = prepare::outdated(&bus, stored).await?;
-    Ok((endpoint, bus, outdated))
+    let stored = stored.iter().filter(|(job, _)| !outdated.contains(job)).map(|(&job, result)| (job, result));
+    let Start { engine, snapshot } = Start::from(&request.plan, &stored.collect());
+    let specs = request.plan.jobs.iter().map(|job| (job.id, job.spec.clone()));
+    let cost = CostModel::new(pack.len(Split::Train), specs);
+    let conductor = Conductor::begin(bus.clone(), engine, cost).await?;
+    Ok(Begun { endpoint, bus, conductor, snapshot })
 }
 
 async fn start_workers(

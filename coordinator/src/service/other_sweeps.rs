@@ -9,8 +9,8 @@ use std::time::Duration;
 use shared::bus::{Bucket, Bus};
 use shared::causes::in_words;
 use shared::ids::JobId;
-use shared::protocol::{SweepRecord, subjects};
 use shared::plural::count;
+use shared::protocol::{SweepRecord, subjects};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 

@@ -252,7 +252,8 @@ impl Surroundings<'_> {
             Err(error) if *holds_store => Err(error.into()),
             Err(error) => {
                 if !std::mem::replace(told, true) {
-                    self.view.remark(&format!("{error}; the sweep continues, because the server is elsewhere"));
+                    self.view
+                        .remark(&format!("{error}; the sweep continues, because the server is elsewhere"));
                 }
                 Ok(())
             }

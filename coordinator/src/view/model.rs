@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use shared::ids::JobId;
-use shared::protocol::LiveReport;
 use shared::plural::count;
+use shared::protocol::LiveReport;
 
 use crate::engine::Tally;
 

@@ -29,7 +29,16 @@ fn live(name: &str, label: &str, epoch: u32, macro_f1: Option<f64>) -> LiveJob {
 
 /// As much at once as a headline can hold.
 fn troubled() -> Snapshot {
-    let tally = Tally { pending: 12, running: 2, done: 10, failed: 1, parked: 1, failures: 4, losses: 1, setbacks: 3 };
+    let tally = Tally {
+        pending: 12,
+        running: 2,
+        done: 10,
+        failed: 1,
+        parked: 1,
+        failures: 4,
+        losses: 1,
+        setbacks: 3,
+    };
     let mut snapshot = Snapshot { tally, elapsed: Duration::from_secs(3723), ..Snapshot::default() };
     snapshot.saw(job(1), 61.52);
     snapshot.live = vec![
@@ -63,7 +72,9 @@ fn bars_fit_80_columns() {
 #[test]
 fn bars_fit_any_terminal() {
     let mut snapshot = troubled();
-    snapshot.live.extend((2..70).map(|n| live(&format!("cpu{n}"), "weak 表情 subset_seed=1", 40, Some(100.0))));
+    snapshot
+        .live
+        .extend((2..70).map(|n| live(&format!("cpu{n}"), "weak 表情 subset_seed=1", 40, Some(100.0))));
     for columns in [2, 10, 20, 40, 63, 80, 100, 250] {
         for rows in [1, 5, 24, 60, 200] {
             let lines = shown(&snapshot, columns, rows).lines().count();

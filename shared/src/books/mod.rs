@@ -207,10 +207,9 @@ impl JobRecord {
     pub fn last_macro_f1(&self) -> Option<f64> {
         match &self.state {
             JobState::Running { progress, .. } => progress.macro_f1.or(self.saved_macro_f1),
-            JobState::Pending
-            | JobState::Done { .. }
-            | JobState::Failed { .. }
-            | JobState::Parked { .. } => self.saved_macro_f1,
+            JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {
+                self.saved_macro_f1
+            }
         }
     }
 
