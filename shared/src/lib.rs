@@ -19,6 +19,7 @@ pub mod result;
 pub mod rng;
 pub mod seal;
 pub mod subset;
+pub mod table;
 pub mod terminal;
 pub mod vote;
 pub mod weights;
