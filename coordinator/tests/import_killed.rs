@@ -21,7 +21,10 @@ fn source(root: &Path, images: u32) -> PathBuf {
     let source = root.join("source");
     fs::create_dir_all(source.join(FEAR)).unwrap();
     fs::create_dir_all(source.join("landmarks").join(FEAR)).unwrap();
-    let landmarks = "0.25 -0.25\n".repeat(68);
+    let angles = (0..68).map(|i| f64::from(i) / 68.0 * std::f64::consts::TAU);
+    let landmarks: Vec<String> =
+        angles.map(|angle| format!("{:.3} {:.3}\n", 0.5 * angle.cos(), 0.5 * angle.sin())).collect();
+    let landmarks = landmarks.concat();
     for i in 0..images {
         let picture = RgbImage::from_fn(8, 8, |x, y| Rgb([(i % 256) as u8, (i / 256) as u8, (x * y) as u8]));
         let mut bytes = Cursor::new(Vec::new());
@@ -106,6 +109,6 @@ fn a_file_that_may_not_be_read_is_named() {
     let told = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{told}");
     assert!(told.contains(&format!("{FEAR}/1.jpg: Permission denied")), "{told}");
-    assert!(told.contains("1 problems, 1 images left out"), "{told}");
+    assert!(told.contains("1 problem: 1 image left out"), "{told}");
     assert_eq!(Pack::open(&out.join("pack")).unwrap().len(shared::pack::Split::Train), 2);
 }

@@ -36,6 +36,14 @@ impl Expression {
         Self::ALL.get(index).copied()
     }
 
+    /// The expression with this English name in any case. "ANGRER" is how the challenge's archive spells anger.
+    pub fn from_name(name: &str) -> Option<Self> {
+        if name.eq_ignore_ascii_case("angrer") {
+            return Some(Self::Anger);
+        }
+        Self::ALL.into_iter().find(|expression| expression.name().eq_ignore_ascii_case(name))
+    }
+
     /// English name with a capital, for tables and plots.
     pub const fn name(self) -> &'static str {
         match self {
@@ -60,5 +68,14 @@ mod tests {
             assert_eq!(Expression::from_index(index), Some(expression));
         }
         assert_eq!(Expression::from_index(CLASSES), None);
+    }
+
+    #[test]
+    fn names_are_read_in_any_case() {
+        for (index, expression) in Expression::ALL.into_iter().enumerate() {
+            assert_eq!(Expression::from_name(&expression.name().to_uppercase()).map(Expression::index), Some(index));
+        }
+        assert_eq!(Expression::from_name("Angrer"), Some(Expression::Anger));
+        assert_eq!(Expression::from_name("neutral"), None);
     }
 }

@@ -25,6 +25,7 @@ pub mod seal;
 pub mod signals;
 pub mod stdio;
 pub mod subset;
+pub mod table;
 pub mod terminal;
 pub mod unique_name;
 pub mod version;

@@ -1,11 +1,16 @@
-//! Predictions and labels by image as CSV: what `ferry-worker predict` writes and `ferry evaluate` reads.
+//! Predictions and labels by image as tables: what `ferry-worker predict` writes and `ferry evaluate` reads.
 //!
 //! Three forms, told apart by their header: probabilities (`image`, a column for each class, `class`), the challenge's
 //! submission (`image,expression`), and a run folder's sample list (`id,label`). A class is an index from 0 to 5 or a
-//! name; fields are quoted after RFC 4180.
+//! name.
+
+use std::collections::HashMap;
 
 use crate::expression::{CLASSES, Expression};
+use crate::table::{self, Header, Row, TableReader};
 use crate::vote::most_probable;
+
+pub use crate::table::TableError;
 
 /// What is predicted for one image.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,18 +30,10 @@ impl Prediction {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Classified {
     pub image: String,
-    /// `None` where the field is empty or absent.
+    /// `None` where there is no value.
     pub class: Option<usize>,
     /// From 1.
     pub line: u64,
-}
-
-/// A line that cannot be read.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
-pub struct TableError {
-    pub line: u64,
-    pub reason: String,
 }
 
 /// The column of a class's probability.
@@ -54,126 +51,123 @@ pub fn to_csv(predictions: &[Prediction]) -> String {
         let line = std::iter::once(prediction.image.clone()).chain(probabilities);
         lines.push(line.chain([classes[prediction.class()].clone()]).collect());
     }
-    table(&lines)
+    table::write(&lines)
 }
 
 /// The challenge's format: `image,expression`, a class index for each image.
 pub fn to_submission(predictions: &[Prediction]) -> String {
     let mut lines = vec![vec!["image".to_owned(), "expression".to_owned()]];
     lines.extend(predictions.iter().map(|p| vec![p.image.clone(), p.class().to_string()]));
-    table(&lines)
+    table::write(&lines)
 }
 
-fn table(lines: &[Vec<String>]) -> String {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for line in lines {
-        if let Err(error) = writer.write_record(line) {
-            unreachable!("lines of one length go into memory, yet: {error}");
-        }
-    }
-    match writer.into_inner().map(String::from_utf8) {
-        Ok(Ok(text)) => text,
-        other => unreachable!("text was written into memory, yet: {other:?}"),
-    }
-}
-
-/// Reads a table in any of the forms. Where it has probabilities and a class, they must agree.
+/// Reads a table of classes in any of the forms. Where it has probabilities and a class, they must agree.
+///
+/// # Errors
+/// If the columns are missing, a line cannot be understood, or there is no row.
 pub fn read(bytes: &[u8]) -> Result<Vec<Classified>, TableError> {
-    let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(bytes);
-    let mut columns: Option<Columns> = None;
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|error| TableError {
-            line: error.position().map_or(1, csv::Position::line),
-            reason: error.to_string(),
-        })?;
-        let line = record.position().map_or(1, csv::Position::line);
-        let wrong = |reason| TableError { line, reason };
-        match &columns {
-            None => columns = Some(Columns::of(&record).map_err(wrong)?),
-            Some(columns) => {
-                let (image, class) = columns.row(&record).map_err(wrong)?;
-                rows.push(Classified { image, class, line });
-            }
+    rows(bytes, |columns, header| {
+        if columns.class.is_some() || columns.probabilities.is_some() {
+            return Ok(());
         }
-    }
-    match columns {
-        Some(_) => Ok(rows),
-        None => Err(TableError { line: 1, reason: "the table is empty".to_owned() }),
-    }
+        let shown = header.shown();
+        Err(format!("the header has neither a column `expression` nor one for each of the six classes, but {shown}"))
+    })
 }
 
-/// Where in a line the parts lie.
+/// Reads a list of images: a table with the column `image`. Classes are read where it has them.
+///
+/// # Errors
+/// If the column is missing, a line cannot be understood, an image is listed twice, or there is no row.
+pub fn read_list(bytes: &[u8]) -> Result<Vec<Classified>, TableError> {
+    let rows = rows(bytes, |_columns, _header| Ok(()))?;
+    let mut lines = HashMap::new();
+    for row in &rows {
+        if let Some(first) = lines.insert(row.image.as_str(), row.line) {
+            let reason = format!("{:?} is in line {first} already", row.image);
+            return Err(TableError { line: row.line, reason });
+        }
+    }
+    Ok(rows)
+}
+
+fn rows(
+    bytes: &[u8],
+    check: impl Fn(&Columns, &Header) -> Result<(), String>,
+) -> Result<Vec<Classified>, TableError> {
+    let mut table = TableReader::new(bytes)?;
+    let header = table.header();
+    let columns = Columns::of(header).and_then(|columns| check(&columns, header).map(|()| columns));
+    let columns = columns.map_err(|reason| TableError { line: table.header_line(), reason })?;
+    let mut rows = Vec::new();
+    while let Some(row) = table.next_row()? {
+        let line = row.line();
+        let (image, class) = columns.row(&row).map_err(|reason| TableError { line, reason })?;
+        rows.push(Classified { image, class, line });
+    }
+    if rows.is_empty() {
+        let reason = "the table has a header and no rows".to_owned();
+        return Err(TableError { line: table.header_line(), reason });
+    }
+    Ok(rows)
+}
+
+/// Where in a row the parts are.
 #[derive(Debug)]
 struct Columns {
-    number: usize,
     image: usize,
     class: Option<usize>,
     probabilities: Option<[usize; CLASSES]>,
 }
 
 impl Columns {
-    fn of(header: &csv::StringRecord) -> Result<Self, String> {
-        let find = |names: &[&str]| {
-            header.iter().position(|field| names.iter().any(|name| field.eq_ignore_ascii_case(name)))
-        };
-        let image = find(&["image", "id"]).ok_or(
-            "the header names no column `image`: `image,expression` or what `ferry-worker predict` writes",
-        )?;
-        let places: Vec<usize> = Expression::ALL.iter().filter_map(|e| find(&[e.name()])).collect();
-        let probabilities = places.try_into().ok();
-        let class = find(&["class", "expression", "label"]);
-        if class.is_none() && probabilities.is_none() {
-            return Err(
-                "the header names neither a column `expression` (or `class`, `label`) nor the six classes"
-                    .to_owned(),
-            );
-        }
-        Ok(Self { number: header.len(), image, class, probabilities })
+    fn of(header: &Header) -> Result<Self, String> {
+        let image = header.image_place().ok_or_else(|| {
+            format!("the header has no column `image`, such as `image,expression`, but {}", header.shown())
+        })?;
+        let places: Vec<usize> = Expression::ALL.iter().filter_map(|e| header.place(e.name())).collect();
+        let class = ["class", "expression", "label"].iter().find_map(|name| header.place(name));
+        Ok(Self { image, class, probabilities: places.try_into().ok() })
     }
 
-    fn row(&self, record: &csv::StringRecord) -> Result<(String, Option<usize>), String> {
-        if record.len() > self.number {
-            return Err(format!("{} fields under a header of {}", record.len(), self.number));
-        }
-        let image = record.get(self.image).filter(|image| !image.is_empty()).ok_or("no image is named")?;
-        let class = match self.class.and_then(|place| record.get(place)) {
-            None | Some("") => None,
-            Some(text) => Some(class_of(text).ok_or_else(|| {
-                format!("{text:?} is no class: use an index from 0 to 5 or a name such as `fear`")
-            })?),
-        };
+    fn row(&self, row: &Row<'_>) -> Result<(String, Option<usize>), String> {
+        row.check_width()?;
+        let image = row.get(self.image).filter(|image| !image.is_empty()).ok_or("no image is named")?;
+        let class = self.class.and_then(|place| row.value(place).map(|text| class_of(row, place, text)));
+        let class = class.transpose()?;
         let Some(places) = self.probabilities else { return Ok((image.to_owned(), class)) };
-        let probable = most_probable(&probabilities(record, places)?);
+        let probable = most_probable(&probabilities(row, places)?);
         match class {
             Some(class) if class != probable => {
                 let name = |class: usize| Expression::from_index(class).map_or("", Expression::name);
-                Err(format!(
-                    "the class is {}, the highest probability is that of {}",
-                    name(class),
-                    name(probable)
-                ))
+                Err(format!("the class is {}, but {} is the most probable", name(class), name(probable)))
             }
             Some(_) | None => Ok((image.to_owned(), Some(probable))),
         }
     }
 }
 
-fn probabilities(record: &csv::StringRecord, places: [usize; CLASSES]) -> Result<[f64; CLASSES], String> {
+fn probabilities(row: &Row<'_>, places: [usize; CLASSES]) -> Result<[f64; CLASSES], String> {
     let mut values = [0.0; CLASSES];
     for (value, place) in values.iter_mut().zip(places) {
-        let text = record.get(place).unwrap_or_default();
-        let number = text.parse().ok().filter(|number: &f64| number.is_finite());
-        *value = number.ok_or_else(|| format!("{text:?} is not a probability"))?;
+        let number = row.number(place).ok().filter(|number: &f64| number.is_finite());
+        *value =
+            number.ok_or_else(|| format!("{:?} is not a probability", row.get(place).unwrap_or_default()))?;
     }
     Ok(values)
 }
 
-fn class_of(text: &str) -> Option<usize> {
-    let named = || Expression::ALL.into_iter().find(|e| e.name().eq_ignore_ascii_case(text));
-    let expression = text.parse::<usize>().map_or_else(|_| named(), Expression::from_index);
-    expression.map(Expression::index)
+/// A class by index or name. Programs that keep missing labels as NaN write the others as `3.0`.
+fn class_of(row: &Row<'_>, place: usize, text: &str) -> Result<usize, String> {
+    let index = row.number::<f64>(place).ok();
+    let of_index = |index: f64| {
+        let whole = index >= 0.0 && index.fract() == 0.0;
+        whole.then(|| Expression::from_index(index as usize)).flatten()
+    };
+    let expression = index.map_or_else(|| Expression::from_name(text), of_index);
+    expression.map(Expression::index).ok_or_else(|| {
+        format!("{text:?} is not a class: use an index from 0 to 5 or a name such as `fear`")
+    })
 }
 
 #[cfg(test)]
@@ -216,8 +210,27 @@ mod tests {
         let expected = [("10.jpg", None), ("2.jpg", Some(3)), ("1.jpg", Some(2))];
         assert_eq!(rows(released), expected.map(|(image, class)| (image.to_owned(), class)));
         assert_eq!(rows("id,label\nx,\n"), [("x".to_owned(), None)]);
+        assert_eq!(rows("Image;Label\nx;3.0\ny;NA\n"), [("x".to_owned(), Some(3)), ("y".to_owned(), None)]);
         let bare = "image,fear,anger,disgust,happiness,sadness,surprise\nx,1,0,0,0,0,0\n";
         assert_eq!(rows(bare), [("x".to_owned(), Some(2))]);
+    }
+
+    /// Case 13: a list needs the column `image` alone.
+    #[test]
+    fn a_list_needs_names_alone() {
+        let names = |text: &str| {
+            read_list(text.as_bytes()).map(|rows| rows.into_iter().map(|row| row.image).collect::<Vec<_>>())
+        };
+        assert_eq!(names("image\n2.jpg\n1.jpg\n").unwrap(), ["2.jpg", "1.jpg"]);
+        assert_eq!(names("\"Image\",\"expression\"\r\"2.jpg\",\"4\"\r").unwrap(), ["2.jpg"]);
+        for (text, error) in [
+            ("image\n1\n2\n1\n", "line 4: \"1\" is in line 2 already"),
+            ("image\n", "line 1: the table has a header and no rows"),
+            ("1.jpg\n", "line 1: the header has no column `image`, such as `image,expression`, but `1.jpg`"),
+        ] {
+            assert_eq!(names(text).unwrap_err().to_string(), error);
+        }
+        assert!(read(b"image\nx\n").is_err());
     }
 
     #[test]
@@ -225,7 +238,8 @@ mod tests {
         let head = "image,anger,disgust,fear,happiness,sadness,surprise,class\n";
         for (text, line, word) in [
             ("", 1, "empty"),
-            ("0.jpg,3\n", 1, "header"),
+            ("0.jpg,3\n", 1, "no column `image`"),
+            ("image,expression\n", 1, "no rows"),
             ("image,age\n", 1, "neither"),
             ("image,expression\na.jpg,6\n", 2, "6"),
             ("image,expression\na.jpg,1\nb.jpg,-1\n", 3, "-1"),

@@ -11,6 +11,7 @@ use shared::expression::Expression;
 use shared::metrics::Confusion;
 use shared::predicted::{self, Classified};
 use shared::result::Score;
+use shared::plural::count;
 use shared::stdio;
 
 use super::exit::BadInput;
@@ -24,25 +25,25 @@ const SHOWN: usize = 10;
 #[command(after_help = "Examples:\n  \
     ferry evaluate --predictions out.csv --labels test_labels.csv\n  \
     ferry evaluate --predictions submission.csv --labels runs/demo/test.samples.csv --json\n\n\
-    Scores are those of results.json. Intervals: percentile bootstrap over the images.\n\
-    Exit codes: 0 done, 2 bad input, or images that only one of the tables has (unless --partial).")]
+    Scores are computed as in results.json. Intervals: percentile bootstrap over the images.\n\
+    Exit codes: 0 done, 2 bad input, or images that only one of the tables names (unless --partial).")]
 pub struct EvaluateArgs {
     /// What `ferry-worker predict` wrote: probabilities, or a submission.
     #[arg(long, value_name = "CSV")]
     predictions: PathBuf,
-    /// Labels, `image,expression`; a run folder's sample list serves too.
+    /// Labels: a table with `image` and `expression`, or a run folder's sample list.
     #[arg(long, value_name = "CSV")]
     labels: PathBuf,
-    /// Score the images that both tables have once, and only list the others.
+    /// Score only the images that both tables name once, and list the others.
     #[arg(long)]
     partial: bool,
-    /// Number of resamplings for the intervals; 0 leaves them out.
+    /// Number of bootstrap resamplings for the intervals; 0 for no intervals.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     bootstrap: u32,
     /// Seed of the resamplings.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Share of the resamplings that an interval spans.
+    /// Confidence level of the intervals.
     #[arg(long, value_name = "SHARE", default_value_t = 0.95, value_parser = level)]
     level: f64,
     /// Print everything as JSON.
@@ -104,7 +105,7 @@ fn leftovers(joined: &Joined) -> String {
         }
         let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
         let more = if names.len() > SHOWN { ", …" } else { "" };
-        let _ = writeln!(text, "{} images {what}: {shown}{more}", names.len());
+        let _ = writeln!(text, "{} {what}: {shown}{more}", count(names.len(), "image"));
     }
     text
 }
@@ -134,7 +135,8 @@ fn in_words(score: &Score, joined: &Joined, bootstrap: &Bootstrap, intervals: Op
     };
     let images = joined.pairs.len();
     let overall = with(score.macro_f1, intervals.map(|intervals| intervals.macro_f1));
-    let _ = writeln!(text, "{:<12} {overall}  {images:>6} images", "macro F1");
+    let plural = if images == 1 { "" } else { "s" };
+    let _ = writeln!(text, "{:<12} {overall}  {images:>6} image{plural}", "macro F1");
     for expression in Expression::ALL {
         let class = expression.index();
         let interval = intervals.map(|intervals| intervals.per_class_f1[class]);
@@ -154,7 +156,8 @@ fn in_words(score: &Score, joined: &Joined, bootstrap: &Bootstrap, intervals: Op
     }
     text.push('\n');
     if joined.unlabelled > 0 {
-        let _ = writeln!(text, "{} images have no label and do not count", joined.unlabelled);
+        let verb = if joined.unlabelled == 1 { "is" } else { "are" };
+        let _ = writeln!(text, "{} without a label {verb} not scored", count(joined.unlabelled, "image"));
     }
     if intervals.is_some() {
         let Bootstrap { replicates, seed, level } = bootstrap;
@@ -226,12 +229,8 @@ mod tests {
         let bootstrap = Bootstrap { replicates: 50, seed: 3, level: 0.9 };
         let intervals = bootstrap.intervals(&joined.pairs);
         let words = in_words(&score, &joined, &bootstrap, intervals.as_ref());
-        assert!(words.starts_with("macro F1      24.44  ["), "{words}");
-        assert!(
-            words.contains("\nAnger         80.00  [") && words.contains("2 images have no label"),
-            "{words}"
-        );
-        assert!(words.contains("\nAnger                2         1         0"), "{words}");
+        insta::assert_snapshot!(words, @"");
+        insta::assert_snapshot!(leftovers(&joined), @"");
         let json = in_json(&score, &joined, &bootstrap, intervals.as_ref());
         assert_eq!(json["macro_f1"].as_f64(), Some((80.0 + 200.0 / 3.0) / 6.0));
         assert_eq!(json["confusion"]["counts"][0][1], 1);

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::expression::{CLASSES, Expression};
 use shared::pack::{Pack, Split};
+use shared::plural::count;
 
 use super::duplicates::Duplicates;
-use super::import::{Format, Frame, Origin, Unit};
+use super::import::{Frame, Origin, Unit};
 
 /// A pack in figures.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -75,6 +76,48 @@ fn summarize_split(pack: &Pack, split: Split) -> SplitSummary {
     }
 }
 
+impl SplitSummary {
+    /// Classes without an image.
+    pub fn missing_classes(&self) -> Vec<Expression> {
+        Expression::ALL.into_iter().filter(|class| self.classes[class.index()] == 0).collect()
+    }
+
+    /// What the images of this split do not allow.
+    fn note(&self) -> Option<String> {
+        let split = self.split;
+        if self.images == 0 {
+            let meaning = match split {
+                Split::Train => ": no model can be trained on it",
+                Split::Validation => ": a sweep needs them to choose epochs and ensembles, so it cannot use this pack",
+                Split::Test => "",
+            };
+            return Some(format!("the pack has no {split} images{meaning}"));
+        }
+        let missing = self.missing_classes();
+        if missing.is_empty() || self.unlabelled == self.images {
+            return None;
+        }
+        let most = 100.0 * (CLASSES - missing.len()) as f64 / CLASSES as f64;
+        let names = missing.iter().map(|class| class.name()).collect::<Vec<_>>().join(", ");
+        let (it, its) = if missing.len() == 1 { ("it", "its") } else { ("them", "their") };
+        Some(match split {
+            Split::Train => {
+                format!("no {split} image shows {names}: models cannot learn {it}, so macro F1 is at most {most:.1} %")
+            }
+            Split::Validation | Split::Test => {
+                format!("no {split} image shows {names}: {its} F1 is 0, so macro F1 on this split is at most {most:.1} %")
+            }
+        })
+    }
+}
+
+impl Summary {
+    /// What is missing, for people.
+    pub fn notes(&self) -> Vec<String> {
+        self.splits.iter().filter_map(SplitSummary::note).collect()
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<11}", "split")?;
@@ -98,7 +141,10 @@ impl fmt::Display for Summary {
             )?;
             if left >= 0.0 && top >= 0.0 {
                 let remedy = "import them with --landmark-unit fraction if they are fractions of the image";
-                writeln!(f, "            all lie in its lower right quarter: {remedy}")?;
+                writeln!(f, "            all are in its lower right quarter: {remedy}")?;
+            } else if right <= 0.0 && bottom <= 0.0 {
+                let question = "were they made on smaller copies of the images?";
+                writeln!(f, "            all are in its upper left quarter: {question}")?;
             }
         }
         if let Ok(origin) = Origin::deserialize(&self.provenance) {
@@ -114,7 +160,11 @@ impl fmt::Display for Summary {
 
 /// What the manifest of an imported pack says about the files.
 fn write_origin(f: &mut fmt::Formatter<'_>, origin: &Origin) -> fmt::Result {
-    writeln!(f, "source      {}; {} files left out", origin.folder, origin.left_out)?;
+    let left_out = count(origin.left_out as usize, "image");
+    writeln!(f, "source      {}; {left_out} left out", origin.folder)?;
+    if !origin.excluded_classes.is_empty() {
+        writeln!(f, "            without the classes {}", origin.excluded_classes.join(", "))?;
+    }
     let sizes = origin.source_sizes.iter().map(|(size, images)| format!("{images} of {size}"));
     let others = (origin.of_other_sizes > 0).then(|| format!("{} of other sizes", origin.of_other_sizes));
     writeln!(f, "images      {}", sizes.chain(others).collect::<Vec<_>>().join(", "))?;
@@ -127,20 +177,10 @@ fn write_origin(f: &mut fmt::Formatter<'_>, origin: &Origin) -> fmt::Result {
         Frame::DecaCrop => "of DECA's crop, mapped to the image",
     };
     for kind in &origin.landmarks {
-        let (format, unit) = (format_name(kind.format), unit_name(kind.unit));
+        let (format, unit) = (kind.format.name(), unit_name(kind.unit));
         writeln!(f, "            {} with landmarks from {format}, in {unit} {frame}", kind.images)?;
     }
     Ok(())
-}
-
-fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::Text => "text files",
-        Format::Pts => "pts files",
-        Format::Csv => "CSV",
-        Format::Npy => "npy files",
-        Format::Npz => "NPZ",
-    }
 }
 
 fn unit_name(unit: Unit) -> &'static str {
@@ -181,7 +221,26 @@ mod tests {
             (test.images, test.with_landmarks, test.unlabelled, test.majority_percent),
             (1, 0, 1, 0.0)
         );
-        let table = found.to_string();
-        assert!(table.contains("75.0%") && table.contains(&found.digest), "{table}");
+        insta::assert_snapshot!(found.to_string().replace(&found.digest, "DIGEST"), @"");
+        // Case 8: a class without images is told, with what it does to macro F1.
+        insta::assert_snapshot!(found.notes().join("\n"), @"");
+    }
+
+    #[test]
+    fn where_the_landmarks_lie_tells_of_a_wrong_unit() {
+        let told = |bounds| {
+            let summary = Summary {
+                digest: String::new(),
+                image_size: 8,
+                splits: Vec::new(),
+                landmark_bounds: Some(bounds),
+                provenance: Value::Null,
+                duplicates: None,
+            };
+            summary.to_string()
+        };
+        assert!(told([[0.1, 0.9], [0.0, 0.8]]).contains("--landmark-unit fraction"));
+        assert!(told([[-0.9, -0.1], [-0.8, 0.0]]).contains("smaller copies"));
+        assert!(!told([[-0.9, 0.9], [-0.8, 0.8]]).contains("quarter"));
     }
 }

@@ -1,5 +1,6 @@
 //! An image file to a square of RGB bytes: the only file that knows the decoders and the resampler.
 
+mod clutter;
 mod conversion;
 mod jpeg;
 
@@ -13,6 +14,7 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
+pub use clutter::is_clutter;
 pub use conversion::Conversion;
 
 const MOST_BYTES: u64 = 64 << 20;

@@ -1,4 +1,4 @@
-//! What can be wrong with a pack, with the file and what to do about it.
+//! Errors about packs: which file, what is wrong, what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,22 +10,26 @@ use crate::version::VersionError;
 pub enum PackError {
     #[error("{} is not a pack: it has no pack.json; make one with `ferry data import` or `ferry data synth`", .0.display())]
     NotAPack(PathBuf),
-    #[error("{} {source}, or make the pack anew", .path.display())]
+    #[error("{} {source}, or make the pack again", .path.display())]
     Version { path: PathBuf, source: VersionError },
-    #[error("{}: {reason}; the file is damaged, make the pack anew", .path.display())]
+    #[error("{}: {reason}; the file is damaged; make the pack again", .path.display())]
     Manifest { path: PathBuf, reason: String },
-    #[error("{}:{line}: {reason}; the file is damaged, make the pack anew", .path.display())]
+    #[error("{}:{line}: {reason}; the file is damaged; make the pack again", .path.display())]
     Index { path: PathBuf, line: usize, reason: String },
-    #[error("{}: {found} bytes where {expected} belong; the file is truncated or of another pack, copy it again or make the pack anew", .path.display())]
+    #[error("{}: {found} bytes where {expected} belong; the file is truncated or of another pack; copy it again or make the pack again", .path.display())]
     Size { path: PathBuf, found: u64, expected: u64 },
-    #[error("{}: the content has digest {found}, pack.json says {expected}; the pack was damaged or edited, make it anew", .dir.display())]
+    #[error("{}: the content has digest {found}, pack.json says {expected}; the pack was damaged or edited; make it again", .dir.display())]
     Digest { dir: PathBuf, found: String, expected: String },
     #[error("{split} sample {id:?} cannot be packed: {reason}")]
     Sample { split: super::Split, id: String, reason: String },
     #[error("image size {0} is not between 1 and {max}", max = super::manifest::MAX_IMAGE_SIZE)]
     ImageSize(u32),
-    #[error("{} holds other things than a pack and is not replaced; name a new or empty folder", .0.display())]
+    #[error("{} is not a pack and is not replaced; name a new or empty folder", .0.display())]
     Occupied(PathBuf),
+    #[error("{} links to {}, which cannot be made: make its folder first, or mend the link", .dir.display(), .to.display())]
+    Link { dir: PathBuf, to: PathBuf },
+    #[error("{} is where a disk is mounted and cannot be replaced; name a folder in it", .0.display())]
+    MountPoint(PathBuf),
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
 }

@@ -1,19 +1,23 @@
-//! Where an unfinished pack lies, and the one step that puts it in its place.
+//! Where an unfinished pack is kept, and the single step that moves it to its place.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{FILES, PackError, SAMPLES};
 
+/// More links than this, one leading to the next, are a circle.
+const MOST_LINKS: usize = 40;
+
 /// The folder of an unfinished pack; after the swap, of the replaced pack.
 #[derive(Debug)]
 pub(super) enum Folder {
     /// Removed on drop.
     Own(PathBuf),
-    /// Left for its maker, who may go on with it or remove it.
+    /// Kept for the caller, who may continue or remove it.
     Lent(PathBuf),
 }
 
@@ -46,7 +50,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         match self {
-            // Nothing sensible can be done about a failure here; the next writer tries again.
+            // A failure cannot be handled here; the next writer tries again.
             Self::Own(path) => {
                 let _ = fs::remove_dir_all(path);
             }
@@ -55,7 +59,7 @@ impl Drop for Folder {
     }
 }
 
-/// Removes what killed writers left: their lock on the sample list went with them.
+/// Removes what killed writers left: their lock on the sample list ended with them.
 fn remove_abandoned(folder: &Path, prefix: &str) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let unlocked = || File::open(entry.path().join(SAMPLES)).is_ok_and(|file| file.try_lock().is_ok());
@@ -65,7 +69,40 @@ fn remove_abandoned(folder: &Path, prefix: &str) {
     }
 }
 
-/// A folder that holds anything but a pack is never replaced.
+/// The folder that `dir` means once links are followed. What is written beside it is on its disk, so that it can take
+/// its place in one step.
+///
+/// # Errors
+/// If a link leads in a circle or to a folder that cannot be made, or `dir` is where a disk is mounted.
+pub fn destination(dir: &Path) -> Result<PathBuf, PackError> {
+    let linked = |to: &Path| PackError::Link { dir: dir.to_owned(), to: to.to_owned() };
+    // A trailing slash would make the system follow the link before it can be seen.
+    let mut place: PathBuf = dir.components().collect();
+    if place.file_name().is_none() {
+        place = fs::canonicalize(&place).map_err(PackError::io(dir))?;
+    }
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&place) {
+            Ok(target) => place = parent(&place).join(target).components().collect(),
+            Err(_) => {
+                let linked_away = place != dir.components().collect::<PathBuf>();
+                if linked_away && !parent(&place).is_dir() {
+                    return Err(linked(&place));
+                }
+                return if is_mount_point(&place) { Err(PackError::MountPoint(place)) } else { Ok(place) };
+            }
+        }
+    }
+    Err(linked(&place))
+}
+
+/// True when `dir` is on another disk than the folder it lies in: nothing beside it can take its place.
+fn is_mount_point(dir: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|about| about.dev());
+    matches!((device(dir), device(parent(dir))), (Ok(own), Ok(outer)) if own != outer)
+}
+
+/// Refuses to replace a folder that holds anything but a pack.
 pub(super) fn refuse_foreign(dir: &Path) -> Result<(), PackError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -84,7 +121,7 @@ pub(super) fn refuse_foreign(dir: &Path) -> Result<(), PackError> {
     Ok(())
 }
 
-/// Swaps the finished folder with what is at `dir`, in one step where the file system can.
+/// Exchanges the finished folder with what is at `dir`, in one step where the file system can do that.
 pub(super) fn put_in_place(partial: &Path, dir: &Path) -> Result<(), PackError> {
     if !dir.exists() {
         return fs::rename(partial, dir).map_err(PackError::io(dir));
@@ -124,7 +161,7 @@ impl PartFile {
         Ok(Self { path, file: BufWriter::new(file), written: 0 })
     }
 
-    /// Opens a file that a killed writer left and drops all behind its first `length` bytes.
+    /// Opens a file that a killed writer left and drops everything after its first `length` bytes.
     pub(super) fn cut(dir: &Path, name: &str, length: u64) -> Result<Self, PackError> {
         let path = dir.join(name);
         let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(PackError::io(&path))?;

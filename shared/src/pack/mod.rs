@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::expression::LANDMARKS;
 
 pub use error::PackError;
+pub use folder::destination;
 pub use manifest::VERSION;
 pub use reader::Pack;
 pub use writer::{Checkpoint, PackWriter};

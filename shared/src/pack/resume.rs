@@ -1,4 +1,4 @@
-//! Reads a half-written pack from its beginning, so that its writer can go on.
+//! Reads an unfinished pack from its beginning, so that its writer can continue.
 
 use std::collections::HashSet;
 use std::fs::File;

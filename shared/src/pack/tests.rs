@@ -295,3 +295,28 @@ fn no_manifest_makes_opening_panic() {
         })
         .unwrap();
 }
+
+/// Case 3: links are followed before anything is written.
+#[test]
+fn the_place_of_a_pack_is_where_its_links_lead() {
+    use std::os::unix::fs::symlink;
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    fs::create_dir(at("disk")).unwrap();
+    for (link, to) in [("a", "disk/new"), ("b", "a"), ("gone", "absent/new"), ("round", "circle"), ("circle", "round")] {
+        symlink(to, at(link)).unwrap();
+    }
+    for (dir, place) in [("plain", "plain"), ("a", "disk/new"), ("b", "disk/new"), ("b/", "disk/new"), ("no/dir", "no/dir")] {
+        assert_eq!(destination(&at(dir)).unwrap(), at(place), "{dir}");
+    }
+    for dir in ["gone", "round"] {
+        let error = destination(&at(dir)).unwrap_err();
+        assert!(matches!(error, PackError::Link { .. }), "{error}");
+    }
+    assert!(matches!(destination(Path::new("/proc")), Err(PackError::MountPoint(_))));
+
+    let digest = write(&at("b")).unwrap();
+    assert_eq!((write(&at("b")).unwrap(), Pack::open(&at("a")).unwrap().digest()), (digest.clone(), &*digest));
+    assert_eq!(names(&at("disk")), ["new"]);
+    assert!(at("b").is_symlink() && at("a").is_symlink());
+}

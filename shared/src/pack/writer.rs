@@ -1,4 +1,4 @@
-//! Writes a pack as a stream, away from its place, and swaps it in whole.
+//! Writes a pack as a stream into another folder and moves the complete pack to its place.
 
 use std::collections::HashSet;
 use std::fs;
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::content::{ContentDigest, encode};
-use super::folder::{Folder, PartFile, parent, put_in_place, refuse_foreign, sync_folder};
+use super::folder::{Folder, PartFile, destination, parent, put_in_place, refuse_foreign, sync_folder};
 use super::manifest::{MAX_IMAGE_SIZE, Manifest, VERSION};
 use super::{
     LANDMARK_BYTES, LANDMARK_FILE, MANIFEST, PIXELS, PackError, SAMPLES, Sample, Split, check, image_bytes,
     index, resume,
 };
 
-/// Writes one pack. Nothing is seen at the destination before [`Self::finish`]; a writer dropped earlier leaves a
-/// pack that was there as it is.
+/// Writes one pack. Nothing appears at the destination before [`Self::finish`]; a writer that is dropped earlier leaves an
+/// existing pack unchanged.
 #[derive(Debug)]
 pub struct PackWriter {
     dir: PathBuf,
@@ -33,7 +33,7 @@ pub struct PackWriter {
     ids: HashSet<String>,
 }
 
-/// What a writer has safely on disk: all that is needed to go on after it was killed.
+/// What a writer has safely on disk: enough to continue after a kill.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Samples per split, in the order of `Split::ALL`.
@@ -42,7 +42,7 @@ pub struct Checkpoint {
     pub with_landmarks: u64,
     /// Bytes of the sample list.
     pub index_bytes: u64,
-    /// Digest of the content so far: finds staged bytes that were damaged meanwhile.
+    /// Digest of the content so far, which shows damage to staged bytes.
     pub digest: String,
 }
 
@@ -57,17 +57,18 @@ impl Checkpoint {
 }
 
 impl PackWriter {
-    /// Begins a pack of `image_size` x `image_size` images that will lie in `dir`, in a folder beside it that goes
-    /// with the writer.
+    /// Begins a pack of `image_size` x `image_size` images for `dir`, in a folder beside it that is removed with the
+    /// writer.
     ///
-    /// `dir` may be absent, empty or an older pack (which the new one will replace), nothing else.
+    /// `dir` may be absent, empty or an older pack (which the new one will replace), or a link to one of these.
     pub fn create(dir: &Path, image_size: u32, provenance: Value) -> Result<Self, PackError> {
+        let dir = &destination(dir)?;
         check_request(dir, image_size)?;
         Self::begin(dir, Folder::beside(dir)?, image_size, provenance)
     }
 
-    /// Like [`Self::create`], but writes in the empty folder `staging` on the same file system, which stays when
-    /// the writer is dropped, for [`Self::resume`].
+    /// Like [`Self::create`], but writes in the empty folder `staging`, which stays when the writer is dropped, for
+    /// [`Self::resume`]. `dir` is a [`destination`], `staging` lies beside it.
     pub fn stage(staging: &Path, dir: &Path, image_size: u32) -> Result<Self, PackError> {
         check_request(dir, image_size)?;
         Self::begin(dir, Folder::Lent(staging.to_owned()), image_size, Value::Null)
@@ -75,7 +76,7 @@ impl PackWriter {
 
     fn begin(dir: &Path, folder: Folder, image_size: u32, provenance: Value) -> Result<Self, PackError> {
         let mut index = PartFile::create(folder.path(), SAMPLES)?;
-        // Held until the end: tells other writers that this unfinished folder is not abandoned.
+        // Held until the end, so that other writers do not take this folder for abandoned.
         index.file.get_ref().try_lock().map_err(|e| PackError::io(&index.path)(e.into()))?;
         index.write(index::HEADER.as_bytes())?;
         Ok(Self {
@@ -94,8 +95,8 @@ impl PackWriter {
         })
     }
 
-    /// Goes on with what a killed writer left in `staging` when it had reached `reached`; what it wrote later is
-    /// dropped. Every staged byte is read again: content that has not the digest of `reached` is an error.
+    /// Continues what a killed writer left in `staging` after its checkpoint `reached`; what it wrote later is dropped.
+    /// Every staged byte is read again: content without the digest of `reached` is an error.
     pub fn resume(
         staging: &Path,
         dir: &Path,
@@ -104,7 +105,7 @@ impl PackWriter {
     ) -> Result<Self, PackError> {
         check_request(dir, image_size)?;
         let found = resume::reread(staging, image_size, reached)?;
-        // Only what has been recognised is written to: the folder may hold a pack that others still read.
+        // Checked before anything is written: the folder may hold a pack that others still read.
         let index = PartFile::cut(staging, SAMPLES, reached.index_bytes)?;
         index.file.get_ref().try_lock().map_err(|e| PackError::io(&index.path)(e.into()))?;
         let manifest = staging.join(MANIFEST);
@@ -127,7 +128,7 @@ impl PackWriter {
         })
     }
 
-    /// Makes durable what was added so far, and says how far that is.
+    /// Makes durable what was added so far; returns how far that is.
     pub fn checkpoint(&mut self) -> Result<Checkpoint, PackError> {
         self.index.sync()?;
         self.landmarks.sync()?;
@@ -145,7 +146,7 @@ impl PackWriter {
         self.samples[split as usize]
     }
 
-    /// Sets what the manifest says about the pack's origin. It is not part of the digest.
+    /// Sets the origin that the manifest records. It is not part of the digest.
     pub fn set_provenance(&mut self, provenance: Value) {
         self.provenance = provenance;
     }
@@ -215,7 +216,7 @@ impl PackWriter {
         file.write(text.as_bytes())?;
         file.finish()?;
         sync_folder(self.folder.path())?;
-        // What was written meanwhile must not be lost either.
+        // Somebody may have put files there meanwhile.
         refuse_foreign(&self.dir)?;
         put_in_place(self.folder.path(), &self.dir)?;
         sync_folder(parent(&self.dir))?;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
-use shared::image::square_rgb;
+use shared::image::{is_clutter, square_rgb};
 use shared::pack::{Pack, PackWriter, Sample, Split};
-use shared::predicted::{self, Prediction, TableError};
+use shared::predicted::{self, Prediction};
 
 use super::PredictError;
 use super::order::natural;
@@ -127,15 +127,9 @@ fn nothing(input: &Input, found: usize) -> PredictError {
 }
 
 fn read_list(path: &Path) -> Result<Vec<String>, PredictError> {
-    let wrong = |problem| PredictError::List { path: path.to_owned(), problem };
-    let rows = predicted::read(&fs::read(path).map_err(PredictError::io(path))?).map_err(wrong)?;
-    let mut seen = HashSet::new();
-    for row in &rows {
-        if !seen.insert(row.image.as_str()) {
-            let reason = format!("{:?} is on the list already", row.image);
-            return Err(wrong(TableError { line: row.line, reason }));
-        }
-    }
+    let bytes = fs::read(path).map_err(PredictError::io(path))?;
+    let rows = predicted::read_list(&bytes)
+        .map_err(|problem| PredictError::List { path: path.to_owned(), problem })?;
     Ok(rows.into_iter().map(|row| row.image).collect())
 }
 
@@ -155,10 +149,10 @@ fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>, PredictError> {
             let text = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt"));
             // A link to a folder may lead in a circle: only links to files are followed.
             if entry.file_type().map_err(PredictError::io(&path))?.is_dir() {
-                if !name.starts_with('.') {
+                if !is_clutter(&name) {
                     waiting.push((format!("{prefix}{name}/"), path));
                 }
-            } else if !name.starts_with('.') && name != "Thumbs.db" && !text {
+            } else if !is_clutter(&name) && !text {
                 files.push((format!("{prefix}{name}"), path));
             }
         }

@@ -1,15 +1,19 @@
 //! `ferry data import`: pack a folder of images, labels and landmarks.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
 use serde_json::json;
-use shared::pack::Pack;
+use shared::pack::{Pack, destination};
 
 use super::{print, print_summary};
 use crate::commands::progress::Progress;
-use crate::data::import::{Consequence, Event, ImportOptions, Report, Unit, import};
+use crate::data::import::{
+    Event, ImportError, ImportOptions, Problem, Report, Unit, import, is_summed_up, summary, to_csv, totals,
+};
 use crate::data::inspect;
 
 const EXAMPLES: &str = "\
@@ -17,9 +21,10 @@ Examples:
   ferry data import LSD data/faces --size 112
   ferry data import LSD data/faces --landmarks openface.csv --landmark-unit pixels
   ferry data import LSD data/faces --landmarks deca --landmark-crops crops.csv
+  ferry data import faces data/faces --exclude-class NEUTRAL
 
-An import that was interrupted, even by kill -9, goes on when the same command is given again. docs/data.md describes \
-the layout, the landmark formats and what becomes of bad files.";
+An interrupted import, even one ended by kill -9, continues when the same command is run again. docs/data.md describes \
+the layout, the landmark formats and what happens to bad files.";
 
 /// Options of `ferry data import`.
 #[derive(Debug, Args)]
@@ -27,25 +32,28 @@ the layout, the landmark formats and what becomes of bad files.";
 pub struct ImportArgs {
     /// Folder with `training_set_synthetic_images`, `validation_set_real_images` and perhaps test images.
     source: PathBuf,
-    /// Folder of the new pack; a pack that lies there is replaced when the new one is complete.
+    /// Folder of the new pack, or a link to it; a pack in it is replaced once the new one is complete.
     dir: PathBuf,
     /// Height and width to store, in pixels.
     #[arg(long, value_name = "PIXELS", default_value_t = 112)]
     size: u32,
-    /// Root of the landmark files (.txt, .pts, .csv, .npy, .npz by image), or one .csv or .npz of all
-    /// [default: `landmarks` in the source].
+    /// Folder of landmark files (.txt, .pts, .csv, .npy, .npz for each image), or one table of all of them
+    /// (.csv, .npz) [default: `landmarks` in the source].
     #[arg(long, value_name = "PATH")]
     landmarks: Option<PathBuf>,
-    /// What the landmarks' numbers measure [default: .txt normalized, .pts pixels-from-one, others by their size].
+    /// Unit of the landmarks [default: judged by the numbers of all images].
     #[arg(long, value_name = "UNIT")]
     landmark_unit: Option<Unit>,
-    /// The landmarks lie in [-1, 1] of DECA's crops; a CSV with `image` and the square (`left,top,size` or
+    /// The landmarks are in [-1, 1] of DECA's crops; a CSV with `image` and the square (`left,top,size` or
     /// `center_x,center_y,size`, in pixels) or `tform` (`m00,m01,m02,m10,m11,m12`) of each crop.
     #[arg(long, value_name = "CSV")]
     landmark_crops: Option<PathBuf>,
     /// Labels of the test images, `image,expression` [default: `test_labels.csv` in the source].
     #[arg(long, value_name = "FILE")]
     test_labels: Option<PathBuf>,
+    /// Leave out the class folders with this name, in any case; may be repeated.
+    #[arg(long = "exclude-class", value_name = "NAME")]
+    exclude_classes: Vec<String>,
     /// Write nothing and end with exit code 1 when any file has a problem.
     #[arg(long)]
     strict: bool,
@@ -62,27 +70,37 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         landmark_unit: args.landmark_unit,
         landmark_crops: args.landmark_crops.clone(),
         test_labels: args.test_labels.clone(),
+        exclude_classes: args.exclude_classes.clone(),
         strict: args.strict,
     };
     let mut progress = Progress::new("importing");
-    let report = import(&args.dir, &options, &mut |event| match event {
+    let imported = import(&args.dir, &options, &mut |event| match event {
         Event::Note(note) => eprintln!("note: {note}"),
         Event::Done { done, total } => progress.show(done, total),
-    })?;
+    });
+    let report = match imported {
+        Ok(report) => report,
+        Err(error) => {
+            if let ImportError::NoTrainingImage { problems, .. } = &error {
+                list_problems(&args.dir, problems)?;
+            }
+            return Err(error.into());
+        }
+    };
     if args.json {
         print(&import_json(&args.dir, &report)?)?;
     } else {
-        tell_problems(&report);
+        tell_problems(&args.dir, &report.problems)?;
     }
     if report.digest.is_none() {
-        eprintln!("nothing was written: a strict import allows no problem");
+        eprintln!("no pack was written: --strict allows no problem");
         return Ok(ExitCode::FAILURE);
     }
     if args.json {
         return Ok(ExitCode::SUCCESS);
     }
     let pack = Pack::open(&args.dir)?;
-    print_summary(&pack, &inspect::summarize(&pack), false)
+    print_summary(&inspect::summarize(&pack), false)
 }
 
 fn import_json(dir: &Path, report: &Report) -> anyhow::Result<String> {
@@ -99,17 +117,32 @@ fn import_json(dir: &Path, report: &Report) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(&value)?)
 }
 
-fn tell_problems(report: &Report) {
-    for problem in &report.problems {
-        let consequence = match problem.consequence {
-            Consequence::LeftOut => "left out",
-            Consequence::NoLandmarks => "without landmarks",
-            Consequence::Ignored => "ignored",
-        };
-        eprintln!("{}: {} ({consequence})", problem.file.display(), problem.reason);
+fn tell_problems(dir: &Path, problems: &[Problem]) -> anyhow::Result<()> {
+    for line in summary(problems) {
+        eprintln!("{line}");
     }
-    let left_out = report.problems.iter().filter(|p| p.consequence == Consequence::LeftOut).count();
-    if !report.problems.is_empty() {
-        eprintln!("{} problems, {left_out} images left out", report.problems.len());
+    if !problems.is_empty() {
+        eprintln!("{}", totals(problems));
     }
+    list_problems(dir, problems)
+}
+
+/// Writes the list of all problems where not each was shown, and removes that of an earlier import otherwise.
+fn list_problems(dir: &Path, problems: &[Problem]) -> anyhow::Result<()> {
+    let path = problem_list(dir)?;
+    let shown = || path.display().to_string();
+    if is_summed_up(problems) {
+        fs::write(&path, to_csv(problems)).with_context(shown)?;
+        eprintln!("all of them are listed in {}", path.display());
+    } else if fs::read_to_string(&path).is_ok_and(|text| text.starts_with(&to_csv(&[]))) {
+        fs::remove_file(&path).with_context(shown)?;
+    }
+    Ok(())
+}
+
+/// `PACK.problems.csv` beside the pack, which holds nothing but its own files.
+fn problem_list(dir: &Path) -> anyhow::Result<PathBuf> {
+    let mut path = destination(dir)?.into_os_string();
+    path.push(".problems.csv");
+    Ok(path.into())
 }

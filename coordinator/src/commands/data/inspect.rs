@@ -1,4 +1,4 @@
-//! `ferry data inspect`: say what a pack holds.
+//! `ferry data inspect`: show what a pack holds.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,13 +20,13 @@ pub struct InspectArgs {
     /// Print the summary as JSON.
     #[arg(long)]
     json: bool,
-    /// Write a picture with a few training images of each class and their landmarks.
+    /// Write a contact sheet: a few training images of each class with their landmarks.
     #[arg(long, value_name = "PNG")]
     sheet: Option<PathBuf>,
     /// Recompute the digest from every byte.
     #[arg(long)]
     verify: bool,
-    /// Look at the lists only: do not read all pixels to find equal images.
+    /// Skip the search for equal images, which reads all pixels.
     #[arg(long)]
     quick: bool,
 }
@@ -44,5 +44,5 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         let mut progress = Progress::quiet_at_first("comparing");
         summary.duplicates = Some(duplicates::find(&pack, &mut |done, total| progress.show(done, total)));
     }
-    print_summary(&pack, &summary, args.json)
+    print_summary(&summary, args.json)
 }

@@ -7,7 +7,6 @@ mod synth;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use shared::pack::{Pack, Split};
 use shared::stdio;
 
 use crate::data::inspect::Summary;
@@ -19,7 +18,7 @@ pub enum DataCommand {
     Synth(synth::SynthArgs),
     /// Pack the images, labels and landmarks of a folder with the challenge's layout.
     Import(import::ImportArgs),
-    /// Say what a pack holds: classes, sizes, landmarks, images that lie in several splits.
+    /// Show what a pack holds: classes, sizes, landmarks, images that are in several splits.
     Inspect(inspect::InspectArgs),
 }
 
@@ -32,11 +31,11 @@ pub fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn print_summary(pack: &Pack, summary: &Summary, json: bool) -> anyhow::Result<ExitCode> {
+fn print_summary(summary: &Summary, json: bool) -> anyhow::Result<ExitCode> {
     let text = if json { serde_json::to_string_pretty(&summary)? } else { summary.to_string() };
     print(&text)?;
-    for split in Split::ALL.into_iter().filter(|&split| pack.is_empty(split)) {
-        eprintln!("note: the pack has no {split} images");
+    for note in summary.notes() {
+        eprintln!("note: {note}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -50,6 +49,7 @@ mod tests {
     use std::path::Path;
 
     use clap::Parser;
+    use shared::pack::{Pack, Split};
 
     use super::*;
 
@@ -57,6 +57,13 @@ mod tests {
     struct Line {
         #[command(subcommand)]
         command: DataCommand,
+    }
+
+    /// A landmark file: 68 points on a circle.
+    fn face() -> String {
+        (0..68).map(|i| f64::from(i) / 68.0 * std::f64::consts::TAU).fold(String::new(), |text, angle| {
+            format!("{text}{:.3} {:.3}\n", 0.5 * angle.cos(), 0.5 * angle.sin())
+        })
     }
 
     fn run_line(words: &[&str]) -> anyhow::Result<ExitCode> {
@@ -82,7 +89,7 @@ mod tests {
         let class = root.path().join("source/training_set_synthetic_images/FEAR");
         std::fs::create_dir_all(&class).unwrap();
         image::RgbImage::new(8, 8).save(class.join("1.png")).unwrap();
-        std::fs::write(class.join("1.txt"), "0 0\n".repeat(68)).unwrap();
+        std::fs::write(class.join("1.txt"), face()).unwrap();
         std::fs::write(class.join("2.png"), "").unwrap();
         let (source, dir) = (root.path().join("source"), root.path().join("pack"));
         let words = ["import", &source.to_string_lossy(), &dir.to_string_lossy(), "--size", "8"];

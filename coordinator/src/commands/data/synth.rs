@@ -51,5 +51,5 @@ pub(super) fn run(args: &SynthArgs) -> anyhow::Result<ExitCode> {
     let mut progress = Progress::new("drawing");
     synth::synthesize(&args.dir, &options, &mut |done, total| progress.show(done, total))?;
     let pack = Pack::open(&args.dir)?;
-    print_summary(&pack, &inspect::summarize(&pack), args.json)
+    print_summary(&inspect::summarize(&pack), args.json)
 }

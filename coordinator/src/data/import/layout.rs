@@ -1,14 +1,16 @@
 //! Finds the images of each split, their labels and their landmark files. Reads no image.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use shared::expression::Expression;
 use shared::pack::Split;
 
+use super::folder::{self, Entry};
 use super::landmarks::Naming;
-use super::{Consequence, ImportError, ImportOptions, Problem, table};
+use super::names::{is_of_image, stem_of_image};
+use super::problems::{Consequence, Problem, Reason};
+use super::{ImportError, ImportOptions, labels};
 
 const TRAIN: &[&str] = &["training_set_synthetic_images"];
 const VALIDATION: &[&str] = &["validation_set_real_images"];
@@ -22,13 +24,13 @@ pub(super) struct Folder {
     pub(super) split: Split,
     /// Relative to the source.
     pub(super) path: String,
-    /// Its name if it is a class; the first part of its images' ids.
+    /// Its name if it is a class: the first part of its images' ids.
     class: Option<String>,
-    /// Its split has landmarks, so a missing file is worth a note.
+    /// The split has landmarks, so an image without them is a problem.
     pub(super) landmarks_expected: bool,
 }
 
-/// A file that should be an image. There are hundreds of thousands, so it holds no path.
+/// A file that should be an image. It holds no path, since there may be hundreds of thousands.
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) folder: usize,
@@ -58,6 +60,10 @@ pub(super) struct Found {
     pub(super) folders: Vec<Folder>,
     pub(super) candidates: Vec<Candidate>,
     pub(super) problems: Vec<Problem>,
+    /// Classes that are left out on request.
+    exclude: Vec<String>,
+    /// Those of them that were found, in lower case.
+    excluded: BTreeSet<String>,
 }
 
 impl Found {
@@ -78,10 +84,10 @@ impl Found {
         Path::new(&self.folder(candidate).path).join(&candidate.name)
     }
 
-    /// The landmark file and its naming, if the image has one.
+    /// The landmark file of an image and its naming, if it has one.
     pub(super) fn landmark_file(&self, candidate: &Candidate) -> Option<(PathBuf, Naming)> {
         let folder = Path::new(&self.folder(candidate).path);
-        let stem = Path::new(&candidate.name).file_stem()?.to_str()?;
+        let stem = stem_of_image(&candidate.name);
         match candidate.landmarks {
             LandmarksAt::Root(naming) => Some((self.landmarks.join(folder).join(naming.file(stem)), naming)),
             LandmarksAt::Beside(naming) => Some((self.source.join(folder).join(naming.file(stem)), naming)),
@@ -89,21 +95,26 @@ impl Found {
         }
     }
 
-    /// `path` relative to the source if it lies in there.
+    /// `path` relative to the source if it is in it.
     pub(super) fn shown(&self, path: &Path) -> PathBuf {
         // Problems are written as JSON, so their paths are text.
         path.strip_prefix(&self.source).unwrap_or(path).to_string_lossy().into_owned().into()
     }
 
-    fn ignore(&mut self, file: PathBuf, reason: &str) {
-        self.problems.push(Problem { file, reason: reason.to_owned(), consequence: Consequence::Ignored });
+    pub(super) fn ignore(&mut self, file: PathBuf, reason: impl Into<Reason>) {
+        self.problems.push(Problem::ignored(file, reason));
     }
 }
 
-/// Finds all; `root` is the folder of landmark files.
+/// Finds everything; `root` is the folder of landmark files.
 pub(super) fn find(options: &ImportOptions, root: &Path) -> Result<Found, ImportError> {
     let source = options.source.as_path();
-    let mut found = Found { source: source.to_owned(), landmarks: root.to_owned(), ..Found::default() };
+    let mut found = Found {
+        source: source.to_owned(),
+        landmarks: root.to_owned(),
+        exclude: options.exclude_classes.clone(),
+        ..Found::default()
+    };
     let train = subfolder(source, TRAIN)?.ok_or_else(|| ImportError::NoTrainingFolder(source.to_owned()))?;
     found.classes(Split::Train, &train)?;
     if let Some(validation) = subfolder(source, VALIDATION)? {
@@ -111,6 +122,9 @@ pub(super) fn find(options: &ImportOptions, root: &Path) -> Result<Found, Import
     }
     if let Some(test) = subfolder(source, TEST)? {
         found.test(&test, options.test_labels.as_deref())?;
+    }
+    if let Some(name) = found.exclude.iter().find(|name| !found.excluded.contains(&name.to_lowercase())) {
+        return Err(ImportError::NothingExcluded(name.clone()));
     }
     Ok(found)
 }
@@ -120,14 +134,14 @@ impl Found {
     fn classes(&mut self, split: Split, split_folder: &str) -> Result<(), ImportError> {
         let root = self.source.join(split_folder);
         let mut classes = Vec::new();
-        for name in self.names(&root)? {
-            if !root.join(&name).is_dir() {
-                self.ignore(Path::new(split_folder).join(name), "it lies in no class folder");
-                continue;
+        for Entry { name, is_folder } in self.entries(&root)? {
+            if !is_folder {
+                self.ignore(Path::new(split_folder).join(name), "it is not in a class folder");
+            } else if !self.is_excluded(&name) {
+                let expression = Expression::from_name(&name)
+                    .ok_or_else(|| ImportError::UnknownClass { parent: root.clone(), name: name.clone() })?;
+                classes.push((expression, name));
             }
-            let expression = expression_of(&name)
-                .ok_or_else(|| ImportError::UnknownClass { parent: root.clone(), name: name.clone() })?;
-            classes.push((expression, name));
         }
         classes.sort();
         let landmarks_expected = self.landmarks.join(split_folder).is_dir();
@@ -142,6 +156,15 @@ impl Found {
         Ok(())
     }
 
+    /// True if the class folder `name` is left out on request.
+    fn is_excluded(&mut self, name: &str) -> bool {
+        let excluded = self.exclude.iter().any(|excluded| excluded.eq_ignore_ascii_case(name));
+        if excluded {
+            self.excluded.insert(name.to_lowercase());
+        }
+        excluded
+    }
+
     /// Notes the landmark folders of a split that no images belong to.
     fn classes_without_images(
         &mut self,
@@ -149,8 +172,8 @@ impl Found {
         classes: &[(Expression, String)],
     ) -> Result<(), ImportError> {
         let root = self.landmarks.join(split_folder);
-        for name in self.names(&root)? {
-            if !classes.iter().any(|(_, class)| *class == name) {
+        for Entry { name, .. } in self.entries(&root)? {
+            if !classes.iter().any(|(_, class)| *class == name) && !self.is_excluded(&name) {
                 let file = self.shown(&root.join(name));
                 self.ignore(file, "no folder of images has this name");
             }
@@ -161,18 +184,19 @@ impl Found {
     /// The flat test folder, in the order of its list if there is one.
     fn test(&mut self, folder: &str, labels: Option<&Path>) -> Result<(), ImportError> {
         let list = self.source.join(TEST_LIST);
-        let listed = if list.is_file() { Some(table::read(&list)?) } else { None };
+        let listed = if list.is_file() { Some(labels::read(&list)?) } else { None };
         let mut rows = match &listed {
             Some(rows) => rows.clone(),
-            None => rows_of(&self.source.join(folder))?,
+            None => {
+                let path = self.source.join(folder);
+                labels::rows_of(folder::list(&path).map_err(ImportError::read(&path))?.entries)
+            }
         };
         let default = self.source.join(TEST_LABELS);
         if let Some(path) = labels.or(default.is_file().then_some(default.as_path())) {
-            let strays = table::join(&mut rows, table::read(path)?);
+            let strays = labels::join(path, &mut rows)?;
             let file = self.shown(path);
-            for image in strays {
-                self.ignore(file.clone(), &format!("{image:?} is not a test image"));
-            }
+            strays.into_iter().for_each(|stray| self.ignore(file.clone(), stray));
         }
         let label: BTreeMap<&str, Option<u8>> =
             rows.iter().map(|row| (row.image.as_str(), row.label)).collect();
@@ -192,35 +216,37 @@ impl Found {
         let here = self.source.join(&folder.path);
         let there = self.landmarks.join(&folder.path);
         let mut beside = LandmarkFiles::default();
-        let present = self.names(&here)?;
-        let mut images: Vec<String> = present.into_iter().filter(|name| !beside.take(&here, name)).collect();
+        let mut images = Vec::new();
+        for entry in self.entries(&here)? {
+            match (beside.take(&here, &entry), entry.is_folder) {
+                (true, _) => {}
+                (false, true) => self.nested(&folder.path, &entry.name),
+                (false, false) => images.push(entry.name),
+            }
+        }
         let mut root = LandmarkFiles::default();
         if there.is_dir() {
-            for name in self.names(&there)? {
-                root.take(&there, &name);
-            }
+            self.entries(&there)?.iter().for_each(|entry| _ = root.take(&there, entry));
         }
         match listed {
             Some(listed) => {
                 let known: HashSet<&String> = listed.iter().collect();
                 for name in images.iter().filter(|name| !known.contains(name)) {
-                    self.ignore(
-                        Path::new(&folder.path).join(name),
-                        "the list of test images does not name it",
-                    );
+                    let file = Path::new(&folder.path).join(name);
+                    self.ignore(file, "the list of test images does not name it");
                 }
                 images = listed;
             }
             None => images.sort_by_cached_key(|name| (number(name), name.clone())),
         }
+        let first = self.candidates.len();
         for name in images {
-            let file = Path::new(&folder.path).join(&name);
             if name.contains(char::is_control) {
-                let reason = "its name is not one line of text".to_owned();
-                self.problems.push(Problem { file, reason, consequence: Consequence::LeftOut });
+                let file = Path::new(&folder.path).join(&name);
+                self.leave_out(file, "its name is not one line of text", 1);
                 continue;
             }
-            let stem = Path::new(&name).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let stem = stem_of_image(&name);
             let landmarks = match (root.of(stem), beside.of(stem)) {
                 (Some(naming), _) => LandmarksAt::Root(naming),
                 (None, Some(naming)) => LandmarksAt::Beside(naming),
@@ -230,6 +256,7 @@ impl Found {
             self.candidates.push(Candidate { folder: self.folders.len(), name, label, landmarks });
         }
         self.folders.push(folder);
+        self.shared_landmark_files(first);
         for (files, folder) in [(root, there), (beside, here)] {
             for (file, reason) in files.unused() {
                 let file = self.shown(&folder.join(file));
@@ -239,15 +266,54 @@ impl Found {
         Ok(())
     }
 
-    /// The visible entries of a folder, sorted; those whose names are not UTF-8 are noted instead.
-    fn names(&mut self, folder: &Path) -> Result<Vec<String>, ImportError> {
-        let (names, others) = utf8_names(folder)?;
-        for name in others {
-            let file = self.shown(&folder.join(name));
-            let reason = "its name is not UTF-8; rename it".to_owned();
-            self.problems.push(Problem { file, reason, consequence: Consequence::LeftOut });
+    /// Notes the folder `name` among the images in `folder`, and how many images in it are not imported.
+    fn nested(&mut self, folder: &str, name: &str) {
+        let file = Path::new(folder).join(name);
+        let inside = folder::images_below(&self.source.join(&file));
+        let is_left_out = inside > 0 || is_of_image(name);
+        let reason = match inside {
+            0 => "it is a folder, not a file".to_owned(),
+            1 => format!("it is a folder, not a file; move the image in it up to {folder}"),
+            _ => format!("it is a folder, not a file; move the {inside} images in it up to {folder}"),
+        };
+        if is_left_out {
+            self.leave_out(file, &reason, inside.max(1));
+        } else {
+            self.ignore(file, reason);
         }
-        Ok(names)
+    }
+
+    fn leave_out(&mut self, file: PathBuf, reason: &str, images: u64) {
+        let problem = Problem::of_image(file, reason.into(), Consequence::LeftOut);
+        self.problems.push(Problem { images, ..problem });
+    }
+
+    /// Notes the images from `first` on whose landmark file is that of another image, too.
+    fn shared_landmark_files(&mut self, first: usize) {
+        let mut owners: HashMap<(&str, LandmarksAt), &Candidate> = HashMap::new();
+        let mut shared = Vec::new();
+        for candidate in &self.candidates[first..] {
+            let Some((path, _)) = self.landmark_file(candidate) else { continue };
+            let key = (stem_of_image(&candidate.name), candidate.landmarks);
+            if let Some(owner) = owners.get(&key) {
+                let path = self.shown(&path);
+                let text = format!("its landmarks {} are also those of {}", path.display(), owner.name);
+                shared.push(Problem::of_image(self.file(candidate), text.into(), Consequence::Kept));
+            } else {
+                owners.insert(key, candidate);
+            }
+        }
+        self.problems.extend(shared);
+    }
+
+    /// The entries of a folder that may matter, sorted; those whose names are not UTF-8 are noted instead.
+    fn entries(&mut self, folder: &Path) -> Result<Vec<Entry>, ImportError> {
+        let listing = folder::list(folder).map_err(ImportError::read(folder))?;
+        for name in listing.not_utf8 {
+            let file = self.shown(&folder.join(name));
+            self.leave_out(file, "its name is not UTF-8; rename it", 1);
+        }
+        Ok(listing.entries)
     }
 }
 
@@ -259,9 +325,9 @@ struct LandmarkFiles {
 }
 
 impl LandmarkFiles {
-    /// Takes the entry `name` if it is a landmark file.
-    fn take(&mut self, folder: &Path, name: &str) -> bool {
-        let Some((stem, naming)) = Naming::of(folder, name) else { return false };
+    /// Takes `entry` if it is a landmark file.
+    fn take(&mut self, folder: &Path, entry: &Entry) -> bool {
+        let Some((stem, naming)) = Naming::of(folder, &entry.name, entry.is_folder) else { return false };
         let (namings, _) = self.files.entry(stem).or_default();
         namings.push(naming);
         namings.sort_unstable();
@@ -285,25 +351,13 @@ impl LandmarkFiles {
     }
 }
 
-/// The images of a test folder without a list.
-fn rows_of(folder: &Path) -> Result<Vec<table::Row>, ImportError> {
-    let (names, _) = utf8_names(folder)?;
-    Ok(names.into_iter().map(|image| table::Row { image, label: None }).collect())
-}
-
-/// "ANGRER" is how the challenge's archive spells anger.
-fn expression_of(folder: &str) -> Option<Expression> {
-    if folder.eq_ignore_ascii_case("angrer") {
-        return Some(Expression::Anger);
-    }
-    Expression::ALL.into_iter().find(|expression| folder.eq_ignore_ascii_case(expression.name()))
-}
-
 /// The first of `known` that lies in `root`, whatever its case.
 fn subfolder(root: &Path, known: &[&str]) -> Result<Option<String>, ImportError> {
-    let (present, _) = utf8_names(root)?;
+    let present = folder::list(root).map_err(ImportError::read(root))?.entries;
     let folder = |wanted: &&str| {
-        present.iter().find(|name| name.eq_ignore_ascii_case(wanted) && root.join(name).is_dir()).cloned()
+        let mut fitting =
+            present.iter().filter(|entry| entry.is_folder && entry.name.eq_ignore_ascii_case(wanted));
+        fitting.next().map(|entry| entry.name.clone())
     };
     Ok(known.iter().find_map(folder))
 }
@@ -312,19 +366,4 @@ fn subfolder(root: &Path, known: &[&str]) -> Result<Option<String>, ImportError>
 fn number(name: &str) -> u64 {
     let stem = Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     stem.parse().unwrap_or(u64::MAX)
-}
-
-/// The visible entries of a folder, sorted: names in UTF-8, and what can be shown of the others.
-fn utf8_names(folder: &Path) -> Result<(Vec<String>, Vec<String>), ImportError> {
-    let (mut names, mut others) = (Vec::new(), Vec::new());
-    for entry in fs::read_dir(folder).map_err(ImportError::read(folder))? {
-        match entry.map_err(ImportError::read(folder))?.file_name().into_string() {
-            Ok(name) if name.starts_with('.') || name == "Thumbs.db" => {}
-            Ok(name) => names.push(name),
-            Err(name) => others.push(name.to_string_lossy().into_owned()),
-        }
-    }
-    names.sort();
-    others.sort();
-    Ok((names, others))
 }

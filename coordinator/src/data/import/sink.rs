@@ -1,11 +1,12 @@
-//! Where decoded images go, in order: the staged pack, the counts, the list of problems, and now and then the journal.
+//! Takes decoded images in order: into the staged pack, the counts and the list of problems, with regular checkpoints.
 
 use shared::pack::{PackWriter, Sample, Split};
 
 use super::source::{Read, Source};
 use super::staging::{Begun, Entry, Staging};
 use super::tally::{Origin, Tally};
-use super::{Consequence, ImportError, Problem};
+use super::problems::{Consequence, Problem, Reason};
+use super::ImportError;
 
 /// Takes images in the order of the source.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub(super) struct Sink<'a> {
     writer: PackWriter,
     images_per_checkpoint: usize,
     done: usize,
-    /// How far the journal is.
+    /// Images that the journal covers.
     noted: usize,
     training_images: u64,
     tally: Tally,
@@ -43,7 +44,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Images dealt with, in the pack or not.
+    /// Images handled, in the pack or not.
     pub(super) fn done(&self) -> usize {
         self.done
     }
@@ -58,7 +59,7 @@ impl<'a> Sink<'a> {
     }
 
     /// Takes the next images.
-    pub(super) fn take(&mut self, images: Vec<Result<Read, String>>) -> Result<(), ImportError> {
+    pub(super) fn take(&mut self, images: Vec<Result<Read, Reason>>) -> Result<(), ImportError> {
         for read in images {
             self.one(read)?;
         }
@@ -68,12 +69,12 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    fn one(&mut self, read: Result<Read, String>) -> Result<(), ImportError> {
+    fn one(&mut self, read: Result<Read, Reason>) -> Result<(), ImportError> {
         let found = &self.source.found;
         let candidate = &found.candidates[self.done];
         self.done += 1;
         let file = found.file(candidate);
-        let problem = |reason, consequence| Problem { file: file.clone(), reason, consequence };
+        let problem = |reason, consequence| Problem::of_image(file.clone(), reason, consequence);
         match read {
             Err(reason) => self.problems.push(problem(reason, Consequence::LeftOut)),
             Ok(Read { picture, landmarks, note }) => {
@@ -96,7 +97,7 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Makes all so far durable and notes it in the journal.
+    /// Makes everything so far durable and records it in the journal.
     fn note(&mut self) -> Result<(), ImportError> {
         let recent = std::mem::take(&mut self.recent);
         self.tally.add(&recent);
@@ -111,7 +112,7 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Puts the pack in its place; returns its digest and what was counted.
+    /// Moves the pack to its place; returns its digest and the counts.
     pub(super) fn finish(
         mut self,
         origin: impl FnOnce(&Tally) -> Origin,
@@ -124,7 +125,7 @@ impl<'a> Sink<'a> {
         Ok((digest, self.tally))
     }
 
-    /// Removes all that was staged; returns what was counted.
+    /// Removes what was staged; returns the counts.
     pub(super) fn abandon(mut self) -> Tally {
         self.tally.add(&self.recent);
         self.staging.remove();

@@ -1,5 +1,6 @@
-//! The source opened: every image with its landmarks, ready to be read in any order from any thread.
+//! An opened source: images and their landmarks, which any thread can read in any order.
 
+use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -9,20 +10,26 @@ use sha2::{Digest, Sha256};
 use shared::image::{Picture, square_rgb};
 use shared::pack::{Landmarks, Split};
 
-use super::landmarks::{self, Crops, Format, Marks, Pairing, Table, Unit, to_image};
+use super::landmarks::{
+    self, Census, Crops, Format, IgnoredRow, Marks, Pairing, Table, Unit, none_usable, to_image,
+};
 use super::layout::{self, Candidate, Found, LandmarksAt};
+use super::problems::Reason;
 use super::tally::Frame;
-use super::{Consequence, ImportError, ImportOptions, Problem};
+use super::{ImportError, ImportOptions};
 
-/// Everything that an import reads.
+/// All that an import reads.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) found: Found,
     image_size: u32,
+    /// As declared, for all landmarks.
     unit: Option<Unit>,
+    /// As judged, by the format of landmark files.
+    judged: BTreeMap<Format, Unit>,
     table: Option<Table>,
     crops: Option<Crops>,
-    /// Tables that were read as a whole.
+    /// Tables of landmarks and crops.
     tables: Vec<PathBuf>,
 }
 
@@ -31,13 +38,12 @@ pub(super) struct Source {
 pub(super) struct Read {
     pub(super) picture: Picture,
     pub(super) landmarks: Option<(Landmarks, Format, Unit)>,
-    /// Why it goes without landmarks although its split has them.
-    pub(super) note: Option<String>,
+    /// Why it has no landmarks although its split has them.
+    pub(super) note: Option<Reason>,
 }
 
 impl Source {
-    /// Finds and opens all that `options` name. `scratch` is a folder with room for a
-    /// table of landmarks.
+    /// Finds and opens all that `options` name. `scratch` is a folder with room for a table of landmarks.
     pub(super) fn open(options: &ImportOptions, scratch: &Path) -> Result<Self, ImportError> {
         let default = options.source.join("landmarks");
         let landmarks = options.landmarks.as_ref().unwrap_or(&default);
@@ -49,12 +55,15 @@ impl Source {
             found,
             image_size: options.image_size,
             unit: options.landmark_unit,
+            judged: BTreeMap::new(),
             table: None,
             crops: None,
             tables: Vec::new(),
         };
         if landmarks.is_file() {
             source.open_table(landmarks, scratch)?;
+        } else if source.unit.is_none() {
+            source.judge_units()?;
         }
         if let Some(path) = &options.landmark_crops {
             source.open_crops(path)?;
@@ -67,14 +76,21 @@ impl Source {
         let unusable = |reason| ImportError::LandmarkTable { path: path.to_owned(), reason };
         let (table, rows) = Table::open(path, scratch, self.unit).map_err(unusable)?;
         let mut places = vec![None; self.found.candidates.len()];
-        let mut strays = Vec::new();
+        let mut ignored = Vec::new();
         let pairing = pairing(&self.found);
         for (i, row) in rows.iter().enumerate() {
-            match pairing.find(&row.image) {
-                Ok(place) if places[place].is_none() => places[place] = Some(i),
-                Ok(_) => strays.push(format!("{}: {:?} has a row before", row.at, row.image)),
-                Err(reason) => strays.push(format!("{}: {:?} {reason}", row.at, row.image)),
-            }
+            let reason = match pairing.find(&row.image) {
+                Ok(place) if places[place].is_none_or(|before| !table.has_points(before)) => {
+                    places[place] = Some(i);
+                    continue;
+                }
+                Ok(_) => "the image has a row before".to_owned(),
+                Err(reason) => reason,
+            };
+            ignored.push(IgnoredRow { at: format!("{}: {:?}", row.at, row.image), reason });
+        }
+        if places.iter().all(Option::is_none) {
+            return Err(unusable(none_usable(&ignored)));
         }
         for (candidate, row) in self.found.candidates.iter_mut().zip(places) {
             candidate.landmarks = row.map_or(LandmarksAt::Nowhere, LandmarksAt::Row);
@@ -83,25 +99,53 @@ impl Source {
             folder.landmarks_expected = folder.split != Split::Test;
         }
         self.table = Some(table);
-        self.note_rows(path, strays);
+        self.note_rows(path, ignored);
         Ok(())
     }
 
     fn open_crops(&mut self, path: &Path) -> Result<(), ImportError> {
         let images = self.found.candidates.len();
         let opened = Crops::open(path, &pairing(&self.found), images);
-        let (crops, strays) =
+        let (crops, ignored) =
             opened.map_err(|reason| ImportError::LandmarkTable { path: path.to_owned(), reason })?;
         self.crops = Some(crops);
-        self.note_rows(path, strays);
+        self.note_rows(path, ignored);
         Ok(())
     }
 
-    fn note_rows(&mut self, path: &Path, reasons: Vec<String>) {
+    fn note_rows(&mut self, path: &Path, rows: Vec<IgnoredRow>) {
         let file = self.found.shown(path);
-        let problem = |reason| Problem { file: file.clone(), reason, consequence: Consequence::Ignored };
-        self.found.problems.extend(reasons.into_iter().map(problem));
+        for IgnoredRow { at, reason } in rows {
+            self.found.ignore(file.clone(), Reason { place: Some(at), text: reason });
+        }
         self.tables.push(path.to_owned());
+    }
+
+    /// Finds out the unit of each format: all landmark files together decide.
+    fn judge_units(&mut self) -> Result<(), ImportError> {
+        let found = &self.found;
+        let count = |mut counted: BTreeMap<Format, Census>, candidate: &Candidate| {
+            if let Some((path, naming)) = found.landmark_file(candidate)
+                && let Ok((points, format)) = landmarks::read(&path, naming)
+            {
+                counted.entry(format).or_default().add(&points);
+            }
+            counted
+        };
+        let merge = |mut one: BTreeMap<Format, Census>, other: BTreeMap<Format, Census>| {
+            for (format, census) in other {
+                let sum = one.entry(format).or_default();
+                *sum = sum.merge(census);
+            }
+            one
+        };
+        let counted = found.candidates.par_iter().fold(BTreeMap::new, count).reduce(BTreeMap::new, merge);
+        for (format, census) in counted {
+            let unit = census.unit(format.pixels());
+            let unit = unit.map_err(|reason| ImportError::LandmarkUnit { format, reason })?;
+            self.judged.insert(format, unit);
+        }
+        Ok(())
     }
 
     pub(super) fn frame(&self) -> Frame {
@@ -109,16 +153,16 @@ impl Source {
     }
 
     /// Reads the image at `place` and its landmarks; the reason if it cannot be used.
-    pub(super) fn read(&self, place: usize) -> Result<Read, String> {
+    pub(super) fn read(&self, place: usize) -> Result<Read, Reason> {
         let candidate = &self.found.candidates[place];
         let folder = self.found.folder(candidate);
         let marks = match self.marks(candidate) {
             Ok(None) if folder.landmarks_expected || folder.split == Split::Train => {
-                Err("it has no landmarks".to_owned())
+                Err("it has no landmarks".into())
             }
             marks => marks,
         };
-        // A training image that has none is not worth decoding.
+        // A training image without landmarks cannot be packed, so it need not be decoded.
         if folder.split == Split::Train {
             marks.as_ref().map_err(Clone::clone)?;
         }
@@ -127,7 +171,7 @@ impl Source {
             let Some(marks) = marks else { return Ok(None) };
             let crop = self.crops.as_ref().map(|crops| crops.of(place)).transpose()?;
             let landmarks = to_image(&marks.points, marks.unit, picture.source, crop)
-                .map_err(|reason| self.about_landmarks(candidate, &reason))?;
+                .map_err(|reason| self.about_landmarks(candidate, reason))?;
             Ok(Some((landmarks, marks.format, marks.unit)))
         });
         match placed {
@@ -137,28 +181,30 @@ impl Source {
         }
     }
 
-    fn marks(&self, candidate: &Candidate) -> Result<Option<Marks>, String> {
+    fn marks(&self, candidate: &Candidate) -> Result<Option<Marks>, Reason> {
         let marks = match (candidate.landmarks, &self.table) {
             (LandmarksAt::Row(row), Some(table)) => Some(table.read(row)),
             (LandmarksAt::Row(_), None) => None,
-            (LandmarksAt::Nowhere | LandmarksAt::Root(_) | LandmarksAt::Beside(_), _) => self
-                .found
-                .landmark_file(candidate)
-                .map(|(path, naming)| landmarks::read(&path, naming, self.unit)),
+            (LandmarksAt::Nowhere | LandmarksAt::Root(_) | LandmarksAt::Beside(_), _) => {
+                let file = self.found.landmark_file(candidate);
+                file.map(|(path, naming)| {
+                    let (points, format) = landmarks::read(&path, naming)?;
+                    let judged = self.judged.get(&format).copied().unwrap_or(Unit::Normalized);
+                    Ok(Marks { points, format, unit: self.unit.unwrap_or(judged) })
+                })
+            }
         };
-        marks.transpose().map_err(|reason| self.about_landmarks(candidate, &reason))
+        marks.transpose().map_err(|reason| self.about_landmarks(candidate, reason))
     }
 
-    fn about_landmarks(&self, candidate: &Candidate, reason: &str) -> String {
-        match (self.found.landmark_file(candidate), self.tables.first()) {
-            (Some((path, _)), _) => format!("landmarks {}: {reason}", self.found.shown(&path).display()),
-            (None, Some(table)) => format!("landmarks {}: {reason}", self.found.shown(table).display()),
-            (None, None) => format!("landmarks: {reason}"),
-        }
+    fn about_landmarks(&self, candidate: &Candidate, text: String) -> Reason {
+        let file = self.found.landmark_file(candidate).map(|(path, _)| path);
+        let file = file.as_ref().or(self.tables.first()).map(|path| self.found.shown(path));
+        Reason { place: file.map(|file| format!("landmarks {}", file.display())), text }
     }
 
-    /// SHA-256 over what decides the pack's content as far as a look at the folders tells: names, labels, sizes and
-    /// times of change. An import that goes on where another stopped needs the same.
+    /// SHA-256 over what decides the pack's content and can be seen without reading images: names, labels, sizes and
+    /// modification times. An import may continue another only if this is equal.
     pub(super) fn fingerprint(&self) -> String {
         let stats: Vec<[u8; 64]> =
             self.found.candidates.par_iter().map(|candidate| self.stat(candidate)).collect();
@@ -177,7 +223,7 @@ impl Source {
         hex::encode(hash.finalize())
     }
 
-    /// Where an image's landmarks are, and the stamps of the two files.
+    /// Where an image's landmarks are, and the stamps of both files.
     fn stat(&self, candidate: &Candidate) -> [u8; 64] {
         let mut stat = [0; 64];
         let (path, _) = self.found.landmark_file(candidate).unzip();
@@ -195,7 +241,7 @@ impl Source {
     }
 }
 
-/// Kind, length and time of change of a file; zeros if there is none.
+/// Kind, length and modification time of a file; zeros if there is none.
 fn stamp(path: &Path) -> [u8; 28] {
     let changed = |about: &Metadata| {
         let since = about.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;

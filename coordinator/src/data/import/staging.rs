@@ -1,9 +1,8 @@
-//! What makes an import outlive `kill -9`: a folder beside the target that holds the pack so far, and a journal of
-//! what of it is safe.
+//! How an import survives `kill -9`: a folder beside the target holds the pack so far, and a journal records how much of
+//! it is safely on disk.
 //!
-//! The folder is named after what the import is of (options and the source's fingerprint), so an import of anything
-//! else cannot go on with it. A journal line is written after the data it speaks of is on disk; a torn last line is
-//! a line that was not written.
+//! The folder is named after the subject of the import (options and the source's fingerprint), so that no other import
+//! can continue it. A journal line is written after its data is on disk; a torn last line counts as not written.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
@@ -13,56 +12,58 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared::pack::{Checkpoint, PackWriter};
 
+use super::ImportError;
+use super::problems::Problem;
 use super::tally::Tally;
-use super::{ImportError, Problem};
 
-/// Raised whenever the same files give other pixels or landmarks, so that no pack is made by two builds.
-const REVISION: u32 = 1;
+/// Raised whenever the same files give other pixels or landmarks, or journal lines change: no build continues the import
+/// of one that would make another pack.
+const REVISION: u32 = 2;
 const JOURNAL: &str = "journal.jsonl";
 const PACK: &str = "pack";
 
-/// What a staged import is of: the journal's first line.
+/// What is imported, and how: the first line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Subject {
     pub(super) image_size: u32,
-    /// Other options that change the content, in words.
+    /// The other options that change the content, in words.
     pub(super) options: String,
     /// [`super::source::Source::fingerprint`].
     pub(super) fingerprint: String,
     pub(super) images: usize,
 }
 
-/// A journal line: all up to image `done` is staged and on disk.
+/// A journal line: everything up to image `done` is on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) done: usize,
     pub(super) checkpoint: Checkpoint,
-    /// Counts and problems since the line before.
+    /// Counts and problems since the previous line.
     pub(super) tally: Tally,
     pub(super) problems: Vec<Problem>,
 }
 
-/// A staged import that this process alone writes.
+/// A staged import, locked by this process.
 #[derive(Debug)]
 pub(super) struct Staging {
     root: PathBuf,
     journal: File,
 }
 
-/// An import at its beginning or where an earlier one stopped.
+/// An import at its beginning, or where an earlier one stopped.
 #[derive(Debug)]
 pub(super) struct Begun {
     pub(super) staging: Staging,
     pub(super) writer: PackWriter,
-    /// Images that need no second look.
+    /// Images that are staged or have a problem on record.
     pub(super) done: usize,
     pub(super) tally: Tally,
     pub(super) problems: Vec<Problem>,
-    /// What was found of earlier imports, for people.
+    /// About earlier imports, for people.
     pub(super) notes: Vec<String>,
 }
 
-/// Begins the import of `subject` into the pack folder `dir`, or goes on with it.
+/// Begins the import of `subject` into the pack folder `dir`, or continues it.
 pub(super) fn begin(dir: &Path, subject: &Subject) -> Result<Begun, ImportError> {
     let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let (folder, prefix) = (parent(dir), format!(".{name}.import-"));
@@ -73,16 +74,16 @@ pub(super) fn begin(dir: &Path, subject: &Subject) -> Result<Begun, ImportError>
 
     fs::create_dir_all(&root).map_err(ImportError::read(&root))?;
     let mut staging = Staging { journal: lock(&root)?, root };
-    let told = staging.read(&header);
-    if let Some(last) = told.entries.last() {
+    let found = staging.read(&header);
+    if let Some(last) = found.entries.last() {
         match PackWriter::resume(&staging.root.join(PACK), dir, subject.image_size, &last.checkpoint) {
             Ok(writer) => {
-                staging.cut(told.bytes)?;
+                staging.cut(found.bytes)?;
                 notes.push(format!("continuing at image {} of {}", last.done, subject.images));
-                return Ok(Begun::after(staging, writer, told.entries, notes));
+                return Ok(Begun::after(staging, writer, found.entries, notes));
             }
             Err(error) => {
-                notes.push(format!("an interrupted import cannot be continued ({error}), starting anew"));
+                notes.push(format!("an interrupted import cannot be continued ({error}); starting over"));
             }
         }
     }
@@ -107,14 +108,14 @@ impl Begun {
     }
 }
 
-/// The whole lines of a journal, and how many bytes they and the header take.
-struct Told {
+/// The complete lines of a journal, and the bytes that they and the header take.
+struct Lines {
     entries: Vec<Entry>,
     bytes: u64,
 }
 
 impl Staging {
-    /// Notes that all up to `entry` is safe; the caller has made the data durable.
+    /// Records `entry`; the caller has made its data durable.
     pub(super) fn note(&mut self, entry: &Entry) -> Result<(), ImportError> {
         let line = serde_json::to_string(entry).map_err(|e| self.failed(e.into()))?;
         let written =
@@ -122,36 +123,36 @@ impl Staging {
         written.map_err(|e| self.failed(e))
     }
 
-    /// Removes what is left of the staging; a failure leaves a hidden folder that the next import removes.
+    /// Removes the staging folder; on failure the next import removes it.
     pub(super) fn remove(self) {
         let _ = fs::remove_dir_all(&self.root);
     }
 
-    fn read(&self, header: &str) -> Told {
-        let mut lines = BufReader::new(&self.journal);
+    fn read(&self, header: &str) -> Lines {
+        let mut reader = BufReader::new(&self.journal);
         let mut line = String::new();
-        let mut told = Told { entries: Vec::new(), bytes: 0 };
+        let mut found = Lines { entries: Vec::new(), bytes: 0 };
         loop {
             line.clear();
-            let read = lines.read_line(&mut line);
-            // A line that is not text is as torn as one that has no end.
+            let read = reader.read_line(&mut line);
+            // Not text: as torn as a line without an end.
             if read.is_err() || !line.ends_with('\n') {
                 break;
             }
-            if told.bytes == 0 {
+            if found.bytes == 0 {
                 if line.trim_end() != header {
                     break;
                 }
             } else {
                 let Ok(entry) = serde_json::from_str(&line) else { break };
-                told.entries.push(entry);
+                found.entries.push(entry);
             }
-            told.bytes += line.len() as u64;
+            found.bytes += line.len() as u64;
         }
-        told
+        found
     }
 
-    /// Drops what follows the whole lines.
+    /// Drops what follows the complete lines.
     fn cut(&mut self, bytes: u64) -> Result<(), ImportError> {
         let cut =
             self.journal.set_len(bytes).and_then(|()| self.journal.seek(SeekFrom::Start(bytes)).map(drop));
@@ -179,7 +180,7 @@ fn header(subject: &Subject) -> String {
     serde_json::to_string(subject).unwrap_or_default()
 }
 
-/// Opens and locks the journal in `root`. The lock goes with the process, however it ends.
+/// Opens and locks the journal in `root`. The lock ends with the process, however it ends.
 fn lock(root: &Path) -> Result<File, ImportError> {
     let path = root.join(JOURNAL);
     let mut options = OpenOptions::new();
@@ -192,8 +193,8 @@ fn lock(root: &Path) -> Result<File, ImportError> {
     }
 }
 
-/// Removes what killed imports of other subjects left for the same target, and says so. The folders of living ones
-/// stay.
+/// Removes what killed imports of other subjects left for the same target; returns notes about it. Imports that still run
+/// hold their lock and keep their folders.
 fn remove_others(folder: &Path, prefix: &str, mine: &Path, subject: &Subject) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let is_key = |key: &str| key.len() == 16 && key.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -208,10 +209,10 @@ fn remove_others(folder: &Path, prefix: &str, mine: &Path, subject: &Subject) ->
         let _ = BufReader::new(&journal).read_line(&mut first);
         let why = match serde_json::from_str::<Subject>(&first) {
             Ok(old) if (old.image_size, &old.options) != (subject.image_size, &subject.options) => {
-                format!("it had other options: size {}, {}", old.image_size, old.options)
+                format!("its options differ: size {}, {}", old.image_size, old.options)
             }
-            Ok(old) if old.fingerprint != subject.fingerprint => "the source has changed since".to_owned(),
-            Ok(_) | Err(_) => "it is of another version".to_owned(),
+            Ok(old) if old.fingerprint != subject.fingerprint => "the source has changed".to_owned(),
+            Ok(_) | Err(_) => "another version of Ferry wrote it".to_owned(),
         };
         if fs::remove_dir_all(&root).is_ok() {
             notes.push(format!("removed what an interrupted import left: {why}"));

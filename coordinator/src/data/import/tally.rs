@@ -1,4 +1,4 @@
-//! What was counted during an import, and what the manifest keeps of it.
+//! Counts over an import, and what the manifest keeps of them.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ impl Tally {
     }
 }
 
-/// What the landmarks' numbers were relative to.
+/// What the landmarks were relative to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Frame {
@@ -80,7 +80,7 @@ const SIZES_LISTED: usize = 16;
 pub struct Origin {
     /// Always [`Self::SOURCE`].
     pub source: String,
-    /// The imported folder as it was named.
+    /// The imported folder, as the user named it.
     pub folder: String,
     /// Sizes of the image files, the most frequent first.
     pub source_sizes: Vec<(String, u64)>,
@@ -89,8 +89,11 @@ pub struct Origin {
     pub conversions: BTreeMap<Conversion, Converted>,
     pub landmark_frame: Frame,
     pub landmarks: Vec<LandmarkKind>,
-    /// Files that are not in the pack.
+    /// Images that are not in the pack.
     pub left_out: u64,
+    /// Class folders that were left out on request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded_classes: Vec<String>,
 }
 
 impl Origin {
@@ -109,6 +112,7 @@ impl Origin {
             landmark_frame,
             landmarks: tally.landmarks,
             left_out,
+            excluded_classes: Vec::new(),
         }
     }
 }

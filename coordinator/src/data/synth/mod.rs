@@ -1,4 +1,4 @@
-//! Faces drawn by formula: a dataset without third-party images that every machine can make.
+//! Draws faces by formula: a dataset that every machine can make, without third-party images.
 //!
 //! An image is a pure function of seed, subject and image number, so images are drawn in parallel. The 68 landmarks
 //! are the points that the drawing itself goes through. Subjects differ between the splits.
@@ -37,7 +37,7 @@ const IMAGES_PER_SUBJECT: u32 = 10;
 /// Images drawn at once, which bounds memory.
 const BATCH: usize = 256;
 
-/// Why no synthetic pack was made.
+/// Why a synthetic pack cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SynthError {
     #[error("image size {0} cannot be drawn; choose {min} to {max}", min = SIZES.start(), max = SIZES.end())]
@@ -50,8 +50,8 @@ pub enum SynthError {
 
 /// Draws the pack that `options` describe into `dir` and returns its digest. Equal options give equal packs.
 ///
-/// `progress` hears the number of images written so far and their total. A pack already at `dir` is replaced once
-/// the new one is complete.
+/// `progress` is called with the number of images written so far and their total. A pack at `dir` is replaced once the
+/// new one is complete.
 pub fn synthesize(
     dir: &Path,
     options: &SyntheticOptions,

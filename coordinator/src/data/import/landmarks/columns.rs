@@ -1,73 +1,66 @@
-//! Landmarks in the columns of a comma-separated table (OpenFace wiki, "Output Format").
+//! Landmarks in the columns of a table (OpenFace wiki, "Output Format").
 
-use std::io::Read;
-
-use csv::{ReaderBuilder, StringRecord, Trim};
 use shared::expression::LANDMARKS;
+use shared::table::{Header, Row, TableReader};
 
 use super::Points;
 
-/// Headers that a column of image names may have.
-const NAMES: [&str; 6] = ["image", "file", "filename", "name", "path", "image_path"];
-
-/// Where a table has what. The header decides, so `x_0,…,x_67,y_0,…` and `x_0,y_0,x_1,…` are both read.
+/// Which columns of a table hold what. The header decides, so `x_0,…,x_67,y_0,…` and `x_0,y_0,x_1,…` are both read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Columns {
     points: [[usize; 2]; LANDMARKS],
-    name: Option<usize>,
+    image: Option<usize>,
     success: Option<usize>,
-}
-
-/// A reader that forgives spaces around fields, which OpenFace's headers have.
-pub(super) fn reader<R: Read>(table: R) -> csv::Reader<R> {
-    ReaderBuilder::new().trim(Trim::All).flexible(true).from_reader(table)
-}
-
-/// The place of each wanted column of `header`; `None` if it is not there.
-pub(super) fn place(header: &StringRecord, wanted: &str) -> Option<usize> {
-    header.iter().position(|name| name.trim_start_matches('\u{feff}') == wanted)
-}
-
-/// The place of the column of image names.
-pub(super) fn name_place(header: &StringRecord) -> Option<usize> {
-    NAMES.iter().find_map(|name| place(header, name))
+    confidence: Option<usize>,
 }
 
 impl Columns {
-    /// `x_0` or `x0`; numbered from 1 if there is no 0. OpenFace's `X_0` is something else: millimetres in space.
-    pub(super) fn of(header: &StringRecord) -> Result<Self, String> {
+    /// `x_0` or `x0`; numbered from 1 if there is no 0.
+    pub(super) fn of(header: &Header) -> Result<Self, String> {
+        // OpenFace's X_0, Y_0, Z_0 are millimetres in space, its x_0, y_0 pixels of the image.
+        let in_space = ["z_0", "z0"].iter().any(|name| header.place(name).is_some());
         let column = |axis: &str, i: usize| {
-            [format!("{axis}_{i}"), format!("{axis}{i}")].iter().find_map(|name| place(header, name))
+            let mut names = [format!("{axis}_{i}"), format!("{axis}{i}")].into_iter();
+            names.find_map(|name| if in_space { header.exact_place(&name) } else { header.place(&name) })
         };
         let first = usize::from(column("x", 0).is_none());
         let mut points = [[0; 2]; LANDMARKS];
         for (i, point) in points.iter_mut().enumerate() {
             for (axis, place) in ["x", "y"].into_iter().zip(point) {
-                *place = column(axis, first + i)
-                    .ok_or_else(|| format!("the header has no column `{axis}_{}`", first + i))?;
+                *place = column(axis, first + i).ok_or_else(|| {
+                    let hint = if in_space { " (X_0, Y_0 and Z_0 are positions in space)" } else { "" };
+                    format!("the header has no column `{axis}_{}`{hint}", first + i)
+                })?;
             }
         }
-        Ok(Self { points, name: name_place(header), success: place(header, "success") })
+        let [success, confidence] = ["success", "confidence"].map(|name| header.place(name));
+        Ok(Self { points, image: header.image_place(), success, confidence })
     }
 
     pub(super) fn has_names(&self) -> bool {
-        self.name.is_some()
+        self.image.is_some()
     }
 
     /// The image that `row` is about; empty without a column of names.
-    pub(super) fn name<'a>(&self, row: &'a StringRecord) -> &'a str {
-        self.name.and_then(|place| row.get(place)).unwrap_or_default()
+    pub(super) fn name<'a>(&self, row: &Row<'a>) -> &'a str {
+        self.image.and_then(|place| row.get(place)).unwrap_or_default()
     }
 
-    pub(super) fn points(&self, row: &StringRecord) -> Result<Points, String> {
-        if self.success.and_then(|place| row.get(place)) == Some("0") {
-            return Err("the detector found no face (success 0)".to_owned());
+    /// The points of `row`; the reason if it has none.
+    pub(super) fn points(&self, row: &Row<'_>) -> Result<Points, String> {
+        row.check_width()?;
+        for (name, place) in [("success", self.success), ("confidence", self.confidence)] {
+            let found = place.map(|place| row.flag(place)).transpose();
+            let found = found.map_err(|reason| format!("column `{name}`: {reason}"))?;
+            if found == Some(Some(false)) {
+                let text = place.and_then(|place| row.get(place)).unwrap_or_default();
+                return Err(format!("the detector found no face ({name} {text})"));
+            }
         }
         let mut points = [[0.0; 2]; LANDMARKS];
         for (i, (point, places)) in points.iter_mut().zip(self.points).enumerate() {
             for (value, place) in point.iter_mut().zip(places) {
-                let field = row.get(place).ok_or("the row is too short")?;
-                *value = field.parse().map_err(|_| format!("point {i}: {field:?} is not a number"))?;
+                *value = row.number(place).map_err(|reason| format!("point {i}: {reason}"))?;
             }
         }
         Ok(points)
@@ -75,13 +68,17 @@ impl Columns {
 }
 
 /// The landmarks of a table with one row: one image, one face.
-pub(super) fn only_row(table: &[u8]) -> Result<Points, String> {
-    let mut reader = reader(table);
-    let columns = Columns::of(reader.headers().map_err(|e| e.to_string())?)?;
-    let rows: Vec<StringRecord> = reader.records().collect::<Result<_, _>>().map_err(|e| e.to_string())?;
-    match rows.as_slice() {
-        [row] => columns.points(row),
-        rows => Err(format!("{} rows, where one image has one face", rows.len())),
+pub(super) fn only_row(bytes: &[u8]) -> Result<Points, String> {
+    let mut table = TableReader::new(bytes).map_err(|e| e.to_string())?;
+    let columns = Columns::of(table.header())?;
+    let (mut rows, mut only) = (0, None);
+    while let Some(row) = table.next_row().map_err(|e| e.to_string())? {
+        only.get_or_insert_with(|| columns.points(&row));
+        rows += 1;
+    }
+    match only {
+        Some(points) if rows == 1 => points,
+        Some(_) | None => Err(format!("{rows} rows, where one image has one face")),
     }
 }
 
@@ -123,6 +120,26 @@ pub(super) mod tests {
         assert_eq!((from_one[0], from_one[67]), ([1.0, 2.0], [68.0, 136.0]));
     }
 
+    /// Case 5: whether a face was found, as OpenFace, pandas, R and spreadsheets write it.
+    #[test]
+    fn rows_without_a_face_are_found_in_any_spelling() {
+        let (header, row) = table(blocks);
+        let found = |name: &str, value: &str| only_row(format!("{name},{header}\n{value},{row}\n").as_bytes());
+        for no in ["0", "0.0", "0.00", "False", "FALSE", "false", "F", "no"] {
+            for name in ["success", "Success", "confidence"] {
+                let error = found(name, no).unwrap_err();
+                assert!(error.contains("found no face") && error.contains(no), "{name} {no}: {error}");
+            }
+        }
+        for yes in ["1", "1.0", "True", "TRUE", "0.35", "", "NaN", "NA"] {
+            assert_eq!(found("success", yes), Ok(expected()), "{yes}");
+        }
+        assert!(found("success", "maybe").unwrap_err().contains("column `success`: \"maybe\" is neither"));
+        let (header, row) = (header.replace(',', ";"), row.replace(',', ",5;"));
+        let spreadsheet = format!("Confidence;Success;{}\r\n0,98;WAHR;{row}\r\n", header.to_uppercase());
+        assert_eq!(only_row(spreadsheet.as_bytes()).unwrap()[1], [1.5, 2.5]);
+    }
+
     #[test]
     fn what_is_wrong_with_a_table_is_said() {
         let (header, row) = table(blocks);
@@ -134,7 +151,9 @@ pub(super) mod tests {
             (format!("{header}\n1,2,3"), "too short"),
             (format!("{header}\n{}", row.replace("67", "nose")), "\"nose\" is not a number"),
             (format!("success,{header}\n0,{row}"), "no face"),
-            (String::new(), "no column"),
+            (String::new(), "empty"),
+            (format!("{header},X_0,Y_0,Z_0\n1,{row},0,0,0"), "140 fields under a header of 139"),
+            (format!("{},Z_0\n{row},0", header.to_uppercase()), "X_0, Y_0 and Z_0 are positions in space"),
         ] {
             let error = only_row(text.as_bytes()).unwrap_err();
             assert!(error.contains(reason), "{error} is not {reason}");

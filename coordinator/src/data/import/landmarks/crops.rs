@@ -1,12 +1,13 @@
-//! Where in its image each crop of DECA lies: a table with one row an image.
+//! Where each of DECA's crops is in its image: a table with one row per image.
 
 use std::fs::File;
 use std::path::Path;
 
-use csv::StringRecord;
+use shared::table::{Header, Row, TableReader};
 
+use super::table::{IgnoredRow, none_usable};
+use super::Pairing;
 use super::frame::Crop;
-use super::{Pairing, columns};
 
 const TFORM: [&str; 6] = ["m00", "m01", "m02", "m10", "m11", "m12"];
 const SQUARE: [&str; 3] = ["left", "top", "size"];
@@ -16,7 +17,7 @@ const CENTRE: [&str; 3] = ["center_x", "center_y", "size"];
 #[derive(Debug)]
 pub(in super::super) struct Crops(Vec<Option<Crop>>);
 
-/// What the columns of a table say, and where they stand.
+/// Which columns a table has, and their places.
 enum Layout {
     /// `tform` of DECA's `datasets.py`, first two rows: image pixel to crop pixel.
     Tform([usize; 6]),
@@ -33,26 +34,28 @@ impl Crops {
         path: &Path,
         pairing: &Pairing<'_>,
         images: usize,
-    ) -> Result<(Self, Vec<String>), String> {
-        let mut reader = columns::reader(File::open(path).map_err(|e| e.to_string())?);
-        let header = reader.headers().map_err(|e| e.to_string())?;
-        let name = columns::name_place(header).ok_or("the header has no column `image`")?;
+    ) -> Result<(Self, Vec<IgnoredRow>), String> {
+        let file = File::open(path).map_err(|e| e.to_string())?;
+        let mut table = TableReader::new(file).map_err(|e| e.to_string())?;
+        let header = table.header();
+        let name = header.image_place().ok_or("the header has no column `image`")?;
         let layout = Layout::of(header)
             .ok_or_else(|| format!("the header has neither {TFORM:?} nor {SQUARE:?} nor {CENTRE:?}"))?;
-        let (mut crops, mut problems) = (vec![None; images], Vec::new());
-        let mut row = StringRecord::new();
-        while reader.read_record(&mut row).map_err(|e| e.to_string())? {
+        let (mut crops, mut ignored) = (vec![None; images], Vec::new());
+        while let Some(row) = table.next_row().map_err(|e| e.to_string())? {
             let image = row.get(name).unwrap_or_default();
             let taken = pairing.find(image).and_then(|place| match crops[place] {
-                Some(_) => Err("has a row before".to_owned()),
+                Some(_) => Err("the image has a row before".to_owned()),
                 None => layout.crop(&row).map(|crop| crops[place] = Some(crop)),
             });
             if let Err(reason) = taken {
-                let line = row.position().map_or(0, csv::Position::line);
-                problems.push(format!("line {line}: {image:?} {reason}"));
+                ignored.push(IgnoredRow { at: format!("line {}: {image:?}", row.line()), reason });
             }
         }
-        Ok((Self(crops), problems))
+        if crops.iter().all(Option::is_none) {
+            return Err(none_usable(&ignored));
+        }
+        Ok((Self(crops), ignored))
     }
 
     /// The crop of the image at `place`; the reason if it has none.
@@ -62,9 +65,9 @@ impl Crops {
 }
 
 impl Layout {
-    fn of(header: &StringRecord) -> Option<Self> {
-        fn places<const N: usize>(header: &StringRecord, names: [&str; N]) -> Option<[usize; N]> {
-            let found: Option<Vec<usize>> = names.iter().map(|name| columns::place(header, name)).collect();
+    fn of(header: &Header) -> Option<Self> {
+        fn places<const N: usize>(header: &Header, names: [&str; N]) -> Option<[usize; N]> {
+            let found: Option<Vec<usize>> = names.iter().map(|name| header.place(name)).collect();
             found?.try_into().ok()
         }
         places(header, TFORM)
@@ -73,11 +76,9 @@ impl Layout {
             .or_else(|| places(header, CENTRE).map(Self::Centre))
     }
 
-    fn crop(&self, row: &StringRecord) -> Result<Crop, String> {
-        let value = |place: usize| -> Result<f64, String> {
-            let field = row.get(place).ok_or("has too short a row")?;
-            field.parse().map_err(|_| format!("has {field:?}, which is not a number"))
-        };
+    fn crop(&self, row: &Row<'_>) -> Result<Crop, String> {
+        row.check_width()?;
+        let value = |place: usize| row.number::<f64>(place);
         let crop = match *self {
             Self::Tform(places) => {
                 let mut rows = [0.0; 6];
@@ -92,7 +93,7 @@ impl Layout {
                 Crop::from_square(value(x)? - half, value(y)? - half, 2.0 * half)
             }
         };
-        crop.ok_or_else(|| "has an impossible crop".to_owned())
+        crop.ok_or_else(|| "the crop is impossible".to_owned())
     }
 }
 
@@ -123,9 +124,13 @@ mod tests {
             assert!((x + 0.6).abs() < 1e-5 && (y + 0.6).abs() < 1e-5, "{text}: {x}, {y}");
             assert!(crops.of(1).is_err());
             assert_eq!(problems.len(), 3, "{problems:?}");
-            assert!(problems[0].starts_with("line 3: \"2"), "{problems:?}");
-            assert!(problems[1].contains("no image") && problems[2].contains("row before"), "{problems:?}");
+            assert!(problems[0].at.starts_with("line 3: \"2"), "{problems:?}");
+            assert!(problems[1].reason.contains("no image"), "{problems:?}");
+            assert!(problems[2].reason.contains("row before"), "{problems:?}");
         }
+        std::fs::write(&path, "image,left,top,size\n9,1,1,1\n").unwrap();
+        let error = Crops::open(&path, &pairing, 2).unwrap_err();
+        assert_eq!(error, "none of its rows can be used; line 2: \"9\" belongs to no image");
         std::fs::write(&path, "image,left,top\n").unwrap();
         assert!(Crops::open(&path, &pairing, 2).unwrap_err().contains("neither"));
     }

@@ -1,11 +1,9 @@
-//! Units and frames: what turns a file's numbers into [-1, 1] of the image. Pure.
+//! Converts landmarks of any unit and frame to [-1, 1] of the image. Pure.
 
 use shared::pack::Landmarks;
 
+use super::units::{self, FARTHEST};
 use super::{Points, Unit};
-
-/// A point may lie outside of the image, but not by more than half of the image's side.
-const FARTHEST: f32 = 2.0;
 
 /// Side in pixels of the crop that DECA looks at.
 const DECA_SIDE: f64 = 224.0;
@@ -47,13 +45,6 @@ impl Crop {
     }
 }
 
-/// The unit of numbers that nobody has named: 68 points of a face within four pixels are no face, so numbers that
-/// all lie in [-2, 2] are in [-1, 1] of something, and others are pixels.
-pub(super) fn recognise<'a>(numbers: impl IntoIterator<Item = &'a f32>) -> Unit {
-    let small = |v: &f32| !v.is_finite() || v.abs() <= FARTHEST;
-    if numbers.into_iter().all(small) { Unit::Normalized } else { Unit::Pixels }
-}
-
 /// The points in [-1, 1] of the image, whose file has `size` (width, height) pixels; -1 and 1 are its outer edges,
 /// so the centre of pixel p is 2(p + 0.5) / width - 1. The reason if a point cannot be one of this image.
 pub(in super::super) fn to_image(
@@ -78,28 +69,45 @@ pub(in super::super) fn to_image(
         (None, Unit::Pixels) => each(&|v, side| 2.0 * (v + 0.5) / side - 1.0),
         (None, Unit::PixelsFromOne) => each(&|v, side| 2.0 * (v - 0.5) / side - 1.0),
     };
-    match (0..points.len()).find_map(|i| refuse(points[i], landmarks[i]).map(|reason| (i, reason))) {
-        Some((i, reason)) => Err(format!("point {i} {reason}")),
-        None => Ok(landmarks),
+    if let Some(reason) = (0..points.len()).find_map(|i| refuse_infinite(i, points[i])) {
+        return Err(reason);
     }
+    if let Some(reason) = units::not_a_face(points) {
+        return Err(reason);
+    }
+    if let Some(reason) = units::check(points, unit) {
+        return Err(reason.to_owned());
+    }
+    if let Some(reason) = (0..points.len()).find_map(|i| refuse_far(i, points[i], landmarks[i])) {
+        return Err(reason);
+    }
+    units::check_extent(&landmarks).map_or(Ok(landmarks), |reason| Err(reason.to_owned()))
 }
 
-fn refuse([x, y]: [f32; 2], landmark: [f32; 2]) -> Option<String> {
-    if !x.is_finite() || !y.is_finite() {
-        return Some(format!("is ({x}, {y}), which is not finite"));
-    }
-    let far = landmark.iter().any(|v| v.abs() > FARTHEST);
-    far.then(|| {
-        format!("({x}, {y}) lies far outside of the image; is the unit another? (see --landmark-unit)")
+fn refuse_infinite(i: usize, [x, y]: [f32; 2]) -> Option<String> {
+    (!x.is_finite() || !y.is_finite()).then(|| format!("point {i} is ({x}, {y}), which is not finite"))
+}
+
+/// A point may lie outside of the image, but not by more than half of the image's side.
+fn refuse_far(i: usize, [x, y]: [f32; 2], landmark: [f32; 2]) -> Option<String> {
+    landmark.iter().any(|v| v.abs() > FARTHEST).then(|| {
+        format!("point {i} ({x}, {y}) lies far outside of the image; is the unit another? (see --landmark-unit)")
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::units::tests::face;
     use super::*;
 
+    /// Where the first point of a face goes, in an image of 100 x 50.
     fn first(point: [f32; 2], unit: Unit, crop: Option<Crop>) -> Result<[f32; 2], String> {
-        to_image(&[point; 68], unit, [100, 50], crop).map(|landmarks| landmarks[0])
+        let radius = match unit {
+            Unit::Normalized => 0.5,
+            Unit::Fraction => 0.2,
+            Unit::Pixels | Unit::PixelsFromOne => 5.0,
+        };
+        to_image(&face(point, radius), unit, [100, 50], crop).map(|landmarks| landmarks[0])
     }
 
     #[test]
@@ -159,9 +167,12 @@ mod tests {
         assert!(first([1.0; 2], Unit::Pixels, Crop::from_square(0.0, 0.0, 9.0)).is_err());
     }
 
+    /// Cases 4 and 5: a face that is none, or of another unit, is not taken over.
     #[test]
-    fn units_are_recognised_by_size() {
-        assert_eq!(recognise(&[-1.2, 0.3, f32::NAN, 1.9]), Unit::Normalized);
-        assert_eq!(recognise(&[0.3, 17.0]), Unit::Pixels);
+    fn faces_of_another_unit_and_placeholders_are_refused() {
+        let refuse = |points: &Points, unit| to_image(points, unit, [100, 50], None).unwrap_err();
+        assert!(refuse(&[[0.0; 2]; 68], Unit::Normalized).contains("68 of 68 points are (0, 0)"));
+        assert!(refuse(&face([0.0, 0.1], 0.6), Unit::Pixels).contains("--landmark-unit"));
+        assert!(refuse(&face([50.0, 25.0], 0.1), Unit::Pixels).contains("one spot"));
     }
 }

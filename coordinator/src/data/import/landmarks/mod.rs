@@ -1,4 +1,4 @@
-//! Landmarks from the files that detectors write: what the formats are, and one file of each.
+//! Landmarks from the files that detectors write.
 
 mod arrays;
 mod columns;
@@ -8,6 +8,7 @@ mod pairing;
 mod probe;
 mod table;
 mod text;
+mod units;
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -21,16 +22,17 @@ pub(super) use crops::Crops;
 pub(super) use frame::to_image;
 pub(super) use pairing::Pairing;
 pub use probe::probe;
-pub(super) use table::Table;
+pub(super) use table::{IgnoredRow, Table, none_usable};
+pub(super) use units::Census;
 
-/// No landmark file of one image is longer.
+/// More than any landmark file of one image has.
 const MOST_BYTES: u64 = 256 * 1024;
 
-/// The points as a file has them, x then y, in whatever unit.
+/// The points (x, y) as a file has them, in any unit.
 type Points = [[f32; 2]; LANDMARKS];
 
-/// What a landmark file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The format of landmarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// 68 lines `x y`, as NumPy's `savetxt` and DECA's `_kpt2d.txt` have them.
@@ -45,7 +47,28 @@ pub enum Format {
     Npz,
 }
 
-/// What the numbers of a landmark file measure. x to the right, y down.
+impl Format {
+    /// Which pixels its numbers are, if they are pixels.
+    pub(super) fn pixels(self) -> Unit {
+        match self {
+            Self::Pts => Unit::PixelsFromOne,
+            Self::Text | Self::Csv | Self::Npy | Self::Npz => Unit::Pixels,
+        }
+    }
+
+    /// For messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text files",
+            Self::Pts => "pts files",
+            Self::Csv => "CSV",
+            Self::Npy => "npy files",
+            Self::Npz => "NPZ",
+        }
+    }
+}
+
+/// The unit of landmarks; x to the right, y down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -59,7 +82,7 @@ pub enum Unit {
     PixelsFromOne,
 }
 
-/// One image's landmarks as read, with what is known about them.
+/// The landmarks of one image, as read.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Marks {
     pub(super) points: Points,
@@ -73,7 +96,7 @@ pub(super) enum Naming {
     Txt,
     /// `STEM_kpt2d.txt`.
     Kpt2d,
-    /// `STEM/STEM_kpt2d.txt`: a folder an image, as DECA's demo leaves them.
+    /// `STEM/STEM_kpt2d.txt`: a folder per image, as DECA's demo writes them.
     Kpt2dFolder,
     Pts,
     Csv,
@@ -82,23 +105,16 @@ pub(super) enum Naming {
 }
 
 impl Naming {
+    const FILES: [Self; 6] = [Self::Kpt2d, Self::Txt, Self::Pts, Self::Csv, Self::Npy, Self::Npz];
+
     /// The stem and naming of the entry `name` of `folder`; `None` if it is no landmark file.
-    pub(super) fn of(folder: &Path, name: &str) -> Option<(String, Self)> {
-        if let Some(stem) = name.strip_suffix("_kpt2d.txt") {
-            return Some((stem.to_owned(), Self::Kpt2d));
-        }
-        let path = Path::new(name);
-        let Some(ending) = path.extension() else {
+    pub(super) fn of(folder: &Path, name: &str, is_folder: bool) -> Option<(String, Self)> {
+        if is_folder {
             let nested = folder.join(Self::Kpt2dFolder.file(name));
             return nested.is_file().then(|| (name.to_owned(), Self::Kpt2dFolder));
-        };
-        let ending = ending.to_str()?.to_ascii_lowercase();
-        let naming = [Self::Txt, Self::Pts, Self::Csv, Self::Npy, Self::Npz]
-            .into_iter()
-            .find(|naming| naming.ending() == format!(".{ending}"))?;
-        // A file of another case than `file` would look for cannot be opened by it.
-        (naming.file(path.file_stem()?.to_str()?) == Path::new(name))
-            .then(|| (name[..name.len() - naming.ending().len()].to_owned(), naming))
+        }
+        let found = Self::FILES.into_iter().find_map(|naming| Some((name.strip_suffix(naming.ending())?, naming)));
+        found.filter(|(stem, _)| !stem.is_empty()).map(|(stem, naming)| (stem.to_owned(), naming))
     }
 
     /// The file's path in its folder.
@@ -123,20 +139,16 @@ impl Naming {
     }
 }
 
-/// Reads the landmark file of one image; `unit` is what the caller says about it. The reason if it cannot be used.
-pub(super) fn read(path: &Path, naming: Naming, unit: Option<Unit>) -> Result<Marks, String> {
+/// Reads the landmark file of one image; the reason if it cannot be used.
+pub(super) fn read(path: &Path, naming: Naming) -> Result<(Points, Format), String> {
     let bytes = bytes(path)?;
-    let (points, format, own_unit) = match naming {
-        Naming::Txt | Naming::Kpt2d | Naming::Kpt2dFolder => {
-            (text::lines(utf8(&bytes)?)?, Format::Text, Some(Unit::Normalized))
-        }
-        Naming::Pts => (text::pts(utf8(&bytes)?)?, Format::Pts, Some(Unit::PixelsFromOne)),
-        Naming::Csv => (columns::only_row(&bytes)?, Format::Csv, None),
-        Naming::Npy => (arrays::one_npy(&bytes)?, Format::Npy, None),
-        Naming::Npz => (arrays::one_npz(&bytes)?, Format::Npz, None),
-    };
-    let unit = unit.or(own_unit).unwrap_or_else(|| frame::recognise(points.as_flattened()));
-    Ok(Marks { points, format, unit })
+    Ok(match naming {
+        Naming::Txt | Naming::Kpt2d | Naming::Kpt2dFolder => (text::lines(utf8(&bytes)?)?, Format::Text),
+        Naming::Pts => (text::pts(utf8(&bytes)?)?, Format::Pts),
+        Naming::Csv => (columns::only_row(&bytes)?, Format::Csv),
+        Naming::Npy => (arrays::one_npy(&bytes)?, Format::Npy),
+        Naming::Npz => (arrays::one_npz(&bytes)?, Format::Npz),
+    })
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, String> {
@@ -161,27 +173,23 @@ fn utf8(bytes: &[u8]) -> Result<&str, String> {
 mod tests {
     use super::*;
 
+    /// Case 12: stems may have dots, whatever the layout.
     #[test]
     fn file_names_and_stems_belong_together() {
         let root = tempfile::tempdir().unwrap();
-        fs::create_dir(root.path().join("7")).unwrap();
-        fs::write(root.path().join("7/7_kpt2d.txt"), "").unwrap();
-        fs::create_dir(root.path().join("8")).unwrap();
-        for naming in [
-            Naming::Txt,
-            Naming::Kpt2d,
-            Naming::Kpt2dFolder,
-            Naming::Pts,
-            Naming::Csv,
-            Naming::Npy,
-            Naming::Npz,
-        ] {
-            let file = naming.file("7");
-            let name = file.iter().next().unwrap().to_str().unwrap();
-            assert_eq!(Naming::of(root.path(), name), Some(("7".to_owned(), naming)));
+        for stem in ["7", "frame.0001", "a.b.txt"] {
+            fs::create_dir(root.path().join(stem)).unwrap();
+            fs::write(root.path().join(Naming::Kpt2dFolder.file(stem)), "").unwrap();
+            for naming in Naming::FILES.into_iter().chain([Naming::Kpt2dFolder]) {
+                let file = naming.file(stem);
+                let name = file.iter().next().unwrap().to_str().unwrap();
+                let is_folder = naming == Naming::Kpt2dFolder;
+                assert_eq!(Naming::of(root.path(), name, is_folder), Some((stem.to_owned(), naming)));
+            }
         }
-        for other in ["8", "7.jpg", "7.PTS", "notes"] {
-            assert_eq!(Naming::of(root.path(), other), None, "{other}");
+        fs::create_dir(root.path().join("8")).unwrap();
+        for (other, is_folder) in [("8", true), ("7.jpg", false), ("7.PTS", false), ("notes", false), (".txt", false)] {
+            assert_eq!(Naming::of(root.path(), other, is_folder), None, "{other}");
         }
     }
 }

@@ -1,20 +1,22 @@
-//! Which image a row of a table means: paired by stem, and by folders as far as the row names them.
+//! Finds the image that a row of a table means: by its stem, and by its folders as far as the row names them.
 
 use std::collections::HashMap;
+
+use crate::data::import::names::{stem_of_image, stem_of_row};
 
 /// The images that rows can mean.
 #[derive(Debug)]
 pub(in super::super) struct Pairing<'a> {
-    /// By stem: folders and place of each image.
-    images: HashMap<&'a str, Vec<(&'a str, usize)>>,
+    /// By stem: folders, name and place of each image.
+    images: HashMap<&'a str, Vec<(&'a str, &'a str, usize)>>,
 }
 
 impl<'a> Pairing<'a> {
     /// `images` are (folders, file name), such as ("training_set_synthetic_images/FEAR", "12.jpg").
     pub(in super::super) fn new(images: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut by_stem: HashMap<&str, Vec<(&str, usize)>> = HashMap::new();
+        let mut by_stem: HashMap<&str, Vec<_>> = HashMap::new();
         for (place, (folders, name)) in images.enumerate() {
-            by_stem.entry(stem(name)).or_default().push((folders, place));
+            by_stem.entry(stem_of_image(name)).or_default().push((folders, name, place));
         }
         Self { images: by_stem }
     }
@@ -24,19 +26,19 @@ impl<'a> Pairing<'a> {
     pub(in super::super) fn find(&self, row: &str) -> Result<usize, String> {
         let row = row.replace('\\', "/");
         let (folders, name) = row.rsplit_once('/').unwrap_or(("", &row));
-        let of_stem = self.images.get(name).or_else(|| self.images.get(stem(name)));
-        let fits = |image: &&(&str, usize)| ends_alike(image.0, folders);
-        let found: Vec<usize> = of_stem.into_iter().flatten().filter(fits).map(|image| image.1).collect();
+        let of_stem = self.images.get(name).or_else(|| self.images.get(stem_of_row(name)));
+        let mut found: Vec<_> =
+            of_stem.into_iter().flatten().filter(|image| ends_alike(image.0, folders)).collect();
+        // Of images of one stem the one with the ending that the row gives is meant.
+        if found.iter().any(|image| image.1 == name) {
+            found.retain(|image| image.1 == name);
+        }
         match found[..] {
-            [only] => Ok(only),
+            [(_, _, only)] => Ok(*only),
             [] => Err("belongs to no image".to_owned()),
             [..] => Err(format!("may mean {} images; write their folders before the name", found.len())),
         }
     }
-}
-
-fn stem(name: &str) -> &str {
-    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
 
 /// True when the shorter of two chains of folders is the end of the longer one.
@@ -48,6 +50,20 @@ fn ends_alike(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Cases 7 and 12: of two images of one stem a row means the one with its ending; a number behind a dot is none.
+    #[test]
+    fn endings_and_dots_are_told_apart() {
+        let images = [("a", "1.jpg"), ("a", "1.png"), ("a", "frame.0001.jpg"), ("a", "frame.jpg")];
+        let pairing = Pairing::new(images.into_iter());
+        for (row, place) in
+            [("1.jpg", 0), ("a/1.png", 1), ("frame.0001.jpg", 2), ("frame.0001", 2), ("frame.png", 3)]
+        {
+            assert_eq!(pairing.find(row), Ok(place), "{row}");
+        }
+        assert!(pairing.find("1").unwrap_err().contains("may mean 2 images"));
+        assert!(pairing.find("frame.0002").unwrap_err().contains("no image"));
+    }
 
     #[test]
     fn rows_find_their_image_by_as_many_folders_as_they_name() {

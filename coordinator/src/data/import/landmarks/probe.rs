@@ -1,13 +1,13 @@
-//! Every reader of landmarks on one file, whatever is in it: the way in for `fuzz/`.
+//! Runs every reader of landmarks on one file: the entry point for `fuzz/`.
 
 use std::path::Path;
 
-use super::{Crops, Naming, Pairing, Table, Unit, read, to_image};
+use super::{Census, Crops, Naming, Pairing, Table, Unit, read, to_image};
 
-const UNITS: [Option<Unit>; 3] = [None, Some(Unit::Fraction), Some(Unit::PixelsFromOne)];
+const UNITS: [Unit; 2] = [Unit::Fraction, Unit::PixelsFromOne];
 
-/// Reads `path` as landmarks of one image, as a table of all and as a table of crops, and says how many of these it
-/// is. Its folder must be writable.
+/// Reads `path` as the landmarks of one image, as a table of all images and as a table of crops; returns how many of
+/// these it can be. Its folder must be writable.
 pub fn probe(path: &Path) -> usize {
     let folder = path.parent().unwrap_or(Path::new("."));
     [one(path, folder), table(path, folder), crops(path)].into_iter().filter(|&found| found).count()
@@ -15,16 +15,20 @@ pub fn probe(path: &Path) -> usize {
 
 fn one(path: &Path, folder: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let Some((_, naming)) = Naming::of(folder, &name) else { return false };
-    let marks: Vec<_> = UNITS.into_iter().filter_map(|unit| read(path, naming, unit).ok()).collect();
-    for marks in &marks {
-        let _landmarks = to_image(&marks.points, marks.unit, [64, 48], None);
+    let Some((_, naming)) = Naming::of(folder, &name, false) else { return false };
+    let Ok((points, format)) = read(path, naming) else { return false };
+    let mut census = Census::default();
+    census.add(&points);
+    for unit in census.unit(format.pixels()).into_iter().chain(UNITS) {
+        let _landmarks = to_image(&points, unit, [64, 48], None);
     }
-    !marks.is_empty()
+    true
 }
 
 fn table(path: &Path, scratch: &Path) -> bool {
-    let Ok((table, rows)) = Table::open(path, scratch, None) else { return false };
+    // Where the unit cannot be told, a declared one lets the rows be read.
+    let opened = Table::open(path, scratch, None).or_else(|_| Table::open(path, scratch, Some(Unit::Pixels)));
+    let Ok((table, rows)) = opened else { return false };
     for (row, name) in rows.iter().enumerate() {
         let _place = pairing().find(&name.image);
         if let Ok(marks) = table.read(row) {

@@ -1,5 +1,5 @@
-//! One table with the landmarks of all images: read once, kept as fixed records in an unnamed file, so that memory
-//! does not grow with it.
+//! One table with the landmarks of all images. It is read once and kept as fixed records in an unnamed file, so that
+//! memory does not grow with it.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -7,10 +7,11 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use csv::StringRecord;
 use shared::expression::LANDMARKS;
+use shared::table::TableReader;
 
-use super::{Format, Marks, Points, Unit, arrays, columns, frame};
+use super::units::Census;
+use super::{Format, Marks, Points, Unit, arrays, columns};
 
 const RECORD: usize = LANDMARKS * 2 * size_of::<f32>();
 
@@ -24,15 +25,31 @@ pub(in super::super) struct Table {
     unit: Unit,
 }
 
-/// A row's image as the table names it, and where that stands.
+/// The image that a row names, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct RowName {
     pub(in super::super) image: String,
     pub(in super::super) at: String,
 }
 
+/// A row that says nothing about any image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct IgnoredRow {
+    /// Its line and what it names.
+    pub(in super::super) at: String,
+    pub(in super::super) reason: String,
+}
+
+/// Why a table yields nothing.
+pub(in super::super) fn none_usable(ignored: &[IgnoredRow]) -> String {
+    match ignored.first() {
+        Some(IgnoredRow { at, reason }) => format!("none of its rows can be used; {at} {reason}"),
+        None => "the table has no rows".to_owned(),
+    }
+}
+
 impl Table {
-    /// Reads the table at `path` (`.csv` or `.npz`) and returns it with the names of its rows, in order. `scratch`
+    /// Reads the table at `path` and returns it with the names of its rows, in order. `scratch`
     /// is a folder with room for 544 bytes an image; `unit` is what the caller says about the numbers. The reason
     /// if the table cannot be used at all.
     pub(in super::super) fn open(
@@ -41,16 +58,29 @@ impl Table {
         unit: Option<Unit>,
     ) -> Result<(Self, Vec<RowName>), String> {
         let records = tempfile::tempfile_in(scratch).map_err(|e| format!("{}: {e}", scratch.display()))?;
-        let mut sink = Sink { file: BufWriter::new(records), recognised: Unit::Normalized };
+        let mut sink = Sink { file: BufWriter::new(records), face: Vec::new(), census: Census::default() };
         let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         let (format, names, broken) = match ending.as_str() {
-            "csv" => read_csv(path, &mut sink).map(|(names, broken)| (Format::Csv, names, broken))?,
             "npz" => (Format::Npz, read_npz(path, &mut sink)?, HashMap::new()),
-            _ => return Err("a table of landmarks ends in .csv or .npz".to_owned()),
+            "csv" | "tsv" | "txt" => {
+                read_csv(path, &mut sink).map(|(names, broken)| (Format::Csv, names, broken))?
+            }
+            _ => return Err("a table of landmarks ends in .csv, .tsv, .txt or .npz".to_owned()),
         };
-        let unit = unit.unwrap_or(sink.recognised);
+        if names.is_empty() {
+            return Err("the table has no rows".to_owned());
+        }
+        let unit = match unit {
+            Some(unit) => unit,
+            None => sink.census.unit(Unit::Pixels)?,
+        };
         let records = sink.file.into_inner().map_err(|e| e.to_string())?;
         Ok((Self { records, broken, format, unit }, names))
+    }
+
+    /// False if row `row` has no landmarks.
+    pub(in super::super) fn has_points(&self, row: usize) -> bool {
+        !self.broken.contains_key(&row)
     }
 
     /// The landmarks of row `row`; the reason if it has none.
@@ -66,34 +96,41 @@ impl Table {
     }
 }
 
-/// Writes numbers and watches how large they are.
+/// Writes numbers and counts what the faces look like.
 struct Sink {
     file: BufWriter<File>,
-    recognised: Unit,
+    /// The numbers of a face so far.
+    face: Vec<f32>,
+    census: Census,
 }
 
 impl Sink {
     fn number(&mut self, value: f32) -> std::io::Result<()> {
-        if frame::recognise(&[value]) == Unit::Pixels {
-            self.recognised = Unit::Pixels;
+        self.face.push(value);
+        if let Some((points, [])) = self.face.as_chunks().0.split_first_chunk::<LANDMARKS>() {
+            self.census.add(points);
+            self.face.clear();
         }
         self.file.write_all(&value.to_le_bytes())
     }
 }
 
-fn read_csv(path: &Path, sink: &mut Sink) -> Result<(Vec<RowName>, HashMap<usize, String>), String> {
-    let mut reader = columns::reader(File::open(path).map_err(|e| e.to_string())?);
-    let columns = columns::Columns::of(reader.headers().map_err(|e| e.to_string())?)?;
+/// The names of the rows, and the rows that have no landmarks.
+type Rows = (Vec<RowName>, HashMap<usize, String>);
+
+fn read_csv(path: &Path, sink: &mut Sink) -> Result<Rows, String> {
+    let mut table =
+        TableReader::new(File::open(path).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+    let columns = columns::Columns::of(table.header())?;
     if !columns.has_names() {
         return Err("the header has no column `image` that says which image a row is about".to_owned());
     }
     let (mut names, mut broken) = (Vec::new(), HashMap::new());
-    let mut row = StringRecord::new();
-    while reader.read_record(&mut row).map_err(|e| e.to_string())? {
-        let at = format!("line {}", row.position().map_or(0, csv::Position::line));
+    while let Some(row) = table.next_row().map_err(|e| e.to_string())? {
+        let at = format!("line {}", row.line());
         let points = columns.points(&row).unwrap_or_else(|reason| {
             broken.insert(names.len(), format!("{at}: {reason}"));
-            Points::from([[0.0; 2]; LANDMARKS])
+            Points::from([[f32::NAN; 2]; LANDMARKS])
         });
         points.as_flattened().iter().try_for_each(|&v| sink.number(v)).map_err(|e| e.to_string())?;
         names.push(RowName { image: columns.name(&row).to_owned(), at });
@@ -150,7 +187,8 @@ mod tests {
             ("all.csv", format!("{header}\n{row}\n"), "no column `image`"),
             ("all.csv", "image,x_0\n".to_owned(), "no column `y_0`"),
             ("all.npz", "PK".to_owned(), "zip"),
-            ("all.mat", String::new(), ".csv or .npz"),
+            ("all.mat", String::new(), ".csv, .tsv, .txt or .npz"),
+            ("all.csv", format!("image,{header}\n"), "no rows"),
         ] {
             let error = open(name, text.as_bytes(), None).unwrap_err().to_lowercase();
             assert!(error.contains(reason), "{error}");

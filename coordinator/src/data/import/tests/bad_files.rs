@@ -12,7 +12,7 @@ use super::*;
 fn place(source: &Source, name: &str) -> PathBuf {
     let file = format!("{TRAIN}/ANGRER/{name}");
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    source.write(&format!("landmarks/{TRAIN}/ANGRER/{stem}.txt"), "0.25 0.5\n".repeat(68));
+    source.write(&format!("landmarks/{TRAIN}/ANGRER/{stem}.txt"), lines(face(0.25, 0.5)));
     source.path(&file)
 }
 
@@ -34,16 +34,16 @@ fn broken_images_are_named_and_nothing_else_is_lost() {
     check_problems(
         &problems,
         &[
+            ("ANGRER/23.jpg", "it is a folder, not a file"),
+            ("ANGRER/27.jpg", "it is a folder, not a file"),
             ("ANGRER/28\n.jpg", "not one line of text"),
             ("ANGRER/20.jpg", "truncated"),
             ("ANGRER/21.jpg", "empty"),
             ("ANGRER/22.jpg", "not a JPEG or PNG"),
-            ("ANGRER/23.jpg", "not a file"),
             ("ANGRER/24.jpg", "symbolic links"),
             ("ANGRER/25.jpg", "No such file"),
             ("ANGRER/26.jpg", "os error"),
-            ("ANGRER/27.jpg", "not a file"),
-            ("stray.jpg", "in no class folder"),
+                        ("stray.jpg", "not in a class folder"),
             ("ANGRER/28\n.txt", "belongs to no image"),
         ],
     );

@@ -12,20 +12,27 @@ fn first(source: &Source, options: &ImportOptions) -> (Option<[f32; 2]>, Vec<Pro
     (pack.landmarks(Split::Train, 0).map(|points| points[0]), report.problems)
 }
 
-/// A `.csv` row of 68 equal points and its header.
-fn csv(x: f32, y: f32) -> (String, String) {
-    let header: Vec<String> = (0..68).map(|i| format!("x_{i},y_{i}")).collect();
-    (header.join(","), vec![format!("{x},{y}"); 68].join(","))
+/// The header of a table of points.
+fn header() -> String {
+    (0..68).map(|i| format!("x_{i},y_{i}")).collect::<Vec<_>>().join(",")
+}
+
+/// A face in pixels as a row of a table.
+fn row(x: f32, y: f32) -> String {
+    in_unit(face(x, y), Unit::Pixels).map(|[x, y]| format!("{x},{y}")).join(",")
+}
+
+fn from(unit: Unit) -> String {
+    lines(in_unit(face(AT, AT), unit))
 }
 
 #[test]
 fn every_file_format_gives_the_same_landmarks() {
-    let (header, row) = csv(8.5, 14.5);
     for (name, text) in [
-        ("9_kpt2d.txt", "0.5 0.5\n".repeat(68)),
-        ("9/9_kpt2d.txt", "0.5 0.5\n".repeat(68)),
-        ("9.pts", format!("version: 1\nn_points: 68\n{{\n{}}}\n", "9.5 15.5\n".repeat(68))),
-        ("9.csv", format!("{header}\n{row}\n")),
+        ("9_kpt2d.txt", from(Unit::Normalized)),
+        ("9/9_kpt2d.txt", from(Unit::Normalized)),
+        ("9.pts", format!("version: 1\nn_points: 68\n{{\n{}}}\n", from(Unit::PixelsFromOne))),
+        ("9.csv", format!("{}\n{}\n", header(), row(AT, AT))),
     ] {
         let source = Source::small();
         fs::remove_file(source.path(&format!("landmarks/{TRAIN}/ANGRER/9.txt"))).unwrap();
@@ -37,27 +44,44 @@ fn every_file_format_gives_the_same_landmarks() {
 
 #[test]
 fn the_unit_may_be_declared() {
-    for (unit, text) in [
-        (Unit::Normalized, "0.5 0.5\n"),
-        (Unit::Fraction, "0.75 0.75\n"),
-        (Unit::Pixels, "8.5 14.5\n"),
-        (Unit::PixelsFromOne, "9.5 15.5\n"),
-    ] {
+    for unit in [Unit::Normalized, Unit::Fraction, Unit::Pixels, Unit::PixelsFromOne] {
         let source = Source::small();
-        source.write(&format!("landmarks/{TRAIN}/ANGRER/9.txt"), text.repeat(68));
-        let (found, _) = first(&source, &ImportOptions { landmark_unit: Some(unit), ..source.options() });
-        assert_eq!(found, Some([AT, AT]), "{unit:?}");
+        source.all_marks(|face| in_unit(face, unit));
+        source.write(&format!("landmarks/{TRAIN}/ANGRER/9.txt"), from(unit));
+        let (found, problems) =
+            first(&source, &ImportOptions { landmark_unit: Some(unit), ..source.options() });
+        assert_eq!((found, problems), (Some([AT, AT]), vec![]), "{unit:?}");
         let pack = Pack::open(&source.pack_dir()).unwrap();
         let origin: Origin = serde_json::from_value(pack.provenance().clone()).unwrap();
         assert!(origin.landmarks.iter().all(|kind| kind.unit == unit), "{origin:?}");
     }
 }
 
+/// Cases 4 and 6: all files together decide on the unit; what fits two is refused.
+#[test]
+fn the_unit_of_text_files_is_judged_by_all_of_them() {
+    let source = Source::small();
+    source.all_marks(|face| in_unit(face, Unit::Pixels));
+    source.write(&format!("landmarks/{TRAIN}/ANGRER/9.txt"), from(Unit::Pixels));
+    source.write(&format!("landmarks/{VALIDATION}/FEAR/1.txt"), from(Unit::Normalized));
+    let (found, problems) = first(&source, &source.options());
+    assert_eq!(found, Some([AT, AT]));
+    assert!(problems[0].to_string().contains("smaller than four pixels"), "{problems:?}");
+    assert_eq!(problems.len(), 1);
+
+    source.all_marks(|face| in_unit(face, Unit::Fraction));
+    let error = source.import(&source.options()).unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"");
+}
+
 #[test]
 fn bad_landmarks_are_named() {
     let source = Source::small();
+    let wild = face(60.0, 70.0);
+    let endless = face(0.0, f32::NAN);
+    let short = lines(face(0.0, 0.0)).split_off("0 0\n".len());
     for (number, text) in
-        [(20, "60 70\n".repeat(68)), (21, format!("0 NaN\n{}", "0 0\n".repeat(67))), (22, "0 0\n".repeat(67))]
+        [(20, lines(wild)), (21, lines(endless)), (22, short), (25, "0 0\n".repeat(68)), (26, "-1 -1\n".repeat(68))]
     {
         source.image(&format!("{TRAIN}/ANGRER/{number}.jpg"), 1);
         source.write(&format!("landmarks/{TRAIN}/ANGRER/{number}.txt"), text);
@@ -75,6 +99,9 @@ fn bad_landmarks_are_named() {
             ("ANGRER/21.jpg", "point 0 is (0, NaN), which is not finite"),
             ("ANGRER/22.jpg", "22.txt: 67 lines"),
             ("ANGRER/23.jpg", "it has no landmarks"),
+            // Case 5: what a detector writes that found no face.
+            ("ANGRER/25.jpg", "68 of 68 points are (0, 0)"),
+            ("ANGRER/26.jpg", "68 of 68 points are (-1, -1)"),
             ("FEAR/1.jpg", "1 lines"),
             ("landmarks/training_set_synthetic_images/FEAR", "no folder of images"),
             ("ANGRER/24.txt", "belongs to no image"),
@@ -88,38 +115,37 @@ fn bad_landmarks_are_named() {
 fn one_table_serves_all_images() {
     let source = Source::small();
     fs::remove_dir_all(source.path("landmarks")).unwrap();
-    let (header, row) = csv(8.5, 14.5);
-    let (_, other) = csv(2.5, 4.5);
-    let broken = row.replacen("8.5", "NaN", 1);
+    let header = header();
+    let (first_row, other) = (row(AT, AT), row(-AT, -AT));
+    let broken = first_row.replacen("8.5", "NaN", 1);
     let text = [
         format!("image,{header}"),
         format!("ANGRER/10,{other}"),
-        format!("{TRAIN}/ANGRER/9.jpg,{row}"),
+        format!("{TRAIN}/ANGRER/9.jpg,{first_row}"),
         format!("sadness/1.jpg,{broken}"),
-        format!("SURPRISE/2.jpg,{row}"),
+        format!("SURPRISE/2.jpg,{first_row}"),
         format!("ANGRER/9,{other}"),
-        format!("1,{row}"),
-        format!("FEAR/77.jpg,{row}"),
+        format!("1,{first_row}"),
+        format!("FEAR/77.jpg,{first_row}"),
     ];
     source.write("all.csv", text.join("\n"));
     let options = ImportOptions { landmarks: Some(source.path("all.csv")), ..source.options() };
     let (found, problems) = first(&source, &options);
     assert_eq!(found, Some([AT, AT]));
-    let problems: Vec<String> =
-        problems.iter().map(|p| format!("{}: {}", p.file.display(), p.reason)).collect();
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
     check_problems(
         &problems,
         &[
             ("sadness/1.jpg", "landmarks all.csv: point 0 is (NaN, 14.5)"),
             ("FEAR/1.jpg", "it has no landmarks"),
-            ("all.csv", "line 6: \"ANGRER/9\" has a row before"),
-            ("all.csv", "line 7: \"1\" may mean"),
-            ("all.csv", "line 8: \"FEAR/77.jpg\" belongs to no image"),
+            ("all.csv", "line 6: \"ANGRER/9\": the image has a row before"),
+            ("all.csv", "line 7: \"1\": may mean"),
+            ("all.csv", "line 8: \"FEAR/77.jpg\": belongs to no image"),
         ],
     );
     let pack = Pack::open(&source.pack_dir()).unwrap();
-    assert_eq!(pack.landmarks(Split::Train, 1), Some([[-0.5, -0.5]; 68]));
-    assert_eq!(pack.landmarks(Split::Validation, 1), Some([[AT, AT]; 68]));
+    assert_eq!(pack.landmarks(Split::Train, 1).map(|points| points[0]), Some([-AT, -AT]));
+    assert_eq!(pack.landmarks(Split::Validation, 1).map(|points| points[0]), Some([AT, AT]));
 
     source.write("all.csv", "image,x_0\n");
     let error = source.import(&options).unwrap_err().to_string();
@@ -132,13 +158,11 @@ fn landmarks_of_crops_are_mapped_to_their_images() {
     // A crop whose side is 223 image pixels has pixels as large as the image's, so its middle, pixel 112, lies at
     // (9, 15) of the image when its corner lies at (-103, -97).
     source.marks(&format!("landmarks/{TRAIN}/ANGRER/9.jpg"), 0.0);
-    source.write(&format!("landmarks/{TRAIN}/ANGRER/9.txt"), "0 0\n".repeat(68));
     source.write("crops.csv", "image,left,top,size\nANGRER/9,-103,-97,223\nANGRER/10,0,0,9\n");
     let options = ImportOptions { landmark_crops: Some(source.path("crops.csv")), ..source.options() };
     let (found, problems) = first(&source, &options);
     assert_eq!(found, Some([AT, AT]));
-    let problems: Vec<String> =
-        problems.iter().map(|p| format!("{}: {}", p.file.display(), p.reason)).collect();
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let missing = "no usable row";
     check_problems(
         &problems,

@@ -2,6 +2,7 @@
 
 mod bad_files;
 mod landmark_formats;
+mod layouts;
 mod resume;
 
 use std::fs;
@@ -13,6 +14,35 @@ use super::*;
 
 const TRAIN: &str = "training_set_synthetic_images";
 const VALIDATION: &str = "validation_set_real_images";
+
+type Points = [[f32; 2]; 68];
+
+/// A face in [-1, 1] whose first point is (x, y).
+fn face(x: f32, y: f32) -> Points {
+    std::array::from_fn(|i| {
+        let angle = i as f32 / 68.0 * std::f32::consts::TAU;
+        if i == 0 { [x, y] } else { [0.6 * angle.cos(), 0.6 * angle.sin()] }
+    })
+}
+
+/// `face` in another unit of an image of 12 x 20 pixels, as the sources have them.
+fn in_unit(face: Points, unit: Unit) -> Points {
+    face.map(|point| {
+        [0, 1].map(|axis| {
+            let (v, side) = (point[axis], [12.0, 20.0][axis]);
+            match unit {
+                Unit::Normalized => v,
+                Unit::Fraction => f32::midpoint(v, 1.0),
+                Unit::Pixels => f32::midpoint(v, 1.0) * side - 0.5,
+                Unit::PixelsFromOne => f32::midpoint(v, 1.0) * side + 0.5,
+            }
+        })
+    })
+}
+
+fn lines(points: Points) -> String {
+    points.map(|[x, y]| format!("{x} {y}\n")).concat()
+}
 
 /// A source folder in the making, and the place of its pack.
 struct Source {
@@ -56,7 +86,17 @@ impl Source {
     }
 
     fn marks(&self, file: &str, value: f32) {
-        self.write(&file.replace("jpg", "txt"), format!("{value} 0.5\n").repeat(68));
+        self.write(&file.replace("jpg", "txt"), lines(face(value, 0.5)));
+    }
+
+    /// Writes the landmarks of all images anew, as `change` makes them.
+    fn all_marks(&self, change: impl Fn(Points) -> Points) {
+        for image in ["ANGRER/10", "ANGRER/9", "sadness/1"] {
+            self.write(&format!("landmarks/{TRAIN}/{image}.txt"), lines(change(face(0.25, 0.5))));
+        }
+        for image in ["FEAR/1", "SURPRISE/2"] {
+            self.write(&format!("landmarks/{VALIDATION}/{image}.txt"), lines(change(face(-0.5, 0.5))));
+        }
     }
 
     fn options(&self) -> ImportOptions {
@@ -67,6 +107,7 @@ impl Source {
             landmark_unit: None,
             landmark_crops: None,
             test_labels: None,
+            exclude_classes: Vec::new(),
             strict: false,
         }
     }
@@ -79,13 +120,13 @@ impl Source {
         import(&self.pack_dir(), options, &mut |_| {})
     }
 
-    /// Imports and returns the pack and `file: reason` of each problem.
+    /// Imports and returns the pack and the problems in words.
     fn imported(&self) -> (Pack, Vec<String>) {
         let report = self.import(&self.options()).unwrap();
         let pack = Pack::open(&self.pack_dir()).unwrap();
         pack.verify().unwrap();
         assert_eq!(report.digest.as_deref(), Some(pack.digest()));
-        (pack, report.problems.iter().map(|p| format!("{}: {}", p.file.display(), p.reason)).collect())
+        (pack, report.problems.iter().map(ToString::to_string).collect())
     }
 
     /// What is left over beside the source: a pack, or nothing.
@@ -110,8 +151,8 @@ fn a_whole_folder_is_packed_in_class_and_number_order() {
     assert_eq!(pack.labels(Split::Validation), [Some(2), Some(5)]);
     assert_eq!(pack.samples(Split::Test).ids, ["1.jpg", "0.jpg"]);
     assert_eq!(pack.labels(Split::Test), [Some(5), Some(2)]);
-    assert_eq!(pack.landmarks(Split::Train, 0), Some([[0.25, 0.5]; 68]));
-    assert_eq!(pack.landmarks(Split::Validation, 1), Some([[-0.5, 0.5]; 68]));
+    assert_eq!(pack.landmarks(Split::Train, 0), Some(face(0.25, 0.5)));
+    assert_eq!(pack.landmarks(Split::Validation, 1), Some(face(-0.5, 0.5)));
     assert_eq!(pack.landmarks(Split::Test, 0), None);
     let red = pack.image(Split::Train, 0)[0];
     assert!(red.abs_diff(90) < 4, "{red}");
@@ -165,7 +206,7 @@ fn landmarks_may_lie_beside_the_image_or_elsewhere_and_names_may_lie() {
     let (pack, _) = source.imported();
     assert_eq!(pack.samples(Split::Train).ids, ["sadness/7.jpg"]);
     assert_eq!(pack.image(Split::Train, 0)[..3], [200, 0, 0]);
-    assert_eq!(pack.landmarks(Split::Train, 0), Some([[0.75, 0.5]; 68]));
+    assert_eq!(pack.landmarks(Split::Train, 0), Some(face(0.75, 0.5)));
 }
 
 #[test]
@@ -195,7 +236,7 @@ fn listed_images_that_are_missing_and_stray_labels_are_named() {
         &problems,
         &[
             ("lsd_test_data/5.jpg", "No such file"),
-            ("test_labels.csv", "\"0.jpg\" is not a test image"),
+            ("test_labels.csv", "line 2: \"0.jpg\": it is not a test image"),
             ("lsd_test_data/0.jpg", "does not name it"),
         ],
     );

@@ -1,4 +1,4 @@
-//! Imports that were killed: every moment is tried, and what is found the next time decides.
+//! Killed imports: at every checkpoint, and with what a kill may leave damaged.
 
 use super::*;
 
@@ -55,7 +55,7 @@ fn larger() -> (Source, ImportOptions) {
 }
 
 #[test]
-fn a_killed_import_goes_on_from_each_checkpoint_to_the_same_pack() {
+fn a_killed_import_continues_from_each_checkpoint_to_the_same_pack() {
     let (source, options) = larger();
     let copies = source.root.path().join("copies");
     let mut kills = Vec::new();
@@ -107,12 +107,12 @@ fn kill(source: &Source, options: &ImportOptions) -> PathBuf {
 }
 
 #[test]
-fn what_is_of_another_import_is_removed_and_explained() {
+fn the_staging_of_another_import_is_removed_and_explained() {
     let (source, options) = larger();
     kill(&source, &options);
     let (report, notes) = import_noting(&source, &ImportOptions { image_size: 9, ..options.clone() });
     assert_eq!(report.resumed_at, 0);
-    assert!(notes[0].contains("other options: size 8"), "{notes:?}");
+    assert!(notes[0].contains("options differ: size 8"), "{notes:?}");
 
     kill(&source, &options);
     source.image(&format!("{TRAIN}/FEAR/120.jpg"), 3);
@@ -128,7 +128,7 @@ fn what_is_of_another_import_is_removed_and_explained() {
 }
 
 #[test]
-fn damaged_staging_is_begun_anew() {
+fn damaged_staging_is_started_over() {
     let (source, options) = larger();
     let staged = kill(&source, &options);
     let pixels = staged.join("pack/pixels.bin");
@@ -137,7 +137,7 @@ fn damaged_staging_is_begun_anew() {
     fs::write(&pixels, bytes).unwrap();
     let (report, notes) = import_noting(&source, &options);
     assert_eq!((report.resumed_at, staging(&source)), (0, None));
-    assert!(notes[0].contains("starting anew"), "{notes:?}");
+    assert!(notes[0].contains("starting over"), "{notes:?}");
     Pack::open(&source.pack_dir()).unwrap().verify().unwrap();
 
     let staged = kill(&source, &options);
@@ -147,7 +147,7 @@ fn damaged_staging_is_begun_anew() {
 }
 
 #[test]
-fn two_imports_of_the_same_do_not_mix() {
+fn two_imports_of_the_same_source_do_not_mix() {
     let (source, options) = larger();
     let mut refused = None;
     import_at(PACE, &source.pack_dir(), &options, &mut |event| {
