@@ -5,6 +5,7 @@
 pub mod books;
 pub mod bus;
 pub mod causes;
+pub mod cuda_visible;
 pub mod disk;
 pub mod expression;
 pub mod files;
@@ -12,6 +13,7 @@ pub mod ids;
 pub mod image;
 pub mod job;
 pub mod metrics;
+pub mod mistaken;
 pub mod pack;
 pub mod predicted;
 pub mod predictions;

@@ -64,6 +64,9 @@ mod tests {
         assert!(matches!(gone, StdoutError::ReaderGone));
         assert_eq!(gone.exit_code(), 141);
         let full = StdoutError::from(io::Error::from(ErrorKind::StorageFull));
-        assert_eq!((full.to_string().as_str(), full.exit_code()), ("cannot write to standard output: no storage space", 1));
+        assert_eq!(
+            (full.to_string().as_str(), full.exit_code()),
+            ("cannot write to standard output: no storage space", 1)
+        );
     }
 }
