@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use shared::cuda_visible::{BadEntry, Visible};
+
 use super::{Gpu, Mig};
 
 /// What `--gpus` says: devices in the order of their workers.
@@ -31,11 +33,13 @@ pub struct ChosenGpu {
 /// A choice that cannot be met.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
-    #[error("no GPU is to be seen on this machine (`nvidia-smi -L` lists them; FERRY_CUDA=0 hides them)")]
+    #[error(transparent)]
+    BadEntry(#[from] BadEntry),
+    #[error("no GPU is visible on this machine (`nvidia-smi -L` lists them; FERRY_CUDA=0 hides them)")]
     NoGpus,
     #[error("there is no GPU {wanted}, only {known}")]
     NoSuchGpu { wanted: String, known: String },
-    #[error("{wanted} is the begin of more than one UUID: {known}")]
+    #[error("more than one UUID starts with {wanted}: {known}")]
     Ambiguous { wanted: String, known: String },
     #[error("{name} is named twice")]
     Twice { name: String },
@@ -46,9 +50,14 @@ pub enum ChoiceError {
 }
 
 impl GpuChoice {
-    /// What CUDA reads in CUDA_VISIBLE_DEVICES: everything before the first entry that is no device.
-    pub(super) fn of_cuda(text: &str) -> Self {
-        Self(text.split(',').map_while(|entry| entry.trim().parse().ok()).collect())
+    /// The GPUs that a value of CUDA_VISIBLE_DEVICES names.
+    pub(super) fn of_cuda(value: &str) -> Result<Self, ChoiceError> {
+        let named = match Visible::read(Some(value))? {
+            Visible::All | Visible::None => Vec::new(),
+            Visible::Named(entries) => entries,
+        };
+        let wanted = |entry: String| entry.parse().map_err(|_| BadEntry(entry));
+        Ok(Self(named.into_iter().map(wanted).collect::<Result<_, _>>()?))
     }
 }
 
@@ -81,7 +90,7 @@ impl FromStr for Wanted {
             Some((gpu, instance)) => number(gpu).zip(number(instance)).map(|(g, i)| Self::Instance(g, i)),
         };
         read.ok_or_else(|| {
-            format!("`{entry}` is no GPU: use its number (0), its UUID's begin (GPU-8f3a), or 0:1 for a MIG instance")
+            format!("`{entry}` is not a GPU: use its number (0), the start of its UUID (GPU-8f3a), or 0:1 for a MIG instance")
         })
     }
 }
@@ -237,7 +246,7 @@ mod tests {
     fn what_is_no_device_is_refused_where_it_is_read() {
         for wrong in ["", "a", "0;1", "-1", "GPU-", "1:", "0,"] {
             let error = wrong.parse::<GpuChoice>().unwrap_err();
-            assert!(error.contains("is no GPU: use its number"), "{error}");
+            assert!(error.contains("is not a GPU: use its number"), "{error}");
         }
         assert_eq!("0,2:1,MIG-ab".parse::<GpuChoice>().unwrap().to_string(), "0,2:1,MIG-ab");
     }
