@@ -37,5 +37,5 @@ fuzz: setup ## feed damaged input to every reader, MINUTES=10 each (docs/fuzzing
 	scripts/fuzz --minutes $(or $(MINUTES),10) $(TARGETS)
 
 parity: setup ## compare networks, losses, optimiser and views with PyTorch's
-	cargo build --release -p worker
+	cargo build --release -p worker -p lab
 	scripts/parity/run
