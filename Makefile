@@ -37,5 +37,5 @@ fuzz: setup ## damaged input for every parser, MINUTES=10 each (docs/fuzzing.md)
 	scripts/fuzz --minutes $(or $(MINUTES),10) $(TARGETS)
 
 parity: setup ## compare networks, losses, optimiser and views with PyTorch
-	cargo build --release -p worker
+	cargo build --release -p worker -p lab
 	scripts/parity/run

@@ -1,5 +1,5 @@
 //! Compiles what tch lacks of libtorch (`native/`), and writes libtorch's folder into the worker's programs, so that
-//! they start with nothing exported.
+//! they start with nothing exported, and whatever is exported.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,9 @@ fn main() {
     println!("cargo::rerun-if-changed=native");
     match env::var("DEP_TCH_LIBTORCH_LIB") {
         Ok(folder) => {
-            println!("cargo::rustc-link-arg=-Wl,-rpath,{folder}");
+            // As DT_RPATH, not DT_RUNPATH: it comes before LD_LIBRARY_PATH, where a conda environment may have another
+            // libtorch, and it also holds for the libraries that libtorch itself needs.
+            println!("cargo::rustc-link-arg=-Wl,--disable-new-dtags,-rpath,{folder}");
             compile(&include(Path::new(&folder)));
         }
         Err(_) => println!("cargo::error=torch-sys did not say where libtorch is: run `make setup`"),

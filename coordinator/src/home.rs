@@ -147,7 +147,8 @@ impl Home {
     /// Brings an older directory up to this version.
     fn raise(&self) -> Result<(), HomeError> {
         let path = self.version_path();
-        write_private(&path, format!("{VERSION}\n").as_bytes()).map_err(|source| HomeError::Unusable { path, source })
+        write_private(&path, format!("{VERSION}\n").as_bytes())
+            .map_err(|source| HomeError::Unusable { path, source })
     }
 
     fn version_path(&self) -> PathBuf {
@@ -176,7 +177,8 @@ impl Home {
             Ok(token) if !token.trim().is_empty() => Ok(token.trim().to_owned()),
             Ok(_) | Err(_) => {
                 let token = uuid::Uuid::new_v4().simple().to_string();
-                write_private(&path, token.as_bytes()).map_err(|source| HomeError::Unusable { path, source })?;
+                write_private(&path, token.as_bytes())
+                    .map_err(|source| HomeError::Unusable { path, source })?;
                 Ok(token)
             }
         }

@@ -237,15 +237,26 @@ fn several_problems_are_reported_together_and_as_json() {
 
 /// A converted file of weights as the worker writes it; the tensors themselves are the worker's affair.
 fn weights(backbone: &str) -> Vec<u8> {
+    weights_with(backbone, None)
+}
+
+/// The same with a tensor `a` of one value.
+fn weights_with(backbone: &str, value: Option<f32>) -> Vec<u8> {
     let serde_json::Value::Object(facts) = serde_json::json!({
         "format": "ferry-weights", "version": 1, "layout": "vggface2", "preprocessing": "vggface2_bgr",
         "holds": { "backbone": backbone }, "source": { "sha256": "abab", "format": "" },
     }) else {
         unreachable!("an object is written above")
     };
-    let (key, facts) = shared::seal::metadata(facts, std::iter::empty());
-    let header = serde_json::json!({ "__metadata__": { key: facts } }).to_string();
-    [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
+    let bytes = value.map(f32::to_le_bytes);
+    let (key, facts) = shared::seal::metadata(facts, bytes.iter().map(|bytes| ("a", bytes.as_slice())));
+    let mut header = serde_json::json!({ "__metadata__": { key: facts } });
+    if value.is_some() {
+        header["a"] = serde_json::json!({ "dtype": "F32", "shape": [1], "data_offsets": [0, 4] });
+    }
+    let header = header.to_string();
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), bytes.as_ref().map_or(&[], |b| b.as_slice())]
+        .concat()
 }
 
 fn plan_beside(files: &[(&str, &[u8])], text: &str, words: &[&str]) -> Output {
@@ -294,10 +305,15 @@ fn weights_are_found_from_the_sweep_files_folder_and_named_by_content() {
 fn missing_and_wrong_weights_are_refused_with_their_place() {
     let caffe = weights("vggface2_resnet50");
     let model = [&28_u64.to_le_bytes(), br#"{"__metadata__":{"a":"b"}}  "#.as_slice()].concat();
+    let nan = weights_with("vggface2_resnet50", Some(f32::NAN));
     let damaged = String::from_utf8(caffe.clone()).unwrap().replace("abab", "abba").into_bytes();
     let files = [
         ("caffe.safetensors", caffe.as_slice()),
-        ("raw.pth", b"raw"),
+        ("raw.pth", b"\x80\x02raw"),
+        ("empty.safetensors", b""),
+        ("page.safetensors", b"<!DOCTYPE html><html></html>"),
+        ("pointer.safetensors", b"version https://git-lfs.github.com/spec/v1\n"),
+        ("nan.safetensors", &nan),
         ("plain.safetensors", &model),
         ("damaged.safetensors", &damaged),
     ];
@@ -309,6 +325,11 @@ fn missing_and_wrong_weights_are_refused_with_their_place() {
             "5:20",
             "is not a Ferry weights file; convert it first: ferry-worker weights convert",
         ),
+        ("emotion_weights: empty.safetensors", "5:20", "sub/empty.safetensors is an empty file"),
+        ("emotion_weights: page.safetensors", "5:20", "sub/page.safetensors is a web page, not weights"),
+        ("emotion_weights: pointer.safetensors", "5:20", "is a Git LFS pointer, not the weights themselves"),
+        // Case 9: the tensor is named.
+        ("emotion_weights: nan.safetensors", "5:20", "has NaN or infinite values in `a`: use other weights"),
         ("head_weights: plain.safetensors", "5:17", "does not say what it holds; convert it first"),
         ("emotion_weights: damaged.safetensors", "5:20", "the bytes are damaged"),
         ("head_weights: caffe.safetensors", "5:17", "it has no attention heads but a backbone"),

@@ -21,7 +21,7 @@ use shared::predictions::to_npy;
 use shared::protocol::{JobOrder, LiveReport, PackManifest, Presence, Timing, WeightsManifest};
 use shared::result::JobResult;
 use tch::{Device, Kind, Tensor};
-use worker::train::archive;
+use worker::archive;
 use worker::train::checkpoint::{Best, Checkpoint, Identity, Partial};
 use worker::train::progress::TERMS;
 use zip::write::SimpleFileOptions;

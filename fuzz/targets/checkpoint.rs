@@ -10,7 +10,7 @@ use shared::job::JobSpec;
 use shared::weights::Provenance;
 use tch::{Kind, Tensor};
 use worker::train::ModelRecord;
-use worker::train::archive::{self, Archive, Facts, Tensors};
+use worker::archive::{self, Archive, Facts, Tensors};
 use worker::train::checkpoint::{Checkpoint, Identity, Layout};
 
 fuzz_target!(|data: &[u8]| {

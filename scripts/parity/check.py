@@ -30,7 +30,7 @@ def main():
     parser = argparse.ArgumentParser(prog="scripts/parity/run", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end instead of the table")
     parser.add_argument("--only", action="append", choices=PARTS, help="a part to run, several times if several")
-    parser.add_argument("--worker", default="target/release/ferry-worker", help="the ferry-worker to check")
+    parser.add_argument("--lab", default="target/release/ferry-lab", help="the program that runs Ferry's code")
     arguments = parser.parse_args()
     # Ferry runs beside the reference, each on one thread: sums have one order, and both cores are busy.
     torch.set_num_threads(1)
@@ -40,7 +40,7 @@ def main():
         rows.append(row)
         print(row.line(), file=sys.stderr if arguments.json else sys.stdout, flush=True)
 
-    ferry = Ferry(arguments.worker)
+    ferry = Ferry(arguments.lab)
     for part in arguments.only or PARTS:
         PARTS[part](ferry, say)
     wrong = [row for row in rows if not row.ok]

@@ -1,4 +1,4 @@
-"""Ferry's side: the hidden verb `parity` of ferry-worker, which runs the trainer's own code."""
+"""Ferry's side: `ferry-lab parity`, which runs the trainer's own code."""
 
 import json
 import os
@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 class Ferry:
     """Runs requests in a folder that goes away with it."""
 
-    def __init__(self, worker):
-        self.worker = worker
+    def __init__(self, lab):
+        self.lab = lab
         # In memory, where there is some: weights and gradients of the whole networks come and go here.
         memory = Path("/dev/shm")
         place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
@@ -29,10 +29,7 @@ class Ferry:
         files = [self.path(f"{self.count}-{name}") for name in ("request.json", "inputs", "outputs")]
         files[0].write_text(json.dumps({"run": run, "preset": preset, "settings": settings, **request}))
         save_file(inputs, files[1])
-        # Its libtorch is the one it was built with, and what a worker that serves a sweep reads is not for this verb.
-        mine = ("LD_LIBRARY_PATH", "PYTHONPATH", "FERRY_CACHE", "FERRY_NATS", "FERRY_TOKEN")
-        environment = {name: value for name, value in os.environ.items() if name not in mine}
-        process = subprocess.Popen([self.worker, "parity", *files], env=environment)
+        process = subprocess.Popen([self.lab, "parity", *files])
         return Running(process, files)
 
 
@@ -42,7 +39,7 @@ class Running:
 
     def outputs(self):
         if self.process.wait() != 0:
-            raise SystemExit(f"parity: ferry-worker ended with {self.process.returncode} (see above)")
+            raise SystemExit(f"parity: ferry-lab ended with {self.process.returncode} (see above)")
         outputs = load_file(self.files[2])
         for file in self.files:
             file.unlink()

@@ -1,6 +1,6 @@
 """Images per second of the reference's training step on a GPU: the published networks at 224 pixels, 128 images.
 
-Run by scripts/gpu-check. PyTorch as it comes (eager mode), with the settings that `ferry-worker gpu-check` times.
+Run by scripts/gpu-check. PyTorch as it comes (eager mode), with the settings that `ferry-lab gpu-check` times.
 """
 
 import time

@@ -5,6 +5,7 @@
 pub mod books;
 pub mod bus;
 pub mod causes;
+pub mod cuda_visible;
 pub mod disk;
 pub mod exit;
 pub mod expression;
@@ -13,6 +14,7 @@ pub mod ids;
 pub mod image;
 pub mod job;
 pub mod metrics;
+pub mod mistaken;
 pub mod pack;
 pub mod plural;
 pub mod predicted;

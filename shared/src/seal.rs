@@ -7,6 +7,8 @@ use safetensors::SafeTensors;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::mistaken::Mistaken;
+
 /// What a file says of itself besides its tensors.
 pub type Facts = Map<String, Value>;
 
@@ -20,15 +22,24 @@ const DIGEST: &str = "sha256";
 pub enum SealError {
     #[error("not a whole safetensors file: {0}")]
     Format(#[from] safetensors::SafeTensorError),
+    #[error("{0}")]
+    Mistaken(Mistaken),
     #[error("no `{FACTS}` with a `{DIGEST}` in its metadata: the file was not written by this program")]
     Unsealed,
     #[error("its content has digest {found}, its metadata says {expected}: the bytes are damaged")]
     Damaged { found: String, expected: String },
 }
 
+impl SealError {
+    /// Of a file that is not safetensors.
+    fn of(file: &[u8], error: safetensors::SafeTensorError) -> Self {
+        Mistaken::recognise(file).map_or(Self::Format(error), Self::Mistaken)
+    }
+}
+
 /// The tensors and the facts of a whole, undamaged file.
 pub fn open(file: &[u8]) -> Result<(SafeTensors<'_>, Facts), SealError> {
-    let (_, header) = SafeTensors::read_metadata(file)?;
+    let (_, header) = SafeTensors::read_metadata(file).map_err(|error| SealError::of(file, error))?;
     let text = header.metadata().as_ref().and_then(|metadata| metadata.get(FACTS));
     let mut facts: Facts =
         text.and_then(|text| serde_json::from_str(text).ok()).ok_or(SealError::Unsealed)?;

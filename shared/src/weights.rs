@@ -6,51 +6,21 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::job::augment::Normalization;
 use crate::job::network::{Backbone, NetworkSpec};
 use crate::job::{JobSpec, Settings};
+use crate::mistaken::Mistaken;
 use crate::seal::FACTS;
 use crate::version::{DecodeError, VersionError, Versions};
 
+pub use crate::job::transfer::Slot;
+
 /// The `format` of a model that a sweep trained.
 pub const MODEL_FORMAT: &str = "ferry-model";
-
-/// Where in the network weights go: each slot has a setting of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Slot {
-    /// The backbone of the emotion branch.
-    Emotion,
-    /// The backbone of the appearance branch.
-    Appearance,
-    /// All attention heads.
-    Heads,
-}
-
-impl Slot {
-    pub const ALL: [Self; 3] = [Self::Emotion, Self::Appearance, Self::Heads];
-
-    /// The setting that names the file.
-    pub const fn setting(self) -> &'static str {
-        match self {
-            Self::Emotion => "emotion_weights",
-            Self::Appearance => "appearance_weights",
-            Self::Heads => "head_weights",
-        }
-    }
-
-    /// Start of the names of the variables that the slot fills.
-    pub const fn prefix(self) -> &'static str {
-        match self {
-            Self::Emotion => "emotion.features.",
-            Self::Appearance => "appearance.features.",
-            Self::Heads => "emotion.cat_head",
-        }
-    }
-}
 
 /// What the images were like that a file's weights were trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,7 +167,9 @@ pub struct Provenance {
 #[derive(Debug, thiserror::Error)]
 pub enum ProvenanceError {
     #[error("not a whole safetensors file: {0}")]
-    Format(#[from] safetensors::SafeTensorError),
+    Format(safetensors::SafeTensorError),
+    #[error("{0}")]
+    Mistaken(Mistaken),
     #[error("its description cannot be read: {0}")]
     Json(#[from] serde_json::Error),
     #[error("it is a `{0}`, which holds no weights to start from")]
@@ -217,6 +189,18 @@ impl From<DecodeError> for ProvenanceError {
     }
 }
 
+/// Names of the f32 tensors with a NaN or an infinity in them: a training that starts from one can only fail.
+pub fn not_finite(tensors: &SafeTensors<'_>) -> Vec<String> {
+    let is_finite = |bytes: &[u8]| {
+        let (values, _) = bytes.as_chunks();
+        values.iter().all(|&value| f32::from_le_bytes(value).is_finite())
+    };
+    let broken = tensors.iter().filter(|(_, view)| view.dtype() == Dtype::F32 && !is_finite(view.data()));
+    let mut names: Vec<String> = broken.map(|(name, _)| name.to_owned()).collect();
+    names.sort();
+    names
+}
+
 impl Provenance {
     /// What [`Self::format`] says.
     pub const FORMAT: &str = "ferry-weights";
@@ -227,7 +211,9 @@ impl Provenance {
 
     /// The description in `file`; `None` where Ferry wrote none.
     pub fn of_safetensors(file: &[u8]) -> Result<Option<Self>, ProvenanceError> {
-        let (_, header) = SafeTensors::read_metadata(file)?;
+        let (_, header) = SafeTensors::read_metadata(file).map_err(|error| {
+            Mistaken::recognise(file).map_or(ProvenanceError::Format(error), ProvenanceError::Mistaken)
+        })?;
         let Some(text) = header.metadata().as_ref().and_then(|metadata| metadata.get(FACTS)) else {
             return Ok(None);
         };

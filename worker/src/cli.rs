@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser};
 
 use crate::commands::Command;
+use crate::device::DeviceChoice;
 
-/// Trains the jobs of a sweep: claims one at a time, reports every epoch, hands in the result.
+/// Trains the jobs of a sweep: claims one job at a time, reports every epoch, and stores the result.
 ///
-/// With a verb it does one thing with a network and ends; without one it works for a server.
+/// Without a subcommand it works for a server; with one it does one thing with a network and exits.
 #[derive(Debug, Parser)]
 #[command(
     name = "ferry-worker",
@@ -18,8 +19,8 @@ use crate::commands::Command;
     after_help = "Example, on another machine while a sweep runs:\n  \
         ferry-worker --nats nats://head:4222\n  \
         ferry-worker --nats tls://head:4222 --creds worker.creds    # a server made by `ferry init --cluster`\n\n\
-        Exit codes: 0 asked to stop, 1 something failed and another start may help, 2 this machine or command line \
-        cannot work (no such device, wrong address, refused credential)."
+        Exit codes: 0 stopped on request, 1 something failed and starting again may help, 2 it cannot work with this \
+        machine or command line (no such device, wrong address, refused credential)."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -31,58 +32,34 @@ pub struct Cli {
 /// Options of a worker that serves a sweep.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
-    /// The server of the sweep: nats://[token@]host[:port], or tls://host[:port]; several of one cluster are parted by
-    /// commas.
-    // Optional to Rust, because a verb needs none even where the environment names other options of a worker.
+    /// The server of the sweep: nats://[token@]host[:port] or tls://host[:port]; for a cluster, several of its servers
+    /// separated by commas.
+    // Optional to Rust: a subcommand needs no server, even if the environment sets other options of a worker.
     #[arg(long, env = "FERRY_NATS", value_name = "URL", required = true)]
     pub nats: Option<String>,
-    /// Access token of that server, when it is not in the URL.
+    /// Access token of that server, if it is not in the URL.
     #[arg(long, env = "FERRY_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// Credential for a server made by `ferry init --cluster`: the file worker.creds.
     #[arg(long, env = "FERRY_CREDS", value_name = "FILE", conflicts_with = "token")]
     pub creds: Option<PathBuf>,
-    /// Where to train: auto (a GPU where there is one), cpu, or cuda:N.
+    /// Where to train: auto (a GPU if there is one), cpu, or cuda:N.
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
-    /// Name shown in reports, by which a worker is judged: give every worker its own. When absent: the host's name,
-    /// with a number where several workers run on the host.
+    /// Name shown in reports, by which a worker is judged: give every worker its own. [default: the host's
+    /// name, with a number if several workers run on the host]
     #[arg(long)]
     pub name: Option<String>,
     /// Tells this process from others of the same name; drawn at random when absent.
     #[arg(long, hide = true, value_name = "UUID")]
     pub life: Option<uuid::Uuid>,
-    /// A pack on this machine, or a folder of packs and weights; what is not there is fetched from the server.
+    /// A pack on this machine, or a folder of packs and weights; anything else is downloaded from the server.
     #[arg(long, value_name = "DIR")]
     pub data: Vec<PathBuf>,
-    /// Where fetched datasets are kept, and work that the server does not have yet; the user's cache directory when
-    /// absent.
+    /// Where downloaded datasets are kept, and work that has not reached the server yet [default: the user's cache
+    /// directory].
     #[arg(long, env = "FERRY_CACHE", value_name = "DIR")]
     pub cache: Option<PathBuf>,
-}
-
-/// What `--device` may say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceChoice {
-    Auto,
-    Cpu,
-    Cuda(usize),
-}
-
-impl std::str::FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
-            None if text == "auto" => Ok(Self::Auto),
-            None if text == "cpu" => Ok(Self::Cpu),
-            Some(("cuda", index)) => match index.parse() {
-                Ok(index) => Ok(Self::Cuda(index)),
-                Err(_) => Err(format!("`{index}` is not the number of a GPU")),
-            },
-            None | Some(_) => Err("use auto, cpu or cuda:N".to_owned()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -102,14 +79,5 @@ mod tests {
     fn the_version_names_the_program() {
         let answer = Cli::try_parse_from(["ferry-worker", "--version"]).unwrap_err().to_string();
         assert_eq!(answer, format!("ferry-worker {}\n", env!("CARGO_PKG_VERSION")));
-    }
-
-    #[test]
-    fn devices_are_read() {
-        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
-        assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
-        for wrong in ["gpu", "cuda", "cuda:x", "cpu:0"] {
-            assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! everywhere. So it is opened at run time: its initialisers register the CUDA kernels with libtorch.
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
+use shared::cuda_visible::{BadEntry, Visible};
 use tch::{Cuda, Device};
 
 use crate::{driver, native};
@@ -21,6 +22,14 @@ pub enum CudaError {
         "there is an NVIDIA driver, but libtorch's CUDA half cannot be opened: run `FERRY_CUDA=1 make build` to get it"
     )]
     Unloadable(#[source] libloading::Error),
+    #[error("CUDA_VISIBLE_DEVICES: {0}")]
+    Variable(#[from] BadEntry),
+    /// CUDA_VISIBLE_DEVICES names GPUs, none of which can be used.
+    #[error(
+        "CUDA_VISIBLE_DEVICES={named}, but no such GPU is visible: check `nvidia-smi -L`, unset the variable, or use the \
+         CPU with --device cpu"
+    )]
+    NoneVisible { named: String },
     /// The GPU that was asked for is not there.
     #[error(
         "cuda:{index} was asked for and this process sees {visible} CUDA device(s): check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use the CPU"
@@ -31,6 +40,25 @@ pub enum CudaError {
         /// How many devices this process sees.
         visible: usize,
     },
+}
+
+/// What `auto` stands for: the first GPU that this process sees, else the CPU; where CUDA_VISIBLE_DEVICES names GPUs, a
+/// GPU or an error.
+pub(crate) fn auto() -> Result<Device, CudaError> {
+    auto_of(devices(), Visible::of_process()?)
+}
+
+fn auto_of(devices: Result<usize, CudaError>, visible: Visible) -> Result<Device, CudaError> {
+    match (devices, visible) {
+        (Ok(0), Visible::Named(names)) => Err(CudaError::NoneVisible { named: names.join(",") }),
+        (Ok(0), Visible::All | Visible::None) => Ok(Device::Cpu),
+        (Ok(_), _) => Ok(Device::Cuda(0)),
+        (Err(error), Visible::Named(_)) => Err(error),
+        (Err(error), Visible::All | Visible::None) => {
+            tracing::warn!("{error}; training on the CPU");
+            Ok(Device::Cpu)
+        }
+    }
 }
 
 /// How many GPUs this process can use: 0 without a driver.
@@ -79,6 +107,21 @@ mod tests {
         };
         let error = device(visible).unwrap_err();
         assert!(error.to_string().starts_with(&format!("cuda:{visible} was asked for")), "{error}");
+    }
+
+    /// Case 18: GPUs that are named and not there are an error, never a silent CPU.
+    #[test]
+    fn auto_is_a_gpu_where_the_environment_names_one() {
+        let of = |devices, visible: &str| auto_of(Ok(devices), Visible::read(Some(visible)).unwrap());
+        let error = of(0, "0,1").unwrap_err().to_string();
+        insta::assert_snapshot!(error, @"CUDA_VISIBLE_DEVICES=0,1, but no such GPU is visible: check `nvidia-smi -L`, unset the variable, or use the CPU with --device cpu");
+        assert_eq!(of(1, "0,7").unwrap(), Device::Cuda(0));
+        assert_eq!(of(0, "-1").unwrap(), Device::Cpu);
+        assert_eq!(auto_of(Ok(0), Visible::All).unwrap(), Device::Cpu);
+        let absent = || open("libferry_absent.so", RTLD_NOW | RTLD_LOCAL).map_err(CudaError::Unloadable);
+        let unusable = || absent().map(|()| 0);
+        assert_eq!(auto_of(unusable(), Visible::All).unwrap(), Device::Cpu);
+        assert!(auto_of(unusable(), Visible::Named(vec!["0".to_owned()])).is_err());
     }
 
     #[test]

@@ -3,9 +3,32 @@
 use shared::result::DeviceRecord;
 use tch::Device;
 
-use crate::cli::DeviceChoice;
 use crate::cuda::{self, CudaError};
 use crate::driver::{self, Gpu};
+
+/// What `--device` may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    Auto,
+    Cpu,
+    Cuda(usize),
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            None if text == "auto" => Ok(Self::Auto),
+            None if text == "cpu" => Ok(Self::Cpu),
+            Some(("cuda", index)) => match index.parse() {
+                Ok(index) => Ok(Self::Cuda(index)),
+                Err(_) => Err(format!("`{index}` is not the number of a GPU")),
+            },
+            None | Some(_) => Err("use auto, cpu or cuda:N".to_owned()),
+        }
+    }
+}
 
 /// The device that was asked for. `Auto` takes the first GPU this process sees, else the CPU; a GPU that was named
 /// and is not there is an error, never a silent CPU.
@@ -13,14 +36,7 @@ pub fn choose(choice: DeviceChoice) -> Result<Device, CudaError> {
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
         DeviceChoice::Cuda(index) => cuda::device(index),
-        DeviceChoice::Auto => match cuda::devices() {
-            Ok(0) => Ok(Device::Cpu),
-            Ok(_) => Ok(Device::Cuda(0)),
-            Err(error) => {
-                tracing::warn!("{error}; training on the CPU");
-                Ok(Device::Cpu)
-            }
-        },
+        DeviceChoice::Auto => cuda::auto(),
     }
 }
 
@@ -100,5 +116,14 @@ mod tests {
         assert_eq!((record.device.as_str(), record.threads, record.host.as_str()), ("cpu", 2, "here"));
         assert!(!record.model.is_empty() && !record.cpu_capability.is_empty());
         assert_eq!((record.memory, record.uuid), (None, None));
+    }
+
+    #[test]
+    fn devices_are_read() {
+        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
+        assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
+        for wrong in ["gpu", "cuda", "cuda:x", "cpu:0"] {
+            assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The worker: claims a job, trains, reports; its verbs do one thing with a network and end.
 
 pub mod agent;
+pub mod archive;
 pub mod cli;
 pub mod commands;
 pub mod cuda;
@@ -15,4 +16,5 @@ pub mod native;
 pub mod predict;
 pub mod preview;
 pub mod train;
+pub mod variables;
 pub mod weights;

@@ -3,7 +3,7 @@
 use tch::nn::VarStore;
 use tch::{Device, TchError, Tensor};
 
-use super::archive::Tensors;
+use crate::archive::Tensors;
 
 /// All variables, trainable or not, sorted by name. The tensors are the network's own.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use shared::pack::{Pack, PackWriter, Sample, Split};
 use shared::rng::{Purpose, Stream};
 use tch::Device;
 use tempfile::TempDir;
-use worker::train::archive::{self, Archive};
-use worker::train::progress::Term;
+use worker::archive::{self, Archive};
+use worker::train::terms::Term;
 use worker::train::{CheckpointError, Control, Finished, Outcome, TrainError, TrainEvent, TrainTask, train};
 
 const STORED: u32 = 20;

@@ -159,7 +159,8 @@ fn folder(path: &Path) -> Result<(), ClusterError> {
 }
 
 fn file(path: &Path, text: &str) -> Result<(), ClusterError> {
-    write_private(path, text.as_bytes()).map_err(|source| ClusterError::Write { path: path.to_owned(), source })
+    write_private(path, text.as_bytes())
+        .map_err(|source| ClusterError::Write { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

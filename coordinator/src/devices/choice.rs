@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use shared::cuda_visible::{BadEntry, Visible};
+
 use super::inventory::{Gpu, Mig};
 
 /// What `--gpus` says: devices in the order of their workers.
@@ -31,11 +33,13 @@ pub struct ChosenGpu {
 /// Why a choice cannot be met.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
-    #[error("this machine has no visible GPU (`nvidia-smi -L` lists them; FERRY_CUDA=0 hides them)")]
+    #[error(transparent)]
+    BadEntry(#[from] BadEntry),
+    #[error("no GPU is visible on this machine (`nvidia-smi -L` lists them; FERRY_CUDA=0 hides them)")]
     NoGpus,
     #[error("there is no GPU {wanted}, only {known}")]
     NoSuchGpu { wanted: String, known: String },
-    #[error("{wanted} is the start of more than one UUID: {known}")]
+    #[error("more than one UUID starts with {wanted}: {known}")]
     Ambiguous { wanted: String, known: String },
     #[error("{name} is named twice")]
     Twice { name: String },
@@ -46,9 +50,14 @@ pub enum ChoiceError {
 }
 
 impl GpuChoice {
-    /// What CUDA reads in CUDA_VISIBLE_DEVICES: everything before the first entry that is not a device.
-    pub(super) fn of_cuda(text: &str) -> Self {
-        Self(text.split(',').map_while(|entry| entry.trim().parse().ok()).collect())
+    /// The GPUs that a value of CUDA_VISIBLE_DEVICES names.
+    pub(super) fn of_cuda(value: &str) -> Result<Self, ChoiceError> {
+        let named = match Visible::read(Some(value))? {
+            Visible::All | Visible::None => Vec::new(),
+            Visible::Named(entries) => entries,
+        };
+        let wanted = |entry: String| entry.parse().map_err(|_| BadEntry(entry));
+        Ok(Self(named.into_iter().map(wanted).collect::<Result<_, _>>()?))
     }
 }
 

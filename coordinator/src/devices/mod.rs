@@ -15,7 +15,9 @@ pub enum DevicesError {
     Inventory(#[from] InventoryError),
     #[error("--gpus {asked}: {error}")]
     Flag { asked: String, error: ChoiceError },
-    #[error("CUDA_VISIBLE_DEVICES={asked}: {error}; unset it, or choose with --gpus")]
+    #[error(
+        "CUDA_VISIBLE_DEVICES={asked}: {error}; unset it, choose with --gpus, or train on the CPU with FERRY_CUDA=0"
+    )]
     Environment { asked: String, error: ChoiceError },
 }
 
@@ -49,8 +51,9 @@ pub fn settle(
         return choose(&gpus, asked).map_err(|error| DevicesError::Flag { asked: asked.to_string(), error });
     }
     match &environment.visible {
-        // A scheduler's variable means nothing on a machine without GPUs.
-        Some(visible) if !gpus.is_empty() => choose(&gpus, &GpuChoice::of_cuda(visible))
+        // Whoever names GPUs and gets none must not find out by how long the CPU takes.
+        Some(visible) if !environment.hidden => GpuChoice::of_cuda(visible)
+            .and_then(|choice| choose(&gpus, &choice))
             .map_err(|error| DevicesError::Environment { asked: visible.clone(), error }),
         Some(_) | None => Ok(choice::all(&gpus)),
     }
@@ -113,14 +116,27 @@ mod tests {
     #[test]
     fn a_machine_without_gpus_trains_on_the_cpu_unless_it_was_asked_for_one() {
         let none = Fake(Vec::new());
-        assert_eq!(names(settle(&none, None, &visible("0"))), Ok(vec![]));
+        for nothing in ["", "-1", "NoDevFiles"] {
+            assert_eq!(names(settle(&none, None, &visible(nothing))), Ok(vec![]));
+        }
         let hidden = Environment { hidden: true, visible: None };
         assert_eq!(names(settle(&Broken, None, &hidden)), Ok(vec![]));
+        let both = Environment { hidden: true, ..visible("0,1") };
+        assert_eq!(names(settle(&none, None, &both)), Ok(vec![]), "FERRY_CUDA=0 settles it");
         let asked: GpuChoice = "0".parse().unwrap();
         for (inventory, environment) in [(&none, Environment::default()), (&machine(), hidden)] {
             let error = names(settle(inventory, Some(&asked), &environment)).unwrap_err();
-            assert!(error.starts_with("--gpus 0: this machine has no visible GPU"), "{error}");
+            assert!(error.starts_with("--gpus 0: no GPU is visible"), "{error}");
         }
+    }
+
+    /// Case 18: GPUs that are named and not there are an error, never a silent CPU.
+    #[test]
+    fn gpus_named_in_the_environment_must_be_there() {
+        let error = names(settle(&Fake(Vec::new()), None, &visible("0,1"))).unwrap_err();
+        insta::assert_snapshot!(error, @"CUDA_VISIBLE_DEVICES=0,1: no GPU is visible on this machine (`nvidia-smi -L` lists them; FERRY_CUDA=0 hides them); unset it, choose with --gpus, or train on the CPU with FERRY_CUDA=0");
+        let error = names(settle(&machine(), None, &visible("all"))).unwrap_err();
+        insta::assert_snapshot!(error, @"CUDA_VISIBLE_DEVICES=all: `all` is not a GPU: use numbers (0,1) or UUIDs (GPU-8f3a…); unset it, choose with --gpus, or train on the CPU with FERRY_CUDA=0");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared::job::transfer::digest;
 use shared::seal;
-use shared::weights::{Provenance, Slot};
+use shared::weights::{self, Provenance, ProvenanceError, Slot};
 
 use super::plan::{PlannedJob, WeightsFile};
 use super::problem::{Problem, Span};
@@ -148,12 +148,18 @@ fn read(path: &Path) -> Result<File, String> {
     let provenance = match Provenance::of_safetensors(&bytes) {
         Ok(Some(provenance)) => provenance,
         Ok(None) => return Err(format!("{shown} does not say what it holds; {advice}")),
-        Err(shared::weights::ProvenanceError::Format(_)) => {
+        Err(ProvenanceError::Format(_)) => {
             return Err(format!("{shown} is not a Ferry weights file; {advice}"));
         }
+        Err(ProvenanceError::Mistaken(mistaken)) => return Err(format!("{shown} is {mistaken}")),
         Err(error) => return Err(format!("{shown}: {error}")),
     };
-    seal::open(&bytes).map_err(|error| format!("{shown}: {error}; fetch or convert it again"))?;
+    let (tensors, _) =
+        seal::open(&bytes).map_err(|error| format!("{shown}: {error}; download or convert it again"))?;
+    if let [first, rest @ ..] = weights::not_finite(&tensors).as_slice() {
+        let more = if rest.is_empty() { String::new() } else { format!(" and {} more tensors", rest.len()) };
+        return Err(format!("{shown} has NaN or infinite values in `{first}`{more}: use other weights"));
+    }
     let digest = hex::encode(Sha256::digest(&bytes));
     Ok(File { path: path.to_owned(), size: metadata.len(), digest, provenance })
 }

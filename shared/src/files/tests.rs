@@ -7,7 +7,8 @@ use std::process::Command;
 use super::*;
 
 fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = entries.collect();
     names.sort();
     names
@@ -54,7 +55,10 @@ fn nothing_is_left_of_a_file_that_is_not_finished() {
     file.write_all(b"half").unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "old");
     drop(file);
-    assert_eq!((names(root.path()), fs::read_to_string(&path).unwrap()), (vec!["model".into()], "old".into()));
+    assert_eq!(
+        (names(root.path()), fs::read_to_string(&path).unwrap()),
+        (vec!["model".into()], "old".into())
+    );
 }
 
 #[test]
@@ -119,7 +123,11 @@ fn a_descriptor_is_written_at_its_end() {
         write(&Path::new(folder).join(open.as_raw_fd().to_string()), b"+").unwrap();
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), "before +++");
-    assert_eq!(fs::metadata(&path).unwrap().ino(), open.metadata().unwrap().ino(), "it is still the same file");
+    assert_eq!(
+        fs::metadata(&path).unwrap().ino(),
+        open.metadata().unwrap().ino(),
+        "it is still the same file"
+    );
 }
 
 #[test]

@@ -4,7 +4,39 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Drop, Irrelevant, Problem, require};
-use crate::weights::Slot;
+
+/// Where in the network weights go: each slot has a setting of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// The backbone of the emotion branch.
+    Emotion,
+    /// The backbone of the appearance branch.
+    Appearance,
+    /// All attention heads.
+    Heads,
+}
+
+impl Slot {
+    pub const ALL: [Self; 3] = [Self::Emotion, Self::Appearance, Self::Heads];
+
+    /// The setting that names the file.
+    pub const fn setting(self) -> &'static str {
+        match self {
+            Self::Emotion => "emotion_weights",
+            Self::Appearance => "appearance_weights",
+            Self::Heads => "head_weights",
+        }
+    }
+
+    /// Start of the names of the variables that the slot fills.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Emotion => "emotion.features.",
+            Self::Appearance => "appearance.features.",
+            Self::Heads => "emotion.cat_head",
+        }
+    }
+}
 
 /// Files of weights that fill parts of the network before the first epoch.
 ///

@@ -1,4 +1,4 @@
-//! The checks of `ferry-worker gpu-check` themselves, as far as a CPU can run them.
+//! The checks of `ferry-lab gpu-check` themselves, as far as a CPU can run them.
 //!
 //! In a process of its own: libtorch draws all weights from one generator, and other tests of a process draw, too.
 
@@ -6,7 +6,7 @@ use std::process::Command;
 
 #[test]
 fn on_a_cpu_what_can_run_passes() {
-    let mut check = Command::new(env!("CARGO_BIN_EXE_ferry-worker"));
+    let mut check = Command::new(env!("CARGO_BIN_EXE_ferry-lab"));
     let output = check.args(["gpu-check", "--device", "cpu"]).output().unwrap();
     let report = String::from_utf8_lossy(&output.stdout);
     let passed = report.lines().filter(|line| line.starts_with("pass ")).count();

@@ -23,7 +23,7 @@ use crate::models::Mtl;
 use crate::train::adam::Adam;
 use crate::train::mixing::Mixing;
 use crate::train::step::{DeviceBatch, Objective};
-use crate::train::variables::Variables;
+use crate::variables::Variables;
 
 /// Cross-entropy, affinity, partition and landmark loss of both steps, computed in double precision on a CPU.
 const EXPECTED: [f64; 8] = [

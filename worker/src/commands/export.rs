@@ -7,9 +7,10 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use serde_json::json;
 use shared::expression::CLASSES;
+use shared::stdio;
 use tch::{CModule, Device, Kind, Tensor};
 
-use super::output::write_whole;
+use super::output::write;
 use crate::models::Mode;
 use crate::predict::{Member, Model};
 
@@ -21,7 +22,7 @@ use crate::predict::{Member, Model};
 pub struct ExportArgs {
     /// A model that a sweep trained (safetensors).
     model: PathBuf,
-    /// The TorchScript file to write; one that is there is replaced.
+    /// The TorchScript file to write; an existing one is replaced.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Print what the module takes and gives as JSON.
@@ -29,32 +30,30 @@ pub struct ExportArgs {
     json: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "what the module takes is this verb's output")]
 pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let model = Model::open(&Member::file(&args.model), Device::Cpu)?;
     let bytes = traced(&model)?;
-    write_whole(&args.output, &bytes)?;
+    write(&args.output, &bytes)?;
     let augment = &model.spec().augment;
     let size = augment.image_size;
     let normalization = json!(augment.normalization);
     if args.json {
-        println!(
-            "{}",
-            json!({
-                "output": args.output.display().to_string(),
-                "input": ["B", 3, size, size],
-                "normalization": normalization,
-                "classes": CLASSES,
-                "size": bytes.len(),
-            })
-        );
+        let facts = json!({
+            "output": args.output.display().to_string(),
+            "input": ["B", 3, size, size],
+            "normalization": normalization,
+            "classes": CLASSES,
+            "size": bytes.len(),
+        });
+        stdio::print_line(&facts.to_string())?;
     } else {
         let name = normalization.as_str().unwrap_or_default();
         let megabytes = bytes.len() as f64 / 1e6;
-        println!("{}: {megabytes:.1} MB of TorchScript", args.output.display());
-        println!(
-            "  forward: images [B, 3, {size}, {size}], normalised as `{name}` -> probabilities [B, {CLASSES}]"
-        );
+        stdio::print(&format!(
+            "{}: {megabytes:.1} MB of TorchScript\n  \
+             forward: images [B, 3, {size}, {size}], normalised as `{name}` -> probabilities [B, {CLASSES}]\n",
+            args.output.display()
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -96,11 +95,11 @@ mod tests {
     use shared::job::JobSpec;
 
     use super::*;
+    use crate::archive;
     use crate::golden::{fill, noise};
     use crate::models::Mtl;
     use crate::train::ModelRecord;
-    use crate::train::archive;
-    use crate::train::variables::Variables;
+    use crate::variables::Variables;
     use tch::nn::VarStore;
 
     /// A model of `spec` as a training would hand it in. Its weights are the same in every run: drawn ones now and then

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use shared::expression::{CLASSES, Expression};
 use shared::pack::Split;
 use shared::predicted::{column, to_csv, to_submission};
+use shared::stdio;
 use tch::Device;
 
-use super::output::write_whole;
+use super::output::write;
 use super::progress::Progress;
-use crate::cli::DeviceChoice;
 use crate::device;
+use crate::device::DeviceChoice;
 use crate::predict::{DEFAULT_SPLIT, Input, Member, Predicted, Step, Task, members, predict};
 
 /// Options of `ferry-worker predict`.
@@ -25,8 +26,8 @@ use crate::predict::{DEFAULT_SPLIT, Input, Member, Predicted, Step, Task, member
     ferry-worker predict --model runs/demo/models/ID.safetensors --images data/faces --split validation -o out.csv\n  \
     ferry-worker predict --ensemble 'runs/real-faces/All four' --images lsd_test_data \\\n      \
     --list LSD_Challenge_test_set_release.txt --submission submission.csv\n\n\
-    Exit codes: 0 done (images that cannot be read are listed and left out), 1 --strict and such an image was found,\n\
-    2 bad input.")]
+    Exit codes: 0 done (images that cannot be read are listed and left out), 1 an output cannot be written, or --strict\n\
+    and an image cannot be read, 2 bad input.")]
 pub struct PredictArgs {
     /// A model: a file of a run's `models` folder.
     #[arg(long, value_name = "FILE", required_unless_present = "ensemble", conflicts_with = "ensemble")]
@@ -40,7 +41,7 @@ pub struct PredictArgs {
     /// Which split of a pack: train, validation or test.
     #[arg(long, default_value = DEFAULT_SPLIT.name(), value_parser = split)]
     split: Split,
-    /// Predict only the images that this table names in its column `image`, and in its order.
+    /// Predict only the images in the column `image` of this table, in its order.
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
     /// Write the probabilities: image, six columns, class.
@@ -49,10 +50,10 @@ pub struct PredictArgs {
     /// Write the challenge's format: image,expression with a class index.
     #[arg(long, value_name = "CSV")]
     submission: Option<PathBuf>,
-    /// Write nothing and end with exit code 1 when an image cannot be read.
+    /// If an image cannot be read, write nothing and exit with code 1.
     #[arg(long)]
     strict: bool,
-    /// Where to compute: auto (a GPU where there is one), cpu, or cuda:N.
+    /// Where to compute: auto (a GPU if there is one), cpu, or cuda:N.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
     /// Print a summary as JSON.
@@ -78,24 +79,24 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let task = Task { members: &members, input: &input, device, strict: args.strict };
     let predicted = predict(&task, &mut |step, done, total| progress.show(&words(step), done, total))?;
     for broken in &predicted.broken {
-        eprintln!("{}: {} (left out)", broken.image, broken.reason);
+        stdio::remark(&format!("{}: {} (left out)", broken.image, broken.reason));
     }
     let refused = args.strict && !predicted.broken.is_empty();
     if refused {
-        eprintln!("nothing was written: --strict allows no image that cannot be read");
+        stdio::remark("nothing was written: with --strict, every image must be readable");
     } else {
         if let Some(path) = &args.out {
-            write_whole(path, to_csv(&predicted.predictions).as_bytes())?;
+            write(path, to_csv(&predicted.predictions).as_bytes())?;
         }
         if let Some(path) = &args.submission {
-            write_whole(path, to_submission(&predicted.predictions).as_bytes())?;
+            write(path, to_submission(&predicted.predictions).as_bytes())?;
         }
     }
     let seconds = started.elapsed().as_secs_f64();
     if args.json {
-        print(&format!("{:#}", in_json(args, &predicted, refused, device, seconds)));
+        stdio::print_line(&format!("{:#}", in_json(args, &predicted, refused, device, seconds)))?;
     } else {
-        print(&in_words(&predicted, device, seconds));
+        stdio::print_line(&in_words(&predicted, device, seconds))?;
     }
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -108,26 +109,26 @@ fn words(step: Step) -> String {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the summary is this verb's output")]
-fn print(summary: &str) {
-    println!("{summary}");
-}
-
 fn in_words(predicted: &Predicted, device: Device, seconds: f64) -> String {
     let (models, broken) = (predicted.models.len(), predicted.broken.len());
     let mut lines = vec![format!(
-        "{} images, {broken} broken; {models} {} on {}, {seconds:.1} s",
-        predicted.images,
-        if models == 1 { "model" } else { "models" },
+        "{}, {broken} broken; {} on {}, {seconds:.1} s",
+        counted(predicted.images, "image"),
+        counted(models, "model"),
         device::name(device)
     )];
     if predicted.unlisted > 0 {
-        lines.push(format!("{} images are not on the list", predicted.unlisted));
+        let verb = if predicted.unlisted == 1 { "is" } else { "are" };
+        lines.push(format!("{} {verb} not on the list", counted(predicted.unlisted, "image")));
     }
     let counts = Expression::ALL.into_iter().zip(counts(predicted));
     let shares: Vec<String> = counts.map(|(class, count)| format!("{} {count}", class.name())).collect();
     lines.push(shares.join(", "));
     lines.join("\n")
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn counts(predicted: &Predicted) -> [usize; CLASSES] {

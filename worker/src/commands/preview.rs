@@ -22,7 +22,7 @@ use crate::preview::{Preview, preview};
 pub struct PreviewArgs {
     /// The sweep file.
     sweep: PathBuf,
-    /// The job's id, or as much of its beginning as no other job has.
+    /// The job's id, or a prefix of it that no other job has.
     #[arg(long, value_name = "ID")]
     job: String,
     /// The picture to write.
@@ -31,10 +31,10 @@ pub struct PreviewArgs {
     /// Number of images.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     samples: u16,
-    /// The epoch whose first images are drawn; every epoch draws anew.
+    /// The epoch whose first images are drawn; each epoch has its own order and augmentation.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     epoch: u32,
-    /// State directory, in which synthetic datasets lie.
+    /// State directory, where synthetic datasets are.
     #[arg(long, env = "FERRY_HOME", value_name = "DIR", default_value = ".ferry")]
     home: PathBuf,
     /// Print what is shown as JSON.

@@ -1,4 +1,4 @@
-//! `ferry-worker reproduce`: one job of a sweep, trained here without a server, to see how it fails.
+//! `ferry-worker reproduce`: one job of a sweep, trained here without a server, to see why it fails.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,29 +9,30 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 use shared::pack::Pack;
+use shared::stdio;
 use shared::weights::Slot;
 
 use super::planned::Planned;
-use crate::cli::DeviceChoice;
 use crate::device;
+use crate::device::DeviceChoice;
 use crate::train::{Control, Outcome, TrainEvent, TrainTask, train_from};
 
 /// Options of `ferry-worker reproduce`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example, for a job that failed in a sweep:\n  \
     ferry-worker reproduce experiments/demo.yaml --job 1f3a2b4c\n\n\
-    The training is the worker's own, from fresh weights; nothing is stored. Exit codes: 0 it did not fail here, 1 it\n\
-    failed, 2 it could not begin.")]
+    It trains as a worker does, from the start; nothing is stored. Exit codes: 0 it did not fail here, 1 it failed,\n\
+    2 it could not start.")]
 pub struct ReproduceArgs {
     /// The sweep file.
     sweep: PathBuf,
-    /// The job's id, or as much of its beginning as no other job has.
+    /// The job's id, or a prefix of it that no other job has.
     #[arg(long, value_name = "ID")]
     job: String,
-    /// Where to train: auto (a GPU where there is one), cpu, or cuda:N.
+    /// Where to train: auto (a GPU if there is one), cpu, or cuda:N.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
-    /// State directory, in which synthetic datasets lie.
+    /// State directory, where synthetic datasets are.
     #[arg(long, env = "FERRY_HOME", value_name = "DIR", default_value = ".ferry")]
     home: PathBuf,
     /// Print one JSON object at the end, instead of lines.
@@ -39,7 +40,6 @@ pub struct ReproduceArgs {
     json: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "how the training goes is this verb's output")]
 pub(super) fn run(args: &ReproduceArgs) -> anyhow::Result<ExitCode> {
     let planned = Planned::ask(&args.sweep, &args.job, &args.home)?;
     let pack = Pack::open(&planned.pack)?;
@@ -48,20 +48,28 @@ pub(super) fn run(args: &ReproduceArgs) -> anyhow::Result<ExitCode> {
     let device = device::choose(args.device)?;
     let task = TrainTask { spec: &planned.spec, pack: &pack, device, resume: None };
     let mut last = None;
+    let mut printed = Ok(());
     let mut sink = |event: TrainEvent| {
-        match event {
-            TrainEvent::Step { epoch, step, steps, loss } => last = Some((epoch, step, steps, loss)),
-            TrainEvent::Epoch { report, .. } if !args.json => {
-                println!("epoch {}: F1 {:.2}", report.epoch, report.validation.macro_f1);
+        let line = match event {
+            TrainEvent::Step { epoch, step, steps, loss } => {
+                last = Some((epoch, step, steps, loss));
+                None
             }
-            TrainEvent::OutOfMemory { epoch, step, micro_batches } if !args.json => {
-                println!("epoch {epoch}, step {step}: out of memory; batches are cut into {micro_batches}");
+            TrainEvent::Epoch { report, .. } => {
+                Some(format!("epoch {}: F1 {:.2}", report.epoch, report.validation.macro_f1))
             }
-            TrainEvent::Epoch { .. } | TrainEvent::Checkpoint { .. } | TrainEvent::OutOfMemory { .. } => {}
+            TrainEvent::OutOfMemory { epoch, step, micro_batches } => Some(format!(
+                "epoch {epoch}, step {step}: out of memory; splitting each batch into {micro_batches}"
+            )),
+            TrainEvent::Checkpoint { .. } => None,
+        };
+        if let Some(line) = line.filter(|_| !args.json) {
+            printed = stdio::print_line(&line);
         }
-        Control::Continue
+        if printed.is_ok() { Control::Continue } else { Control::Stop }
     };
     let outcome = train_from(&task, &weights, &mut sink);
+    printed?;
     let error = match &outcome {
         Ok(Outcome::Finished(_) | Outcome::Stopped) => None,
         Err(error) => Some(error.to_string()),
@@ -69,18 +77,16 @@ pub(super) fn run(args: &ReproduceArgs) -> anyhow::Result<ExitCode> {
     let job = planned.id;
     if args.json {
         let step = last.map(|(epoch, step, ..)| json!({ "epoch": epoch, "step": step }));
-        println!(
-            "{}",
-            json!({ "job": job, "device": device::name(device), "last_step": step, "error": error })
-        );
+        let facts = json!({ "job": job, "device": device::name(device), "last_step": step, "error": error });
+        stdio::print_line(&facts.to_string())?;
     } else {
         if let Some((epoch, step, steps, loss)) = last.filter(|_| error.is_some()) {
-            println!("last step: epoch {epoch}, step {step} of {steps}, loss {loss}");
+            stdio::print_line(&format!("last step: epoch {epoch}, step {step} of {steps}, loss {loss}"))?;
         }
-        match &error {
-            Some(error) => println!("job {job} FAILED on {}: {error}", device::name(device)),
-            None => println!("job {job} did not fail on {}", device::name(device)),
-        }
+        stdio::print_line(&match &error {
+            Some(error) => format!("job {job} FAILED on {}: {error}", device::name(device)),
+            None => format!("job {job} did not fail on {}", device::name(device)),
+        })?;
     }
     Ok(if error.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

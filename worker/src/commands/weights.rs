@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
+use shared::stdio;
 use shared::weights::{Preprocessing, Topology};
 
-use super::output::write_whole;
+use super::output::write;
 use crate::weights::convert::{self, ConvertError, Options, Understood};
 use crate::weights::layout::{Declared, Layout};
 use crate::weights::{Dtype, Source};
@@ -23,13 +24,14 @@ pub struct WeightsArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Say what a file of weights holds and whether Ferry can use it. Nothing in the file is executed.
+    /// Show what is in a file of weights and whether Ferry can use it. Nothing in the file is executed.
     #[command(after_help = "Example:\n  ferry-worker weights inspect resnet50_ft_weight.pkl --json")]
     Inspect(InspectArgs),
-    /// Write Ferry's own file: renamed, f32, with a description of where everything came from.
+    /// Write the weights as a file for Ferry: renamed, f32, with a description of their origin.
     #[command(after_help = "Examples:\n  \
             ferry-worker weights convert resnet50_ft_weight.pkl -o vggface2.safetensors\n  \
             ferry-worker weights convert checkpoint0060.pth --key student -o dino.safetensors\n  \
+            ferry-worker weights convert lightning.ckpt --prefix encoder -o encoder.safetensors\n  \
             ferry-worker weights convert resnet50.pth --layout torchvision -o resnet50.safetensors")]
     Convert(ConvertArgs),
 }
@@ -50,7 +52,7 @@ struct InspectArgs {
 struct ConvertArgs {
     #[command(flatten)]
     input: InputArgs,
-    /// The file to write; one that is there is replaced.
+    /// The file to write; an existing one is replaced.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Print what was done as JSON.
@@ -60,18 +62,21 @@ struct ConvertArgs {
 
 #[derive(Debug, Args)]
 struct InputArgs {
-    /// .safetensors, .npz, what torch.save wrote, or a pickled dictionary of numpy arrays.
+    /// A .safetensors or .npz file, a file written by torch.save, or a pickled dictionary of numpy arrays.
     file: PathBuf,
-    /// Whose weights they are; the names tell when it is left out, except for a ResNet50's topology.
+    /// Whose weights they are [default: recognised by the names, which do not tell a ResNet50's topology].
     #[arg(long)]
     layout: Option<Layout>,
-    /// Topology of a ResNet50, for weights of another origin than the layouts'.
+    /// Topology of a ResNet50, for weights that come from none of the layouts.
     #[arg(long)]
     topology: Option<TopologyArg>,
-    /// The dictionary to take where the file has several, such as student or teacher.
+    /// The dictionary to use if the file has several, such as student or teacher.
     #[arg(long)]
     key: Option<String>,
-    /// What the weights' training images were like, where it is not what the layout's were.
+    /// Use only the tensors whose names start with this, such as `encoder`; a prefix of all names is found without it.
+    #[arg(long)]
+    prefix: Option<String>,
+    /// What the training images of the weights were like, if different from the layout's.
     #[arg(long)]
     preprocessing: Option<PreprocessingArg>,
 }
@@ -102,6 +107,7 @@ impl InputArgs {
                 is_dino: false,
             },
             key: self.key.clone(),
+            prefix: self.prefix.clone(),
             preprocessing: self.preprocessing.map(|preprocessing| match preprocessing {
                 PreprocessingArg::Imagenet => Preprocessing::Imagenet,
                 PreprocessingArg::Vggface2Bgr => Preprocessing::Vggface2Bgr,
@@ -122,42 +128,39 @@ pub(super) fn run(args: &WeightsArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the description is this verb's output")]
 fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let source = args.input.open()?;
     let understood = convert::examine(&source, &args.input.options());
     if args.json {
-        println!("{:#}", in_json(&args.input.file, &source, &understood));
+        stdio::print_line(&format!("{:#}", in_json(&args.input.file, &source, &understood)))?;
         return Ok(ExitCode::SUCCESS);
     }
-    print!("{}", in_words(&args.input.file, &source));
-    match &understood {
-        Ok(understood) => print!("{}", findings(understood)),
-        Err(error) => println!("  cannot be converted: {error}"),
-    }
+    let mut text = in_words(&args.input.file, &source);
+    text += &match &understood {
+        Ok(understood) => findings(understood),
+        Err(error) => format!("  cannot be converted: {error}\n"),
+    };
     if args.tensors {
-        for (name, tensor) in &source.tensors {
-            println!("{name}  {tensor:?}");
-        }
+        text.extend(source.tensors.iter().map(|(name, tensor)| format!("{name}  {tensor:?}\n")));
     }
+    stdio::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "what was done is this verb's output")]
 fn convert(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
     let file = &args.input.file;
     let source = args.input.open()?;
     let understood = convert::examine(&source, &args.input.options());
     let understood = understood.with_context(|| file.display().to_string())?;
     let bytes = convert::convert(&source, &understood).with_context(|| file.display().to_string())?;
-    write_whole(&args.output, &bytes)?;
+    write(&args.output, &bytes)?;
     if args.json {
         let mut report = in_json(file, &source, &Ok(understood));
         report["output"] = args.output.display().to_string().into();
-        println!("{report:#}");
+        stdio::print_line(&format!("{report:#}"))?;
     } else {
-        print!("{}{}", in_words(file, &source), findings(&understood));
-        println!("  written to {}", args.output.display());
+        let (source, findings) = (in_words(file, &source), findings(&understood));
+        stdio::print(&format!("{source}{findings}  written to {}\n", args.output.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -192,7 +195,7 @@ fn findings(understood: &Understood) -> String {
         lines.push(format!("taken from `{key}`"));
     }
     if !understood.prefix.is_empty() {
-        lines.push(format!("`{}` stripped from the names", understood.prefix));
+        lines.push(format!("`{}` stripped from all names", understood.prefix));
     }
     lines.push(format!("{} tensors kept", understood.kept.len()));
     let mut types = BTreeMap::new();
@@ -231,6 +234,7 @@ fn in_json(file: &Path, source: &Source, understood: &Result<Understood, Convert
             report["topology"] = json!(mapping.topology);
             report["preprocessing"] = json!(understood.preprocessing);
             report["key"] = json!(understood.key);
+            report["prefix"] = json!(understood.prefix);
             report["kept"] = json!(understood.kept);
             report["dropped"] = json!(understood.dropped);
             report["converted"] = json!(converted);

@@ -101,7 +101,7 @@ impl<'a> Frames<'a> {
 
 /// Bilinear with the filter's support widened when shrinking (antialiasing) and 8-bit rounding between the two
 /// passes, as Pillow resizes.
-pub(crate) fn resize(pixels: &[u8], from: u32, to: u32) -> Result<Vec<u8>, String> {
+pub fn resize(pixels: &[u8], from: u32, to: u32) -> Result<Vec<u8>, String> {
     let source = ImageRef::new(from, from, pixels, PixelType::U8x3).map_err(|error| error.to_string())?;
     let mut target = Image::new(to, to, PixelType::U8x3);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));

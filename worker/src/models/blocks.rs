@@ -7,6 +7,8 @@
 use tch::nn::Path;
 use tch::{Device, Kind, Tensor};
 
+use super::onednn::{self, Vectors};
+
 /// Whether batch norms use running statistics or the batch's own.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mode {
@@ -112,6 +114,11 @@ impl Window {
         self.outputs
     }
 
+    /// True for a 1×1 convolution that skips pixels.
+    const fn is_strided_projection(&self) -> bool {
+        matches!(self.kernel, [1, 1]) && self.stride > 1 && self.groups == 1
+    }
+
     const fn fan_in(&self) -> i64 {
         self.inputs / self.groups * self.kernel[0] * self.kernel[1]
     }
@@ -144,6 +151,9 @@ impl Conv {
     /// `[B, in, h, w]` to `[B, out, h / stride, w / stride]`.
     pub fn forward(&self, input: &Tensor) -> Tensor {
         let Window { kernel: [height, width], stride, groups, .. } = self.window;
+        if self.window.is_strided_projection() && onednn::breaks(input, stride, Vectors::of_this_machine()) {
+            return onednn::conv_of_slice(input, &self.weight, self.bias.as_ref(), stride);
+        }
         let padding = [height / 2, width / 2];
         input.conv2d(&self.weight, self.bias.as_ref(), [stride, stride], padding, [1, 1], groups)
     }

@@ -8,6 +8,7 @@ pub mod blocks;
 pub mod dan;
 pub mod mobilevitv2;
 pub mod mtl;
+mod onednn;
 pub mod resnet;
 
 use shared::job::network::{Backbone, NetworkSpec};

@@ -9,10 +9,10 @@ use shared::predicted::TableError;
 use shared::vote::VoteError;
 use tch::TchError;
 
+use crate::archive::ArchiveError;
 use crate::data::FrameError;
 use crate::models::ModelError;
 use crate::train::TrainError;
-use crate::train::archive::ArchiveError;
 
 /// Errors of [`super::predict`].
 #[derive(Debug, thiserror::Error)]

@@ -12,13 +12,13 @@ use tch::nn::VarStore;
 
 use super::error::{ModelProblem, PredictError};
 use super::{Member, Used};
+use crate::archive::Archive;
 use crate::data::{Frames, Views};
 use crate::models::Mtl;
 use crate::train::adam::Flat;
-use crate::train::archive::Archive;
 use crate::train::evaluate::{self, Probabilities};
-use crate::train::variables::Variables;
 use crate::train::{ModelRecord, set_threads};
+use crate::variables::Variables;
 
 /// One model on a device, whose variables want no gradients.
 #[derive(Debug)]

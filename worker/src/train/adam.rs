@@ -7,8 +7,8 @@
 use shared::job::training::TrainingSpec;
 use tch::{Kind, TchError, Tensor};
 
-use super::archive::Tensors;
-use super::variables::{Variables, detached_copy};
+use crate::archive::Tensors;
+use crate::variables::{Variables, detached_copy};
 
 /// The optimiser of one network.
 #[derive(Debug)]

@@ -15,10 +15,11 @@ use shared::job::{JobSpec, TRAINER_REVISION};
 use shared::result::EpochReport;
 use tch::{TchError, Tensor};
 
-use super::archive::{self, Archive, Tensors};
+use crate::archive::{self, Archive, Tensors};
+
 use super::error::CheckpointError;
 use super::evaluate::Probabilities;
-use super::progress::TERMS;
+use super::terms::TERMS;
 
 /// Raised with every change of the layout. 2: within an epoch, too. Version 1 reads as one between two epochs.
 const VERSION: u32 = 2;

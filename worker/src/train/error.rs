@@ -3,13 +3,13 @@
 use shared::pack::Split;
 use tch::TchError;
 
+use crate::archive::ArchiveError;
 use crate::data::FrameError;
 use crate::models::ModelError;
 use crate::weights::load::LoadError;
 
-use super::archive::ArchiveError;
 use super::memory::OutOfMemory;
-use super::progress::Term;
+use super::terms::Term;
 
 /// Errors of [`super::train`].
 #[derive(Debug, thiserror::Error)]

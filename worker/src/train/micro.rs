@@ -17,7 +17,7 @@ use super::memory::{self, OutOfMemory};
 use super::mixing::Mixing;
 use super::passes::{Network, Passes, Statistics};
 use super::step::{Objective, Prepared};
-use super::variables::Variables;
+use crate::variables::Variables;
 
 /// A batch norm in training needs two samples.
 const SMALLEST: usize = 2;

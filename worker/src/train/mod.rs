@@ -4,7 +4,6 @@
 //! from a checkpoint ends, on the same kind of CPU, with the bits of one that was never interrupted.
 
 pub mod adam;
-pub mod archive;
 pub mod arithmetic;
 pub mod batch;
 pub mod checkpoint;
@@ -19,7 +18,7 @@ pub mod progress;
 pub mod schedule;
 mod session;
 pub mod step;
-pub mod variables;
+pub mod terms;
 
 use std::collections::BTreeMap;
 use std::time::Instant;

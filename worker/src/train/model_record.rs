@@ -6,7 +6,7 @@ use shared::ids::JobId;
 use shared::job::{JobSpec, SettingError, Settings};
 use shared::weights::MODEL_FORMAT;
 
-use super::archive::Facts;
+use crate::archive::Facts;
 
 /// The facts in the metadata of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

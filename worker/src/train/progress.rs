@@ -1,39 +1,11 @@
 //! The loss terms of an epoch, kept on the device and read back only now and then.
 
-use std::fmt;
-
 use shared::result::LossTerms;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::checkpoint::Partial;
 use super::error::TrainError;
-
-/// Each weighted by its factor, so that their sum is what is minimised.
-pub const TERMS: usize = 4;
-
-/// One term of the loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Term {
-    CrossEntropy,
-    Affinity,
-    Partition,
-    Landmark,
-}
-
-impl Term {
-    const ALL: [Self; TERMS] = [Self::CrossEntropy, Self::Affinity, Self::Partition, Self::Landmark];
-}
-
-impl fmt::Display for Term {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::CrossEntropy => "cross-entropy",
-            Self::Affinity => "affinity",
-            Self::Partition => "partition",
-            Self::Landmark => "landmark",
-        })
-    }
-}
+use super::terms::{TERMS, Term};
 
 /// The terms of each step of one epoch.
 #[derive(Debug)]

@@ -21,7 +21,6 @@ use crate::models::Mtl;
 use crate::weights::load;
 
 use super::adam::Adam;
-use super::archive;
 use super::checkpoint::{Best, Checkpoint, Identity, Layout, Partial};
 use super::error::{CheckpointError, TrainError};
 use super::evaluate::{self, Probabilities};
@@ -32,8 +31,9 @@ use super::model_record::ModelRecord;
 use super::progress::Progress;
 use super::schedule::ExponentialDecay;
 use super::step::{DeviceBatch, Objective};
-use super::variables::Variables;
 use super::{Control, Finished, TrainEvent, TrainTask};
+use crate::archive;
+use crate::variables::Variables;
 
 pub(super) struct Session<'a> {
     spec: &'a JobSpec,

@@ -216,7 +216,7 @@ mod tests {
     use crate::golden::{close, noise};
     use crate::models::Mtl;
     use crate::train::adam::Adam;
-    use crate::train::variables::Variables;
+    use crate::variables::Variables;
     use shared::job::network::{Backbone, NetworkSpec};
     use tch::nn::VarStore;
 

@@ -11,8 +11,8 @@ use shared::weights::Provenance;
 use zip::ZipArchive;
 
 use super::Dtype;
+use super::content::{Content, Format, ReadError, SourceError, Stored, Tensors, element_count};
 use super::numpy::npy_header;
-use super::source::{Content, Format, ReadError, SourceError, Stored, Tensors, element_count};
 
 /// A zip file of PyTorch's or of numpy's.
 pub(super) fn kind_of_zip(file: &[u8]) -> Result<Format, SourceError> {

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use shared::weights::{Origin, Preprocessing, Provenance};
 
-use super::layout::{Declared, LayoutError, Mapping, Shapes, understand};
+use super::content::ReadError;
+use super::layout::{Declared, Layout, LayoutError, Mapping, Shapes, some, understand};
 use super::load::Mismatch;
-use super::source::ReadError;
 use super::wrapper::{self, WrapperError};
 use super::{Dtype, Source};
-use crate::train::archive::{self, ArchiveError, Facts, Tensors};
+use crate::archive::{self, ArchiveError, Facts, Tensors};
 
 /// What the user says of a file.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,8 @@ pub struct Options {
     pub declared: Declared,
     /// The dictionary to take where a file has several.
     pub key: Option<String>,
+    /// The beginning of the names to take.
+    pub prefix: Option<String>,
     pub preprocessing: Option<Preprocessing>,
 }
 
@@ -28,6 +30,10 @@ pub enum ConvertError {
     Wrapper(#[from] WrapperError),
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    #[error("the names at the top are those of no network that Ferry has, but those below {}", below(.0))]
+    Below(Vec<(String, Layout)>),
+    #[error("NaN or infinite values in {}: nothing can be trained from them", some(.0))]
+    NotFinite(Vec<String>),
     #[error("it is not a whole network of its kind: {0}")]
     Mismatch(#[from] Mismatch),
     #[error("tensor `{name}` cannot be read: {source}")]
@@ -36,6 +42,17 @@ pub enum ConvertError {
     Archive(#[from] ArchiveError),
     #[error("its description cannot be written: {0}")]
     Facts(#[from] serde_json::Error),
+}
+
+fn below(networks: &[(String, Layout)]) -> String {
+    match networks {
+        [(prefix, layout)] => format!("`{prefix}` are those of {layout}: add --prefix {prefix}"),
+        several => {
+            let several: Vec<String> =
+                several.iter().map(|(prefix, layout)| format!("`{prefix}` ({layout})")).collect();
+            format!("{} are: choose one with --prefix", several.join(", "))
+        }
+    }
 }
 
 /// A source that was understood: every tensor kept or dropped for a reason.
@@ -59,13 +76,16 @@ pub struct Understood {
 pub fn examine(source: &Source, options: &Options) -> Result<Understood, ConvertError> {
     let dict = match &source.provenance {
         Some(_) => wrapper::StateDict::plain(&source.tensors),
-        None => wrapper::state_dict(&source.tensors, options.key.as_deref())?,
+        None => wrapper::state_dict(&source.tensors, options.key.as_deref(), options.prefix.as_deref())?,
     };
     let shape = |full: &String| source.tensors[full].shape.clone();
     let shapes: Shapes = dict.names.iter().map(|(name, full)| (name.clone(), shape(full))).collect();
     let mut mapping = match &source.provenance {
         Some(provenance) => Mapping::of_ferry(&shapes, provenance),
-        None => understand(&shapes, Declared { is_dino: dict.is_dino, ..options.declared })?,
+        None => {
+            let declared = Declared { is_dino: dict.is_dino, ..options.declared };
+            understand(&shapes, declared).map_err(|error| with_hint(error, &dict))?
+        }
     };
     if mapping.topology.is_none() {
         mapping.topology = mapping.holds.emotion.and_then(shared::weights::topology);
@@ -77,10 +97,35 @@ pub fn examine(source: &Source, options: &Options) -> Result<Understood, Convert
     let mut dropped: BTreeMap<_, _> =
         mapping.dropped.iter().map(|(name, reason)| (dict.names[name].clone(), reason.clone())).collect();
     dropped.extend(dict.outside);
+    check_finite(source, kept.keys())?;
     let dtype = |full: &String| (full.clone(), source.tensors[full].dtype);
     let converted = kept.keys().map(dtype).filter(|(_, dtype)| *dtype != Dtype::F32).collect();
     let preprocessing = options.preprocessing.unwrap_or(mapping.preprocessing);
     Ok(Understood { key: dict.key, prefix: dict.prefix, kept, dropped, preprocessing, converted, mapping })
+}
+
+/// Where the names say nothing, some of them may below a prefix that not all have.
+fn with_hint(error: LayoutError, dict: &wrapper::StateDict) -> ConvertError {
+    match error {
+        LayoutError::Unknown(_) => match dict.networks_below() {
+            networks if networks.is_empty() => error.into(),
+            networks => ConvertError::Below(networks),
+        },
+        other => other.into(),
+    }
+}
+
+/// What is kept must be numbers, also after it has become f32: a training that starts from anything else only fails.
+fn check_finite<'a>(source: &Source, names: impl Iterator<Item = &'a String>) -> Result<(), ConvertError> {
+    let mut wrong = Vec::new();
+    for name in names {
+        let finite = source.tensors[name].to_f32().and_then(|tensor| Ok(tensor.f_isfinite()?.f_all()?));
+        let finite = finite.map_err(|source| ConvertError::Tensor { name: name.clone(), source })?;
+        if finite.int64_value(&[]) == 0 {
+            wrong.push(format!("`{name}`"));
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(ConvertError::NotFinite(wrong)) }
 }
 
 /// The bytes of Ferry's file. The same source and options give the same bytes.

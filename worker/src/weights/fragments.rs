@@ -1,14 +1,25 @@
 //! Names and shapes of a network's parts, found by building them: what a file of weights must have.
 
+use std::collections::BTreeMap;
+
 use shared::job::network::{Backbone, HeadFusion, NetworkSpec};
 use tch::Device;
 use tch::nn::VarStore;
 
-use super::layout::{Shapes, Size};
 use crate::models::dan::Dan;
 use crate::models::mobilevitv2::{self, MobileViTv2};
 use crate::models::resnet::{self, Naming, ResNet, Topology};
 use crate::models::{ModelError, Mtl};
+
+/// Shapes by name.
+pub type Shapes = BTreeMap<String, Vec<usize>>;
+
+/// Width and blocks of a ResNet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    pub width: u32,
+    pub blocks: [u32; 4],
+}
 
 /// A ResNet under torchvision's names.
 pub(super) fn resnet(backbone: Backbone, size: Size) -> Shapes {

@@ -10,11 +10,11 @@ use std::fmt;
 use safetensors::{Dtype, SafeTensors};
 use shared::job::network::NetworkSpec;
 use shared::seal::{self, SealError};
-use shared::weights::{Provenance, ProvenanceError, Slot};
+use shared::weights::{Provenance, ProvenanceError, Slot, not_finite};
 use tch::{Kind, TchError, Tensor};
 
 use super::layout::{Shapes, some};
-use crate::train::variables::Variables;
+use crate::variables::Variables;
 
 /// Everything in which a file differs from what it should fill.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -103,6 +103,8 @@ pub enum FileError {
     Undescribed,
     #[error("{0}")]
     Unfit(String),
+    #[error("NaN or infinite values in {}", some(.0))]
+    NotFinite(Vec<String>),
     #[error("the file does not fit the network: {0}")]
     Mismatch(#[from] Mismatch),
     #[error("libtorch: {0}")]
@@ -118,6 +120,10 @@ fn fill_part(slot: Slot, file: &[u8], network: &NetworkSpec, variables: &Variabl
     let provenance = Provenance::of_safetensors(file)?.ok_or(FileError::Undescribed)?;
     provenance.serves(slot, network).map_err(FileError::Unfit)?;
     let (stored, _) = seal::open(file)?;
+    let broken = not_finite(&stored);
+    if !broken.is_empty() {
+        return Err(FileError::NotFinite(broken));
+    }
     let own = variables.iter().filter(|(name, _)| name.starts_with(slot.prefix())).collect();
     copy(&stored, &targets(slot, &provenance, &stored), &own)
 }

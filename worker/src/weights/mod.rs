@@ -5,6 +5,7 @@
 //! all of it or nothing.
 
 mod containers;
+pub mod content;
 pub mod convert;
 mod dtype;
 mod fragments;

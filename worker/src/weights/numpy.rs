@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::Dtype;
+use super::content::{ReadError, SourceError, Stored, Tensors, element_count};
 use super::pickle::{Content, Id, Node, Pickle};
-use super::source::{ReadError, SourceError, Stored, Tensors, element_count};
 
 /// Dictionaries within dictionaries that are followed.
 const MAX_DEPTH: usize = 8;

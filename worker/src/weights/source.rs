@@ -1,25 +1,18 @@
 //! A file of tensors in whatever format: what it is, its digest, its tensors by name.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use shared::mistaken::Mistaken;
 use shared::weights::Provenance;
-use tch::{TchError, Tensor};
 
-use super::pickle::PickleError;
-use super::{Dtype, containers, numpy};
+use super::content::{Content, Format, SourceError, Tensors};
+use super::{containers, numpy};
 
 /// Largest file that is read; it is held in memory.
 const MAX_FILE: u64 = 8 << 30;
-/// Largest tensor that is made. A file can claim any shape, for instance by a stride of 0.
-const MAX_TENSOR: usize = 2 << 30;
-
-/// Tensors by their name in the file.
-pub type Tensors = BTreeMap<String, Stored>;
 
 /// A readable file.
 #[derive(Debug)]
@@ -33,133 +26,6 @@ pub struct Source {
     pub others: Vec<String>,
     /// What Ferry wrote of itself into the file.
     pub provenance: Option<Provenance>,
-}
-
-/// How a file stores its tensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    Safetensors,
-    Npz,
-    TorchZip,
-    TorchLegacy,
-    TorchTar,
-    NumpyPickle,
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Safetensors => "safetensors",
-            Self::Npz => "npz",
-            Self::TorchZip => "PyTorch (zip)",
-            Self::TorchLegacy => "PyTorch (before 1.6)",
-            Self::TorchTar => "PyTorch (before 0.2, tar)",
-            Self::NumpyPickle => "pickle of numpy arrays",
-        })
-    }
-}
-
-/// Why a file gives no tensors.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    #[error("{} cannot be read: {source}", path.display())]
-    Io { path: PathBuf, source: std::io::Error },
-    #[error("the file has {0} bytes, more than any network of Ferry")]
-    TooLarge(u64),
-    #[error(
-        "the format is none of those that can be read: .safetensors, .npz, what torch.save writes, or a pickled \
-         dictionary of numpy arrays"
-    )]
-    Unknown,
-    #[error("a single array without a name (.npy): save a dictionary of them with numpy.savez")]
-    Nameless,
-    #[error("a TorchScript module: save its state_dict() with torch.save")]
-    TorchScript,
-    #[error("not a whole safetensors file: {0}")]
-    Safetensors(#[from] safetensors::SafeTensorError),
-    #[error("not a whole zip file: {0}")]
-    Zip(#[from] zip::result::ZipError),
-    #[error("PyTorch's file cannot be read: {0}")]
-    Torch(#[from] pytorch_reader::PytorchError),
-    #[error(transparent)]
-    Pickle(#[from] PickleError),
-    #[error("the pickle holds {0}, not a dictionary of arrays")]
-    NoDictionary(String),
-    #[error("array `{name}`: {problem}")]
-    Array { name: String, problem: String },
-    #[error("dictionaries within dictionaries without end: it is no file of weights")]
-    TooDeep,
-    #[error("there is no tensor in it{}", hint(.0))]
-    Empty(Vec<String>),
-    #[error(transparent)]
-    Seal(#[from] shared::seal::SealError),
-    #[error("Ferry's own description in the file cannot be used: {0}")]
-    Provenance(#[from] shared::weights::ProvenanceError),
-}
-
-fn hint(others: &[String]) -> String {
-    match others {
-        [] => String::new(),
-        others => format!("; it has {}", others.iter().take(5).cloned().collect::<Vec<_>>().join(", ")),
-    }
-}
-
-/// Why a tensor's bytes are not to be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    #[error(transparent)]
-    Zip(#[from] zip::result::ZipError),
-    #[error("its data is {found} bytes, its shape needs {expected}")]
-    Length { expected: usize, found: usize },
-    #[error("its data is no latin-1 text")]
-    Latin1,
-    #[error("libtorch: {0}")]
-    Torch(#[from] TchError),
-}
-
-type Read_ = dyn Fn() -> Result<Vec<u8>, ReadError> + Send + Sync;
-
-/// A tensor that is read when it is asked for.
-pub struct Stored {
-    pub dtype: Dtype,
-    pub shape: Vec<usize>,
-    read: Box<Read_>,
-}
-
-impl fmt::Debug for Stored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{:?}", self.dtype, self.shape)
-    }
-}
-
-impl Stored {
-    /// `read` gives little-endian elements in row-major order.
-    pub(super) fn new(
-        dtype: Dtype,
-        shape: Vec<usize>,
-        read: impl Fn() -> Result<Vec<u8>, ReadError> + Send + Sync + 'static,
-    ) -> Self {
-        Self { dtype, shape, read: Box::new(read) }
-    }
-
-    /// The values as f32 on the CPU.
-    pub fn to_f32(&self) -> Result<Tensor, ReadError> {
-        let bytes = (self.read)()?;
-        let elements = element_count(&self.shape, self.dtype).unwrap_or(usize::MAX);
-        let expected = elements.saturating_mul(self.dtype.size());
-        if bytes.len() != expected {
-            return Err(ReadError::Length { expected, found: bytes.len() });
-        }
-        Ok(self.dtype.to_f32(&bytes, &self.shape)?)
-    }
-}
-
-/// Elements of a tensor of this shape; `None` where it is larger than any weight.
-pub(super) fn element_count(shape: &[usize], dtype: Dtype) -> Option<usize> {
-    let count = shape.iter().try_fold(1_usize, |count, &length| count.checked_mul(length))?;
-    (shape.len() <= 8 && count.checked_mul(dtype.size().max(4))? <= MAX_TENSOR).then_some(count)
 }
 
 impl Source {
@@ -186,7 +52,8 @@ impl Source {
                 containers::torch(path, format)?
             }
             Format::NumpyPickle => {
-                let (tensors, others) = numpy::read_pickle(&Arc::new(file))?;
+                let file = Arc::new(file);
+                let (tensors, others) = numpy::read_pickle(&file).map_err(|error| no_pickle(&file, error))?;
                 Content { format: Format::NumpyPickle, tensors, others, provenance: None }
             }
         };
@@ -196,15 +63,6 @@ impl Source {
         }
         Ok(Self { format, sha256, size, tensors, others, provenance })
     }
-}
-
-/// What a format's reader found.
-#[derive(Debug)]
-pub(super) struct Content {
-    pub(super) format: Format,
-    pub(super) tensors: Tensors,
-    pub(super) others: Vec<String>,
-    pub(super) provenance: Option<Provenance>,
 }
 
 /// The number that every torch.save before 1.6 wrote first.
@@ -232,6 +90,14 @@ fn recognise(file: &[u8]) -> Result<Format, SourceError> {
     match start.first() {
         // A pickle of protocol 2 or later, or the first instruction of an older one that makes a dictionary.
         Some(0x80 | b'(' | b'}' | b'c') => Ok(Format::NumpyPickle),
-        _ => Err(SourceError::Unknown),
+        _ => Err(Mistaken::recognise(file).map_or(SourceError::Unknown, SourceError::Mistaken)),
+    }
+}
+
+/// The first pickles were text, so a text may have been taken for one.
+fn no_pickle(file: &[u8], error: SourceError) -> SourceError {
+    match error {
+        SourceError::Pickle(_) => Mistaken::recognise(file).map_or(error, SourceError::Mistaken),
+        other => other,
     }
 }

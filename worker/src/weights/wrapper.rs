@@ -1,12 +1,21 @@
-//! The state dict inside what training scripts save: nested dictionaries, `module.` and `backbone.` in front.
+//! The state dict inside what training scripts save: within dictionaries, and with prefixes on every name.
+//!
+//! `torch.compile` puts `_orig_mod.` in front of every name, `DataParallel` `module.`, Lightning `model.` or whatever the
+//! attribute is called. A prefix that all names share is stripped where the rest are the names of a known layout.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::source::Tensors;
+use super::content::Tensors;
+use super::layout::{self, Layout};
 
 /// Names under which training scripts save a state dict.
 const KEYS: [&str; 7] =
     ["model_state_dict", "state_dict", "student", "teacher", "model", "ema_state_dict", "net"];
+
+/// Prefixes within each other that are looked at: more than any script nests.
+const MAX_DEPTH: usize = 8;
+/// Prefixes that are looked at for a hint.
+const MAX_HINTS: usize = 256;
 
 /// The tensors of one state dict: short name to the name in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,38 +38,33 @@ pub enum WrapperError {
     Several(Vec<String>),
     #[error("the file has no `{key}`; it has {}", found.join(", "))]
     NoKey { key: String, found: Vec<String> },
+    #[error("no name begins with `{prefix}`; they begin with {}", found.join(", "))]
+    NoPrefix { prefix: String, found: Vec<String> },
 }
 
-/// The state dict under `key`, or the only one there is.
-pub(super) fn state_dict(tensors: &Tensors, key: Option<&str>) -> Result<StateDict, WrapperError> {
-    let tops: BTreeSet<&str> = tensors.keys().filter_map(|name| Some(name.split_once('.')?.0)).collect();
-    let known: Vec<&str> = KEYS.into_iter().filter(|key| tops.contains(key)).collect();
-    let chosen = match (key, known.as_slice()) {
-        (Some(key), _) if tops.contains(key) => Some(key),
-        (Some(key), _) => {
-            let found = tops.iter().map(|&top| top.to_owned()).collect();
-            return Err(WrapperError::NoKey { key: key.to_owned(), found });
-        }
-        (None, []) => None,
-        (None, [only]) => Some(*only),
-        (None, several) => {
-            return Err(WrapperError::Several(several.iter().map(|&k| k.to_owned()).collect()));
-        }
-    };
-    let (mut names, mut outside) = (BTreeMap::new(), Vec::new());
-    for name in tensors.keys() {
-        match chosen {
-            None => drop(names.insert(name.clone(), name.clone())),
-            Some(key) => match name.strip_prefix(key).and_then(|rest| rest.strip_prefix('.')) {
-                Some(short) => drop(names.insert(short.to_owned(), name.clone())),
-                None => outside.push((name.clone(), format!("outside of `{key}`"))),
-            },
-        }
+/// The state dict under `key`, or the only one there is; of it the names that begin with `prefix`.
+///
+/// Without a key, the prefix may also be one of the full names, as `inspect --tensors` lists them.
+pub(super) fn state_dict(
+    tensors: &Tensors,
+    key: Option<&str>,
+    prefix: Option<&str>,
+) -> Result<StateDict, WrapperError> {
+    let mut dict = StateDict::plain(tensors);
+    let prefix = prefix.map(|prefix| format!("{}.", prefix.trim_end_matches('.')));
+    let is_full = key.is_none() && prefix.as_deref().is_some_and(|prefix| dict.has(prefix));
+    if !is_full && let Some(key) = dict.choose(key)? {
+        dict.enter(&format!("{key}."));
+        dict.key = Some(key);
     }
-    let mut dict =
-        StateDict { names, key: chosen.map(str::to_owned), prefix: String::new(), is_dino: false, outside };
-    dict.strip("module.");
-    dict.strip_backbone();
+    if let Some(prefix) = prefix {
+        if !dict.has(&prefix) {
+            return Err(WrapperError::NoPrefix { prefix, found: dict.tops() });
+        }
+        dict.enter(&prefix);
+        dict.prefix = prefix;
+    }
+    dict.strip_prefixes();
     Ok(dict)
 }
 
@@ -76,31 +80,95 @@ impl StateDict {
         }
     }
 
-    /// Removes `prefix` where every name has it.
-    fn strip(&mut self, prefix: &str) {
-        if self.names.keys().all(|name| name.starts_with(prefix)) {
-            let names = std::mem::take(&mut self.names);
-            self.names =
-                names.into_iter().map(|(name, full)| (name[prefix.len()..].to_owned(), full)).collect();
-            self.prefix.push_str(prefix);
+    /// Prefixes below which the names are those of a known layout.
+    pub(super) fn networks_below(&self) -> Vec<(String, Layout)> {
+        let prefixes = self
+            .names
+            .keys()
+            .flat_map(|name| name.match_indices('.').take(MAX_DEPTH).map(|(dot, _)| name[..=dot].to_owned()));
+        let prefixes: BTreeSet<String> = prefixes.collect();
+        let below = |prefix: String| {
+            let mut inner = self.clone();
+            inner.enter(&prefix);
+            let found = layout::recognise(&inner.names).ok()?;
+            Some((prefix.trim_end_matches('.').to_owned(), found))
+        };
+        prefixes.into_iter().take(MAX_HINTS).filter_map(below).collect()
+    }
+
+    /// The key of the state dict; `None` where it is not in a dictionary.
+    fn choose(&self, key: Option<&str>) -> Result<Option<String>, WrapperError> {
+        let tops = self.tops();
+        let known: Vec<String> =
+            KEYS.into_iter().map(str::to_owned).filter(|key| tops.contains(key)).collect();
+        match (key.map(str::to_owned), known.as_slice()) {
+            (Some(key), _) if tops.contains(&key) => Ok(Some(key)),
+            (Some(key), _) => Err(WrapperError::NoKey { key, found: tops }),
+            (None, []) => Ok(None),
+            (None, [only]) => Ok(Some(only.clone())),
+            (None, _) => Err(WrapperError::Several(known)),
         }
     }
 
-    /// DINO keeps the network under `backbone.` and its projection under `head.`, which goes.
-    fn strip_backbone(&mut self) {
-        let of = |name: &str, part: &str| name.starts_with(part);
-        let (backbone, head) = ("backbone.", "head.");
-        if !self.names.keys().any(|name| of(name, backbone))
-            || !self.names.keys().all(|name| of(name, backbone) || of(name, head))
-        {
+    fn has(&self, prefix: &str) -> bool {
+        self.names.keys().any(|name| name.starts_with(prefix))
+    }
+
+    /// First parts of the names that have several.
+    fn tops(&self) -> Vec<String> {
+        let tops: BTreeSet<&str> =
+            self.names.keys().filter_map(|name| Some(name.split_once('.')?.0)).collect();
+        tops.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Keeps the names that begin with `prefix`, without it.
+    fn enter(&mut self, prefix: &str) {
+        for (name, full) in std::mem::take(&mut self.names) {
+            match name.strip_prefix(prefix) {
+                Some(short) => drop(self.names.insert(short.to_owned(), full)),
+                None => self.outside.push((full, format!("outside of `{}`", prefix.trim_end_matches('.')))),
+            }
+        }
+    }
+
+    /// Removes what stands in front of every name, if that leads to the names of a known layout.
+    fn strip_prefixes(&mut self) {
+        let mut inner = self.clone();
+        for _ in 0..MAX_DEPTH {
+            if layout::is_known(&inner.names) {
+                *self = inner;
+                return;
+            }
+            inner.drop_projection_head();
+            let Some(prefix) = inner.common_prefix() else { return };
+            inner.enter(&prefix);
+            inner.prefix.push_str(&prefix);
+        }
+    }
+
+    /// The first part of every name.
+    fn common_prefix(&self) -> Option<String> {
+        let (top, _) = self.names.keys().next()?.split_once('.')?;
+        let prefix = format!("{top}.");
+        self.names.keys().all(|name| name.starts_with(&prefix)).then_some(prefix)
+    }
+
+    /// DINO keeps the network under `backbone.` and its projection under `head.`, which goes. The heads of other trainings
+    /// have other names: they must not make their network DINO's, whose topology would then be taken for granted.
+    fn drop_projection_head(&mut self) {
+        let is_head = |name: &str| name.starts_with("head.mlp.") || name.starts_with("head.last_layer.");
+        let is_backbone = |name: &str| name.starts_with("backbone.");
+        let is_dino = self.names.keys().any(|name| is_head(name))
+            && self.names.keys().all(|name| is_head(name) || is_backbone(name))
+            && self.has("backbone.");
+        if !is_dino {
             return;
         }
         let (heads, names): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.names).into_iter().partition(|(name, _)| of(name, head));
-        self.is_dino = !heads.is_empty();
+            std::mem::take(&mut self.names).into_iter().partition(|(name, _)| is_head(name));
+        self.is_dino = true;
         self.names = names;
         let reason = "DINO's projection head, of no use after its training";
         self.outside.extend(heads.into_values().map(|full| (full, reason.to_owned())));
-        self.strip(backbone);
     }
 }

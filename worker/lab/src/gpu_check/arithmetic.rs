@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::Seen;
-use crate::native::{self, Tf32};
+use worker::native::{self, Tf32};
 
 /// The largest difference, relative to the largest entry of `right`.
 fn deviation(left: &Tensor, right: &Tensor) -> anyhow::Result<f64> {

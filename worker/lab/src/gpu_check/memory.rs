@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::Seen;
 use super::step::Bench;
-use crate::native;
+use worker::native;
 
 const MIB: u64 = 1 << 20;
 

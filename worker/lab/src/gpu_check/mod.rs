@@ -1,4 +1,4 @@
-//! `ferry-worker gpu-check`: what only a real GPU can show of the worker, for scripts/gpu-check.
+//! `ferry-lab gpu-check`: what only a real GPU can show of the worker, for scripts/gpu-check.
 //!
 //! Every check runs the worker's own code and says what it saw. On a CPU those that make sense there run too, so that the
 //! checks themselves are tested.
@@ -12,15 +12,15 @@ use std::process::ExitCode;
 use clap::Args;
 use tch::Device;
 
-use crate::cli::DeviceChoice;
-use crate::device;
+use worker::device;
+use worker::device::DeviceChoice;
 
-/// Options of `ferry-worker gpu-check`.
+/// Options of `ferry-lab gpu-check`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example (scripts/gpu-check does it):\n  \
-    ferry-worker gpu-check --device cuda:0 --throughput\n\n\
+    ferry-lab gpu-check --device cuda:0 --throughput\n\n\
     Exit codes: 0 all passed, 1 one failed, 2 no such device.")]
-pub struct GpuCheckArgs {
+pub(crate) struct GpuCheckArgs {
     /// Where: cuda:N, or cpu for the few checks that make sense there.
     #[arg(long, default_value = "cuda:0")]
     device: DeviceChoice,

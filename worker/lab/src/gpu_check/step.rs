@@ -9,14 +9,14 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use super::Seen;
-use crate::data::Batch;
-use crate::models::Mtl;
-use crate::train::adam::Adam;
-use crate::train::batch::DeviceBatch;
-use crate::train::micro::{Gradients, MicroBatches};
-use crate::train::mixing::Mixing;
-use crate::train::step::Objective;
-use crate::train::variables::Variables;
+use worker::data::Batch;
+use worker::models::Mtl;
+use worker::train::adam::Adam;
+use worker::train::batch::DeviceBatch;
+use worker::train::micro::{Gradients, MicroBatches};
+use worker::train::mixing::Mixing;
+use worker::train::step::Objective;
+use worker::variables::Variables;
 
 /// One training's state, without data.
 pub(super) struct Bench {

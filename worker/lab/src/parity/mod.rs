@@ -1,4 +1,4 @@
-//! `ferry-worker parity`: runs the trainer's own code on given numbers, for comparison with PyTorch (scripts/parity).
+//! `ferry-lab parity`: runs the trainer's own code on given numbers, for comparison with PyTorch (scripts/parity).
 //!
 //! A request says what to run, a safetensors file holds weights and inputs under the network's own names, another
 //! takes the results. Nothing is computed here that the trainer does not compute.
@@ -19,13 +19,13 @@ use shared::job::preset::Preset;
 use shared::job::{JobSpec, Settings};
 use tch::Tensor;
 
-use crate::train::archive::Tensors;
+use worker::archive::Tensors;
 
-/// Options of `ferry-worker parity`.
+/// Options of `ferry-lab parity`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example (made by scripts/parity/run):\n  \
-    ferry-worker parity request.json inputs.safetensors outputs.safetensors")]
-pub struct ParityArgs {
+    ferry-lab parity request.json inputs.safetensors outputs.safetensors")]
+pub(crate) struct ParityArgs {
     /// What to run, and with which settings.
     request: PathBuf,
     /// Weights and inputs.

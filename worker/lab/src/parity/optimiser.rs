@@ -6,10 +6,10 @@ use tch::nn::VarStore;
 use tch::{Device, Tensor};
 
 use super::{Chosen, below, under};
-use crate::train::adam::Adam;
-use crate::train::archive::Tensors;
-use crate::train::schedule::ExponentialDecay;
-use crate::train::variables::Variables;
+use worker::archive::Tensors;
+use worker::train::adam::Adam;
+use worker::train::schedule::ExponentialDecay;
+use worker::variables::Variables;
 
 /// Inputs: `parameter.…` and, with a step more in front, `gradient.…`; names without a dot.
 #[derive(Debug, Deserialize)]

@@ -6,14 +6,14 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use super::{Chosen, below, input, under};
-use crate::data::Batch;
-use crate::models::{Mode, Mtl};
-use crate::train::adam::Adam;
-use crate::train::archive::Tensors;
-use crate::train::mixing::Mixing;
-use crate::train::schedule::ExponentialDecay;
-use crate::train::step::{DeviceBatch, Objective};
-use crate::train::variables::Variables;
+use worker::archive::Tensors;
+use worker::data::Batch;
+use worker::models::{Mode, Mtl};
+use worker::train::adam::Adam;
+use worker::train::mixing::Mixing;
+use worker::train::schedule::ExponentialDecay;
+use worker::train::step::{DeviceBatch, Objective};
+use worker::variables::Variables;
 
 /// Inputs: `model.…`, `emotion` and `appearance` [T, B, 3, S, S], `labels` [T, B], `landmarks` [T, B, 68, 2].
 #[derive(Debug, Deserialize)]

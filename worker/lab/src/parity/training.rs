@@ -10,8 +10,8 @@ use shared::pack::{Landmarks, Pack, PackWriter, Sample, Split};
 use tch::{Device, Tensor};
 
 use super::{Chosen, input};
-use crate::train::archive::Tensors;
-use crate::train::{Control, Outcome, TrainTask, train};
+use worker::archive::Tensors;
+use worker::train::{Control, Outcome, TrainTask, train};
 
 /// Inputs: `pixels` [N, P, P, 3] in bytes, `labels` [N], `landmarks` [N, 68, 2]; training, validation, test samples.
 #[derive(Debug, Deserialize)]

@@ -5,9 +5,9 @@ use serde::Deserialize;
 use tch::{Kind, Tensor};
 
 use super::{Chosen, input};
-use crate::data::frames::resize;
-use crate::data::{Draw, Views};
-use crate::train::archive::Tensors;
+use worker::archive::Tensors;
+use worker::data::frames::resize;
+use worker::data::{Draw, Views};
 
 /// Input: `pixels` [N, P, P, 3], bytes.
 #[derive(Debug, Deserialize)]

@@ -183,9 +183,8 @@ fn running_statistics_move_as_if_nothing_had_broken_off() {
     let (once, refused) = moved(SAMPLES / 2);
     assert_eq!((never, refused), (0, 1));
     // Each micro-batch saw other statistics of the first layer, whose mean is that of the batch.
-    let mean = |copies: &super::super::archive::Tensors| {
-        copies["appearance.features.bn1.running_mean"].shallow_clone()
-    };
+    let mean =
+        |copies: &crate::archive::Tensors| copies["appearance.features.bn1.running_mean"].shallow_clone();
     let (whole, once) = (mean(&whole), mean(&once));
     let step = whole.abs().max().double_value(&[]);
     assert!(step > 1e-3);

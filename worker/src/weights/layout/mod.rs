@@ -12,10 +12,10 @@ use clap::ValueEnum;
 use shared::job::network::{Backbone, NetworkSpec};
 use shared::weights::{Holds, Preprocessing, Provenance, Topology};
 
+pub use super::fragments::{Shapes, Size};
+
 use super::fragments;
 use crate::models::ModelError;
-
-pub use resnet::Size;
 
 /// Where names and architecture come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -55,9 +55,6 @@ impl fmt::Display for Layout {
         })
     }
 }
-
-/// Shapes by name.
-pub type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// What the user says of a file that its names do not.
 #[derive(Debug, Clone, Copy, Default)]
@@ -193,9 +190,15 @@ fn family(layout: Layout) -> Layout {
     }
 }
 
-fn recognise(shapes: &Shapes) -> Result<Layout, LayoutError> {
-    let has = |name: &str| shapes.contains_key(name);
-    let any = |start: &str| shapes.keys().any(|name| name.starts_with(start));
+/// True for the names of a network that Ferry knows, also of one that it knows not to have.
+pub(super) fn is_known<V>(names: &BTreeMap<String, V>) -> bool {
+    !matches!(recognise(names), Err(LayoutError::Unknown(_)))
+}
+
+/// Whose names these are.
+pub(super) fn recognise<V>(names: &BTreeMap<String, V>) -> Result<Layout, LayoutError> {
+    let has = |name: &str| names.contains_key(name);
+    let any = |start: &str| names.keys().any(|name| name.starts_with(start));
     if any("classfier.") || any("em_feature.") {
         return Ok(Layout::Abaw);
     }
@@ -212,10 +215,10 @@ fn recognise(shapes: &Shapes) -> Result<Layout, LayoutError> {
         return Ok(Layout::Cvnets);
     }
     if has("conv1.weight") && any("layer1.0.") {
-        let excited = shapes.keys().any(|name| name.starts_with("layer") && name.contains(".conv4."));
+        let excited = names.keys().any(|name| name.starts_with("layer") && name.contains(".conv4."));
         return if excited { Err(LayoutError::SqueezeExcitation) } else { Ok(Layout::Torchvision) };
     }
-    Err(LayoutError::Unknown(shapes.keys().take(3).cloned().collect()))
+    Err(LayoutError::Unknown(names.keys().take(3).cloned().collect()))
 }
 
 /// What network the renamed tensors are: its parts, and every name and shape that it needs.

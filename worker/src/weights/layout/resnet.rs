@@ -3,7 +3,7 @@
 use shared::job::network::Backbone;
 use shared::weights::Topology;
 
-use super::{CLASSIFIER, Declared, Fate, Layout, LayoutError, Shapes};
+use super::{CLASSIFIER, Declared, Fate, Layout, LayoutError, Shapes, Size};
 
 /// Faces in VGGFace2's training set: its classifier has this many rows and nobody else's has.
 const IDENTITIES: usize = 8631;
@@ -89,13 +89,6 @@ pub(super) fn settle(
         }
         Topology::Torchvision => (Layout::Torchvision, Backbone::DinoResnet50),
     })
-}
-
-/// Width and blocks of a ResNet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    pub width: u32,
-    pub blocks: [u32; 4],
 }
 
 /// The size that the names and the shape of the first convolution say; stage s is called `{stages}{first + s}.`.

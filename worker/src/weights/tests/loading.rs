@@ -50,6 +50,23 @@ fn everything_wrong_is_named_at_once_and_nothing_is_half_loaded() {
     assert_eq!(Variables::of(&store).copies().unwrap(), before);
 }
 
+/// Case 9: also a file that was converted before NaN was looked for.
+#[test]
+fn a_file_with_a_nan_is_not_loaded() {
+    let (spec, _, variables) = network(Backbone::Resnet18, Backbone::Resnet18);
+    let mut tensors: BTreeMap<String, Tensor> = fragments::resnet(Backbone::Resnet18, SMALL)
+        .into_iter()
+        .map(|(name, shape)| {
+            let dims: Vec<i64> = shape.iter().map(|&length| length as i64).collect();
+            (name, Tensor::ones(dims, (Kind::Float, Device::Cpu)))
+        })
+        .collect();
+    fill(Slot::Emotion, &claimed(&tensors), &spec, &variables).unwrap();
+    tensors.insert("bn1.bias".to_owned(), Tensor::from_slice(&[0.0, f32::NAN, 0.0, 0.0]));
+    let error = fill(Slot::Emotion, &claimed(&tensors), &spec, &variables).unwrap_err().to_string();
+    assert_eq!(error, "`emotion_weights`: NaN or infinite values in bn1.bias");
+}
+
 #[test]
 fn damaged_and_undescribed_files_are_not_loaded() {
     let (spec, _, variables) = network(Backbone::Resnet18, Backbone::Resnet18);

@@ -3,6 +3,7 @@
 mod formats;
 mod layouts;
 mod loading;
+mod prefixes;
 mod refused;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use shared::weights::{Preprocessing, Provenance, Slot, Topology};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
+use super::content::{Format, SourceError};
 use super::convert::{self, ConvertError, Options, Understood};
 use super::fixtures::{
     Array, Era, Storage, View, npy, numpy_pickle, on_disk, plain, torch_legacy, torch_pickle, torch_zip,
@@ -21,10 +23,10 @@ use super::fixtures::{
 use super::fragments;
 use super::layout::{Declared, Layout, Shapes, Size};
 use super::load::{FileError, fill};
-use super::source::{Format, Source, SourceError};
+use super::source::Source;
+use crate::archive::{self, Facts};
 use crate::models::Mtl;
-use crate::train::archive::{self, Facts};
-use crate::train::variables::Variables;
+use crate::variables::Variables;
 
 const SMALL: Size = Size { width: 4, blocks: [1; 4] };
 

@@ -9,8 +9,7 @@ fn wrong_files_are_refused_in_words() {
         let message = refusal(bytes, &none);
         assert!(message.contains(words), "{message}");
     };
-    refused(b"", "none of those that can be read");
-    refused(b"GIF89a, or anything else", "none of those that can be read");
+    refused(b"GIF89a\x01, or anything else", "none of those that can be read");
     refused(b"PK\x03\x04 and then nothing", "not a whole zip file");
     refused(&npy(&Array::f32(&[1], &[1.0])), "a single array without a name");
     refused(&zipped(&[("a/data.pkl", b"."), ("a/constants.pkl", b".")], false), "a TorchScript module");
@@ -61,6 +60,46 @@ fn wrong_files_are_refused_in_words() {
         refusal(&torch, &options(Some(Layout::Dan))),
         "the names are those of torchvision, not of dan: leave --layout out or name torchvision"
     );
+}
+
+/// Case 10: what a failed download leaves under the name of weights.
+#[test]
+fn what_is_something_else_is_called_that() {
+    for (bytes, words) in [
+        (&b""[..], "an empty file"),
+        (b"<!DOCTYPE html>\n<html><title>Sign in</title>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "a Git LFS pointer"),
+        (b"{\"weight_map\": {}}", "a JSON document"),
+        (
+            b"curl: (22) The requested URL returned error: 404",
+            "a text file, not weights; it begins with \"curl: (22)",
+        ),
+    ] {
+        let message = refusal(bytes, &Options::default());
+        assert!(message.starts_with(words), "{message}");
+    }
+}
+
+/// Case 9: every tensor with a NaN or an infinity is named, also where it was a number before it became f32.
+#[test]
+fn weights_that_are_not_numbers_are_refused() {
+    let shapes = fragments::resnet(Backbone::Resnet18, SMALL);
+    let with = |name: &str, array: Array| {
+        let mut all = arrays(&shapes);
+        all.retain(|(own, _)| *own != name);
+        all.push((name, array));
+        refusal(&numpy_pickle(&all, Era::New), &Options::default())
+    };
+    let nan = Array::f32(&[4], &[0.0, f32::NAN, 0.0, 0.0]);
+    let words = "NaN or infinite values in `bn1.weight`: nothing can be trained from them";
+    assert_eq!(with("bn1.weight", nan), words);
+    assert_eq!(with("bn1.weight", Array::f32(&[4], &[0.0, 0.0, 0.0, f32::NEG_INFINITY])), words);
+    let bytes = [1e300_f64; 4].iter().flat_map(|value| value.to_le_bytes()).collect();
+    let wide = Array { code: "f8", order: "<", shape: vec![4], fortran: false, bytes };
+    assert_eq!(with("bn1.weight", wide), words);
+    // What is left out may hold anything.
+    let all = [arrays(&shapes), vec![("fc.bias", Array::f32(&[1], &[f32::NAN]))]].concat();
+    converted(&numpy_pickle(&all, Era::New), &Options::default());
 }
 
 proptest! {

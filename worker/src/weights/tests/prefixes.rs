@@ -1,0 +1,83 @@
+//! Case 10: prefixes that training scripts put in front of every name, or of some.
+
+use super::*;
+
+fn small() -> Shapes {
+    fragments::resnet(Backbone::Resnet18, SMALL)
+}
+
+fn with_all(mut shapes: Shapes, more: Shapes) -> Shapes {
+    shapes.extend(more);
+    shapes
+}
+
+fn choose(prefix: &str) -> Options {
+    Options { prefix: Some(prefix.to_owned()), ..Options::default() }
+}
+
+#[test]
+fn a_prefix_of_all_names_is_stripped_and_said() {
+    let automatic = Options::default();
+    for (keys, prefix) in [
+        (&["state_dict"][..], "_orig_mod."),
+        (&["state_dict"], "model."),
+        (&[], "module."),
+        (&[], "module._orig_mod.encoder."),
+        (&["model"], "net.backbone."),
+    ] {
+        let (understood, file) = converted(&torch_file(keys, &prefixed(&small(), prefix)), &automatic);
+        assert_eq!((understood.mapping.layout, understood.prefix.as_str()), (Layout::Torchvision, prefix));
+        let (spec, store, variables) = network(Backbone::Resnet18, Backbone::Resnet18);
+        fill(Slot::Emotion, &file, &spec, &variables).unwrap();
+        let within: String = keys.iter().map(|key| format!("{key}.")).collect();
+        holds(&store, "emotion.features.0.weight", &format!("{within}{prefix}conv1.weight"));
+    }
+    // Of a network without a prefix nothing is stripped.
+    let (understood, _) = converted(&torch_file(&[], &small()), &automatic);
+    assert_eq!(understood.prefix, "");
+}
+
+#[test]
+fn a_prefix_of_some_names_is_asked_for() {
+    let lightning = with(prefixed(&small(), "encoder."), &[("loss.scale", &[1])]);
+    let bytes = torch_file(&["state_dict"], &lightning);
+    assert_eq!(
+        refusal(&bytes, &Options::default()),
+        "the names at the top are those of no network that Ferry has, but those below `encoder` are those of torchvision: \
+         add --prefix encoder"
+    );
+    for spelled in ["encoder", "encoder.", "state_dict.encoder"] {
+        let (understood, _) = converted(&bytes, &choose(spelled));
+        let dropped = &understood.dropped["state_dict.loss.scale"];
+        assert_eq!(dropped, &format!("outside of `{}`", spelled.trim_end_matches('.')));
+    }
+    assert_eq!(
+        refusal(&bytes, &choose("decoder")),
+        "no name begins with `decoder.`; they begin with encoder, loss"
+    );
+    let momentum = with_all(prefixed(&small(), "encoder_q."), prefixed(&small(), "encoder_k."));
+    assert_eq!(
+        refusal(&torch_file(&[], &momentum), &Options::default()),
+        "the names at the top are those of no network that Ferry has, but those below `encoder_k` (torchvision), \
+         `encoder_q` (torchvision) are: choose one with --prefix"
+    );
+    converted(&torch_file(&[], &momentum), &choose("encoder_q"));
+}
+
+#[test]
+fn another_head_than_dinos_does_not_make_a_network_dinos() {
+    let supervised =
+        with(prefixed(&resnet50(), "backbone."), &[("head.weight", &[6, 4]), ("head.bias", &[6])]);
+    let bytes = torch_file(&[], &supervised);
+    assert!(refusal(&bytes, &Options::default()).ends_with("add --prefix backbone"));
+    assert!(
+        refusal(&bytes, &choose("backbone")).starts_with("a ResNet50 whose topology the names do not tell")
+    );
+}
+
+#[test]
+fn an_unknown_network_is_shown_by_the_names_in_the_file() {
+    let other = prefixed(&with(Shapes::new(), &[("a.weight", &[2]), ("b.weight", &[2])]), "module.");
+    let message = refusal(&torch_file(&[], &other), &Options::default());
+    assert!(message.contains("that Ferry has: module.a.weight, module.b.weight"), "{message}");
+}
