@@ -14,20 +14,9 @@ pub fn plain(text: &str) -> String {
     text.chars().map(harmless).collect()
 }
 
-/// `1 worker`, `2 workers`: a number with its noun, given in the singular.
-pub fn counted(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Case 30: "1 workers".
-    #[test]
-    fn one_is_singular() {
-        assert_eq!([0, 1, 2].map(|number| counted(number, "worker")), ["0 workers", "1 worker", "2 workers"]);
-    }
 
     #[test]
     fn text_from_elsewhere_cannot_control_a_terminal() {
