@@ -203,10 +203,15 @@ fn packs(seeds: &mut Seeds, folder: &Path) -> Done {
 
 /// Each file, after the byte that selects its name in `targets/landmarks.rs`.
 fn landmarks(seeds: &mut Seeds) -> Done {
-    let lines = "0.25 -0.5\n".repeat(LANDMARKS);
+    // A circle: equal points are no face.
+    let angles = (0..LANDMARKS).map(|i| i as f64 / 10.9);
+    let points: Vec<[f64; 2]> = angles.map(|angle| [0.5 * angle.cos(), 0.5 * angle.sin()]).collect();
+    let lines: String = points.iter().map(|[x, y]| format!("{x:.4} {y:.4}\n")).collect();
     let columns = |axis: char| (0..LANDMARKS).map(move |i| format!("{axis}_{i}"));
     let header = columns('x').chain(columns('y')).collect::<Vec<_>>().join(",");
-    let row = vec!["0.5"; 2 * LANDMARKS].join(",");
+    let numbers = [0, 1].into_iter().flat_map(|axis| points.iter().map(move |point| format!("{:.4}", point[axis])));
+    let row = numbers.collect::<Vec<_>>().join(",");
+    let german = format!("Image;Success;{}\r\n1.jpg;WAHR;{}\r\n", header.replace(',', ";"), row.replace(',', ";"));
     let one = npy("<f4", "68, 2", &[0; 4 * 2 * LANDMARKS]);
     let all = [
         ("points.npy", npy("<f8", "1, 68, 2", &[0; 8 * 2 * LANDMARKS])),
@@ -220,6 +225,7 @@ fn landmarks(seeds: &mut Seeds) -> Done {
         (2, format!("version: 1\nn_points: 68\n{{\n{lines}}}\n").into_bytes()),
         (3, format!("{header}\n{row}\n").into_bytes()),
         (3, format!("image,{header}\n1.jpg,{row}\n").into_bytes()),
+        (3, german.into_bytes()),
         (3, b"image,left,top,size\n2.jpg,1,1,20\n".to_vec()),
         (3, b"m00,m01,m02,m10,m11,m12,image\n5,0,-100,0,5,-50,2\n".to_vec()),
         (4, one.clone()),
@@ -268,6 +274,8 @@ fn predicted(seeds: &mut Seeds) -> Done {
     let row = Prediction { image: "a, \"b\".jpg".to_owned(), probabilities: [0.1, 0.2, 0.3, 0.1, 0.2, 0.1] };
     seeds.add(&[to_csv(std::slice::from_ref(&row)).as_bytes()])?;
     seeds.add(&[to_submission(&[row]).as_bytes()])?;
+    let utf16 = "\u{feff}sep=;\r\n\"Image\"; \"Label\"\r\n\"1.jpg\"; \"3\"\r\n".encode_utf16();
+    seeds.add(&[&utf16.flat_map(u16::to_le_bytes).collect::<Vec<_>>()])?;
     seeds.add(&[b"id,label\nx,\ny,3\n"])?;
     seeds.add(&[&to_npy(&[[0.5; CLASSES]; 2])])
 }

@@ -1,4 +1,4 @@
-//! Predictions and labels as CSV, sample lists, and matrices of probabilities.
+//! Predictions, labels and lists of images as tables, sample lists, and matrices of probabilities.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -20,6 +20,9 @@ fuzz_target!(|data: &[u8]| {
                 |rows: &[predicted::Classified]| rows.iter().map(|row| row.image.clone()).collect::<Vec<_>>();
             assert_eq!(images(&back), images(&rows));
         }
+    }
+    if let Ok(rows) = predicted::read_list(data) {
+        assert!(!rows.is_empty());
     }
     if let Ok(rows) = from_npy(data) {
         assert_eq!(from_npy(&to_npy(&rows)).as_ref(), Ok(&rows));

@@ -37,7 +37,7 @@ pub struct TableError {
 /// Reads a table row by row, so that memory does not grow with it.
 #[derive(Debug)]
 pub struct TableReader<R: Read> {
-    rows: csv::Reader<FieldStarts<io::Chain<Cursor<Vec<u8>>, Text<R>>>>,
+    rows: csv::Reader<FieldStarts<io::Chain<io::Chain<Cursor<Vec<u8>>, Text<R>>, &'static [u8]>>>,
     header: Header,
     format: Dialect,
     record: StringRecord,
@@ -80,7 +80,9 @@ impl<R: Read> TableReader<R> {
         let (first, format) = first_line(&mut text)?;
         let mut builder = ReaderBuilder::new();
         builder.has_headers(false).flexible(true).trim(Trim::All).delimiter(format.separator);
-        let (inner, separator) = (Cursor::new(first).chain(text), format.separator);
+        // Every row ends in a line end, the last one too, so that lines can be counted by them.
+        let inner = Cursor::new(first).chain(text).chain(&b"\n"[..]);
+        let separator = format.separator;
         let mut rows = builder.from_reader(FieldStarts { inner, separator, at: At::Start });
         let mut record = StringRecord::new();
         let read = rows.read_record(&mut record).map_err(|error| wrong(&error, format))?;
@@ -107,15 +109,16 @@ impl<R: Read> TableReader<R> {
         if !read.map_err(|error| wrong(&error, self.format))? {
             return Ok(None);
         }
-        let line = self.record.position().map_or(1, csv::Position::line) + self.format.skipped;
-        if self.record.iter().any(|field| field.contains('\n')) {
+        if self.record.as_slice().contains('\n') {
+            let line = self.record.position().map_or(1, csv::Position::line) + self.format.skipped;
             let reason = "a field goes on in the next line; a closing quote is missing".to_owned();
             return Err(TableError { line, reason });
         }
         Ok(Some(Row {
             record: &self.record,
             columns: self.header.names.len(),
-            line,
+            // The record's own position is before the blank lines that it was read across.
+            line: self.rows.position().line() - 1 + self.format.skipped,
             decimal_comma: self.format.separator != b',',
         }))
     }

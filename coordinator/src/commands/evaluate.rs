@@ -229,8 +229,27 @@ mod tests {
         let bootstrap = Bootstrap { replicates: 50, seed: 3, level: 0.9 };
         let intervals = bootstrap.intervals(&joined.pairs);
         let words = in_words(&score, &joined, &bootstrap, intervals.as_ref());
-        insta::assert_snapshot!(words, @"");
-        insta::assert_snapshot!(leftovers(&joined), @"");
+        assert!(words.starts_with("macro F1      24.44  ["), "{words}");
+        let words = in_words(&score, &joined, &bootstrap, None);
+        insta::assert_snapshot!(words, @r#"
+        macro F1      24.44       4 images
+        Anger         80.00       3
+        Disgust       66.67       1
+        Fear           0.00       0
+        Happiness      0.00       0
+        Sadness        0.00       0
+        Surprise       0.00       0
+
+        true \ as        Anger   Disgust      Fear Happiness   Sadness  Surprise
+        Anger                2         1         0         0         0         0
+        Disgust              0         1         0         0         0         0
+        Fear                 0         0         0         0         0         0
+        Happiness            0         0         0         0         0         0
+        Sadness              0         0         0         0         0         0
+        Surprise             0         0         0         0         0         0
+        2 images without a label are not scored
+        "#);
+        insta::assert_snapshot!(leftovers(&joined), @"1 image without a label: x");
         let json = in_json(&score, &joined, &bootstrap, intervals.as_ref());
         assert_eq!(json["macro_f1"].as_f64(), Some((80.0 + 200.0 / 3.0) / 6.0));
         assert_eq!(json["confusion"]["counts"][0][1], 1);

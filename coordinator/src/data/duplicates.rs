@@ -139,6 +139,10 @@ mod tests {
         assert_eq!(ids(&found.across_splits), ["adfg"]);
         assert_eq!(ids(&found.of_different_labels), ["bc"]);
         assert_eq!((found.repeated, told), ([1, 0, 1], vec![(8, 8)]));
-        insta::assert_snapshot!(found.to_string(), @"");
+        insta::assert_snapshot!(found.to_string(), @r#"
+        duplicates  1 group of equal images in several splits, 1 has different labels; repeated within train 1, validation 0, test 1
+          several splits: train a = validation d = test f = test g
+          different labels: train b = train c
+        "#);
     }
 }

@@ -102,7 +102,7 @@ impl SplitSummary {
         let (it, its) = if missing.len() == 1 { ("it", "its") } else { ("them", "their") };
         Some(match split {
             Split::Train => {
-                format!("no {split} image shows {names}: models cannot learn {it}, so macro F1 is at most {most:.1} %")
+                format!("no training image shows {names}: models cannot learn {it}, so macro F1 is at most {most:.1} %")
             }
             Split::Validation | Split::Test => {
                 format!("no {split} image shows {names}: {its} F1 is 0, so macro F1 on this split is at most {most:.1} %")
@@ -221,9 +221,21 @@ mod tests {
             (test.images, test.with_landmarks, test.unlabelled, test.majority_percent),
             (1, 0, 1, 0.0)
         );
-        insta::assert_snapshot!(found.to_string().replace(&found.digest, "DIGEST"), @"");
+        insta::assert_snapshot!(found.to_string().replace(&found.digest, "DIGEST"), @r#"
+        split           Anger   Disgust      Fear Happiness   Sadness  Surprise unlabelled   images  landmarks  majority
+        train               0         1         0         0         3         0          0        4          4     75.0%
+        validation          0         0         0         0         0         0          0        0          0      0.0%
+        test                0         0         0         0         0         0          1        1          0      0.0%
+        image size  1 x 1
+        landmarks   x 0.50 to 0.50, y 0.50 to 0.50 of the image's [-1, 1]
+                    all are in its lower right quarter: import them with --landmark-unit fraction if they are fractions of the image
+        digest      DIGEST
+        "#);
         // Case 8: a class without images is told, with what it does to macro F1.
-        insta::assert_snapshot!(found.notes().join("\n"), @"");
+        insta::assert_snapshot!(found.notes().join("\n"), @r#"
+        no training image shows Anger, Fear, Happiness, Surprise: models cannot learn them, so macro F1 is at most 33.3 %
+        the pack has no validation images: a sweep needs them to choose epochs and ensembles, so it cannot use this pack
+        "#);
     }
 
     #[test]

@@ -205,11 +205,20 @@ mod tests {
     #[test]
     fn repeated_problems_are_summed_up() {
         let problems = problems();
-        insta::assert_snapshot!(summary(&problems).join("\n"), @"");
-        insta::assert_snapshot!(totals(&problems), @"");
+        insta::assert_snapshot!(summary(&problems).join("\n"), @r#"
+        5 times: it has no landmarks (left out): FEAR/1.jpg, FEAR/2.jpg, FEAR/3.jpg, …
+        4 times: point … (…, …) lies far outside of the image (without landmarks): val/1.jpg: landmarks FEAR/1.txt, val/2.jpg: landmarks FEAR/2.txt, val/3.jpg: landmarks FEAR/3.txt, …
+        labels.csv: line 2: "x2": is not a test image (ignored)
+        labels.csv: line 3: "x3": is not a test image (ignored)
+        "#);
+        insta::assert_snapshot!(totals(&problems), @"11 problems: 5 images left out, 4 images without landmarks, 2 ignored");
         assert!(is_summed_up(&problems) && !is_summed_up(&problems[..3]));
         assert_eq!(totals(&problems[..1]), "1 problem: 1 image left out");
-        insta::assert_snapshot!(to_csv(&problems[8..10]), @"");
+        insta::assert_snapshot!(to_csv(&problems[8..10]), @r#"
+        file,place,reason,consequence
+        val/4.jpg,landmarks FEAR/4.txt,"point 4 (40.5, -7) lies far outside of the image",without landmarks
+        labels.csv,"line 2: ""x2""",is not a test image,ignored
+        "#);
     }
 
     #[test]

@@ -115,7 +115,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let (crops, problems) = Crops::open(&path, &pairing, 2).unwrap();
             let corner = super::super::to_image(
-                &[[-1.0; 2]; 68],
+                &super::super::units::tests::face([-1.0; 2], 0.5),
                 super::super::Unit::Normalized,
                 [100, 50],
                 Some(crops.of(0).unwrap()),

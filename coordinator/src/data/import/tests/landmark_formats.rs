@@ -71,7 +71,7 @@ fn the_unit_of_text_files_is_judged_by_all_of_them() {
 
     source.all_marks(|face| in_unit(face, Unit::Fraction));
     let error = source.import(&source.options()).unwrap_err().to_string();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"landmarks in text files: the numbers of 5 of 5 faces lie in [0, 1]: fractions of the image (--landmark-unit fraction), or faces in the lower right quarter (--landmark-unit normalized)? Say which");
 }
 
 #[test]

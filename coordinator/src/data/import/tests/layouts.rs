@@ -34,7 +34,7 @@ fn a_landmark_file_of_two_images_is_named() {
     png.save(source.path(&format!("{TRAIN}/ANGRER/9.png"))).unwrap();
     let (ids, problems) = ids(&source, &source.options());
     assert_eq!(ids, ["ANGRER/9.jpg", "ANGRER/9.png", "ANGRER/10.jpg", "sadness/1.jpg"]);
-    insta::assert_snapshot!(problems.join("\n"), @"");
+    insta::assert_snapshot!(problems.join("\n"), @"training_set_synthetic_images/ANGRER/9.png: its landmarks landmarks/training_set_synthetic_images/ANGRER/9.txt are also those of 9.jpg (kept)");
     let options = ImportOptions { strict: true, ..source.options() };
     assert_eq!(source.import(&options).unwrap().digest, None);
 }
@@ -48,9 +48,13 @@ fn images_in_nested_folders_are_counted() {
     }
     source.write(&format!("{TRAIN}/sadness/notes/readme.md"), "");
     let (_, problems) = ids(&source, &source.options());
-    insta::assert_snapshot!(problems.join("\n"), @"");
+    insta::assert_snapshot!(problems.join("\n"), @r#"
+    training_set_synthetic_images/sadness/subj1: it is a folder, not a file; move the 3 images in it up to training_set_synthetic_images/sadness (left out)
+    training_set_synthetic_images/sadness/subj2: it is a folder, not a file; move the image in it up to training_set_synthetic_images/sadness (left out)
+    training_set_synthetic_images/sadness/notes: it is a folder, not a file (ignored)
+    "#);
     let report = source.import(&source.options()).unwrap();
-    insta::assert_snapshot!(totals(&report.problems), @"");
+    insta::assert_snapshot!(totals(&report.problems), @"3 problems: 4 images left out, 1 ignored");
     let pack = Pack::open(&source.pack_dir()).unwrap();
     let origin: Origin = serde_json::from_value(pack.provenance().clone()).unwrap();
     assert_eq!(origin.left_out, 4);
@@ -111,11 +115,18 @@ fn rows_that_name_no_folder_are_the_reason() {
         let error = source.import(&options).unwrap_err().to_string();
         error.replace(&*source.root.path().to_string_lossy(), "")
     };
-    insta::assert_snapshot!(told(&["1.jpg", "1.jpg"]), @"");
+    insta::assert_snapshot!(told(&["1.jpg", "1.jpg"]), @r#"
+    /source/all.csv: none of its rows can be used; line 2: "1.jpg" may mean 3 images; write their folders before the name
+    "#);
     for number in 100..110 {
         source.image(&format!("{TRAIN}/FEAR/{number}.jpg"), 1);
     }
-    insta::assert_snapshot!(told(&["2.jpg", "1.jpg", "1.jpg", "1.jpg", "1.jpg"]), @"");
+    insta::assert_snapshot!(told(&["2.jpg", "1.jpg", "1.jpg", "1.jpg", "1.jpg"]), @r#"
+    /source/: none of the 13 training images can be used
+      13 times: it has no landmarks (left out): training_set_synthetic_images/ANGRER/9.jpg, training_set_synthetic_images/ANGRER/10.jpg, training_set_synthetic_images/FEAR/100.jpg, …
+      validation_set_real_images/FEAR/1.jpg: it has no landmarks (without landmarks)
+      4 times: may mean 3 images; write their folders before the name (ignored): all.csv: line 3: "1.jpg", all.csv: line 4: "1.jpg", all.csv: line 5: "1.jpg", …
+    "#);
     assert_eq!(source.left(), 0);
 }
 
