@@ -227,22 +227,36 @@ def another_shape(state):
     state["layer1.0.bn1.weight"] = torch.ones(1)
 
 
+def not_a_number(state):
+    state["bn1.bias"][1] = float("nan")
+
+
+def prefixed(state):
+    for name in list(state):
+        state[f"encoder.{name}"] = state.pop(name)
+    state["loss.scale"] = torch.ones(1)
+
+
 def foreign(state):
     state["gate.weight"] = torch.ones(3)
 
 
 WRONG = [
     Wrong("cut.safetensors", cut(safetensors), "not a whole safetensors file"),
-    Wrong("header.safetensors", overlong_header, "none of those that can be read"),
+    Wrong("header.safetensors", overlong_header, "unknown format"),
     Wrong("cut.npz", cut(npz), "not a whole zip file"),
     Wrong("cut.pth", cut(zip_ordered), "not a whole zip file"),
     Wrong("script.pth", script, "TorchScript"),
     Wrong("cut-legacy.pth", cut(legacy), "beyond the end of the file"),
     Wrong("cut.pkl", cut(vggface2), "ends in the middle"),
     Wrong("hostile.pkl", hostile_pickle, "an object of `posix.system`"),
-    Wrong("hostile.pth", hostile_zip, "no tensor in it"),
+    Wrong("hostile.pth", hostile_zip, "it has no tensors"),
     Wrong("list.pkl", no_dictionary, "not a dictionary"),
-    Wrong("keras.h5", words, "none of those that can be read"),
+    Wrong("keras.h5", words, "an HDF5 file"),
+    Wrong("page.pth", lambda path: path.write_text("<!DOCTYPE html><html></html>"), "a web page"),
+    Wrong("pointer.pth", lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "a Git LFS pointer"),
+    Wrong("nan.pth", changed(not_a_number), "NaN or infinite values in `bn1.bias`"),
+    Wrong("partly-prefixed.pth", changed(prefixed), "--prefix encoder"),
     Wrong("two-networks.pth", zip_dino, "--key"),
     Wrong("resnet50.pth", lambda path: torch.save(resnet50(14).state_dict(), path), "topology"),
     Wrong("other-layout.pth", zip_ordered, "--layout", ["--layout", "dan"]),

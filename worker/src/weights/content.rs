@@ -60,8 +60,7 @@ pub enum SourceError {
     #[error("{0}")]
     Mistaken(Mistaken),
     #[error(
-        "the format is none of those that can be read: .safetensors, .npz, what torch.save writes, or a pickled \
-         dictionary of numpy arrays"
+        "unknown format: Ferry reads .safetensors, .npz, files of torch.save and pickled dictionaries of numpy arrays"
     )]
     Unknown,
     #[error("a single array without a name (.npy): save a dictionary of them with numpy.savez")]
@@ -80,9 +79,9 @@ pub enum SourceError {
     NoDictionary(String),
     #[error("array `{name}`: {problem}")]
     Array { name: String, problem: String },
-    #[error("dictionaries within dictionaries without end: it is no file of weights")]
+    #[error("dictionaries within dictionaries without end: it is not a file of weights")]
     TooDeep,
-    #[error("there is no tensor in it{}", hint(.0))]
+    #[error("it has no tensors{}", hint(.0))]
     Empty(Vec<String>),
     #[error(transparent)]
     Seal(#[from] shared::seal::SealError),
@@ -93,7 +92,7 @@ pub enum SourceError {
 fn hint(others: &[String]) -> String {
     match others {
         [] => String::new(),
-        others => format!("; it has {}", others.iter().take(5).cloned().collect::<Vec<_>>().join(", ")),
+        others => format!(", but {}", others.iter().take(5).cloned().collect::<Vec<_>>().join(", ")),
     }
 }
 
@@ -106,7 +105,7 @@ pub enum ReadError {
     Zip(#[from] zip::result::ZipError),
     #[error("its data is {found} bytes, its shape needs {expected}")]
     Length { expected: usize, found: usize },
-    #[error("its data is no latin-1 text")]
+    #[error("its data is not latin-1 text")]
     Latin1,
     #[error("libtorch: {0}")]
     Torch(#[from] TchError),

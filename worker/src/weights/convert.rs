@@ -30,7 +30,7 @@ pub enum ConvertError {
     Wrapper(#[from] WrapperError),
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    #[error("the names at the top are those of no network that Ferry has, but those below {}", below(.0))]
+    #[error("not all names belong to one network, but those below {}", below(.0))]
     Below(Vec<(String, Layout)>),
     #[error("NaN or infinite values in {}: nothing can be trained from them", some(.0))]
     NotFinite(Vec<String>),
@@ -46,11 +46,11 @@ pub enum ConvertError {
 
 fn below(networks: &[(String, Layout)]) -> String {
     match networks {
-        [(prefix, layout)] => format!("`{prefix}` are those of {layout}: add --prefix {prefix}"),
+        [(prefix, layout)] => format!("`{prefix}` do ({layout}): add --prefix {prefix}"),
         several => {
             let several: Vec<String> =
                 several.iter().map(|(prefix, layout)| format!("`{prefix}` ({layout})")).collect();
-            format!("{} are: choose one with --prefix", several.join(", "))
+            format!("{} do: choose one with --prefix", several.join(", "))
         }
     }
 }

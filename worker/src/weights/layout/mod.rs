@@ -69,11 +69,11 @@ pub struct Declared {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     #[error(
-        "the names are those of no network that Ferry has: {}, …; it has ResNet18 and 50, MobileViTv2, DAN and the \
-         authors' two-branch network", .0.join(", ")
+        "these are not the names of a network that Ferry knows: {}, …; it knows ResNet18 and 50, MobileViTv2, DAN and \
+         the authors' two-branch network", .0.join(", ")
     )]
     Unknown(Vec<String>),
-    #[error("the names are those of {found}, not of {declared}: leave --layout out or name {found}")]
+    #[error("the names are those of {found}, not of {declared}: omit --layout or use --layout {found}")]
     Other { declared: Layout, found: Layout },
     #[error(
         "a ResNet50 whose topology the names do not tell: say where the weights are from, --layout torchvision or \

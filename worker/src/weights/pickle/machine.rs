@@ -187,7 +187,7 @@ impl<'a> Machine<'a> {
         let key = match opcode {
             b'p' | b'g' => {
                 let number = integer(self.line()?, at)?.and_then(|number| u64::try_from(number).ok());
-                number.ok_or(PickleError::Malformed { at, problem: "a memo that is no number" })?
+                number.ok_or(PickleError::Malformed { at, problem: "a memo that is not a number" })?
             }
             b'q' | b'h' => u64::from(self.byte()?),
             b'r' | b'j' => u64::from(u32::from_le_bytes(self.array()?)),

@@ -79,11 +79,11 @@ impl Content {
 pub enum PickleError {
     #[error("the pickle ends in the middle, at byte {at}")]
     Truncated { at: usize },
-    #[error("byte {at} of the pickle, 0x{opcode:02x}, is no instruction that a file of arrays needs")]
+    #[error("byte {at} of the pickle, 0x{opcode:02x}, is not an instruction that a file of arrays needs")]
     Opcode { at: usize, opcode: u8 },
     #[error("the pickle is damaged at byte {at}: {problem}")]
     Malformed { at: usize, problem: &'static str },
-    #[error("the pickle has more than {limit} {what}: it is no file of weights")]
+    #[error("the pickle has more than {limit} {what}: it is not a file of weights")]
     TooMany { limit: usize, what: &'static str },
 }
 

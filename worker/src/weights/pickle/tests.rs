@@ -35,7 +35,7 @@ fn damage_has_a_place() {
     assert_eq!(error(b"\x80\x02}"), "the pickle ends in the middle, at byte 3");
     assert_eq!(
         error(b"\x80\x02\x82\x01."),
-        "byte 2 of the pickle, 0x82, is no instruction that a file of arrays needs"
+        "byte 2 of the pickle, 0x82, is not an instruction that a file of arrays needs"
     );
     assert_eq!(error(b"\x80\x02h\x05."), "the pickle is damaged at byte 4: a memo that was never written");
     assert_eq!(error(b"\x80\x02X\xff\xff\xff\xffa."), "the pickle ends in the middle, at byte 9");

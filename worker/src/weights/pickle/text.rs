@@ -50,7 +50,7 @@ pub(super) fn raw_unicode(line: &[u8], at: usize) -> Result<String, PickleError>
         };
         let code = after.get(1..=digits).and_then(|code| std::str::from_utf8(code).ok());
         let code = code.and_then(|code| char::from_u32(u32::from_str_radix(code, 16).ok()?));
-        text.push(code.ok_or(PickleError::Malformed { at, problem: "an escape that is no character" })?);
+        text.push(code.ok_or(PickleError::Malformed { at, problem: "an escape that is not a character" })?);
         rest = &after[1 + digits..];
     }
     Ok(text)

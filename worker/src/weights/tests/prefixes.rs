@@ -43,8 +43,7 @@ fn a_prefix_of_some_names_is_asked_for() {
     let bytes = torch_file(&["state_dict"], &lightning);
     assert_eq!(
         refusal(&bytes, &Options::default()),
-        "the names at the top are those of no network that Ferry has, but those below `encoder` are those of torchvision: \
-         add --prefix encoder"
+        "not all names belong to one network, but those below `encoder` do (torchvision): add --prefix encoder"
     );
     for spelled in ["encoder", "encoder.", "state_dict.encoder"] {
         let (understood, _) = converted(&bytes, &choose(spelled));
@@ -58,8 +57,8 @@ fn a_prefix_of_some_names_is_asked_for() {
     let momentum = with_all(prefixed(&small(), "encoder_q."), prefixed(&small(), "encoder_k."));
     assert_eq!(
         refusal(&torch_file(&[], &momentum), &Options::default()),
-        "the names at the top are those of no network that Ferry has, but those below `encoder_k` (torchvision), \
-         `encoder_q` (torchvision) are: choose one with --prefix"
+        "not all names belong to one network, but those below `encoder_k` (torchvision), `encoder_q` (torchvision) do: \
+         choose one with --prefix"
     );
     converted(&torch_file(&[], &momentum), &choose("encoder_q"));
 }
@@ -79,5 +78,5 @@ fn another_head_than_dinos_does_not_make_a_network_dinos() {
 fn an_unknown_network_is_shown_by_the_names_in_the_file() {
     let other = prefixed(&with(Shapes::new(), &[("a.weight", &[2]), ("b.weight", &[2])]), "module.");
     let message = refusal(&torch_file(&[], &other), &Options::default());
-    assert!(message.contains("that Ferry has: module.a.weight, module.b.weight"), "{message}");
+    assert!(message.contains("that Ferry knows: module.a.weight, module.b.weight"), "{message}");
 }

@@ -9,18 +9,18 @@ fn wrong_files_are_refused_in_words() {
         let message = refusal(bytes, &none);
         assert!(message.contains(words), "{message}");
     };
-    refused(b"GIF89a\x01, or anything else", "none of those that can be read");
+    refused(b"GIF89a\x01, or anything else", "unknown format");
     refused(b"PK\x03\x04 and then nothing", "not a whole zip file");
     refused(&npy(&Array::f32(&[1], &[1.0])), "a single array without a name");
     refused(&zipped(&[("a/data.pkl", b"."), ("a/constants.pkl", b".")], false), "a TorchScript module");
-    refused(&zipped(&[("a.txt", b"x")], false), "none of those that can be read");
-    refused(&zipped(&[("a.npy", b"x")], false), "array `a`: it is no .npy file");
+    refused(&zipped(&[("a.txt", b"x")], false), "unknown format");
+    refused(&zipped(&[("a.npy", b"x")], false), "array `a`: it is not a .npy file");
     refused(
         &[&[16, 0, 0, 0, 0, 0, 0, 0], b"{".as_slice(), &[b' '; 20]].concat(),
         "not a whole safetensors file",
     );
     refused(b"\x80\x02]q\x00.", "the pickle holds a list, not a dictionary");
-    refused(b"\x80\x02}q\x00(X\x01\x00\x00\x00aK\x01u.", "there is no tensor in it; it has a: a number");
+    refused(b"\x80\x02}q\x00(X\x01\x00\x00\x00aK\x01u.", "it has no tensors, but a: a number");
     let shapes = resnet50();
     let torch = torch_file(&[], &shapes);
     refused(&torch[..torch.len() / 2], "not a whole zip file");
@@ -29,7 +29,7 @@ fn wrong_files_are_refused_in_words() {
     old.truncate(old.len() / 2);
     refused(&old, "ends in the middle");
     let object = Array { code: "O8", ..Array::f32(&[1], &[1.0]) };
-    refused(&numpy_pickle(&[("a", object)], Era::Old), "array `a`: dtype `O8` is none that weights have");
+    refused(&numpy_pickle(&[("a", object)], Era::Old), "array `a`: dtype `O8` is not one that weights have");
     let short = Array { shape: vec![4, 3, 7, 7], ..Array::f32(&[1], &[1.0]) };
     let mut all = arrays(&shapes);
     all.retain(|(name, _)| *name != "conv1.weight");
@@ -58,7 +58,7 @@ fn wrong_files_are_refused_in_words() {
     );
     assert_eq!(
         refusal(&torch, &options(Some(Layout::Dan))),
-        "the names are those of torchvision, not of dan: leave --layout out or name torchvision"
+        "the names are those of torchvision, not of dan: omit --layout or use --layout torchvision"
     );
 }
 
