@@ -162,7 +162,10 @@ fn with_one_worker_a_bad_job_fails_for_good_and_the_rest_is_done() -> anyhow::Re
     let desk = Desk::new()?;
     let mut run = Run::start(desk.ferry(&["run", &poisoned(), "--workers", "1", "--json"]))?;
     let ended = run.wait_for("given_up", LIMIT)?;
-    assert!(ended["reason"].as_str().is_some_and(|reason| reason.starts_with("3 tries failed, on cpu0: ")), "{ended}");
+    assert!(
+        ended["reason"].as_str().is_some_and(|reason| reason.starts_with("3 tries failed, on cpu0: ")),
+        "{ended}"
+    );
     assert!(ended["reproduce"].is_string() && ended["log"].is_array(), "{ended}");
     let finished = run.wait_for("finished", LIMIT)?;
     assert_eq!((&finished["done"], &finished["failed"]), (&4.into(), &2.into()));

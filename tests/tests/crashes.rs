@@ -41,7 +41,10 @@ fn a_job_that_crashes_its_worker_fails_with_the_signal_and_the_rest_is_done() ->
     assert_eq!(reason, "3 tries failed, on cpu0: the worker died of SIGSEGV while training this job");
     let command = ended["reproduce"].as_str().unwrap_or_default();
     assert!(command.starts_with("ferry-worker reproduce "), "{ended}");
-    assert!(ended["log"].as_array().is_some_and(|log| !log.is_empty()), "the end of the worker's log: {ended}");
+    assert!(
+        ended["log"].as_array().is_some_and(|log| !log.is_empty()),
+        "the end of the worker's log: {ended}"
+    );
     assert_eq!((&finished["done"], &finished["failed"]), (&5.into(), &1.into()));
     let status = expect(&mut desk.ferry(&["status"]), 0)?;
     let status = String::from_utf8_lossy(&status.stdout);

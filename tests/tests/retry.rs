@@ -56,7 +56,8 @@ fn a_finished_job_is_trained_anew_by_the_next_run_and_its_result_is_kept() -> an
     assert_eq!(starts, 1, "the others are not trained again");
     assert!(again.end(LIMIT)?.success());
     assert_eq!(comparable(&results)?, before);
-    let kept: Value = serde_json::from_slice(&std::fs::read(earlier(&desk, "smoke", &job)?.join("result.json"))?)?;
+    let kept: Value =
+        serde_json::from_slice(&std::fs::read(earlier(&desk, "smoke", &job)?.join("result.json"))?)?;
     assert_eq!(kept, old);
     let new: Value = serde_json::from_slice(&std::fs::read(&record)?)?;
     assert!(new["attempt"].as_u64() > old["attempt"].as_u64(), "{new}");

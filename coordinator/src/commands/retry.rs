@@ -59,8 +59,9 @@ async fn open_again(args: &RetryArgs) -> anyhow::Result<ExitCode> {
         endpoint.require(&[Role::Coordinator])?;
     }
     let Some(access) = Access::open(&args.books, "ferry-retry").await? else {
-        return Err(RetryError::Unknown { wanted: args.jobs.join(" ") })
-            .map_err(|error| anyhow!(error).context(format!("no sweep has run in {}", args.books.home.display())));
+        return Err(RetryError::Unknown { wanted: args.jobs.join(" ") }).map_err(|error| {
+            anyhow!(error).context(format!("no sweep has run in {}", args.books.home.display()))
+        });
     };
     let outcome = with_books(args, &access).await;
     access.close().await;
@@ -94,7 +95,9 @@ fn is_confirmed() -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Err(Unanswered.into());
     }
-    eprint!("They will be trained from the start, and the new results replace these in the report. Go on? [y/N] ");
+    eprint!(
+        "They will be trained from the start, and the new results replace these in the report. Go on? [y/N] "
+    );
     std::io::stderr().flush()?;
     let mut answer = String::new();
     stdin.read_line(&mut answer)?;

@@ -44,7 +44,8 @@ impl Crash {
         let what = match self {
             Self::Signal(name) => format!("the worker died of {name} while training this job"),
             Self::OutOfMemory => {
-                "the kernel killed the worker while it trained this job: the machine is out of memory".to_owned()
+                "the kernel killed the worker while it trained this job: the machine is out of memory"
+                    .to_owned()
             }
         };
         match self.remedy(spec) {
@@ -57,7 +58,8 @@ impl Crash {
         let narrow = spec.filter(|spec| spec.arithmetic.channels_last && spec.network.width <= NARROW);
         match (self, narrow) {
             (Self::OutOfMemory, _) => Some(
-                "try a smaller `batch_size` or `image_size`, or fewer workers on this machine (`--workers`)".to_owned(),
+                "try a smaller `batch_size` or `image_size`, or fewer workers on this machine (`--workers`)"
+                    .to_owned(),
             ),
             (Self::Signal(_), Some(spec)) => Some(format!(
                 "`channels_last: true` with a network as narrow as `width: {}` is known to cause this on some CPUs: set \

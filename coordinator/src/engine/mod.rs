@@ -142,10 +142,7 @@ impl Engine {
         let holds = |job: &Job| match job.seen.as_ref().map(|seen| &seen.record.state) {
             Some(JobState::Running { token, .. }) => &token.owner == worker,
             Some(
-                JobState::Pending
-                | JobState::Done { .. }
-                | JobState::Failed { .. }
-                | JobState::Parked { .. },
+                JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. },
             )
             | None => false,
         };

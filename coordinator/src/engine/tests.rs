@@ -84,7 +84,10 @@ fn open_jobs_are_queued_again_and_failed_ones_are_not() {
     assert!(effects.iter().any(|e| matches!(e, Effect::Tell(Notice::GivenUp { .. }))));
     assert!(engine.is_finished());
     assert_eq!(engine.apply(Event::Reconcile), []);
-    assert_eq!(engine.failures().map(|(id, _, why)| (id, why)).collect::<Vec<_>>(), [(job(), "3 tries failed, on cpu0: e3")]);
+    assert_eq!(
+        engine.failures().map(|(id, _, why)| (id, why)).collect::<Vec<_>>(),
+        [(job(), "3 tries failed, on cpu0: e3")]
+    );
     assert_eq!(record_changed(&mut engine, 10, &record.reopened()), [], "reopening needs no effect of its own");
     assert!(!engine.is_finished());
 }

@@ -54,6 +54,7 @@ pub struct JobRecord {
     pub saved_macro_f1: Option<f64>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }

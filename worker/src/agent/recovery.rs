@@ -52,7 +52,10 @@ async fn wait_until_writable(folder: &Path) {
         folder.display()
     );
     Backoff::every(LOOK_AGAIN)
-        .until_done(|| std::future::ready(probe(folder)), |error| tracing::debug!(%error, "still not writable"))
+        .until_done(
+            || std::future::ready(probe(folder)),
+            |error| tracing::debug!(%error, "still not writable"),
+        )
         .await;
 }
 
