@@ -88,7 +88,9 @@ fn on_a_full_disk(script: &str, folder: &Path) -> Option<i32> {
         unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
         unshare.current_dir(folder).env("FERRY", env!("CARGO_BIN_EXE_ferry")).status()
     };
-    unshare("mkdir -p small && mount -t tmpfs -o size=1m none small").ok().filter(|status| status.success())?;
+    unshare("mkdir -p small && mount -t tmpfs -o size=1m none small")
+        .ok()
+        .filter(|status| status.success())?;
     unshare(&mount).ok()?.code()
 }
 

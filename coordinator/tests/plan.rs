@@ -26,7 +26,13 @@ fn pack(dir: &Path, classes: [[usize; 6]; 3]) {
             let landmarks = [[0.0; 2]; LANDMARKS];
             let pixels = [128; 16 * 16 * 3];
             writer
-                .add(&Sample { split, id: &id, label: Some(label), landmarks: Some(&landmarks), pixels: &pixels })
+                .add(&Sample {
+                    split,
+                    id: &id,
+                    label: Some(label),
+                    landmarks: Some(&landmarks),
+                    pixels: &pixels,
+                })
                 .unwrap();
         }
     }
@@ -49,13 +55,14 @@ fn folder(sweep: &str, classes: [[usize; 6]; 3]) -> tempfile::TempDir {
     folder
 }
 
-/// What `ferry plan` prints of the file after its jobs.
+/// The notes of `ferry plan`, one a line.
 fn notes(sweep: &str, classes: [[usize; 6]; 3]) -> String {
     let folder = folder(sweep, classes);
     let output = ferry(folder.path(), &["plan", "s.yaml"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    text.split_once("\nNotes\n").map_or_else(String::new, |(_, notes)| notes.to_owned())
+    let notes = text.split_once("\nNotes\n").map_or("", |(_, notes)| notes);
+    notes.lines().map(|note| note.strip_prefix("  ").unwrap()).collect::<Vec<_>>().join("\n")
 }
 
 /// Case 8: a pack without validation images.
@@ -65,7 +72,16 @@ fn a_dataset_without_validation_images_is_refused_by_plan_and_run_alike() {
     let plan = ferry(folder.path(), &["plan", "s.yaml"]);
     let said = String::from_utf8(plan.stderr).unwrap();
     assert_eq!(plan.status.code(), Some(2), "{said}");
-    assert_snapshot!(said, @"");
+    assert_snapshot!(said.trim_end(), @r#"
+      × s.yaml:2:10: the dataset has no validation images; every epoch is scored on them, so no job can finish
+       ╭─[s.yaml:2:10]
+     1 │ name: s
+     2 │ dataset: pack
+       ·          ────
+     3 │ defaults: {image_size: 16, batch_size: 8}
+       ╰────
+      help: import it again with a folder `validation_set_real_images` (docs/data.md)
+    "#);
     let run = ferry(folder.path(), &["run", "s.yaml"]);
     assert_eq!((run.status.code(), String::from_utf8(run.stderr).unwrap()), (Some(2), said));
     assert!(!folder.path().join("runs").exists() && !folder.path().join(".ferry").exists());
@@ -156,13 +172,30 @@ fn a_missing_dataset_is_told_and_a_folder_that_is_not_a_pack_is_refused() {
 #[test]
 fn values_are_quoted_as_the_file_has_them() {
     let mut told = String::new();
-    for value in ["007", "1e3", "0x10", "0o17", "1_000", "+1", "1.0", "true", "null", "~", "", ".inf", "-.inf", "[a]"] {
+    for value in
+        ["007", "1e3", "0x10", "0o17", "1_000", "+1", "1.0", "true", "null", "~", "", ".inf", "-.inf", "[a]"]
+    {
         let text = SWEEP.replacen("name: s", &format!("name: {value}"), 1);
         let problems = coordinator::sweep::plan(&text, Path::new(""), Path::new("")).unwrap_err();
         let help = problems[0].help.as_ref().map_or_else(String::new, |help| format!(" ({help})"));
         writeln!(told, "{}{help}", problems[0].message).unwrap();
     }
-    assert_snapshot!(told, @"");
+    assert_snapshot!(told, @r#"
+    `name`: expected a text, got 007 (quote it: "007")
+    `name`: expected a text, got 1e3 (quote it: "1e3")
+    `name`: expected a text, got 0x10 (quote it: "0x10")
+    `name`: expected a text, got 0o17 (quote it: "0o17")
+    `name`: expected a text, got 1_000 (quote it: "1_000")
+    `name`: expected a text, got +1 (quote it: "+1")
+    `name`: expected a text, got 1.0 (quote it: "1.0")
+    `name`: expected a text, got true (quote it: "true")
+    `name`: expected a text, got null (quote it: "null")
+    `name`: expected a text, got ~ (quote it: "~")
+    `name`: expected a text, got nothing (null)
+    .inf is not a finite number
+    -.inf is not a finite number
+    `name`: expected a text, got ["a"]
+    "#);
     // Text as it is.
     for value in ["yes", "no", "on", "2026-11-28", "\"007\"", "'1e3'", "v1.0"] {
         let text = SWEEP.replacen("name: s", &format!("name: {value}"), 1);
@@ -192,14 +225,24 @@ fn other_values_are_quoted_as_the_file_has_them() {
         let help = problems[0].help.as_ref().map_or_else(String::new, |help| format!(" ({help})"));
         writeln!(told, "{}{help}", problems[0].message).unwrap();
     }
-    assert_snapshot!(told, @"");
+    assert_snapshot!(told, @r#"
+    `dataset`: expected a text or a map (`key: value`), got 007 (quote it: "007")
+    `image_size`: expected a whole number, got 1e3
+    `alpha`: must lie between 0 and 100; got 1e3
+    `epochs`: must lie between 1 and 100000; got 0x0
+    `emotion_weights`: expected a text or null, got 007 (quote it: "007")
+    `class_weights`: expected one of off, inverse_share; got 007
+    `heads` lists 1 twice
+    `title`: expected a text, got 2026 (quote it: "2026")
+    `group`: expected a text or a list, got 007 (quote it: "007")
+    "#);
 }
 
 #[test]
 fn a_plan_in_words() {
     let sweep = "\
 name: little
-dataset: pack
+dataset: {synthetic: {train: 24, validation: 12, test: 6, image_size: 16}}
 defaults: {image_size: 16, batch_size: 8, width: 8, epochs: 1}
 groups:
   strong:
@@ -214,7 +257,28 @@ ensembles:
       - {where: {group: weak}}
       - {where: {group: strong}, top: 2}
 ";
-    let folder = folder(sweep, [[4; 6], [2; 6], [1; 6]]);
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("s.yaml"), sweep).unwrap();
     let output = ferry(folder.path(), &["plan", "s.yaml"]);
-    assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @"");
+    assert_snapshot!(String::from_utf8(output.stdout).unwrap().trim_end(), @r#"
+    little: 5 jobs, 24 + 12 + 6 synthetic faces of 16 pixels
+    `ferry run` will draw the faces first. Job ids are provisional until then.
+
+    Groups
+      strong  3 jobs  augmentation {mixaug, mixup} × heads {1, 4}
+      weak    2 jobs  subset_seed {0, 1}
+
+    Ensembles
+      both  4  all with group weak
+               the 2 best with group strong
+
+    Jobs
+      5d31832b  strong  augmentation=mixaug heads=1 subset_fraction=1.0 subset_seed=0
+      fd9edf14  strong  augmentation=mixaug heads=4 subset_fraction=1.0 subset_seed=0
+      6b6c7c13  strong  augmentation=mixup heads=4 subset_fraction=1.0 subset_seed=0
+      6632f42f  weak    augmentation=mixaug heads=4 subset_fraction=0.5 subset_seed=0
+      572667e3  weak    augmentation=mixaug heads=4 subset_fraction=0.5 subset_seed=1
+
+    Work: 5 epochs, about 0 thousand images
+    "#);
 }

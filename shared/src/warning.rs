@@ -61,7 +61,10 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Diverged { epoch, term, value } => {
-                write!(f, "the training diverged: the {term} loss was {value:.1e} in epoch {epoch}; lower `learning_rate`")
+                write!(
+                    f,
+                    "the training diverged: the {term} loss was {value:.1e} in epoch {epoch}; lower `learning_rate`"
+                )
             }
             Self::ChanceLevel { level } => {
                 write!(f, "no better than guessing, which reaches {level:.1} on this validation split")

@@ -235,7 +235,7 @@ mod tests {
             ensembles: vec![],
             tables: vec![],
             weights: vec![],
-        notes: vec![],
+            notes: vec![],
         }
     }
 

@@ -11,7 +11,8 @@ use crate::ensemble::{Certainty, GroupMean, Ranked, Step};
 pub(super) fn step(view: &View<'_>, step: &Step) -> String {
     match step {
         Step::All { filter, taken } => {
-            let of = if filter.is_empty() { String::new() } else { format!(" of {}", labels::filter(filter)) };
+            let of =
+                if filter.is_empty() { String::new() } else { format!(" of {}", labels::filter(filter)) };
             format!("All finished jobs{of}: {}.", count(taken.len(), "job"))
         }
         Step::Top { k, filter, ranking, taken } => {
@@ -48,10 +49,7 @@ pub(super) fn open(certainty: &Certainty) -> Option<String> {
         Certainty::Provisional { waiting, failed } => {
             let mut parts = Vec::new();
             if !waiting.is_empty() {
-                parts.push(format!(
-                    "{} that could change it not finished",
-                    count(waiting.len(), "job")
-                ));
+                parts.push(format!("{} that could change it not finished", count(waiting.len(), "job")));
             }
             if !failed.is_empty() {
                 parts.push(format!("{} failed and left out", count(failed.len(), "candidate")));

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use shared::plural::count;
 use shared::expression::CLASSES;
 use shared::ids::JobId;
+use shared::plural::count;
 use shared::result::EpochReport;
 
 use super::configurations::{Configuration, configurations, repetition};
-use super::labels;
 use super::results::{EnsembleRow, JobRow, JobState, Results};
 use super::tables::{Spread, Table, fill, mean};
 use crate::run_dir::RunRecord;
@@ -151,10 +150,7 @@ impl<'a> View<'a> {
             };
             *devices.entry(format!("{kind}, {} on {}", device.device, device.host)).or_default() += 1;
         }
-        devices
-            .into_iter()
-            .map(|(device, jobs)| format!("{device}: {}", count(jobs, "job")))
-            .collect()
+        devices.into_iter().map(|(device, jobs)| format!("{device}: {}", count(jobs, "job"))).collect()
     }
 }
 

@@ -17,7 +17,8 @@ const FEWEST_TRAINING_IMAGES: u64 = 2;
 pub(super) fn problems(content: &Content, jobs: &[PlannedJob], span: Span) -> Vec<Problem> {
     let mut problems = Vec::new();
     if content.validation.count == 0 {
-        let message = "the dataset has no validation images; every epoch is scored on them, so no job can finish";
+        let message =
+            "the dataset has no validation images; every epoch is scored on them, so no job can finish";
         let help = "import it again with a folder `validation_set_real_images` (docs/data.md)";
         problems.push(Problem::new(span, message).help(help));
     }

@@ -54,7 +54,12 @@ pub fn markdown() -> String {
     for (title, names) in sections(&JobSpec::default()) {
         let settings = names.iter().map(|name| (name, &all[name.as_str()]));
         let _ = write!(page, "\n### {title}\n\n");
-        table(&mut page, settings.map(|(name, schema)| row(name, schema, definitions)));
+        let with_range = |(name, schema): (&String, &Value)| {
+            let mut row = row(name, schema, definitions);
+            row[2].extend(range(name).map(|range| format!(", {range}")));
+            row
+        };
+        table(&mut page, settings.map(with_range));
     }
     presets(&mut page);
     page
@@ -104,23 +109,26 @@ fn row(name: &str, schema: &Value, definitions: &Map<String, Value>) -> [String;
     let target = resolve(schema, definitions);
     let about = schema["description"].as_str().or(target["description"].as_str());
     let default = schema.get("default").map_or("–".to_owned(), |default| format!("`{}`", plain(default)));
-    [format!("`{name}`"), default, values(name, target), about.map(one_line).unwrap_or_default()]
+    [format!("`{name}`"), default, values(target, definitions), about.map(one_line).unwrap_or_default()]
 }
 
-/// What may be written: the words of an enumeration with their meanings, else the type and the range.
-fn values(name: &str, schema: &Value) -> String {
+/// What may be written: the words of an enumeration with their meanings, else the type.
+fn values(schema: &Value, definitions: &Map<String, Value>) -> String {
     if let Some(choices) = schema["oneOf"].as_array() {
         return choices.iter().map(choice).collect::<Vec<_>>().join("<br>");
+    }
+    if let Some(branches) = schema["anyOf"].as_array() {
+        let branches = branches.iter().map(|branch| values(resolve(branch, definitions), definitions));
+        return branches.collect::<Vec<_>>().join(" or ");
     }
     let types: Vec<&str> = match &schema["type"] {
         Value::String(name) => vec![name],
         Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
-        _ => vec![if schema.get("anyOf").is_some() { "text or map" } else { "" }],
+        _ => Vec::new(),
     };
     let types: Vec<&str> = types.into_iter().map(word).collect();
-    let range = range(name).or_else(|| schema["maximum"].as_u64().map(|most| format!("at most {most}")));
-    let range = range.map_or_else(String::new, |range| format!(", {}", range.trim_start_matches("must ")));
-    types.join(" or ") + &range
+    let most = schema["maximum"].as_u64().map_or_else(String::new, |most| format!(", at most {most}"));
+    types.join(" or ") + &most
 }
 
 fn choice(schema: &Value) -> String {
@@ -147,7 +155,9 @@ fn word(schema_type: &str) -> &str {
 fn range(name: &str) -> Option<String> {
     let outside = [json!(-1.0), json!(0), json!(u32::MAX), json!([0, 0, 0, 0]), json!([0, 0, 0])];
     outside.into_iter().find_map(|value| match JobSpec::default().with(name, value) {
-        Err(SettingError::Value { problem, .. }) if !problem.starts_with("invalid") => Some(problem),
+        Err(SettingError::Value { problem, .. }) if !problem.starts_with("invalid") => {
+            Some(problem.replace("must lie ", "").replace("must be ", ""))
+        }
         Err(SettingError::Value { .. } | SettingError::Unknown { .. }) | Ok(_) => None,
     })
 }

@@ -110,7 +110,7 @@ mod tests {
             ensembles: vec![],
             tables: vec![],
             weights: vec![],
-        notes: vec![],
+            notes: vec![],
         };
         let labels = Labels::of(&plan);
         assert_eq!(labels.get(plan.jobs[0].id), "weak mixup subset_seed=1");

@@ -273,7 +273,9 @@ mod tests {
         assert_eq!(defaults["mobilevitv2_width"], "backbone");
         assert_eq!(defaults["subset_seed"], "subset_fraction");
         // Left out of ids since they are defaults, not because they do nothing.
-        assert!(["precision", "head_weights", "evaluation_batch_size"].iter().all(|n| !defaults.contains_key(n)));
+        assert!(
+            ["precision", "head_weights", "evaluation_batch_size"].iter().all(|n| !defaults.contains_key(n))
+        );
         assert!(!off(&[("backbone", json!("mobilevitv2"))]).contains_key("mobilevitv2_width"));
         assert_eq!(off(&[("affine", json!(0.0))])["affine_degrees"], "affine");
         assert_eq!(off(&[("augmentation", json!("none"))])["alpha"], "augmentation");

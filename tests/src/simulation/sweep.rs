@@ -78,7 +78,7 @@ impl Sweep {
             ensembles: Vec::new(),
             tables: Vec::new(),
             weights: Vec::new(),
-        notes: Vec::new(),
+            notes: Vec::new(),
         };
         Self { plan, jobs }
     }

@@ -5,15 +5,20 @@
 pub(super) struct Axis {
     pub(super) low: f64,
     pub(super) high: f64,
-    step: f64,
-    from: f64,
-    to: f64,
+    pub(super) step: f64,
+    pub(super) from: f64,
+    pub(super) to: f64,
 }
 
 impl Axis {
     /// An axis that holds all `values`, drawn between the pixels `from` and `to`, with about `ticks` round steps.
     /// `None` without values.
-    pub(super) fn over(values: impl IntoIterator<Item = f64>, ticks: f64, from: f64, to: f64) -> Option<Self> {
+    pub(super) fn over(
+        values: impl IntoIterator<Item = f64>,
+        ticks: f64,
+        from: f64,
+        to: f64,
+    ) -> Option<Self> {
         let (low, high) = values
             .into_iter()
             .filter(|value| value.is_finite())

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::dots::diamond;
 use super::axis::{Axis, colour, px};
+use super::dots::diamond;
 use crate::report::labels;
 use crate::report::view::View;
 

@@ -99,7 +99,11 @@ pub(super) fn warnings(view: &View<'_>) -> Markup {
         return html! {};
     }
     let body = html! { ul { @for (name, text) in warnings { li { strong { (name) } ": " (text) } } } };
-    section("Scores not to trust", "What speaks against single scores. Fix the cause and train these jobs again.", &body)
+    section(
+        "Scores not to trust",
+        "What speaks against single scores. Fix the cause and train these jobs again.",
+        &body,
+    )
 }
 
 pub(super) fn failures(view: &View<'_>) -> Markup {
