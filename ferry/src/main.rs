@@ -10,7 +10,7 @@ use coordinator::cli;
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(flatten)]
-    Coordinator(cli::Command),
+    Coordinator(Box<cli::Command>),
     Chaos(chaos::ChaosArgs),
 }
 

@@ -144,7 +144,11 @@ struct Found {
 
 impl Found {
     /// The file that defines the item, and its name, if `from` is not below it. A path to a module alone takes nothing.
-    fn item<'a>(self, sources: &'a BTreeMap<Module, Source>, from: &Module) -> Option<(&'a Source, String)> {
+    fn item<'a>(
+        self,
+        sources: &'a BTreeMap<Module, Source>,
+        from: &[String],
+    ) -> Option<(&'a Source, String)> {
         let name = self.rest.first().filter(|_| !from.starts_with(&self.module))?.clone();
         Some((sources.get(&self.module)?, name))
     }
@@ -160,9 +164,9 @@ fn with_alias(source: &Source, path: &str) -> String {
 }
 
 /// Follows `path`, named in `module`, through modules and re-exports.
-fn resolve(sources: &BTreeMap<Module, Source>, module: &Module, path: &str, depth: usize) -> Option<Found> {
+fn resolve(sources: &BTreeMap<Module, Source>, module: &[String], path: &str, depth: usize) -> Option<Found> {
     let mut segments = path.split("::").map(str::to_owned);
-    let mut at = module.clone();
+    let mut at = module.to_vec();
     let mut rest: Vec<String> = Vec::new();
     let first = segments.next()?;
     match first.as_str() {
