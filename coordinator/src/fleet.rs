@@ -363,7 +363,12 @@ mod tests {
         };
         let told =
             [Some(Duration::ZERO), Some(Duration::from_secs(4)), None].map(|rest| exit(rest).to_string());
-        insta::assert_snapshot!(told.join("\n"), @"");
+        insta::assert_snapshot!(told.join("\n"), @r"
+        worker cpu0 ended (signal: 9 (SIGKILL)) and is being restarted
+        worker cpu0 ended (signal: 9 (SIGKILL)) and will be restarted in 4 s
+        worker cpu0 ended (signal: 9 (SIGKILL)) and is given up; the end of logs/cpu0.log:
+        no memory
+        ");
     }
 
     #[test]

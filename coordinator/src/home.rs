@@ -252,6 +252,7 @@ mod tests {
         let lock = locked();
         std::fs::remove_dir_all(root.join("nats")).unwrap();
         assert!(matches!(lock.check(&["nats"]), Err(HomeError::Gone { .. })), "only its store is gone");
+        drop(lock);
         let lock = locked();
         std::fs::rename(&root, dir.path().join("elsewhere")).unwrap();
         assert!(matches!(lock.check(&["nats"]), Err(HomeError::Gone { .. })), "moved");

@@ -1,5 +1,7 @@
 //! How `ferry` answers when nobody reads, when there is nothing to answer, and when it was given the wrong file.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
+
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -262,7 +262,10 @@ mod tests {
     #[test]
     fn the_hint_repeats_the_command() {
         let plain = interrupted(0, 6, &[], &args(&["demo.yaml"]));
-        insta::assert_snapshot!(plain, @"");
+        insta::assert_snapshot!(plain, @r"
+        stopped: 0 jobs done, 6 left; continue with:
+          ferry run demo.yaml
+        ");
         let cluster = args(&[
             "my sweep.yaml",
             "--nats",
@@ -285,9 +288,13 @@ mod tests {
             "all",
             "--json",
         ]);
-        insta::assert_snapshot!(cluster.command_line(), @"");
+        insta::assert_snapshot!(cluster.command_line(), @"ferry run 'my sweep.yaml' --home state --out out --nats 'tls://a:1,tls://b:2' --creds c.creds --gpus '0,2' --workers 1 --lease 9 --heartbeat 1.5 --models all --json");
         let secret = args(&["demo.yaml", "--nats", "nats://secret@head", "--workers", "0"]);
-        insta::assert_snapshot!(interrupted(1, 5, &[], &secret), @"");
+        insta::assert_snapshot!(interrupted(1, 5, &[], &secret), @r"
+        stopped: 1 job done, 5 left; continue with:
+          ferry run demo.yaml --nats nats://head --workers 0
+        and the server's token in FERRY_TOKEN
+        ");
     }
 
     /// Case 24: where workers from elsewhere train on, the run says so, and how to end them.
@@ -295,6 +302,10 @@ mod tests {
     fn workers_elsewhere_are_named() {
         let shared = args(&["demo.yaml", "--nats", "nats://head", "--workers", "0"]);
         let elsewhere = ["gpu0 on node7".to_owned(), "gpu1 on node7".to_owned()];
-        insta::assert_snapshot!(interrupted(0, 6, &elsewhere, &shared), @"");
+        insta::assert_snapshot!(interrupted(0, 6, &elsewhere, &shared), @r"
+        stopped: 0 jobs done, 6 left; continue with:
+          ferry run demo.yaml --nats nats://head --workers 0
+        2 workers elsewhere still train these jobs: gpu0 on node7, gpu1 on node7; to stop one, press Ctrl-C or run `kill PID` on its machine, and it hands its job back
+        ");
     }
 }

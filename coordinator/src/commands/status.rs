@@ -225,8 +225,26 @@ mod tests {
             standings: Vec::new(),
             store: vec![bucket("ferry-packs", 1, 0), bucket("ferry-checkpoints", 4, 1)],
         };
-        insta::assert_snapshot!(text(&status), @"");
+        insta::assert_snapshot!(text(&status), @r"
+        demo: 1 done, 0 running, 1 pending, 0 failed, 1 parked
+          weak subset_seed=1  done     epoch   8/8    F1  61.2  cpu0
+          weak subset_seed=2  pending  epoch   6/8    F1  58.0    (worker lost 1×, returned because of server, network or disk 2×)
+          weak subset_seed=3  parked   epoch   0/8    F1     -    (failed 3×)
+              it failed on 2 workers: no memory
+              | loss: nan
+              to see the error: ferry-worker reproduce s.yaml --job 00000003
+        2 workers
+          cpu0 on node7, cpu: training weak subset_seed=2 of demo
+          cpu1 on node7, cpu: idle
+        store
+          ferry-packs             1.0 MB in 1 blob, 46.0 MB on the server
+          ferry-checkpoints       1.0 MB in 4 blobs, 46.0 MB on the server, 1 unfinished upload
+        ");
         let one = Status { workers: status.workers[..1].to_vec(), ..Status::default() };
-        insta::assert_snapshot!(text(&one), @"");
+        insta::assert_snapshot!(text(&one), @r"
+        1 worker
+          cpu0 on node7, cpu: training 00000002
+        store
+        ");
     }
 }

@@ -135,6 +135,6 @@ mod tests {
     /// Case 27: a sweep is not silently behind another one.
     #[test]
     fn the_user_is_told_what_else_is_queued() {
-        insta::assert_snapshot!(waiting("old", 1, "new"), @"");
+        insta::assert_snapshot!(waiting("old", 1, "new"), @"this server also has 1 job of the sweep `old` to train; workers take jobs in the order in which they were queued, so those of `new` may have to wait; `ferry remove old` takes a sweep that is no longer wanted off the server");
     }
 }

@@ -50,6 +50,11 @@ mod tests {
             let size = Size { columns, rows: 24 };
             step("drawing faces", "12/24 images, 12 per second, 1 s left", 12, 24, size, false)
         };
-        insta::assert_snapshot!([100, 80, 60, 30].map(shown).join("\n"), @"");
+        insta::assert_snapshot!([100, 80, 60, 30].map(shown).join("\n"), @r"
+        drawing faces ━━━━━━━━━━━━━━━━━━━━──────────────────── 12/24 images, 12 per second, 1 s left
+        drawing faces ━━━━━━━━━━━━━────────────── 12/24 images, 12 per second, 1 s left
+        drawing faces 12/24 images, 12 per second, 1 s left
+        drawing faces 12/24 images, …
+        ");
     }
 }

@@ -59,13 +59,21 @@ fn shown(snapshot: &Snapshot, columns: usize, rows: usize) -> String {
 /// Case 26: at 100 columns every line fits, also while the ETA is unknown.
 #[test]
 fn bars_fit_100_columns() {
-    insta::assert_snapshot!(shown(&troubled(), 100, 30), @"");
+    insta::assert_snapshot!(shown(&troubled(), 100, 30), @r"
+    gpu-host-7-gpu0 ━─────────────────── strong augmentation=mixaug subset_seed=2…  epoch 3/40  F1 58.0
+    cpu1            ━━━━━─────────────── old-sweep: weak subset_seed=11             epoch 12/40  F1 -
+    ━━━━────── 10/26 jobs done · 1 failed · 1 parked · 2 running · best F1 61.5 · 1:02:03 · ETA unknown
+    ");
 }
 
 /// Case 26: the same at 80.
 #[test]
 fn bars_fit_80_columns() {
-    insta::assert_snapshot!(shown(&troubled(), 80, 24), @"");
+    insta::assert_snapshot!(shown(&troubled(), 80, 24), @r"
+    gpu-host-7-gpu0 ━──────────────── strong augmentation=mix…  epoch 3/40  F1 58.0
+    cpu1            ━━━━───────────── old-sweep: weak subset_…  epoch 12/40  F1 -
+    10/26 jobs done · 1 failed · 1 parked · 2 running · 1:02:03 · ETA unknown
+    ");
 }
 
 /// Case 26: whatever the width and the height, no line wraps and no line is pushed off the screen.
@@ -81,19 +89,30 @@ fn bars_fit_any_terminal() {
             assert!(lines < rows.max(4), "{lines} lines where there are {rows} rows");
         }
     }
-    insta::assert_snapshot!(shown(&snapshot, 80, 8), @"");
+    insta::assert_snapshot!(shown(&snapshot, 80, 8), @r"
+    gpu-host-7-gpu0 ─────────────── strong augmentation=mix…  epoch 3/40  F1 58.0
+    cpu1            ━━━━─────────── old-sweep: weak subset_…  epoch 12/40  F1 -
+    cpu2            ━━━━━━━━━━━━━━─ weak 表情 subset_seed=1   epoch 40/40  F1 100.0
+    cpu3            ━━━━━━━━━━━━━━─ weak 表情 subset_seed=1   epoch 40/40  F1 100.0
+    … and 66 more workers
+    10/26 jobs done · 1 failed · 1 parked · 2 running · 1:02:03 · ETA unknown
+    ");
 }
 
 #[test]
 fn a_wide_terminal_shows_everything() {
-    insta::assert_snapshot!(shown(&troubled(), 200, 50), @"");
+    insta::assert_snapshot!(shown(&troubled(), 200, 50), @r"
+    gpu-host-7-gpu0 ━─────────────────── strong augmentation=mixaug subset_seed=2 lr=0.001 epochs=40  epoch 3/40  F1 58.0
+    cpu1            ━━━━━─────────────── old-sweep: weak subset_seed=11                               epoch 12/40  F1 -
+    ━━━━━━━━━━━━━━━━━━────────────────────── 10/26 jobs done · 1 failed · 1 parked · 2 running · 1 worker on other sweeps · 4 errors · 1 worker lost · 3 returned · best F1 61.5 · 1:02:03 · ETA unknown
+    ");
 }
 
 /// Case 25: a server that does not answer is seen in the headline.
 #[test]
 fn the_headline_says_that_the_server_is_away() {
     let snapshot = Snapshot { server_away: Some(Duration::from_secs(12)), ..troubled() };
-    insta::assert_snapshot!(fit(headline(&snapshot), 80), @"");
+    insta::assert_snapshot!(fit(headline(&snapshot), 80), @"10/26 jobs done · 1 parked · 2 running · no answer from the server for 0:12");
 }
 
 #[test]
@@ -101,10 +120,10 @@ fn the_headline_says_what_is_known() {
     let tally = Tally { pending: 1, running: 2, done: 3, failed: 1, ..Tally::default() };
     let mut snapshot = Snapshot { tally, ..Snapshot::default() };
     let told = |snapshot: &Snapshot| fit(headline(snapshot), usize::MAX);
-    insta::assert_snapshot!(told(&snapshot), @"");
+    insta::assert_snapshot!(told(&snapshot), @"3/7 jobs done · 1 failed · 2 running · 0:00 · ETA unknown");
     snapshot.tally = Tally { parked: 1, failures: 1, losses: 3, setbacks: 4, ..tally };
     snapshot.eta = Some(Duration::from_secs(61));
-    insta::assert_snapshot!(told(&snapshot), @"");
+    insta::assert_snapshot!(told(&snapshot), @"3/8 jobs done · 1 failed · 1 parked · 2 running · 1 error · 3 workers lost · 4 returned · 0:00 · ETA 1:01");
 }
 
 #[test]
@@ -131,7 +150,10 @@ fn a_report_with_absurd_numbers_is_drawn() {
     );
     let report: LiveReport = serde_json::from_str(&report).unwrap();
     let live = vec![LiveJob { report, label: "x".into(), own: true, macro_f1: None }];
-    insta::assert_snapshot!(shown(&Snapshot { live, ..Snapshot::default() }, 60, 24), @"");
+    insta::assert_snapshot!(shown(&Snapshot { live, ..Snapshot::default() }, 60, 24), @r"
+    w ━─────────────────── x  epoch 4294967295/4294967295  F1 -
+    ──────────── 0/0 jobs done · 0 running · 0:00 · ETA unknown
+    ");
 }
 
 #[test]
@@ -156,5 +178,21 @@ fn every_event_reads_well() {
     ];
     let labels = Labels::default().from_file(std::path::Path::new("my sweeps/it's.yaml"));
     let told: Vec<String> = notices.iter().map(|notice| words(notice, &labels)).collect();
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    00000001: started on cpu0
+    00000001: continues on cpu0 after epoch 6
+    00000001: cpu1 took over from cpu0, which stopped responding; continues after epoch 6
+    00000001: epoch 7, F1 61.5
+    00000001: handed back by its worker
+    00000001: failed, will be retried: no memory
+    00000001: FAILED: it failed 3 times
+    00000001: PARKED: it failed on 2 workers
+          loss: nan
+          to see the error here: ferry-worker reproduce "my sweeps/it's.yaml" --job 00000001
+    00000001: returned to the queue because of the server, the network or a disk; this does not count against the job
+    worker cpu0 is suspected, because different jobs failed on it (job 00000001: no memory): other workers retry these jobs first
+    worker cpu0 is DRAINED and takes no more jobs: 2 jobs failed on it
+    00000001: done on cpu0
+    00000001: a damaged checkpoint was skipped
+    "#);
 }
