@@ -74,8 +74,7 @@ impl<R: Read> TableReader<R> {
     /// # Errors
     /// If there is no header, or the bytes are not text.
     pub fn new(bytes: R) -> Result<Self, TableError> {
-        let decoded =
-            DecodeReaderBytesBuilder::new().strip_bom(true).utf8_passthru(true).build(bytes);
+        let decoded = DecodeReaderBytesBuilder::new().strip_bom(true).utf8_passthru(true).build(bytes);
         let mut text = BufReader::new(LineEnds { inner: decoded, after_cr: false });
         let (first, format) = first_line(&mut text)?;
         let mut builder = ReaderBuilder::new();
@@ -398,7 +397,8 @@ mod tests {
 
     #[test]
     fn lines_are_counted_as_an_editor_counts_them() {
-        let lines = |text: &str| rows(text.as_bytes()).unwrap()[1..].iter().map(|row| row.0).collect::<Vec<_>>();
+        let lines =
+            |text: &str| rows(text.as_bytes()).unwrap()[1..].iter().map(|row| row.0).collect::<Vec<_>>();
         assert_eq!(lines("a,b\n1,2\n\n\n3,4\n"), [2, 5]);
         assert_eq!(lines("\n\na,b\r\n1,2\r\n\r\n3,4\r\n"), [4, 6]);
         assert_eq!(lines("sep=;\na;b\n1;2\n"), [3]);
@@ -467,7 +467,9 @@ mod tests {
 
     #[test]
     fn a_row_may_be_shorter_than_the_header_and_not_longer() {
-        let widths = |text: &str| TableReader::new(text.as_bytes()).unwrap().next_row().unwrap().unwrap().check_width();
+        let widths = |text: &str| {
+            TableReader::new(text.as_bytes()).unwrap().next_row().unwrap().unwrap().check_width()
+        };
         assert_eq!(widths("a,b\n1\n"), Ok(()));
         assert_eq!(widths("a,b\n1,2,,\n"), Ok(()));
         assert_eq!(widths("a,b\n1,2,3\n"), Err("3 fields under a header of 2".to_owned()));

@@ -7,9 +7,9 @@ mod synth;
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::data::inspect::Summary;
 use anyhow::Context;
 use clap::Subcommand;
-use crate::data::inspect::Summary;
 
 /// What to do with datasets.
 #[derive(Debug, Subcommand)]
