@@ -73,7 +73,10 @@ mod tests {
     #[test]
     fn names_are_read_in_any_case() {
         for (index, expression) in Expression::ALL.into_iter().enumerate() {
-            assert_eq!(Expression::from_name(&expression.name().to_uppercase()).map(Expression::index), Some(index));
+            assert_eq!(
+                Expression::from_name(&expression.name().to_uppercase()).map(Expression::index),
+                Some(index)
+            );
         }
         assert_eq!(Expression::from_name("Angrer"), Some(Expression::Anger));
         assert_eq!(Expression::from_name("neutral"), None);

@@ -71,7 +71,9 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Classified>, TableError> {
             return Ok(());
         }
         let shown = header.shown();
-        Err(format!("the header has neither a column `expression` nor one for each of the six classes, but {shown}"))
+        Err(format!(
+            "the header has neither a column `expression` nor one for each of the six classes, but {shown}"
+        ))
     })
 }
 
@@ -165,9 +167,9 @@ fn class_of(row: &Row<'_>, place: usize, text: &str) -> Result<usize, String> {
         whole.then(|| Expression::from_index(index as usize)).flatten()
     };
     let expression = index.map_or_else(|| Expression::from_name(text), of_index);
-    expression.map(Expression::index).ok_or_else(|| {
-        format!("{text:?} is not a class: use an index from 0 to 5 or a name such as `fear`")
-    })
+    expression
+        .map(Expression::index)
+        .ok_or_else(|| format!("{text:?} is not a class: use an index from 0 to 5 or a name such as `fear`"))
 }
 
 #[cfg(test)]

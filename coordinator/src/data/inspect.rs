@@ -88,7 +88,9 @@ impl SplitSummary {
         if self.images == 0 {
             let meaning = match split {
                 Split::Train => ": no model can be trained on it",
-                Split::Validation => ": a sweep needs them to choose epochs and ensembles, so it cannot use this pack",
+                Split::Validation => {
+                    ": a sweep needs them to choose epochs and ensembles, so it cannot use this pack"
+                }
                 Split::Test => "",
             };
             return Some(format!("the pack has no {split} images{meaning}"));
@@ -102,10 +104,14 @@ impl SplitSummary {
         let (it, its) = if missing.len() == 1 { ("it", "its") } else { ("them", "their") };
         Some(match split {
             Split::Train => {
-                format!("no training image shows {names}: models cannot learn {it}, so macro F1 is at most {most:.1} %")
+                format!(
+                    "no training image shows {names}: models cannot learn {it}, so macro F1 is at most {most:.1} %"
+                )
             }
             Split::Validation | Split::Test => {
-                format!("no {split} image shows {names}: {its} F1 is 0, so macro F1 on this split is at most {most:.1} %")
+                format!(
+                    "no {split} image shows {names}: {its} F1 is 0, so macro F1 on this split is at most {most:.1} %"
+                )
             }
         })
     }

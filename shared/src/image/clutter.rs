@@ -24,7 +24,9 @@ mod tests {
 
     #[test]
     fn images_are_told_from_clutter() {
-        for name in ["Thumbs.db", "desktop.ini", "Icon\r", "._1.jpg", ".DS_Store", "__MACOSX", ".ipynb_checkpoints"] {
+        for name in
+            ["Thumbs.db", "desktop.ini", "Icon\r", "._1.jpg", ".DS_Store", "__MACOSX", ".ipynb_checkpoints"]
+        {
             assert!(is_clutter(name), "{name}");
         }
         for name in ["1.jpg", "Icon.png", "thumbs.jpg", "desktop"] {

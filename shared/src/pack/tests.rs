@@ -303,10 +303,14 @@ fn the_place_of_a_pack_is_where_its_links_lead() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::create_dir(at("disk")).unwrap();
-    for (link, to) in [("a", "disk/new"), ("b", "a"), ("gone", "absent/new"), ("round", "circle"), ("circle", "round")] {
+    for (link, to) in
+        [("a", "disk/new"), ("b", "a"), ("gone", "absent/new"), ("round", "circle"), ("circle", "round")]
+    {
         symlink(to, at(link)).unwrap();
     }
-    for (dir, place) in [("plain", "plain"), ("a", "disk/new"), ("b", "disk/new"), ("b/", "disk/new"), ("no/dir", "no/dir")] {
+    for (dir, place) in
+        [("plain", "plain"), ("a", "disk/new"), ("b", "disk/new"), ("b/", "disk/new"), ("no/dir", "no/dir")]
+    {
         assert_eq!(destination(&at(dir)).unwrap(), at(place), "{dir}");
     }
     for dir in ["gone", "round"] {
@@ -316,7 +320,10 @@ fn the_place_of_a_pack_is_where_its_links_lead() {
     assert!(matches!(destination(Path::new("/proc")), Err(PackError::MountPoint(_))));
 
     let digest = write(&at("b")).unwrap();
-    assert_eq!((write(&at("b")).unwrap(), Pack::open(&at("a")).unwrap().digest()), (digest.clone(), &*digest));
+    assert_eq!(
+        (write(&at("b")).unwrap(), Pack::open(&at("a")).unwrap().digest()),
+        (digest.clone(), &*digest)
+    );
     assert_eq!(names(&at("disk")), ["new"]);
     assert!(at("b").is_symlink() && at("a").is_symlink());
 }

@@ -33,7 +33,8 @@ pub(super) fn rows_of(entries: Vec<Entry>) -> Vec<Row> {
 /// If the table cannot be read, or labels no test image.
 pub(super) fn join(path: &Path, rows: &mut [Row]) -> Result<Vec<Reason>, ImportError> {
     let labels = classified(path)?;
-    let error = |line, reason: &str| ImportError::Table { path: path.to_owned(), line, reason: reason.to_owned() };
+    let error =
+        |line, reason: &str| ImportError::Table { path: path.to_owned(), line, reason: reason.to_owned() };
     if labels.iter().all(|row| row.class.is_none()) {
         return Err(error(labels[0].line, "no image has a label"));
     }

@@ -238,5 +238,9 @@ fn in_file_order(mut problems: Vec<Problem>) -> Vec<Problem> {
 fn no_training_image(options: &ImportOptions, source: &Source, problems: Vec<Problem>) -> ImportError {
     let found = &source.found;
     let training = found.candidates.iter().filter(|image| found.folder(image).split == Split::Train);
-    ImportError::NoTrainingImage { source_dir: options.source.clone(), candidates: training.count(), problems }
+    ImportError::NoTrainingImage {
+        source_dir: options.source.clone(),
+        candidates: training.count(),
+        problems,
+    }
 }

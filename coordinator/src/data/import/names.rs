@@ -3,9 +3,8 @@
 use std::path::Path;
 
 /// Endings that image files have, in lower case: what stands behind other dots belongs to the stem.
-const IMAGE_ENDINGS: [&str; 13] = [
-    "jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "tif", "tiff", "webp", "ppm", "pgm", "avif",
-];
+const IMAGE_ENDINGS: [&str; 13] =
+    ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "tif", "tiff", "webp", "ppm", "pgm", "avif"];
 
 /// True when the name ends as that of an image file.
 pub(super) fn is_of_image(name: &str) -> bool {

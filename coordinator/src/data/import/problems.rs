@@ -129,7 +129,8 @@ fn lines(kind: &[&Problem]) -> Vec<String> {
 
 /// How many problems there are of each consequence: "5 problems: 3 images left out, 2 ignored".
 pub fn totals(problems: &[Problem]) -> String {
-    let of = |consequence: Consequence| problems.iter().filter(move |problem| problem.consequence == consequence);
+    let of =
+        |consequence: Consequence| problems.iter().filter(move |problem| problem.consequence == consequence);
     let parts = Consequence::ALL.into_iter().filter_map(|consequence| {
         let images: u64 = of(consequence).map(|problem| problem.images).sum();
         match consequence {
@@ -166,7 +167,8 @@ fn pattern(reason: &str) -> String {
         } else {
             for word in part.split_inclusive(' ') {
                 if word.bytes().any(|byte| byte.is_ascii_digit()) || word.contains("NaN") {
-                    let end = word.len() - word.bytes().rev().take_while(|byte| b" ,:;)\"".contains(byte)).count();
+                    let end =
+                        word.len() - word.bytes().rev().take_while(|byte| b" ,:;)\"".contains(byte)).count();
                     let start = word.bytes().take_while(|byte| b"(\"".contains(byte)).count().min(end);
                     pattern.push_str(&word[..start]);
                     pattern.push('…');
@@ -187,7 +189,11 @@ mod tests {
 
     fn problems() -> Vec<Problem> {
         let missing = |i| {
-            Problem::of_image(format!("FEAR/{i}.jpg").into(), "it has no landmarks".into(), Consequence::LeftOut)
+            Problem::of_image(
+                format!("FEAR/{i}.jpg").into(),
+                "it has no landmarks".into(),
+                Consequence::LeftOut,
+            )
         };
         let far = |i| {
             let place = Some(format!("landmarks FEAR/{i}.txt"));
@@ -195,7 +201,8 @@ mod tests {
             Problem::of_image(format!("val/{i}.jpg").into(), Reason { place, text }, Consequence::NoLandmarks)
         };
         let row = |i| {
-            let reason = Reason { place: Some(format!("line {i}: \"x{i}\"")), text: "is not a test image".to_owned() };
+            let reason =
+                Reason { place: Some(format!("line {i}: \"x{i}\"")), text: "is not a test image".to_owned() };
             Problem::ignored("labels.csv".into(), reason)
         };
         (1..=5).map(missing).chain((1..=4).map(far)).chain((2..=3).map(row)).collect()

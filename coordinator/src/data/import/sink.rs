@@ -2,11 +2,11 @@
 
 use shared::pack::{PackWriter, Sample, Split};
 
+use super::ImportError;
+use super::problems::{Consequence, Problem, Reason};
 use super::source::{Read, Source};
 use super::staging::{Begun, Entry, Staging};
 use super::tally::{Origin, Tally};
-use super::problems::{Consequence, Problem, Reason};
-use super::ImportError;
 
 /// Takes images in the order of the source.
 #[derive(Debug)]

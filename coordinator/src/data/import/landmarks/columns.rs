@@ -124,7 +124,8 @@ pub(super) mod tests {
     #[test]
     fn rows_without_a_face_are_found_in_any_spelling() {
         let (header, row) = table(blocks);
-        let found = |name: &str, value: &str| only_row(format!("{name},{header}\n{value},{row}\n").as_bytes());
+        let found =
+            |name: &str, value: &str| only_row(format!("{name},{header}\n{value},{row}\n").as_bytes());
         for no in ["0", "0.0", "0.00", "False", "FALSE", "false", "F", "no"] {
             for name in ["success", "Success", "confidence"] {
                 let error = found(name, no).unwrap_err();

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use shared::table::{Header, Row, TableReader};
 
-use super::table::{IgnoredRow, none_usable};
 use super::Pairing;
 use super::frame::Crop;
+use super::table::{IgnoredRow, none_usable};
 
 const TFORM: [&str; 6] = ["m00", "m01", "m02", "m10", "m11", "m12"];
 const SQUARE: [&str; 3] = ["left", "top", "size"];

@@ -91,7 +91,9 @@ fn refuse_infinite(i: usize, [x, y]: [f32; 2]) -> Option<String> {
 /// A point may lie outside of the image, but not by more than half of the image's side.
 fn refuse_far(i: usize, [x, y]: [f32; 2], landmark: [f32; 2]) -> Option<String> {
     landmark.iter().any(|v| v.abs() > FARTHEST).then(|| {
-        format!("point {i} ({x}, {y}) lies far outside of the image; is the unit another? (see --landmark-unit)")
+        format!(
+            "point {i} ({x}, {y}) lies far outside of the image; is the unit another? (see --landmark-unit)"
+        )
     })
 }
 

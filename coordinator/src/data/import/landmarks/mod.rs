@@ -113,7 +113,8 @@ impl Naming {
             let nested = folder.join(Self::Kpt2dFolder.file(name));
             return nested.is_file().then(|| (name.to_owned(), Self::Kpt2dFolder));
         }
-        let found = Self::FILES.into_iter().find_map(|naming| Some((name.strip_suffix(naming.ending())?, naming)));
+        let found =
+            Self::FILES.into_iter().find_map(|naming| Some((name.strip_suffix(naming.ending())?, naming)));
         found.filter(|(stem, _)| !stem.is_empty()).map(|(stem, naming)| (stem.to_owned(), naming))
     }
 
@@ -188,7 +189,9 @@ mod tests {
             }
         }
         fs::create_dir(root.path().join("8")).unwrap();
-        for (other, is_folder) in [("8", true), ("7.jpg", false), ("7.PTS", false), ("notes", false), (".txt", false)] {
+        for (other, is_folder) in
+            [("8", true), ("7.jpg", false), ("7.PTS", false), ("notes", false), (".txt", false)]
+        {
             assert_eq!(Naming::of(root.path(), other, is_folder), None, "{other}");
         }
     }

@@ -107,7 +107,7 @@ struct Sink {
 impl Sink {
     fn number(&mut self, value: f32) -> std::io::Result<()> {
         self.face.push(value);
-        if let Some((points, [])) = self.face.as_chunks().0.split_first_chunk::<LANDMARKS>() {
+        if let Some((points, [])) = self.face.as_chunks().0.split_first_chunk::<{ LANDMARKS }>() {
             self.census.add(points);
             self.face.clear();
         }

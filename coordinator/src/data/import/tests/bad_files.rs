@@ -43,7 +43,7 @@ fn broken_images_are_named_and_nothing_else_is_lost() {
             ("ANGRER/24.jpg", "symbolic links"),
             ("ANGRER/25.jpg", "No such file"),
             ("ANGRER/26.jpg", "os error"),
-                        ("stray.jpg", "not in a class folder"),
+            ("stray.jpg", "not in a class folder"),
             ("ANGRER/28\n.txt", "belongs to no image"),
         ],
     );

@@ -80,9 +80,13 @@ fn bad_landmarks_are_named() {
     let wild = face(60.0, 70.0);
     let endless = face(0.0, f32::NAN);
     let short = lines(face(0.0, 0.0)).split_off("0 0\n".len());
-    for (number, text) in
-        [(20, lines(wild)), (21, lines(endless)), (22, short), (25, "0 0\n".repeat(68)), (26, "-1 -1\n".repeat(68))]
-    {
+    for (number, text) in [
+        (20, lines(wild)),
+        (21, lines(endless)),
+        (22, short),
+        (25, "0 0\n".repeat(68)),
+        (26, "-1 -1\n".repeat(68)),
+    ] {
         source.image(&format!("{TRAIN}/ANGRER/{number}.jpg"), 1);
         source.write(&format!("landmarks/{TRAIN}/ANGRER/{number}.txt"), text);
     }

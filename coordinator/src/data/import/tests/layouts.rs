@@ -13,14 +13,20 @@ fn ids(source: &Source, options: &ImportOptions) -> (Vec<String>, Vec<String>) {
 /// Case 12: a stem may have dots in every layout of landmark files.
 #[test]
 fn stems_may_have_dots() {
-    for name in ["frame.0001.txt", "frame.0001_kpt2d.txt", "frame.0001/frame.0001_kpt2d.txt", "frame.0001.jpg.txt"] {
+    for name in
+        ["frame.0001.txt", "frame.0001_kpt2d.txt", "frame.0001/frame.0001_kpt2d.txt", "frame.0001.jpg.txt"]
+    {
         for folder in [format!("landmarks/{TRAIN}/ANGRER"), format!("{TRAIN}/ANGRER")] {
             let source = Source::small();
             source.image(&format!("{TRAIN}/ANGRER/frame.0001.jpg"), 7);
             source.write(&format!("{folder}/{name}"), lines(face(0.0, 0.0)));
             let (ids, problems) = ids(&source, &source.options());
             let is_of_image = !name.ends_with(".jpg.txt");
-            assert_eq!(ids.contains(&"ANGRER/frame.0001.jpg".to_owned()), is_of_image, "{name}: {problems:?}");
+            assert_eq!(
+                ids.contains(&"ANGRER/frame.0001.jpg".to_owned()),
+                is_of_image,
+                "{name}: {problems:?}"
+            );
             assert_eq!(problems.is_empty(), is_of_image, "{name}: {problems:?}");
         }
     }
@@ -64,7 +70,9 @@ fn images_in_nested_folders_are_counted() {
 #[test]
 fn clutter_is_passed_over() {
     let source = Source::small();
-    for folder in [TRAIN, &format!("{TRAIN}/ANGRER"), &format!("landmarks/{TRAIN}"), "lsd_test_data", "landmarks"] {
+    for folder in
+        [TRAIN, &format!("{TRAIN}/ANGRER"), &format!("landmarks/{TRAIN}"), "lsd_test_data", "landmarks"]
+    {
         for name in [".DS_Store", "._9.jpg", "Thumbs.db", "thumbs.db", "desktop.ini", "Icon\r"] {
             source.write(&format!("{folder}/{name}"), "junk");
         }

@@ -5,18 +5,19 @@
 //! order mark, UTF-16 with one; a spreadsheet's line `sep=;`; column names in any case; a decimal comma where commas
 //! do not separate fields.
 
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+mod text;
+
+use std::io::{self, BufReader, Cursor, Read};
 use std::str::FromStr;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 use encoding_rs_io::{DecodeReaderBytes, DecodeReaderBytesBuilder};
 
+use text::{Dialect, FieldStarts, LineEnds, first_line};
+
 /// Names that a column of image names may have; the first one found counts.
 const IMAGE_COLUMNS: [&str; 8] =
     ["image", "file", "filename", "file_name", "name", "path", "image_path", "id"];
-
-/// Bytes of the longest first line; 68 landmarks in two and three dimensions with all else take some thousand.
-const MOST_HEADER: u64 = 1 << 20;
 
 /// What pandas, R and spreadsheets write where there is no value, in lower case.
 const MISSING: [&str; 7] = ["", "na", "nan", "n/a", "<na>", "null", "none"];
@@ -45,14 +46,6 @@ pub struct TableReader<R: Read> {
 
 type Text<R> = BufReader<LineEnds<DecodeReaderBytes<R, Vec<u8>>>>;
 
-/// How a table is written, as far as its first lines tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Dialect {
-    separator: u8,
-    /// Lines before the header.
-    skipped: u64,
-}
-
 /// The column names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -74,16 +67,14 @@ impl<R: Read> TableReader<R> {
     /// # Errors
     /// If there is no header, or the bytes are not text.
     pub fn new(bytes: R) -> Result<Self, TableError> {
-        let decoded =
-            DecodeReaderBytesBuilder::new().strip_bom(true).utf8_passthru(true).build(bytes);
-        let mut text = BufReader::new(LineEnds { inner: decoded, after_cr: false });
+        let decoded = DecodeReaderBytesBuilder::new().strip_bom(true).utf8_passthru(true).build(bytes);
+        let mut text = BufReader::new(LineEnds::new(decoded));
         let (first, format) = first_line(&mut text)?;
         let mut builder = ReaderBuilder::new();
         builder.has_headers(false).flexible(true).trim(Trim::All).delimiter(format.separator);
         // Every row ends in a line end, the last one too, so that lines can be counted by them.
         let inner = Cursor::new(first).chain(text).chain(&b"\n"[..]);
-        let separator = format.separator;
-        let mut rows = builder.from_reader(FieldStarts { inner, separator, at: At::Start });
+        let mut rows = builder.from_reader(FieldStarts::new(inner, format.separator));
         let mut record = StringRecord::new();
         let read = rows.read_record(&mut record).map_err(|error| wrong(&error, format))?;
         debug_assert!(read, "the first line is not blank");
@@ -219,53 +210,6 @@ fn is_missing(text: &str) -> bool {
     MISSING.contains(&text.to_ascii_lowercase().as_str())
 }
 
-/// The header's line, and what it says about the table.
-fn first_line(text: &mut impl BufRead) -> Result<(Vec<u8>, Dialect), TableError> {
-    let (mut skipped, mut told) = (0, None);
-    loop {
-        let line = quoted_line(text).map_err(|reason| TableError { line: skipped + 1, reason })?;
-        if line.is_empty() {
-            return Err(TableError { line: 1, reason: "the table is empty".to_owned() });
-        }
-        match line.trim_ascii() {
-            [b's', b'e', b'p', b'=', separator] => told = Some(*separator),
-            [] => {}
-            header => {
-                let separator = told.unwrap_or_else(|| separator(header));
-                return Ok((line, Dialect { separator, skipped }));
-            }
-        }
-        skipped += 1;
-    }
-}
-
-/// One line with its end, on beyond line ends between quotes.
-fn quoted_line(text: &mut impl BufRead) -> Result<Vec<u8>, String> {
-    let mut line = Vec::new();
-    loop {
-        let room = MOST_HEADER - line.len() as u64;
-        let read = text.by_ref().take(room).read_until(b'\n', &mut line).map_err(|e| e.to_string())?;
-        let open = line.iter().filter(|&&byte| byte == b'"').count() % 2 == 1;
-        if line.contains(&0) {
-            return Err("it is not a text file; save the table as CSV in UTF-8".to_owned());
-        }
-        if line.len() as u64 == MOST_HEADER {
-            return Err("the first line is too long for a header".to_owned());
-        }
-        if read == 0 || !open {
-            return Ok(line);
-        }
-    }
-}
-
-/// The separator that stands most often outside of quotes; a comma where none does.
-fn separator(header: &[u8]) -> u8 {
-    let outside = header.split(|&byte| byte == b'"').step_by(2).collect::<Vec<_>>().concat();
-    let count = |separator: &u8| outside.iter().filter(|&byte| byte == separator).count();
-    // The last of equal ones wins.
-    [b'\t', b';', b','].into_iter().max_by_key(count).unwrap_or(b',')
-}
-
 fn wrong(error: &csv::Error, format: Dialect) -> TableError {
     let line = error.position().map_or(1, csv::Position::line) + format.skipped;
     let reason = if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) {
@@ -274,83 +218,6 @@ fn wrong(error: &csv::Error, format: Dialect) -> TableError {
         error.to_string()
     };
     TableError { line, reason }
-}
-
-/// Turns CRLF and CR into LF, so that lines are counted right.
-#[derive(Debug)]
-struct LineEnds<R> {
-    inner: R,
-    after_cr: bool,
-}
-
-impl<R: Read> Read for LineEnds<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let read = self.inner.read(out)?;
-            let mut kept = 0;
-            for i in 0..read {
-                let byte = out[i];
-                if !(byte == b'\n' && self.after_cr) {
-                    out[kept] = if byte == b'\r' { b'\n' } else { byte };
-                    kept += 1;
-                }
-                self.after_cr = byte == b'\r';
-            }
-            if kept > 0 || read == 0 {
-                return Ok(kept);
-            }
-        }
-    }
-}
-
-/// Drops the spaces before each field, so that a quote behind them is seen as one.
-#[derive(Debug)]
-struct FieldStarts<R> {
-    inner: R,
-    separator: u8,
-    at: At,
-}
-
-/// Where in a field the next byte is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
-    Start,
-    Plain,
-    Quoted,
-    /// Behind a quote within a quoted field: it ends the field unless another one follows.
-    Quote,
-}
-
-impl At {
-    fn after(self, byte: u8, separator: u8) -> Self {
-        match (self, byte) {
-            (Self::Quoted, b'"') => Self::Quote,
-            (Self::Quoted, _) | (Self::Start | Self::Quote, b'"') => Self::Quoted,
-            (Self::Start, b' ') => Self::Start,
-            (Self::Start | Self::Plain | Self::Quote, _) if byte == separator || byte == b'\n' => Self::Start,
-            (Self::Start | Self::Plain | Self::Quote, _) => Self::Plain,
-        }
-    }
-}
-
-impl<R: Read> Read for FieldStarts<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let read = self.inner.read(out)?;
-            let mut kept = 0;
-            for i in 0..read {
-                let byte = out[i];
-                if !(self.at == At::Start && byte == b' ') {
-                    out[kept] = byte;
-                    kept += 1;
-                }
-                self.at = self.at.after(byte, self.separator);
-            }
-            if kept > 0 || read == 0 {
-                return Ok(kept);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -398,7 +265,8 @@ mod tests {
 
     #[test]
     fn lines_are_counted_as_an_editor_counts_them() {
-        let lines = |text: &str| rows(text.as_bytes()).unwrap()[1..].iter().map(|row| row.0).collect::<Vec<_>>();
+        let lines =
+            |text: &str| rows(text.as_bytes()).unwrap()[1..].iter().map(|row| row.0).collect::<Vec<_>>();
         assert_eq!(lines("a,b\n1,2\n\n\n3,4\n"), [2, 5]);
         assert_eq!(lines("\n\na,b\r\n1,2\r\n\r\n3,4\r\n"), [4, 6]);
         assert_eq!(lines("sep=;\na;b\n1;2\n"), [3]);
@@ -467,7 +335,9 @@ mod tests {
 
     #[test]
     fn a_row_may_be_shorter_than_the_header_and_not_longer() {
-        let widths = |text: &str| TableReader::new(text.as_bytes()).unwrap().next_row().unwrap().unwrap().check_width();
+        let widths = |text: &str| {
+            TableReader::new(text.as_bytes()).unwrap().next_row().unwrap().unwrap().check_width()
+        };
         assert_eq!(widths("a,b\n1\n"), Ok(()));
         assert_eq!(widths("a,b\n1,2,,\n"), Ok(()));
         assert_eq!(widths("a,b\n1,2,3\n"), Err("3 fields under a header of 2".to_owned()));
