@@ -33,6 +33,35 @@ const ANSWERS: [&str; 7] = [
     "weights inspect raw.safetensors --json",
 ];
 
+/// What the verbs of `weights` print, with the digest left out.
+#[test]
+fn weights_are_described() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("raw.safetensors"), resnet18::file("_orig_mod.", 0.5)).unwrap();
+    fs::write(folder.path().join("nan.safetensors"), resnet18::file("", f32::NAN)).unwrap();
+    let printed = |words: &str| {
+        let output = worker(folder.path(), words).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8(text).unwrap();
+        let lines = text.lines().map(|line| match line.split_once("sha256 ") {
+            Some((before, digest)) if digest.len() == 64 => format!("{before}sha256 …"),
+            Some(_) | None => line.to_owned(),
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(printed("weights convert raw.safetensors -o w.safetensors"), @"
+    raw.safetensors: safetensors, 0.1 MB, 60 tensors (60 f32)
+      sha256 …
+      layout torchvision: a backbone (ResNet18)
+      trained on imagenet input
+      `_orig_mod.` stripped from all names
+      60 tensors kept
+      written to w.safetensors
+    ");
+    insta::assert_snapshot!(printed("weights convert nan.safetensors -o n.safetensors"), @"error: nan.safetensors: NaN or infinite values in `bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `bn1.weight`, `conv1.weight`, `layer1.0.bn1.bias`, `layer1.0.bn1.running_mean`, `layer1.0.bn1.running_var` and 52 more: nothing can be trained from them");
+    assert!(!folder.path().join("n.safetensors").exists());
+}
+
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

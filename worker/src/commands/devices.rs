@@ -29,6 +29,9 @@ fn line(record: &DeviceRecord) -> String {
 
 pub(super) fn run(args: &DevicesArgs) -> anyhow::Result<ExitCode> {
     let gpus = (0..cuda::devices()?).map(Device::Cuda);
+    if let Err(error) = cuda::auto() {
+        stdio::remark(&format!("warning: {error}"));
+    }
     let host = device::host();
     let threads = std::thread::available_parallelism()?.get() as u32;
     let records: Vec<_> = std::iter::once(Device::Cpu)

@@ -112,7 +112,8 @@ fn array(pickle: &Pickle<'_>, id: Id) -> Result<Option<(Layout, Data)>, String> 
     let (dtype, big_endian) = element(pickle, dtype)?;
     let shape = pickle.tuple(shape).ok_or("it has no shape")?;
     let length = |&id: &Id| pickle.int(id).and_then(|length| usize::try_from(length).ok());
-    let shape: Vec<usize> = shape.iter().map(length).collect::<Option<_>>().ok_or("its shape is not a list of lengths")?;
+    let shape: Vec<usize> =
+        shape.iter().map(length).collect::<Option<_>>().ok_or("its shape is not a list of lengths")?;
     let fortran = pickle.int(order) == Some(1) || pickle.text(order).is_some_and(|order| order == "F");
     element_count(&shape, dtype).ok_or("it is too large")?;
     let data = bytes(pickle, data).ok_or_else(|| format!("its data is {}", pickle.describe(data)))?;
@@ -129,7 +130,8 @@ fn element(pickle: &Pickle<'_>, id: Id) -> Result<(Dtype, bool), String> {
     }
     let code = pickle.tuple(*args).and_then(|args| pickle.text(*args.first()?)).unwrap_or_default();
     let order = state.and_then(|state| pickle.text(*pickle.tuple(state)?.get(1)?)).unwrap_or_default();
-    let dtype = Dtype::of_numpy(&code).ok_or_else(|| format!("dtype `{code}` is not one that weights have"))?;
+    let dtype =
+        Dtype::of_numpy(&code).ok_or_else(|| format!("dtype `{code}` is not one that weights have"))?;
     Ok((dtype, order == ">"))
 }
 
@@ -215,7 +217,8 @@ pub(super) fn npy_header(file: &[u8]) -> Result<(Layout, usize), String> {
     let descr = value("descr").and_then(|rest| rest.strip_prefix('\'')?.split('\'').next());
     let descr = descr.ok_or("its elements are records, not numbers")?;
     let code = descr.trim_start_matches(['<', '>', '|', '=']);
-    let dtype = Dtype::of_numpy(code).ok_or_else(|| format!("dtype `{descr}` is not one that weights have"))?;
+    let dtype =
+        Dtype::of_numpy(code).ok_or_else(|| format!("dtype `{descr}` is not one that weights have"))?;
     let shape =
         value("shape").and_then(|rest| rest.strip_prefix('(')?.split(')').next()).ok_or_else(wrong)?;
     let lengths = shape.split(',').map(str::trim).filter(|part| !part.is_empty());
