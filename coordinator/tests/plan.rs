@@ -279,6 +279,6 @@ ensembles:
       6632f42f  weak    augmentation=mixaug heads=4 subset_fraction=0.5 subset_seed=0
       572667e3  weak    augmentation=mixaug heads=4 subset_fraction=0.5 subset_seed=1
 
-    Work: 5 epochs, about 0 thousand images
+    Work: 5 epochs, about 96 images
     "#);
 }

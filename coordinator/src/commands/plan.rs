@@ -162,7 +162,11 @@ fn images(plan: &Plan) -> String {
     let seen = |job: &PlannedJob| {
         f64::from(options.train) * job.spec.subset.subset_fraction * f64::from(job.spec.training.epochs)
     };
-    format!(", about {:.0} thousand images", plan.jobs.iter().map(seen).sum::<f64>() / 1000.0)
+    let images = plan.jobs.iter().map(seen).sum::<f64>();
+    if images < 1000.0 {
+        return format!(", about {images:.0} images");
+    }
+    format!(", about {:.0} thousand images", images / 1000.0)
 }
 
 /// One row a group: name, jobs, its varying settings with the number of their values.
