@@ -112,6 +112,8 @@ impl ProcessExit for PackError {
             | Self::Digest { .. }
             | Self::Sample { .. }
             | Self::ImageSize(_)
+            | Self::Link { .. }
+            | Self::MountPoint(_)
             | Self::Occupied(_) => Exit::BadInput,
         }
     }
@@ -151,8 +153,8 @@ impl ProcessExit for HomeError {
     fn process_exit_code(&self) -> Exit {
         match self {
             Self::Unusable { source, .. } | Self::Unreadable { source, .. } => Exit::of_io(source),
-            Self::Newer { .. } | Self::NoVersion { .. } => Exit::BadInput,
-            Self::Locked { .. } => Exit::Failed,
+            Self::Version { .. } => Exit::BadInput,
+            Self::Locked { .. } | Self::Gone { .. } => Exit::Failed,
         }
     }
 }

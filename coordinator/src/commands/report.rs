@@ -1,6 +1,5 @@
 //! `ferry report RUN`: rebuilds a run's report from what its folder stores.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -85,7 +85,7 @@ async fn with_books(args: &RetryArgs, access: &Access) -> anyhow::Result<ExitCod
     }
     for ended in &jobs {
         retry(&access.bus, ended).await?;
-        println!("{}", plain(&told(args, ended)?));
+        writeln!(std::io::stdout(), "{}", plain(&told(args, ended)?))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -106,7 +106,7 @@ fn is_confirmed() -> anyhow::Result<bool> {
 
 /// Keeps the earlier results, and says where they are.
 fn told(args: &RetryArgs, ended: &Ended) -> Result<String, RunDirError> {
-    let mut text = format!("job {} ({}) will be trained anew", ended.job.short(), ended.label);
+    let mut parts = vec![format!("job {} ({}) will be trained anew", ended.job.short(), ended.label)];
     for sweep in &ended.sweeps {
         let folder = match RunDir::open(&args.out.join(sweep)) {
             Ok(folder) => folder,
@@ -114,8 +114,8 @@ fn told(args: &RetryArgs, ended: &Ended) -> Result<String, RunDirError> {
             Err(error) => return Err(error),
         };
         if let Some(kept) = folder.set_aside(ended.job)? {
-            text += &format!("; its earlier result is kept in {}", kept.display());
+            parts.push(format!("its earlier result is kept in {}", kept.display()));
         }
     }
-    Ok(text)
+    Ok(parts.join("; "))
 }

@@ -122,7 +122,7 @@ impl Conductor {
     /// A local worker has died, and nobody else knows what of: enters that into the books for the jobs that it held.
     /// Returns at once. A job that killed it by a `crash` has failed there, with `log` as its last lines; else the job
     /// lost its worker.
-    pub fn worker_died(&self, worker: WorkerId, held: &[JobId], crash: Option<Crash>, log: &str) {
+    pub fn worker_died(&self, worker: &WorkerId, held: &[JobId], crash: Option<Crash>, log: &str) {
         let log: Vec<String> = log.lines().map(str::to_owned).collect();
         for &job in held {
             let error = crash.map(|crash| crash.error(self.cost.spec(job)));

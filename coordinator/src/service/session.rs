@@ -206,7 +206,7 @@ impl Session<'_> {
             surroundings.view.remark(&exit.to_string());
             // Otherwise its restarted process finds what it left behind, and releases the job with the newest checkpoint.
             if exit.crash.is_some() || exit.restart_in.is_none() {
-                conductor.worker_died(exit.worker, &exit.held, exit.crash, &exit.tail);
+                conductor.worker_died(&exit.worker, &exit.held, exit.crash, &exit.tail);
             }
         }
         Ok(())
