@@ -2,7 +2,7 @@
 
 use shared::unique_name::UniqueName;
 
-use crate::cli::DeviceChoice;
+use crate::device::DeviceChoice;
 
 const KIND: &str = "worker";
 
