@@ -216,17 +216,22 @@ impl Found {
         let here = self.source.join(&folder.path);
         let there = self.landmarks.join(&folder.path);
         let mut beside = LandmarkFiles::default();
-        let mut images = Vec::new();
+        let (mut images, mut folders) = (Vec::new(), Vec::new());
         for entry in self.entries(&here)? {
             match (beside.take(&here, &entry), entry.is_folder) {
                 (true, _) => {}
-                (false, true) => self.nested(&folder.path, &entry.name),
+                (false, true) => folders.push(entry.name),
                 (false, false) => images.push(entry.name),
             }
         }
         let mut root = LandmarkFiles::default();
         if there.is_dir() {
             self.entries(&there)?.iter().for_each(|entry| _ = root.take(&there, entry));
+        }
+        for name in folders {
+            // The landmarks of an alleged image belong to it.
+            let _landmarks = (root.of(stem_of_image(&name)), beside.of(stem_of_image(&name)));
+            self.nested(&folder.path, &name);
         }
         match listed {
             Some(listed) => {
@@ -269,7 +274,9 @@ impl Found {
     /// Notes the folder `name` among the images in `folder`, and how many images in it are not imported.
     fn nested(&mut self, folder: &str, name: &str) {
         let file = Path::new(folder).join(name);
-        let inside = folder::images_below(&self.source.join(&file));
+        let path = self.source.join(&file);
+        // A link may lead in a circle.
+        let inside = if path.is_symlink() { 0 } else { folder::images_below(&path) };
         let is_left_out = inside > 0 || is_of_image(name);
         let reason = match inside {
             0 => "it is a folder, not a file".to_owned(),

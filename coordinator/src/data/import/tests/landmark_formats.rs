@@ -161,7 +161,8 @@ fn landmarks_of_crops_are_mapped_to_their_images() {
     let source = Source::small();
     // A crop whose side is 223 image pixels has pixels as large as the image's, so its middle, pixel 112, lies at
     // (9, 15) of the image when its corner lies at (-103, -97).
-    source.marks(&format!("landmarks/{TRAIN}/ANGRER/9.jpg"), 0.0);
+    let small = face(0.0, 0.0).map(|point| point.map(|v| v / 20.0));
+    source.write(&format!("landmarks/{TRAIN}/ANGRER/9.txt"), lines(small));
     source.write("crops.csv", "image,left,top,size\nANGRER/9,-103,-97,223\nANGRER/10,0,0,9\n");
     let options = ImportOptions { landmark_crops: Some(source.path("crops.csv")), ..source.options() };
     let (found, problems) = first(&source, &options);
