@@ -4,12 +4,11 @@
 //! the whole new one. A symbolic link stays, and what it points to is written. A FIFO, a device or an open descriptor
 //! (`/dev/stdout`, `/dev/fd/3`) cannot be replaced: the bytes are written into it.
 
-use std::error::Error as _;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -193,18 +192,11 @@ fn beside(place: &Path, access: Access) -> io::Result<NamedTempFile> {
         Access::Umask => 0o666, // Less the umask.
         Access::Owner => 0o600,
     };
-    tempfile::Builder::new()
-        .prefix(".ferry-") // Not the target's name, which may be as long as a name can be.
-        .suffix(".partial")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(folder_of(place))
-        .map_err(|error| without_name(&error))
-}
-
-/// The error without the temporary name, which means nothing to a reader.
-fn without_name(error: &io::Error) -> io::Error {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>()).unwrap_or(error);
-    cause.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+    // Not the target's name, which may be as long as a name can be. `make_in`, because other errors would tell the
+    // temporary name, which means nothing to a reader.
+    tempfile::Builder::new().prefix(".ferry-").suffix(".partial").make_in(folder_of(place), |path| {
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+    })
 }
 
 /// Gives `file` the permissions of the file that it replaces, and its owner as far as this process may.

@@ -162,7 +162,7 @@ mod tests {
     fn what_is_no_model_is_refused_and_nothing_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let (model, output) = (folder.path().join("m.safetensors"), folder.path().join("m.pt"));
-        std::fs::write(&model, b"no model").unwrap();
+        std::fs::write(&model, b"\x80no model").unwrap();
         let error = run(&ExportArgs { model, output: output.clone(), json: false }).unwrap_err();
         assert!(format!("{error:#}").contains("not a whole safetensors file"), "{error:#}");
         assert!(!output.exists());
