@@ -307,7 +307,7 @@ fn missing_and_wrong_weights_are_refused_with_their_place() {
         (
             "emotion_weights: raw.pth",
             "5:20",
-            "is not a Ferry weights file; convert it first: ferry-worker weights convert",
+            "is not a Ferry file; convert it first: ferry-worker weights convert",
         ),
         ("head_weights: plain.safetensors", "5:17", "does not say what it holds; convert it first"),
         ("emotion_weights: damaged.safetensors", "5:20", "the bytes are damaged"),
