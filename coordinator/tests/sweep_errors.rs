@@ -327,7 +327,7 @@ fn missing_and_wrong_weights_are_refused_with_their_place() {
         (
             "emotion_weights: raw.pth",
             "5:20",
-            "is not a Ferry weights file; convert it first: ferry-worker weights convert",
+            "is not a Ferry file; convert it first: ferry-worker weights convert",
         ),
         ("emotion_weights: empty.safetensors", "5:20", "sub/empty.safetensors is an empty file"),
         ("emotion_weights: page.safetensors", "5:20", "sub/page.safetensors is a web page, not weights"),

@@ -149,7 +149,7 @@ fn read(path: &Path) -> Result<File, String> {
         Ok(Some(provenance)) => provenance,
         Ok(None) => return Err(format!("{shown} does not say what it holds; {advice}")),
         Err(ProvenanceError::Format(_)) => {
-            return Err(format!("{shown} is not a Ferry weights file; {advice}"));
+            return Err(format!("{shown} is not a Ferry file; {advice}"));
         }
         Err(ProvenanceError::Mistaken(mistaken)) => return Err(format!("{shown} is {mistaken}")),
         Err(error) => return Err(format!("{shown}: {error}")),
