@@ -304,17 +304,14 @@ async fn begin(
     broker: &mut Option<Broker>,
     view: &mut View,
 ) -> anyhow::Result<Begun> {
-    let (endpoint, bus) = match &request.server {
+    let (endpoint, bus) = if let Some(endpoint) = &request.server {
         // It may be away for a moment.
-        Some(endpoint) => {
-            let connect = async || Ok(Bus::connect_and_lay_out(endpoint, "ferry").await?);
-            (endpoint.clone(), wait_out(|text| view.remark(text), connect).await?)
-        }
-        None => {
-            let endpoint = broker.insert(Broker::start(&request.home).await?).endpoint()?;
-            let bus = broker::connect(&endpoint, "ferry").await?;
-            (endpoint, bus)
-        }
+        let connect = async || Ok(Bus::connect_and_lay_out(endpoint, "ferry").await?);
+        (endpoint.clone(), wait_out(|text| view.remark(text), connect).await?)
+    } else {
+        let endpoint = broker.insert(Broker::start(&request.home).await?).endpoint()?;
+        let bus = broker::connect(&endpoint, "ferry").await?;
+        (endpoint, bus)
     };
     let ours_alone = broker.is_some();
     wait_out(

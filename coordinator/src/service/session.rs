@@ -138,6 +138,7 @@ impl Session<'_> {
         let mut reports = self.surroundings.bus.hints().await?;
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        self.look(); // What is shown while the conductor acts for the first time.
         loop {
             tokio::select! {
                 biased; // What is rare goes first, so that nothing is drowned.

@@ -31,7 +31,7 @@ impl Screen {
     /// The bytes that draw these lines, each of which fits the terminal.
     pub(super) fn draw(&mut self, lines: &[String]) -> String {
         self.drawn = lines.iter().map(|line| measure_text_width(line)).collect();
-        lines.iter().map(|line| format!("{line}\n")).collect()
+        lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
     }
 
     /// The lines now belong to the scrollback: somebody else has written to the terminal.
