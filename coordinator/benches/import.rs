@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
-use coordinator::data::synth::synthesize;
-use coordinator::sweep::plan::SyntheticOptions;
 use image::codecs::jpeg::JpegEncoder;
+use orchestrator::data::synth::synthesize;
+use orchestrator::sweep::plan::SyntheticOptions;
 use rayon::prelude::*;
 use shared::expression::Expression;
 use shared::pack::{Pack, Split};

@@ -11,24 +11,24 @@ use tracing_subscriber::EnvFilter;
 
 use crate::commands::failure::Failure;
 use crate::commands::{
-    backup, data, evaluate, init, plan, remove, report, restore, retry, run, schema, serve, status,
+    backup, chaos, data, evaluate, init, plan, remove, report, restore, retry, run, schema, serve, status,
 };
-use crate::guard;
-use crate::view::console::LogWriter;
+use orchestrator::guard;
+use orchestrator::view::console::LogWriter;
 
 /// Trains sweeps of facial-expression networks on many workers and builds ensembles from them.
 #[derive(Debug, Parser)]
 #[command(name = "ferry", version, arg_required_else_help = true, after_help = format!("{EXAMPLE}\n\n{}", shared::exit::TABLE))]
-pub struct Cli<C: Subcommand> {
+struct Cli {
     #[command(subcommand)]
-    pub command: C,
+    command: Command,
 }
 
 const EXAMPLE: &str = "Example:\n  ferry plan experiments/demo.yaml";
 
 /// Each command; its arguments and its work are in the file of its name under `commands`.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run a sweep to its end: train what is not trained yet, build the ensembles, write the report.
     Run(Box<run::RunArgs>),
     /// Show what a sweep file asks for: jobs, ensembles, work. Nothing is started or written.
@@ -51,6 +51,8 @@ pub enum Command {
     Restore(restore::RestoreArgs),
     /// Remove a sweep that is no longer wanted: its jobs, checkpoints and results.
     Remove(remove::RemoveArgs),
+    /// Kill processes at random during a small sweep, then check that nothing was lost or changed.
+    Chaos(chaos::ChaosArgs),
     /// Print the JSON Schema of sweep files, which editors use for completion.
     Schema(schema::SchemaArgs),
     /// Draw, import and inspect datasets.
@@ -67,10 +69,10 @@ pub enum Command {
 }
 
 /// How a command ends: with an exit code, or with an error and whether to report it as JSON.
-pub type End = Result<ExitCode, (Failure, bool)>;
+pub(crate) type End = Result<ExitCode, (Failure, bool)>;
 
-/// Parses the process's arguments into a command of `C`, which may have more commands than this library, and runs it.
-pub fn main<C: Subcommand>(run: impl FnOnce(&C) -> End) -> ExitCode {
+/// Runs the command line of this process.
+pub(crate) fn main() -> ExitCode {
     // Ferry reports a failed connection itself, in one sentence.
     let usual = "warn,async_nats=error,async_nats::connector=off";
     let filter = EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
@@ -79,15 +81,14 @@ pub fn main<C: Subcommand>(run: impl FnOnce(&C) -> End) -> ExitCode {
         .with_writer(LogWriter::default)
         .with_ansi(shared::terminal::wants_colour())
         .init();
-    let cli = match Cli::<C>::try_parse() {
+    let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(answer) => return usage(&answer),
     };
     run(&cli.command).unwrap_or_else(|(failure, json)| failure.report(json))
 }
 
-/// Runs a command of this library.
-pub fn run(command: &Command) -> End {
+fn run(command: &Command) -> End {
     match command {
         Command::Run(args) => run::run(args).map_err(|failure| (failure, args.json)),
         Command::Plan(args) => plan::run(args).map_err(|failure| (failure, args.json)),
@@ -100,6 +101,7 @@ pub fn run(command: &Command) -> End {
         Command::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
         Command::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
         Command::Remove(args) => remove::run(args).map_err(|failure| (failure, args.json)),
+        Command::Chaos(args) => chaos::run(args).map_err(|failure| (failure, args.json)),
         Command::Schema(args) => schema::run(args).map_err(|failure| (failure, false)),
         Command::Data(command) => data::run(command).map_err(|error| (error.into(), false)),
         Command::Guard { death, parent, program, args } => {
@@ -123,12 +125,12 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::<Command>::command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
     fn every_command_has_an_example() {
-        for verb in Cli::<Command>::command().get_subcommands() {
+        for verb in Cli::command().get_subcommands() {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Example") && help.contains("\n  ferry "), "{}", verb.get_name());
         }

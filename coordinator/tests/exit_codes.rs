@@ -31,8 +31,8 @@ fn folder() -> tempfile::TempDir {
     let synth = [&["data", "synth", "pack"], &counts[..]].concat();
     assert_eq!(ferry(folder.path(), &synth, Stdio::null()).0, 0);
     let text = SWEEP.replace("{synthetic: {train: 6, validation: 6, test: 6, image_size: 16}}", "pack");
-    let plan = coordinator::sweep::plan(&text, folder.path(), folder.path()).unwrap();
-    coordinator::run_dir::RunDir::create(&path("run"), &plan).unwrap();
+    let plan = orchestrator::sweep::plan(&text, folder.path(), folder.path()).unwrap();
+    orchestrator::run_dir::RunDir::create(&path("run"), &plan).unwrap();
     folder
 }
 

@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use coordinator::sweep::plan::Plan;
-use coordinator::sweep::{load, parse, schema};
+use orchestrator::sweep::plan::Plan;
+use orchestrator::sweep::{load, parse, schema};
 use serde_json::json;
 
 fn path(name: &str) -> PathBuf {
@@ -89,7 +89,7 @@ fn the_example_of_the_readme_is_right() {
     let readme = std::fs::read_to_string(path("README.md")).unwrap();
     let (_, rest) = readme.split_once("```yaml\n").unwrap();
     let (example, _) = rest.split_once("```").unwrap();
-    let plan = coordinator::sweep::plan(example, Path::new(""), Path::new(""));
+    let plan = orchestrator::sweep::plan(example, Path::new(""), Path::new(""));
     let plan = plan.unwrap_or_else(|problems| panic!("{problems:#?}"));
     assert_eq!((plan.jobs.len(), plan.ensembles[0].size), (21, 7));
 }

@@ -176,7 +176,7 @@ fn values_are_quoted_as_the_file_has_them() {
         ["007", "1e3", "0x10", "0o17", "1_000", "+1", "1.0", "true", "null", "~", "", ".inf", "-.inf", "[a]"]
     {
         let text = SWEEP.replacen("name: s", &format!("name: {value}"), 1);
-        let problems = coordinator::sweep::plan(&text, Path::new(""), Path::new("")).unwrap_err();
+        let problems = orchestrator::sweep::plan(&text, Path::new(""), Path::new("")).unwrap_err();
         let help = problems[0].help.as_ref().map_or_else(String::new, |help| format!(" ({help})"));
         writeln!(told, "{}{help}", problems[0].message).unwrap();
     }
@@ -199,7 +199,7 @@ fn values_are_quoted_as_the_file_has_them() {
     // Text as it is.
     for value in ["yes", "no", "on", "2026-11-28", "\"007\"", "'1e3'", "v1.0"] {
         let text = SWEEP.replacen("name: s", &format!("name: {value}"), 1);
-        let plan = coordinator::sweep::plan(&text, Path::new(""), Path::new("")).unwrap();
+        let plan = orchestrator::sweep::plan(&text, Path::new(""), Path::new("")).unwrap();
         assert_eq!(plan.name, value.trim_matches(['"', '\'']));
     }
 }
@@ -221,7 +221,7 @@ fn other_values_are_quoted_as_the_file_has_them() {
     ] {
         assert!(SWEEP.contains(from), "{from}");
         let text = SWEEP.replacen(from, to, 1);
-        let problems = coordinator::sweep::plan(&text, Path::new(""), Path::new("")).unwrap_err();
+        let problems = orchestrator::sweep::plan(&text, Path::new(""), Path::new("")).unwrap_err();
         let help = problems[0].help.as_ref().map_or_else(String::new, |help| format!(" ({help})"));
         writeln!(told, "{}{help}", problems[0].message).unwrap();
     }

@@ -256,7 +256,7 @@ fn weights_with(backbone: &str, value: Option<f32>) -> Vec<u8> {
     }
     let header = header.to_string();
     [
-        &(header.len() as u64).to_le_bytes(),
+        (header.len() as u64).to_le_bytes().as_slice(),
         header.as_bytes(),
         bytes.as_ref().map_or(&[][..], |b| b.as_slice()),
     ]

@@ -7,8 +7,8 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
-use coordinator::sweep;
-use coordinator::sweep::plan::SyntheticOptions;
+use orchestrator::sweep;
+use orchestrator::sweep::plan::SyntheticOptions;
 use ferry_fuzz::input::SEPARATOR;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -192,7 +192,7 @@ fn packs(seeds: &mut Seeds, folder: &Path) -> Done {
     let folder = folder.join("pack.made");
     let counts =
         SyntheticOptions { train: 12, validation: 6, test: 6, image_size: 16, ..SyntheticOptions::default() };
-    coordinator::data::synth::synthesize(&folder, &counts, &mut |_, _| {})?;
+    orchestrator::data::synth::synthesize(&folder, &counts, &mut |_, _| {})?;
     let [manifest, samples, ..] = shared::pack::files(&folder).map(fs::read);
     seeds.add(&[&manifest?, &samples?])?;
     fs::remove_dir_all(folder)?;

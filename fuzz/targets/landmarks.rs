@@ -3,7 +3,7 @@
 //! The first byte selects the name of the file.
 #![no_main]
 
-use coordinator::data::import::probe_landmarks;
+use orchestrator::data::import::probe_landmarks;
 use ferry_fuzz::input;
 use libfuzzer_sys::fuzz_target;
 

@@ -8,9 +8,9 @@ use std::fmt::Debug;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use coordinator::engine::cost::CostModel;
-use coordinator::engine::{Engine, Event};
-use coordinator::service::read_status;
+use orchestrator::engine::cost::CostModel;
+use orchestrator::engine::{Engine, Event};
+use orchestrator::service::read_status;
 use ferry_fuzz::input;
 use ferry_fuzz::canned_server::CannedServer;
 use libfuzzer_sys::fuzz_target;

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use coordinator::sweep::plan::Plan;
-use coordinator::sweep::problem::SweepError;
-use coordinator::sweep::{self, parse, queries};
+use orchestrator::sweep::plan::Plan;
+use orchestrator::sweep::problem::SweepError;
+use orchestrator::sweep::{self, parse, queries};
 use ferry_fuzz::input;
 use libfuzzer_sys::fuzz_target;
 

@@ -113,7 +113,7 @@ impl Cluster {
     /// What the servers said, for messages of failed waits.
     pub fn logs(&self) -> String {
         let logs = (0..self.servers.len()).filter_map(|index| desk_log(self, index).ok());
-        let tails = logs.map(|log| format!("{}:\n{}", log.display(), coordinator::broker::tail(&log, 20)));
+        let tails = logs.map(|log| format!("{}:\n{}", log.display(), orchestrator::broker::tail(&log, 20)));
         tails.collect::<Vec<_>>().join("\n")
     }
 }

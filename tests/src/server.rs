@@ -37,7 +37,7 @@ impl Server {
     }
 
     fn make(dir: tempfile::TempDir, limit: Option<u64>) -> anyhow::Result<Self> {
-        let program = coordinator::broker::binary::find()?;
+        let program = orchestrator::broker::binary::find()?;
         let child = spawn(&program, &dir, -1, limit)?;
         let ports = dir.path().join(format!("nats-server_{}.ports", child.id()));
         let port = wait::until(Duration::from_secs(20), "the server's port", || {

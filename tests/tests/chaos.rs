@@ -41,7 +41,7 @@ fn a_few_faults_lose_and_change_nothing() -> anyhow::Result<()> {
 /// The end of every log, for the message of a failed wait.
 fn logs(place: &Path) -> String {
     let logs = ["logs/coordinator.log", "logs/w0.log", "logs/w1.log", "server/nats/server.log"];
-    let tails = logs.map(|log| format!("{log}:\n{}", coordinator::broker::tail(&place.join(log), 40)));
+    let tails = logs.map(|log| format!("{log}:\n{}", orchestrator::broker::tail(&place.join(log), 40)));
     tails.join("\n")
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures::future::BoxFuture;
+use memory_server::MemoryServer;
 use shared::books::{JobRecord, JobState};
 use shared::bus::RecordWatch;
-use memory_server::MemoryServer;
 use shared::ids::WorkerId;
 use shared::job::{JobSpec, TRAINER_REVISION};
 use shared::protocol::{CheckpointEvery, JobOrder, Timing};

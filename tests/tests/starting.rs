@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use coordinator::engine::Engine;
-use coordinator::engine::cost::CostModel;
-use coordinator::service::Conductor;
 use futures::future::BoxFuture;
+use orchestrator::engine::Engine;
+use orchestrator::engine::cost::CostModel;
+use orchestrator::service::Conductor;
 use serde_json::json;
 use shared::books::JobRecord;
 use shared::bus::Bus;

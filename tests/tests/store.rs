@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
-use coordinator::service::{Ages, Collected, collect_garbage};
+use orchestrator::service::{Ages, Collected, collect_garbage};
 use serde_json::Value;
 use shared::bus::Bucket;
 use tests::processes::{Owned, signal};

@@ -19,13 +19,13 @@ const EMPTY_NAMES: [&str; 5] = ["util", "utils", "helper", "helpers", "misc"];
 const OWNERS: [(&str, &[&str]); 2] = [
     // The module `bus` also has a child of that name, and one test sends requests that Ferry never sends.
     ("nats", &["shared/src/bus/nats/", "shared/src/bus/mod.rs", "tests/tests/permissions.rs"]),
-    ("serde_yaml", &["coordinator/src/sweep/parse.rs"]),
+    ("serde_yaml", &["coordinator/orchestrator/src/sweep/parse.rs"]),
 ];
 
 /// Folders, and the paths that no file in them may use.
 const APART: [(&str, &[&str]); 9] = [
-    ("coordinator/src/engine/", PURE),
-    ("coordinator/src/ensemble/", PURE),
+    ("coordinator/orchestrator/src/engine/", PURE),
+    ("coordinator/orchestrator/src/ensemble/", PURE),
     ("shared/src/books/", PURE),
     (
         "worker/src/models/",
@@ -37,8 +37,8 @@ const APART: [(&str, &[&str]); 9] = [
         &["crate::train", "crate::models", "crate::losses", "crate::weights", "crate::agent"],
     ),
     ("worker/src/train/", &["crate::agent", "crate::commands"]),
-    ("coordinator/src/engine/", &["crate::service", "crate::commands"]),
-    ("coordinator/src/service/", &["crate::commands"]),
+    ("coordinator/orchestrator/src/engine/", &["crate::service", "crate::commands"]),
+    ("coordinator/orchestrator/src/service/", &["crate::commands"]),
 ];
 
 /// No runtime, no clock, no bus.
@@ -49,10 +49,10 @@ const PURE: &[&str] =
 const CIRCLES: [(&[&str], &str); 10] = [
     (
         &[
-            "coordinator/src/sweep/plan.rs",
-            "coordinator/src/sweep/schema.rs",
-            "coordinator/src/sweep/spec.rs",
-            "coordinator/src/sweep/values.rs",
+            "coordinator/orchestrator/src/sweep/plan.rs",
+            "coordinator/orchestrator/src/sweep/schema.rs",
+            "coordinator/orchestrator/src/sweep/spec.rs",
+            "coordinator/orchestrator/src/sweep/values.rs",
         ],
         "to be broken",
     ),
@@ -263,15 +263,19 @@ mod a_broken_rule_is_seen {
     #[test]
     fn of_imports() {
         for (path, code, words) in [
-            ("coordinator/src/fleet.rs", "use nats::Client;", "names `nats`"),
-            ("coordinator/src/fleet.rs", "fn f(c: nats::Client) {}", "names `nats`"),
-            ("coordinator/src/fleet.rs", "use shared::bus::nats::connect;", ""),
+            ("coordinator/orchestrator/src/fleet.rs", "use nats::Client;", "names `nats`"),
+            ("coordinator/orchestrator/src/fleet.rs", "fn f(c: nats::Client) {}", "names `nats`"),
+            ("coordinator/orchestrator/src/fleet.rs", "use shared::bus::nats::connect;", ""),
             ("shared/src/bus/nats/queue.rs", "use nats::Client;", ""),
-            ("coordinator/src/sweep/plan.rs", "fn f() { serde_yaml::from_str(\"\") }", "names `serde_yaml`"),
-            ("coordinator/src/engine/cost.rs", "use tokio::time;", "uses `tokio`"),
-            ("coordinator/src/engine/cost.rs", "// tokio::time is not known here", ""),
             (
-                "coordinator/src/ensemble/x.rs",
+                "coordinator/orchestrator/src/sweep/plan.rs",
+                "fn f() { serde_yaml::from_str(\"\") }",
+                "names `serde_yaml`",
+            ),
+            ("coordinator/orchestrator/src/engine/cost.rs", "use tokio::time;", "uses `tokio`"),
+            ("coordinator/orchestrator/src/engine/cost.rs", "// tokio::time is not known here", ""),
+            (
+                "coordinator/orchestrator/src/ensemble/x.rs",
                 "use std::time::{Duration, Instant};",
                 "uses `std::time::Instant`",
             ),

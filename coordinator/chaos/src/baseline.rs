@@ -6,9 +6,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use coordinator::broker::tail;
-use coordinator::guard;
-use coordinator::run_dir::{RunDir, RunRecord};
+use orchestrator::broker::tail;
+use orchestrator::guard;
+use orchestrator::run_dir::{RunDir, RunRecord};
 use serde_json::Value;
 use shared::ids::JobId;
 use tokio::io::{AsyncBufReadExt, BufReader};

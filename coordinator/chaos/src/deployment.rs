@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use coordinator::broker::{self, Broker};
-use coordinator::fleet;
-use coordinator::home::Home;
+use orchestrator::broker::{self, Broker};
+use orchestrator::fleet;
+use orchestrator::home::Home;
 use shared::bus::Bus;
 use tokio::time::Instant;
 

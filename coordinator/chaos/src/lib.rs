@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use coordinator::run_dir::RunRecord;
+use orchestrator::run_dir::RunRecord;
 use shared::files;
 use shared::ids::JobId;
 use tokio::time::Instant;
@@ -87,7 +87,7 @@ pub async fn run(request: &Request, view: &mut View) -> anyhow::Result<End> {
     let folder = request.folder.canonicalize()?;
     let expected = tokio::select! {
         expected = train_baseline(request, &folder, view) => expected?,
-        outcome = coordinator::service::interrupted() => {
+        outcome = orchestrator::service::interrupted() => {
             outcome?;
             return Ok(End::Interrupted);
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use coordinator::guard;
+use orchestrator::guard;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 

@@ -3,8 +3,8 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use coordinator::broker::tail;
-use coordinator::service::interrupted;
+use orchestrator::broker::tail;
+use orchestrator::service::interrupted;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::cost::Injection;

@@ -45,7 +45,7 @@ ensembles: {{}}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coordinator::sweep::plan;
+    use orchestrator::sweep::plan;
 
     #[test]
     fn it_has_as_many_different_jobs_as_asked_for() {

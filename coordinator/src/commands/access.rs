@@ -6,12 +6,12 @@ use clap::Args;
 use shared::bus::{Bus, Role};
 
 use super::server::ServerArgs;
-use crate::broker::{self, Broker};
-use crate::home::{self, Home, HomeError, HomeLock};
+use orchestrator::broker::{self, Broker};
+use orchestrator::home::{self, Home, HomeError, HomeLock};
 
 /// Where the records are.
 #[derive(Debug, Args)]
-pub struct BooksArgs {
+pub(crate) struct BooksArgs {
     /// State directory to read.
     #[arg(long, env = "FERRY_HOME", default_value = home::DEFAULT)]
     pub home: PathBuf,

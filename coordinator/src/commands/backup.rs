@@ -10,8 +10,8 @@ use shared::stdio;
 use super::access::{Access, BooksArgs};
 use super::failure::Failure;
 use super::progress::Progress;
-use crate::backup::{self, BackupError, Summary};
-use crate::plural::count;
+use orchestrator::backup::{self, BackupError, Summary};
+use shared::plural::count;
 
 /// Copies the jobs and all their files into a folder, even while they run.
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ use crate::plural::count;
     Finished jobs are saved with their results, running ones with their newest checkpoints. `ferry restore` turns the \
     folder into a state directory; `sha256sum -c SHA256SUMS` in the folder checks it.\n\
     Exit codes: 0 done, 1 something failed, 2 bad input.")]
-pub struct BackupArgs {
+pub(crate) struct BackupArgs {
     /// The folder to create.
     pub dest: PathBuf,
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub struct BackupArgs {
 }
 
 /// Copies them.
-pub fn run(args: &BackupArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &BackupArgs) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

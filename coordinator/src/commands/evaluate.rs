@@ -9,13 +9,13 @@ use clap::Args;
 use serde_json::{Value, json};
 use shared::expression::Expression;
 use shared::metrics::Confusion;
+use shared::plural::count;
 use shared::predicted::{self, Classified};
 use shared::result::Score;
-use shared::plural::count;
 use shared::stdio;
 
 use super::exit::BadInput;
-use crate::evaluation::{Bootstrap, Interval, Intervals, Joined, join};
+use orchestrator::evaluation::{Bootstrap, Interval, Intervals, Joined, join};
 
 /// Names of a kind that are shown before they are only counted.
 const SHOWN: usize = 10;
@@ -27,7 +27,7 @@ const SHOWN: usize = 10;
     ferry evaluate --predictions submission.csv --labels runs/demo/test.samples.csv --json\n\n\
     Scores are computed as in results.json. Intervals: percentile bootstrap over the images.\n\
     Exit codes: 0 done, 2 bad input, or images that only one of the tables names (unless --partial).")]
-pub struct EvaluateArgs {
+pub(crate) struct EvaluateArgs {
     /// What `ferry-worker predict` wrote: probabilities, or a submission.
     #[arg(long, value_name = "CSV")]
     predictions: PathBuf,
@@ -57,7 +57,7 @@ fn level(text: &str) -> Result<f64, String> {
 }
 
 /// Prints the scores.
-pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     let predictions = read(&args.predictions)?;
     let labels = read(&args.labels)?;
     if let Some(row) = predictions.iter().find(|row| row.class.is_none()) {

@@ -7,14 +7,14 @@ use shared::bus::BusError;
 use shared::exit::Exit;
 use shared::pack::PackError;
 
-use crate::data::import::ImportError;
-use crate::data::synth::SynthError;
-use crate::devices::DevicesError;
-use crate::home::HomeError;
-use crate::report::ReportError;
-use crate::run_dir::RunDirError;
-use crate::service::UnknownWeights;
-use crate::sweep::problem::SweepError;
+use orchestrator::data::import::ImportError;
+use orchestrator::data::synth::SynthError;
+use orchestrator::devices::DevicesError;
+use orchestrator::home::HomeError;
+use orchestrator::report::ReportError;
+use orchestrator::run_dir::RunDirError;
+use orchestrator::service::UnknownWeights;
+use orchestrator::sweep::problem::SweepError;
 
 /// An error that knows how the process ends because of it.
 pub(super) trait ProcessExit: Error + 'static {

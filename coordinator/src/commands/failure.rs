@@ -12,11 +12,11 @@ use shared::stdio::{self, StdoutError};
 use shared::terminal::wants_colour;
 
 use super::exit;
-use crate::sweep::problem::{Problem, SweepError};
+use orchestrator::sweep::problem::{Problem, SweepError};
 
 /// Why a command ended early.
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// A sweep file that cannot be used.
     Sweep(Box<SweepError>),
     /// Other bad input.
@@ -48,7 +48,7 @@ impl From<anyhow::Error> for Failure {
 
 impl Failure {
     /// How the process ends.
-    pub const fn process_exit_code(&self) -> Exit {
+    pub(crate) const fn process_exit_code(&self) -> Exit {
         match self {
             Self::Sweep(_) | Self::Input(_) => Exit::BadInput,
             Self::Work(_) => Exit::Failed,
@@ -56,7 +56,7 @@ impl Failure {
     }
 
     /// Reports on standard error what went wrong, as one JSON object if `json`, and returns the exit code.
-    pub fn report(&self, json: bool) -> ExitCode {
+    pub(crate) fn report(&self, json: bool) -> ExitCode {
         if let Some(stdout) = self.stdout() {
             if !matches!(stdout, StdoutError::ReaderGone) {
                 stdio::remark(&format!("error: {stdout}"));

@@ -9,7 +9,7 @@ use shared::bus::Role;
 use shared::stdio;
 
 use super::failure::Failure;
-use crate::cluster::{self, ClusterError, Made, Request};
+use orchestrator::cluster::{self, ClusterError, Made, Request};
 
 /// Sets up one server, or a cluster of three or five, for several machines: configuration, certificates, credentials.
 #[derive(Debug, Args)]
@@ -17,7 +17,7 @@ use crate::cluster::{self, ClusterError, Made, Request};
     ferry init --cluster cluster --host head.example.org --host 10.0.0.1\n  \
     ferry init --cluster cluster --servers 3 --host a --host b --host c\n\n\
     Nothing is started. Only the owner can read the files; an existing folder is never touched.")]
-pub struct InitArgs {
+pub(crate) struct InitArgs {
     /// Folder to create.
     #[arg(long, value_name = "DIR")]
     pub cluster: PathBuf,
@@ -38,7 +38,7 @@ pub struct InitArgs {
 }
 
 /// Creates them and prints the commands to use next.
-pub fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
     let hosts = if args.host.is_empty() { vec![this_host()] } else { args.host.clone() };
     let request = Request { hosts, port: args.port, servers: args.servers };
     let made = cluster::make(&args.cluster, &request).map_err(|error| match error {

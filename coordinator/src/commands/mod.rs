@@ -1,20 +1,21 @@
 //! One file per command: plain arguments in, text and exit codes out.
 
 mod access;
-pub mod backup;
-pub mod data;
-pub mod evaluate;
+pub(crate) mod backup;
+pub(crate) mod chaos;
+pub(crate) mod data;
+pub(crate) mod evaluate;
 mod exit;
-pub mod failure;
-pub mod init;
-pub mod plan;
+pub(crate) mod failure;
+pub(crate) mod init;
+pub(crate) mod plan;
 mod progress;
-pub mod remove;
-pub mod report;
-pub mod restore;
-pub mod retry;
-pub mod run;
-pub mod schema;
-pub mod serve;
-pub mod server;
-pub mod status;
+pub(crate) mod remove;
+pub(crate) mod report;
+pub(crate) mod restore;
+pub(crate) mod retry;
+pub(crate) mod run;
+pub(crate) mod schema;
+pub(crate) mod serve;
+pub(crate) mod server;
+pub(crate) mod status;

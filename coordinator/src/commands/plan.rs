@@ -12,10 +12,10 @@ use shared::plural::count;
 use shared::stdio;
 
 use super::failure::Failure;
-use crate::sweep;
-use crate::sweep::dataset::pack_dir;
-use crate::sweep::plan::{DatasetSource, Plan, PlannedJob};
-use crate::sweep::queries;
+use orchestrator::sweep;
+use orchestrator::sweep::dataset::pack_dir;
+use orchestrator::sweep::plan::{DatasetSource, Plan, PlannedJob};
+use orchestrator::sweep::queries;
 
 /// Jobs shown without `--all`.
 const SHOWN: usize = 8;
@@ -23,7 +23,7 @@ const SHOWN: usize = 8;
 /// Options of `ferry plan`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ferry plan experiments/abaw4-lsd.yaml --json")]
-pub struct PlanArgs {
+pub(crate) struct PlanArgs {
     /// The sweep file.
     file: PathBuf,
     /// State directory, in which synthetic datasets are looked for.
@@ -41,7 +41,7 @@ pub struct PlanArgs {
 }
 
 /// Prints the plan of the file.
-pub fn run(args: &PlanArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode, Failure> {
     let plan = sweep::load(&args.file, &args.home)?;
     let text = match &args.spec {
         Some(job) => format!("{:#}\n", one_job(&plan, job, &args.home).map_err(Failure::Input)?),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use shared::terminal::wants_colour;
 
-use crate::view::bar;
-use crate::view::console;
+use orchestrator::view::bar;
+use orchestrator::view::console;
 
 /// Time between two redraws of the bar.
 const REDRAW: Duration = Duration::from_millis(100);

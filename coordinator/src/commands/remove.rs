@@ -9,8 +9,8 @@ use serde_json::json;
 use super::access::{Access, BooksArgs};
 use super::failure::Failure;
 use super::progress::Progress;
-use crate::plural::count;
-use crate::service::{Amount, Holdings, Removal, RemovalError, Target};
+use orchestrator::service::{Amount, Holdings, Removal, RemovalError, Target};
+use shared::plural::count;
 
 /// Removes a sweep from the store for good: its jobs, checkpoints and results.
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ use crate::service::{Amount, Holdings, Removal, RemovalError, Target};
     Jobs, datasets and weights that other sweeps use stay, and so do run folders. A sweep that is being run, or whose\n\
     jobs are being trained, is not removed.\n\
     Exit codes: 0 done, 1 something failed, 2 bad input.")]
-pub struct RemoveArgs {
+pub(crate) struct RemoveArgs {
     /// Name of the sweep; `ferry status` lists them.
     #[arg(required_unless_present = "unlisted", conflicts_with = "unlisted")]
     pub sweep: Option<String>,
@@ -39,7 +39,7 @@ pub struct RemoveArgs {
 }
 
 /// Removes it.
-pub fn run(args: &RemoveArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &RemoveArgs) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -10,7 +10,7 @@ use shared::stdio;
 use super::backup::{failure, words};
 use super::failure::Failure;
 use super::progress::Progress;
-use crate::backup;
+use orchestrator::backup;
 
 /// Creates a state directory from a backup; `ferry run` continues from there.
 #[derive(Debug, Args)]
@@ -19,7 +19,7 @@ use crate::backup;
     The whole backup is verified first. Finished jobs are not trained again; the others continue from their \
     checkpoints.\n\
     Exit codes: 0 done, 1 something failed, 2 bad input.")]
-pub struct RestoreArgs {
+pub(crate) struct RestoreArgs {
     /// The folder that `ferry backup` created.
     pub src: PathBuf,
     /// The state directory to create.
@@ -31,7 +31,7 @@ pub struct RestoreArgs {
 }
 
 /// Makes it.
-pub fn run(args: &RestoreArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &RestoreArgs) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

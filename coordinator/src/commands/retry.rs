@@ -11,8 +11,8 @@ use shared::terminal::plain;
 
 use super::access::{Access, BooksArgs};
 use super::failure::Failure;
-use crate::run_dir::{RunDir, RunDirError};
-use crate::service::{Ended, RetryError, find_ended, retry};
+use orchestrator::run_dir::{RunDir, RunDirError};
+use orchestrator::service::{Ended, RetryError, find_ended, retry};
 
 /// Trains jobs anew that are done or have failed, from the start. The earlier result stays in the run folder.
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ use crate::service::{Ended, RetryError, find_ended, retry};
     A run that is going on trains the jobs; else the next `ferry run` of their sweep does.\n\
     Failed jobs are also tried again, from their last checkpoint, when the sweep is run again.\n\
     Exit codes: 0 done, 1 something failed or you said no, 2 bad input.")]
-pub struct RetryArgs {
+pub(crate) struct RetryArgs {
     /// Ids of the jobs, or their beginnings, as `ferry status` and `ferry plan` show them.
     #[arg(required = true, value_name = "JOB")]
     pub jobs: Vec<String>,
@@ -36,7 +36,7 @@ pub struct RetryArgs {
 }
 
 /// Asks, and opens the jobs again.
-pub fn run(args: &RetryArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &RetryArgs) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

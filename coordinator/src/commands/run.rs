@@ -16,16 +16,16 @@ use shared::terminal::plain;
 
 use super::failure::Failure;
 use super::progress::Progress;
-use super::report::summary;
 use super::server::{ServerArgs, without_token};
-use crate::data::synth;
-use crate::devices::{self, Environment, GpuChoice, Nvml};
-use crate::home::{self, Home};
-use crate::service::{self, Models, RunEnd, RunRequest};
-use crate::sweep;
-use crate::sweep::dataset::pack_dir;
-use crate::sweep::plan::{DatasetSource, Plan};
-use crate::view::Style;
+use orchestrator::data::synth;
+use orchestrator::devices::{self, Environment, GpuChoice, Nvml};
+use orchestrator::home::{self, Home};
+use orchestrator::report::summary;
+use orchestrator::service::{self, Models, RunEnd, RunRequest};
+use orchestrator::sweep;
+use orchestrator::sweep::dataset::pack_dir;
+use orchestrator::sweep::plan::{DatasetSource, Plan};
+use orchestrator::view::Style;
 
 /// The default of `--out`.
 const DEFAULT_OUT: &str = "runs";
@@ -40,7 +40,7 @@ const DEFAULT_OUT: &str = "runs";
     After an interruption the same command continues: finished jobs are not trained again.\n\
     A sweep that outlives the terminal: docs/running.md.\n\n\
     Exit codes: 0 all jobs done, 1 some failed, or no worker can take jobs, 2 bad input, 130 interrupted.")]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The sweep file.
     pub file: PathBuf,
     /// State directory: server store, generated data, logs.
@@ -75,7 +75,7 @@ pub struct RunArgs {
 }
 
 /// Runs it.
-pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let home = Home::new(&args.home);
     home.check_version().map_err(|error| Failure::Input(error.into()))?;
     let server = endpoint(args).map_err(|error| Failure::Input(error.into()))?;
@@ -252,7 +252,7 @@ mod tests {
     use crate::cli::{Cli, Command};
 
     fn args(words: &[&str]) -> RunArgs {
-        match Cli::<Command>::parse_from(["ferry", "run"].iter().chain(words)).command {
+        match Cli::parse_from(["ferry", "run"].iter().chain(words)).command {
             Command::Run(args) => *args,
             other => panic!("not a run: {other:?}"),
         }

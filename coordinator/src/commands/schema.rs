@@ -6,20 +6,20 @@ use clap::Args;
 use shared::stdio;
 
 use super::failure::Failure;
-use crate::sweep::{reference, schema};
+use orchestrator::sweep::{reference, schema};
 
 /// What to print.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ferry schema > experiments/sweep.schema.json\n  \
     ferry schema --markdown > docs/settings.md")]
-pub struct SchemaArgs {
+pub(crate) struct SchemaArgs {
     /// Print a reference of all settings as Markdown instead of the JSON Schema.
     #[arg(long)]
     markdown: bool,
 }
 
 /// Prints the schema or the reference.
-pub fn run(args: &SchemaArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &SchemaArgs) -> Result<ExitCode, Failure> {
     stdio::print(&if args.markdown { reference::markdown() } else { schema::text() })?;
     Ok(ExitCode::SUCCESS)
 }

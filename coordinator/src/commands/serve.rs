@@ -11,18 +11,18 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use shared::stdio;
 
 use super::failure::Failure;
-use crate::broker::binary;
+use orchestrator::broker::binary;
 
 /// Runs the server of a folder until SIGTERM or Ctrl-C, which end it gracefully.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ferry serve cluster/server-1")]
-pub struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// Folder of the server, such as cluster/server-1.
     pub folder: PathBuf,
 }
 
 /// Returns only when it fails: the process becomes the server.
-pub fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let folder = args.folder.display();
     if !args.folder.join("server.conf").is_file() {
         let text =

@@ -7,7 +7,7 @@ use shared::bus::{BusError, Credential, Endpoint};
 
 /// A server that somebody else runs.
 #[derive(Debug, Args)]
-pub struct ServerArgs {
+pub(crate) struct ServerArgs {
     /// Use this NATS server instead of starting one: nats://[token@]host[:port] or tls://host[:port]; several servers of one
     /// cluster are separated by commas.
     #[arg(long, env = "FERRY_NATS", value_name = "URL")]
@@ -25,7 +25,7 @@ impl ServerArgs {
     ///
     /// # Errors
     /// The address or the credential cannot be used.
-    pub fn endpoint(&self) -> Result<Option<Endpoint>, BusError> {
+    pub(crate) fn endpoint(&self) -> Result<Option<Endpoint>, BusError> {
         let Some(url) = &self.nats else { return Ok(None) };
         let credential = self.creds.as_deref().map(Credential::read).transpose()?;
         Ok(Some(Endpoint::parse(url, self.token.clone())?.with_credential(credential)))

@@ -15,13 +15,13 @@ use shared::terminal::plain;
 use super::access::{Access, BooksArgs};
 use super::failure::Failure;
 use super::server::without_token;
-use crate::service::{BucketStatus, JobStatus, Status, SweepStatus, read_status};
+use orchestrator::service::{BucketStatus, JobStatus, Status, SweepStatus, read_status};
 
 /// Shows the progress of all sweeps in a state directory or on a server, also while they run.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ferry status\n  ferry status --nats nats://head:4222 --json\n  \
     ferry status --nats tls://head:4222 --creds observer.creds")]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub books: BooksArgs,
     /// One JSON object instead of text.
@@ -33,7 +33,7 @@ pub struct StatusArgs {
 ///
 /// # Errors
 /// Bad input where the server's address or credential cannot be used; failed work where it cannot be reached.
-pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
     show(args).map_err(|error| {
         let wrong_server = error.downcast_ref::<BusError>().is_some_and(BusError::is_bad_input);
         if wrong_server { Failure::Input(error) } else { Failure::Work(error) }
@@ -87,7 +87,9 @@ fn text(status: &Status) -> String {
         lines.push(match (worker.readiness, worker.job) {
             (Readiness::Starting, _) => format!("  {known_as} on {host}: starting"),
             (Readiness::Ready, None) => format!("  {known_as} on {host}, {device}: idle"),
-            (Readiness::Ready, Some(job)) => format!("  {known_as} on {host}, {device}: training {}", name(status, job)),
+            (Readiness::Ready, Some(job)) => {
+                format!("  {known_as} on {host}, {device}: training {}", name(status, job))
+            }
         });
     }
     for record in &status.standings {

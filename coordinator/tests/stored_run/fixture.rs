@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use coordinator::run_dir::{JobFailure, RunDir, score};
-use coordinator::sweep::plan::{
+use orchestrator::run_dir::{JobFailure, RunDir, score};
+use orchestrator::sweep::plan::{
     DatasetSource, EnsembleRule, Filter, PaperRow, PaperScores, Plan, PlannedJob, Query, SyntheticOptions,
     TableRule,
 };

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use coordinator::report;
-use coordinator::sweep::plan::{Filter, Query};
 use insta::assert_snapshot;
+use orchestrator::report;
+use orchestrator::sweep::plan::{Filter, Query};
 use serde_json::Value;
 use shared::predictions::from_npy;
 
@@ -45,7 +45,7 @@ fn a_finished_run_has_every_number_and_is_stable_to_the_byte() {
         assert_eq!(from_npy(&fs::read(root.join(path)).unwrap()).unwrap().len(), 600);
     }
 
-    let summary = coordinator::commands::report::summary(&written);
+    let summary = orchestrator::report::summary(&written);
     assert!(summary.starts_with("abaw4-lsd: 38 of 38 jobs finished, 0 failed\n"), "{summary}");
     assert_eq!((summary.lines().count(), summary.contains("provisional")), (8, false), "{summary}");
 
@@ -53,7 +53,7 @@ fn a_finished_run_has_every_number_and_is_stable_to_the_byte() {
     let elsewhere = tempfile::tempdir().unwrap();
     let moved = elsewhere.path().join("moved");
     fixture::copy(&root, &moved);
-    report::write(&coordinator::run_dir::RunDir::open(&moved).unwrap()).unwrap();
+    report::write(&orchestrator::run_dir::RunDir::open(&moved).unwrap()).unwrap();
     for (name, first) in FILES.iter().zip(first) {
         assert!(fs::read(moved.join(name)).unwrap() == first, "{name} differs");
     }
@@ -99,7 +99,7 @@ fn members_are_chosen_without_the_test_split() {
     let (with, without) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let plan = plan();
     report::write(&run(with.path(), &plan, |_, _| true)).unwrap();
-    let folder = coordinator::run_dir::RunDir::create(without.path(), &plan).unwrap();
+    let folder = orchestrator::run_dir::RunDir::create(without.path(), &plan).unwrap();
     folder
         .write_samples(shared::pack::Split::Validation, &fixture::samples(shared::pack::Split::Validation))
         .unwrap();
@@ -209,7 +209,7 @@ fn a_training_that_diverged_is_marked_wherever_its_score_stands() {
     let html = fs::read_to_string(root.path().join("report.html")).unwrap();
     assert_eq!(html.matches(">diverged</span>").count(), 1);
     assert_eq!(html.matches(">chance level</span>").count(), 1);
-    let summary = coordinator::commands::report::summary(&written);
+    let summary = orchestrator::report::summary(&written);
     let warnings: Vec<&str> = summary.lines().filter(|line| line.starts_with("Warning")).collect();
     assert_snapshot!(warnings.join("\n"), @r"
     Warning: 1 job diverged; lower `learning_rate`
@@ -238,7 +238,7 @@ fn a_sweep_at_chance_level_is_not_praised() {
         folder.write_result(&result, &val, Some(&test)).unwrap();
     }
     let written = report::write(&folder).unwrap();
-    let summary = coordinator::commands::report::summary(&written);
+    let summary = orchestrator::report::summary(&written);
     let best_two = summary.lines().find(|line| line.starts_with("Best two")).unwrap();
     assert!(best_two.ends_with("no better than guessing"), "{summary}");
     assert!(

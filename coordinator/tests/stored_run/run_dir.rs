@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use coordinator::run_dir::{RunDir, RunDirError};
-use coordinator::sweep::plan::DatasetSource;
+use orchestrator::run_dir::{RunDir, RunDirError};
+use orchestrator::sweep::plan::DatasetSource;
 use shared::pack::Split;
 use shared::predictions::{SampleList, to_npy};
 use shared::result::JobResult;
@@ -55,7 +55,7 @@ fn an_edited_sweep_keeps_the_results_it_still_names() {
     let record = folder.load().unwrap();
     assert_eq!(record.results.len(), 2);
     assert!(!record.results.contains_key(&removed.id));
-    let other = coordinator::sweep::plan::Plan { name: "other".into(), ..plan };
+    let other = orchestrator::sweep::plan::Plan { name: "other".into(), ..plan };
     assert!(matches!(RunDir::create(root.path(), &other), Err(RunDirError::OtherSweep { .. })));
 }
 

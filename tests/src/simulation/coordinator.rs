@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ::coordinator::engine::Engine;
-use ::coordinator::engine::cost::CostModel;
-use ::coordinator::service::{Conductor, FetchedResult, admit};
+use orchestrator::engine::Engine;
+use orchestrator::engine::cost::CostModel;
+use orchestrator::service::{Conductor, FetchedResult, admit};
 use shared::bus::Bus;
 use shared::ids::JobId;
 use shared::result::JobResult;

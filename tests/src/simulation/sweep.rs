@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ::coordinator::sweep::plan::{DatasetSource, Plan, PlannedJob};
+use orchestrator::sweep::plan::{DatasetSource, Plan, PlannedJob};
 use shared::expression::LANDMARKS;
 use shared::ids::JobId;
 use shared::job::JobSpec;

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ::coordinator::engine::Engine;
 use memory_server::{Event, MemoryServer, NetworkFaults};
+use orchestrator::engine::Engine;
 use shared::books::{JobState, MAX_FAILURES};
 use shared::bus::Bucket;
 use shared::ids::WorkerId;

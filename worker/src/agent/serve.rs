@@ -5,8 +5,8 @@ use std::time::Duration;
 use shared::bus::{Bus, BusError, Credential, Delivery, Endpoint, Role};
 use shared::ids::WorkerId;
 use shared::retry::Backoff;
-use shared::signals::StopSignals;
 use shared::rng::{Purpose, Stream};
+use shared::signals::StopSignals;
 use tokio::sync::watch;
 use uuid::Uuid;
 

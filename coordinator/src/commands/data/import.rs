@@ -11,10 +11,10 @@ use shared::pack::{Pack, destination};
 
 use super::{print, print_summary};
 use crate::commands::progress::Progress;
-use crate::data::import::{
+use orchestrator::data::import::{
     Event, ImportError, ImportOptions, Problem, Report, Unit, import, is_summed_up, summary, to_csv, totals,
 };
-use crate::data::inspect;
+use orchestrator::data::inspect;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,7 +29,7 @@ the layout, the landmark formats and what happens to bad files.";
 /// Options of `ferry data import`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct ImportArgs {
+pub(crate) struct ImportArgs {
     /// Folder with `training_set_synthetic_images`, `validation_set_real_images` and perhaps test images.
     source: PathBuf,
     /// Folder of the new pack, or a link to it; a pack in it is replaced once the new one is complete.

@@ -9,12 +9,12 @@ use shared::pack::{Pack, Split};
 
 use super::print_summary;
 use crate::commands::progress::Progress;
-use crate::data::{duplicates, inspect, sheet};
+use orchestrator::data::{duplicates, inspect, sheet};
 
 /// Options of `ferry data inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ferry data inspect data/faces --sheet sheet.png")]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// Folder of the pack.
     pack: PathBuf,
     /// Print the summary as JSON.

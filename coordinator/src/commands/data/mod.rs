@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use shared::stdio;
 
-use crate::data::inspect::Summary;
+use orchestrator::data::inspect::Summary;
 
 /// What to do with datasets.
 #[derive(Debug, Subcommand)]
-pub enum DataCommand {
+pub(crate) enum DataCommand {
     /// Draw a dataset of faces: six expressions, 68 landmarks, subjects that differ between the splits.
     Synth(synth::SynthArgs),
     /// Pack the images, labels and landmarks of a folder with the challenge's layout.
@@ -23,7 +23,7 @@ pub enum DataCommand {
 }
 
 /// Runs `command`. Exit code 1 is a strict import that found problems; an error is bad input or a failed disk.
-pub fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
     match command {
         DataCommand::Synth(args) => synth::run(args),
         DataCommand::Import(args) => import::run(args),

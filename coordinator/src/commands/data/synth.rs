@@ -8,13 +8,13 @@ use shared::pack::Pack;
 
 use super::print_summary;
 use crate::commands::progress::Progress;
-use crate::data::{inspect, synth};
-use crate::sweep::plan::SyntheticOptions;
+use orchestrator::data::{inspect, synth};
+use orchestrator::sweep::plan::SyntheticOptions;
 
 /// Options of `ferry data synth`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ferry data synth data/drawn --train 3000 --size 64")]
-pub struct SynthArgs {
+pub(crate) struct SynthArgs {
     /// Folder of the new pack; a pack that lies there is replaced when the new one is complete.
     dir: PathBuf,
     #[arg(long, default_value_t = 0)]

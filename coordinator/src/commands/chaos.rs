@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::failure::Failure;
 use ::chaos::{End, Request, View, sweep};
 use anyhow::Context;
 use clap::Args;
-use coordinator::commands::failure::Failure;
 use serde_json::json;
 
 /// Kill processes at random during a small sweep, then check that nothing was lost or changed.
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &ChaosArgs) -> Result<ExitCode, Failure> {
         folder: args.out.clone(),
     };
     let mut view = View::new(args.json);
-    // One thread: children must be spawned from the main thread (see `coordinator::guard`).
+    // One thread: children must be spawned from the main thread (see `orchestrator::guard`).
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn the_published_schema_is_that_of_the_types() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments/sweep.schema.json");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/sweep.schema.json");
         let published = std::fs::read_to_string(path).unwrap();
         let advice = "regenerate it: cargo run --bin ferry -- schema > experiments/sweep.schema.json";
         assert!(published == text(), "experiments/sweep.schema.json is not that of the types; {advice}");

@@ -1,13 +1,13 @@
 //! What a person (or a script) sees while a sweep runs.
 
-pub(crate) mod bar;
-pub(crate) mod console;
+pub mod bar;
+pub mod console;
 pub mod labels;
 mod layout;
 mod lines;
 mod live;
 pub mod model;
-mod screen;
+pub mod screen;
 #[cfg(test)]
 mod tests;
 

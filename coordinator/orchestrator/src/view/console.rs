@@ -10,7 +10,7 @@ use tokio::signal::unix::SignalKind;
 use super::screen::{Screen, Size};
 
 /// The lines to show at the bottom of a terminal of some size.
-pub(crate) type Layout = Box<dyn Fn(Size) -> Vec<String> + Send>;
+pub type Layout = Box<dyn Fn(Size) -> Vec<String> + Send>;
 
 static CONSOLE: Mutex<Console> = Mutex::new(Console { screen: Screen::new(), layout: None });
 
@@ -24,19 +24,19 @@ fn console() -> MutexGuard<'static, Console> {
 }
 
 /// Writes whole lines, above the bars where there are any.
-pub(crate) fn print(text: &str) {
+pub fn print(text: &str) {
     console().redraw(&format!("{text}\n"));
 }
 
 /// Shows bars until [`clear`], each time in place of the last ones.
-pub(crate) fn show(layout: Layout) {
+pub fn show(layout: Layout) {
     let mut console = console();
     console.layout = Some(layout);
     console.redraw("");
 }
 
 /// Takes the bars away.
-pub(crate) fn clear() {
+pub fn clear() {
     let mut console = console();
     console.layout = None;
     console.redraw("");
@@ -117,7 +117,7 @@ fn is_in_foreground() -> bool {
 
 /// Where the log goes: each event as a whole, above the bars.
 #[derive(Debug, Default)]
-pub(crate) struct LogWriter {
+pub struct LogWriter {
     event: Vec<u8>,
 }
 

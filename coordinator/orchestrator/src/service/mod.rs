@@ -42,8 +42,8 @@ use crate::view::model::Snapshot;
 use crate::view::{Style, View, labels::Labels};
 
 use announce::Announcement;
-pub use conductor::{Conductor, Occurrence};
 use care::Care;
+pub use conductor::{Conductor, Occurrence};
 pub use downloads::{FetchedResult, Models};
 pub use garbage::{Ages, Collected, collect as collect_garbage};
 use other_sweeps::OtherSweeps;
@@ -243,7 +243,8 @@ async fn conduct(
     };
     let Some(Begun { endpoint, bus, conductor, snapshot }) = begun else {
         say_stopping(view);
-        let Start { engine, .. } = Start::from(&request.plan, &stored.iter().map(|(&job, result)| (job, result)).collect());
+        let Start { engine, .. } =
+            Start::from(&request.plan, &stored.iter().map(|(&job, result)| (job, result)).collect());
         let end = End::Interrupted { elsewhere: Vec::new() };
         return Ok(Conducted { engine, drained: BTreeMap::new(), end });
     };

@@ -9,9 +9,9 @@ use shared::ids::JobId;
 use shared::result::JobResult;
 use shared::retry::{Backoff, Retry};
 
-use crate::plural::count;
 use crate::report;
 use crate::run_dir::RunDir;
+use shared::plural::count;
 
 /// A result with its matrices, verified against their digests.
 #[derive(Debug)]

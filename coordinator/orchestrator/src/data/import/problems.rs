@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use shared::table;
 use shared::plural::count;
+use shared::table;
 
 /// As many problems of a kind are shown one by one; more are summed up.
 const SHOWN: usize = 3;

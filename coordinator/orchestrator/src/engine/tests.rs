@@ -88,7 +88,11 @@ fn open_jobs_are_queued_again_and_failed_ones_are_not() {
         engine.failures().map(|(id, _, why)| (id, why)).collect::<Vec<_>>(),
         [(job(), "3 tries failed, on cpu0: e3")]
     );
-    assert_eq!(record_changed(&mut engine, 10, &record.reopened()), [], "reopening needs no effect of its own");
+    assert_eq!(
+        record_changed(&mut engine, 10, &record.reopened()),
+        [],
+        "reopening needs no effect of its own"
+    );
     assert!(!engine.is_finished());
 }
 
@@ -98,14 +102,14 @@ fn a_job_that_is_trained_anew_is_fetched_anew() {
     let mut engine = engine();
     let (token, record) = claim(&JobRecord::pending(), "cpu0");
     let done = record.done(&token).unwrap();
-    moved(&mut engine, 1, &done);
+    record_changed(&mut engine, 1, &done);
     let again = done.retried().unwrap();
-    moved(&mut engine, 2, &again);
+    record_changed(&mut engine, 2, &again);
     engine.apply(Event::Stored(job()));
     assert!(!engine.is_finished());
     assert_eq!(engine.apply(Event::Reconcile), [Effect::Enqueue(job())]);
     let (token, record) = claim(&again, "cpu0");
-    assert!(moved(&mut engine, 3, &record.done(&token).unwrap()).contains(&Effect::Fetch(job())));
+    assert!(record_changed(&mut engine, 3, &record.done(&token).unwrap()).contains(&Effect::Fetch(job())));
     engine.apply(Event::Stored(job()));
     assert!(engine.is_finished());
 }

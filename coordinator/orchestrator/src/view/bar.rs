@@ -32,7 +32,7 @@ pub(super) fn bar(done: u64, length: u64, cells: usize, style: Style) -> String 
 }
 
 /// One step as one line: its name, a bar, and what there is to say about it.
-pub(crate) fn step(what: &str, text: &str, done: u64, length: u64, size: Size, colour: bool) -> String {
+pub fn step(what: &str, text: &str, done: u64, length: u64, size: Size, colour: bool) -> String {
     let width = size.columns.saturating_sub(1).max(1);
     let room = width.saturating_sub(measure_text_width(what) + measure_text_width(text) + 2);
     let bar = bar(done, length, STEP.within(room), Style::new().green().force_styling(colour));

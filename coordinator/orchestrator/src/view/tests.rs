@@ -29,16 +29,7 @@ fn live(name: &str, label: &str, epoch: u32, macro_f1: Option<f64>) -> LiveJob {
 
 /// As much at once as a headline can hold.
 fn troubled() -> Snapshot {
-    let tally = Tally {
-        pending: 12,
-        running: 2,
-        done: 10,
-        failed: 1,
-        parked: 1,
-        failures: 4,
-        losses: 1,
-        setbacks: 3,
-    };
+    let tally = Tally { pending: 12, running: 2, done: 10, failed: 2, failures: 4, losses: 1, setbacks: 3 };
     let mut snapshot = Snapshot { tally, elapsed: Duration::from_secs(3723), ..Snapshot::default() };
     snapshot.saw(job(1), 61.52);
     snapshot.live = vec![
@@ -121,7 +112,7 @@ fn the_headline_says_what_is_known() {
     let mut snapshot = Snapshot { tally, ..Snapshot::default() };
     let told = |snapshot: &Snapshot| fit(headline(snapshot), usize::MAX);
     insta::assert_snapshot!(told(&snapshot), @"3/7 jobs done · 1 failed · 2 running · 0:00 · ETA unknown");
-    snapshot.tally = Tally { parked: 1, failures: 1, losses: 3, setbacks: 4, ..tally };
+    snapshot.tally = Tally { failed: 2, failures: 1, losses: 3, setbacks: 4, ..tally };
     snapshot.eta = Some(Duration::from_secs(61));
     insta::assert_snapshot!(told(&snapshot), @"3/8 jobs done · 1 failed · 1 parked · 2 running · 1 error · 3 workers lost · 4 returned · 0:00 · ETA 1:01");
 }
@@ -168,8 +159,11 @@ fn every_event_reads_well() {
         Notice::Epoch { job: id, worker: one.clone(), epoch: 7, macro_f1: 61.52 },
         Notice::GivenBack { job: id },
         Notice::Failed { job: id, error: "no memory".into() },
-        Notice::GivenUp { job: id, reason: "it failed 3 times".into() },
-        Notice::Parked { job: id, reason: "it failed on 2 workers".into(), log: vec!["loss: nan".into()] },
+        Notice::GivenUp {
+            job: id,
+            reason: "3 tries failed, on cpu0: no memory".into(),
+            log: vec!["loss: nan".into()],
+        },
         Notice::SetBack { job: id },
         Notice::Suspected { worker: "cpu0".into(), charges: vec![charge] },
         Notice::Drained { worker: "cpu0".into(), reason: "2 jobs failed on it".into() },

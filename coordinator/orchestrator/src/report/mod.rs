@@ -11,6 +11,7 @@ mod labels;
 mod markdown;
 mod reasons;
 mod results;
+mod summary;
 mod tables;
 mod view;
 
@@ -22,6 +23,7 @@ use shared::ids::JobId;
 use crate::run_dir::{RunDir, RunRecord};
 pub use error::ReportError;
 pub use results::{DrainedWorker, EnsembleRow, JobRow, JobState, Results, ScoreWarning, WarningKind};
+pub use summary::summary;
 
 /// The files of one report.
 #[derive(Debug, Clone)]

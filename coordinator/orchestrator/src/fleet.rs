@@ -218,7 +218,8 @@ impl Fleet {
                     if let Ok(Some(status)) = child.try_wait() {
                         let crash = Crash::of(status.signal(), out_of_memory);
                         let (worker, held) = (worker.clone(), held_by(worker));
-                        let restart_in = member.ended(status, lived, now, crash.is_some() && !held.is_empty());
+                        let restart_in =
+                            member.ended(status, lived, now, crash.is_some() && !held.is_empty());
                         let log = log_path(&self.setup, &member.slot);
                         let tail = tail(&log, LOG_TAIL);
                         exits.push(Exit { worker, status, crash, held, restart_in, log, tail });

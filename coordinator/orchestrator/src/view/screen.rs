@@ -4,7 +4,7 @@ use console::measure_text_width;
 
 /// Columns and rows of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Size {
+pub struct Size {
     pub(super) columns: usize,
     pub(super) rows: usize,
 }

