@@ -19,9 +19,9 @@ use orchestrator::view::console::LogWriter;
 /// Trains sweeps of facial-expression networks on many workers and builds ensembles from them.
 #[derive(Debug, Parser)]
 #[command(name = "ferry", version, arg_required_else_help = true, after_help = format!("{EXAMPLE}\n\n{}", shared::exit::TABLE))]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
-    command: Command,
+    pub(crate) command: Command,
 }
 
 const EXAMPLE: &str = "Example:\n  ferry plan experiments/demo.yaml";

@@ -21,8 +21,8 @@ pub enum Warning {
 impl Warning {
     /// Everything that speaks against `result`, whose job had the settings `loss`.
     pub fn of(result: &JobResult, loss: &LossSpec) -> Vec<Self> {
-        let from_best_on = result.epochs.iter().filter(|report| report.epoch >= result.best_epoch);
-        let diverged = from_best_on.filter_map(|report| diverged(report, loss)).next();
+        let mut from_best_on = result.epochs.iter().filter(|report| report.epoch >= result.best_epoch);
+        let diverged = from_best_on.find_map(|report| diverged(report, loss));
         let score = result.best().map(|report| &report.validation);
         diverged.into_iter().chain(score.and_then(Self::of_score)).collect()
     }

@@ -183,6 +183,7 @@ mod tests {
             epoch: 0,
             epochs: 8,
             macro_f1: None,
+            warnings: Vec::new(),
             attempts: 0,
             failures: 0,
             losses: 0,
@@ -204,7 +205,7 @@ mod tests {
                 error: Some("it failed on 2 workers: no memory".into()),
                 log: vec!["loss: nan".into()],
                 reproduce: Some("ferry-worker reproduce s.yaml --job 00000003".into()),
-                ..job(3, "parked")
+                ..job(3, "failed")
             },
         ];
         let training = |name: &str, job: Option<JobId>| shared::protocol::Presence {
@@ -212,6 +213,7 @@ mod tests {
             host: "node7".into(),
             device: "cpu".into(),
             job,
+            readiness: Readiness::Ready,
             trainer_revision: 1,
         };
         let bucket = |bucket, objects, uploads| BucketStatus {

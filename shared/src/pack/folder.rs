@@ -82,16 +82,15 @@ pub fn destination(dir: &Path) -> Result<PathBuf, PackError> {
         place = fs::canonicalize(&place).map_err(PackError::io(dir))?;
     }
     for _ in 0..MOST_LINKS {
-        match fs::read_link(&place) {
-            Ok(target) => place = parent(&place).join(target).components().collect(),
-            Err(_) => {
-                let linked_away = place != dir.components().collect::<PathBuf>();
-                if linked_away && !parent(&place).is_dir() {
-                    return Err(linked(&place));
-                }
-                return if is_mount_point(&place) { Err(PackError::MountPoint(place)) } else { Ok(place) };
-            }
+        if let Ok(target) = fs::read_link(&place) {
+            place = parent(&place).join(target).components().collect();
+            continue;
         }
+        let linked_away = place != dir.components().collect::<PathBuf>();
+        if linked_away && !parent(&place).is_dir() {
+            return Err(linked(&place));
+        }
+        return if is_mount_point(&place) { Err(PackError::MountPoint(place)) } else { Ok(place) };
     }
     Err(linked(&place))
 }

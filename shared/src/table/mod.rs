@@ -38,12 +38,14 @@ pub struct TableError {
 /// Reads a table row by row, so that memory does not grow with it.
 #[derive(Debug)]
 pub struct TableReader<R: Read> {
-    rows: csv::Reader<FieldStarts<io::Chain<io::Chain<Cursor<Vec<u8>>, Text<R>>, &'static [u8]>>>,
+    rows: csv::Reader<FieldStarts<WholeText<R>>>,
     header: Header,
     format: Dialect,
     record: StringRecord,
 }
 
+/// The header's line, the rest, and an end of line.
+type WholeText<R> = io::Chain<io::Chain<Cursor<Vec<u8>>, Text<R>>, &'static [u8]>;
 type Text<R> = BufReader<LineEnds<DecodeReaderBytes<R, Vec<u8>>>>;
 
 /// The column names.

@@ -41,7 +41,7 @@ fn quoted_line(text: &mut impl BufRead) -> Result<Vec<u8>, String> {
     loop {
         let room = MOST_HEADER - line.len() as u64;
         let read = text.by_ref().take(room).read_until(b'\n', &mut line).map_err(|e| e.to_string())?;
-        let open = line.iter().filter(|&&byte| byte == b'"').count() % 2 == 1;
+        let open = occurrences(&line, b'"') % 2 == 1;
         if line.contains(&0) {
             return Err("it is not a text file; save the table as CSV in UTF-8".to_owned());
         }
@@ -57,9 +57,13 @@ fn quoted_line(text: &mut impl BufRead) -> Result<Vec<u8>, String> {
 /// The separator that stands most often outside of quotes; a comma where none does.
 fn separator(header: &[u8]) -> u8 {
     let outside = header.split(|&byte| byte == b'"').step_by(2).collect::<Vec<_>>().concat();
-    let count = |separator: &u8| outside.iter().filter(|&byte| byte == separator).count();
     // The last of equal ones wins.
-    [b'\t', b';', b','].into_iter().max_by_key(count).unwrap_or(b',')
+    [b'\t', b';', b','].into_iter().max_by_key(|&separator| occurrences(&outside, separator)).unwrap_or(b',')
+}
+
+#[expect(clippy::naive_bytecount, reason = "a header is short")]
+fn occurrences(bytes: &[u8], wanted: u8) -> usize {
+    bytes.iter().filter(|&&byte| byte == wanted).count()
 }
 
 /// Turns CRLF and CR into LF, so that lines are counted right.

@@ -40,7 +40,7 @@ impl Ending {
         if let Some(stdout) = error.downcast_ref::<StdoutError>() {
             return Self { code: stdout.exit_code(), is_quiet: matches!(stdout, StdoutError::ReaderGone) };
         }
-        let exit = if error.chain().any(|cause| cause.is::<tch::TchError>()) {
+        let exit = if error.chain().any(<dyn std::error::Error>::is::<tch::TchError>) {
             Exit::Failed
         } else {
             Exit::of_causes(error.as_ref()).unwrap_or(Exit::BadInput)

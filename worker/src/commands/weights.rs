@@ -1,6 +1,7 @@
 //! `ferry-worker weights`: what a file of weights holds, and Ferry's own file from it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -141,7 +142,9 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         Err(error) => format!("  cannot be converted: {error}\n"),
     };
     if args.tensors {
-        text.extend(source.tensors.iter().map(|(name, tensor)| format!("{name}  {tensor:?}\n")));
+        for (name, tensor) in &source.tensors {
+            let _ = writeln!(text, "{name}  {tensor:?}"); // Writing to a string cannot fail.
+        }
     }
     stdio::print(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -185,18 +185,19 @@ impl Found {
     fn test(&mut self, folder: &str, labels: Option<&Path>) -> Result<(), ImportError> {
         let list = self.source.join(TEST_LIST);
         let listed = if list.is_file() { Some(labels::read(&list)?) } else { None };
-        let mut rows = match &listed {
-            Some(rows) => rows.clone(),
-            None => {
-                let path = self.source.join(folder);
-                labels::rows_of(folder::list(&path).map_err(ImportError::read(&path))?.entries)
-            }
+        let mut rows = if let Some(rows) = &listed {
+            rows.clone()
+        } else {
+            let path = self.source.join(folder);
+            labels::rows_of(folder::list(&path).map_err(ImportError::read(&path))?.entries)
         };
         let default = self.source.join(TEST_LABELS);
         if let Some(path) = labels.or(default.is_file().then_some(default.as_path())) {
             let strays = labels::join(path, &mut rows)?;
             let file = self.shown(path);
-            strays.into_iter().for_each(|stray| self.ignore(file.clone(), stray));
+            for stray in strays {
+                self.ignore(file.clone(), stray);
+            }
         }
         let label: BTreeMap<&str, Option<u8>> =
             rows.iter().map(|row| (row.image.as_str(), row.label)).collect();

@@ -114,9 +114,10 @@ fn bulk(points: &Points) -> [[f32; 2]; 2] {
 
 /// The reason if so many points are equal that they are no face.
 pub(super) fn not_a_face(points: &Points) -> Option<String> {
-    let mut sorted = *points;
-    sorted.sort_unstable_by(|a, b| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1])));
-    let equal = sorted.chunk_by(|a, b| a == b).max_by_key(|equal| equal.len())?;
+    let mut sorted = points.map(|[x, y]| [x + 0.0, y + 0.0]); // -0 is 0.
+    let order = |a: &[f32; 2], b: &[f32; 2]| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1]));
+    sorted.sort_unstable_by(order);
+    let equal = sorted.chunk_by(|a, b| order(a, b).is_eq()).max_by_key(|equal| equal.len())?;
     let [x, y] = equal[0];
     (equal.len() > MOST_EQUAL)
         .then(|| format!("{} of {LANDMARKS} points are ({x}, {y}): the detector found no face", equal.len()))
@@ -134,8 +135,7 @@ pub(super) fn check(points: &Points, unit: Unit) -> Option<&'static str> {
             bulk(points).iter().any(outside).then_some(reason)
         }
         // What is far too large is found as points outside of the image.
-        (Unit::Normalized | Unit::Fraction, Fit::Pixels)
-        | (Unit::Pixels | Unit::PixelsFromOne, Fit::Pixels)
+        (Unit::Normalized | Unit::Fraction | Unit::Pixels | Unit::PixelsFromOne, Fit::Pixels)
         | (Unit::Normalized, Fit::Normalized | Fit::FractionOrNormalized)
         | (Unit::Fraction, Fit::FractionOrNormalized) => None,
     }
