@@ -254,13 +254,8 @@ fn weights_with(backbone: &str, value: Option<f32>) -> Vec<u8> {
     if value.is_some() {
         header["a"] = serde_json::json!({ "dtype": "F32", "shape": [1], "data_offsets": [0, 4] });
     }
-    let header = header.to_string();
-    [
-        (header.len() as u64).to_le_bytes().as_slice(),
-        header.as_bytes(),
-        bytes.as_ref().map_or(&[][..], |b| b.as_slice()),
-    ]
-    .concat()
+    let (header, data) = (header.to_string(), bytes.map(Vec::from).unwrap_or_default());
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat()
 }
 
 fn plan_beside(files: &[(&str, &[u8])], text: &str, words: &[&str]) -> Output {

@@ -1,5 +1,7 @@
 //! A convolution that kills plain PyTorch, in a process that may die of it.
+
 #![cfg(target_arch = "x86_64")]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -31,9 +33,9 @@ fn a_narrow_convolution_survives_its_backward_pass() {
         }
         // With AVX-512 the fault is known of large maps only.
         if !std::is_x86_feature_detected!("avx512f") {
-            [(4, 24), (3, 24), (2, 8), (7, 12)]
-                .into_iter()
-                .for_each(|(channels, side)| back_propagate(channels, side));
+            for (channels, side) in [(4, 24), (3, 24), (2, 8), (7, 12)] {
+                back_propagate(channels, side);
+            }
         }
         return;
     }

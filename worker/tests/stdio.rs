@@ -1,5 +1,7 @@
 //! What becomes of a verb whose output nobody takes, and where the files go that it writes.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the message")]
+
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -136,11 +136,11 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         stdio::print_line(&format!("{:#}", in_json(&args.input.file, &source, &understood)))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut text = in_words(&args.input.file, &source);
-    text += &match &understood {
+    let findings = match &understood {
         Ok(understood) => findings(understood),
         Err(error) => format!("  cannot be converted: {error}\n"),
     };
+    let mut text = in_words(&args.input.file, &source) + &findings;
     if args.tensors {
         for (name, tensor) in &source.tensors {
             let _ = writeln!(text, "{name}  {tensor:?}"); // Writing to a string cannot fail.

@@ -80,11 +80,10 @@ pub fn examine(source: &Source, options: &Options) -> Result<Understood, Convert
     };
     let shape = |full: &String| source.tensors[full].shape.clone();
     let shapes: Shapes = dict.names.iter().map(|(name, full)| (name.clone(), shape(full))).collect();
-    let mut mapping = if let Some(provenance) = &source.provenance {
-        Mapping::of_ferry(&shapes, provenance)
-    } else {
-        let declared = Declared { is_dino: dict.is_dino, ..options.declared };
-        understand(&shapes, declared).map_err(|error| with_hint(error, &dict))?
+    let declared = Declared { is_dino: dict.is_dino, ..options.declared };
+    let mut mapping = match &source.provenance {
+        Some(provenance) => Mapping::of_ferry(&shapes, provenance),
+        None => understand(&shapes, declared).map_err(|error| with_hint(error, &dict))?,
     };
     if mapping.topology.is_none() {
         mapping.topology = mapping.holds.emotion.and_then(shared::weights::topology);

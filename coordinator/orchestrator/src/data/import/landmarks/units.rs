@@ -161,7 +161,9 @@ pub(super) mod tests {
 
     fn unit(faces: &[Points]) -> Result<Unit, String> {
         let mut census = Census::default();
-        faces.iter().for_each(|face| census.add(face));
+        for face in faces {
+            census.add(face);
+        }
         census.unit(Unit::Pixels)
     }
 

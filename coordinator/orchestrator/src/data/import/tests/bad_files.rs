@@ -12,7 +12,7 @@ use super::*;
 fn place(source: &Source, name: &str) -> PathBuf {
     let file = format!("{TRAIN}/ANGRER/{name}");
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    source.write(&format!("landmarks/{TRAIN}/ANGRER/{stem}.txt"), lines(face(0.25, 0.5)));
+    source.write(&format!("landmarks/{TRAIN}/ANGRER/{stem}.txt"), lines(&face(0.25, 0.5)));
     source.path(&file)
 }
 

@@ -19,11 +19,11 @@ fn header() -> String {
 
 /// A face in pixels as a row of a table.
 fn row(x: f32, y: f32) -> String {
-    in_unit(face(x, y), Unit::Pixels).map(|[x, y]| format!("{x},{y}")).join(",")
+    in_unit(&face(x, y), Unit::Pixels).map(|[x, y]| format!("{x},{y}")).join(",")
 }
 
 fn from(unit: Unit) -> String {
-    lines(in_unit(face(AT, AT), unit))
+    lines(&in_unit(&face(AT, AT), unit))
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn every_file_format_gives_the_same_landmarks() {
 fn the_unit_may_be_declared() {
     for unit in [Unit::Normalized, Unit::Fraction, Unit::Pixels, Unit::PixelsFromOne] {
         let source = Source::small();
-        source.all_marks(|face| in_unit(face, unit));
+        source.all_marks(|face| in_unit(&face, unit));
         source.write(&format!("landmarks/{TRAIN}/ANGRER/9.txt"), from(unit));
         let (found, problems) =
             first(&source, &ImportOptions { landmark_unit: Some(unit), ..source.options() });
@@ -61,7 +61,7 @@ fn the_unit_may_be_declared() {
 #[test]
 fn the_unit_of_text_files_is_judged_by_all_of_them() {
     let source = Source::small();
-    source.all_marks(|face| in_unit(face, Unit::Pixels));
+    source.all_marks(|face| in_unit(&face, Unit::Pixels));
     source.write(&format!("landmarks/{TRAIN}/ANGRER/9.txt"), from(Unit::Pixels));
     source.write(&format!("landmarks/{VALIDATION}/FEAR/1.txt"), from(Unit::Normalized));
     let (found, problems) = first(&source, &source.options());
@@ -69,7 +69,7 @@ fn the_unit_of_text_files_is_judged_by_all_of_them() {
     assert!(problems[0].to_string().contains("smaller than four pixels"), "{problems:?}");
     assert_eq!(problems.len(), 1);
 
-    source.all_marks(|face| in_unit(face, Unit::Fraction));
+    source.all_marks(|face| in_unit(&face, Unit::Fraction));
     let error = source.import(&source.options()).unwrap_err().to_string();
     insta::assert_snapshot!(error, @"landmarks in text files: the numbers of 5 of 5 faces lie in [0, 1]: fractions of the image (--landmark-unit fraction), or faces in the lower right quarter (--landmark-unit normalized)? Say which");
 }
@@ -79,10 +79,10 @@ fn bad_landmarks_are_named() {
     let source = Source::small();
     let wild = face(60.0, 70.0);
     let endless = face(0.0, f32::NAN);
-    let short = lines(face(0.0, 0.0)).split_off("0 0\n".len());
+    let short = lines(&face(0.0, 0.0)).split_off("0 0\n".len());
     for (number, text) in [
-        (20, lines(wild)),
-        (21, lines(endless)),
+        (20, lines(&wild)),
+        (21, lines(&endless)),
         (22, short),
         (25, "0 0\n".repeat(68)),
         (26, "-1 -1\n".repeat(68)),
@@ -162,7 +162,7 @@ fn landmarks_of_crops_are_mapped_to_their_images() {
     // A crop whose side is 223 image pixels has pixels as large as the image's, so its middle, pixel 112, lies at
     // (9, 15) of the image when its corner lies at (-103, -97).
     let small = face(0.0, 0.0).map(|point| point.map(|v| v / 20.0));
-    source.write(&format!("landmarks/{TRAIN}/ANGRER/9.txt"), lines(small));
+    source.write(&format!("landmarks/{TRAIN}/ANGRER/9.txt"), lines(&small));
     source.write("crops.csv", "image,left,top,size\nANGRER/9,-103,-97,223\nANGRER/10,0,0,9\n");
     let options = ImportOptions { landmark_crops: Some(source.path("crops.csv")), ..source.options() };
     let (found, problems) = first(&source, &options);

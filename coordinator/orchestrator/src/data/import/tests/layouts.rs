@@ -19,7 +19,7 @@ fn stems_may_have_dots() {
         for folder in [format!("landmarks/{TRAIN}/ANGRER"), format!("{TRAIN}/ANGRER")] {
             let source = Source::small();
             source.image(&format!("{TRAIN}/ANGRER/frame.0001.jpg"), 7);
-            source.write(&format!("{folder}/{name}"), lines(face(0.0, 0.0)));
+            source.write(&format!("{folder}/{name}"), lines(&face(0.0, 0.0)));
             let (ids, problems) = ids(&source, &source.options());
             let is_of_image = !name.ends_with(".jpg.txt");
             assert_eq!(

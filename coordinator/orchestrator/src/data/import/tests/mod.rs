@@ -26,7 +26,7 @@ fn face(x: f32, y: f32) -> Points {
 }
 
 /// `face` in another unit of an image of 12 x 20 pixels, as the sources have them.
-fn in_unit(face: Points, unit: Unit) -> Points {
+fn in_unit(face: &Points, unit: Unit) -> Points {
     face.map(|point| {
         [0, 1].map(|axis| {
             let (v, side) = (point[axis], [12.0, 20.0][axis]);
@@ -40,7 +40,7 @@ fn in_unit(face: Points, unit: Unit) -> Points {
     })
 }
 
-fn lines(points: Points) -> String {
+fn lines(points: &Points) -> String {
     points.map(|[x, y]| format!("{x} {y}\n")).concat()
 }
 
@@ -86,16 +86,16 @@ impl Source {
     }
 
     fn marks(&self, file: &str, value: f32) {
-        self.write(&file.replace("jpg", "txt"), lines(face(value, 0.5)));
+        self.write(&file.replace("jpg", "txt"), lines(&face(value, 0.5)));
     }
 
     /// Writes the landmarks of all images anew, as `change` makes them.
     fn all_marks(&self, change: impl Fn(Points) -> Points) {
         for image in ["ANGRER/10", "ANGRER/9", "sadness/1"] {
-            self.write(&format!("landmarks/{TRAIN}/{image}.txt"), lines(change(face(0.25, 0.5))));
+            self.write(&format!("landmarks/{TRAIN}/{image}.txt"), lines(&change(face(0.25, 0.5))));
         }
         for image in ["FEAR/1", "SURPRISE/2"] {
-            self.write(&format!("landmarks/{VALIDATION}/{image}.txt"), lines(change(face(-0.5, 0.5))));
+            self.write(&format!("landmarks/{VALIDATION}/{image}.txt"), lines(&change(face(-0.5, 0.5))));
         }
     }
 
