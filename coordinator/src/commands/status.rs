@@ -229,11 +229,11 @@ mod tests {
             standings: Vec::new(),
             store: vec![bucket("ferry-packs", 1, 0), bucket("ferry-checkpoints", 4, 1)],
         };
-        insta::assert_snapshot!(text(&status), @r"
-        demo: 1 done, 0 running, 1 pending, 0 failed, 1 parked
+        insta::assert_snapshot!(text(&status), @"
+        demo: 1 done, 0 running, 1 pending, 1 failed
           weak subset_seed=1  done     epoch   8/8    F1  61.2  cpu0
           weak subset_seed=2  pending  epoch   6/8    F1  58.0    (worker lost 1×, returned because of server, network or disk 2×)
-          weak subset_seed=3  parked   epoch   0/8    F1     -    (failed 3×)
+          weak subset_seed=3  failed   epoch   0/8    F1     -    (failed 3×)
               it failed on 2 workers: no memory
               | loss: nan
               to see the error: ferry-worker reproduce s.yaml --job 00000003

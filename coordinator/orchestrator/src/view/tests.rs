@@ -50,20 +50,20 @@ fn shown(snapshot: &Snapshot, columns: usize, rows: usize) -> String {
 /// Case 26: at 100 columns every line fits, also while the ETA is unknown.
 #[test]
 fn bars_fit_100_columns() {
-    insta::assert_snapshot!(shown(&troubled(), 100, 30), @r"
+    insta::assert_snapshot!(shown(&troubled(), 100, 30), @"
     gpu-host-7-gpu0 ━─────────────────── strong augmentation=mixaug subset_seed=2…  epoch 3/40  F1 58.0
     cpu1            ━━━━━─────────────── old-sweep: weak subset_seed=11             epoch 12/40  F1 -
-    ━━━━────── 10/26 jobs done · 1 failed · 1 parked · 2 running · best F1 61.5 · 1:02:03 · ETA unknown
+    ━━━━━━━━━──────────── 10/26 jobs done · 2 failed · 2 running · best F1 61.5 · 1:02:03 · ETA unknown
     ");
 }
 
 /// Case 26: the same at 80.
 #[test]
 fn bars_fit_80_columns() {
-    insta::assert_snapshot!(shown(&troubled(), 80, 24), @r"
+    insta::assert_snapshot!(shown(&troubled(), 80, 24), @"
     gpu-host-7-gpu0 ━──────────────── strong augmentation=mix…  epoch 3/40  F1 58.0
     cpu1            ━━━━───────────── old-sweep: weak subset_…  epoch 12/40  F1 -
-    10/26 jobs done · 1 failed · 1 parked · 2 running · 1:02:03 · ETA unknown
+    10/26 jobs done · 2 failed · 2 running · best F1 61.5 · 1:02:03 · ETA unknown
     ");
 }
 
@@ -80,22 +80,22 @@ fn bars_fit_any_terminal() {
             assert!(lines < rows.max(4), "{lines} lines where there are {rows} rows");
         }
     }
-    insta::assert_snapshot!(shown(&snapshot, 80, 8), @r"
+    insta::assert_snapshot!(shown(&snapshot, 80, 8), @"
     gpu-host-7-gpu0 ─────────────── strong augmentation=mix…  epoch 3/40  F1 58.0
     cpu1            ━━━━─────────── old-sweep: weak subset_…  epoch 12/40  F1 -
     cpu2            ━━━━━━━━━━━━━━─ weak 表情 subset_seed=1   epoch 40/40  F1 100.0
     cpu3            ━━━━━━━━━━━━━━─ weak 表情 subset_seed=1   epoch 40/40  F1 100.0
     … and 66 more workers
-    10/26 jobs done · 1 failed · 1 parked · 2 running · 1:02:03 · ETA unknown
+    10/26 jobs done · 2 failed · 2 running · best F1 61.5 · 1:02:03 · ETA unknown
     ");
 }
 
 #[test]
 fn a_wide_terminal_shows_everything() {
-    insta::assert_snapshot!(shown(&troubled(), 200, 50), @r"
+    insta::assert_snapshot!(shown(&troubled(), 200, 50), @"
     gpu-host-7-gpu0 ━─────────────────── strong augmentation=mixaug subset_seed=2 lr=0.001 epochs=40  epoch 3/40  F1 58.0
     cpu1            ━━━━━─────────────── old-sweep: weak subset_seed=11                               epoch 12/40  F1 -
-    ━━━━━━━━━━━━━━━━━━────────────────────── 10/26 jobs done · 1 failed · 1 parked · 2 running · 1 worker on other sweeps · 4 errors · 1 worker lost · 3 returned · best F1 61.5 · 1:02:03 · ETA unknown
+    ━━━━━━━━━━━━━━━━━━────────────────────── 10/26 jobs done · 2 failed · 2 running · 1 worker on other sweeps · 4 errors · 1 worker lost · 3 returned · best F1 61.5 · 1:02:03 · ETA unknown
     ");
 }
 
@@ -103,7 +103,7 @@ fn a_wide_terminal_shows_everything() {
 #[test]
 fn the_headline_says_that_the_server_is_away() {
     let snapshot = Snapshot { server_away: Some(Duration::from_secs(12)), ..troubled() };
-    insta::assert_snapshot!(fit(headline(&snapshot), 80), @"10/26 jobs done · 1 parked · 2 running · no answer from the server for 0:12");
+    insta::assert_snapshot!(fit(headline(&snapshot), 80), @"10/26 jobs done · 2 failed · 2 running · no answer from the server for 0:12");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn the_headline_says_what_is_known() {
     insta::assert_snapshot!(told(&snapshot), @"3/7 jobs done · 1 failed · 2 running · 0:00 · ETA unknown");
     snapshot.tally = Tally { failed: 2, failures: 1, losses: 3, setbacks: 4, ..tally };
     snapshot.eta = Some(Duration::from_secs(61));
-    insta::assert_snapshot!(told(&snapshot), @"3/8 jobs done · 1 failed · 1 parked · 2 running · 1 error · 3 workers lost · 4 returned · 0:00 · ETA 1:01");
+    insta::assert_snapshot!(told(&snapshot), @"3/8 jobs done · 2 failed · 2 running · 1 error · 3 workers lost · 4 returned · 0:00 · ETA 1:01");
 }
 
 #[test]
@@ -179,8 +179,7 @@ fn every_event_reads_well() {
     00000001: epoch 7, F1 61.5
     00000001: handed back by its worker
     00000001: failed, will be retried: no memory
-    00000001: FAILED: it failed 3 times
-    00000001: PARKED: it failed on 2 workers
+    00000001: FAILED: 3 tries failed, on cpu0: no memory
           loss: nan
           to see the error here: ferry-worker reproduce "my sweeps/it's.yaml" --job 00000001
     00000001: returned to the queue because of the server, the network or a disk; this does not count against the job
