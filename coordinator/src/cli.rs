@@ -51,7 +51,6 @@ pub(crate) enum Command {
     Restore(restore::RestoreArgs),
     /// Remove a sweep that is no longer wanted: its jobs, checkpoints and results.
     Remove(remove::RemoveArgs),
-    /// Kill processes at random during a small sweep, then check that nothing was lost or changed.
     Chaos(chaos::ChaosArgs),
     /// Print the JSON Schema of sweep files, which editors use for completion.
     Schema(schema::SchemaArgs),
