@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use shared::stdio::StdoutError;
 use tracing_subscriber::EnvFilter;
 
-use crate::commands::failure::Failure;
+use crate::commands::error::CommandError;
 use crate::commands::{
     backup, chaos, data, evaluate, init, plan, remove, report, restore, retry, run, schema, serve, status,
 };
@@ -68,7 +68,7 @@ pub(crate) enum Command {
 }
 
 /// How a command ends: with an exit code, or with an error and whether to report it as JSON.
-pub(crate) type End = Result<ExitCode, (Failure, bool)>;
+pub(crate) type End = Result<ExitCode, (CommandError, bool)>;
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
@@ -104,7 +104,7 @@ fn run(command: &Command) -> End {
         Command::Schema(args) => schema::run(args).map_err(|failure| (failure, false)),
         Command::Data(command) => data::run(command).map_err(|error| (error.into(), false)),
         Command::Guard { death, parent, program, args } => {
-            Err((Failure::Work(guard::run(*death, *parent, program, args).into()), false))
+            Err((CommandError::Work(guard::run(*death, *parent, program, args).into()), false))
         }
     }
 }
@@ -112,7 +112,7 @@ fn run(command: &Command) -> End {
 /// Prints `--help`, `--version` or what is wrong with the command line.
 fn usage(answer: &clap::Error) -> ExitCode {
     match answer.print() {
-        Err(error) if !answer.use_stderr() => Failure::from(StdoutError::from(error)).report(false),
+        Err(error) if !answer.use_stderr() => CommandError::from(StdoutError::from(error)).report(false),
         Err(_) | Ok(()) => ExitCode::from(answer.exit_code() as u8),
     }
 }

@@ -110,12 +110,12 @@ fn messages(seeds: &mut Seeds, project: &Path) -> Done {
             "failures": [{ "token": token, "error": "e", "log": ["l"], "mark": 3 }], "setbacks": 1,
             "checkpoints": [{ "epoch": 1, "step": 2, "blob": blob }] }))?;
     }
-    let charges = json!([{ "job": job.id, "offence": { "offence": "failed", "error": "e" } },
+    let incidents = json!([{ "job": job.id, "offence": { "offence": "failed", "error": "e" } },
         { "job": job.id, "offence": { "offence": "lost" } }]);
     for standing in [
         json!({ "standing": "trusted" }),
-        json!({ "standing": "probation", "charges": charges }),
-        json!({ "standing": "drained", "charges": charges }),
+        json!({ "standing": "probation", "charges": incidents }),
+        json!({ "standing": "drained", "charges": incidents }),
         json!({ "standing": "unfit", "reason": "r" }),
     ] {
         seeds.json::<WorkerRecord>(json!({ "v": 1, "name": "x", "standing": standing }))?;

@@ -133,7 +133,7 @@ fn moves(record: &JobRecord) {
             record.done(token),
             record.released(token),
             record.failed(token, "x", &["line".to_owned()], 1),
-            record.set_back(token, String::new()),
+            record.deferred(token, String::new()),
             record.noted(token, String::new()),
         ];
         assert!(moved.iter().all(Result::is_ok), "the holder may move the record");

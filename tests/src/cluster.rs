@@ -10,13 +10,13 @@ use serde_json::Value;
 use shared::bus::{Bus, Credential, Endpoint, Role};
 
 use crate::namespaces::within;
-use crate::programs::{Desk, expect};
+use crate::programs::{Workdir, expect};
 use crate::wait;
 
 /// Running servers with everything that belongs to them in one temporary folder.
 #[derive(Debug)]
 pub struct Cluster {
-    desk: Desk,
+    workdir: Workdir,
     made: Value,
     servers: Vec<Child>,
     /// Where they run, if not where the test does.
@@ -40,17 +40,17 @@ impl Cluster {
     }
 
     fn make(host: &str, servers: usize, port: u16, namespace: Option<String>) -> anyhow::Result<Self> {
-        let desk = Desk::new()?;
+        let workdir = Workdir::new()?;
         let (port, count) = (port.to_string(), servers.to_string());
         let args =
             ["init", "--cluster", "cluster", "--host", host, "--port", &port, "--servers", &count, "--json"];
-        let made = serde_json::from_slice(&expect(&mut desk.ferry(&args), 0)?.stdout)?;
-        let mut cluster = Self { desk, made, servers: Vec::new(), namespace };
+        let made = serde_json::from_slice(&expect(&mut workdir.ferry(&args), 0)?.stdout)?;
+        let mut cluster = Self { workdir, made, servers: Vec::new(), namespace };
         for index in 0..servers {
             cluster.servers.push(cluster.serve(index)?);
         }
         for index in 0..servers {
-            let log = desk_log(&cluster, index)?;
+            let log = workdir_log(&cluster, index)?;
             let ready = || std::fs::read_to_string(&log).ok()?.contains("Server is ready").then_some(());
             wait::until(Duration::from_secs(30), "a server", ready).with_context(|| cluster.logs())?;
         }
@@ -59,7 +59,7 @@ impl Cluster {
 
     fn serve(&self, index: usize) -> anyhow::Result<Child> {
         let folder = self.made["servers"][index]["folder"].as_str().context("a folder")?;
-        let command = self.desk.ferry(&["serve", folder]);
+        let command = self.workdir.ferry(&["serve", folder]);
         let mut command = match &self.namespace {
             Some(namespace) => within(namespace, &command),
             None => command,
@@ -74,7 +74,7 @@ impl Cluster {
 
     /// The credential file of a role.
     pub fn credential(&self, role: Role) -> PathBuf {
-        self.desk.path().join("cluster").join(format!("{role}.creds"))
+        self.workdir.path().join("cluster").join(format!("{role}.creds"))
     }
 
     /// How a role reaches the servers.
@@ -107,12 +107,12 @@ impl Cluster {
 
     /// The folder in which all lies.
     pub fn folder(&self) -> &Path {
-        self.desk.path()
+        self.workdir.path()
     }
 
     /// What the servers said, for messages of failed waits.
     pub fn logs(&self) -> String {
-        let logs = (0..self.servers.len()).filter_map(|index| desk_log(self, index).ok());
+        let logs = (0..self.servers.len()).filter_map(|index| workdir_log(self, index).ok());
         let tails = logs.map(|log| format!("{}:\n{}", log.display(), orchestrator::broker::tail(&log, 20)));
         tails.collect::<Vec<_>>().join("\n")
     }
@@ -127,9 +127,9 @@ impl Drop for Cluster {
     }
 }
 
-fn desk_log(cluster: &Cluster, index: usize) -> anyhow::Result<PathBuf> {
+fn workdir_log(cluster: &Cluster, index: usize) -> anyhow::Result<PathBuf> {
     let folder = cluster.made["servers"][index]["folder"].as_str().context("a folder")?;
-    Ok(cluster.desk.path().join(folder).join("server.log"))
+    Ok(cluster.workdir.path().join(folder).join("server.log"))
 }
 
 /// The first of some ports that nobody uses now, with room for those of the routes above.

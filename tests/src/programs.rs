@@ -45,11 +45,11 @@ pub fn root() -> &'static Path {
 
 /// A working folder with a state directory of its own.
 #[derive(Debug)]
-pub struct Desk {
+pub struct Workdir {
     dir: tempfile::TempDir,
 }
 
-impl Desk {
+impl Workdir {
     pub fn new() -> anyhow::Result<Self> {
         Ok(Self { dir: tempfile::tempdir()? })
     }

@@ -6,7 +6,7 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use crate::processes::signal;
-use crate::programs::Desk;
+use crate::programs::Workdir;
 use crate::wait;
 
 /// A running `ferry-worker`, whose cache is `cache` in its working folder.
@@ -18,10 +18,10 @@ pub struct Worker {
 
 impl Worker {
     /// Starts one called `name` for the server at `url`.
-    pub fn start(desk: &Desk, url: &str, name: &str) -> anyhow::Result<Self> {
-        let log = desk.path().join(format!("{name}.log"));
+    pub fn start(workdir: &Workdir, url: &str, name: &str) -> anyhow::Result<Self> {
+        let log = workdir.path().join(format!("{name}.log"));
         let mut command =
-            desk.worker(&["--nats", url, "--name", name, "--cache", "cache", "--device", "cpu"]);
+            workdir.worker(&["--nats", url, "--name", name, "--cache", "cache", "--device", "cpu"]);
         let child = command.stdout(Stdio::null()).stderr(File::create(&log)?).spawn()?;
         Ok(Self { child, log })
     }
@@ -48,9 +48,9 @@ impl Worker {
         said.map_err(|error| error.context(format!("the worker's log:\n{}", self.log())))
     }
 
-    /// Files called `name` in the spool below the working folder of `desk`.
-    pub fn spooled(desk: &Desk, name: &str) -> Vec<PathBuf> {
-        below(&desk.path().join("cache/spool")).into_iter().filter(|path| path.ends_with(name)).collect()
+    /// Files called `name` in the spool below the working folder of `workdir`.
+    pub fn spooled(workdir: &Workdir, name: &str) -> Vec<PathBuf> {
+        below(&workdir.path().join("cache/spool")).into_iter().filter(|path| path.ends_with(name)).collect()
     }
 }
 

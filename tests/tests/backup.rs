@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::processes::signal;
-use tests::programs::{Desk, expect, root};
+use tests::programs::{Workdir, expect, root};
 use tests::results::comparable;
 use tests::run::Run;
 
@@ -15,8 +15,8 @@ fn sweep() -> String {
     root().join("tests/sweeps/faults.yaml").display().to_string()
 }
 
-fn results(desk: &Desk) -> anyhow::Result<Value> {
-    comparable(&desk.path().join("runs/faults/results.json"))
+fn results(workdir: &Workdir) -> anyhow::Result<Value> {
+    comparable(&workdir.path().join("runs/faults/results.json"))
 }
 
 /// The file's JSON.
@@ -25,8 +25,8 @@ fn read(path: &Path) -> anyhow::Result<Value> {
 }
 
 /// Runs the sweep to its end and gives the jobs that it started to train.
-fn finish(desk: &Desk) -> anyhow::Result<Vec<(String, u64)>> {
-    let mut run = Run::start(desk.ferry(&["run", &sweep(), "--json"]))?;
+fn finish(workdir: &Workdir) -> anyhow::Result<Vec<(String, u64)>> {
+    let mut run = Run::start(workdir.ferry(&["run", &sweep(), "--json"]))?;
     let mut started = Vec::new();
     run.wait_until("the end", LIMIT, |event| event["event"] == "finished")?;
     for event in run.seen() {
@@ -41,22 +41,22 @@ fn finish(desk: &Desk) -> anyhow::Result<Vec<(String, u64)>> {
 
 #[test]
 fn a_live_sweep_is_restored_elsewhere_and_ends_with_the_same_results() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    let mut run = Run::start(desk.ferry(&["run", &sweep(), "--json"]))?;
+    let workdir = Workdir::new()?;
+    let mut run = Run::start(workdir.ferry(&["run", &sweep(), "--json"]))?;
     let done = run.wait_for("done", LIMIT)?;
-    let said = backup_with_a_checkpoint(&desk, &mut run)?;
+    let said = backup_with_a_checkpoint(&workdir, &mut run)?;
     assert_eq!(said["summary"]["jobs"], 6, "{said}");
     assert_eq!(said["summary"]["left_out"], 0, "{said}");
     let saved_done = said["summary"]["done"].as_u64().unwrap_or(0);
     assert!((1..6).contains(&saved_done), "{said}");
-    let again = expect(&mut desk.ferry(&["backup", "copy"]), 2)?;
+    let again = expect(&mut workdir.ferry(&["backup", "copy"]), 2)?;
     assert!(String::from_utf8_lossy(&again.stderr).contains("exists already"));
     // The sweep goes on as if nothing had been.
     run.wait_for("finished", LIMIT)?;
     assert!(run.end(LIMIT)?.success());
 
-    let elsewhere = Desk::new()?;
-    std::fs::rename(desk.path().join("copy"), elsewhere.path().join("copy"))?;
+    let elsewhere = Workdir::new()?;
+    std::fs::rename(workdir.path().join("copy"), elsewhere.path().join("copy"))?;
     let manifest = read(&elsewhere.path().join("copy/manifest.json"))?;
     let states = states(&manifest);
     assert!(!states.iter().any(|(_, record)| record["state"]["state"] == "running"), "{states:#?}");
@@ -72,17 +72,17 @@ fn a_live_sweep_is_restored_elsewhere_and_ends_with_the_same_results() -> anyhow
             assert_eq!(*epoch, saved, "job {job}");
         }
     }
-    assert_eq!(results(&elsewhere)?, results(&desk)?);
+    assert_eq!(results(&elsewhere)?, results(&workdir)?);
     Ok(())
 }
 
 /// Backs the running sweep up to `copy` at a moment when a job that is not done has a checkpoint in the books: an epoch
 /// is told before its checkpoint is stored.
-fn backup_with_a_checkpoint(desk: &Desk, run: &mut Run) -> anyhow::Result<Value> {
-    let copy = desk.path().join("copy");
+fn backup_with_a_checkpoint(workdir: &Workdir, run: &mut Run) -> anyhow::Result<Value> {
+    let copy = workdir.path().join("copy");
     loop {
         run.wait_for("epoch", LIMIT)?;
-        let said = expect(&mut desk.ferry(&["backup", "copy", "--json"]), 0)?;
+        let said = expect(&mut workdir.ferry(&["backup", "copy", "--json"]), 0)?;
         let states = states(&read(&copy.join("manifest.json"))?);
         let waits = |record: &Value| record["state"]["state"] != "done" && record["checkpoints"] != json!([]);
         if states.iter().any(|(_, record)| waits(record)) {
@@ -104,47 +104,47 @@ fn states(manifest: &Value) -> Vec<(String, Value)> {
 
 #[test]
 fn a_damaged_backup_is_refused_and_nothing_is_made_of_it() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
+    let workdir = Workdir::new()?;
     let sweep = root().join("experiments/smoke.yaml").display().to_string();
-    expect(&mut desk.ferry(&["run", &sweep]), 0)?;
-    expect(&mut desk.ferry(&["backup", "copy"]), 0)?;
-    let blob = std::fs::read_dir(desk.path().join("copy/blobs"))?.flatten().next();
+    expect(&mut workdir.ferry(&["run", &sweep]), 0)?;
+    expect(&mut workdir.ferry(&["backup", "copy"]), 0)?;
+    let blob = std::fs::read_dir(workdir.path().join("copy/blobs"))?.flatten().next();
     let blob = blob.ok_or_else(|| anyhow::anyhow!("a backup has blobs"))?.path();
     let mut bytes = std::fs::read(&blob)?;
     bytes[0] ^= 1;
     std::fs::write(&blob, bytes)?;
-    let refused = expect(&mut desk.ferry(&["restore", "copy", "--home", "new"]), 1)?;
+    let refused = expect(&mut workdir.ferry(&["restore", "copy", "--home", "new"]), 1)?;
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("is damaged") && said.contains("nothing was restored"), "{said}");
-    assert!(!desk.path().join("new").exists() && !desk.path().join("new.partial").exists());
+    assert!(!workdir.path().join("new").exists() && !workdir.path().join("new.partial").exists());
 
-    let sums = desk.path().join("copy/SHA256SUMS");
+    let sums = workdir.path().join("copy/SHA256SUMS");
     let text = std::fs::read_to_string(&sums)?;
     std::fs::write(&sums, text.replace("manifest.json", "../manifest.json"))?;
-    let refused = expect(&mut desk.ferry(&["restore", "copy", "--home", "new"]), 2)?;
+    let refused = expect(&mut workdir.ferry(&["restore", "copy", "--home", "new"]), 2)?;
     assert!(String::from_utf8_lossy(&refused.stderr).contains("is not a complete backup"));
-    let occupied = expect(&mut desk.ferry(&["restore", "copy", "--home", ".ferry"]), 2)?;
+    let occupied = expect(&mut workdir.ferry(&["restore", "copy", "--home", ".ferry"]), 2)?;
     assert!(String::from_utf8_lossy(&occupied.stderr).contains("exists already"));
     Ok(())
 }
 
 #[test]
 fn a_state_directory_may_be_moved_and_copied() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    let mut run = Run::start(desk.ferry(&["run", &sweep(), "--json"]))?;
+    let workdir = Workdir::new()?;
+    let mut run = Run::start(workdir.ferry(&["run", &sweep(), "--json"]))?;
     run.wait_for("done", LIMIT)?;
     signal(run.pid(), "INT")?;
     run.wait_for("interrupted", LIMIT)?;
     assert_eq!(run.end(LIMIT)?.code(), Some(130));
 
-    let copied = Desk::new()?;
+    let copied = Workdir::new()?;
     let status = std::process::Command::new("cp")
         .args(["-r", "--"])
-        .args([desk.path().join(".ferry"), copied.path().join(".ferry")])
+        .args([workdir.path().join(".ferry"), copied.path().join(".ferry")])
         .status()?;
     anyhow::ensure!(status.success(), "cp: {status}");
-    let moved = Desk::new()?;
-    std::fs::rename(desk.path().join(".ferry"), moved.path().join(".ferry"))?;
+    let moved = Workdir::new()?;
+    std::fs::rename(workdir.path().join(".ferry"), moved.path().join(".ferry"))?;
     for place in [&copied, &moved] {
         let started = finish(place)?;
         assert!((1..6).contains(&started.len()), "what was finished is not trained again: {started:?}");

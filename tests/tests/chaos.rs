@@ -6,24 +6,24 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::Value;
 use tests::processes::{children, is_alive, signal};
-use tests::programs::Desk;
+use tests::programs::Workdir;
 use tests::run::Run;
 use tests::wait;
 
 const LIMIT: Duration = Duration::from_mins(6);
 
-fn chaos(desk: &Desk, seed: &str) -> anyhow::Result<Run> {
-    let mut command = desk.ferry(&["chaos", "--workers", "2", "--jobs", "6", "--faults", "6"]);
+fn chaos(workdir: &Workdir, seed: &str) -> anyhow::Result<Run> {
+    let mut command = workdir.ferry(&["chaos", "--workers", "2", "--jobs", "6", "--faults", "6"]);
     command.args(["--minutes", "0.2", "--seed", seed, "--json"]);
     Run::start(command)
 }
 
 #[test]
 fn a_few_faults_lose_and_change_nothing() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    let mut run = chaos(&desk, "1")?;
+    let workdir = Workdir::new()?;
+    let mut run = chaos(&workdir, "1")?;
     let finished =
-        run.wait_for("finished", LIMIT).with_context(|| logs(&desk.path().join("chaos/seed-1")))?;
+        run.wait_for("finished", LIMIT).with_context(|| logs(&workdir.path().join("chaos/seed-1")))?;
     let outcome = &finished["outcome"];
     assert!(run.end(LIMIT)?.success());
     assert_eq!(outcome["clean"], true, "{outcome:#}");
@@ -33,7 +33,7 @@ fn a_few_faults_lose_and_change_nothing() -> anyhow::Result<()> {
     let counted = ["injected", "missed"].map(|name| outcome[name].as_u64().unwrap_or_default());
     assert_eq!(counted.iter().sum::<u64>(), 6, "{outcome:#}");
     let kept: Value =
-        serde_json::from_str(&std::fs::read_to_string(desk.path().join("chaos/seed-1/chaos.json"))?)?;
+        serde_json::from_str(&std::fs::read_to_string(workdir.path().join("chaos/seed-1/chaos.json"))?)?;
     assert_eq!(kept["seed"], 1);
     Ok(())
 }
@@ -47,8 +47,8 @@ fn logs(place: &Path) -> String {
 
 #[test]
 fn ctrl_c_leaves_no_process_behind() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    let mut run = chaos(&desk, "2")?;
+    let workdir = Workdir::new()?;
+    let mut run = chaos(&workdir, "2")?;
     run.wait_for("fault", LIMIT)?;
     let mut all = Vec::new();
     for name in ["ferry-worker", "nats-server", "ferry"] {

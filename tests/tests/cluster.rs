@@ -8,7 +8,7 @@ use serde_json::Value;
 use shared::bus::Role;
 use tests::cluster::Cluster;
 use tests::processes::{Owned, signal};
-use tests::programs::{Desk, expect, root};
+use tests::programs::{Workdir, expect, root};
 use tests::results::comparable;
 use tests::run::Run;
 use tests::server::Server;
@@ -20,20 +20,20 @@ fn path(path: &Path) -> String {
 }
 
 /// A worker on a machine of its own, as far as files go: only the credential was copied there.
-fn join(cluster: &Cluster, desk: &Desk, name: &str) -> anyhow::Result<Owned> {
-    std::fs::copy(cluster.credential(Role::Worker), desk.path().join("worker.creds"))?;
-    let mut command = desk.worker(&["--nats", cluster.url(), "--creds", "worker.creds", "--name", name]);
-    alone(&mut command, desk);
+fn join(cluster: &Cluster, workdir: &Workdir, name: &str) -> anyhow::Result<Owned> {
+    std::fs::copy(cluster.credential(Role::Worker), workdir.path().join("worker.creds"))?;
+    let mut command = workdir.worker(&["--nats", cluster.url(), "--creds", "worker.creds", "--name", name]);
+    alone(&mut command, workdir);
     Ok(Owned(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
 }
 
-fn alone(command: &mut Command, desk: &Desk) {
-    command.env("HOME", desk.path()).env_remove("XDG_CACHE_HOME").env("FERRY_CUDA", "0");
+fn alone(command: &mut Command, workdir: &Workdir) {
+    command.env("HOME", workdir.path()).env_remove("XDG_CACHE_HOME").env("FERRY_CUDA", "0");
 }
 
-fn run(cluster: &Cluster, desk: &Desk, sweep: &str, workers: &str) -> anyhow::Result<Run> {
+fn run(cluster: &Cluster, workdir: &Workdir, sweep: &str, workers: &str) -> anyhow::Result<Run> {
     let (sweep, creds) = (path(&root().join(sweep)), path(&cluster.credential(Role::Coordinator)));
-    Run::start(desk.ferry(&[
+    Run::start(workdir.ferry(&[
         "run",
         &sweep,
         "--nats",
@@ -50,10 +50,10 @@ fn run(cluster: &Cluster, desk: &Desk, sweep: &str, workers: &str) -> anyhow::Re
 fn a_worker_with_address_and_credential_alone_joins_in_the_middle_and_is_in_the_report() -> anyhow::Result<()>
 {
     let cluster = Cluster::start(1)?;
-    let (desk, near, far) = (Desk::new()?, Desk::new()?, Desk::new()?);
+    let (workdir, near, far) = (Workdir::new()?, Workdir::new()?, Workdir::new()?);
     // Waits until the sweep has made its streams: a worker must not, and cannot, make them.
     let first = join(&cluster, &near, "near")?;
-    let mut run = run(&cluster, &desk, "experiments/smoke.yaml", "0")?;
+    let mut run = run(&cluster, &workdir, "experiments/smoke.yaml", "0")?;
     run.wait_for("done", LIMIT)?;
     let far_away = join(&cluster, &far, "far-away")?;
     signal(first.0.id(), "TERM")?;
@@ -67,7 +67,7 @@ fn a_worker_with_address_and_credential_alone_joins_in_the_middle_and_is_in_the_
         "the dataset was fetched"
     );
 
-    let results = std::fs::read_to_string(desk.path().join("runs/smoke/results.json"))?;
+    let results = std::fs::read_to_string(workdir.path().join("runs/smoke/results.json"))?;
     let results: Value = serde_json::from_str(&results)?;
     let workers: Vec<&str> =
         results["jobs"].as_array().into_iter().flatten().filter_map(|job| job["worker"].as_str()).collect();
@@ -85,7 +85,7 @@ fn a_worker_with_address_and_credential_alone_joins_in_the_middle_and_is_in_the_
 #[test]
 fn every_wrong_way_in_ends_with_one_sentence() -> anyhow::Result<()> {
     let (cluster, other, plain) = (Cluster::start(1)?, Cluster::start_open()?, Server::start()?);
-    let desk = Desk::new()?;
+    let workdir = Workdir::new()?;
     let worker = path(&cluster.credential(Role::Worker));
     let observer = path(&cluster.credential(Role::Observer));
     let foreign = path(&other.credential(Role::Worker));
@@ -94,9 +94,9 @@ fn every_wrong_way_in_ends_with_one_sentence() -> anyhow::Result<()> {
     let seed =
         |text: &str| text.lines().find(|line| line.starts_with("seed:")).unwrap_or_default().to_owned();
     let (ours, theirs) = (text(&worker)?, text(&foreign)?);
-    let stranger = desk.path().join("stranger.creds");
+    let stranger = workdir.path().join("stranger.creds");
     std::fs::write(&stranger, ours.replace(&seed(&ours), &seed(&theirs)))?;
-    let (stranger, none) = (path(&stranger), path(&desk.path().join("none.creds")));
+    let (stranger, none) = (path(&stranger), path(&workdir.path().join("none.creds")));
     let url = cluster.url().to_owned();
     let nats = url.replace("tls://", "nats://");
     let tls = plain.url().replace("nats://", "tls://");
@@ -113,16 +113,16 @@ fn every_wrong_way_in_ends_with_one_sentence() -> anyhow::Result<()> {
         (&["--nats", &elsewhere, "--creds", &foreign], "other host names"),
     ];
     for (args, sentence) in cases {
-        let ended = expect(&mut desk.worker(args), 2)?;
+        let ended = expect(&mut workdir.worker(args), 2)?;
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert!(said.lines().count() == 1 && said.contains(sentence), "{args:?}: {said}");
     }
     let sweep = path(&root().join("experiments/smoke.yaml"));
-    let mut as_worker = desk.ferry(&["run", &sweep, "--nats", &url, "--creds", &worker]);
+    let mut as_worker = workdir.ferry(&["run", &sweep, "--nats", &url, "--creds", &worker]);
     let said = String::from_utf8_lossy(&expect(&mut as_worker, 2)?.stderr).into_owned();
     assert!(said.lines().count() == 1 && said.contains("use the coordinator's"), "{said}");
     let nobody = ["status", "--nats", "tls://127.0.0.1:1", "--creds", &observer];
-    let said = String::from_utf8_lossy(&expect(&mut desk.ferry(&nobody), 1)?.stderr).into_owned();
+    let said = String::from_utf8_lossy(&expect(&mut workdir.ferry(&nobody), 1)?.stderr).into_owned();
     assert!(said.lines().count() == 1 && said.contains("cannot connect to tls://127.0.0.1:1"), "{said}");
     Ok(())
 }
@@ -130,32 +130,32 @@ fn every_wrong_way_in_ends_with_one_sentence() -> anyhow::Result<()> {
 #[test]
 fn nothing_is_made_over_something_and_no_server_runs_twice() -> anyhow::Result<()> {
     let cluster = Cluster::start(1)?;
-    let desk = Desk::new()?;
+    let workdir = Workdir::new()?;
     let folder = path(&cluster.folder().join("cluster"));
-    let said = expect(&mut desk.ferry(&["init", "--cluster", &folder, "--host", "x"]), 2)?;
+    let said = expect(&mut workdir.ferry(&["init", "--cluster", &folder, "--host", "x"]), 2)?;
     assert!(String::from_utf8_lossy(&said.stderr).contains("exists already"));
-    let said = expect(&mut desk.ferry(&["serve", &format!("{folder}/server-1")]), 2)?;
+    let said = expect(&mut workdir.ferry(&["serve", &format!("{folder}/server-1")]), 2)?;
     assert!(String::from_utf8_lossy(&said.stderr).contains("already"));
     Ok(())
 }
 
 #[test]
 fn three_servers_lose_one_in_the_middle_of_a_sweep() -> anyhow::Result<()> {
-    let undisturbed = Desk::new()?;
+    let undisturbed = Workdir::new()?;
     let sweep = path(&root().join("tests/sweeps/faults.yaml"));
     expect(&mut undisturbed.ferry(&["run", &sweep, "--workers", "1"]), 0)?;
 
     let mut cluster = Cluster::start(3)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     drop(runtime.block_on(cluster.coordinator())?);
-    let desk = Desk::new()?;
-    let mut run = run(&cluster, &desk, "tests/sweeps/faults.yaml", "1")?;
+    let workdir = Workdir::new()?;
+    let mut run = run(&cluster, &workdir, "tests/sweeps/faults.yaml", "1")?;
     run.wait_for("done", LIMIT)?;
     cluster.kill(0)?;
     let finished = run.wait_for("finished", LIMIT)?;
     assert_eq!(finished["failed"], 0);
     assert!(run.end(LIMIT)?.success());
-    let results = |desk: &Desk| comparable(&desk.path().join("runs/faults/results.json"));
-    assert_eq!(results(&desk)?, results(&undisturbed)?);
+    let results = |workdir: &Workdir| comparable(&workdir.path().join("runs/faults/results.json"));
+    assert_eq!(results(&workdir)?, results(&undisturbed)?);
     Ok(())
 }

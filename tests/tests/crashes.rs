@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tests::processes::{children, signal};
-use tests::programs::{Desk, expect, root};
+use tests::programs::{Workdir, expect, root};
 use tests::run::Run;
 use tests::wait;
 
@@ -12,11 +12,11 @@ const LIMIT: Duration = Duration::from_mins(4);
 
 /// Runs a sweep with one worker, which gets `killed_by` whenever it trains the first job. Gives the event that ends the
 /// job, and the end of the sweep.
-fn one_deadly_job(desk: &Desk, killed_by: &str) -> anyhow::Result<[Value; 2]> {
+fn one_deadly_job(workdir: &Workdir, killed_by: &str) -> anyhow::Result<[Value; 2]> {
     let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
     // A short lease: a dead worker's message comes back after it.
     let args = ["run", &sweep, "--workers", "1", "--lease", "3", "--json"];
-    let mut run = Run::start(desk.ferry(&args))?;
+    let mut run = Run::start(workdir.ferry(&args))?;
     let deadly = run.wait_for("started", LIMIT)?["job"].clone();
     loop {
         let worker = wait::until(LIMIT, "a worker", || children(run.pid(), "ferry-worker").first().copied())?;
@@ -35,8 +35,8 @@ fn one_deadly_job(desk: &Desk, killed_by: &str) -> anyhow::Result<[Value; 2]> {
 /// Case 23: with one worker alone, too, and the worker's slot is not given up.
 #[test]
 fn a_job_that_crashes_its_worker_fails_with_the_signal_and_the_rest_is_done() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    let [ended, finished] = one_deadly_job(&desk, "SEGV")?;
+    let workdir = Workdir::new()?;
+    let [ended, finished] = one_deadly_job(&workdir, "SEGV")?;
     let reason = ended["reason"].as_str().unwrap_or_default();
     assert_eq!(reason, "3 tries failed, on cpu0: the worker died of SIGSEGV while training this job");
     let command = ended["reproduce"].as_str().unwrap_or_default();
@@ -46,7 +46,7 @@ fn a_job_that_crashes_its_worker_fails_with_the_signal_and_the_rest_is_done() ->
         "the end of the worker's log: {ended}"
     );
     assert_eq!((&finished["done"], &finished["failed"]), (&5.into(), &1.into()));
-    let status = expect(&mut desk.ferry(&["status"]), 0)?;
+    let status = expect(&mut workdir.ferry(&["status"]), 0)?;
     let status = String::from_utf8_lossy(&status.stdout);
     assert!(status.contains("1 failed") && status.contains("SIGSEGV"), "{status}");
     Ok(())
@@ -55,8 +55,8 @@ fn a_job_that_crashes_its_worker_fails_with_the_signal_and_the_rest_is_done() ->
 /// Case 23: a kill may be anybody's, also the kernel's for lack of memory, so it takes more of them to end the job.
 #[test]
 fn a_job_whose_worker_is_killed_every_time_fails_in_the_end() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    let [ended, finished] = one_deadly_job(&desk, "KILL")?;
+    let workdir = Workdir::new()?;
+    let [ended, finished] = one_deadly_job(&workdir, "KILL")?;
     let reason = ended["reason"].as_str().unwrap_or_default();
     assert!(reason.starts_with("5 times in a row the worker died"), "{reason}");
     assert!(reason.contains("out of memory"), "{reason}");

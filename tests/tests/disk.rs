@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tests::disk::Disk;
 use tests::processes::Owned;
-use tests::programs::{Desk, root};
+use tests::programs::{Workdir, root};
 use tests::run::Run;
 use tests::server::Server;
 use tests::wait;
@@ -23,10 +23,10 @@ fn remark(words: &'static str) -> impl Fn(&serde_json::Value) -> bool {
 #[test]
 fn a_full_disk_of_the_server_is_told_and_the_sweep_goes_on_when_there_is_room() -> anyhow::Result<()> {
     let Some(small) = Disk::mount(ROOM)? else { return Ok(()) };
-    let desk = Desk::new()?;
+    let workdir = Workdir::new()?;
     let home = small.path().join("state").display().to_string();
     let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
-    let mut run = Run::start(desk.ferry(&["run", &sweep, "--home", &home, "--workers", "1", "--json"]))?;
+    let mut run = Run::start(workdir.ferry(&["run", &sweep, "--home", &home, "--workers", "1", "--json"]))?;
     run.wait_for("epoch", LIMIT)?;
     let filling = small.fill()?;
     run.wait_until("word of the full disk", LIMIT, remark("free some space"))?;
@@ -35,7 +35,7 @@ fn a_full_disk_of_the_server_is_told_and_the_sweep_goes_on_when_there_is_room() 
     let finished = run.wait_for("finished", LIMIT)?;
     assert_eq!((&finished["failed"], &finished["parked"]), (&0.into(), &0.into()));
     assert!(run.end(LIMIT)?.success());
-    let results = std::fs::read(desk.path().join("runs/faults/results.json"))?;
+    let results = std::fs::read(workdir.path().join("runs/faults/results.json"))?;
     let results: serde_json::Value = serde_json::from_slice(&results)?;
     assert_eq!(results["drained_workers"], serde_json::json!([]));
     Ok(())
@@ -49,9 +49,9 @@ fn a_coordinator_that_finds_the_servers_disk_full_says_so_and_waits() -> anyhow:
     drop(runtime.block_on(server.bus())?);
     let filling = small.fill()?;
     let sweep = root().join("experiments/smoke.yaml").display().to_string();
-    let desk = Desk::new()?;
+    let workdir = Workdir::new()?;
     let mut run =
-        Run::start(desk.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "1", "--json"]))?;
+        Run::start(workdir.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "1", "--json"]))?;
     run.wait_until("word of what is wrong", LIMIT, remark("trying again"))?;
     filling.remove()?;
     server.crash_and_restart()?;
@@ -65,15 +65,15 @@ fn a_coordinator_that_finds_the_servers_disk_full_says_so_and_waits() -> anyhow:
 fn waits_for_its_cache(small: &Disk, cure: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     let server = Server::start()?;
     let sweep = root().join("experiments/smoke.yaml").display().to_string();
-    let desk = Desk::new()?;
+    let workdir = Workdir::new()?;
     let mut run =
-        Run::start(desk.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "0", "--json"]))?;
+        Run::start(workdir.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "0", "--json"]))?;
     run.wait_for("progress", LIMIT)?;
-    let log = desk.path().join("worker.log");
+    let log = workdir.path().join("worker.log");
     let (url, cache) = (server.url(), small.path().join("cache").display().to_string());
     let args = ["--nats", &url, "--name", "crowded", "--cache", &cache, "--device", "cpu"];
     let said = std::fs::File::create(&log)?;
-    let _worker = Owned(desk.worker(&args).stdout(Stdio::null()).stderr(said).spawn()?);
+    let _worker = Owned(workdir.worker(&args).stdout(Stdio::null()).stderr(said).spawn()?);
     let text = || std::fs::read_to_string(&log).unwrap_or_default();
     let told = wait::until(LIMIT, "word of the cache", || {
         text().contains("takes no job until it can").then_some(())

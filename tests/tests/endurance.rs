@@ -8,7 +8,7 @@ use shared::books::{Claim, JobRecord, JobState};
 use shared::bus::{BookEntry, Bucket, Bus};
 use shared::ids::{JobId, WorkerId};
 use shared::protocol::Presence;
-use tests::programs::{Desk, root};
+use tests::programs::{Workdir, root};
 use tests::run::Run;
 use tests::server::Server;
 use tests::worker::Worker;
@@ -25,20 +25,20 @@ struct Stage {
     bus: Bus,
     run: Run,
     /// The coordinator's working folder.
-    desk: Desk,
+    workdir: Workdir,
 }
 
 impl Stage {
     async fn set(options: &[&str]) -> anyhow::Result<Self> {
         let server = Server::start()?;
-        let desk = Desk::new()?;
+        let workdir = Workdir::new()?;
         let sweep = root().join("tests/sweeps/endurance.yaml").display().to_string();
         let url = server.url();
         let always = ["run", &sweep, "--nats", &url, "--workers", "0", "--json"];
-        let mut run = Run::start(desk.ferry(&[&always[..], options].concat()))?;
+        let mut run = Run::start(workdir.ferry(&[&always[..], options].concat()))?;
         run.wait_for("progress", LIMIT)?;
         let bus = server.bus().await?;
-        Ok(Self { server, bus, run, desk })
+        Ok(Self { server, bus, run, workdir })
     }
 
     /// Waits for a record that `wanted` accepts; on a time-out the error shows all records.
@@ -95,7 +95,7 @@ fn newest(record: &JobRecord) -> (u32, u32) {
 #[tokio::test]
 async fn sigterm_hands_the_job_back_and_another_goes_on_from_that_step() -> anyhow::Result<()> {
     let mut stage = Stage::set(&[]).await?;
-    let away = Desk::new()?;
+    let away = Workdir::new()?;
     let mut first = Worker::start(&away, &stage.server.url(), "first")?;
     let taken = stage.record("a step", |record| is_running(record) && newest(record).1 > 0).await?;
     first.signal("TERM")?;
@@ -106,7 +106,7 @@ async fn sigterm_hands_the_job_back_and_another_goes_on_from_that_step() -> anyh
     assert!(newest(&left) >= newest(&taken.record) && newest(&left).1 > 0, "{left:#?}");
     assert!(Worker::spooled(&away, "claim.json").is_empty(), "the server has everything");
 
-    let elsewhere = Desk::new()?;
+    let elsewhere = Workdir::new()?;
     let _second = Worker::start(&elsewhere, &stage.server.url(), "second")?;
     let job = taken.job;
     let went_on =
@@ -121,12 +121,12 @@ async fn sigterm_hands_the_job_back_and_another_goes_on_from_that_step() -> anyh
 #[tokio::test]
 async fn a_zombie_changes_nothing_says_why_and_takes_new_work() -> anyhow::Result<()> {
     let mut stage = Stage::set(&["--lease", &LEASE.as_secs().to_string(), "--heartbeat", "0.5"]).await?;
-    let away = Desk::new()?;
+    let away = Workdir::new()?;
     let zombie = Worker::start(&away, &stage.server.url(), "zombie")?;
     let taken = stage.record("a step", |record| is_running(record) && newest(record).1 > 0).await?;
     zombie.signal("STOP")?;
 
-    let elsewhere = Desk::new()?;
+    let elsewhere = Workdir::new()?;
     let mut other = Worker::start(&elsewhere, &stage.server.url(), "other")?;
     let job = taken.job;
     stage.record("the other's result", |record| is_done_by(record, "other") && record.attempts == 2).await?;
@@ -147,7 +147,7 @@ async fn a_zombie_changes_nothing_says_why_and_takes_new_work() -> anyhow::Resul
 #[tokio::test]
 async fn a_server_away_for_longer_than_the_training_gets_the_result_when_it_is_back() -> anyhow::Result<()> {
     let mut stage = Stage::set(&[]).await?;
-    let away = Desk::new()?;
+    let away = Workdir::new()?;
     let worker = Worker::start(&away, &stage.server.url(), "patient")?;
     let taken = stage.record("a step", |record| is_running(record) && newest(record).1 > 0).await?;
     stage.server.crash()?;
@@ -163,7 +163,7 @@ async fn a_server_away_for_longer_than_the_training_gets_the_result_when_it_is_b
 #[tokio::test]
 async fn the_spool_of_a_killed_worker_is_handed_in_by_the_next() -> anyhow::Result<()> {
     let mut stage = Stage::set(&[]).await?;
-    let away = Desk::new()?;
+    let away = Workdir::new()?;
     let mut first = Worker::start(&away, &stage.server.url(), "first")?;
     let taken = stage.record("a step", |record| is_running(record) && newest(record).1 > 0).await?;
     stage.server.crash()?;
@@ -185,7 +185,7 @@ async fn the_spool_of_a_killed_worker_is_handed_in_by_the_next() -> anyhow::Resu
 #[tokio::test]
 async fn a_checkpoint_that_the_training_refuses_is_passed_over_and_noted() -> anyhow::Result<()> {
     let mut stage = Stage::set(&[]).await?;
-    let away = Desk::new()?;
+    let away = Workdir::new()?;
     let mut first = Worker::start(&away, &stage.server.url(), "first")?;
     let taken = stage.record("two checkpoints", |record| record.checkpoints.len() == 2).await?;
     first.signal("INT")?;
@@ -207,6 +207,6 @@ async fn a_checkpoint_that_the_training_refuses_is_passed_over_and_noted() -> an
     assert!(is_done_by(&done, "second") && done.failures.is_empty(), "{done:#?}");
     let [note] = &done.notes[..] else { anyhow::bail!("{done:#?}") };
     assert!(note.contains("is unusable") && note.contains("goes on from epoch"), "{note}");
-    drop(stage.desk);
+    drop(stage.workdir);
     Ok(())
 }

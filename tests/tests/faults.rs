@@ -10,7 +10,7 @@ use serde_json::Value;
 use shared::books::JobState;
 use shared::bus::Bus;
 use tests::processes::{Owned, children, is_alive, signal};
-use tests::programs::{Desk, expect, root};
+use tests::programs::{Workdir, expect, root};
 use tests::results::comparable;
 use tests::run::Run;
 use tests::server::Server;
@@ -29,21 +29,21 @@ fn sweep() -> String {
 }
 
 /// The results of an undisturbed run; `FERRY_TEST_EXPECTED` names those of an earlier one.
-fn undisturbed(desk: &Desk) -> anyhow::Result<Value> {
+fn undisturbed(workdir: &Workdir) -> anyhow::Result<Value> {
     if let Some(earlier) = std::env::var_os("FERRY_TEST_EXPECTED") {
         return comparable(&root().join(earlier));
     }
-    expect(&mut desk.ferry(&["run", &sweep()]), 0)?;
-    results(desk)
+    expect(&mut workdir.ferry(&["run", &sweep()]), 0)?;
+    results(workdir)
 }
 
-fn results(desk: &Desk) -> anyhow::Result<Value> {
+fn results(workdir: &Workdir) -> anyhow::Result<Value> {
     let name = Path::new(&sweep()).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-    comparable(&desk.path().join("runs").join(name).join("results.json"))
+    comparable(&workdir.path().join("runs").join(name).join("results.json"))
 }
 
-fn start(desk: &Desk) -> anyhow::Result<Run> {
-    Run::start(desk.ferry(&["run", &sweep(), "--json"]))
+fn start(workdir: &Workdir) -> anyhow::Result<Run> {
+    Run::start(workdir.ferry(&["run", &sweep(), "--json"]))
 }
 
 fn one(parent: u32, name: &str) -> anyhow::Result<u32> {
@@ -52,8 +52,8 @@ fn one(parent: u32, name: &str) -> anyhow::Result<u32> {
 
 #[test]
 fn kill_9_of_worker_server_and_ferry_changes_no_result() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    let mut run = start(&desk)?;
+    let workdir = Workdir::new()?;
+    let mut run = start(&workdir)?;
     run.wait_for("epoch", LIMIT)?;
     let worker = one(run.pid(), "ferry-worker")?;
     signal(worker, "KILL")?;
@@ -72,33 +72,33 @@ fn kill_9_of_worker_server_and_ferry_changes_no_result() -> anyhow::Result<()> {
         wait::until(Duration::from_secs(20), "no orphan", || (!is_alive(pid)).then_some(()))?;
     }
 
-    let mut again = start(&desk)?;
+    let mut again = start(&workdir)?;
     let finished = again.wait_for("finished", SWEEP_LIMIT)?;
     assert_eq!(finished["failed"], 0);
     assert!(again.end(LIMIT)?.success());
-    assert_eq!(results(&desk)?, undisturbed(&Desk::new()?)?);
+    assert_eq!(results(&workdir)?, undisturbed(&Workdir::new()?)?);
     Ok(())
 }
 
 #[test]
 fn kill_9_of_the_server_alone_does_not_stop_the_sweep() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    let mut run = start(&desk)?;
+    let workdir = Workdir::new()?;
+    let mut run = start(&workdir)?;
     run.wait_for("epoch", LIMIT)?;
     signal(one(run.pid(), "nats-server")?, "KILL")?;
     let finished = run.wait_for("finished", SWEEP_LIMIT)?;
     assert_eq!(finished["failed"], 0);
     assert!(run.end(LIMIT)?.success());
-    assert_eq!(results(&desk)?, undisturbed(&Desk::new()?)?);
+    assert_eq!(results(&workdir)?, undisturbed(&Workdir::new()?)?);
     Ok(())
 }
 
 /// Workers that nobody started but the user, and a coordinator that is gone until every job is done.
 #[test]
 fn a_coordinator_that_is_away_for_the_middle_of_the_sweep_finds_all_of_it() -> anyhow::Result<()> {
-    let (server, desk, bench) = (Server::start()?, Desk::new()?, Desk::new()?);
+    let (server, workdir, bench) = (Server::start()?, Workdir::new()?, Workdir::new()?);
     let coordinate =
-        || Run::start(desk.ferry(&["run", &sweep(), "--nats", &server.url(), "--workers", "0", "--json"]));
+        || Run::start(workdir.ferry(&["run", &sweep(), "--nats", &server.url(), "--workers", "0", "--json"]));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bus = runtime.block_on(server.bus())?;
     let mut run = coordinate()?;
@@ -115,7 +115,7 @@ fn a_coordinator_that_is_away_for_the_middle_of_the_sweep_finds_all_of_it() -> a
         event["event"] == "finished"
     })?;
     assert!(again.end(LIMIT)?.success());
-    assert_eq!(results(&desk)?, undisturbed(&Desk::new()?)?);
+    assert_eq!(results(&workdir)?, undisturbed(&Workdir::new()?)?);
     Ok(())
 }
 
@@ -133,20 +133,20 @@ async fn all_done(bus: &Bus, jobs: u64) -> anyhow::Result<()> {
 
 #[test]
 fn an_interrupted_run_goes_on_and_a_finished_one_trains_nothing() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    let mut run = start(&desk)?;
+    let workdir = Workdir::new()?;
+    let mut run = start(&workdir)?;
     run.wait_for("done", LIMIT)?;
     signal(run.pid(), "INT")?;
     run.wait_for("interrupted", LIMIT)?;
     assert_eq!(run.end(LIMIT)?.code(), Some(130));
 
-    let mut again = start(&desk)?;
+    let mut again = start(&workdir)?;
     let finished = again.wait_for("finished", SWEEP_LIMIT)?;
     assert!(again.end(LIMIT)?.success());
     let total = finished["done"].as_u64().unwrap_or(0);
     assert!(total > 0);
 
-    let mut third = start(&desk)?;
+    let mut third = start(&workdir)?;
     third.wait_until("the end without any training", LIMIT, |event| {
         assert!(!["started", "epoch"].contains(&event["event"].as_str().unwrap_or("")), "{event}");
         event["event"] == "finished"

@@ -7,7 +7,7 @@ use shared::bus::Role;
 use tests::cluster::Cluster;
 use tests::namespaces::{HEAD, Hosts, within};
 use tests::processes::{Owned, is_alive};
-use tests::programs::{Desk, expect, root};
+use tests::programs::{Workdir, expect, root};
 use tests::results::comparable;
 use tests::run::Run;
 use tests::wait;
@@ -25,14 +25,14 @@ fn a_host_that_is_cut_off_for_longer_than_a_lease_changes_no_result() -> anyhow:
         }
     };
     let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
-    let undisturbed = Desk::new()?;
+    let undisturbed = Workdir::new()?;
     expect(&mut undisturbed.ferry(&["run", &sweep, "--workers", "1"]), 0)?;
 
     let cluster = Cluster::start_in(&hosts.head, HEAD)?;
-    let (desk, elsewhere) = (Desk::new()?, Desk::new()?);
+    let (workdir, elsewhere) = (Workdir::new()?, Workdir::new()?);
     let creds = cluster.credential(Role::Coordinator).display().to_string();
     let run = ["run", &sweep, "--nats", cluster.url(), "--creds", &creds, "--workers", "0", "--json"];
-    let mut run = Run::start(within(&hosts.head, &desk.ferry(&run)))?;
+    let mut run = Run::start(within(&hosts.head, &workdir.ferry(&run)))?;
 
     std::fs::copy(cluster.credential(Role::Worker), elsewhere.path().join("worker.creds"))?;
     let worker = |name: &str, host: &str| -> anyhow::Result<Owned> {
@@ -58,7 +58,7 @@ fn a_host_that_is_cut_off_for_longer_than_a_lease_changes_no_result() -> anyhow:
     let finished = run.wait_for("finished", LIMIT)?;
     assert_eq!(finished["failed"], 0);
     assert!(run.end(LIMIT)?.success() && is_alive(far.0.id()));
-    let results = |desk: &Desk| comparable(&desk.path().join("runs/faults/results.json"));
-    assert_eq!(results(&desk)?, results(&undisturbed)?);
+    let results = |workdir: &Workdir| comparable(&workdir.path().join("runs/faults/results.json"));
+    assert_eq!(results(&workdir)?, results(&undisturbed)?);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tests::processes::{Owned, signal};
-use tests::programs::{Desk, root};
+use tests::programs::{Workdir, root};
 use tests::run::Run;
 use tests::server::Server;
 
@@ -17,26 +17,26 @@ fn sweep() -> String {
 /// Case 17: the state directory is deleted while the sweep runs.
 #[test]
 fn a_deleted_state_directory_is_noticed_within_seconds() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    let errors = std::fs::File::create(desk.path().join("errors"))?;
-    let mut command = desk.ferry(&["run", &sweep(), "--workers", "1"]);
+    let workdir = Workdir::new()?;
+    let errors = std::fs::File::create(workdir.path().join("errors"))?;
+    let mut command = workdir.ferry(&["run", &sweep(), "--workers", "1"]);
     let mut run = command.stdout(Stdio::null()).stderr(errors).spawn()?;
-    let said = || std::fs::read_to_string(desk.path().join("errors")).unwrap_or_default();
+    let said = || std::fs::read_to_string(workdir.path().join("errors")).unwrap_or_default();
     tests::wait::until(LIMIT, "an epoch", || said().contains("epoch 1").then_some(()))?;
-    std::fs::rename(desk.path().join(".ferry"), desk.path().join("gone"))?;
+    std::fs::rename(workdir.path().join(".ferry"), workdir.path().join("gone"))?;
     let status = tests::wait::until(Duration::from_mins(1), "its end", || run.try_wait().ok().flatten())?;
     assert_eq!(status.code(), Some(1), "{}", said());
     assert!(said().contains("the state directory .ferry was deleted or moved"), "{}", said());
-    assert!(!desk.path().join(".ferry").exists(), "nothing of it was made again");
+    assert!(!workdir.path().join(".ferry").exists(), "nothing of it was made again");
     Ok(())
 }
 
 /// Cases 25 and 31: a server that is away is reported, and Ctrl-C is answered at once nevertheless.
 #[test]
 fn a_lost_server_is_reported_and_ctrl_c_is_answered_at_once() -> anyhow::Result<()> {
-    let (mut server, desk) = (Server::start()?, Desk::new()?);
+    let (mut server, workdir) = (Server::start()?, Workdir::new()?);
     let url = server.url();
-    let mut run = Run::start(desk.ferry(&["run", &sweep(), "--nats", &url, "--workers", "1", "--json"]))?;
+    let mut run = Run::start(workdir.ferry(&["run", &sweep(), "--nats", &url, "--workers", "1", "--json"]))?;
     run.wait_for("epoch", LIMIT)?;
     server.crash()?;
     let remark = |words: &'static str| {
@@ -54,11 +54,11 @@ fn a_lost_server_is_reported_and_ctrl_c_is_answered_at_once() -> anyhow::Result<
 /// Case 24: workers from elsewhere keep training, and the run says so.
 #[test]
 fn workers_elsewhere_are_named_when_a_run_is_interrupted() -> anyhow::Result<()> {
-    let (server, desk) = (Server::start()?, Desk::new()?);
+    let (server, workdir) = (Server::start()?, Workdir::new()?);
     let url = server.url();
-    let mut run = Run::start(desk.ferry(&["run", &sweep(), "--nats", &url, "--workers", "0", "--json"]))?;
+    let mut run = Run::start(workdir.ferry(&["run", &sweep(), "--nats", &url, "--workers", "0", "--json"]))?;
     let args = ["--nats", &url, "--name", "far", "--cache", "cache", "--device", "cpu"];
-    let _worker = Owned(desk.worker(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+    let _worker = Owned(workdir.worker(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
     run.wait_for("epoch", LIMIT)?;
     signal(run.pid(), "INT")?;
     let interrupted = run.wait_for("interrupted", LIMIT)?;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tests::processes::{Owned, children};
-use tests::programs::{Desk, expect, root};
+use tests::programs::{Workdir, expect, root};
 use tests::run::Run;
 use tests::server::Server;
 use tests::wait;
@@ -16,12 +16,12 @@ const LIMIT: Duration = Duration::from_mins(4);
 fn a_worker_with_only_an_address_does_the_whole_sweep() -> anyhow::Result<()> {
     let server = Server::start()?;
     let sweep = root().join("experiments/smoke.yaml").display().to_string();
-    let desk = Desk::new()?;
+    let workdir = Workdir::new()?;
     let mut run =
-        Run::start(desk.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "0", "--json"]))?;
+        Run::start(workdir.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "0", "--json"]))?;
     run.wait_for("progress", LIMIT)?;
 
-    let elsewhere = Desk::new()?;
+    let elsewhere = Workdir::new()?;
     let mut command = elsewhere.worker(&["--nats", &server.url(), "--name", "far-away", "--cache", "cache"]);
     let _worker = Owned(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
     let finished = run.wait_for("finished", LIMIT)?;
@@ -33,7 +33,7 @@ fn a_worker_with_only_an_address_does_the_whole_sweep() -> anyhow::Result<()> {
         "the dataset was fetched"
     );
 
-    let status = expect(&mut desk.ferry(&["status", "--nats", &server.url(), "--json"]), 0)?;
+    let status = expect(&mut workdir.ferry(&["status", "--nats", &server.url(), "--json"]), 0)?;
     let status: serde_json::Value = serde_json::from_slice(&status.stdout)?;
     let jobs = status["sweeps"][0]["jobs"].as_array().cloned().unwrap_or_default();
     assert_eq!(jobs.len(), 4);
@@ -43,10 +43,10 @@ fn a_worker_with_only_an_address_does_the_whole_sweep() -> anyhow::Result<()> {
 
 #[test]
 fn a_worker_without_the_token_is_refused_in_one_sentence() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    let (run, endpoint) = running(&desk)?;
+    let workdir = Workdir::new()?;
+    let (run, endpoint) = running(&workdir)?;
     let url = endpoint["url"].as_str().unwrap_or_default();
-    let refused = expect(&mut desk.worker(&["--nats", url]), 2)?;
+    let refused = expect(&mut workdir.worker(&["--nats", url]), 2)?;
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("refused") && said.contains("FERRY_TOKEN"), "{said}");
     run.kill()
@@ -54,8 +54,8 @@ fn a_worker_without_the_token_is_refused_in_one_sentence() -> anyhow::Result<()>
 
 #[test]
 fn a_server_of_our_own_is_on_loopback_and_asks_for_its_token() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    let (run, endpoint) = running(&desk)?;
+    let workdir = Workdir::new()?;
+    let (run, endpoint) = running(&workdir)?;
     let url = endpoint["url"].as_str().unwrap_or_default();
     let port: u16 = url.strip_prefix("nats://127.0.0.1:").unwrap_or_default().parse()?;
     let server = children(run.pid(), "nats-server").first().copied().unwrap_or_default();
@@ -65,7 +65,7 @@ fn a_server_of_our_own_is_on_loopback_and_asks_for_its_token() -> anyhow::Result
     assert!(asked(report, "/varz")?.starts_with("HTTP/1.0 404"), "its health report asks for the token, too");
     let token = endpoint["token"].as_str().unwrap_or_default();
     assert!(asked(report, &format!("/{token}/healthz"))?.starts_with("HTTP/1.0 200"));
-    let refused = expect(&mut desk.ferry(&["status", "--nats", url]), 2)?;
+    let refused = expect(&mut workdir.ferry(&["status", "--nats", url]), 2)?;
     assert!(String::from_utf8_lossy(&refused.stderr).contains("refused"));
     run.kill()
 }
@@ -73,18 +73,18 @@ fn a_server_of_our_own_is_on_loopback_and_asks_for_its_token() -> anyhow::Result
 /// Case 19: they are judged by their names.
 #[test]
 fn workers_of_one_host_that_were_given_no_name_have_different_ones() -> anyhow::Result<()> {
-    let (server, desk) = (Server::start()?, Desk::new()?);
+    let (server, workdir) = (Server::start()?, Workdir::new()?);
     let sweep = root().join("experiments/smoke.yaml").display().to_string();
     let mut run =
-        Run::start(desk.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "0", "--json"]))?;
+        Run::start(workdir.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "0", "--json"]))?;
     run.wait_for("progress", LIMIT)?;
     let worker = || -> anyhow::Result<Owned> {
         let args = ["--nats", &server.url(), "--cache", "cache", "--device", "cpu"];
-        Ok(Owned(desk.worker(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
+        Ok(Owned(workdir.worker(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
     };
     let _workers = [worker()?, worker()?];
     let names = wait::until(LIMIT, "two workers with a name each", || {
-        let status = expect(&mut desk.ferry(&["status", "--nats", &server.url(), "--json"]), 0).ok()?;
+        let status = expect(&mut workdir.ferry(&["status", "--nats", &server.url(), "--json"]), 0).ok()?;
         let status: serde_json::Value = serde_json::from_slice(&status.stdout).ok()?;
         let ids = status["workers"].as_array()?.iter().filter_map(|worker| worker["worker"].as_str());
         let names: Vec<String> = ids.filter_map(|id| Some(id.rsplit_once('-')?.0.to_owned())).collect();
@@ -95,11 +95,11 @@ fn workers_of_one_host_that_were_given_no_name_have_different_ones() -> anyhow::
 }
 
 /// A sweep that trains already, and where its own server is.
-fn running(desk: &Desk) -> anyhow::Result<(Run, serde_json::Value)> {
+fn running(workdir: &Workdir) -> anyhow::Result<(Run, serde_json::Value)> {
     let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
-    let mut run = Run::start(desk.ferry(&["run", &sweep, "--json"]))?;
+    let mut run = Run::start(workdir.ferry(&["run", &sweep, "--json"]))?;
     run.wait_for("started", LIMIT)?;
-    let endpoint = std::fs::read_to_string(desk.path().join(".ferry/endpoint.json"))?;
+    let endpoint = std::fs::read_to_string(workdir.path().join(".ferry/endpoint.json"))?;
     Ok((run, serde_json::from_str(&endpoint)?))
 }
 

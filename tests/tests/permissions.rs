@@ -7,7 +7,7 @@ use nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use shared::books::{Standing, WorkerRecord};
 use shared::bus::{Bucket, Bus, Role};
 use tests::cluster::Cluster;
-use tests::programs::{Desk, expect};
+use tests::programs::{Workdir, expect};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -188,10 +188,10 @@ async fn a_worker_says_that_it_is_out_and_an_observer_sees_that_and_what_the_sto
 async fn only_the_coordinator_removes_a_sweep() -> anyhow::Result<()> {
     let cluster = Cluster::start(1)?;
     let bus = cluster.coordinator().await?;
-    let desk = Desk::new()?;
+    let workdir = Workdir::new()?;
     let remove = |role: Role| {
         let credential = cluster.credential(role).display().to_string();
-        desk.ferry(&["remove", "demo", "--yes", "--nats", cluster.url(), "--creds", &credential])
+        workdir.ferry(&["remove", "demo", "--yes", "--nats", cluster.url(), "--creds", &credential])
     };
     for role in [Role::Worker, Role::Observer] {
         let said = expect(&mut remove(role), 2)?.stderr;

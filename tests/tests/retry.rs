@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::Value;
-use tests::programs::{Desk, expect, root};
+use tests::programs::{Workdir, expect, root};
 use tests::results::comparable;
 use tests::run::Run;
 
 const LIMIT: Duration = Duration::from_mins(4);
 
-fn start(desk: &Desk, sweep: &str) -> anyhow::Result<Run> {
+fn start(workdir: &Workdir, sweep: &str) -> anyhow::Result<Run> {
     let sweep = root().join(sweep).display().to_string();
-    Run::start(desk.ferry(&["run", &sweep, "--workers", "1", "--json"]))
+    Run::start(workdir.ferry(&["run", &sweep, "--workers", "1", "--json"]))
 }
 
 /// The only earlier result of a job in a run folder.
-fn earlier(desk: &Desk, sweep: &str, job: &str) -> anyhow::Result<PathBuf> {
-    let folder = desk.path().join("runs").join(sweep).join("earlier").join(job);
+fn earlier(workdir: &Workdir, sweep: &str, job: &str) -> anyhow::Result<PathBuf> {
+    let folder = workdir.path().join("runs").join(sweep).join("earlier").join(job);
     let kept: Vec<_> = std::fs::read_dir(&folder)?.flatten().map(|entry| entry.path()).collect();
     let [only] = &kept[..] else { anyhow::bail!("{}: {kept:?}", folder.display()) };
     Ok(only.clone())
@@ -27,27 +27,27 @@ fn earlier(desk: &Desk, sweep: &str, job: &str) -> anyhow::Result<PathBuf> {
 /// Case 21: before the next run. The same settings give the same result.
 #[test]
 fn a_finished_job_is_trained_anew_by_the_next_run_and_its_result_is_kept() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    let mut run = start(&desk, "experiments/smoke.yaml")?;
+    let workdir = Workdir::new()?;
+    let mut run = start(&workdir, "experiments/smoke.yaml")?;
     let job = run.wait_for("done", LIMIT)?["job"].as_str().context("a job")?.to_owned();
     run.wait_for("finished", LIMIT)?;
     assert!(run.end(LIMIT)?.success());
-    let results = desk.path().join("runs/smoke/results.json");
+    let results = workdir.path().join("runs/smoke/results.json");
     let before = comparable(&results)?;
-    let record = desk.path().join(format!("runs/smoke/results/{job}.json"));
+    let record = workdir.path().join(format!("runs/smoke/results/{job}.json"));
     let old: Value = serde_json::from_slice(&std::fs::read(&record)?)?;
 
-    let refused = expect(&mut desk.ferry(&["retry", &job]), 2)?;
+    let refused = expect(&mut workdir.ferry(&["retry", &job]), 2)?;
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("--yes") && record.is_file(), "{said}");
-    expect(&mut desk.ferry(&["retry", "ffffffffffff", "--yes"]), 2)?;
-    let told = expect(&mut desk.ferry(&["retry", &job[..13], "--yes"]), 0)?;
+    expect(&mut workdir.ferry(&["retry", "ffffffffffff", "--yes"]), 2)?;
+    let told = expect(&mut workdir.ferry(&["retry", &job[..13], "--yes"]), 0)?;
     let told = String::from_utf8_lossy(&told.stdout);
     assert!(told.contains("earlier result is kept in runs/smoke/earlier/"), "{told}");
-    let open = expect(&mut desk.ferry(&["retry", &job, "--yes"]), 2)?;
+    let open = expect(&mut workdir.ferry(&["retry", &job, "--yes"]), 2)?;
     assert!(String::from_utf8_lossy(&open.stderr).contains("has not ended yet"));
 
-    let mut again = start(&desk, "experiments/smoke.yaml")?;
+    let mut again = start(&workdir, "experiments/smoke.yaml")?;
     let started = again.wait_for("started", LIMIT)?;
     assert_eq!((&started["job"], &started["epoch"]), (&job.as_str().into(), &0.into()));
     let finished = again.wait_for("finished", LIMIT)?;
@@ -57,7 +57,7 @@ fn a_finished_job_is_trained_anew_by_the_next_run_and_its_result_is_kept() -> an
     assert!(again.end(LIMIT)?.success());
     assert_eq!(comparable(&results)?, before);
     let kept: Value =
-        serde_json::from_slice(&std::fs::read(earlier(&desk, "smoke", &job)?.join("result.json"))?)?;
+        serde_json::from_slice(&std::fs::read(earlier(&workdir, "smoke", &job)?.join("result.json"))?)?;
     assert_eq!(kept, old);
     let new: Value = serde_json::from_slice(&std::fs::read(&record)?)?;
     assert!(new["attempt"].as_u64() > old["attempt"].as_u64(), "{new}");
@@ -67,16 +67,16 @@ fn a_finished_job_is_trained_anew_by_the_next_run_and_its_result_is_kept() -> an
 /// Case 21: while a run goes on, which trains the job once more.
 #[test]
 fn a_finished_job_is_trained_anew_by_the_run_that_is_going_on() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    let mut run = start(&desk, "tests/sweeps/faults.yaml")?;
+    let workdir = Workdir::new()?;
+    let mut run = start(&workdir, "tests/sweeps/faults.yaml")?;
     let job = run.wait_for("done", LIMIT)?["job"].as_str().context("a job")?.to_owned();
-    expect(&mut desk.ferry(&["retry", &job, "--yes"]), 0)?;
+    expect(&mut workdir.ferry(&["retry", &job, "--yes"]), 0)?;
     run.wait_until("its second training", LIMIT, |event| {
         event["event"] == "done" && event["job"] == job.as_str()
     })?;
     let finished = run.wait_for("finished", LIMIT)?;
     assert_eq!((&finished["done"], &finished["failed"]), (&6.into(), &0.into()));
     assert!(run.end(LIMIT)?.success());
-    assert!(earlier(&desk, "faults", &job)?.join("val.npy").is_file());
+    assert!(earlier(&workdir, "faults", &job)?.join("val.npy").is_file());
     Ok(())
 }

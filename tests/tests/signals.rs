@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tests::processes::{Owned, children, is_alive, signal};
-use tests::programs::{Desk, root};
+use tests::programs::{Workdir, root};
 use tests::run::Run;
 use tests::server::Server;
 use tests::wait;
@@ -43,9 +43,10 @@ const INT: u32 = 2;
 /// Case 1: `nohup ferry run sweep.yaml &` in a script, whose terminal is closed and which gets a Ctrl-C.
 #[test]
 fn a_sweep_under_nohup_survives_its_terminal() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
+    let workdir = Workdir::new()?;
     let sweep = root().join("experiments/smoke.yaml").display().to_string();
-    let mut run = Run::start(ignoring("HUP INT", &desk.ferry(&["run", &sweep, "--workers", "1", "--json"])))?;
+    let mut run =
+        Run::start(ignoring("HUP INT", &workdir.ferry(&["run", &sweep, "--workers", "1", "--json"])))?;
     run.wait_for("started", LIMIT)?;
     let one = |name| wait::until(LIMIT, name, || children(run.pid(), name).first().copied());
     let (worker, server) = (one("ferry-worker")?, one("nats-server")?);
@@ -69,8 +70,8 @@ fn a_sweep_under_nohup_survives_its_terminal() -> anyhow::Result<()> {
 fn a_closed_terminal_ends_a_run_gracefully_unless_it_is_ignored() -> anyhow::Result<()> {
     let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
     for (ignored, ending) in [("HUP", "TERM"), ("INT", "HUP")] {
-        let desk = Desk::new()?;
-        let command = desk.ferry(&["run", &sweep, "--workers", "1", "--json"]);
+        let workdir = Workdir::new()?;
+        let command = workdir.ferry(&["run", &sweep, "--workers", "1", "--json"]);
         let mut run = Run::start(ignoring(ignored, &command))?;
         run.wait_for("started", LIMIT)?;
         signal(run.pid(), ignored)?;
@@ -84,12 +85,12 @@ fn a_closed_terminal_ends_a_run_gracefully_unless_it_is_ignored() -> anyhow::Res
 /// Case 1: a worker that was started by hand.
 #[test]
 fn a_worker_under_nohup_survives_its_terminal_and_ends_when_asked() -> anyhow::Result<()> {
-    let (server, desk) = (Server::start()?, Desk::new()?);
+    let (server, workdir) = (Server::start()?, Workdir::new()?);
     let url = server.url();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bus = runtime.block_on(server.bus())?;
     let args = ["--nats", &url, "--name", "w", "--cache", "cache", "--device", "cpu"];
-    let mut command = ignoring("HUP INT", &desk.worker(&args));
+    let mut command = ignoring("HUP INT", &workdir.worker(&args));
     let mut worker = Owned(command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
     let pid = worker.0.id();
     wait::until(LIMIT, "the worker", || {

@@ -11,7 +11,7 @@ use orchestrator::service::{Ages, Collected, collect_garbage};
 use serde_json::Value;
 use shared::bus::Bucket;
 use tests::processes::{Owned, signal};
-use tests::programs::{Desk, expect, root};
+use tests::programs::{Workdir, expect, root};
 use tests::run::Run;
 use tests::server::Server;
 
@@ -68,18 +68,18 @@ async fn an_upload_that_died_is_collected_and_what_is_young_stays() -> anyhow::R
     Ok(())
 }
 
-fn json(desk: &Desk, args: &[&str]) -> anyhow::Result<Value> {
-    Ok(serde_json::from_slice(&expect(&mut desk.ferry(args), 0)?.stdout)?)
+fn json(workdir: &Workdir, args: &[&str]) -> anyhow::Result<Value> {
+    Ok(serde_json::from_slice(&expect(&mut workdir.ferry(args), 0)?.stdout)?)
 }
 
 /// What `ferry remove ARGS` says when it refuses.
-fn refused(desk: &Desk, args: &[&str]) -> anyhow::Result<String> {
-    let output = expect(&mut desk.ferry(&[&["remove"], args].concat()), 2)?;
+fn refused(workdir: &Workdir, args: &[&str]) -> anyhow::Result<String> {
+    let output = expect(&mut workdir.ferry(&[&["remove"], args].concat()), 2)?;
     Ok(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-fn sweeps(desk: &Desk) -> anyhow::Result<Vec<String>> {
-    let status = json(desk, &["status", "--json"])?;
+fn sweeps(workdir: &Workdir) -> anyhow::Result<Vec<String>> {
+    let status = json(workdir, &["status", "--json"])?;
     let names = status["sweeps"].as_array().into_iter().flatten();
     Ok(names.filter_map(|sweep| sweep["name"].as_str().map(str::to_owned)).collect())
 }
@@ -87,38 +87,38 @@ fn sweeps(desk: &Desk) -> anyhow::Result<Vec<String>> {
 /// Case 33: an old sweep goes with all that is its own, and what another sweep lists stays.
 #[test]
 fn a_sweep_is_removed_and_what_others_use_stays() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
+    let workdir = Workdir::new()?;
     let text = std::fs::read_to_string(root().join("experiments/smoke.yaml"))?;
     let text = text.replace("name: smoke", "name: NAME");
     for name in ["first", "second"] {
-        std::fs::write(desk.path().join(format!("{name}.yaml")), text.replace("NAME", name))?;
+        std::fs::write(workdir.path().join(format!("{name}.yaml")), text.replace("NAME", name))?;
     }
-    let mut run = Run::start(desk.ferry(&["run", "first.yaml", "--json"]))?;
+    let mut run = Run::start(workdir.ferry(&["run", "first.yaml", "--json"]))?;
     run.wait_for("started", LIMIT)?;
-    insta::assert_snapshot!(refused(&desk, &["first", "--yes"])?, @"error: `ferry run` is running the sweep `first`: stop it first, or wait until it ends");
+    insta::assert_snapshot!(refused(&workdir, &["first", "--yes"])?, @"error: `ferry run` is running the sweep `first`: stop it first, or wait until it ends");
     run.wait_for("finished", LIMIT)?;
     assert!(run.end(LIMIT)?.success());
-    expect(&mut desk.ferry(&["run", "second.yaml"]), 0)?;
+    expect(&mut workdir.ferry(&["run", "second.yaml"]), 0)?;
 
-    insta::assert_snapshot!(refused(&desk, &["third", "--yes"])?, @"error: there is no sweep `third` here; there are: first, second");
-    insta::assert_snapshot!(refused(&desk, &["first"])?, @"error: nothing was removed: add --yes to remove it");
-    assert_eq!(sweeps(&desk)?, ["first", "second"], "nothing was removed");
+    insta::assert_snapshot!(refused(&workdir, &["third", "--yes"])?, @"error: there is no sweep `third` here; there are: first, second");
+    insta::assert_snapshot!(refused(&workdir, &["first"])?, @"error: nothing was removed: add --yes to remove it");
+    assert_eq!(sweeps(&workdir)?, ["first", "second"], "nothing was removed");
 
-    let removed = json(&desk, &["remove", "first", "--yes", "--json"])?;
+    let removed = json(&workdir, &["remove", "first", "--yes", "--json"])?;
     let holdings = &removed["holdings"];
     assert_eq!((&holdings["jobs"], &holdings["shared_jobs"]), (&0.into(), &4.into()), "{removed}");
     assert_eq!(holdings["packs"]["count"], 0, "{removed}");
-    assert_eq!(sweeps(&desk)?, ["second"]);
-    let removed = json(&desk, &["remove", "second", "--yes", "--json"])?;
+    assert_eq!(sweeps(&workdir)?, ["second"]);
+    let removed = json(&workdir, &["remove", "second", "--yes", "--json"])?;
     let holdings = &removed["holdings"];
     assert_eq!((&holdings["jobs"], &holdings["done"]), (&4.into(), &4.into()), "{removed}");
     assert_eq!(holdings["packs"]["count"], 1, "{removed}");
-    let status = json(&desk, &["status", "--json"])?;
+    let status = json(&workdir, &["status", "--json"])?;
     for bucket in status["store"].as_array().context("the store")? {
         assert_eq!((&bucket["objects"], &bucket["uploads"]), (&0.into(), &0.into()), "{status}");
     }
-    assert!(desk.path().join("runs/first/results.json").is_file(), "run folders stay");
-    let nothing = json(&desk, &["remove", "--unlisted", "--yes", "--json"])?;
+    assert!(workdir.path().join("runs/first/results.json").is_file(), "run folders stay");
+    let nothing = json(&workdir, &["remove", "--unlisted", "--yes", "--json"])?;
     assert_eq!(nothing["holdings"]["jobs"], 0, "{nothing}");
     Ok(())
 }
@@ -126,20 +126,20 @@ fn a_sweep_is_removed_and_what_others_use_stays() -> anyhow::Result<()> {
 /// Case 33: jobs that the sweep file no longer asks for are found, too; those of a stopped sweep can go.
 #[test]
 fn jobs_of_a_changed_sweep_file_can_be_removed() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
+    let workdir = Workdir::new()?;
     let text = std::fs::read_to_string(root().join("tests/sweeps/faults.yaml"))?;
-    std::fs::write(desk.path().join("a.yaml"), &text)?;
-    let mut run = Run::start(desk.ferry(&["run", "a.yaml", "--json"]))?;
+    std::fs::write(workdir.path().join("a.yaml"), &text)?;
+    let mut run = Run::start(workdir.ferry(&["run", "a.yaml", "--json"]))?;
     run.wait_for("done", LIMIT)?;
     signal(run.pid(), "INT")?;
     run.end(LIMIT)?;
-    std::fs::write(desk.path().join("a.yaml"), text.replace("epochs: ", "epochs: 1"))?;
-    let mut run = Run::start(desk.ferry(&["run", "a.yaml", "--json", "--workers", "1"]))?;
+    std::fs::write(workdir.path().join("a.yaml"), text.replace("epochs: ", "epochs: 1"))?;
+    let mut run = Run::start(workdir.ferry(&["run", "a.yaml", "--json", "--workers", "1"]))?;
     run.wait_for("started", LIMIT)?;
-    assert!(refused(&desk, &["--unlisted", "--yes"])?.contains("is running the sweep"));
+    assert!(refused(&workdir, &["--unlisted", "--yes"])?.contains("is running the sweep"));
     signal(run.pid(), "INT")?;
     run.end(LIMIT)?;
-    let removed = json(&desk, &["remove", "--unlisted", "--yes", "--json"])?;
+    let removed = json(&workdir, &["remove", "--unlisted", "--yes", "--json"])?;
     assert_eq!(removed["holdings"]["jobs"], 6, "{removed}");
     assert_ne!(removed["holdings"]["done"], 0, "{removed}");
     Ok(())
@@ -168,9 +168,9 @@ fn remark(words: &'static str) -> impl Fn(&serde_json::Value) -> bool {
 async fn a_store_at_its_limit_is_told_and_the_sweep_goes_on_when_it_is_raised() -> anyhow::Result<()> {
     let mut server = Server::start_limited(8 << 20)?;
     let sweep = root().join("experiments/smoke.yaml").display().to_string();
-    let desk = Desk::new()?;
+    let workdir = Workdir::new()?;
     let mut run =
-        Run::start(desk.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "0", "--json"]))?;
+        Run::start(workdir.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "0", "--json"]))?;
     run.wait_for("progress", LIMIT)?;
     fill(&server).await?;
     run.wait_until("word of the limit", LIMIT, remark("refuses writes"))?;
@@ -178,7 +178,7 @@ async fn a_store_at_its_limit_is_told_and_the_sweep_goes_on_when_it_is_raised() 
     run.wait_until("word of its end", LIMIT, remark("can be written again"))?;
     let url = server.url();
     let args = ["--nats", &url, "--name", "w", "--cache", "cache", "--device", "cpu"];
-    let _worker = Owned(desk.worker(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+    let _worker = Owned(workdir.worker(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
     let finished = run.wait_for("finished", LIMIT)?;
     assert_eq!((&finished["done"], &finished["failed"]), (&4.into(), &0.into()));
     assert!(run.end(LIMIT)?.success());

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use serde_json::Value;
 use shared::bus::{Bus, BusError};
 use shared::protocol::SCHEMA;
-use tests::programs::{Desk, expect, root};
+use tests::programs::{Workdir, expect, root};
 use tests::server::Server;
 
 /// One request of JetStream's API, spoken by hand: the client below `shared::bus` lays stores out as it should be.
@@ -50,8 +50,8 @@ async fn a_newer_store_is_refused_by_all_and_an_older_one_raised_by_the_coordina
     let server = Server::start()?;
     let bus = server.bus().await?;
     bus.write("kept", &"value").await?;
-    let desk = Desk::new()?;
-    let worker = || desk.worker(&["--nats", &server.url(), "--device", "cpu"]);
+    let workdir = Workdir::new()?;
+    let worker = || workdir.worker(&["--nats", &server.url(), "--device", "cpu"]);
 
     set_version(&server, Some(SCHEMA + 1))?;
     let refused = Bus::connect_and_lay_out(&server.endpoint()?, "test").await;
@@ -60,7 +60,7 @@ async fn a_newer_store_is_refused_by_all_and_an_older_one_raised_by_the_coordina
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains(&format!("has version {}", SCHEMA + 1)) && said.lines().count() == 1, "{said}");
     let sweep = root().join("experiments/smoke.yaml").display().to_string();
-    expect(&mut desk.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "0"]), 2)?;
+    expect(&mut workdir.ferry(&["run", &sweep, "--nats", &server.url(), "--workers", "0"]), 2)?;
 
     set_version(&server, None)?;
     let said = expect(&mut worker(), 2)?.stderr;
@@ -75,15 +75,15 @@ async fn a_newer_store_is_refused_by_all_and_an_older_one_raised_by_the_coordina
 
 #[test]
 fn a_newer_state_directory_is_refused() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    std::fs::create_dir(desk.path().join(".ferry"))?;
-    std::fs::write(desk.path().join(".ferry/version"), "99\n")?;
+    let workdir = Workdir::new()?;
+    std::fs::create_dir(workdir.path().join(".ferry"))?;
+    std::fs::write(workdir.path().join(".ferry/version"), "99\n")?;
     let sweep = root().join("experiments/smoke.yaml").display().to_string();
-    let said = expect(&mut desk.ferry(&["run", &sweep]), 2)?.stderr;
+    let said = expect(&mut workdir.ferry(&["run", &sweep]), 2)?.stderr;
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains("has version 99") && said.contains("update Ferry"), "{said}");
     let left: Vec<_> =
-        std::fs::read_dir(desk.path().join(".ferry"))?.flatten().map(|e| e.file_name()).collect();
+        std::fs::read_dir(workdir.path().join(".ferry"))?.flatten().map(|e| e.file_name()).collect();
     assert_eq!(left, ["version"], "nothing was touched");
     Ok(())
 }

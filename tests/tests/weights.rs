@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::programs::{Desk, expect};
+use tests::programs::{Workdir, expect};
 use tests::run::Run;
 
 const LIMIT: Duration = Duration::from_mins(4);
@@ -53,38 +53,38 @@ fn sweep(weights: &str) -> String {
 
 #[test]
 fn converted_weights_reach_the_worker_and_moving_the_file_changes_nothing() -> anyhow::Result<()> {
-    let desk = Desk::new()?;
-    std::fs::write(desk.path().join("raw.safetensors"), resnet18())?;
+    let workdir = Workdir::new()?;
+    std::fs::write(workdir.path().join("raw.safetensors"), resnet18())?;
     let convert = ["weights", "convert", "raw.safetensors", "-o", "w.safetensors", "--json"];
-    let report = expect(&mut desk.worker(&convert), 0)?;
+    let report = expect(&mut workdir.worker(&convert), 0)?;
     let report: Value = serde_json::from_slice(&report.stdout)?;
     assert_eq!(
         (&report["layout"], &report["holds"]["backbone"]),
         (&"torchvision".into(), &"resnet18".into())
     );
 
-    std::fs::write(desk.path().join("s.yaml"), sweep("w.safetensors"))?;
-    let mut command = desk.ferry(&["run", "s.yaml", "--json", "--workers", "1"]);
+    std::fs::write(workdir.path().join("s.yaml"), sweep("w.safetensors"))?;
+    let mut command = workdir.ferry(&["run", "s.yaml", "--json", "--workers", "1"]);
     let mut run = Run::start({
-        command.env("FERRY_CACHE", desk.path().join("cache"));
+        command.env("FERRY_CACHE", workdir.path().join("cache"));
         command
     })?;
     let finished = run.wait_for("finished", LIMIT)?;
     assert_eq!((&finished["done"], &finished["failed"]), (&2.into(), &0.into()));
     assert!(run.end(LIMIT)?.success());
 
-    let plan = expect(&mut desk.ferry(&["plan", "s.yaml", "--json"]), 0)?;
+    let plan = expect(&mut workdir.ferry(&["plan", "s.yaml", "--json"]), 0)?;
     let plan: Value = serde_json::from_slice(&plan.stdout)?;
     let digest = plan["weights"][0]["digest"].as_str().unwrap_or_default().to_owned();
-    let fetched = std::fs::read(desk.path().join(format!("cache/weights/{digest}.safetensors")))?;
-    assert_eq!(fetched, std::fs::read(desk.path().join("w.safetensors"))?);
+    let fetched = std::fs::read(workdir.path().join(format!("cache/weights/{digest}.safetensors")))?;
+    assert_eq!(fetched, std::fs::read(workdir.path().join("w.safetensors"))?);
 
     // The file is gone and the sweep names its content: the same jobs, both done already.
-    std::fs::remove_file(desk.path().join("w.safetensors"))?;
-    std::fs::write(desk.path().join("s.yaml"), sweep(&format!("sha256:{digest}")))?;
-    let again = expect(&mut desk.ferry(&["plan", "s.yaml", "--json"]), 0)?;
+    std::fs::remove_file(workdir.path().join("w.safetensors"))?;
+    std::fs::write(workdir.path().join("s.yaml"), sweep(&format!("sha256:{digest}")))?;
+    let again = expect(&mut workdir.ferry(&["plan", "s.yaml", "--json"]), 0)?;
     let again: Value = serde_json::from_slice(&again.stdout)?;
     assert_eq!(again["jobs"], plan["jobs"]);
-    expect(&mut desk.ferry(&["run", "s.yaml", "--json", "--workers", "1"]), 0)?;
+    expect(&mut workdir.ferry(&["run", "s.yaml", "--json", "--workers", "1"]), 0)?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use shared::stdio;
 
 use super::access::{Access, BooksArgs};
-use super::failure::Failure;
+use super::error::CommandError;
 use super::progress::Progress;
 use orchestrator::backup::{self, BackupError, Summary};
 use shared::plural::count;
@@ -32,11 +32,11 @@ pub(crate) struct BackupArgs {
 }
 
 /// Copies them.
-pub(crate) fn run(args: &BackupArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &BackupArgs) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::Work(error.into()))?;
+        .map_err(|error| CommandError::Work(error.into()))?;
     let summary = runtime.block_on(save(args))?;
     stdio::print_line(&if args.json {
         json!({ "backup": args.dest, "summary": summary }).to_string()
@@ -46,10 +46,10 @@ pub(crate) fn run(args: &BackupArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn save(args: &BackupArgs) -> Result<Summary, Failure> {
+async fn save(args: &BackupArgs) -> Result<Summary, CommandError> {
     let Some(access) = Access::open(&args.books, "ferry-backup").await? else {
         let home = args.books.home.display();
-        return Err(Failure::Input(anyhow::anyhow!(
+        return Err(CommandError::Input(anyhow::anyhow!(
             "no sweep has run in {home}: name another state directory with --home"
         )));
     };
@@ -60,17 +60,17 @@ async fn save(args: &BackupArgs) -> Result<Summary, Failure> {
 }
 
 /// Tells bad input from work that failed.
-pub(super) fn failure(error: BackupError) -> Failure {
+pub(super) fn failure(error: BackupError) -> CommandError {
     match error {
         BackupError::Occupied(_) | BackupError::Unusable { .. } | BackupError::Version { .. } => {
-            Failure::Input(error.into())
+            CommandError::Input(error.into())
         }
         BackupError::Damaged { .. }
         | BackupError::Job { .. }
         | BackupError::TooFast(_)
         | BackupError::Io { .. }
         | BackupError::Bus(_)
-        | BackupError::Broker(_) => Failure::Work(error.into()),
+        | BackupError::Broker(_) => CommandError::Work(error.into()),
     }
 }
 

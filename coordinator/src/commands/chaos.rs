@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::failure::Failure;
+use super::error::CommandError;
 use ::chaos::{End, Request, View, sweep};
 use anyhow::Context;
 use clap::Args;
@@ -48,11 +48,11 @@ pub(crate) struct ChaosArgs {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &ChaosArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &ChaosArgs) -> Result<ExitCode, CommandError> {
     let minutes = args.minutes;
     if !(0.01..=10_000.0).contains(&minutes) {
         let error = anyhow::anyhow!("--minutes is {minutes}: give a number from 0.01 to 10000");
-        return Err(Failure::Input(error));
+        return Err(CommandError::Input(error));
     }
     ::chaos::enter_namespace();
     let request = Request {

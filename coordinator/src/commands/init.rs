@@ -8,7 +8,7 @@ use serde_json::json;
 use shared::bus::Role;
 use shared::stdio;
 
-use super::failure::Failure;
+use super::error::CommandError;
 use orchestrator::cluster::{self, ClusterError, Made, Request};
 
 /// Sets up one server, or a cluster of three or five, for several machines: configuration, certificates, credentials.
@@ -38,7 +38,7 @@ pub(crate) struct InitArgs {
 }
 
 /// Creates them and prints the commands to use next.
-pub(crate) fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &InitArgs) -> Result<ExitCode, CommandError> {
     let hosts = if args.host.is_empty() { vec![this_host()] } else { args.host.clone() };
     let request = Request { hosts, port: args.port, servers: args.servers };
     let made = cluster::make(&args.cluster, &request).map_err(|error| match error {
@@ -47,8 +47,8 @@ pub(crate) fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
         | ClusterError::Hosts { .. }
         | ClusterError::Host(_)
         | ClusterError::Port(_)
-        | ClusterError::Write { .. } => Failure::Input(error.into()),
-        ClusterError::Certificate(_) | ClusterError::Key { .. } => Failure::Work(error.into()),
+        | ClusterError::Write { .. } => CommandError::Input(error.into()),
+        ClusterError::Certificate(_) | ClusterError::Key { .. } => CommandError::Work(error.into()),
     })?;
     let text =
         if args.json { format!("{}\n", json(&args.cluster, &made)) } else { next(&args.cluster, &made) };

@@ -11,7 +11,7 @@ use shared::job::transfer::shortened;
 use shared::plural::count;
 use shared::stdio;
 
-use super::failure::Failure;
+use super::error::CommandError;
 use orchestrator::sweep;
 use orchestrator::sweep::dataset::pack_dir;
 use orchestrator::sweep::plan::{DatasetSource, Plan, PlannedJob};
@@ -41,10 +41,10 @@ pub(crate) struct PlanArgs {
 }
 
 /// Prints the plan of the file.
-pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode, CommandError> {
     let plan = sweep::load(&args.file, &args.home)?;
     let text = match &args.spec {
-        Some(job) => format!("{:#}\n", one_job(&plan, job, &args.home).map_err(Failure::Input)?),
+        Some(job) => format!("{:#}\n", one_job(&plan, job, &args.home).map_err(CommandError::Input)?),
         None if args.json => format!("{:#}\n", in_json(&plan)),
         None => in_words(&plan, args.all),
     };

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::access::{Access, BooksArgs};
-use super::failure::Failure;
+use super::error::CommandError;
 use super::progress::Progress;
 use orchestrator::service::{Amount, Holdings, Removal, RemovalError, Target};
 use shared::plural::count;
@@ -39,31 +39,33 @@ pub(crate) struct RemoveArgs {
 }
 
 /// Removes it.
-pub(crate) fn run(args: &RemoveArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &RemoveArgs) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::Work(error.into()))?;
+        .map_err(|error| CommandError::Work(error.into()))?;
     runtime.block_on(remove(args))
 }
 
-async fn remove(args: &RemoveArgs) -> Result<ExitCode, Failure> {
+async fn remove(args: &RemoveArgs) -> Result<ExitCode, CommandError> {
     let Some(access) = Access::open_as_coordinator(&args.books, "ferry-remove").await.map_err(refusal)?
     else {
         let home = args.books.home.display();
-        return Err(Failure::Input(anyhow::anyhow!("no sweep has run in {home}: name another with --home")));
+        return Err(CommandError::Input(anyhow::anyhow!(
+            "no sweep has run in {home}: name another with --home"
+        )));
     };
     let outcome = look_and_remove(args, &access).await;
     access.close().await;
     outcome
 }
 
-async fn look_and_remove(args: &RemoveArgs, access: &Access) -> Result<ExitCode, Failure> {
+async fn look_and_remove(args: &RemoveArgs, access: &Access) -> Result<ExitCode, CommandError> {
     let target = args.sweep.clone().map_or(Target::Unlisted, Target::Sweep);
     let removal =
         Removal::of(&access.bus, &target, access.is_alone()).await.map_err(|error| match error {
             RemovalError::Unknown { .. } | RemovalError::Running(_) | RemovalError::Held { .. } => {
-                Failure::Input(error.into())
+                CommandError::Input(error.into())
             }
             RemovalError::Bus(_) | RemovalError::Plan { .. } => refusal(error.into()),
         })?;
@@ -80,7 +82,7 @@ async fn look_and_remove(args: &RemoveArgs, access: &Access) -> Result<ExitCode,
     if wanted {
         let mut progress = Progress::counting("removing", "entries");
         let carried_out = removal.carry_out(&access.bus, &mut |done, total| progress.show(done, total)).await;
-        carried_out.map_err(|error| Failure::Work(error.into()))?;
+        carried_out.map_err(|error| CommandError::Work(error.into()))?;
     }
     if args.json {
         let sweep = args.sweep.as_deref();
@@ -95,24 +97,24 @@ async fn look_and_remove(args: &RemoveArgs, access: &Access) -> Result<ExitCode,
 }
 
 /// A wrong server or credential is bad input.
-fn refusal(error: anyhow::Error) -> Failure {
+fn refusal(error: anyhow::Error) -> CommandError {
     let bad_input =
         error.downcast_ref::<shared::bus::BusError>().is_some_and(shared::bus::BusError::is_bad_input);
-    if bad_input { Failure::Input(error) } else { Failure::Work(error) }
+    if bad_input { CommandError::Input(error) } else { CommandError::Work(error) }
 }
 
-fn print(text: &str) -> Result<(), Failure> {
-    std::io::stdout().lock().write_all(text.as_bytes()).map_err(|error| Failure::Work(error.into()))
+fn print(text: &str) -> Result<(), CommandError> {
+    std::io::stdout().lock().write_all(text.as_bytes()).map_err(|error| CommandError::Work(error.into()))
 }
 
 /// Asks the person at the terminal; scripts have to say `--yes`.
-fn ask() -> Result<bool, Failure> {
+fn ask() -> Result<bool, CommandError> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(Failure::Input(anyhow::anyhow!("nothing was removed: add --yes to remove it")));
+        return Err(CommandError::Input(anyhow::anyhow!("nothing was removed: add --yes to remove it")));
     }
     eprint!("Remove it for good? [y/N] ");
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::Work(error.into()))?;
+    std::io::stdin().lock().read_line(&mut answer).map_err(|error| CommandError::Work(error.into()))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use shared::stdio;
 
 use super::backup::{failure, words};
-use super::failure::Failure;
+use super::error::CommandError;
 use super::progress::Progress;
 use orchestrator::backup;
 
@@ -31,11 +31,11 @@ pub(crate) struct RestoreArgs {
 }
 
 /// Makes it.
-pub(crate) fn run(args: &RestoreArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &RestoreArgs) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::Work(error.into()))?;
+        .map_err(|error| CommandError::Work(error.into()))?;
     let mut progress = Progress::counting("restoring", "blobs and entries");
     let mut tell = |done, total| progress.show(done, total);
     let summary = runtime.block_on(backup::restore(&args.src, &args.home, &mut tell)).map_err(failure)?;

@@ -10,7 +10,7 @@ use shared::bus::{BusError, Role};
 use shared::terminal::plain;
 
 use super::access::{Access, BooksArgs};
-use super::failure::Failure;
+use super::error::CommandError;
 use orchestrator::run_dir::{RunDir, RunDirError};
 use orchestrator::service::{Ended, RetryError, find_ended, retry};
 
@@ -36,16 +36,16 @@ pub(crate) struct RetryArgs {
 }
 
 /// Asks, and opens the jobs again.
-pub(crate) fn run(args: &RetryArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &RetryArgs) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::Work(error.into()))?;
+        .map_err(|error| CommandError::Work(error.into()))?;
     runtime.block_on(open_again(args)).map_err(|error| {
         let told = error.downcast_ref::<RetryError>().is_some_and(RetryError::is_bad_input);
         let wrong_server = error.downcast_ref::<BusError>().is_some_and(BusError::is_bad_input);
         let input = told || wrong_server || error.is::<Unanswered>();
-        if input { Failure::Input(error) } else { Failure::Work(error) }
+        if input { CommandError::Input(error) } else { CommandError::Work(error) }
     })
 }
 

@@ -14,7 +14,7 @@ use shared::protocol::Timing;
 use shared::stdio::{self, StdoutError};
 use shared::terminal::plain;
 
-use super::failure::Failure;
+use super::error::CommandError;
 use super::progress::Progress;
 use super::server::{ServerArgs, without_token};
 use orchestrator::data::synth;
@@ -75,14 +75,14 @@ pub(crate) struct RunArgs {
 }
 
 /// Runs it.
-pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     let home = Home::new(&args.home);
-    home.check_version().map_err(|error| Failure::Input(error.into()))?;
-    let server = endpoint(args).map_err(|error| Failure::Input(error.into()))?;
+    home.check_version().map_err(|error| CommandError::Input(error.into()))?;
+    let server = endpoint(args).map_err(|error| CommandError::Input(error.into()))?;
     let gpus = devices::settle(&Nvml, args.gpus.as_ref(), &Environment::read())
-        .map_err(|error| Failure::Input(error.into()))?;
+        .map_err(|error| CommandError::Input(error.into()))?;
     let timing = args.lease.map(|lease| Timing::new(lease, args.heartbeat)).transpose();
-    let timing = timing.map_err(|error| Failure::Input(error.into()))?;
+    let timing = timing.map_err(|error| CommandError::Input(error.into()))?;
     let plan = plan_with_dataset(&args.file, &home)?;
     for note in &plan.notes {
         eprintln!("note: {note}");
@@ -124,7 +124,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// The plan with its dataset in place: synthetic faces are drawn on first use.
-fn plan_with_dataset(file: &Path, home: &Home) -> Result<Plan, Failure> {
+fn plan_with_dataset(file: &Path, home: &Home) -> Result<Plan, CommandError> {
     let plan = sweep::load(file, home.root())?;
     if plan.dataset_digest.is_some() {
         return Ok(plan);
@@ -136,7 +136,7 @@ fn plan_with_dataset(file: &Path, home: &Home) -> Result<Plan, Failure> {
             let help = format!(
                 "the dataset {pack} does not exist: create it with `ferry data import SOURCE {pack}`"
             );
-            return Err(Failure::Input(anyhow::anyhow!(help)));
+            return Err(CommandError::Input(anyhow::anyhow!(help)));
         }
         DatasetSource::Synthetic(options) => {
             home.data().context("the synthetic dataset cannot be stored")?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use shared::stdio;
 
-use super::failure::Failure;
+use super::error::CommandError;
 use orchestrator::sweep::{reference, schema};
 
 /// What to print.
@@ -19,7 +19,7 @@ pub(crate) struct SchemaArgs {
 }
 
 /// Prints the schema or the reference.
-pub(crate) fn run(args: &SchemaArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &SchemaArgs) -> Result<ExitCode, CommandError> {
     stdio::print(&if args.markdown { reference::markdown() } else { schema::text() })?;
     Ok(ExitCode::SUCCESS)
 }

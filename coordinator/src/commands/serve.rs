@@ -10,7 +10,7 @@ use clap::Args;
 use rustix::io::{FdFlags, fcntl_setfd};
 use shared::stdio;
 
-use super::failure::Failure;
+use super::error::CommandError;
 use orchestrator::broker::binary;
 
 /// Runs the server of a folder until SIGTERM or Ctrl-C, which end it gracefully.
@@ -22,24 +22,26 @@ pub(crate) struct ServeArgs {
 }
 
 /// Returns only when it fails: the process becomes the server.
-pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, CommandError> {
     let folder = args.folder.display();
     if !args.folder.join("server.conf").is_file() {
         let text =
             anyhow!("{folder} is not the folder of a server: name one that `ferry init --cluster` created");
-        return Err(Failure::Input(text));
+        return Err(CommandError::Input(text));
     }
-    let program = binary::find().map_err(|error| Failure::Input(error.into()))?;
+    let program = binary::find().map_err(|error| CommandError::Input(error.into()))?;
     let lock = args.folder.join("lock");
     let held = File::create(&lock).with_context(|| lock.display().to_string())?;
     // nats-server itself would not notice another one on the same store, and both would damage it.
     if held.try_lock().is_err() {
-        return Err(Failure::Input(anyhow!("a server is already running on {folder}")));
+        return Err(CommandError::Input(anyhow!("a server is already running on {folder}")));
     }
     // The server inherits the open file and with it the lock.
     fcntl_setfd(&held, FdFlags::empty()).context("the lock cannot be passed to the server")?;
     stdio::remark(&format!("nats-server is running on {folder}; its log is server.log in that folder"));
     let mut command = Command::new(&program);
     let error = command.args(["-c", "server.conf"]).current_dir(&args.folder).exec();
-    Err(Failure::Work(anyhow::Error::new(error).context(format!("{} cannot be started", program.display()))))
+    Err(CommandError::Work(
+        anyhow::Error::new(error).context(format!("{} cannot be started", program.display())),
+    ))
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
-use shared::books::{Standing, charges_in_words};
+use shared::books::{Standing, incidents_in_words};
 use shared::bus::BusError;
 use shared::ids::JobId;
 use shared::plural::count;
@@ -13,7 +13,7 @@ use shared::stdio;
 use shared::terminal::plain;
 
 use super::access::{Access, BooksArgs};
-use super::failure::Failure;
+use super::error::CommandError;
 use super::server::without_token;
 use orchestrator::service::{BucketStatus, JobStatus, Status, SweepStatus, read_status};
 
@@ -33,10 +33,10 @@ pub(crate) struct StatusArgs {
 ///
 /// # Errors
 /// Bad input where the server's address or credential cannot be used; failed work where it cannot be reached.
-pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode, CommandError> {
     show(args).map_err(|error| {
         let wrong_server = error.downcast_ref::<BusError>().is_some_and(BusError::is_bad_input);
-        if wrong_server { Failure::Input(error) } else { Failure::Work(error) }
+        if wrong_server { CommandError::Input(error) } else { CommandError::Work(error) }
     })
 }
 
@@ -95,7 +95,7 @@ fn text(status: &Status) -> String {
     for record in &status.standings {
         let why = match &record.standing {
             Standing::Trusted => continue,
-            Standing::Probation { charges } => format!("on probation: {}", charges_in_words(charges)),
+            Standing::Probation { incidents } => format!("on probation: {}", incidents_in_words(incidents)),
             out @ (Standing::Drained { .. } | Standing::Unfit { .. }) => {
                 format!("drained: {}", out.refusal().unwrap_or_default())
             }
@@ -160,7 +160,7 @@ fn troubles(job: &JobStatus) -> String {
     let kinds = [
         (job.failures, "failed"),
         (job.losses as usize, "worker lost"),
-        (job.setbacks as usize, "returned because of server, network or disk"),
+        (job.deferrals as usize, "returned because of server, network or disk"),
     ];
     let told: Vec<String> = kinds
         .iter()
@@ -187,7 +187,7 @@ mod tests {
             attempts: 0,
             failures: 0,
             losses: 0,
-            setbacks: 0,
+            deferrals: 0,
             error: None,
             log: Vec::new(),
             reproduce: None,
@@ -199,7 +199,7 @@ mod tests {
     fn the_status_reads_well() {
         let jobs = vec![
             JobStatus { worker: Some("cpu0".into()), epoch: 8, macro_f1: Some(61.25), ..job(1, "done") },
-            JobStatus { epoch: 6, macro_f1: Some(58.0), losses: 1, setbacks: 2, ..job(2, "pending") },
+            JobStatus { epoch: 6, macro_f1: Some(58.0), losses: 1, deferrals: 2, ..job(2, "pending") },
             JobStatus {
                 failures: 3,
                 error: Some("it failed on 2 workers: no memory".into()),

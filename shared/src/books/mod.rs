@@ -11,7 +11,7 @@ mod standing;
 pub use claim::Claim;
 pub use failures::{LOG_TAIL, MAX_FAILED_WORKERS, MAX_FAILURES};
 pub use late::{Late, difference};
-pub use standing::{Charge, Offence, Standing, WorkerRecord, charges_in_words};
+pub use standing::{Incident, IncidentKind, Standing, WorkerRecord, incidents_in_words};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,8 +43,8 @@ pub struct JobRecord {
     /// What happened to it that a reader should know, such as a damaged checkpoint.
     pub notes: Vec<String>,
     /// Times it was given back because of something that passes: server, network or disk. Never counts against it.
-    #[serde(default)]
-    pub setbacks: u32,
+    #[serde(default, rename = "setbacks")]
+    pub deferrals: u32,
     /// Attempts made before the job was last asked to be trained anew: results of those are not taken any more.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retried_after: u32,
@@ -192,7 +192,7 @@ impl JobRecord {
             failures: Vec::new(),
             checkpoints: Vec::new(),
             notes: Vec::new(),
-            setbacks: 0,
+            deferrals: 0,
             retried_after: 0,
             saved_macro_f1: None,
         }
@@ -253,9 +253,9 @@ impl JobRecord {
     }
 
     /// The holder gives the job back because of something that passes: no budget of the job shrinks.
-    pub fn set_back(&self, by: &Token, why: String) -> Result<Self, Fenced> {
+    pub fn deferred(&self, by: &Token, why: String) -> Result<Self, Fenced> {
         let released = self.released(by)?;
-        Ok(Self { setbacks: self.setbacks.saturating_add(1), ..released.with_note(why) })
+        Ok(Self { deferrals: self.deferrals.saturating_add(1), ..released.with_note(why) })
     }
 
     /// Something happened that a reader should know; the holder goes on.
@@ -333,7 +333,7 @@ mod tests {
             record.done(&zombie),
             record.released(&zombie),
             record.failed(&zombie, "x", &[], 1),
-            record.set_back(&zombie, "x".into()),
+            record.deferred(&zombie, "x".into()),
             record.checkpointed(&zombie, checkpoint(1), Progress::default()),
             record.noted(&zombie, "x".into()),
             JobRecord::pending().done(&me),
@@ -377,9 +377,9 @@ mod tests {
         let mut record = JobRecord::pending();
         for n in 0..30 {
             let held = JobRecord { state: running(&me).state, ..record };
-            record = held.set_back(&me, format!("disk full {n}")).unwrap();
+            record = held.deferred(&me, format!("disk full {n}")).unwrap();
         }
-        assert_eq!((record.setbacks, record.losses, record.failures.len()), (30, 0, 0));
+        assert_eq!((record.deferrals, record.losses, record.failures.len()), (30, 0, 0));
         assert_eq!((record.notes.len(), record.notes.last().unwrap().as_str()), (MAX_NOTES, "disk full 29"));
     }
 
@@ -412,7 +412,7 @@ mod tests {
         let old = r#"{"v":1,"state":{"state":"pending"},"attempts":1,"losses":0,"checkpoints":[],"notes":[],
             "failures":[{"token":{"attempt":1,"owner":"a-00000000"},"error":"x"}]}"#;
         let record: JobRecord = serde_json::from_str(old).unwrap();
-        assert_eq!((record.setbacks, record.failures[0].mark), (0, 0));
+        assert_eq!((record.deferrals, record.failures[0].mark), (0, 0));
     }
 
     #[test]

@@ -24,11 +24,13 @@ pub enum Standing {
     /// Different jobs failed on it, and it is not known yet whether they or it are the cause. Until others have tried
     /// these jobs, it only takes jobs that failed elsewhere.
     Probation {
-        charges: Vec<Charge>,
+        #[serde(rename = "charges")]
+        incidents: Vec<Incident>,
     },
     /// It gets no more jobs: jobs that failed on it went further elsewhere.
     Drained {
-        charges: Vec<Charge>,
+        #[serde(rename = "charges")]
+        incidents: Vec<Incident>,
     },
     /// It took itself out: its canary failed, or something it needs is missing.
     Unfit {
@@ -38,15 +40,16 @@ pub enum Standing {
 
 /// One job that failed or was lost on a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Charge {
+pub struct Incident {
     pub job: JobId,
-    pub offence: Offence,
+    #[serde(rename = "offence")]
+    pub kind: IncidentKind,
 }
 
 /// What happened to it there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "offence", rename_all = "snake_case")]
-pub enum Offence {
+pub enum IncidentKind {
     Failed {
         error: String,
     },
@@ -54,11 +57,11 @@ pub enum Offence {
     Lost,
 }
 
-impl std::fmt::Display for Charge {
+impl std::fmt::Display for Incident {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.offence {
-            Offence::Failed { error } => write!(f, "job {}: {error}", self.job.short()),
-            Offence::Lost => write!(f, "job {}: the worker stopped responding", self.job.short()),
+        match &self.kind {
+            IncidentKind::Failed { error } => write!(f, "job {}: {error}", self.job.short()),
+            IncidentKind::Lost => write!(f, "job {}: the worker stopped responding", self.job.short()),
         }
     }
 }
@@ -77,10 +80,10 @@ impl Standing {
     pub fn refusal(&self) -> Option<String> {
         match self {
             Self::Trusted | Self::Probation { .. } => None,
-            Self::Drained { charges } => Some(format!(
+            Self::Drained { incidents } => Some(format!(
                 "{} failed on it and went further elsewhere ({})",
-                if charges.len() == 1 { "1 job".to_owned() } else { format!("{} jobs", charges.len()) },
-                charges_in_words(charges)
+                if incidents.len() == 1 { "1 job".to_owned() } else { format!("{} jobs", incidents.len()) },
+                incidents_in_words(incidents)
             )),
             Self::Unfit { reason } => Some(reason.clone()),
         }
@@ -100,8 +103,8 @@ impl Standing {
 }
 
 /// Charges as one line.
-pub fn charges_in_words(charges: &[Charge]) -> String {
-    charges.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+pub fn incidents_in_words(incidents: &[Incident]) -> String {
+    incidents.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn on_probation_a_worker_only_tries_what_failed_elsewhere() {
-        let probation = Standing::Probation { charges: Vec::new() };
+        let probation = Standing::Probation { incidents: Vec::new() };
         assert!(probation.leaves_to_others(&JobRecord::pending(), "a"));
         assert!(probation.leaves_to_others(&failed_on("a"), "a"));
         assert!(!probation.leaves_to_others(&failed_on("b"), "a"));
@@ -134,9 +137,9 @@ mod tests {
     #[test]
     fn a_worker_that_is_out_says_why() {
         let job = JobId::new(Uuid::nil());
-        let charges = vec![Charge { job, offence: Offence::Failed { error: "no memory".into() } }];
-        assert_eq!(Standing::Probation { charges: charges.clone() }.refusal(), None);
-        let drained = Standing::Drained { charges }.refusal().unwrap();
+        let incidents = vec![Incident { job, kind: IncidentKind::Failed { error: "no memory".into() } }];
+        assert_eq!(Standing::Probation { incidents: incidents.clone() }.refusal(), None);
+        let drained = Standing::Drained { incidents }.refusal().unwrap();
         assert!(drained.contains("job 00000000: no memory"), "{drained}");
         let record = WorkerRecord::new("gpu0", Standing::Unfit { reason: "r".into() });
         let text = serde_json::to_string(&record).unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use memory_server::Event;
 use sha2::{Digest, Sha256};
 use shared::books::{
-    Checkpoint, JobRecord, JobState, MAX_FAILED_WORKERS, MAX_FAILURES, MAX_LOSSES, MAX_NOTES, Offence,
+    Checkpoint, IncidentKind, JobRecord, JobState, MAX_FAILED_WORKERS, MAX_FAILURES, MAX_LOSSES, MAX_NOTES,
     Standing, Token, WorkerRecord,
 };
 use shared::ids::{JobId, WorkerId};
@@ -256,13 +256,13 @@ impl Checker {
             Standing::Trusted | Standing::Probation { .. } => Ok(()),
             Standing::Unfit { .. } => require(is_bad, || told("a good worker declared itself unfit")),
             Standing::Drained { .. } if is_bad => Ok(()),
-            Standing::Drained { charges } => {
-                let no_reason = charges.iter().all(|charge| match &charge.offence {
-                    Offence::Failed { .. } => {
-                        let failures = self.expected[&charge.job].script.failures as usize;
+            Standing::Drained { incidents } => {
+                let no_reason = incidents.iter().all(|incident| match &incident.kind {
+                    IncidentKind::Failed { .. } => {
+                        let failures = self.expected[&incident.job].script.failures as usize;
                         failures > 0 && failures < MAX_FAILURES
                     }
-                    Offence::Lost => self.kind == Kind::Kills || self.kind == Kind::Everything,
+                    IncidentKind::Lost => self.kind == Kind::Kills || self.kind == Kind::Everything,
                 });
                 require(no_reason, || told("a good worker was drained because of a bad job"))
             }

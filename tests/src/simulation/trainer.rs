@@ -16,7 +16,9 @@ use shared::metrics::Confusion;
 use shared::pack::Split;
 use shared::result::{DeviceRecord, EpochReport, LossTerms, MemoryUse, Score};
 use tokio::time::Instant;
-use worker::agent::{Assignment, Reporter, Saved, StepProgress, Trainer, Training, TrainingError, Wish};
+use worker::agent::{
+    Assignment, Instruction, Reporter, Saved, StepProgress, Trainer, Training, TrainingError,
+};
 use worker::train::{Control, Finished, Outcome};
 
 use super::history::{Bad, Script};
@@ -236,7 +238,7 @@ async fn epochs(
             return Err(TrainingError::Failed(FAILURE.to_owned()));
         }
         save(context, reporter, &state, Some(report)).await;
-        if reporter.wish() != Wish::GoOn {
+        if reporter.instruction() != Instruction::GoOn {
             return Ok(Outcome::Stopped);
         }
     }
@@ -268,17 +270,17 @@ async fn steps(
         state.take_step(spec);
         reporter.at(StepProgress { epoch: state.epoch() + 1, epochs, step: state.step, steps: STEPS });
         let due = reporter.is_checkpoint_due(last_checkpoint.elapsed()) && state.step < STEPS;
-        match reporter.wish() {
-            Wish::Stop => return Ok(Control::Stop),
-            Wish::CheckpointAndStop => {
+        match reporter.instruction() {
+            Instruction::Stop => return Ok(Control::Stop),
+            Instruction::CheckpointAndStop => {
                 save(context, reporter, state, None).await;
                 return Ok(Control::Stop);
             }
-            Wish::GoOn if due => {
+            Instruction::GoOn if due => {
                 save(context, reporter, state, None).await;
                 last_checkpoint = Instant::now();
             }
-            Wish::GoOn => {}
+            Instruction::GoOn => {}
         }
     }
     Ok(Control::Continue)

@@ -58,7 +58,7 @@ impl Agent {
         // which this worker has seen the record unchanged counts instead.
         let now = self.presences.server_time().await?;
         let age = Duration::from_nanos(u64::try_from(now - entry.written_nanos).unwrap_or(0));
-        let age = age.max(self.sightings.unchanged_for(job, entry.revision));
+        let age = age.max(self.record_ages.unchanged_for(job, entry.revision));
         let timing = self.bus.timing().await?;
         match entry.record.claim(&self.me, age, timing.lease()) {
             Claim::Take { token, record } => match self.bus.swap(job, entry.revision, &record).await {

@@ -110,8 +110,8 @@ impl Hold {
     }
 
     /// Gives the job back because of something that passes, which does not count against it.
-    pub(super) async fn set_back(mut self, why: String) -> Result<(), Lost> {
-        self.write(self.record.set_back(&self.token, why)?).await?;
+    pub(super) async fn defer(mut self, why: String) -> Result<(), Lost> {
+        self.write(self.record.deferred(&self.token, why)?).await?;
         if let Some(delivery) = &self.delivery {
             delivery.hand_back(Duration::ZERO).await;
         }

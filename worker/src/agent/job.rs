@@ -19,7 +19,7 @@ use super::spool::JobSpool;
 use super::state::Agent;
 use super::training::{Assignment, Ended, TrainingError};
 use super::uplink::accompany;
-use super::work::{HandIn, WorkClaim};
+use super::work::{FinishedWork, WorkClaim};
 
 /// What a job needs besides its settings.
 struct Inputs {
@@ -31,12 +31,12 @@ struct Inputs {
 /// An attempt that lost its job, perhaps with a finished result.
 struct LostJob {
     lost: Lost,
-    hand_in: Option<Box<HandIn>>,
+    finished_work: Option<Box<FinishedWork>>,
 }
 
 impl From<Lost> for LostJob {
     fn from(lost: Lost) -> Self {
-        Self { lost, hand_in: None }
+        Self { lost, finished_work: None }
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn run(
         Ok(Err(error)) => {
             // That is not the job's fault, so it does not count against it.
             let why = format!("given back by {}: {error}", agent.me);
-            if let Err(lost) = hold.set_back(why).await {
+            if let Err(lost) = hold.defer(why).await {
                 told(job, &lost);
             }
             return Err(error);
@@ -80,13 +80,13 @@ pub(super) async fn run(
     let spool = agent.spool.job(claim);
     let done_with = match Box::pin(attempt(agent, hold, &spool, inputs)).await {
         Ok(()) => true,
-        Err(LostJob { lost, hand_in: None }) => {
+        Err(LostJob { lost, finished_work: None }) => {
             told(job, &lost);
             matches!(lost, Lost::Fenced(_))
         }
-        Err(LostJob { lost, hand_in: Some(hand_in) }) => {
+        Err(LostJob { lost, finished_work: Some(finished_work) }) => {
             told(job, &lost);
-            late(agent, &spool, &hand_in).await
+            late(agent, &spool, &finished_work).await
         }
     };
     if done_with {
@@ -96,9 +96,9 @@ pub(super) async fn run(
 }
 
 /// Hands in a result whose job was lost. False when the server has not answered yet.
-async fn late(agent: &Agent, spool: &JobSpool, hand_in: &HandIn) -> bool {
+async fn late(agent: &Agent, spool: &JobSpool, finished_work: &FinishedWork) -> bool {
     let (job, token) = (spool.claim().order.job, &spool.claim().token);
-    match settle(&agent.bus, token, hand_in).await {
+    match settle(&agent.bus, token, finished_work).await {
         Ok(settled) => {
             settled.tell(job, token);
             true
@@ -165,12 +165,12 @@ async fn attempt(
         };
         let (end, outcome) = accompany(agent, &mut hold, &mut training, spool).await;
         if let Err(lost) = outcome {
-            let hand_in = match end {
-                Some(Ok(Ended::Finished(hand_in))) => Some(hand_in),
+            let finished_work = match end {
+                Some(Ok(Ended::Finished(finished_work))) => Some(finished_work),
                 Some(Ok(Ended::Stopped) | Err(_)) => None,
                 None => training.abandon().await,
             };
-            return Err(LostJob { lost, hand_in });
+            return Err(LostJob { lost, finished_work });
         }
         match (end, from) {
             (Some(Err(TrainingError::Refused(why))), Some(from)) => search.refused(&from, &why),
@@ -189,12 +189,12 @@ async fn close(
     log: &[String],
 ) -> Result<(), LostJob> {
     match end {
-        Ok(Ended::Finished(hand_in)) => match submit(agent, &mut hold, &hand_in).await {
+        Ok(Ended::Finished(finished_work)) => match submit(agent, &mut hold, &finished_work).await {
             Ok(()) => {
-                tracing::info!(%job, best_epoch = hand_in.result.best_epoch, "done");
+                tracing::info!(%job, best_epoch = finished_work.result.best_epoch, "done");
                 Ok(())
             }
-            Err(lost) => Err(LostJob { lost, hand_in: Some(hand_in) }),
+            Err(lost) => Err(LostJob { lost, finished_work: Some(finished_work) }),
         },
         Ok(Ended::Stopped) => {
             hold.release(Duration::ZERO).await?;
@@ -211,7 +211,7 @@ async fn close(
 
 /// Probabilities and weights first, then the commit, then the queue: a crash between any two repeats work and loses
 /// nothing.
-async fn submit(agent: &Agent, hold: &mut Hold, hand_in: &HandIn) -> Result<(), Lost> {
-    hold.while_alive(upload(&agent.bus, hand_in)).await?;
-    hold.commit(&hand_in.result).await
+async fn submit(agent: &Agent, hold: &mut Hold, finished_work: &FinishedWork) -> Result<(), Lost> {
+    hold.while_alive(upload(&agent.bus, finished_work)).await?;
+    hold.commit(&finished_work.result).await
 }

@@ -1,22 +1,22 @@
 //! The messaging side of a worker: it claims a job, trains it on a thread of its own, proves that it still holds the job,
 //! reports, hands the result in and acknowledges.
 
-mod adopt;
 mod canary;
 mod claim;
+mod disk_wait;
 mod error;
 mod fitness;
 mod hold;
 mod incoming;
 mod job;
+mod leftovers;
 mod name;
 mod packs;
 mod presence;
-mod recovery;
+mod record_ages;
 mod resume;
 mod serve;
 mod settle;
-mod sightings;
 mod spool;
 mod state;
 mod thread;
@@ -30,6 +30,6 @@ pub use error::AgentError;
 pub use packs::{PackStore, PacksError};
 pub use serve::{Equipment, run, serve};
 pub use spool::{JobSpool, Spool};
-pub use training::{Assignment, Reporter, StepProgress, Trainer, Training, TrainingError, Wish};
+pub use training::{Assignment, Instruction, Reporter, StepProgress, Trainer, Training, TrainingError};
 pub use weights::{WeightsError, WeightsStore};
 pub use work::{Saved, WorkClaim};

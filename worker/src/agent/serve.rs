@@ -16,20 +16,20 @@ use super::fitness::unfit;
 use super::hold::Hold;
 use super::packs::{self, PackStore};
 use super::presence::{self, Presences};
-use super::sightings::Sightings;
+use super::record_ages::RecordAges;
 use super::spool::Spool;
 use super::state::{Agent, RECONNECT};
 use super::thread::Torch;
 use super::training::Trainer;
 use super::weights::WeightsStore;
-use super::{adopt, job, name};
+use super::{job, leftovers, name};
 use crate::cli::AgentArgs;
 use crate::device;
 
 /// Time to hand the job back after a signal to stop, which fails while the server is away.
 const HAND_BACK_LIMIT: Duration = Duration::from_secs(10);
 /// A worker without a job looks this often for what other workers of this machine left behind.
-const ADOPT_EVERY: Duration = Duration::from_secs(30);
+const LEFTOVERS_EVERY: Duration = Duration::from_secs(30);
 /// Tries to reach a server before giving up: one on this machine may just be starting.
 const CONNECT_TRIES: u32 = 11;
 
@@ -85,7 +85,7 @@ pub async fn serve(equipment: Equipment) -> Result<(), AgentError> {
     let Equipment { bus, me, host, trainer, packs, weights, spool, stop } = equipment;
     let presences = Presences::start(bus.clone(), &me, &host, &trainer.record(0, &host));
     let mut patience = stop.clone();
-    let sightings = Sightings::default();
+    let record_ages = RecordAges::default();
     let life: Vec<u64> = me.as_str().bytes().map(u64::from).collect();
     let mut agent = Agent {
         bus,
@@ -96,7 +96,7 @@ pub async fn serve(equipment: Equipment) -> Result<(), AgentError> {
         weights,
         spool,
         presences,
-        sightings,
+        record_ages,
         suspicious: true,
         without_inputs: 0,
         draws: Stream::new(0, Purpose::Turn, &life),
@@ -173,7 +173,7 @@ fn stop_signal() -> Result<watch::Receiver<bool>, AgentError> {
 
 impl Agent {
     async fn work(&mut self) -> Result<(), AgentError> {
-        self.adopt().await;
+        self.hand_in_leftovers().await;
         self.check_in().await?;
         while !*self.stop.borrow() {
             let mut jobs = match self.bus.jobs().await {
@@ -190,10 +190,10 @@ impl Agent {
                     biased;
                     _ = self.stop.wait_for(|stop| *stop) => return Ok(()),
                     delivery = jobs.next() => Some(delivery),
-                    () = tokio::time::sleep(ADOPT_EVERY) => None,
+                    () = tokio::time::sleep(LEFTOVERS_EVERY) => None,
                 };
                 let Some(delivery) = delivery else {
-                    self.adopt().await;
+                    self.hand_in_leftovers().await;
                     continue;
                 };
                 let Some(delivery) = delivery else { break };
@@ -210,11 +210,11 @@ impl Agent {
     }
 
     /// Hands in what other workers of this machine left behind when they died.
-    async fn adopt(&mut self) {
+    async fn hand_in_leftovers(&mut self) {
         tokio::select! {
             biased;
             _ = self.stop.wait_for(|stop| *stop) => {}
-            () = adopt::adopt(&self.bus, &self.spool) => {}
+            () = leftovers::hand_in(&self.bus, &self.spool) => {}
         }
     }
 

@@ -7,7 +7,7 @@ use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
 use shared::retry::Backoff;
 
-use super::work::HandIn;
+use super::work::FinishedWork;
 
 /// Time between two tries to reach a server that is away.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -28,13 +28,13 @@ pub(super) enum Settled {
 }
 
 /// Hands in the result of `by`. Waits for as long as the server is away.
-pub(super) async fn settle(bus: &Bus, by: &Token, hand_in: &HandIn) -> Result<Settled, BusError> {
-    let result = &hand_in.result;
+pub(super) async fn settle(bus: &Bus, by: &Token, finished_work: &FinishedWork) -> Result<Settled, BusError> {
+    let result = &finished_work.result;
     loop {
         let Some(entry) = answered(|| bus.record(result.job)).await? else { return Ok(Settled::Unknown) };
         match entry.record.finished_by(by) {
             Late::Accept(next) => {
-                upload(bus, hand_in).await;
+                upload(bus, finished_work).await;
                 match bus.commit(entry.revision, &next, result).await {
                     Ok(()) => return Ok(Settled::Accepted),
                     Err(BusError::Conflict { .. }) => {} // The holder has sent a heartbeat: look again.
@@ -76,8 +76,8 @@ impl Settled {
 }
 
 /// Everything that a result points to. Ends when it is there.
-pub(super) async fn upload(bus: &Bus, hand_in: &HandIn) {
-    for (blob, bytes) in &hand_in.blobs {
+pub(super) async fn upload(bus: &Bus, finished_work: &FinishedWork) {
+    for (blob, bytes) in &finished_work.blobs {
         bus.store_blob(Bucket::Results, blob, bytes.clone()).await;
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::packs::PackStore;
 use super::presence::Presences;
-use super::sightings::Sightings;
+use super::record_ages::RecordAges;
 use super::spool::Spool;
 use super::training::Trainer;
 use super::weights::WeightsStore;
@@ -27,7 +27,7 @@ pub(super) struct Agent {
     pub(super) weights: WeightsStore,
     pub(super) spool: Spool,
     pub(super) presences: Presences,
-    pub(super) sightings: Sightings,
+    pub(super) record_ages: RecordAges,
     /// A training failed here, or none has begun yet: the canary runs before the next claim.
     pub(super) suspicious: bool,
     /// Jobs in a row whose dataset or weights could not be fetched.

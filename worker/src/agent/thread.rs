@@ -10,7 +10,7 @@ use tch::Device;
 
 use super::canary;
 use super::training::{
-    Assignment, Reporter, StepProgress, Trainer, Training, TrainingError, Wish, panic_message,
+    Assignment, Instruction, Reporter, StepProgress, Trainer, Training, TrainingError, panic_message,
 };
 use super::work::Saved;
 use crate::device;
@@ -72,11 +72,11 @@ fn sink(reporter: &mut Reporter, epochs: u32) -> impl FnMut(TrainEvent) -> Contr
                 reporter.at(StepProgress { epoch, epochs, step, steps });
                 // The end of an epoch has a checkpoint of its own, but a worker that has to stop does not wait for it.
                 let due = reporter.is_checkpoint_due(last_checkpoint.elapsed());
-                return match reporter.wish() {
-                    Wish::Stop => Control::Stop,
-                    Wish::CheckpointAndStop => Control::Checkpoint,
-                    Wish::GoOn if due && step < steps => Control::Checkpoint,
-                    Wish::GoOn => Control::Continue,
+                return match reporter.instruction() {
+                    Instruction::Stop => Control::Stop,
+                    Instruction::CheckpointAndStop => Control::Checkpoint,
+                    Instruction::GoOn if due && step < steps => Control::Checkpoint,
+                    Instruction::GoOn => Control::Continue,
                 };
             }
             TrainEvent::OutOfMemory { epoch, step, micro_batches } => {
@@ -98,7 +98,7 @@ fn sink(reporter: &mut Reporter, epochs: u32) -> impl FnMut(TrainEvent) -> Contr
         };
         reporter.saved_blocking(saved);
         last_checkpoint = Instant::now();
-        if reporter.wish() == Wish::GoOn { Control::Continue } else { Control::Stop }
+        if reporter.instruction() == Instruction::GoOn { Control::Continue } else { Control::Stop }
     }
 }
 

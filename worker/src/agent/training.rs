@@ -16,7 +16,7 @@ use shared::weights::Slot;
 use tokio::sync::{mpsc, watch};
 
 use super::spool::JobSpool;
-use super::work::{HandIn, Saved};
+use super::work::{FinishedWork, Saved};
 use crate::train::Outcome;
 
 /// Where trainings run.
@@ -67,7 +67,7 @@ pub(super) enum Report {
 #[derive(Debug)]
 pub(super) enum Ended {
     /// Its result, ready to be handed in.
-    Finished(Box<HandIn>),
+    Finished(Box<FinishedWork>),
     /// It was asked to.
     Stopped,
 }
@@ -85,7 +85,7 @@ pub enum TrainingError {
 
 /// What the agent wants from a training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub enum Instruction {
     GoOn,
     /// A checkpoint after the next step, and then the end.
     CheckpointAndStop,
@@ -98,7 +98,7 @@ pub enum Wish {
 pub struct Training {
     reports: mpsc::Receiver<Report>,
     progress: watch::Receiver<StepProgress>,
-    wish: Arc<AtomicU8>,
+    instruction: Arc<AtomicU8>,
     log: Log,
 }
 
@@ -107,7 +107,7 @@ pub struct Training {
 pub struct Reporter {
     reports: mpsc::Sender<Report>,
     progress: watch::Sender<StepProgress>,
-    wish: Arc<AtomicU8>,
+    instruction: Arc<AtomicU8>,
     log: Log,
     checkpoint_every: CheckpointEvery,
     steps_since: u32,
@@ -142,19 +142,19 @@ impl Training {
         let epochs = assignment.spec.training.epochs;
         let (sender, reports) = mpsc::channel(ON_THE_WAY);
         let (told, progress) = watch::channel(StepProgress { epochs, ..StepProgress::default() });
-        let wish = Arc::new(AtomicU8::new(Wish::GoOn as u8));
+        let instruction = Arc::new(AtomicU8::new(Instruction::GoOn as u8));
         let log = Log::default();
         let reporter = Reporter {
             reports: sender,
             progress: told,
-            wish: wish.clone(),
+            instruction: instruction.clone(),
             log: log.clone(),
             checkpoint_every: assignment.checkpoint_every,
             steps_since: 0,
             pack: assignment.pack.clone(),
             spool: assignment.spool.clone(),
         };
-        (Self { reports, progress, wish, log }, reporter)
+        (Self { reports, progress, instruction, log }, reporter)
     }
 
     /// The next report. After [`Report::Ended`] there is none.
@@ -175,17 +175,17 @@ impl Training {
 
     /// Asks it to store a checkpoint after the next step and to stop.
     pub(super) fn ask_to_stop(&self) {
-        let (from, to) = (Wish::GoOn as u8, Wish::CheckpointAndStop as u8);
-        let _other_wish = self.wish.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+        let (from, to) = (Instruction::GoOn as u8, Instruction::CheckpointAndStop as u8);
+        let _other_wish = self.instruction.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Stops it and waits until the device is free. If it had just finished, gives its result.
-    pub(super) async fn abandon(&mut self) -> Option<Box<HandIn>> {
-        self.wish.store(Wish::Stop as u8, Ordering::Relaxed);
+    pub(super) async fn abandon(&mut self) -> Option<Box<FinishedWork>> {
+        self.instruction.store(Instruction::Stop as u8, Ordering::Relaxed);
         loop {
             match self.next().await {
                 Report::Saved(_) | Report::Note(_) => {}
-                Report::Ended(Ok(Ended::Finished(hand_in))) => return Some(hand_in),
+                Report::Ended(Ok(Ended::Finished(finished_work))) => return Some(finished_work),
                 Report::Ended(Ok(Ended::Stopped) | Err(_)) => return None,
             }
         }
@@ -243,11 +243,11 @@ impl Reporter {
         let _gone = self.reports.blocking_send(report);
     }
 
-    pub fn wish(&self) -> Wish {
-        [Wish::GoOn, Wish::CheckpointAndStop, Wish::Stop]
+    pub fn instruction(&self) -> Instruction {
+        [Instruction::GoOn, Instruction::CheckpointAndStop, Instruction::Stop]
             .into_iter()
-            .find(|wish| *wish as u8 == self.wish.load(Ordering::Relaxed))
-            .unwrap_or(Wish::Stop)
+            .find(|instruction| *instruction as u8 == self.instruction.load(Ordering::Relaxed))
+            .unwrap_or(Instruction::Stop)
     }
 
     fn spooled(&mut self, saved: Saved) -> Report {
@@ -260,9 +260,9 @@ impl Reporter {
         Report::Ended(outcome.map(|outcome| match outcome {
             Outcome::Stopped => Ended::Stopped,
             Outcome::Finished(finished) => {
-                let hand_in = HandIn::of(self.spool.claim(), &self.pack, *finished);
-                self.spool.keep_result(&hand_in);
-                Ended::Finished(Box::new(hand_in))
+                let finished_work = FinishedWork::of(self.spool.claim(), &self.pack, *finished);
+                self.spool.keep_result(&finished_work);
+                Ended::Finished(Box::new(finished_work))
             }
         }))
     }

@@ -36,15 +36,15 @@ pub(super) async fn accompany(
     spool: &JobSpool,
 ) -> (End, Result<(), Lost>) {
     let job = spool.claim().order.job;
-    let outbox = Outbox::default();
+    let upload_queue = UploadQueue::default();
     let bus = agent.bus.clone();
     let mut end = None;
     let outcome = {
         let mut following = pin!(async {
-            end = Some(follow(agent, job, training, &outbox).await);
-            outbox.close();
+            end = Some(follow(agent, job, training, &upload_queue).await);
+            upload_queue.close();
         });
-        let mut delivering = pin!(deliver(&bus, hold, spool, &outbox));
+        let mut delivering = pin!(deliver(&bus, hold, spool, &upload_queue));
         let mut followed = false;
         loop {
             tokio::select! {
@@ -62,7 +62,7 @@ async fn follow(
     agent: &mut Agent,
     job: JobId,
     training: &mut Training,
-    outbox: &Outbox,
+    upload_queue: &UploadQueue,
 ) -> Result<Ended, TrainingError> {
     let mut hints = tokio::time::interval(HINT_EVERY);
     hints.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -82,8 +82,8 @@ async fn follow(
                 let hint = live(agent, job, training.progress());
                 let _late = tokio::time::timeout(HINT_LIMIT, agent.bus.hint(&hint)).await;
             }
-            Some(Report::Saved(saved)) => outbox.put(*saved),
-            Some(Report::Note(note)) => outbox.note(note),
+            Some(Report::Saved(saved)) => upload_queue.put(*saved),
+            Some(Report::Note(note)) => upload_queue.note(note),
             Some(Report::Ended(end)) => return end,
         }
     }
@@ -94,11 +94,16 @@ fn live(agent: &Agent, job: JobId, progress: StepProgress) -> LiveReport {
     LiveReport { worker: agent.me.clone(), job, epoch, epochs, step, steps }
 }
 
-/// Every note goes into the record; every checkpoint becomes durable, then the record moves. Ends when the outbox is
+/// Every note goes into the record; every checkpoint becomes durable, then the record moves. Ends when the queue is
 /// closed and empty.
-async fn deliver(bus: &Bus, hold: &mut Hold, spool: &JobSpool, outbox: &Outbox) -> Result<(), Lost> {
+async fn deliver(
+    bus: &Bus,
+    hold: &mut Hold,
+    spool: &JobSpool,
+    upload_queue: &UploadQueue,
+) -> Result<(), Lost> {
     let job = spool.claim().order.job;
-    while let Some(item) = hold.while_alive(outbox.next()).await? {
+    while let Some(item) = hold.while_alive(upload_queue.next()).await? {
         match item {
             Item::Note(note) => hold.note(note).await?,
             Item::Saved(saved) => {
@@ -134,7 +139,7 @@ enum Item {
 
 /// What is still to be sent to the server: notes, then checkpoints, oldest first.
 #[derive(Debug, Default)]
-struct Outbox {
+struct UploadQueue {
     state: Mutex<Waiting>,
     changed: Notify,
 }
@@ -146,7 +151,7 @@ struct Waiting {
     closed: bool,
 }
 
-impl Outbox {
+impl UploadQueue {
     /// When there are more checkpoints than a record keeps, the oldest are dropped.
     fn put(&self, saved: Saved) {
         let mut state = self.state();
@@ -204,18 +209,18 @@ mod tests {
 
     #[tokio::test]
     async fn the_newest_two_and_every_note_wait_for_the_server() {
-        let outbox = Outbox::default();
-        outbox.note("a".to_owned());
-        outbox.note("b".to_owned());
+        let upload_queue = UploadQueue::default();
+        upload_queue.note("a".to_owned());
+        upload_queue.note("b".to_owned());
         for step in 1..=4 {
-            outbox.put(saved(step));
+            upload_queue.put(saved(step));
         }
-        outbox.close();
+        upload_queue.close();
         for item in [Item::Note("a".to_owned()), Item::Note("b".to_owned())] {
-            assert_eq!(outbox.next().await, Some(item));
+            assert_eq!(upload_queue.next().await, Some(item));
         }
-        assert_eq!(outbox.next().await, Some(Item::Saved(Box::new(saved(3)))));
-        assert_eq!(outbox.next().await, Some(Item::Saved(Box::new(saved(4)))));
-        assert_eq!(outbox.next().await, None);
+        assert_eq!(upload_queue.next().await, Some(Item::Saved(Box::new(saved(3)))));
+        assert_eq!(upload_queue.next().await, Some(Item::Saved(Box::new(saved(4)))));
+        assert_eq!(upload_queue.next().await, None);
     }
 }

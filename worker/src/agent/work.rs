@@ -42,13 +42,13 @@ pub struct Saved {
 
 /// A finished result that only needs to be sent.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct HandIn {
+pub(crate) struct FinishedWork {
     pub(super) result: JobResult,
     /// Everything that `result` points to.
     pub(super) blobs: Vec<(BlobRef, Bytes)>,
 }
 
-impl HandIn {
+impl FinishedWork {
     /// Needs no server: blobs are named by their digests.
     pub(super) fn of(claim: &WorkClaim, pack: &Pack, finished: Finished) -> Self {
         let job = claim.order.job;

@@ -10,7 +10,7 @@ use shared::subset;
 
 use super::frames::{FrameError, Frames};
 use super::sampler;
-use super::views::{Place, Views};
+use super::views::{BatchPosition, Views};
 
 /// Batches that wait for the consumer while the next one is made.
 const AHEAD: usize = 2;
@@ -82,7 +82,7 @@ impl<'a> TrainingSet<'a> {
             let sample = self.frames.position(member);
             self.views.training(
                 &self.frames.image(member)?,
-                Place { epoch, batch, sample },
+                BatchPosition { epoch, batch, sample },
                 emotion,
                 appearance,
             );

@@ -12,4 +12,4 @@ pub mod views;
 
 pub use frames::{FrameError, Frames};
 pub use loader::{Batch, TrainingSet};
-pub use views::{Draw, Place, Views};
+pub use views::{BatchPosition, Draw, Views};

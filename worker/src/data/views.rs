@@ -12,7 +12,7 @@ use super::jitter::Jitter;
 
 /// A training sample's place: what its draws depend on besides the seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct BatchPosition {
     /// From 1.
     pub epoch: u32,
     /// The batch within the epoch, from 0.
@@ -56,7 +56,7 @@ impl Views {
     }
 
     /// Writes the emotion and appearance view of an image (S × S × 3 bytes, RGB), each `[3, S, S]`.
-    pub fn training(&self, pixels: &[u8], place: Place, emotion: &mut [f32], appearance: &mut [f32]) {
+    pub fn training(&self, pixels: &[u8], place: BatchPosition, emotion: &mut [f32], appearance: &mut [f32]) {
         self.drawn(pixels, &self.draw(place), emotion, appearance);
     }
 
@@ -97,7 +97,7 @@ impl Views {
         pixels
     }
 
-    fn draw(&self, place: Place) -> Draw {
+    fn draw(&self, place: BatchPosition) -> Draw {
         let counters = [u64::from(place.epoch), place.sample as u64];
         let jitter = Jitter::draw(&self.spec, &mut Stream::new(self.seed, Purpose::SourceView, &counters));
         let own = match self.spec.augmentation_draw {
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     const SIZE: u32 = 16;
-    const PLACE: Place = Place { epoch: 1, batch: 0, sample: 3 };
+    const PLACE: BatchPosition = BatchPosition { epoch: 1, batch: 0, sample: 3 };
 
     fn pixels() -> Vec<u8> {
         (0..SIZE * SIZE * 3).map(|i| (i * 7 % 251) as u8).collect()
@@ -187,7 +187,7 @@ mod tests {
         AugmentSpec { flip: 0.0, affine: 0.0, erasing: 0.0, ..spec() }
     }
 
-    fn views(spec: &AugmentSpec, place: Place) -> [Vec<f32>; 2] {
+    fn views(spec: &AugmentSpec, place: BatchPosition) -> [Vec<f32>; 2] {
         let views = Views::new(spec, 5);
         let [mut emotion, mut appearance] = [vec![0.0; views.len()], vec![0.0; views.len()]];
         views.training(&pixels(), place, &mut emotion, &mut appearance);
@@ -246,8 +246,8 @@ mod tests {
 
     #[test]
     fn draws_depend_on_epoch_and_sample_or_on_the_batch() {
-        let other_sample = Place { sample: 4, ..PLACE };
-        let other_batch = Place { batch: 1, ..PLACE };
+        let other_sample = BatchPosition { sample: 4, ..PLACE };
+        let other_batch = BatchPosition { batch: 1, ..PLACE };
         let spec = AugmentSpec { flip: 0.0, affine: 1.0, erasing: 0.0, jitter_hue: 0.0, ..spec() };
         let still_colours = AugmentSpec { basic_augmentation: false, basic_off: BasicOff::Jitter, ..spec };
         let emotion = |draw, place| {
@@ -256,7 +256,7 @@ mod tests {
         let image = |place| emotion(AugmentationDraw::Image, place);
         assert_eq!(image(PLACE), image(other_batch));
         assert_ne!(image(PLACE), image(other_sample));
-        assert_ne!(image(PLACE), image(Place { epoch: 2, ..PLACE }));
+        assert_ne!(image(PLACE), image(BatchPosition { epoch: 2, ..PLACE }));
         let batch = |place| emotion(AugmentationDraw::Batch, place);
         assert_eq!(batch(PLACE), batch(other_sample));
         assert_ne!(batch(PLACE), batch(other_batch));

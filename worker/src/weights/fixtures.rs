@@ -177,7 +177,7 @@ pub(super) fn torch_legacy(pickle: &[u8], storages: &[Storage]) -> Vec<u8> {
 
 /// How a fixture's pickle writes an array's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Era {
+pub(super) enum TorchFormat {
     /// Python 2, as VGGFace2's files.
     Old,
     /// Python 3 with protocol 2: a latin-1 text.
@@ -206,15 +206,15 @@ impl Array {
 }
 
 /// A pickled dictionary of arrays.
-pub(super) fn numpy_pickle(arrays: &[(&str, Array)], era: Era) -> Vec<u8> {
-    let module = if era == Era::New { "numpy._core.multiarray" } else { "numpy.core.multiarray" };
+pub(super) fn numpy_pickle(arrays: &[(&str, Array)], era: TorchFormat) -> Vec<u8> {
+    let module = if era == TorchFormat::New { "numpy._core.multiarray" } else { "numpy.core.multiarray" };
     let mut pickle = Pickler::new().op(b'}').op(b'(');
     for (name, array) in arrays {
         pickle = match era {
-            Era::Old => pickle.old_bytes(name.as_bytes()),
-            Era::Latin1 | Era::New | Era::Buffer => pickle.text(name),
+            TorchFormat::Old => pickle.old_bytes(name.as_bytes()),
+            TorchFormat::Latin1 | TorchFormat::New | TorchFormat::Buffer => pickle.text(name),
         };
-        if era == Era::Buffer {
+        if era == TorchFormat::Buffer {
             pickle = pickle.global("numpy._core.numeric", "_frombuffer").op(b'(').op(0x96);
             pickle.0.extend((array.bytes.len() as u64).to_le_bytes());
             pickle.0.extend(&array.bytes);
@@ -226,12 +226,12 @@ pub(super) fn numpy_pickle(arrays: &[(&str, Array)], era: Era) -> Vec<u8> {
         pickle = pickle.old_bytes(b"b").op(0x87).op(b'R').op(b'(').int(1).dims(&array.shape);
         pickle = dtype(pickle, array).bool(array.fortran);
         pickle = match era {
-            Era::Old | Era::Buffer => pickle.old_bytes(&array.bytes),
-            Era::Latin1 => {
+            TorchFormat::Old | TorchFormat::Buffer => pickle.old_bytes(&array.bytes),
+            TorchFormat::Latin1 => {
                 let text: String = array.bytes.iter().map(|&byte| char::from(byte)).collect();
                 pickle.global("_codecs", "encode").text(&text).text("latin1").op(0x86).op(b'R')
             }
-            Era::New => {
+            TorchFormat::New => {
                 let mut pickle = pickle.op(0x8e);
                 pickle.0.extend((array.bytes.len() as u64).to_le_bytes());
                 pickle.0.extend(&array.bytes);

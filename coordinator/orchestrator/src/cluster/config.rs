@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::{Place, bracketed};
+use super::{ServerAddress, bracketed};
 
 /// Paths are relative to the server's folder, in which it must be started: the folder may lie anywhere.
-pub(super) fn text(index: usize, places: &[Place], accounts: &str) -> String {
-    let Place { host: _, port, route } = &places[index];
+pub(super) fn text(index: usize, places: &[ServerAddress], accounts: &str) -> String {
+    let ServerAddress { host: _, port, route } = &places[index];
     let address = if places.iter().all(|place| is_loopback(&place.host)) { "127.0.0.1" } else { "0.0.0.0" };
     let mut text = format!(
         r#"# Written by `ferry init --cluster`. Start it with `ferry serve` on this folder.
@@ -56,8 +56,8 @@ fn is_loopback(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn place(host: &str) -> Place {
-        Place { host: host.into(), port: 4222, route: 6222 }
+    fn place(host: &str) -> ServerAddress {
+        ServerAddress { host: host.into(), port: 4222, route: 6222 }
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub struct Made {
 
 /// Where one server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
+struct ServerAddress {
     host: String,
     port: u16,
     /// For the other servers.
@@ -93,7 +93,12 @@ pub fn make(dir: &Path, request: &Request) -> Result<Made, ClusterError> {
     made
 }
 
-fn write(partial: &Path, dir: &Path, request: &Request, places: &[Place]) -> Result<Made, ClusterError> {
+fn write(
+    partial: &Path,
+    dir: &Path,
+    request: &Request,
+    places: &[ServerAddress],
+) -> Result<Made, ClusterError> {
     let authority = Authority::new()?;
     let users = Role::ALL.map(|role| (role, NewUser::draw()));
     folder(partial)?;
@@ -124,7 +129,7 @@ fn write(partial: &Path, dir: &Path, request: &Request, places: &[Place]) -> Res
 }
 
 /// Servers that share a host take ports one after the other.
-fn places(request: &Request) -> Result<Vec<Place>, ClusterError> {
+fn places(request: &Request) -> Result<Vec<ServerAddress>, ClusterError> {
     let &Request { ref hosts, port, servers } = request;
     if ![1, 3, 5].contains(&servers) {
         return Err(ClusterError::Servers(servers));
@@ -141,7 +146,7 @@ fn places(request: &Request) -> Result<Vec<Place>, ClusterError> {
         let before =
             (0..index).filter(|&other| hosts.len() != servers || hosts[other] == *host).count() as u16;
         let port = port.checked_add(before).filter(|&port| port > 0)?;
-        Some(Place { host: host.clone(), port, route: port.checked_add(ROUTE)? })
+        Some(ServerAddress { host: host.clone(), port, route: port.checked_add(ROUTE)? })
     };
     (0..servers).map(of).collect::<Option<_>>().ok_or(ClusterError::Port(port))
 }

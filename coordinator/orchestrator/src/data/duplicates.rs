@@ -15,7 +15,7 @@ const LISTED: usize = 10;
 
 /// Where an image of a pack is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct ImagePosition {
     pub split: Split,
     pub id: String,
     /// Class index.
@@ -26,9 +26,9 @@ pub struct Place {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Duplicates {
     /// Groups with images in more than one split: the model is tested on what it was trained on.
-    pub across_splits: Vec<Vec<Place>>,
+    pub across_splits: Vec<Vec<ImagePosition>>,
     /// Groups whose labels differ.
-    pub of_different_labels: Vec<Vec<Place>>,
+    pub of_different_labels: Vec<Vec<ImagePosition>>,
     /// Images that repeat an earlier one of their own split, per split.
     pub repeated: [u64; 3],
 }
@@ -59,12 +59,12 @@ pub fn find(pack: &Pack, done: &mut dyn FnMut(u64, u64)) -> Duplicates {
 
 impl Duplicates {
     fn add(&mut self, pack: &Pack, group: &[(Split, usize)]) {
-        let named = |&(split, i): &(Split, usize)| Place {
+        let named = |&(split, i): &(Split, usize)| ImagePosition {
             split,
             id: pack.id(split, i).to_owned(),
             label: pack.labels(split)[i],
         };
-        let places: Vec<Place> = group.iter().map(named).collect();
+        let places: Vec<ImagePosition> = group.iter().map(named).collect();
         for split in Split::ALL {
             let here = places.iter().filter(|place| place.split == split).count() as u64;
             self.repeated[split as usize] += here.saturating_sub(1);
@@ -93,7 +93,7 @@ impl fmt::Display for Duplicates {
     }
 }
 
-fn list(f: &mut fmt::Formatter<'_>, what: &str, groups: &[Vec<Place>]) -> fmt::Result {
+fn list(f: &mut fmt::Formatter<'_>, what: &str, groups: &[Vec<ImagePosition>]) -> fmt::Result {
     for group in groups.iter().take(LISTED) {
         let places: Vec<String> = group.iter().map(|place| format!("{} {}", place.split, place.id)).collect();
         write!(f, "\n  {what}: {}", places.join(" = "))?;
@@ -133,7 +133,7 @@ mod tests {
         writer.finish().unwrap();
         let mut told = Vec::new();
         let found = find(&Pack::open(&dir).unwrap(), &mut |done, total| told.push((done, total)));
-        let ids = |groups: &[Vec<Place>]| -> Vec<String> {
+        let ids = |groups: &[Vec<ImagePosition>]| -> Vec<String> {
             groups.iter().map(|group| group.iter().map(|place| &*place.id).collect()).collect()
         };
         assert_eq!(ids(&found.across_splits), ["adfg"]);

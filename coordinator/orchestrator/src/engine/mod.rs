@@ -1,18 +1,18 @@
 //! Decides what a sweep does next: (jobs, event) to effects. Pure: no clock, no runtime, no bus; [`crate::service`]
 //! carries the effects out.
 
-pub mod blame;
 pub mod cost;
 pub mod crash;
 pub mod notice;
+pub mod worker_health;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::books::{JobRecord, JobState, Standing, WorkerRecord};
 use shared::ids::{JobId, WorkerId};
 
-use blame::Blame;
 pub use notice::Notice;
+use worker_health::WorkerHealth;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +39,7 @@ pub enum Effect {
     /// Delete a checkpoint that no record refers to any more.
     DropCheckpoint(String),
     /// Write a worker's standing.
-    Judge(WorkerRecord),
+    WriteStanding(WorkerRecord),
     /// Move a job's record, unless somebody else does so first.
     Swap { job: JobId, revision: u64, next: JobRecord },
     /// Tell the user.
@@ -51,7 +51,7 @@ pub enum Effect {
 struct Job {
     /// The newest record seen; `None` before the first.
     seen: Option<Seen>,
-    outcome: Outcome,
+    phase: Phase,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +61,7 @@ struct Seen {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum Phase {
     Open,
     /// Done, its result on the way to the run folder.
     Fetching,
@@ -75,7 +75,7 @@ enum Outcome {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Engine {
     jobs: BTreeMap<JobId, Job>,
-    blame: Blame,
+    health: WorkerHealth,
 }
 
 /// How many jobs stand where.
@@ -91,7 +91,7 @@ pub struct Tally {
     /// Workers lost since their jobs' last checkpoints.
     pub losses: usize,
     /// Times that a job was given back because of server, network or disk.
-    pub setbacks: usize,
+    pub deferrals: usize,
 }
 
 impl Tally {
@@ -104,10 +104,10 @@ impl Engine {
     /// An engine for `jobs`; those in `stored` have their results in the run folder from an earlier run.
     pub fn new(jobs: impl IntoIterator<Item = JobId>, stored: &dyn Fn(JobId) -> bool) -> Self {
         let job = |id| {
-            let outcome = if stored(id) { Outcome::Stored } else { Outcome::Open };
-            (id, Job { seen: None, outcome })
+            let phase = if stored(id) { Phase::Stored } else { Phase::Open };
+            (id, Job { seen: None, phase })
         };
-        Self { jobs: jobs.into_iter().map(job).collect(), blame: Blame::default() }
+        Self { jobs: jobs.into_iter().map(job).collect(), health: WorkerHealth::default() }
     }
 
     /// Takes an event in and says what to do about it. Records of other sweeps' jobs are ignored.
@@ -115,21 +115,21 @@ impl Engine {
         match event {
             Event::RecordChanged { job, revision, record } => self.record_changed(job, revision, record),
             Event::StandingChanged(record) => self.standing_changed(&record),
-            Event::Stored(job) => self.fetched(job, Outcome::Stored),
-            Event::NotStored(job) => self.fetched(job, Outcome::ToFetch),
+            Event::Stored(job) => self.fetched(job, Phase::Stored),
+            Event::NotStored(job) => self.fetched(job, Phase::ToFetch),
             Event::Reconcile => self.reconcile(),
         }
     }
 
     /// True when every job is stored or failed for good.
     pub fn is_finished(&self) -> bool {
-        let ended = |job: &Job| matches!(job.outcome, Outcome::Stored | Outcome::Failed);
+        let ended = |job: &Job| matches!(job.phase, Phase::Stored | Phase::Failed);
         self.jobs.values().all(ended)
     }
 
     /// Names of the workers that get no more jobs.
     pub fn workers_out(&self) -> BTreeSet<String> {
-        self.blame.out()
+        self.health.out()
     }
 
     /// The newest record of a job.
@@ -151,7 +151,7 @@ impl Engine {
 
     /// Jobs that still need training, each with its finished epochs.
     pub fn open_jobs(&self) -> Vec<(JobId, u32)> {
-        let open = self.jobs.iter().filter(|(_, job)| job.outcome == Outcome::Open);
+        let open = self.jobs.iter().filter(|(_, job)| job.phase == Phase::Open);
         open.map(|(&id, job)| (id, job.seen.as_ref().map_or(0, |seen| seen.record.saved_epochs()))).collect()
     }
 
@@ -170,10 +170,10 @@ impl Engine {
             if let Some(Seen { record, .. }) = &job.seen {
                 tally.failures += record.failures.len();
                 tally.losses += record.losses as usize;
-                tally.setbacks += record.setbacks as usize;
+                tally.deferrals += record.deferrals as usize;
             }
             match job.seen.as_ref().map(|seen| &seen.record.state) {
-                None if job.outcome == Outcome::Stored => tally.done += 1,
+                None if job.phase == Phase::Stored => tally.done += 1,
                 None | Some(JobState::Pending) => tally.pending += 1,
                 Some(JobState::Running { .. }) => tally.running += 1,
                 Some(JobState::Done { .. }) => tally.done += 1,
@@ -191,21 +191,21 @@ impl Engine {
         let before = job.seen.as_ref().map(|seen| &seen.record);
         let mut effects = dropped(before, &record);
         effects.extend(notice::between(id, before, &record).into_iter().map(Effect::Tell));
-        let changes = self.blame.moved(id, revision, before, &record);
-        match (&record.state, job.outcome) {
-            (JobState::Done { .. }, Outcome::Open | Outcome::Failed) => {
-                job.outcome = Outcome::Fetching;
+        let changes = self.health.record_changed(id, revision, before, &record);
+        match (&record.state, job.phase) {
+            (JobState::Done { .. }, Phase::Open | Phase::Failed) => {
+                job.phase = Phase::Fetching;
                 effects.push(Effect::Fetch(id));
             }
-            (JobState::Done { .. }, Outcome::Fetching | Outcome::ToFetch | Outcome::Stored) => {}
-            (JobState::Failed { .. } | JobState::Parked { .. }, _) => job.outcome = Outcome::Failed,
-            (JobState::Pending | JobState::Running { .. }, _) => job.outcome = Outcome::Open,
+            (JobState::Done { .. }, Phase::Fetching | Phase::ToFetch | Phase::Stored) => {}
+            (JobState::Failed { .. } | JobState::Parked { .. }, _) => job.phase = Phase::Failed,
+            (JobState::Pending | JobState::Running { .. }, _) => job.phase = Phase::Open,
         }
         job.seen = Some(Seen { revision, record });
         let drains = changes.iter().any(|(_, standing)| standing.refusal().is_some());
         for (name, standing) in changes {
             effects.extend(told(&name, &standing));
-            effects.push(Effect::Judge(WorkerRecord::new(&name, standing)));
+            effects.push(Effect::WriteStanding(WorkerRecord::new(&name, standing)));
         }
         let jobs: Vec<JobId> = if drains { self.jobs.keys().copied().collect() } else { vec![id] };
         effects.extend(jobs.into_iter().filter_map(|id| self.excuse(id)));
@@ -213,8 +213,8 @@ impl Engine {
     }
 
     fn standing_changed(&mut self, record: &WorkerRecord) -> Vec<Effect> {
-        let known = self.blame.out().contains(&record.name);
-        self.blame.booked(&record.name, &record.standing);
+        let known = self.health.out().contains(&record.name);
+        self.health.standing_changed(&record.name, &record.standing);
         if known || record.standing.refusal().is_none() {
             return Vec::new();
         }
@@ -227,17 +227,17 @@ impl Engine {
     fn excuse(&mut self, id: JobId) -> Option<Effect> {
         let job = self.jobs.get_mut(&id)?;
         let Seen { revision, record } = job.seen.as_ref()?;
-        let next = record.excused(&self.blame.out())?;
+        let next = record.excused(&self.health.out())?;
         if !next.state.is_final() {
-            job.outcome = Outcome::Open; // Not only when the books show it: the sweep must not end meanwhile.
+            job.phase = Phase::Open; // Not only when the books show it: the sweep must not end meanwhile.
         }
         Some(Effect::Swap { job: id, revision: *revision, next })
     }
 
     /// How the fetch of a result ended. By then the job may have been asked to be trained anew.
-    fn fetched(&mut self, id: JobId, outcome: Outcome) -> Vec<Effect> {
-        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.outcome == Outcome::Fetching) {
-            job.outcome = outcome;
+    fn fetched(&mut self, id: JobId, phase: Phase) -> Vec<Effect> {
+        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.phase == Phase::Fetching) {
+            job.phase = phase;
         }
         Vec::new()
     }
@@ -247,17 +247,19 @@ impl Engine {
     fn reconcile(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         for (&id, job) in &mut self.jobs {
-            match job.outcome {
-                Outcome::Open => effects.push(Effect::Enqueue(id)),
-                Outcome::ToFetch => {
-                    job.outcome = Outcome::Fetching;
+            match job.phase {
+                Phase::Open => effects.push(Effect::Enqueue(id)),
+                Phase::ToFetch => {
+                    job.phase = Phase::Fetching;
                     effects.push(Effect::Fetch(id));
                 }
-                Outcome::Fetching | Outcome::Stored | Outcome::Failed => {}
+                Phase::Fetching | Phase::Stored | Phase::Failed => {}
             }
         }
-        let unbooked = self.blame.unbooked().into_iter();
-        effects.extend(unbooked.map(|(name, standing)| Effect::Judge(WorkerRecord::new(&name, standing))));
+        let unwritten = self.health.unwritten().into_iter();
+        effects.extend(
+            unwritten.map(|(name, standing)| Effect::WriteStanding(WorkerRecord::new(&name, standing))),
+        );
         let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
         effects.extend(jobs.into_iter().filter_map(|id| self.excuse(id)));
         effects
@@ -269,8 +271,8 @@ fn told(name: &str, standing: &Standing) -> Option<Effect> {
     let worker = name.to_owned();
     match standing {
         Standing::Trusted => None,
-        Standing::Probation { charges } => {
-            Some(Effect::Tell(Notice::Suspected { worker, charges: charges.clone() }))
+        Standing::Probation { incidents } => {
+            Some(Effect::Tell(Notice::Suspected { worker, incidents: incidents.clone() }))
         }
         Standing::Drained { .. } | Standing::Unfit { .. } => {
             let reason = standing.refusal()?;

@@ -1,7 +1,7 @@
 //! What a user is told: the difference between two records of a job, in terms of what happened.
 
 use serde::Serialize;
-use shared::books::{Charge, JobRecord, JobState};
+use shared::books::{Incident, JobRecord, JobState};
 use shared::ids::{JobId, WorkerId};
 
 /// Something worth a line.
@@ -42,14 +42,16 @@ pub enum Notice {
         reason: String,
         log: Vec<String>,
     },
-    /// It was given back because of something that passes.
-    SetBack {
+    /// It was handed back because of something temporary: server, network or disk.
+    #[serde(rename = "set_back")]
+    Deferred {
         job: JobId,
     },
     /// Different jobs failed on a worker, and no other worker has tried them yet.
     Suspected {
         worker: String,
-        charges: Vec<Charge>,
+        #[serde(rename = "charges")]
+        incidents: Vec<Incident>,
     },
     /// A worker gets no more jobs.
     Drained {
@@ -103,7 +105,7 @@ fn change(job: JobId, before: Option<&JobRecord>, after: &JobRecord) -> Option<N
                 let error = after.failures.last().map_or_else(String::new, |failure| failure.error.clone());
                 Some(Notice::Failed { job, error })
             }
-            Some(past) if after.setbacks > past.setbacks => Some(Notice::SetBack { job }),
+            Some(past) if after.deferrals > past.deferrals => Some(Notice::Deferred { job }),
             Some(past) if matches!(past.state, JobState::Running { .. }) => Some(Notice::GivenBack { job }),
             Some(_) | None => None,
         },

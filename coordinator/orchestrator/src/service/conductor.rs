@@ -164,7 +164,7 @@ impl Conductor {
                         }
                     });
                 }
-                Effect::Judge(record) => {
+                Effect::WriteStanding(record) => {
                     if let Err(error) = self.bus.write_standing(&record).await {
                         tracing::warn!(%error, "cannot write a worker's standing now; it is written again later");
                     }

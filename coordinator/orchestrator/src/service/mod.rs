@@ -1,7 +1,6 @@
 //! A sweep from its plan to its report: what is started for it, monitored, and ended gracefully.
 
 mod announce;
-mod care;
 mod conductor;
 mod downloads;
 mod garbage;
@@ -9,6 +8,7 @@ mod other_sweeps;
 mod prepare;
 mod removal;
 mod retry;
+mod server_monitor;
 mod session;
 mod share;
 mod status;
@@ -42,16 +42,16 @@ use crate::view::model::Snapshot;
 use crate::view::{Style, View, labels::Labels};
 
 use announce::Announcement;
-use care::Care;
 pub use conductor::{Conductor, Occurrence};
 pub use downloads::{FetchedResult, Models};
 pub use garbage::{Ages, Collected, collect as collect_garbage};
 use other_sweeps::OtherSweeps;
-use prepare::Chosen;
+use prepare::ChosenFolder;
 pub use prepare::admit;
 pub use removal::{Amount, Holdings, Removal, RemovalError, SweepHoldings, Target, sweep_holdings};
 pub use retry::{Ended, RetryError, find_ended, retry};
-use session::{HomeCheck, Session, Surroundings, Watched, Workers};
+use server_monitor::ServerMonitor;
+use session::{HomeCheck, Session, SessionContext, SessionEnd, Workers};
 pub use share::UnknownWeights;
 pub use status::{BucketStatus, JobStatus, Status, SweepStatus, read_status};
 use wait_out::wait_out;
@@ -114,7 +114,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     let lock = request.home.lock()?;
     let pack = Pack::open(&request.pack)?;
     let mut view = View::new(request.style, labels(&request));
-    let Chosen { run_dir, remark } = prepare::run_dir(&request.out, &request.plan, &pack)?;
+    let ChosenFolder { run_dir, remark } = prepare::run_dir(&request.out, &request.plan, &pack)?;
     if let Some(remark) = remark {
         view.remark(&remark);
     }
@@ -255,10 +255,10 @@ async fn conduct(
     let host = host_name(request); // Held until the run ends.
     let mut session = Session {
         conductor,
-        surroundings: Surroundings {
+        context: SessionContext {
             fleet: start_workers(request, &endpoint, &bus, host.as_ref()).await?,
             home: HomeCheck { lock, holds_store: broker.is_some(), told: false },
-            care: Care::of(bus.clone(), broker),
+            monitor: ServerMonitor::of(bus.clone(), broker),
             bus: bus.clone(),
             run_dir,
             view,
@@ -267,24 +267,24 @@ async fn conduct(
             workers: Workers::new(labels(request), others),
         },
     };
-    let outcome = session.watch_over(stop).await;
+    let outcome = session.run_to_end(stop).await;
     sharing.abort();
     collecting.abort();
     announcement.withdraw().await;
-    let Session { conductor, surroundings } = session;
-    let Surroundings { fleet, view, workers, .. } = surroundings;
+    let Session { conductor, context } = session;
+    let SessionContext { fleet, view, workers, .. } = context;
     fleet.stop().await;
     let (engine, drained) = (conductor.into_engine(), workers.drained);
     let end = match outcome? {
-        Watched::Finished => {
+        SessionEnd::Finished => {
             let mut tell = |text: &str| view.remark(text);
             tokio::select! {
                 models = downloads::fetch_models(&bus, run_dir, request.models, &mut tell) => End::Finished { models },
                 () = stop.requested() => End::Interrupted { elsewhere: Vec::new() },
             }
         }
-        Watched::Interrupted => End::Interrupted { elsewhere: elsewhere(request, &bus).await },
-        Watched::Stranded(why) => End::Stranded { why },
+        SessionEnd::Interrupted => End::Interrupted { elsewhere: elsewhere(request, &bus).await },
+        SessionEnd::Stranded(why) => End::Stranded { why },
     };
     Ok(Conducted { engine, drained, end })
 }

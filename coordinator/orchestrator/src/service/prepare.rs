@@ -15,7 +15,7 @@ use crate::run_dir::{RunDir, RunDirError};
 use crate::sweep::plan::Plan;
 
 /// The run folder of a sweep.
-pub(super) struct Chosen {
+pub(super) struct ChosenFolder {
     pub(super) run_dir: RunDir,
     /// What the user should know about the choice.
     pub(super) remark: Option<String>,
@@ -23,7 +23,7 @@ pub(super) struct Chosen {
 
 /// The run folder below `out`, with plan and sample lists in it: the folder of the sweep's name, or a numbered one where
 /// that already holds the results of other jobs under the same name.
-pub(super) fn run_dir(out: &Path, plan: &Plan, pack: &Pack) -> Result<Chosen, RunDirError> {
+pub(super) fn run_dir(out: &Path, plan: &Plan, pack: &Pack) -> Result<ChosenFolder, RunDirError> {
     let usual = out.join(&plan.name);
     let root = RunDir::place(&usual, plan)?;
     let remark = (root != usual).then(|| {
@@ -40,7 +40,7 @@ pub(super) fn run_dir(out: &Path, plan: &Plan, pack: &Pack) -> Result<Chosen, Ru
             run_dir.write_samples(split, &pack.samples(split))?;
         }
     }
-    Ok(Chosen { run_dir, remark })
+    Ok(ChosenFolder { run_dir, remark })
 }
 
 /// The results that earlier runs left whole. A damaged file is no disaster: all are fetched again.
@@ -76,7 +76,7 @@ pub(super) async fn outdated(
 pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<()> {
     let orders: Vec<JobOrder> = plan.jobs.iter().map(|job| order(plan, job.id, &job.spec)).collect();
     bus.admit(&orders).await?;
-    let drained = pardon(bus).await?;
+    let drained = trust_again(bus).await?;
     for order in &orders {
         let Some(entry) = bus.record(order.job).await? else { continue };
         let next = match &entry.record.state {
@@ -105,7 +105,7 @@ pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<(
 
 /// Trusts all workers that were judged by what jobs did on them, and names those that were out. A worker that took
 /// itself out stays out until its own canary passes.
-async fn pardon(bus: &Bus) -> anyhow::Result<BTreeSet<String>> {
+async fn trust_again(bus: &Bus) -> anyhow::Result<BTreeSet<String>> {
     let mut drained = BTreeSet::new();
     for record in bus.standings().await? {
         match record.standing {

@@ -11,10 +11,10 @@ use shared::protocol::{LiveReport, Presence};
 use shared::signals::StopSignals;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::care::Care;
 use super::conductor::{Conductor, Occurrence};
 use super::downloads::FetchedResult;
 use super::other_sweeps::OtherSweeps;
+use super::server_monitor::ServerMonitor;
 use super::{saw, say_stopping};
 use crate::engine::{Engine, Notice};
 use crate::fleet::Fleet;
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const REPORT_LIFE: Duration = Duration::from_secs(10);
 
 /// How the watch over a sweep ended.
-pub(super) enum Watched {
+pub(super) enum SessionEnd {
     Finished,
     Interrupted,
     /// No worker is left that may take jobs, and why.
@@ -44,14 +44,14 @@ pub(super) enum Watched {
 /// A sweep while it runs.
 pub(super) struct Session<'a> {
     pub(super) conductor: Conductor,
-    pub(super) surroundings: Surroundings<'a>,
+    pub(super) context: SessionContext<'a>,
 }
 
 /// What a running sweep has around it: workers, server, home, display.
-pub(super) struct Surroundings<'a> {
+pub(super) struct SessionContext<'a> {
     pub(super) bus: Bus,
     pub(super) fleet: Fleet,
-    pub(super) care: Care<'a>,
+    pub(super) monitor: ServerMonitor<'a>,
     pub(super) home: HomeCheck<'a>,
     pub(super) run_dir: &'a RunDir,
     pub(super) view: &'a mut View,
@@ -121,7 +121,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// What no waiting mends: the store is damaged, the run folder cannot be written, the state directory is gone.
-    pub(super) async fn watch_over(&mut self, stop: &mut StopSignals) -> anyhow::Result<Watched> {
+    pub(super) async fn run_to_end(&mut self, stop: &mut StopSignals) -> anyhow::Result<SessionEnd> {
         // Whatever the session waits for, such as a server that is away, it lets go of at once.
         let ended = tokio::select! {
             biased;
@@ -129,45 +129,45 @@ impl Session<'_> {
             outcome = self.follow() => Some(outcome?),
         };
         if ended.is_none() {
-            say_stopping(self.surroundings.view);
+            say_stopping(self.context.view);
         }
-        Ok(ended.unwrap_or(Watched::Interrupted))
+        Ok(ended.unwrap_or(SessionEnd::Interrupted))
     }
 
-    async fn follow(&mut self) -> anyhow::Result<Watched> {
-        let mut reports = self.surroundings.bus.hints().await?;
+    async fn follow(&mut self) -> anyhow::Result<SessionEnd> {
+        let mut reports = self.context.bus.hints().await?;
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
         self.look(); // What is shown while the conductor acts for the first time.
         loop {
             tokio::select! {
                 biased; // What is rare goes first, so that nothing is drowned.
-                status = self.surroundings.care.server_ended() => {
-                    let Surroundings { care, view, .. } = &mut self.surroundings;
-                    care.revive(status?, view).await?;
+                status = self.context.monitor.server_ended() => {
+                    let SessionContext { monitor, view, .. } = &mut self.context;
+                    monitor.revive(status?, view).await?;
                 }
                 _ = second.tick() => self.every_second().await?,
                 Some(report) = reports.next() => {
                     let worker = report.worker.clone();
-                    self.surroundings.workers.reports.insert(worker, (Instant::now(), report));
+                    self.context.workers.reports.insert(worker, (Instant::now(), report));
                 }
                 occurrence = self.conductor.next() => self.act(occurrence, &mut second).await?,
             }
             if self.conductor.engine().is_finished() {
                 self.every_second().await?;
-                return Ok(Watched::Finished);
+                return Ok(SessionEnd::Finished);
             }
             let out = self.conductor.engine().workers_out();
-            if let Some(why) = self.surroundings.stranded(&out).await {
-                return Ok(Watched::Stranded(why));
+            if let Some(why) = self.context.stranded(&out).await {
+                return Ok(SessionEnd::Stranded(why));
             }
         }
     }
 
     /// Lets the conductor act. That may wait for the server, and the display must not stand still meanwhile.
     async fn act(&mut self, occurrence: Occurrence, second: &mut Interval) -> anyhow::Result<()> {
-        let Self { conductor, surroundings } = self;
-        let (run_dir, mut results) = (surroundings.run_dir, Vec::new());
+        let Self { conductor, context } = self;
+        let (run_dir, mut results) = (context.run_dir, Vec::new());
         let mut store = |fetched: &FetchedResult| {
             run_dir.write_result(&fetched.result, &fetched.validation, fetched.test.as_deref())?;
             results.push(fetched.result.clone());
@@ -179,15 +179,15 @@ impl Session<'_> {
                 tokio::select! {
                     biased;
                     outcome = &mut acting => break outcome?,
-                    _ = second.tick() => surroundings.every_second().await?,
+                    _ = second.tick() => context.every_second().await?,
                 }
             }
         };
         for result in &results {
-            saw(&mut surroundings.snapshot, result);
+            saw(&mut context.snapshot, result);
         }
         for notice in notices {
-            surroundings.tell(&notice);
+            context.tell(&notice);
         }
         Ok(())
     }
@@ -195,16 +195,16 @@ impl Session<'_> {
     async fn every_second(&mut self) -> anyhow::Result<()> {
         self.tend_workers()?;
         self.look();
-        self.surroundings.every_second().await
+        self.context.every_second().await
     }
 
     /// Restarts local workers that have ended, and enters into the books what they died of.
     fn tend_workers(&mut self) -> anyhow::Result<()> {
-        let Self { conductor, surroundings } = self;
+        let Self { conductor, context } = self;
         let engine = conductor.engine();
-        for exit in surroundings.fleet.tend(Instant::now(), |worker| engine.held_by(worker))? {
-            surroundings.workers.reports.remove(&exit.worker);
-            surroundings.view.remark(&exit.to_string());
+        for exit in context.fleet.tend(Instant::now(), |worker| engine.held_by(worker))? {
+            context.workers.reports.remove(&exit.worker);
+            context.view.remark(&exit.to_string());
             // Otherwise its restarted process finds what it left behind, and releases the job with the newest checkpoint.
             if exit.crash.is_some() || exit.restart_in.is_none() {
                 conductor.worker_died(&exit.worker, &exit.held, exit.crash, &exit.tail);
@@ -215,22 +215,21 @@ impl Session<'_> {
 
     /// Takes a new snapshot.
     fn look(&mut self) {
-        let Self { conductor, surroundings } = self;
+        let Self { conductor, context } = self;
         let engine = conductor.engine();
-        let live = surroundings.workers.live(engine);
+        let live = context.workers.live(engine);
         for LiveJob { report, macro_f1, .. } in live.iter().filter(|job| job.own) {
             if let Some(f1) = *macro_f1 {
-                surroundings.snapshot.saw(report.job, f1);
+                context.snapshot.saw(report.job, f1);
             }
         }
-        let workers = live.len().max(surroundings.fleet.usable());
+        let workers = live.len().max(context.fleet.usable());
         let eta = conductor.cost().eta(&engine.open_jobs(), workers);
-        surroundings.snapshot =
-            Snapshot { tally: engine.tally(), live, eta, ..surroundings.snapshot.clone() };
+        context.snapshot = Snapshot { tally: engine.tally(), live, eta, ..context.snapshot.clone() };
     }
 }
 
-impl Surroundings<'_> {
+impl SessionContext<'_> {
     /// Looks after all of it, and shows the last snapshot.
     async fn every_second(&mut self) -> anyhow::Result<()> {
         let now = Instant::now();
@@ -239,8 +238,8 @@ impl Surroundings<'_> {
             self.view.remark(&news);
         }
         self.workers.reports.retain(|_, (came, _)| now.saturating_duration_since(*came) < REPORT_LIFE);
-        self.care.look_after(self.view).await?;
-        (self.snapshot.elapsed, self.snapshot.server_away) = (self.started.elapsed(), self.care.away());
+        self.monitor.look_after(self.view).await?;
+        (self.snapshot.elapsed, self.snapshot.server_away) = (self.started.elapsed(), self.monitor.away());
         self.view.refresh(&self.snapshot);
         Ok(())
     }

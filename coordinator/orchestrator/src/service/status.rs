@@ -38,7 +38,8 @@ pub struct JobStatus {
     /// Workers that were lost since the last finished epoch.
     pub losses: u32,
     /// Times it was returned to the queue because of server, network or disk, which does not count against it.
-    pub setbacks: u32,
+    #[serde(rename = "setbacks")]
+    pub deferrals: u32,
     /// Why it failed for good.
     pub error: Option<String>,
     /// The last lines that its last failed training logged.
@@ -117,7 +118,7 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
             attempts: record.as_ref().map_or(0, |record| record.attempts),
             failures: record.as_ref().map_or(0, |record| record.failures.len()),
             losses: record.as_ref().map_or(0, |record| record.losses),
-            setbacks: record.as_ref().map_or(0, |record| record.setbacks),
+            deferrals: record.as_ref().map_or(0, |record| record.deferrals),
             error: None,
             log: record
                 .as_ref()

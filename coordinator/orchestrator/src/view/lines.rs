@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::books::charges_in_words;
+use shared::books::incidents_in_words;
 use shared::ids::JobId;
 use shared::terminal::plain;
 
@@ -91,7 +91,7 @@ impl JsonLines {
             "parked": 0, // For scripts of earlier versions, which add it to `failed`.
             "failures": tally.failures,
             "losses": tally.losses,
-            "setbacks": tally.setbacks,
+            "setbacks": tally.deferrals,
             "elapsed_seconds": snapshot.elapsed.as_secs(),
             "eta_seconds": snapshot.eta.map(|eta| eta.as_secs()),
         }));
@@ -122,16 +122,16 @@ pub(super) fn words(notice: &Notice, labels: &Labels) -> String {
             lines.push(format!("to see the error here: {}", labels.reproduce(*job)));
             lines.join("\n      ")
         }
-        Notice::SetBack { .. } => {
+        Notice::Deferred { .. } => {
             format!(
                 "{label}: returned to the queue because of the server, the network or a disk; this does not count \
                  against the job"
             )
         }
-        Notice::Suspected { worker, charges } => format!(
+        Notice::Suspected { worker, incidents } => format!(
             "worker {worker} is suspected, because different jobs failed on it ({}): other workers retry these jobs \
              first",
-            charges_in_words(charges)
+            incidents_in_words(incidents)
         ),
         Notice::Drained { worker, reason } => {
             format!("worker {worker} is DRAINED and takes no more jobs: {reason}")
@@ -151,7 +151,7 @@ fn job_of(notice: &Notice) -> Option<JobId> {
         | Notice::GivenBack { job }
         | Notice::Failed { job, .. }
         | Notice::GivenUp { job, .. }
-        | Notice::SetBack { job }
+        | Notice::Deferred { job }
         | Notice::Done { job, .. }
         | Notice::Note { job, .. } => Some(*job),
     }

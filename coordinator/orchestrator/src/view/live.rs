@@ -31,7 +31,7 @@ impl Live {
             | Notice::GivenBack { .. }
             | Notice::Failed { .. }
             | Notice::GivenUp { .. }
-            | Notice::SetBack { .. }
+            | Notice::Deferred { .. }
             | Notice::Suspected { .. }
             | Notice::Drained { .. }
             | Notice::Done { .. }

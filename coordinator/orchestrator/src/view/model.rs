@@ -75,7 +75,7 @@ pub fn headline(snapshot: &Snapshot) -> Vec<Part> {
         (4, elsewhere > 0, format!("{} on other sweeps", count(elsewhere, "worker"))),
         (3, tally.failures > 0, count(tally.failures, "error")),
         (2, tally.losses > 0, format!("{} lost", count(tally.losses, "worker"))),
-        (1, tally.setbacks > 0, format!("{} returned", tally.setbacks)),
+        (1, tally.deferrals > 0, format!("{} returned", tally.deferrals)),
         (4, snapshot.best.is_some(), format!("best F1 {:.1}", snapshot.best.map_or(0.0, |(_, f1)| f1))),
         (5, true, clock(snapshot.elapsed)),
         (8, snapshot.server_away.is_none(), format!("ETA {eta}")),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::books::{Charge, Offence};
+use shared::books::{Incident, IncidentKind};
 use shared::ids::{JobId, WorkerId};
 use shared::protocol::LiveReport;
 use uuid::Uuid;
@@ -29,7 +29,7 @@ fn live(name: &str, label: &str, epoch: u32, macro_f1: Option<f64>) -> LiveJob {
 
 /// As much at once as a headline can hold.
 fn troubled() -> Snapshot {
-    let tally = Tally { pending: 12, running: 2, done: 10, failed: 2, failures: 4, losses: 1, setbacks: 3 };
+    let tally = Tally { pending: 12, running: 2, done: 10, failed: 2, failures: 4, losses: 1, deferrals: 3 };
     let mut snapshot = Snapshot { tally, elapsed: Duration::from_secs(3723), ..Snapshot::default() };
     snapshot.saw(job(1), 61.52);
     snapshot.live = vec![
@@ -112,7 +112,7 @@ fn the_headline_says_what_is_known() {
     let mut snapshot = Snapshot { tally, ..Snapshot::default() };
     let told = |snapshot: &Snapshot| fit(headline(snapshot), usize::MAX);
     insta::assert_snapshot!(told(&snapshot), @"3/7 jobs done · 1 failed · 2 running · 0:00 · ETA unknown");
-    snapshot.tally = Tally { failed: 2, failures: 1, losses: 3, setbacks: 4, ..tally };
+    snapshot.tally = Tally { failed: 2, failures: 1, losses: 3, deferrals: 4, ..tally };
     snapshot.eta = Some(Duration::from_secs(61));
     insta::assert_snapshot!(told(&snapshot), @"3/8 jobs done · 2 failed · 2 running · 1 error · 3 workers lost · 4 returned · 0:00 · ETA 1:01");
 }
@@ -151,7 +151,7 @@ fn a_report_with_absurd_numbers_is_drawn() {
 fn every_event_reads_well() {
     let (one, two) = (worker("cpu0"), worker("cpu1"));
     let id = job(1);
-    let charge = Charge { job: id, offence: Offence::Failed { error: "no memory".into() } };
+    let incident = Incident { job: id, kind: IncidentKind::Failed { error: "no memory".into() } };
     let notices = [
         Notice::Started { job: id, worker: one.clone(), epoch: 0 },
         Notice::Started { job: id, worker: one.clone(), epoch: 6 },
@@ -164,8 +164,8 @@ fn every_event_reads_well() {
             reason: "3 tries failed, on cpu0: no memory".into(),
             log: vec!["loss: nan".into()],
         },
-        Notice::SetBack { job: id },
-        Notice::Suspected { worker: "cpu0".into(), charges: vec![charge] },
+        Notice::Deferred { job: id },
+        Notice::Suspected { worker: "cpu0".into(), incidents: vec![incident] },
         Notice::Drained { worker: "cpu0".into(), reason: "2 jobs failed on it".into() },
         Notice::Done { job: id, worker: one },
         Notice::Note { job: id, note: "a damaged checkpoint was skipped".into() },

@@ -11,7 +11,7 @@ use shared::files::{self, Access, Durability};
 use shared::result::{BlobRef, EpochReport, JobResult};
 use shared::version::{DecodeError, VersionError, Versions};
 
-use super::super::work::{HandIn, Saved, WorkClaim};
+use super::super::work::{FinishedWork, Saved, WorkClaim};
 
 const CLAIM: &str = "claim.json";
 const RESULT: &str = "result.json";
@@ -35,7 +35,7 @@ pub(crate) struct Content {
     pub(crate) claim: WorkClaim,
     /// Oldest first. Damaged ones are left out.
     pub(crate) saved: Vec<Saved>,
-    pub(crate) hand_in: Option<HandIn>,
+    pub(crate) finished_work: Option<FinishedWork>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -59,8 +59,8 @@ impl Content {
         for facts in names(folder).into_iter().filter(|path| is_checkpoint(path)) {
             saved.extend(usable(read_saved(&facts))?);
         }
-        let hand_in = if folder.join(RESULT).exists() { usable(read_result(folder))? } else { None };
-        Ok(Self { claim, saved, hand_in })
+        let finished_work = if folder.join(RESULT).exists() { usable(read_result(folder))? } else { None };
+        Ok(Self { claim, saved, finished_work })
     }
 }
 
@@ -96,11 +96,11 @@ pub(super) fn remove_saved(folder: &Path, place: (u32, u32)) {
 }
 
 /// A result may be hours of work, so it is synchronised to disk before this returns.
-pub(super) fn write_result(folder: &Path, hand_in: &HandIn) -> Result<(), SpoolError> {
-    for (blob, bytes) in &hand_in.blobs {
+pub(super) fn write_result(folder: &Path, finished_work: &FinishedWork) -> Result<(), SpoolError> {
+    for (blob, bytes) in &finished_work.blobs {
         put(&blob_path(folder, blob), bytes, Durability::Synced)?;
     }
-    put(&folder.join(RESULT), &json(&hand_in.result), Durability::Synced)
+    put(&folder.join(RESULT), &json(&finished_work.result), Durability::Synced)
 }
 
 fn read_saved(path: &Path) -> Result<Saved, SpoolError> {
@@ -113,7 +113,7 @@ fn read_saved(path: &Path) -> Result<Saved, SpoolError> {
     Ok(Saved { epoch: facts.epoch, step: facts.step, report: facts.report, checkpoint })
 }
 
-fn read_result(folder: &Path) -> Result<HandIn, SpoolError> {
+fn read_result(folder: &Path) -> Result<FinishedWork, SpoolError> {
     let result: JobResult = decode(&folder.join(RESULT), JobResult::VERSION)?;
     let test = result.test.as_ref().map(|split| &split.probabilities);
     let pointers = [Some(&result.validation.probabilities), test, Some(&result.model)];
@@ -129,7 +129,7 @@ fn read_result(folder: &Path) -> Result<HandIn, SpoolError> {
         Ok((blob.clone(), bytes))
     });
     let blobs = blobs.collect::<Result<_, _>>()?;
-    Ok(HandIn { result, blobs })
+    Ok(FinishedWork { result, blobs })
 }
 
 /// Named by digest, which was checked to be one before.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use shared::books::KEPT_CHECKPOINTS;
 
-use super::super::work::{HandIn, Saved, WorkClaim};
+use super::super::work::{FinishedWork, Saved, WorkClaim};
 use super::files::{self, SpoolError};
 use super::life::{Life, private_folder};
 
@@ -20,13 +20,13 @@ pub struct JobSpool {
 #[derive(Debug)]
 struct Inner {
     claim: WorkClaim,
-    place: Option<Place>,
+    place: Option<SpoolFolder>,
     /// Places of the checkpoints on disk, oldest first.
     kept: Mutex<VecDeque<(u32, u32)>>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct SpoolFolder {
     folder: PathBuf,
     /// Keeps the lock.
     _life: Arc<Life>,
@@ -38,7 +38,7 @@ impl JobSpool {
             let folder = life.folder.join(claim.order.job.to_string());
             let made = begin(&folder, &claim);
             made.inspect_err(complain).ok()?;
-            Some(Place { folder, _life: life })
+            Some(SpoolFolder { folder, _life: life })
         });
         Self { inner: Arc::new(Inner { claim, place, kept: Mutex::default() }) }
     }
@@ -64,9 +64,9 @@ impl JobSpool {
         }
     }
 
-    pub(crate) fn keep_result(&self, hand_in: &HandIn) {
+    pub(crate) fn keep_result(&self, finished_work: &FinishedWork) {
         if let Some(place) = &self.inner.place
-            && let Err(error) = files::write_result(&place.folder, hand_in)
+            && let Err(error) = files::write_result(&place.folder, finished_work)
         {
             complain(&error);
         }

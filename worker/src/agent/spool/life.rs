@@ -39,13 +39,13 @@ impl Drop for Life {
 
 /// The folder of a worker that is dead.
 #[derive(Debug)]
-pub(in super::super) struct Orphan {
+pub(in super::super) struct Leftovers {
     folder: PathBuf,
     _lock: File,
 }
 
-impl Orphan {
-    pub(super) fn adopt(folder: PathBuf) -> std::io::Result<Self> {
+impl Leftovers {
+    pub(super) fn take(folder: PathBuf) -> std::io::Result<Self> {
         let lock = lock_file(&folder)?;
         lock.try_lock()?;
         Ok(Self { folder, _lock: lock })
@@ -57,7 +57,7 @@ impl Orphan {
     }
 }
 
-impl Drop for Orphan {
+impl Drop for Leftovers {
     fn drop(&mut self) {
         tidy(&self.folder);
     }

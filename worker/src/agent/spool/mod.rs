@@ -17,7 +17,7 @@ use shared::ids::WorkerId;
 use super::work::WorkClaim;
 pub(super) use files::{Content, SpoolError};
 pub use job::JobSpool;
-use life::{Life, Orphan};
+use life::{Leftovers, Life};
 
 /// One worker's spool.
 #[derive(Debug)]
@@ -52,12 +52,12 @@ impl Spool {
     }
 
     /// What dead workers left, by their folders' names. It stays locked until dropped.
-    pub(super) fn orphans(&self) -> Vec<Orphan> {
+    pub(super) fn leftovers(&self) -> Vec<Leftovers> {
         let own = self.life.as_ref().map(|life| life.folder.as_path());
         files::folders(&self.root)
             .into_iter()
             .filter(|folder| Some(folder.as_path()) != own)
-            .filter_map(|folder| Orphan::adopt(folder).ok())
+            .filter_map(|folder| Leftovers::take(folder).ok())
             .collect()
     }
 }

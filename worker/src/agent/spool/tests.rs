@@ -57,19 +57,19 @@ fn the_next_life_finds_what_a_dead_one_left_and_nothing_of_a_living_one() {
         job.keep(&saved(epoch, step));
     }
     let second = Spool::open(cache.path(), &worker(2));
-    assert!(second.orphans().is_empty(), "its owner lives");
+    assert!(second.leftovers().is_empty(), "its owner lives");
     drop((first, job));
-    let orphans = second.orphans();
-    let [orphan] = &orphans[..] else { panic!("{orphans:?}") };
+    let leftovers = second.leftovers();
+    let [orphan] = &leftovers[..] else { panic!("{leftovers:?}") };
     let third = Spool::open(cache.path(), &worker(3));
-    assert!(third.orphans().is_empty(), "one adopts it");
+    assert!(third.leftovers().is_empty(), "one takes it");
     let jobs = orphan.jobs();
     let content = Content::read(&jobs[0]).unwrap();
     assert_eq!(content.claim, claim(worker(1)));
     assert_eq!(content.saved, [saved(1, 5), saved(2, 0)], "the newest two");
-    assert!(content.hand_in.is_none());
+    assert!(content.finished_work.is_none());
     std::fs::remove_dir_all(&jobs[0]).unwrap();
-    drop(orphans);
+    drop(leftovers);
     assert!(!cache.path().join("spool").join(worker(1).as_str()).exists(), "nothing is left of it");
 }
 

@@ -103,10 +103,10 @@ impl Bench {
     }
 
     /// Another one with the same weights: those that are drawn depend on what other tests draw meanwhile.
-    fn twin(&self) -> (Self, Mtl) {
-        let (twin, network) = Self::of(self.spec.clone(), self.kind);
-        twin.variables.set(&self.variables.copies().unwrap()).unwrap();
-        (twin, network)
+    fn copy(&self) -> (Self, Mtl) {
+        let (copy, network) = Self::of(self.spec.clone(), self.kind);
+        copy.variables.set(&self.variables.copies().unwrap()).unwrap();
+        (copy, network)
     }
 
     fn of(spec: JobSpec, kind: Kind) -> (Self, Mtl) {
@@ -147,9 +147,9 @@ fn micro_batches_have_the_gradient_of_the_whole_where_no_batch_norm_looks() {
     for augmentation in ["none", "mixup", "mixaug"] {
         for (kind, bound) in [(Kind::Double, 1e-10), (Kind::Float, 1e-3)] {
             let (bench, network) = Bench::new(kind, &[("augmentation", json!(augmentation))]);
-            let (twin, other) = bench.twin();
+            let (copy, other) = bench.copy();
             let whole = bench.gradients(&Held(network)).unwrap();
-            let cut = twin.gradients(&limited(Held(other), 4)).unwrap();
+            let cut = copy.gradients(&limited(Held(other), 4)).unwrap();
             assert_eq!((whole.micro_batches, cut.micro_batches), (1, 4), "{augmentation}");
             let differ = differ(&cut, &whole);
             assert!(differ < bound, "{augmentation} in {kind:?}: {differ:e}");
@@ -162,9 +162,9 @@ fn micro_batches_have_the_gradient_of_the_whole_where_no_batch_norm_looks() {
 #[test]
 fn batch_norms_are_what_differs() {
     let (bench, network) = Bench::new(Kind::Double, &[]);
-    let (twin, other) = bench.twin();
+    let (copy, other) = bench.copy();
     let whole = bench.gradients(&network).unwrap();
-    let cut = twin.gradients(&limited(other, 6)).unwrap();
+    let cut = copy.gradients(&limited(other, 6)).unwrap();
     assert_eq!(cut.micro_batches, 2);
     let differ = differ(&cut, &whole);
     assert!(differ > 1e-3, "{differ:e}");
@@ -174,7 +174,7 @@ fn batch_norms_are_what_differs() {
 fn running_statistics_move_as_if_nothing_had_broken_off() {
     let (first, _) = Bench::new(Kind::Double, &[]);
     let moved = |most: i64| {
-        let (bench, network) = first.twin();
+        let (bench, network) = first.copy();
         let limited = limited(network, most);
         bench.gradients(&limited).unwrap();
         (bench.variables.copies().unwrap(), limited.refused.get())

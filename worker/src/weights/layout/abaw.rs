@@ -7,14 +7,14 @@
 use shared::job::network::{Backbone, NetworkSpec};
 
 use super::mobilevitv2::{FinalNorms, cvnets, shape_below};
-use super::{Fate, LayoutError, Shapes, dan};
+use super::{Disposition, LayoutError, Shapes, dan};
 
 const DEAD: &str = "a layer that the authors' forward pass never calls";
 const CHILDREN: [&str; 8] = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"];
 
-pub(super) fn name(name: &str, norms: &FinalNorms) -> Fate {
+pub(super) fn name(name: &str, norms: &FinalNorms) -> Disposition {
     let parts: Vec<&str> = name.split('.').collect();
-    let named = |prefix: &str, rest: &[&str]| Fate::Named(format!("{prefix}.{}", rest.join(".")));
+    let named = |prefix: &str, rest: &[&str]| Disposition::Named(format!("{prefix}.{}", rest.join(".")));
     match parts.as_slice() {
         ["em_feature", "features", "0", rest @ ..] => named("emotion.features", rest),
         ["em_feature", "conv1x1_1", rest @ ..] => named("emotion.reduce.0", rest),
@@ -23,27 +23,27 @@ pub(super) fn name(name: &str, norms: &FinalNorms) -> Fate {
             named(&format!("emotion.{head}"), rest)
         }
         ["em_feature", "model", "features" | "fc" | "bn", ..] | ["em_feature", "fc" | "bn", ..] => {
-            Fate::Dropped(DEAD)
+            Disposition::Dropped(DEAD)
         }
-        ["em_fc" | "lm_fc", ..] => Fate::Dropped(DEAD),
+        ["em_fc" | "lm_fc", ..] => Disposition::Dropped(DEAD),
         ["conv1x1_lm", rest @ ..] => named("appearance.project", rest),
         ["classfier", rest @ ..] => named("shared", rest),
         ["lm_feature", "base", child, rest @ ..] => {
             match child.parse().ok().and_then(|index: usize| CHILDREN.get(index)) {
                 Some(child) => named(&format!("appearance.features.{child}"), rest),
-                None => Fate::Unknown,
+                None => Disposition::Unknown,
             }
         }
-        ["lm_feature", "fc", field] => Fate::Named(format!("appearance.project.0.{field}")),
+        ["lm_feature", "fc", field] => Disposition::Named(format!("appearance.project.0.{field}")),
         ["lm_feature", "0", ..] => match cvnets_name(&parts).map(|name| cvnets(&name, norms)) {
-            Some(Fate::Named(name)) => Fate::Named(format!("appearance.features.{name}")),
-            Some(Fate::Dropped(reason)) => Fate::Dropped(reason),
-            Some(Fate::Unknown) | None => Fate::Unknown,
+            Some(Disposition::Named(name)) => Disposition::Named(format!("appearance.features.{name}")),
+            Some(Disposition::Dropped(reason)) => Disposition::Dropped(reason),
+            Some(Disposition::Unknown) | None => Disposition::Unknown,
         },
         ["lm_feature", child, rest @ ..] if CHILDREN.contains(child) => {
             named(&format!("appearance.features.{child}"), rest)
         }
-        _ => Fate::Unknown,
+        _ => Disposition::Unknown,
     }
 }
 

@@ -1,14 +1,14 @@
 //! DAN's names: those of Ferry's emotion branch.
 
-use super::{CLASSIFIER, Fate, Shapes};
+use super::{CLASSIFIER, Disposition, Shapes};
 
-pub(super) fn name(name: &str) -> Fate {
+pub(super) fn name(name: &str) -> Disposition {
     let top = name.split('.').next().unwrap_or_default();
     match top {
-        "features" => Fate::Named(format!("emotion.{name}")),
-        "fc" | "bn" => Fate::Dropped(CLASSIFIER),
-        _ if top.starts_with("cat_head") => Fate::Named(format!("emotion.{name}")),
-        _ => Fate::Unknown,
+        "features" => Disposition::Named(format!("emotion.{name}")),
+        "fc" | "bn" => Disposition::Dropped(CLASSIFIER),
+        _ if top.starts_with("cat_head") => Disposition::Named(format!("emotion.{name}")),
+        _ => Disposition::Unknown,
     }
 }
 

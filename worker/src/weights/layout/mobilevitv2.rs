@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{CLASSIFIER, Fate, Shapes};
+use super::{CLASSIFIER, Disposition, Shapes};
 use crate::models::mobilevitv2::Shape;
 
-pub(super) fn timm(name: &str) -> Fate {
+pub(super) fn timm(name: &str) -> Disposition {
     match name.split('.').next().unwrap_or_default() {
-        "stem" | "stages" => Fate::Named(name.to_owned()),
-        "head" => Fate::Dropped(CLASSIFIER),
-        _ => Fate::Unknown,
+        "stem" | "stages" => Disposition::Named(name.to_owned()),
+        "head" => Disposition::Dropped(CLASSIFIER),
+        _ => Disposition::Unknown,
     }
 }
 
@@ -30,20 +30,20 @@ pub(super) fn final_norms(shapes: &Shapes) -> FinalNorms {
     last
 }
 
-pub(super) fn cvnets(name: &str, final_norms: &FinalNorms) -> Fate {
+pub(super) fn cvnets(name: &str, final_norms: &FinalNorms) -> Disposition {
     let parts: Vec<&str> = name.split('.').collect();
-    let named = |new: Option<String>| new.map_or(Fate::Unknown, Fate::Named);
+    let named = |new: Option<String>| new.map_or(Disposition::Unknown, Disposition::Named);
     match parts.as_slice() {
-        ["classifier", ..] => Fate::Dropped(CLASSIFIER),
+        ["classifier", ..] => Disposition::Dropped(CLASSIFIER),
         ["conv_1", "block", rest @ ..] => named(conv_norm("stem", rest)),
         [layer, block, rest @ ..] if layer.starts_with("layer_") => {
             let stage =
                 layer["layer_".len()..].parse::<usize>().ok().and_then(|number| number.checked_sub(1));
-            let Some(stage) = stage else { return Fate::Unknown };
+            let Some(stage) = stage else { return Disposition::Unknown };
             let path = format!("stages.{stage}.{block}");
             named(within_block(&path, rest, final_norms.get(*layer).copied()))
         }
-        _ => Fate::Unknown,
+        _ => Disposition::Unknown,
     }
 }
 

@@ -103,7 +103,7 @@ pub(super) fn some(names: &[String]) -> String {
 
 /// What becomes of one tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Disposition {
     /// It is kept under this name.
     Named(String),
     /// It has no place in Ferry's network, for this reason.
@@ -140,7 +140,7 @@ pub fn understand(shapes: &Shapes, declared: Declared) -> Result<Mapping, Layout
         Some(layout) => return Err(LayoutError::Other { declared: layout, found }),
     };
     let declared = Declared { layout: declared.layout.map(|_| layout), ..declared };
-    let rule: Box<dyn Fn(&str) -> Fate> = match layout {
+    let rule: Box<dyn Fn(&str) -> Disposition> = match layout {
         Layout::Torchvision | Layout::Vggface2 | Layout::Dino => Box::new(resnet::torchvision),
         Layout::OxVgg => Box::new(resnet::ox_vgg),
         Layout::Dan => Box::new(dan::name),
@@ -163,20 +163,21 @@ pub fn understand(shapes: &Shapes, declared: Declared) -> Result<Mapping, Layout
 
 type Fates = (BTreeMap<String, String>, BTreeMap<String, String>);
 
-fn apply(shapes: &Shapes, rule: &dyn Fn(&str) -> Fate) -> Result<Fates, LayoutError> {
+fn apply(shapes: &Shapes, rule: &dyn Fn(&str) -> Disposition) -> Result<Fates, LayoutError> {
     let (mut names, mut dropped, mut unknown) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     let mut taken = BTreeSet::new();
     for name in shapes.keys() {
-        let fate = if name.ends_with("num_batches_tracked") { Fate::Dropped(COUNTER) } else { rule(name) };
+        let fate =
+            if name.ends_with("num_batches_tracked") { Disposition::Dropped(COUNTER) } else { rule(name) };
         match fate {
-            Fate::Named(new) => {
+            Disposition::Named(new) => {
                 if !taken.insert(new.clone()) {
                     return Err(LayoutError::Twice(new));
                 }
                 names.insert(name.clone(), new);
             }
-            Fate::Dropped(reason) => drop(dropped.insert(name.clone(), reason.to_owned())),
-            Fate::Unknown => unknown.push(name.clone()),
+            Disposition::Dropped(reason) => drop(dropped.insert(name.clone(), reason.to_owned())),
+            Disposition::Unknown => unknown.push(name.clone()),
         }
     }
     if unknown.is_empty() { Ok((names, dropped)) } else { Err(LayoutError::Extra(unknown)) }

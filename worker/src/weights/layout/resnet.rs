@@ -3,30 +3,30 @@
 use shared::job::network::Backbone;
 use shared::weights::Topology;
 
-use super::{CLASSIFIER, Declared, Fate, Layout, LayoutError, Shapes, Size};
+use super::{CLASSIFIER, Declared, Disposition, Layout, LayoutError, Shapes, Size};
 
 /// Faces in VGGFace2's training set: its classifier has this many rows and nobody else's has.
 const IDENTITIES: usize = 8631;
 
 /// torchvision's names are Ferry's.
-pub(super) fn torchvision(name: &str) -> Fate {
+pub(super) fn torchvision(name: &str) -> Disposition {
     let top = name.split('.').next().unwrap_or_default();
     match top {
-        "conv1" | "bn1" | "layer1" | "layer2" | "layer3" | "layer4" => Fate::Named(name.to_owned()),
-        "fc" => Fate::Dropped(CLASSIFIER),
-        _ => Fate::Unknown,
+        "conv1" | "bn1" | "layer1" | "layer2" | "layer3" | "layer4" => Disposition::Named(name.to_owned()),
+        "fc" => Disposition::Dropped(CLASSIFIER),
+        _ => Disposition::Unknown,
     }
 }
 
 /// `conv{s}_{i}_1x1_reduce` and its like: stage s − 1, block i − 1.
-pub(super) fn ox_vgg(name: &str) -> Fate {
-    let Some((layer, field)) = name.rsplit_once('.') else { return Fate::Unknown };
+pub(super) fn ox_vgg(name: &str) -> Disposition {
+    let Some((layer, field)) = name.rsplit_once('.') else { return Disposition::Unknown };
     if layer.starts_with("classifier") {
-        return Fate::Dropped(CLASSIFIER);
+        return Disposition::Dropped(CLASSIFIER);
     }
     let (layer, is_norm) = layer.strip_suffix("_bn").map_or((layer, false), |layer| (layer, true));
     let named =
-        |conv: &str, norm: &str| Fate::Named(format!("{}.{field}", if is_norm { norm } else { conv }));
+        |conv: &str, norm: &str| Disposition::Named(format!("{}.{field}", if is_norm { norm } else { conv }));
     if layer == "conv1_7x7_s2" {
         return named("conv1", "bn1");
     }
@@ -36,14 +36,14 @@ pub(super) fn ox_vgg(name: &str) -> Fate {
         let number = |text: &str| text.parse::<u32>().ok();
         Some((number(stage)?.checked_sub(1)?, number(block)?.checked_sub(1)?, part))
     });
-    let Some((stage, block, part)) = parts else { return Fate::Unknown };
+    let Some((stage, block, part)) = parts else { return Disposition::Unknown };
     let block = format!("layer{stage}.{block}");
     let (conv, norm) = match part {
         "1x1_reduce" => ("conv1", "bn1"),
         "3x3" => ("conv2", "bn2"),
         "1x1_increase" => ("conv3", "bn3"),
         "1x1_proj" => ("downsample.0", "downsample.1"),
-        _ => return Fate::Unknown,
+        _ => return Disposition::Unknown,
     };
     named(&format!("{block}.{conv}"), &format!("{block}.{norm}"))
 }

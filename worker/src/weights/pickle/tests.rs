@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::fixtures::{Array, Era, Pickler, numpy_pickle};
+use super::super::fixtures::{Array, Pickler, TorchFormat, numpy_pickle};
 use super::*;
 
 #[test]
@@ -63,7 +63,7 @@ fn limits_hold_for_bombs() {
 
 fn small() -> Vec<u8> {
     let arrays = [("a", Array::f32(&[2, 2], &[1.0, 2.0, 3.0, 4.0])), ("b", Array::f32(&[1], &[5.0]))];
-    numpy_pickle(&arrays, Era::Latin1)
+    numpy_pickle(&arrays, TorchFormat::Latin1)
 }
 
 proptest! {

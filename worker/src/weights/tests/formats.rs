@@ -78,8 +78,8 @@ fn arrays_may_be_column_major_and_big_endian() {
     let swapped = Array { order: ">", bytes: 7.5f32.to_be_bytes().to_vec(), ..Array::f32(&[1], &[0.0]) };
     all.push(("s", swapped));
     let files = [
-        numpy_pickle(&all, Era::Latin1),
-        numpy_pickle(&all, Era::Buffer),
+        numpy_pickle(&all, TorchFormat::Latin1),
+        numpy_pickle(&all, TorchFormat::Buffer),
         zipped(&[("m.npy", &npy(&all[0].1)), ("s.npy", &npy(&all[1].1))], true),
     ];
     for bytes in files {

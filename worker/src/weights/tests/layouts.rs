@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn vggface2_is_recognised_by_its_classifier_in_every_pickle() {
     let shapes = with(resnet50(), &[("fc.weight", &[8631, 2]), ("fc.bias", &[8631])]);
-    for era in [Era::Old, Era::Latin1, Era::New, Era::Buffer] {
+    for era in [TorchFormat::Old, TorchFormat::Latin1, TorchFormat::New, TorchFormat::Buffer] {
         let bytes = numpy_pickle(&arrays(&shapes), era);
         assert_eq!(open(&bytes).unwrap().format, Format::NumpyPickle);
         let (understood, file) = converted(&bytes, &Options::default());
@@ -19,7 +19,7 @@ fn vggface2_is_recognised_by_its_classifier_in_every_pickle() {
         let reason = fill(Slot::Appearance, &file, &spec, &variables).unwrap_err().to_string();
         assert!(reason.contains("it holds a ResNet50 in Caffe's topology"), "{reason}");
     }
-    let bytes = numpy_pickle(&arrays(&shapes), Era::Old);
+    let bytes = numpy_pickle(&arrays(&shapes), TorchFormat::Old);
     assert_eq!(
         refusal(&bytes, &options(Some(Layout::Torchvision))),
         "its classifier has VGGFace2's 8631 identities, so its topology is caffe, not torchvision"
@@ -33,7 +33,7 @@ fn dino_checkpoints_hold_two_networks_with_heads() {
         with(student, &[("module.head.mlp.0.weight", &[3, 3]), ("module.head.last_layer.weight_g", &[3, 1])]);
     let both: Shapes =
         ["student", "teacher"].iter().flat_map(|key| prefixed(&student, &format!("{key}."))).collect();
-    let bytes = numpy_pickle(&arrays(&both), Era::New);
+    let bytes = numpy_pickle(&arrays(&both), TorchFormat::New);
     assert_eq!(
         refusal(&bytes, &Options::default()),
         "the file holds several networks, student and teacher: choose one with --key"

@@ -17,8 +17,8 @@ use tch::{Device, Kind, Tensor};
 use super::content::{Format, SourceError};
 use super::convert::{self, ConvertError, Options, Understood};
 use super::fixtures::{
-    Array, Era, Storage, View, npy, numpy_pickle, on_disk, plain, torch_legacy, torch_pickle, torch_zip,
-    zipped,
+    Array, Storage, TorchFormat, View, npy, numpy_pickle, on_disk, plain, torch_legacy, torch_pickle,
+    torch_zip, zipped,
 };
 use super::fragments;
 use super::layout::{Declared, Layout, Shapes, Size};

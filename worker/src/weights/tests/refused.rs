@@ -25,17 +25,20 @@ fn wrong_files_are_refused_in_words() {
     let torch = torch_file(&[], &shapes);
     refused(&torch[..torch.len() / 2], "not a whole zip file");
     refused(&torch, "a ResNet50 whose topology the names do not tell");
-    let mut old = numpy_pickle(&arrays(&shapes), Era::Latin1);
+    let mut old = numpy_pickle(&arrays(&shapes), TorchFormat::Latin1);
     old.truncate(old.len() / 2);
     refused(&old, "ends in the middle");
     let object = Array { code: "O8", ..Array::f32(&[1], &[1.0]) };
-    refused(&numpy_pickle(&[("a", object)], Era::Old), "array `a`: dtype `O8` is not one that weights have");
+    refused(
+        &numpy_pickle(&[("a", object)], TorchFormat::Old),
+        "array `a`: dtype `O8` is not one that weights have",
+    );
     let short = Array { shape: vec![4, 3, 7, 7], ..Array::f32(&[1], &[1.0]) };
     let mut all = arrays(&shapes);
     all.retain(|(name, _)| *name != "conv1.weight");
     all.push(("conv1.weight", short));
     assert_eq!(
-        refusal(&numpy_pickle(&all, Era::Old), &options(Some(Layout::Vggface2))),
+        refusal(&numpy_pickle(&all, TorchFormat::Old), &options(Some(Layout::Vggface2))),
         "tensor `conv1.weight` cannot be read: its data is 4 bytes, its shape needs 2352"
     );
     refused(
@@ -88,7 +91,7 @@ fn weights_that_are_not_numbers_are_refused() {
         let mut all = arrays(&shapes);
         all.retain(|(own, _)| *own != name);
         all.push((name, array));
-        refusal(&numpy_pickle(&all, Era::New), &Options::default())
+        refusal(&numpy_pickle(&all, TorchFormat::New), &Options::default())
     };
     let nan = Array::f32(&[4], &[0.0, f32::NAN, 0.0, 0.0]);
     let words = "NaN or infinite values in `bn1.weight`: nothing can be trained from them";
@@ -99,7 +102,7 @@ fn weights_that_are_not_numbers_are_refused() {
     assert_eq!(with("bn1.weight", wide), words);
     // What is left out may hold anything.
     let all = [arrays(&shapes), vec![("fc.bias", Array::f32(&[1], &[f32::NAN]))]].concat();
-    converted(&numpy_pickle(&all, Era::New), &Options::default());
+    converted(&numpy_pickle(&all, TorchFormat::New), &Options::default());
 }
 
 proptest! {

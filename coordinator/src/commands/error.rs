@@ -16,7 +16,7 @@ use orchestrator::sweep::problem::{Problem, SweepError};
 
 /// Why a command ended early.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CommandError {
     /// A sweep file that cannot be used.
     Sweep(Box<SweepError>),
     /// Other bad input.
@@ -25,19 +25,19 @@ pub(crate) enum Failure {
     Work(anyhow::Error),
 }
 
-impl From<SweepError> for Failure {
+impl From<SweepError> for CommandError {
     fn from(error: SweepError) -> Self {
         Self::Sweep(Box::new(error))
     }
 }
 
-impl From<StdoutError> for Failure {
+impl From<StdoutError> for CommandError {
     fn from(error: StdoutError) -> Self {
         Self::Work(error.into())
     }
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for CommandError {
     fn from(error: anyhow::Error) -> Self {
         match exit::of(&error) {
             Exit::BadInput => Self::Input(error),
@@ -46,7 +46,7 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-impl Failure {
+impl CommandError {
     /// How the process ends.
     pub(crate) const fn process_exit_code(&self) -> Exit {
         match self {
@@ -77,7 +77,7 @@ impl Failure {
     }
 }
 
-impl Failure {
+impl CommandError {
     /// The answer did not arrive, which is neither bad input nor failed work.
     fn stdout(&self) -> Option<&StdoutError> {
         match self {

@@ -25,8 +25,8 @@ enum Stays {
 
 /// Goes through everything that was left behind. What the server has or does not want is removed; the rest stays for the
 /// next time.
-pub(super) async fn adopt(bus: &Bus, spool: &Spool) {
-    for orphan in spool.orphans() {
+pub(super) async fn hand_in(bus: &Bus, spool: &Spool) {
+    for orphan in spool.leftovers() {
         for folder in orphan.jobs() {
             match close(bus, &folder).await {
                 Ok(()) => remove(&folder),
@@ -51,15 +51,15 @@ fn remove(folder: &Path) {
 
 /// Finishes with one job of a dead worker.
 async fn close(bus: &Bus, folder: &Path) -> Result<(), Stays> {
-    let Content { claim, saved, hand_in } = Content::read(folder)?;
+    let Content { claim, saved, finished_work } = Content::read(folder)?;
     let (job, token) = (claim.order.job, claim.token);
     if bus.admitted_at(job).await? != Some(claim.admitted_nanos) {
         return Err(Stays::Unknown);
     }
     let entry = bus.record(job).await?.ok_or(Stays::Unknown)?;
-    if let Some(hand_in) = hand_in {
+    if let Some(finished_work) = finished_work {
         tracing::info!(%job, "handing in a result that {token} left behind");
-        let settled = settle(bus, &token, &hand_in).await?;
+        let settled = settle(bus, &token, &finished_work).await?;
         settled.tell(job, &token);
         return if settled == Settled::Unknown { Err(Stays::Unknown) } else { Ok(()) };
     }

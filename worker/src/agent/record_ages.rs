@@ -12,14 +12,14 @@ use tokio::time::Instant;
 
 /// Records that were seen held by others lately.
 #[derive(Debug, Default)]
-pub(super) struct Sightings {
+pub(super) struct RecordAges {
     seen: BTreeMap<JobId, (u64, Instant)>,
 }
 
-/// Sightings kept: a worker looks at one job after the other, so few matter.
+/// Records kept: a worker looks at one job after the other, so few matter.
 const KEPT: usize = 1024;
 
-impl Sightings {
+impl RecordAges {
     /// Time since this revision of the job's record was first seen.
     pub(super) fn unchanged_for(&mut self, job: JobId, revision: u64) -> Duration {
         let now = Instant::now();
@@ -40,10 +40,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_record_ages_until_it_changes() {
-        let (mut sightings, job) = (Sightings::default(), JobId::new(uuid::Uuid::nil()));
-        assert_eq!(sightings.unchanged_for(job, 1), Duration::ZERO);
+        let (mut record_ages, job) = (RecordAges::default(), JobId::new(uuid::Uuid::nil()));
+        assert_eq!(record_ages.unchanged_for(job, 1), Duration::ZERO);
         tokio::time::advance(Duration::from_secs(20)).await;
-        assert_eq!(sightings.unchanged_for(job, 1), Duration::from_secs(20));
-        assert_eq!(sightings.unchanged_for(job, 2), Duration::ZERO);
+        assert_eq!(record_ages.unchanged_for(job, 1), Duration::from_secs(20));
+        assert_eq!(record_ages.unchanged_for(job, 2), Duration::ZERO);
     }
 }

@@ -20,7 +20,7 @@ const COMPLAINTS: u32 = 3;
 const SILENCES: u32 = 2;
 
 /// The server of a run.
-pub(super) struct Care<'a> {
+pub(super) struct ServerMonitor<'a> {
     bus: Bus,
     /// Our own server, if we run one.
     broker: &'a mut Option<Broker>,
@@ -58,7 +58,7 @@ enum Condition {
     Silent,
 }
 
-impl<'a> Care<'a> {
+impl<'a> ServerMonitor<'a> {
     pub(super) fn of(bus: Bus, broker: &'a mut Option<Broker>) -> Self {
         Self {
             bus,
@@ -119,7 +119,7 @@ impl<'a> Care<'a> {
                 self.answered(view);
                 self.complaints += 1;
                 if self.complaints >= COMPLAINTS {
-                    self.treat(&complaint, view).await?;
+                    self.mend(&complaint, view).await?;
                 }
             }
             Condition::Silent => self.unanswered(view),
@@ -157,7 +157,7 @@ impl<'a> Care<'a> {
         }
     }
 
-    async fn treat(&mut self, complaint: &str, view: &mut View) -> anyhow::Result<()> {
+    async fn mend(&mut self, complaint: &str, view: &mut View) -> anyhow::Result<()> {
         if let Some(full) = self.broker.as_ref().and_then(Broker::no_room) {
             if std::mem::replace(&mut self.told, Told::NoRoom) != Told::NoRoom {
                 view.remark(&format!("the server's store cannot be written ({complaint})"));
