@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use shared::bus::Bus;
 use shared::bus::server::{
-    Blobs, Books, Entry, Failure, Flow, Inventory, Live, Message, Queue, Queued, Reply, Stored, Upload, Write,
+    Blobs, Books, Entry, ServerError, Flow, Inventory, Live, Message, Queue, Queued, Reply, Stored, Upload, Write,
 };
 use shared::ids::JobId;
 use shared::protocol::subjects;
@@ -28,7 +28,7 @@ impl CannedServer {
     }
 }
 
-fn answer<T: Send + 'static>(answer: Result<T, Failure>) -> Reply<'static, T> {
+fn answer<T: Send + 'static>(answer: Result<T, ServerError>) -> Reply<'static, T> {
     Box::pin(std::future::ready(answer))
 }
 
@@ -89,7 +89,7 @@ impl Queue for CannedServer {
     }
 
     fn pull(&self) -> Reply<'_, Flow<Box<dyn Message>>> {
-        answer(Err(Failure::Missing))
+        answer(Err(ServerError::Missing))
     }
 }
 

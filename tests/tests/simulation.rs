@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use memory_server::{Damage, ServerBug};
 use shared::protocol::{CheckpointEvery, Timing};
-use tests::simulation::{self, Bad, Counts, Fault, Fixture, History, Kind, Options, Outcome, Script};
+use tests::simulation::{self, Bad, Counts, Fault, Fixture, History, HistoryResult, Kind, Options, Script};
 
 /// A tenth of `make simulate`: enough for the rarest event to happen several times.
 const SEEDS: u64 = 1000;
@@ -12,7 +12,7 @@ const SEEDS: u64 = 1000;
 /// Enough to compare histories, and for a broken fence to be noticed.
 const FEW: u64 = 120;
 
-fn drawn(seed: u64, fixture: &Fixture) -> Outcome {
+fn drawn(seed: u64, fixture: &Fixture) -> HistoryResult {
     simulation::run(History::draw(seed), fixture, Options::default())
 }
 

@@ -33,7 +33,7 @@ use tokio::time::Instant;
 
 use audit::Output;
 use deployment::{Deployment, Folder};
-use report::Outcome;
+use report::ChaosResult;
 use runner::{QUIET_LIMIT, RunEnd, Summary, Times};
 use schedule::{Shape, Step};
 
@@ -71,7 +71,7 @@ const SWEEP: &str = "sweep.yaml";
 /// How it ended.
 #[derive(Debug)]
 pub enum End {
-    Finished(Box<Outcome>),
+    Finished(Box<ChaosResult>),
     Interrupted,
 }
 
@@ -159,7 +159,7 @@ async fn run_and_judge(
     folder: &Folder,
     deployment: &mut Deployment,
     view: &mut View,
-) -> anyhow::Result<Option<Outcome>> {
+) -> anyhow::Result<Option<ChaosResult>> {
     let summary = runner::run(deployment, steps, expected.len(), times, view).await?;
     let stuck = match summary.end {
         RunEnd::Interrupted => return Ok(None),
@@ -182,8 +182,8 @@ async fn run_and_judge(
     let costs = cost::of(&summary.injections, &observations);
     let clean = violations.is_empty() && stuck.is_none();
     let Summary { injections, missed, ended, operator_commands, took, .. } = summary;
-    Ok(Some(Outcome {
-        v: Outcome::VERSION,
+    Ok(Some(ChaosResult {
+        v: ChaosResult::VERSION,
         seed: request.seed,
         workers: request.workers,
         jobs: expected.len(),

@@ -9,7 +9,7 @@ use super::cost::{Costs, Times};
 
 /// The outcome of one run with faults.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Outcome {
+pub struct ChaosResult {
     pub v: u32,
     pub seed: u64,
     pub workers: usize,
@@ -39,7 +39,7 @@ pub struct Outcome {
     pub costs: Costs,
 }
 
-impl Outcome {
+impl ChaosResult {
     /// Version of this layout.
     pub const VERSION: u32 = 1;
 

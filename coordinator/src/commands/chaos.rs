@@ -1,6 +1,5 @@
 //! `ferry chaos`: runs a small sweep under random faults and checks its results.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,6 +9,8 @@ use ::chaos::{End, Request, View, sweep};
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
+use shared::exit::Exit;
+use shared::stdio;
 
 /// Kill processes at random during a small sweep, then check that nothing was lost or changed.
 ///
@@ -71,30 +72,24 @@ pub(crate) fn run(args: &ChaosArgs) -> Result<ExitCode, CommandError> {
         .context("the runtime cannot start")?;
     let end = runtime.block_on(::chaos::run(&request, &mut view));
     view.close();
-    Ok(finish(&end?, args)?)
+    finish(&end?, args)
 }
 
-fn finish(end: &End, args: &ChaosArgs) -> anyhow::Result<ExitCode> {
-    let mut stdout = std::io::stdout().lock();
-    match end {
-        End::Finished(outcome) => {
-            if args.json {
-                writeln!(stdout, "{}", json!({ "event": "finished", "outcome": outcome }))?;
-            } else {
-                write!(stdout, "{}", outcome.markdown())?;
-            }
-            Ok(if outcome.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+fn finish(end: &End, args: &ChaosArgs) -> Result<ExitCode, CommandError> {
+    let (text, code) = match end {
+        End::Finished(result) => {
+            let code = if result.clean { Exit::Done } else { Exit::Failed };
+            let json = || json!({ "event": "finished", "outcome": result }).to_string() + "\n";
+            (if args.json { json() } else { result.markdown() }, code)
+        }
+        End::Interrupted if args.json => {
+            (json!({ "event": "interrupted" }).to_string() + "\n", Exit::Interrupted)
         }
         End::Interrupted => {
-            if args.json {
-                writeln!(stdout, "{}", json!({ "event": "interrupted" }))?;
-            } else {
-                writeln!(
-                    stdout,
-                    "stopped; if the run without faults was not finished, it will go on from here"
-                )?;
-            }
-            Ok(ExitCode::from(130))
+            let text = "stopped; if the run without faults was not finished, it will continue from here\n";
+            (text.to_owned(), Exit::Interrupted)
         }
-    }
+    };
+    stdio::print(&text)?;
+    Ok(code.into())
 }

@@ -1,6 +1,6 @@
 //! `ferry remove`: takes a sweep that is no longer wanted out of a state directory or a server.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -11,6 +11,7 @@ use super::error::CommandError;
 use super::progress::Progress;
 use orchestrator::service::{Amount, Holdings, Removal, RemovalError, Target};
 use shared::plural::count;
+use shared::stdio;
 
 /// Removes a sweep from the store for good: its jobs, checkpoints and results.
 #[derive(Debug, Args)]
@@ -104,7 +105,7 @@ fn refusal(error: anyhow::Error) -> CommandError {
 }
 
 fn print(text: &str) -> Result<(), CommandError> {
-    std::io::stdout().lock().write_all(text.as_bytes()).map_err(|error| CommandError::Work(error.into()))
+    Ok(stdio::print(text)?)
 }
 
 /// Asks the person at the terminal; scripts have to say `--yes`.

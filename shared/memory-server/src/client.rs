@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::queue::{Handed, PULL_LIFE, Pull};
 use super::{Event, Inner, Link};
 use shared::bus::server::{
-    Ack, Blobs, Books, Entry, Failure, Flow, Inventory, Live, Message, Queue, Queued, Reply, Write,
+    Ack, Blobs, Books, Entry, Flow, Inventory, Live, Message, Queue, Queued, Reply, ServerError, Write,
 };
 use shared::result::BlobRef;
 
@@ -98,7 +98,7 @@ struct Watching {
 
 impl Watching {
     /// After the server was away it stumbles once and goes on without loss; now and then it ends instead, or goes deaf.
-    async fn next(mut self) -> Option<(Result<Entry, Failure>, Self)> {
+    async fn next(mut self) -> Option<(Result<Entry, ServerError>, Self)> {
         let inner = self.link.inner.clone();
         loop {
             if self.deaf {
@@ -113,7 +113,7 @@ impl Watching {
                 match inner.state().chance.below(4) {
                     0 => return None,
                     1 => self.deaf = true,
-                    _ => return Some((Err(Failure::doubt("missed idle heartbeat")), self)),
+                    _ => return Some((Err(ServerError::doubt("missed idle heartbeat")), self)),
                 }
             }
             let change = inner.state().change_after(&self.prefix, self.seen);
@@ -170,7 +170,7 @@ struct Pulling {
 }
 
 impl Pulling {
-    async fn next(mut self) -> Option<(Result<Box<dyn Message>, Failure>, Self)> {
+    async fn next(mut self) -> Option<(Result<Box<dyn Message>, ServerError>, Self)> {
         let message = self.handed().await;
         self.until = Instant::now(); // The next one has to be asked for.
         let message = Delivered { link: self.link.clone(), message };
@@ -256,14 +256,14 @@ impl Blobs for Client {
         let (bucket, name) = (bucket.to_owned(), name.to_owned());
         Box::pin(async move {
             let found = self.link.request(move |state, _| {
-                let meta = state.meta(&bucket, &name).ok_or(Failure::Missing)?;
+                let meta = state.meta(&bucket, &name).ok_or(ServerError::Missing)?;
                 let bytes = state.chunks(meta.chunks);
                 Ok((meta, bytes))
             });
             let (meta, bytes) = found.await?;
             let Some(bytes) = bytes else { return Ok(stream::pending().boxed()) };
             let whole = hex::encode(Sha256::digest(&bytes)) == meta.sha256;
-            let verdict = (!whole).then_some(Err(Failure::Damaged));
+            let verdict = (!whole).then_some(Err(ServerError::Damaged));
             Ok(stream::iter(std::iter::once(Ok(bytes)).chain(verdict)).boxed())
         })
     }
@@ -297,7 +297,7 @@ impl Live for Client {
                 Ok(())
             });
             put.await?;
-            self.link.request(move |state, _| state.seen(&key).ok_or(Failure::Missing)).await
+            self.link.request(move |state, _| state.seen(&key).ok_or(ServerError::Missing)).await
         })
     }
 
@@ -325,7 +325,7 @@ impl Live for Client {
         let hints = self.inner.hints.subscribe();
         Box::pin(async move {
             let flow = stream::unfold(hints, |mut hints| async move {
-                let hint = hints.recv().await.map_err(Failure::doubt);
+                let hint = hints.recv().await.map_err(ServerError::doubt);
                 Some((hint, hints))
             });
             Ok(flow.boxed())

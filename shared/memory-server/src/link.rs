@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::state::State;
 use super::{Flag, Inner};
-use shared::bus::server::Failure;
+use shared::bus::server::ServerError;
 
 /// What a client waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,8 +92,8 @@ impl Link {
     /// carried out later.
     pub(super) async fn request<T: Send + 'static>(
         &self,
-        act: impl FnOnce(&mut State, Duration) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
+        act: impl FnOnce(&mut State, Duration) -> Result<T, ServerError> + Send + 'static,
+    ) -> Result<T, ServerError> {
         let deadline = tokio::time::Instant::now() + TIMEOUT;
         let (answer, answered) = oneshot::channel();
         let lost = self.inner.network_faults().lost_replies;
@@ -116,7 +116,7 @@ impl Link {
             return outcome;
         }
         tokio::time::sleep_until(deadline).await; // A lost request is noticed by its silence.
-        Err(Failure::doubt("no answer within 5 s"))
+        Err(ServerError::doubt("no answer within 5 s"))
     }
 
     /// A frozen process goes on when it is thawed, a dead one never.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::queue::{Handed, WorkQueue};
 use super::{Damage, Event, Observer, ServerBug};
-use shared::bus::server::{Ack, Entry, Failure, Inventory, Queued, Stored, Upload, Write};
+use shared::bus::server::{Ack, Entry, Inventory, Queued, ServerError, Stored, Upload, Write};
 use shared::result::BlobRef;
 use shared::rng::{Purpose, Stream};
 
@@ -102,11 +102,11 @@ impl State {
         self.books.get(key).map_or(0, |entry| entry.revision)
     }
 
-    pub(super) fn update(&mut self, now: Duration, by: &str, write: Write) -> Result<u64, Failure> {
+    pub(super) fn update(&mut self, now: Duration, by: &str, write: Write) -> Result<u64, ServerError> {
         let blind = self.bug == Some(ServerBug::BlindSwap) && write.expected != 0;
         if self.revision_of(&write.key) != write.expected && !blind {
             self.tell(now, by, &Event::Refused { key: &write.key });
-            return Err(Failure::Revision);
+            return Err(ServerError::Revision);
         }
         Ok(self.put(now, by, write.key, write.value))
     }
@@ -129,11 +129,11 @@ impl State {
         self.books.remove(key);
     }
 
-    pub(super) fn batch(&mut self, now: Duration, by: &str, writes: Vec<Write>) -> Result<(), Failure> {
+    pub(super) fn batch(&mut self, now: Duration, by: &str, writes: Vec<Write>) -> Result<(), ServerError> {
         let stale = writes.iter().find(|write| self.revision_of(&write.key) != write.expected);
         if let Some(write) = stale {
             self.tell(now, by, &Event::Refused { key: &write.key });
-            return Err(Failure::Revision);
+            return Err(ServerError::Revision);
         }
         let torn = self.bug == Some(ServerBug::TornBatch) && self.chance.chance(0.2);
         let kept = if torn { 1 } else { writes.len() };
@@ -181,9 +181,9 @@ impl State {
         bucket: &str,
         blob: &BlobRef,
         chunks: u64,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ServerError> {
         if !self.chunks.contains_key(&chunks) {
-            return Err(Failure::doubt("the upload was discarded"));
+            return Err(ServerError::doubt("the upload was discarded"));
         }
         self.tell(now, by, &Event::Stored { bucket, name: &blob.name });
         let meta = Meta { chunks, sha256: blob.sha256.clone() };
@@ -230,8 +230,8 @@ impl State {
         by: &str,
         bucket: &str,
         name: &str,
-    ) -> Result<(), Failure> {
-        let meta = self.metas.remove(&(bucket.to_owned(), name.to_owned())).ok_or(Failure::Missing)?;
+    ) -> Result<(), ServerError> {
+        let meta = self.metas.remove(&(bucket.to_owned(), name.to_owned())).ok_or(ServerError::Missing)?;
         self.chunks.remove(&meta.chunks);
         self.tell(now, by, &Event::Removed { bucket, name });
         Ok(())

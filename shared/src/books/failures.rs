@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Failure, Fenced, JobRecord, JobState, MAX_LOSSES, Token};
+use super::{AttemptFailure, Fenced, JobRecord, JobState, MAX_LOSSES, Token};
 
 /// Failures of the training itself after which a job fails for good.
 pub const MAX_FAILURES: usize = 3;
@@ -27,7 +27,7 @@ impl JobRecord {
         let last = &log[log.len().saturating_sub(LOG_TAIL)..];
         let log = last.iter().map(|line| shortened(line)).collect();
         let mut next = self.clone();
-        next.failures.push(Failure { token: by.clone(), error: shortened(error), log, mark });
+        next.failures.push(AttemptFailure { token: by.clone(), error: shortened(error), log, mark });
         next.state = next.after_failures();
         Ok(next)
     }

@@ -37,7 +37,7 @@ pub struct JobRecord {
     /// Owners lost in a row without a checkpoint between.
     pub losses: u32,
     /// Errors of the training that count against the job, oldest first.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<AttemptFailure>,
     /// Newest last, at most [`KEPT_CHECKPOINTS`].
     pub checkpoints: Vec<Checkpoint>,
     /// What happened to it that a reader should know, such as a damaged checkpoint.
@@ -123,7 +123,7 @@ impl std::fmt::Display for Checkpoint {
 
 /// One failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct AttemptFailure {
     pub token: Token,
     pub error: String,
     /// The last lines that the training logged, at most [`LOG_TAIL`].

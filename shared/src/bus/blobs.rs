@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use sha2::{Digest, Sha256};
 
-use super::server::{Failure, Inventory};
+use super::server::{Inventory, ServerError};
 use super::{BACKOFF, Bus, BusError};
 use crate::protocol::subjects;
 use crate::result::BlobRef;
@@ -63,11 +63,11 @@ impl Bus {
     /// Stores `bytes`, which `blob` describes, and tries until they are stored.
     pub async fn store_blob(&self, bucket: Bucket, blob: &BlobRef, bytes: Bytes) {
         let tell =
-            |error: &Failure| tracing::warn!(blob = %blob.name, "storing a blob: {error}; trying again");
+            |error: &ServerError| tracing::warn!(blob = %blob.name, "storing a blob: {error}; trying again");
         BACKOFF.until_done(|| self.try_put(bucket, blob, &bytes), tell).await;
     }
 
-    async fn try_put(&self, bucket: Bucket, blob: &BlobRef, bytes: &Bytes) -> Result<(), Failure> {
+    async fn try_put(&self, bucket: Bucket, blob: &BlobRef, bytes: &Bytes) -> Result<(), ServerError> {
         if self.server.holds(bucket.name(), &blob.name).await? {
             return Ok(());
         }
@@ -95,19 +95,19 @@ impl Bus {
         blob.check(bucket.largest())
             .map_err(|reason| BusError::Untrue { what: "a reference to a blob".into(), reason })?;
         let failed = |failure| match failure {
-            Failure::Missing => BusError::Missing { what: format!("blob {}", blob.name) },
-            Failure::Damaged => damaged(blob, "other bytes"),
-            other @ (Failure::Revision | Failure::Refused(_) | Failure::Doubt(_)) => {
+            ServerError::Missing => BusError::Missing { what: format!("blob {}", blob.name) },
+            ServerError::Damaged => damaged(blob, "other bytes"),
+            other @ (ServerError::Revision | ServerError::Refused(_) | ServerError::Doubt(_)) => {
                 BusError::failed(format!("fetch blob {}", blob.name), other)
             }
         };
         let open = tokio::time::timeout(IDLE, self.server.open(bucket.name(), &blob.name));
-        let mut pieces = open.await.map_err(|late| failed(Failure::doubt(late)))?.map_err(failed)?;
+        let mut pieces = open.await.map_err(|late| failed(ServerError::doubt(late)))?.map_err(failed)?;
         let stalled = |_| BusError::Stalled { name: blob.name.clone() };
         let (mut hash, mut size) = (Sha256::new(), 0);
         while let Some(piece) = tokio::time::timeout(IDLE, pieces.next()).await.map_err(stalled)? {
             let piece = match piece {
-                Err(Failure::Missing) => return Err(BusError::Stalled { name: blob.name.clone() }),
+                Err(ServerError::Missing) => return Err(BusError::Stalled { name: blob.name.clone() }),
                 piece => piece.map_err(failed)?,
             };
             hash.update(&piece);
@@ -148,7 +148,7 @@ impl Bus {
     /// Deletes a blob that nothing refers to any more; it is no error if there is none.
     pub async fn delete_blob(&self, bucket: Bucket, name: &str) -> Result<(), BusError> {
         match self.server.remove(bucket.name(), name).await {
-            Ok(()) | Err(Failure::Missing) => Ok(()),
+            Ok(()) | Err(ServerError::Missing) => Ok(()),
             Err(error) => Err(BusError::failed(format!("delete {name}"), error)),
         }
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::key_watch::KeyWatch;
-use super::server::{Entry, Failure, Write};
+use super::server::{Entry, ServerError, Write};
 use super::{BACKOFF, Bus, BusError};
 use crate::books::JobRecord;
 use crate::ids::JobId;
@@ -172,8 +172,10 @@ impl Bus {
     pub async fn try_store(&self) -> Store {
         match self.server.put(subjects::TRIAL_KEY, encode(&Trial { v: 1 })).await {
             Ok(()) => Store::Writable,
-            Err(Failure::Refused(why)) => Store::Refuses(why),
-            Err(Failure::Revision | Failure::Missing | Failure::Damaged | Failure::Doubt(_)) => Store::Silent,
+            Err(ServerError::Refused(why)) => Store::Refuses(why),
+            Err(
+                ServerError::Revision | ServerError::Missing | ServerError::Damaged | ServerError::Doubt(_),
+            ) => Store::Silent,
         }
     }
 
@@ -198,7 +200,7 @@ impl Bus {
     async fn create(&self, key: &str, value: Bytes) -> Result<bool, BusError> {
         match self.server.update(key, value, 0).await {
             Ok(_) => Ok(true),
-            Err(Failure::Revision) => Ok(false),
+            Err(ServerError::Revision) => Ok(false),
             Err(error) => Err(BusError::failed(format!("write {key}"), error)),
         }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::credential::{CredentialError, Role};
-use super::server::Failure;
+use super::server::ServerError;
 use crate::ids::JobId;
 use crate::protocol::TimingError;
 use crate::version::VersionError;
@@ -114,12 +114,13 @@ impl BusError {
     }
 
     /// A request that failed, as an error of this action; what is `Missing` or `Damaged` was handled before.
-    pub(super) fn failed(action: impl Into<String>, failure: Failure) -> Self {
+    pub(super) fn failed(action: impl Into<String>, failure: ServerError) -> Self {
         match failure {
-            Failure::Doubt(source) => Self::transport(action, source),
-            other @ (Failure::Revision | Failure::Missing | Failure::Damaged | Failure::Refused(_)) => {
-                Self::transport(action, other)
-            }
+            ServerError::Doubt(source) => Self::transport(action, source),
+            other @ (ServerError::Revision
+            | ServerError::Missing
+            | ServerError::Damaged
+            | ServerError::Refused(_)) => Self::transport(action, other),
         }
     }
 }
@@ -142,7 +143,7 @@ mod tests {
             BusError::Role { path: path(), role: Role::Worker, needed: Role::Coordinator },
             BusError::NoJetStream { url: url() },
             BusError::Missing { what: "blob plan.x".into() },
-            BusError::failed("list the keys", Failure::Refused("maximum bytes exceeded".into())),
+            BusError::failed("list the keys", ServerError::Refused("maximum bytes exceeded".into())),
             BusError::Version { what: "the store of this server".into(), source: version },
             BusError::OldStore { found: 1, needed: 2 },
             BusError::Untrue { what: "result.x".into(), reason: "it belongs to job y".into() },

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::server::{Entry, Failure, Flow, Server};
+use super::server::{Entry, Flow, Server, ServerError};
 
 /// Between two questions for the newest revision. A dead watch is found within two of them.
 const EVERY: Duration = Duration::from_secs(5);
@@ -27,11 +27,11 @@ pub(super) struct KeyWatch {
     /// The value of `seen` when the server last had something newer.
     behind: Option<u64>,
     due: Interval,
-    asked: Option<BoxFuture<'static, Result<u64, Failure>>>,
+    asked: Option<BoxFuture<'static, Result<u64, ServerError>>>,
 }
 
 impl KeyWatch {
-    pub(super) async fn begin(server: Arc<dyn Server>, keys: &'static str) -> Result<Self, Failure> {
+    pub(super) async fn begin(server: Arc<dyn Server>, keys: &'static str) -> Result<Self, ServerError> {
         let entries = server.watch(keys).await?;
         let mut due = tokio::time::interval(EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -68,7 +68,7 @@ impl KeyWatch {
     }
 
     /// Twice in a row the server had something newer, and nothing came in between.
-    fn is_dead(&mut self, newest: Result<u64, Failure>) -> bool {
+    fn is_dead(&mut self, newest: Result<u64, ServerError>) -> bool {
         match newest {
             Ok(newest) if newest > self.seen => self.behind.replace(self.seen) == Some(self.seen),
             Ok(_) => {

@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 
-use super::server::{Failure, Flow};
+use super::server::{Flow, ServerError};
 use super::{Bus, BusError};
 use crate::ids::WorkerId;
 use crate::protocol::{LiveReport, Presence, subjects};
@@ -36,7 +36,7 @@ impl Bus {
         let key = presence.worker.as_str();
         let value = serde_json::to_vec(presence).map_err(|e| BusError::transport("report presence", e))?;
         self.server.appear(key, value.into()).await.map_err(|error| match error {
-            Failure::Missing => BusError::Missing { what: format!("presence of {key}") },
+            ServerError::Missing => BusError::Missing { what: format!("presence of {key}") },
             other => BusError::failed("report presence", other),
         })
     }

@@ -13,17 +13,17 @@ use futures::stream::BoxStream;
 use crate::result::BlobRef;
 
 /// An answer that is still to come.
-pub type Reply<'a, T> = BoxFuture<'a, Result<T, Failure>>;
+pub type Reply<'a, T> = BoxFuture<'a, Result<T, ServerError>>;
 
 /// What a server sends by itself. An error is a stumble: what follows it has lost nothing. The end means that it has
 /// to be asked for anew.
-pub type Flow<T> = BoxStream<'static, Result<T, Failure>>;
+pub type Flow<T> = BoxStream<'static, Result<T, ServerError>>;
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a request has no good answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum ServerError {
     /// The key has another revision than the one named. Nothing was written.
     #[error("the key has another revision")]
     Revision,
@@ -40,7 +40,7 @@ pub enum Failure {
     Doubt(AnyError),
 }
 
-impl Failure {
+impl ServerError {
     /// Nobody knows what became of the request.
     pub fn doubt(source: impl Into<AnyError>) -> Self {
         Self::Doubt(source.into())

@@ -30,7 +30,7 @@ pub struct Options {
 
 /// The outcome of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct HistoryResult {
     /// A digest of every event and its time: equal for equal histories.
     pub digest: u64,
     pub counts: Counts,
@@ -39,7 +39,7 @@ pub struct Outcome {
 }
 
 /// Runs a history to its end.
-pub fn run(history: History, fixture: &Fixture, options: Options) -> Outcome {
+pub fn run(history: History, fixture: &Fixture, options: Options) -> HistoryResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     match runtime {
         Ok(runtime) => runtime.block_on(world::run(history, fixture, options)),

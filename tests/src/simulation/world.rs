@@ -21,7 +21,7 @@ use super::process::Process;
 use super::sweep::{Fixture, Sweep};
 use super::trace::Trace;
 use super::trainer::{Simulated, TrainingLog, undisturbed};
-use super::{Options, Outcome};
+use super::{HistoryResult, Options};
 
 /// Time until a process that ended on its own is restarted.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ struct Record {
     checker: Checker,
 }
 
-pub(super) async fn run(history: History, fixture: &Fixture, options: Options) -> Outcome {
+pub(super) async fn run(history: History, fixture: &Fixture, options: Options) -> HistoryResult {
     let world = Arc::new(World::new(history, fixture, options));
     world.note(&format!("{:?}", world.history));
     for index in 0..world.history.workers {
@@ -90,7 +90,7 @@ pub(super) async fn run(history: History, fixture: &Fixture, options: Options) -
             .violate(now, &format!("the sweep did not end within {patience:?} of faults_end"));
     }
     let record = world.record();
-    Outcome {
+    HistoryResult {
         digest: record.trace.digest(),
         counts: record.checker.counts,
         violation: record.checker.violation.clone(),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
+use shared::files;
 use shared::pack::{Pack, destination};
 
 use super::{print, print_summary};
@@ -132,7 +133,7 @@ fn list_problems(dir: &Path, problems: &[Problem]) -> anyhow::Result<()> {
     let path = problem_list(dir)?;
     let shown = || path.display().to_string();
     if is_summed_up(problems) {
-        fs::write(&path, to_csv(problems)).with_context(shown)?;
+        files::write(&path, to_csv(problems).as_bytes()).with_context(shown)?;
         eprintln!("all of them are listed in {}", path.display());
     } else if fs::read_to_string(&path).is_ok_and(|text| text.starts_with(&to_csv(&[]))) {
         fs::remove_file(&path).with_context(shown)?;

@@ -16,7 +16,7 @@ use nats::jetstream::object_store::{ObjectInfo, ObjectOptions};
 use nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use serde_json::json;
 
-use super::super::server::{Blobs, Failure, Flow, Inventory, Reply};
+use super::super::server::{Blobs, Flow, Inventory, Reply, ServerError};
 use super::Nats;
 use crate::protocol::subjects;
 use crate::result::BlobRef;
@@ -46,7 +46,7 @@ impl Blobs for Nats {
                     last = Some(confirmed(oldest).await?);
                 }
                 let chunk = bytes.slice(start..bytes.len().min(start + CHUNK));
-                let ack = self.jetstream.publish(subject.clone(), chunk).await.map_err(Failure::doubt)?;
+                let ack = self.jetstream.publish(subject.clone(), chunk).await.map_err(ServerError::doubt)?;
                 in_flight.push_back(ack);
             }
             for ack in in_flight {
@@ -58,7 +58,7 @@ impl Blobs for Nats {
 
     fn open<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, Flow<Bytes>> {
         Box::pin(async move {
-            let info = self.description(bucket, name).await?.ok_or(Failure::Missing)?;
+            let info = self.description(bucket, name).await?.ok_or(ServerError::Missing)?;
             let reading = Reading {
                 client: self.client.clone(),
                 subject: format!("{}.DIRECT.GET.{}", self.api, subjects::object_stream(bucket)),
@@ -75,7 +75,7 @@ impl Blobs for Nats {
     /// which the client's own deletion leaves, would keep a whole block of dead bytes on the server's disk.
     fn remove<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, ()> {
         Box::pin(async move {
-            let info = self.description(bucket, name).await?.ok_or(Failure::Missing)?;
+            let info = self.description(bucket, name).await?.ok_or(ServerError::Missing)?;
             self.purge(bucket, &description_of(bucket, name)).await?;
             self.purge(bucket, &subjects::object_chunks(bucket, &info.nuid)).await
         })
@@ -91,27 +91,28 @@ impl Blobs for Nats {
 }
 
 impl Nats {
-    async fn object_store(&self, bucket: &str) -> Result<Stream<()>, Failure> {
-        self.jetstream.get_stream_no_info(subjects::object_stream(bucket)).await.map_err(Failure::doubt)
+    async fn object_store(&self, bucket: &str) -> Result<Stream<()>, ServerError> {
+        self.jetstream.get_stream_no_info(subjects::object_stream(bucket)).await.map_err(ServerError::doubt)
     }
 
     /// Takes every message of `subject` away; no trace is left.
-    async fn purge(&self, bucket: &str, subject: &str) -> Result<(), Failure> {
+    async fn purge(&self, bucket: &str, subject: &str) -> Result<(), ServerError> {
         let stream = self.object_store(bucket).await?;
-        stream.purge().filter(subject).await.map_err(Failure::doubt)?;
+        stream.purge().filter(subject).await.map_err(ServerError::doubt)?;
         Ok(())
     }
 
     /// The object's description, asked of the leader: a follower may not know yet what was just stored.
-    async fn description(&self, bucket: &str, name: &str) -> Result<Option<ObjectInfo>, Failure> {
+    async fn description(&self, bucket: &str, name: &str) -> Result<Option<ObjectInfo>, ServerError> {
         let stream = self.object_store(bucket).await?;
         match stream.get_last_raw_message_by_subject(&description_of(bucket, name)).await {
             Ok(message) => {
-                let info: ObjectInfo = serde_json::from_slice(&message.payload).map_err(Failure::doubt)?;
+                let info: ObjectInfo =
+                    serde_json::from_slice(&message.payload).map_err(ServerError::doubt)?;
                 Ok(Some(info).filter(|info| !info.deleted))
             }
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(Failure::doubt(error)),
+            Err(error) => Err(ServerError::doubt(error)),
         }
     }
 
@@ -123,14 +124,14 @@ impl Nats {
         blob: &BlobRef,
         nuid: String,
         chunks: Chunks,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ServerError> {
         let mut headers = HeaderMap::new();
         if let Some(last) = chunks.last {
             headers.insert("Nats-Expected-Last-Subject-Sequence", last.to_string().as_str());
             let subject = subjects::object_chunks(bucket, &nuid);
             headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", subject.as_str());
         }
-        let digest = hex::decode(&blob.sha256).map_err(Failure::doubt)?;
+        let digest = hex::decode(&blob.sha256).map_err(ServerError::doubt)?;
         let info = ObjectInfo {
             name: blob.name.clone(),
             description: None,
@@ -139,16 +140,16 @@ impl Nats {
             options: Some(ObjectOptions { link: None, max_chunk_size: Some(CHUNK) }),
             bucket: bucket.to_owned(),
             nuid,
-            size: usize::try_from(blob.size).map_err(Failure::doubt)?,
+            size: usize::try_from(blob.size).map_err(ServerError::doubt)?,
             chunks: chunks.count,
             modified: None,
             digest: Some(format!("SHA-256={}", URL_SAFE.encode(digest))),
             deleted: false,
         };
         let subject = self.subject(description_of(bucket, &blob.name));
-        let payload = serde_json::to_vec(&info).map_err(Failure::doubt)?;
+        let payload = serde_json::to_vec(&info).map_err(ServerError::doubt)?;
         let published = self.jetstream.publish_with_headers(subject, headers, payload.into()).await;
-        confirmed(published.map_err(Failure::doubt)?).await?;
+        confirmed(published.map_err(ServerError::doubt)?).await?;
         Ok(())
     }
 }
@@ -158,8 +159,8 @@ fn description_of(bucket: &str, name: &str) -> String {
 }
 
 /// Waits until the server has stored a message; gives its sequence.
-async fn confirmed(ack: PublishAckFuture) -> Result<u64, Failure> {
-    Ok(ack.await.map_err(Failure::doubt)?.sequence)
+async fn confirmed(ack: PublishAckFuture) -> Result<u64, ServerError> {
+    Ok(ack.await.map_err(ServerError::doubt)?.sequence)
 }
 
 /// The stored bytes of an object: how many chunks, and the sequence of the last one.
@@ -185,7 +186,7 @@ struct Reading {
 
 impl Reading {
     /// The next chunk. One that the server has lost is `Missing`.
-    async fn piece(mut self) -> Result<Option<(Bytes, Self)>, Failure> {
+    async fn piece(mut self) -> Result<Option<(Bytes, Self)>, ServerError> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -193,17 +194,17 @@ impl Reading {
             Some(batch) => batch,
             None => self.ask().await?,
         };
-        let answer = tokio::time::timeout(PATIENCE, answers.next()).await.map_err(Failure::doubt)?;
-        let answer = answer.ok_or_else(|| Failure::doubt("the connection was closed"))?;
+        let answer = tokio::time::timeout(PATIENCE, answers.next()).await.map_err(ServerError::doubt)?;
+        let answer = answer.ok_or_else(|| ServerError::doubt("the connection was closed"))?;
         // A status instead of a chunk: nothing (more) is there, or the stream is not to be had.
         match answer.status {
             None => {}
             Some(status) if status.as_u16() == 503 => {
-                return Err(Failure::doubt("nobody answers for the object store"));
+                return Err(ServerError::doubt("nobody answers for the object store"));
             }
-            Some(_) => return Err(Failure::Missing),
+            Some(_) => return Err(ServerError::Missing),
         }
-        self.next = sequence(&answer).ok_or_else(|| Failure::doubt("a chunk without its sequence"))? + 1;
+        self.next = sequence(&answer).ok_or_else(|| ServerError::doubt("a chunk without its sequence"))? + 1;
         self.left -= 1;
         if expected > 1 {
             self.batch = Some((answers, expected - 1));
@@ -211,14 +212,14 @@ impl Reading {
         Ok(Some((answer.payload, self)))
     }
 
-    async fn ask(&self) -> Result<(nats::Subscriber, usize), Failure> {
+    async fn ask(&self) -> Result<(nats::Subscriber, usize), ServerError> {
         let inbox = self.client.new_inbox();
-        let answers = self.client.subscribe(inbox.clone()).await.map_err(Failure::doubt)?;
+        let answers = self.client.subscribe(inbox.clone()).await.map_err(ServerError::doubt)?;
         let batch = self.left.min(BATCH);
         let request = json!({ "seq": self.next, "next_by_subj": self.chunks, "batch": batch });
         let payload = request.to_string().into();
         let asked = self.client.publish_with_reply(self.subject.clone(), inbox, payload).await;
-        asked.map_err(Failure::doubt)?;
+        asked.map_err(ServerError::doubt)?;
         Ok((answers, batch))
     }
 }

@@ -9,14 +9,14 @@ use nats::jetstream::context::{PublishError, PublishErrorKind};
 use nats::jetstream::kv::{self, Operation, UpdateErrorKind};
 use nats::jetstream::stream::LastRawMessageErrorKind;
 
-use super::super::server::{Books, Entry, Failure, Flow, Reply, Write};
+use super::super::server::{Books, Entry, Flow, Reply, ServerError, Write};
 use super::Nats;
 use crate::protocol::subjects;
 
 impl Books for Nats {
     fn entry<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Entry>> {
         Box::pin(async move {
-            let entry = self.books.entry(key).await.map_err(Failure::doubt)?;
+            let entry = self.books.entry(key).await.map_err(ServerError::doubt)?;
             Ok(entry.filter(|entry| entry.operation == Operation::Put).map(plain))
         })
     }
@@ -24,8 +24,8 @@ impl Books for Nats {
     fn update<'a>(&'a self, key: &'a str, value: Bytes, expected: u64) -> Reply<'a, u64> {
         Box::pin(async move {
             self.books.update(key, value, expected).await.map_err(|error| match error.kind() {
-                UpdateErrorKind::WrongLastRevision => Failure::Revision,
-                _ => Failure::doubt(error),
+                UpdateErrorKind::WrongLastRevision => ServerError::Revision,
+                _ => ServerError::doubt(error),
             })
         })
     }
@@ -40,7 +40,7 @@ impl Books for Nats {
     fn delete<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
         Box::pin(async move {
             let subject = subjects::books_subject(key);
-            self.books.stream.purge().filter(subject).await.map_err(Failure::doubt)?;
+            self.books.stream.purge().filter(subject).await.map_err(ServerError::doubt)?;
             Ok(())
         })
     }
@@ -59,7 +59,7 @@ impl Books for Nats {
                 }
                 let subject = self.subject(subjects::books_subject(&write.key));
                 let request = self.client.request_with_headers(subject, headers, write.value.clone());
-                let reply = request.await.map_err(Failure::doubt)?;
+                let reply = request.await.map_err(ServerError::doubt)?;
                 refused(&reply.payload).map_or(Ok(()), Err)?;
             }
             Ok(())
@@ -76,30 +76,30 @@ impl Books for Nats {
             match self.books.stream.get_last_raw_message_by_subject(&subject).await {
                 Ok(message) => Ok(message.sequence),
                 Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
-                Err(error) => Err(Failure::doubt(error)),
+                Err(error) => Err(ServerError::doubt(error)),
             }
         })
     }
 
     fn watch<'a>(&'a self, keys: &'a str) -> Reply<'a, Flow<Entry>> {
         Box::pin(async move {
-            let watch = self.books.watch_with_history(keys).await.map_err(Failure::doubt)?;
-            Ok(watch.map(|entry| entry.map(plain).map_err(Failure::doubt)).boxed())
+            let watch = self.books.watch_with_history(keys).await.map_err(ServerError::doubt)?;
+            Ok(watch.map(|entry| entry.map(plain).map_err(ServerError::doubt)).boxed())
         })
     }
 }
 
 /// Every key that was ever written and not purged. Asked of the stream itself: the client's own way takes the right to
 /// make consumers, whose deliveries may go anywhere.
-pub(super) async fn keys(store: &kv::Store) -> Result<Vec<String>, Failure> {
+pub(super) async fn keys(store: &kv::Store) -> Result<Vec<String>, ServerError> {
     let subjects =
-        store.stream.info_with_subjects(format!("{}>", store.prefix)).await.map_err(Failure::doubt)?;
+        store.stream.info_with_subjects(format!("{}>", store.prefix)).await.map_err(ServerError::doubt)?;
     let key = |(subject, _): (String, usize)| subject.strip_prefix(&store.prefix).map(str::to_owned);
     subjects
         .try_filter_map(|subject| std::future::ready(Ok(key(subject))))
         .try_collect()
         .await
-        .map_err(Failure::doubt)
+        .map_err(ServerError::doubt)
 }
 
 fn plain(entry: kv::Entry) -> Entry {
@@ -108,7 +108,7 @@ fn plain(entry: kv::Entry) -> Entry {
 }
 
 /// Tells a server that says no (its store is at its limit, or switched off) from one that says nothing.
-fn not_put(error: kv::PutError) -> Failure {
+fn not_put(error: kv::PutError) -> ServerError {
     let publish = error.source().and_then(|source| source.downcast_ref::<PublishError>());
     match publish.map(PublishError::kind) {
         Some(PublishErrorKind::Other | PublishErrorKind::StreamNotFound) => {
@@ -116,9 +116,9 @@ fn not_put(error: kv::PutError) -> Failure {
             while let Some(deeper) = cause.source() {
                 cause = deeper;
             }
-            Failure::Refused(cause.to_string())
+            ServerError::Refused(cause.to_string())
         }
-        _ => Failure::doubt(error),
+        _ => ServerError::doubt(error),
     }
 }
 
@@ -126,17 +126,17 @@ fn not_put(error: kv::PutError) -> Failure {
 const WRONG_REVISION: u64 = 10071;
 
 /// The error in a publish reply, if there is one. An empty reply confirms a message inside a batch.
-fn refused(reply: &[u8]) -> Option<Failure> {
+fn refused(reply: &[u8]) -> Option<ServerError> {
     if reply.is_empty() {
         return None;
     }
     let Ok(reply) = serde_json::from_slice::<serde_json::Value>(reply) else {
-        return Some(Failure::doubt("the server's reply is not JSON"));
+        return Some(ServerError::doubt("the server's reply is not JSON"));
     };
     let error = reply.get("error")?;
     Some(match error["err_code"].as_u64() {
-        Some(WRONG_REVISION) => Failure::Revision,
-        Some(_) | None => Failure::doubt(error.to_string()),
+        Some(WRONG_REVISION) => ServerError::Revision,
+        Some(_) | None => ServerError::doubt(error.to_string()),
     })
 }
 
@@ -149,9 +149,9 @@ mod tests {
         assert!(refused(b"").is_none());
         assert!(refused(br#"{"stream":"KV","seq":4,"batch":"a","count":2}"#).is_none());
         let stale = refused(br#"{"error":{"code":400,"err_code":10071}}"#);
-        assert!(matches!(stale, Some(Failure::Revision)));
+        assert!(matches!(stale, Some(ServerError::Revision)));
         let other = refused(br#"{"error":{"code":503,"err_code":10077}}"#);
-        assert!(matches!(other, Some(Failure::Doubt(why)) if why.to_string().contains("10077")));
+        assert!(matches!(other, Some(ServerError::Doubt(why)) if why.to_string().contains("10077")));
         assert!(refused(b"garbage").is_some());
     }
 }

@@ -6,7 +6,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use nats::jetstream::object_store::ObjectInfo;
 use nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 
-use super::super::server::{Failure, Inventory, Stored, Upload};
+use super::super::server::{Inventory, ServerError, Stored, Upload};
 use super::Nats;
 use super::blobs::CHUNK;
 use crate::protocol::subjects;
@@ -15,9 +15,9 @@ use crate::protocol::subjects;
 const AT_A_TIME: usize = 16;
 
 impl Nats {
-    pub(super) async fn take_inventory(&self, bucket: &str) -> Result<Inventory, Failure> {
+    pub(super) async fn take_inventory(&self, bucket: &str) -> Result<Inventory, ServerError> {
         let stream = self.jetstream.get_stream(subjects::object_stream(bucket)).await;
-        let stream = stream.map_err(Failure::doubt)?;
+        let stream = stream.map_err(ServerError::doubt)?;
         let bytes = stream.cached_info().state.bytes;
         let described = below(&stream, &subjects::object_description(bucket, ">")).await?.into_keys();
         let of = &stream;
@@ -29,7 +29,7 @@ impl Nats {
         let mut objects = Vec::new();
         let mut known = BTreeSet::new();
         for (description, written_nanos) in found.into_iter().flatten() {
-            let info: ObjectInfo = serde_json::from_slice(&description).map_err(Failure::doubt)?;
+            let info: ObjectInfo = serde_json::from_slice(&description).map_err(ServerError::doubt)?;
             // Stores of earlier versions may hold marks of deleted objects.
             if !info.deleted {
                 known.insert(info.nuid);
@@ -51,16 +51,16 @@ impl Nats {
 }
 
 /// Subjects that hold messages, and how many.
-async fn below(stream: &Stream, filter: &str) -> Result<BTreeMap<String, usize>, Failure> {
-    let info = stream.info_with_subjects(filter).await.map_err(Failure::doubt)?;
-    info.try_collect().await.map_err(Failure::doubt)
+async fn below(stream: &Stream, filter: &str) -> Result<BTreeMap<String, usize>, ServerError> {
+    let info = stream.info_with_subjects(filter).await.map_err(ServerError::doubt)?;
+    info.try_collect().await.map_err(ServerError::doubt)
 }
 
 /// The last message of a subject, and when it was written; `None` when it is gone by now.
-async fn last(stream: &Stream, subject: &str) -> Result<Option<(Vec<u8>, i128)>, Failure> {
+async fn last(stream: &Stream, subject: &str) -> Result<Option<(Vec<u8>, i128)>, ServerError> {
     match stream.get_last_raw_message_by_subject(subject).await {
         Ok(message) => Ok(Some((message.payload.to_vec(), message.time.unix_timestamp_nanos()))),
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(error) => Err(Failure::doubt(error)),
+        Err(error) => Err(ServerError::doubt(error)),
     }
 }

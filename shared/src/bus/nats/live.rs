@@ -3,15 +3,16 @@
 use bytes::Bytes;
 use futures::StreamExt;
 
-use super::super::server::{Failure, Flow, Live, Reply};
+use super::super::server::{Flow, Live, Reply, ServerError};
 use super::Nats;
 use super::books::keys;
 
 impl Live for Nats {
     fn appear<'a>(&'a self, key: &'a str, value: Bytes) -> Reply<'a, i128> {
         Box::pin(async move {
-            self.presence.put(key, value).await.map_err(Failure::doubt)?;
-            let entry = self.presence.entry(key).await.map_err(Failure::doubt)?.ok_or(Failure::Missing)?;
+            self.presence.put(key, value).await.map_err(ServerError::doubt)?;
+            let entry =
+                self.presence.entry(key).await.map_err(ServerError::doubt)?.ok_or(ServerError::Missing)?;
             Ok(entry.created.unix_timestamp_nanos())
         })
     }
@@ -21,7 +22,7 @@ impl Live for Nats {
             let keys = keys(&self.presence).await?;
             let mut values = Vec::new();
             for key in keys {
-                values.extend(self.presence.get(key).await.map_err(Failure::doubt)?);
+                values.extend(self.presence.get(key).await.map_err(ServerError::doubt)?);
             }
             Ok(values)
         })
@@ -29,20 +30,20 @@ impl Live for Nats {
 
     fn disappear<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
         Box::pin(async move {
-            self.presence.delete(key).await.map_err(Failure::doubt)?;
-            self.client.flush().await.map_err(Failure::doubt)
+            self.presence.delete(key).await.map_err(ServerError::doubt)?;
+            self.client.flush().await.map_err(ServerError::doubt)
         })
     }
 
     fn hint<'a>(&'a self, subject: &'a str, payload: Bytes) -> Reply<'a, ()> {
         Box::pin(async move {
-            self.client.publish(self.subject(subject.to_owned()), payload).await.map_err(Failure::doubt)
+            self.client.publish(self.subject(subject.to_owned()), payload).await.map_err(ServerError::doubt)
         })
     }
 
     fn hints<'a>(&'a self, subjects: &'a str) -> Reply<'a, Flow<Bytes>> {
         Box::pin(async move {
-            let hints = self.client.subscribe(subjects.to_owned()).await.map_err(Failure::doubt)?;
+            let hints = self.client.subscribe(subjects.to_owned()).await.map_err(ServerError::doubt)?;
             Ok(hints.map(|message| Ok(message.payload)).boxed())
         })
     }

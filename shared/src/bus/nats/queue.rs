@@ -6,7 +6,7 @@ use futures::StreamExt;
 use nats::jetstream::AckKind;
 use nats::jetstream::consumer::{Consumer, pull};
 
-use super::super::server::{Ack, Failure, Flow, Message, Queue, Queued, Reply};
+use super::super::server::{Ack, Flow, Message, Queue, Queued, Reply, ServerError};
 use super::{Nats, layout};
 use crate::protocol::subjects;
 
@@ -16,36 +16,40 @@ const ALREADY_QUEUED: &str = "10077";
 impl Queue for Nats {
     fn publish<'a>(&'a self, subject: &'a str) -> Reply<'a, Queued> {
         Box::pin(async move {
-            let ack = self.jetstream.publish(subject.to_owned(), "".into()).await.map_err(Failure::doubt)?;
+            let ack =
+                self.jetstream.publish(subject.to_owned(), "".into()).await.map_err(ServerError::doubt)?;
             match ack.await {
                 Ok(_) => Ok(Queued::Now),
                 Err(error) if format!("{error:?}").contains(ALREADY_QUEUED) => Ok(Queued::Already),
-                Err(error) => Err(Failure::doubt(error)),
+                Err(error) => Err(ServerError::doubt(error)),
             }
         })
     }
 
     fn purge(&self) -> Reply<'_, ()> {
         Box::pin(async move {
-            let stream = self.jetstream.get_stream(subjects::QUEUE_STREAM).await.map_err(Failure::doubt)?;
-            stream.purge().await.map_err(Failure::doubt)?;
+            let stream =
+                self.jetstream.get_stream(subjects::QUEUE_STREAM).await.map_err(ServerError::doubt)?;
+            stream.purge().await.map_err(ServerError::doubt)?;
             Ok(())
         })
     }
 
     fn set_deadline(&self, deadline: Duration) -> Reply<'_, ()> {
         Box::pin(async move {
-            let stream = self.jetstream.get_stream(subjects::QUEUE_STREAM).await.map_err(Failure::doubt)?;
-            stream.update_consumer(layout::workers(deadline)).await.map_err(Failure::doubt)?;
+            let stream =
+                self.jetstream.get_stream(subjects::QUEUE_STREAM).await.map_err(ServerError::doubt)?;
+            stream.update_consumer(layout::workers(deadline)).await.map_err(ServerError::doubt)?;
             Ok(())
         })
     }
 
     fn pull(&self) -> Reply<'_, Flow<Box<dyn Message>>> {
         Box::pin(async move {
-            let stream = self.jetstream.get_stream(subjects::QUEUE_STREAM).await.map_err(Failure::doubt)?;
+            let stream =
+                self.jetstream.get_stream(subjects::QUEUE_STREAM).await.map_err(ServerError::doubt)?;
             let consumer: Consumer<pull::Config> =
-                stream.get_consumer(subjects::QUEUE_CONSUMER).await.map_err(Failure::doubt)?;
+                stream.get_consumer(subjects::QUEUE_CONSUMER).await.map_err(ServerError::doubt)?;
             let messages = consumer
                 .stream()
                 .max_messages_per_batch(1)
@@ -53,9 +57,9 @@ impl Queue for Nats {
                 .heartbeat(Duration::from_secs(5))
                 .messages()
                 .await
-                .map_err(Failure::doubt)?;
+                .map_err(ServerError::doubt)?;
             let boxed = |message| Box::new(Handed { message }) as Box<dyn Message>;
-            Ok(messages.map(move |message| message.map(boxed).map_err(Failure::doubt)).boxed())
+            Ok(messages.map(move |message| message.map(boxed).map_err(ServerError::doubt)).boxed())
         })
     }
 }
@@ -78,7 +82,7 @@ impl Message for Handed {
                 }
                 Ack::Working => self.message.ack_with(AckKind::Progress).await,
             }
-            .map_err(Failure::Doubt)
+            .map_err(ServerError::Doubt)
         })
     }
 }
