@@ -16,7 +16,7 @@ const COMPRESSED: [(&[u8], &str); 6] = [
     (b"Rar!\x1a\x07", "RAR"),
 ];
 
-/// Something that is no file of weights.
+/// A file that does not hold weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mistaken {
     Empty,

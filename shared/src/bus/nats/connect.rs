@@ -15,14 +15,14 @@ use crate::protocol::subjects;
 /// Where the server is and how to get in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `nats://host:port`, or several parted by commas, without credentials: fit for logs.
+    /// `nats://host:port`, or several separated by commas, without credentials: fit for logs.
     url: String,
     token: Option<String>,
     credential: Option<Arc<Credential>>,
 }
 
 impl Endpoint {
-    /// Reads `nats://[token@]host[:port]`, or the addresses of several servers of one cluster, parted by commas. A
+    /// Reads `nats://[token@]host[:port]`, or the addresses of several servers of one cluster, separated by commas. A
     /// separate token wins over one in the address.
     pub fn parse(address: &str, token: Option<String>) -> Result<Self, BusError> {
         let mut inner = None;
