@@ -43,6 +43,9 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
+/// Makes `env` start a program as a terminal would.
+pub const DEFAULT_SIGNALS: &str = "--default-signal=HUP,INT,TERM";
+
 /// A working folder with a state directory of its own.
 #[derive(Debug)]
 pub struct Workdir {
@@ -69,7 +72,9 @@ impl Workdir {
     }
 
     fn program(&self, name: &str, args: &[&str]) -> Command {
-        let mut command = Command::new(folder().join(name));
+        // The tests may themselves run under `nohup` or in the background, and a signal that is ignored stays ignored.
+        let mut command = Command::new("env");
+        command.arg(DEFAULT_SIGNALS).arg(folder().join(name));
         command.args(args).current_dir(self.path()).stdin(Stdio::null());
         for variable in ["FERRY_NATS", "FERRY_TOKEN", "FERRY_CREDS", "FERRY_HOME", "FERRY_LOG", "FERRY_CACHE"]
         {

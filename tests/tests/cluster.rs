@@ -105,11 +105,11 @@ fn every_wrong_way_in_ends_with_one_sentence() -> anyhow::Result<()> {
         (&["--nats", &url, "--creds", &foreign], "is not signed by the authority"),
         (&["--nats", &url, "--creds", &stranger], "refused the credential"),
         (&["--nats", &url, "--creds", &observer], "is the observer's credential"),
-        (&["--nats", &url, "--creds", &none], "cannot be read"),
-        (&["--nats", &url, "--creds", "/etc/hostname"], "is no credential"),
+        (&["--nats", &url, "--creds", &none], "cannot read the credential"),
+        (&["--nats", &url, "--creds", "/etc/hostname"], "is not a credential"),
         (&["--nats", &url], "--creds"),
         (&["--nats", &nats], "--creds"),
-        (&["--nats", &tls], "speaks no TLS"),
+        (&["--nats", &tls], "does not use TLS"),
         (&["--nats", &elsewhere, "--creds", &foreign], "other host names"),
     ];
     for (args, sentence) in cases {

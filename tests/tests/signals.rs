@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tests::processes::{Owned, children, is_alive, signal};
-use tests::programs::{Workdir, root};
+use tests::programs::{DEFAULT_SIGNALS, Workdir, root};
 use tests::run::Run;
 use tests::server::Server;
 use tests::wait;
@@ -16,8 +16,9 @@ const LIMIT: Duration = Duration::from_mins(4);
 /// The command, started by a shell that ignores these signals first, as `nohup` does.
 fn ignoring(signals: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("trap '' {signals}; exec \"$0\" \"$@\"")]).arg(command.get_program());
-    shell.args(command.get_args()).stdin(Stdio::null());
+    // The program behind `env --default-signal=…`, which would undo this.
+    shell.args(["-c", &format!("trap '' {signals}; exec \"$@\""), "sh"]);
+    shell.args(command.get_args().filter(|arg| *arg != DEFAULT_SIGNALS)).stdin(Stdio::null());
     if let Some(folder) = command.get_current_dir() {
         shell.current_dir(folder);
     }

@@ -218,8 +218,11 @@ impl State {
         }
     }
 
+    /// Leaves alone what has become an object meanwhile.
     pub(super) fn discard(&mut self, upload: &str) {
-        if let Ok(chunks) = upload.parse::<u64>() {
+        if let Ok(chunks) = upload.parse::<u64>()
+            && self.metas.values().all(|meta| meta.chunks != chunks)
+        {
             self.chunks.remove(&chunks);
         }
     }

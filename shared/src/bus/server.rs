@@ -134,7 +134,8 @@ pub trait Blobs: Send + Sync {
     fn remove<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, ()>;
     /// Everything in a bucket, whole or not.
     fn inventory<'a>(&'a self, bucket: &'a str) -> Reply<'a, Inventory>;
-    /// Takes away the bytes of an unfinished upload. Should its uploader live after all, it has to start over.
+    /// Removes the bytes of an unfinished upload; one that has become an object meanwhile stays. Should its uploader be
+    /// alive after all, it has to start over.
     fn discard<'a>(&'a self, bucket: &'a str, upload: &'a str) -> Reply<'a, ()>;
 }
 

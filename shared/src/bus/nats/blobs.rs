@@ -38,21 +38,21 @@ impl Blobs for Nats {
             let nuid = uuid::Uuid::new_v4().simple().to_string();
             let subject = self.subject(subjects::object_chunks(bucket, &nuid));
             let mut in_flight = VecDeque::with_capacity(IN_FLIGHT);
-            let mut last = None;
+            let mut ends = None;
             for start in (0..bytes.len()).step_by(CHUNK) {
                 if in_flight.len() == IN_FLIGHT
                     && let Some(oldest) = in_flight.pop_front()
                 {
-                    last = Some(confirmed(oldest).await?);
+                    ends = Some(extended(ends, confirmed(oldest).await?));
                 }
                 let chunk = bytes.slice(start..bytes.len().min(start + CHUNK));
                 let ack = self.jetstream.publish(subject.clone(), chunk).await.map_err(ServerError::doubt)?;
                 in_flight.push_back(ack);
             }
             for ack in in_flight {
-                last = Some(confirmed(ack).await?);
+                ends = Some(extended(ends, confirmed(ack).await?));
             }
-            self.describe(bucket, blob, nuid, Chunks { count: bytes.len().div_ceil(CHUNK), last }).await
+            self.describe(bucket, blob, nuid, Chunks { count: bytes.len().div_ceil(CHUNK), ends }).await
         })
     }
 
@@ -86,7 +86,18 @@ impl Blobs for Nats {
     }
 
     fn discard<'a>(&'a self, bucket: &'a str, upload: &'a str) -> Reply<'a, ()> {
-        Box::pin(async move { self.purge(bucket, &subjects::object_chunks(bucket, upload)).await })
+        Box::pin(async move {
+            // A message after the last chunk, so that no description of these chunks can be written any more.
+            let chunks = subjects::object_chunks(bucket, upload);
+            let published = self.jetstream.publish(self.subject(chunks.clone()), Bytes::new()).await;
+            let mark = confirmed(published.map_err(ServerError::doubt)?).await?;
+            if self.take_inventory(bucket).await?.uploads.iter().any(|found| found.id == upload) {
+                return self.purge(bucket, &chunks).await;
+            }
+            // It has become an object meanwhile.
+            self.object_store(bucket).await?.delete_message(mark).await.map_err(ServerError::doubt)?;
+            Ok(())
+        })
     }
 }
 
@@ -116,8 +127,8 @@ impl Nats {
         }
     }
 
-    /// The object's description makes it visible: written last, and only if the last chunk is still there. A collector
-    /// that took this upload for a dead one's has discarded all of them.
+    /// The object's description makes it visible: written last, and only while the first chunk is there and nothing has
+    /// come after the last one. A collector that took this upload for a dead one's has changed either.
     async fn describe(
         &self,
         bucket: &str,
@@ -126,7 +137,11 @@ impl Nats {
         chunks: Chunks,
     ) -> Result<(), ServerError> {
         let mut headers = HeaderMap::new();
-        if let Some(last) = chunks.last {
+        if let Some((first, last)) = chunks.ends {
+            let stream = self.object_store(bucket).await?;
+            if first != last && stream.get_raw_message(first).await.is_err() {
+                return Err(ServerError::doubt("the upload was discarded"));
+            }
             headers.insert("Nats-Expected-Last-Subject-Sequence", last.to_string().as_str());
             let subject = subjects::object_chunks(bucket, &nuid);
             headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", subject.as_str());
@@ -163,10 +178,15 @@ async fn confirmed(ack: PublishAckFuture) -> Result<u64, ServerError> {
     Ok(ack.await.map_err(ServerError::doubt)?.sequence)
 }
 
-/// The stored bytes of an object: how many chunks, and the sequence of the last one.
+/// The stored bytes of an object: how many chunks, and the sequences of the first and the last one.
 struct Chunks {
     count: usize,
-    last: Option<u64>,
+    ends: Option<(u64, u64)>,
+}
+
+/// The sequences of the first and the last chunk with one more.
+fn extended(ends: Option<(u64, u64)>, next: u64) -> (u64, u64) {
+    (ends.map_or(next, |(first, _)| first), next)
 }
 
 /// An object on its way here.
