@@ -41,7 +41,9 @@ fn a_job_that_crashes_its_worker_fails_with_the_signal_and_the_rest_is_done() ->
     let workdir = Workdir::new()?;
     let [ended, finished] = one_deadly_job(&workdir, "ILL")?;
     let reason = ended["reason"].as_str().unwrap_or_default();
-    assert_eq!(reason, "3 tries failed, on cpu0: the worker died of SIGILL while training this job");
+    let cause = "the worker died of SIGILL while training this job";
+    let remedy = "this CPU lacks an instruction that this build of libtorch uses";
+    assert_eq!(reason, format!("3 tries failed, on cpu0: {cause}; {remedy}"));
     let command = ended["reproduce"].as_str().unwrap_or_default();
     assert!(command.starts_with("ferry-worker reproduce "), "{ended}");
     assert!(
