@@ -22,7 +22,7 @@ pub enum PackError {
     Digest { dir: PathBuf, found: String, expected: String },
     #[error("{split} sample {id:?} cannot be packed: {reason}")]
     Sample { split: super::Split, id: String, reason: String },
-    #[error("image size {0} is not between 1 and {max}", max = super::manifest::MAX_IMAGE_SIZE)]
+    #[error("image size {0} is not between 1 and {max}", max = super::MAX_IMAGE_SIZE)]
     ImageSize(u32),
     #[error("{} is not a pack and is not replaced; name a new or empty folder", .0.display())]
     Occupied(PathBuf),

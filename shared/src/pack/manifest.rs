@@ -7,13 +7,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{MANIFEST, PackError, image_bytes};
+use super::{MANIFEST, MAX_IMAGE_SIZE, PackError, image_bytes};
 use crate::version::{DecodeError, Versions};
 
 /// The pack format that this build writes and reads. A change of layout or digest raises it.
 pub const VERSION: u32 = 1;
-
-pub(super) const MAX_IMAGE_SIZE: u32 = 4096;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

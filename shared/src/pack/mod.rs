@@ -28,7 +28,11 @@ pub use error::PackError;
 pub use folder::destination;
 pub use manifest::VERSION;
 pub use reader::Pack;
-pub use writer::{Checkpoint, PackWriter};
+pub use resume::Checkpoint;
+pub use writer::PackWriter;
+
+/// Side of the largest square that a pack can hold, in pixels.
+const MAX_IMAGE_SIZE: u32 = 4096;
 
 /// 68 points (x, y) in [-1, 1] of the image: x to the right, y down; -1 and 1 are the outer edges.
 pub type Landmarks = [[f32; 2]; LANDMARKS];

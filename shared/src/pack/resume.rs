@@ -5,10 +5,33 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::content::{ContentDigest, decode};
-use super::{
-    Checkpoint, LANDMARK_BYTES, LANDMARK_FILE, PIXELS, PackError, SAMPLES, Sample, Split, image_bytes, index,
-};
+use super::{LANDMARK_BYTES, LANDMARK_FILE, PIXELS, PackError, SAMPLES, Sample, Split, image_bytes, index};
+
+/// What a writer has safely on disk: enough to continue after a kill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Samples per split, in the order of `Split::ALL`.
+    pub samples: [u64; 3],
+    /// Samples that have landmarks.
+    pub with_landmarks: u64,
+    /// Bytes of the sample list.
+    pub index_bytes: u64,
+    /// Digest of the content so far, which shows damage to staged bytes.
+    pub digest: String,
+}
+
+impl Checkpoint {
+    pub(super) fn landmark_bytes(&self) -> u64 {
+        self.with_landmarks * LANDMARK_BYTES as u64
+    }
+
+    pub(super) fn pixel_bytes(&self, image_size: u32) -> u64 {
+        self.samples.iter().sum::<u64>() * image_bytes(image_size) as u64
+    }
+}
 
 /// The state that a writer has after the staged samples.
 #[derive(Debug)]

@@ -4,15 +4,14 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::content::{ContentDigest, encode};
 use super::folder::{Folder, PartFile, destination, parent, put_in_place, refuse_foreign, sync_folder};
-use super::manifest::{MAX_IMAGE_SIZE, Manifest, VERSION};
+use super::manifest::{Manifest, VERSION};
 use super::{
-    LANDMARK_BYTES, LANDMARK_FILE, MANIFEST, PIXELS, PackError, SAMPLES, Sample, Split, check, image_bytes,
-    index, resume,
+    Checkpoint, LANDMARK_FILE, MANIFEST, MAX_IMAGE_SIZE, PIXELS, PackError, SAMPLES, Sample, Split, check,
+    image_bytes, index, resume,
 };
 
 /// Writes one pack. Nothing appears at the destination before [`Self::finish`]; a writer that is dropped earlier leaves an
@@ -31,29 +30,6 @@ pub struct PackWriter {
     content: ContentDigest,
     last: Split,
     ids: HashSet<String>,
-}
-
-/// What a writer has safely on disk: enough to continue after a kill.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Checkpoint {
-    /// Samples per split, in the order of `Split::ALL`.
-    pub samples: [u64; 3],
-    /// Samples that have landmarks.
-    pub with_landmarks: u64,
-    /// Bytes of the sample list.
-    pub index_bytes: u64,
-    /// Digest of the content so far, which shows damage to staged bytes.
-    pub digest: String,
-}
-
-impl Checkpoint {
-    fn landmark_bytes(&self) -> u64 {
-        self.with_landmarks * LANDMARK_BYTES as u64
-    }
-
-    fn pixel_bytes(&self, image_size: u32) -> u64 {
-        self.samples.iter().sum::<u64>() * image_bytes(image_size) as u64
-    }
 }
 
 impl PackWriter {

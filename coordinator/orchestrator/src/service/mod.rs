@@ -4,6 +4,7 @@ mod announce;
 mod conductor;
 mod downloads;
 mod garbage;
+mod local_workers;
 mod other_sweeps;
 mod prepare;
 mod removal;
@@ -23,17 +24,15 @@ use shared::bus::{Bus, Endpoint};
 use shared::ids::JobId;
 use shared::pack::{Pack, Split};
 use shared::plural::count;
-use shared::protocol::{Presence, Timing};
+use shared::protocol::Timing;
 use shared::result::JobResult;
 use shared::signals::StopSignals;
-use shared::unique_name::UniqueName;
 use tokio::time::Instant;
 
 use crate::broker::{self, Broker};
 use crate::devices::ChosenGpu;
 use crate::engine::Engine;
 use crate::engine::cost::CostModel;
-use crate::fleet::{self, Fleet, Slot, WorkerSetup};
 use crate::home::{Home, HomeError, HomeLock};
 use crate::report;
 use crate::run_dir::{JobFailure, RunDir};
@@ -252,11 +251,11 @@ async fn conduct(
     let collecting = tokio::spawn(garbage::collect_now_and_then(bus.clone()));
     let announcement = Announcement::keep_up(bus.clone(), &request.plan.name);
     let others = OtherSweeps::begin(bus.clone(), &request.plan.name);
-    let host = host_name(request); // Held until the run ends.
+    let host = local_workers::host_name(request); // Held until the run ends.
     let mut session = Session {
         conductor,
         context: SessionContext {
-            fleet: start_workers(request, &endpoint, &bus, host.as_ref()).await?,
+            fleet: local_workers::start(request, &endpoint, &bus, host.as_ref()).await?,
             home: HomeCheck { lock, holds_store: broker.is_some(), told: false },
             monitor: ServerMonitor::of(bus.clone(), broker),
             bus: bus.clone(),
@@ -339,34 +338,6 @@ async fn begin(
     Ok(Begun { endpoint, bus, conductor, snapshot })
 }
 
-async fn start_workers(
-    request: &RunRequest,
-    endpoint: &Endpoint,
-    bus: &Bus,
-    host: Option<&UniqueName>,
-) -> anyhow::Result<Fleet> {
-    let slots = fleet::slots(&request.gpus, cores(), threads(&request.plan), request.workers);
-    let setup = WorkerSetup {
-        program: fleet::worker_program()?,
-        endpoint: endpoint.clone(),
-        data: request.pack.clone(),
-        logs: request.home.logs()?,
-        name_prefix: host.map_or_else(String::new, |host| format!("{}-", host.as_str())),
-    };
-    announce_workers(bus, &setup, &slots).await;
-    Ok(Fleet::start(setup, slots)?)
-}
-
-/// Tells the workers that others are about to come: a second try of a failed job may then wait for another worker.
-async fn announce_workers(bus: &Bus, setup: &WorkerSetup, slots: &[Slot]) {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    for slot in slots {
-        if let Err(error) = bus.appear(&Presence::announced(&setup.worker_name(slot), &host)).await {
-            tracing::debug!(%error, "a worker comes unannounced");
-        }
-    }
-}
-
 /// Workers that keep training on a server of somebody else's when the local ones have ended.
 async fn elsewhere(request: &RunRequest, bus: &Bus) -> Vec<String> {
     if request.server.is_none() {
@@ -395,27 +366,4 @@ fn say_stopping(view: &mut View) {
 pub async fn interrupted() -> std::io::Result<()> {
     StopSignals::listen()?.requested().await;
     Ok(())
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Characters kept of a host's name: more would leave no room for the slot's name after it.
-const HOST_NAME: usize = 32;
-
-/// What the names of this run's workers begin with, unique among the runs on this host. On a server of its own a run
-/// needs no such name.
-fn host_name(request: &RunRequest) -> Option<UniqueName> {
-    request.server.as_ref()?;
-    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let host = node.split('.').next().unwrap_or_default();
-    // Names that are given out in series differ at their end.
-    let surplus = host.chars().count().saturating_sub(HOST_NAME);
-    Some(UniqueName::free("run", &host.chars().skip(surplus).collect::<String>()))
-}
-
-/// The most threads that a job of the sweep asks for.
-fn threads(plan: &Plan) -> usize {
-    plan.jobs.iter().map(|job| job.spec.training.cpu_threads as usize).max().unwrap_or(1)
 }

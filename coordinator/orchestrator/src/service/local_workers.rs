@@ -1,0 +1,61 @@
+//! The workers that a run starts on its own machine: how many, with which names, announced before they come.
+
+use shared::bus::{Bus, Endpoint};
+use shared::protocol::Presence;
+use shared::unique_name::UniqueName;
+
+use super::RunRequest;
+use crate::fleet::{self, Fleet, Slot, WorkerSetup};
+use crate::sweep::plan::Plan;
+
+/// Starts the workers of this machine. `host` begins their names.
+pub(super) async fn start(
+    request: &RunRequest,
+    endpoint: &Endpoint,
+    bus: &Bus,
+    host: Option<&UniqueName>,
+) -> anyhow::Result<Fleet> {
+    let slots = fleet::slots(&request.gpus, cores(), threads(&request.plan), request.workers);
+    let setup = WorkerSetup {
+        program: fleet::worker_program()?,
+        endpoint: endpoint.clone(),
+        data: request.pack.clone(),
+        logs: request.home.logs()?,
+        name_prefix: host.map_or_else(String::new, |host| format!("{}-", host.as_str())),
+    };
+    announce_workers(bus, &setup, &slots).await;
+    Ok(Fleet::start(setup, slots)?)
+}
+
+/// Tells the workers that others are about to come: a second try of a failed job may then wait for another worker.
+async fn announce_workers(bus: &Bus, setup: &WorkerSetup, slots: &[Slot]) {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    for slot in slots {
+        if let Err(error) = bus.appear(&Presence::announced(&setup.worker_name(slot), &host)).await {
+            tracing::debug!(%error, "a worker comes unannounced");
+        }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Characters kept of a host's name: more would leave no room for the slot's name after it.
+const HOST_NAME: usize = 32;
+
+/// What the names of this run's workers begin with, unique among the runs on this host. On a server of its own a run
+/// needs no such name.
+pub(super) fn host_name(request: &RunRequest) -> Option<UniqueName> {
+    request.server.as_ref()?;
+    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = node.split('.').next().unwrap_or_default();
+    // Names that are given out in series differ at their end.
+    let surplus = host.chars().count().saturating_sub(HOST_NAME);
+    Some(UniqueName::free("run", &host.chars().skip(surplus).collect::<String>()))
+}
+
+/// The most threads that a job of the sweep asks for.
+fn threads(plan: &Plan) -> usize {
+    plan.jobs.iter().map(|job| job.spec.training.cpu_threads as usize).max().unwrap_or(1)
+}
