@@ -68,7 +68,7 @@ fn a_job_is_previewed_by_the_beginning_of_its_id() -> anyhow::Result<()> {
     let workdir = Workdir::new()?;
     let sweep = root().join("experiments/smoke.yaml").display().to_string();
     let absent = expect(&mut workdir.worker(&["preview", &sweep, "--job", "", "-o", "sheet.png"]), 2)?;
-    assert!(String::from_utf8_lossy(&absent.stderr).contains("4 jobs begin with"));
+    assert!(String::from_utf8_lossy(&absent.stderr).contains("4 job ids start with"));
     let job = |workdir: &Workdir| -> anyhow::Result<String> {
         let plan = json(&expect(&mut workdir.ferry(&["plan", &sweep, "--json"]), 0)?)?;
         Ok(plan["jobs"][0]["id"].as_str().unwrap_or_default().to_owned())

@@ -15,9 +15,9 @@ const LIMIT: Duration = Duration::from_mins(4);
 
 /// The command, started by a shell that ignores these signals first, as `nohup` does.
 fn ignoring(signals: &str, command: &Command) -> Command {
-    let mut shell = Command::new("sh");
-    // The program behind `env --default-signal=…`, which would undo this.
-    shell.args(["-c", &format!("trap '' {signals}; exec \"$@\""), "sh"]);
+    // What these tests themselves ignore counts for nothing, and neither does the `env` that the command begins with.
+    let mut shell = Command::new("env");
+    shell.args([DEFAULT_SIGNALS, "sh", "-c", &format!("trap '' {signals}; exec \"$@\""), "sh"]);
     shell.args(command.get_args().filter(|arg| *arg != DEFAULT_SIGNALS)).stdin(Stdio::null());
     if let Some(folder) = command.get_current_dir() {
         shell.current_dir(folder);
