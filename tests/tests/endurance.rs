@@ -206,7 +206,7 @@ async fn a_checkpoint_that_the_training_refuses_is_passed_over_and_noted() -> an
     let done = stage.of(taken.job).await?;
     assert!(is_done_by(&done, "second") && done.failures.is_empty(), "{done:#?}");
     let [note] = &done.notes[..] else { anyhow::bail!("{done:#?}") };
-    assert!(note.contains("is unusable") && note.contains("goes on from epoch"), "{note}");
+    assert!(note.contains("cannot be used") && note.contains("resumed from epoch"), "{note}");
     drop(stage.workdir);
     Ok(())
 }
