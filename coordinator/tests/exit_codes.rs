@@ -90,7 +90,7 @@ fn on_a_full_disk(script: &str, folder: &Path) -> Option<i32> {
     };
     unshare("mkdir -p small && mount -t tmpfs -o size=1m none small")
         .ok()
-        .filter(|status| status.success())?;
+        .filter(std::process::ExitStatus::success)?;
     unshare(&mount).ok()?.code()
 }
 
