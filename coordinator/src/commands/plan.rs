@@ -141,19 +141,17 @@ fn dataset(plan: &Plan) -> String {
             options.train, options.validation, options.test, options.image_size
         ),
     };
-    match &plan.dataset_digest {
-        Some(digest) => format!("{source} ({})", digest.get(..12).unwrap_or(digest)),
-        None => {
-            let missing = match &plan.dataset {
-                DatasetSource::Pack(path) => format!(
-                    "There is no dataset in {}: `ferry run` will refuse this sweep until `ferry data import` has made it.",
-                    path.display()
-                ),
-                DatasetSource::Synthetic(_) => "`ferry run` will draw the faces first.".to_owned(),
-            };
-            format!("{source}\n{missing} Job ids are provisional until then.")
-        }
+    if let Some(digest) = &plan.dataset_digest {
+        return format!("{source} ({})", digest.get(..12).unwrap_or(digest));
     }
+    let missing = match &plan.dataset {
+        DatasetSource::Pack(path) => format!(
+            "There is no dataset in {}: `ferry run` will refuse this sweep until `ferry data import` has made it.",
+            path.display()
+        ),
+        DatasetSource::Synthetic(_) => "`ferry run` will draw the faces first.".to_owned(),
+    };
+    format!("{source}\n{missing} Job ids are provisional until then.")
 }
 
 /// Images that all jobs together see, when the size of the training split is known from the plan alone.

@@ -292,7 +292,7 @@ mod tests {
             (b"PK\x03\x04\0\0", 1, "not a text file"),
             (b"image,expression\n\xe4.jpg,1\n", 2, "not UTF-8"),
             (b"image,expression\na.jpg,1\n\"b.jpg,2\nc.jpg,3\n", 3, "closing quote"),
-            (&[b'a'; 1 << 20], 1, "too long"),
+            (&vec![b'a'; 1 << 20], 1, "too long"),
         ] {
             let error = rows(bytes).unwrap_err();
             assert_eq!(error.line, line, "{error}");

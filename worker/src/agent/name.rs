@@ -34,12 +34,12 @@ mod tests {
     #[test]
     fn workers_without_a_name_get_different_ones_that_stay() {
         let host = format!("host{}", std::process::id());
-        let named = |device| choose(None, &host, device);
-        let [first, second, gpu] = [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(1)].map(named);
+        let chosen = |device| choose(None, &host, device);
+        let [first, second, gpu] = [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(1)].map(chosen);
         let names = [&first, &second, &gpu].map(|name| name.as_str().replacen(&host, "host", 1));
         assert_eq!(names, ["host", "host-2", "host-gpu1"]);
         drop(second);
-        assert_eq!(named(DeviceChoice::Auto).as_str(), format!("{host}-2"));
+        assert_eq!(chosen(DeviceChoice::Auto).as_str(), format!("{host}-2"));
         let [given, same] = [(); 2].map(|()| choose(Some(&host), "other", DeviceChoice::Cpu));
         assert_eq!((given.as_str(), same.as_str()), (host.as_str(), host.as_str()), "a given name is kept");
     }
