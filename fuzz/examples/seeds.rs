@@ -23,7 +23,7 @@ use shared::result::JobResult;
 use tch::{Device, Kind, Tensor};
 use worker::archive;
 use worker::train::checkpoint::{Best, Checkpoint, Identity, Partial};
-use worker::train::progress::TERMS;
+use worker::train::terms::TERMS;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 

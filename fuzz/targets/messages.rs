@@ -143,8 +143,8 @@ fn moves(record: &JobRecord) {
 /// What the coordinator does with a record.
 fn seen(job: JobId, record: &JobRecord) {
     let mut engine = Engine::new([job], &|_| false);
-    engine.apply(Event::Moved { job, revision: 1, record: JobRecord::pending() });
-    engine.apply(Event::Moved { job, revision: 2, record: record.clone() });
+    engine.apply(Event::RecordChanged { job, revision: 1, record: JobRecord::pending() });
+    engine.apply(Event::RecordChanged { job, revision: 2, record: record.clone() });
     engine.apply(Event::Reconcile);
     let mut cost = CostModel::new(1000, [(job, JobSpec::default())]);
     if let JobState::Running { progress, .. } = &record.state
@@ -166,7 +166,7 @@ async fn judged(job: JobId, bus: &Bus, record: &WorkerRecord) {
         assert_eq!(watch.next().await.as_ref(), Some(record).filter(|record| record.name == "x"));
     }
     let mut engine = Engine::new([job], &|_| false);
-    engine.apply(Event::Booked(record.clone()));
+    engine.apply(Event::StandingChanged(record.clone()));
     engine.apply(Event::Reconcile);
 }
 
