@@ -75,7 +75,7 @@ fn a_job_is_previewed_by_the_beginning_of_its_id() -> anyhow::Result<()> {
     };
     let early =
         expect(&mut workdir.worker(&["preview", &sweep, "--job", &job(&workdir)?, "-o", "sheet.png"]), 2)?;
-    assert!(String::from_utf8_lossy(&early.stderr).contains("not there yet"));
+    assert!(String::from_utf8_lossy(&early.stderr).contains("`ferry run` draws it first"));
 
     expect(&mut workdir.ferry(&["run", &sweep]), 0)?;
     let job = job(&workdir)?;
