@@ -125,8 +125,14 @@ impl ProcessExit for ImportError {
             Self::Pack(error) => error.process_exit_code(),
             Self::Read { source, .. } => Exit::of_io(source),
             Self::Busy(_) => Exit::Failed,
-            // What remains is about the source and the options.
-            _ => Exit::BadInput,
+            Self::NoTrainingFolder(_)
+            | Self::UnknownClass { .. }
+            | Self::NothingExcluded(_)
+            | Self::NoTrainingImage { .. }
+            | Self::Table { .. }
+            | Self::NoLandmarks(_)
+            | Self::LandmarkTable { .. }
+            | Self::LandmarkUnit { .. } => Exit::BadInput,
         }
     }
 }
