@@ -120,7 +120,10 @@ fn other_weights_than_the_jobs_are_refused() {
     let moved = small(&[("head_weights", named(&model))]);
     let refused =
         |spec: &JobSpec, weights: &Weights| run(spec, &pack, weights, None).unwrap_err().to_string();
-    assert_eq!(refused(&moved, &Weights::new()), "the file of `head_weights` was not handed to the training");
+    assert_eq!(
+        refused(&moved, &Weights::new()),
+        "the weights file of `head_weights` was not passed to the training"
+    );
     let other = Weights::from([(Slot::Heads, Bytes::from_static(b"other"))]);
     assert!(
         refused(&moved, &other)

@@ -42,7 +42,7 @@ impl DeviceBatch {
         self.labels.size()[0] as usize
     }
 
-    /// True without samples.
+    /// True if there are no samples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -58,7 +58,7 @@ impl DeviceBatch {
     }
 }
 
-/// `values [N]` on the device. A GPU fetches them by itself from page-locked memory, while this thread goes on.
+/// `values [N]` on the device. A GPU copies them from page-locked memory while this thread goes on.
 fn placed<T: Element>(values: &[T], device: Device) -> Result<Tensor, TchError> {
     match device {
         Device::Cuda(_) => native::pinned(values)?.f_to_device_(device, T::KIND, true, false),
