@@ -180,7 +180,7 @@ fn a_list_chooses_and_orders() {
         let input = Input { list: Some(list.clone()), ..bench.input("photos", Split::Test) };
         run(std::slice::from_ref(&member), &input).unwrap_err().to_string()
     };
-    assert!(with("image,expression\nx.png\n").contains("none of the images on the list"));
+    assert!(with("image,expression\nx.png\n").contains("no image on this list"));
     assert!(with("image,expression\n1.png\n1.png\n").contains("line 3"));
 }
 
@@ -233,7 +233,7 @@ fn wrong_files_are_refused_by_name() {
         Member::file(&bench.path(name))
     };
     assert!(refused(&file("checkpoint", &checkpoint)).contains("not a finished model"));
-    assert!(refused(&file("text", b"hello")).contains("text: not a model that ferry wrote"));
+    assert!(refused(&file("text", b"hello")).contains("text: not a model written by Ferry"));
     assert!(refused(&Member::file(Path::new("absent.safetensors"))).contains("absent.safetensors"));
     let other_digest = Recorded { sha256: "0".repeat(64), ..recorded.clone() };
     assert!(refused(&Member { recorded: Some(other_digest), ..member.clone() }).contains("SHA-256"));

@@ -41,7 +41,7 @@ pub enum TrainError {
     NoWeights { slot: &'static str },
     #[error("the weights file of `{slot}` has digest {found}, but the job starts from {digest}")]
     WrongWeights { slot: &'static str, found: String, digest: String },
-    #[error("cannot use the weights: {0}")]
+    #[error("the weights cannot be used: {0}")]
     Weights(#[from] LoadError),
     #[error(transparent)]
     Model(#[from] ModelError),
