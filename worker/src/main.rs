@@ -59,7 +59,7 @@ fn serve(args: AgentArgs) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let code = if error.is_hopeless() { 2 } else { 1 };
+            let code = if error.is_permanent() { 2 } else { 1 };
             tracing::error!("{error}"); // The message of an `AgentError` includes its cause.
             ExitCode::from(code)
         }
