@@ -262,6 +262,6 @@ WRONG = [
     Wrong("other-layout.pth", zip_ordered, "--layout", ["--layout", "dan"]),
     Wrong("senet.pth", changed(squeeze), "squeeze-and-excitation"),
     Wrong("missing.pth", changed(without), "missing: bn1.bias"),
-    Wrong("shape.pth", changed(another_shape), "must not be spread"),
+    Wrong("shape.pth", changed(another_shape), "never broadcast"),
     Wrong("foreign.pth", changed(foreign), "gate.weight"),
 ]

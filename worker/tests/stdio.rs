@@ -60,7 +60,7 @@ fn weights_are_described() {
       60 tensors kept
       written to w.safetensors
     ");
-    insta::assert_snapshot!(printed("weights convert nan.safetensors -o n.safetensors"), @"error: nan.safetensors: NaN or infinite values in `bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `bn1.weight`, `conv1.weight`, `layer1.0.bn1.bias`, `layer1.0.bn1.running_mean`, `layer1.0.bn1.running_var` and 52 more: nothing can be trained from them");
+    insta::assert_snapshot!(printed("weights convert nan.safetensors -o n.safetensors"), @"error: nan.safetensors: NaN or infinite values in `bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `bn1.weight`, `conv1.weight`, `layer1.0.bn1.bias`, `layer1.0.bn1.running_mean`, `layer1.0.bn1.running_var` and 52 more: no training can start from them");
     assert!(!folder.path().join("n.safetensors").exists());
 }
 
