@@ -103,8 +103,8 @@ impl Hold {
         Ok(())
     }
 
-    /// Gives the job of a dead holder back, and counts a loss for its worker. The queue hands the job out again when the
-    /// dead worker's message has timed out.
+    /// Gives the job of a dead holder back, and counts a loss for its worker. The queue hands the job out again when
+    /// the dead worker's message has timed out.
     pub(super) async fn lose(mut self) -> Result<(), Lost> {
         self.write(self.record.lost(&self.token)?).await
     }

@@ -55,8 +55,8 @@ impl Search {
     }
 }
 
-/// Waits while the server is away. A blob counts as damaged only if it is missing or wrong, or if the server failed twice
-/// to send its bytes.
+/// Waits while the server is away. A blob counts as damaged only if it is missing or wrong, or if the server failed
+/// twice to send its bytes.
 async fn fetch(bus: &Bus, blob: &BlobRef) -> Result<Bytes, BusError> {
     let mut stalled = false;
     let passes = |error: &BusError| match error {

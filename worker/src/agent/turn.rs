@@ -12,8 +12,8 @@ use shared::job::TRAINER_REVISION;
 
 use super::state::Agent;
 
-/// The shortest and longest time in milliseconds for which a job is left to other workers. The time is random: with equal
-/// times, the queue would always hand the same jobs to the same workers.
+/// The shortest and longest time in milliseconds for which a job is left to other workers. The time is random: with
+/// equal times, the queue would always hand the same jobs to the same workers.
 const OTHERS_FIRST: (u64, u64) = (1000, 6000);
 
 impl Agent {

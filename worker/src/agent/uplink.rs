@@ -1,7 +1,7 @@
 //! Separates the training from the server, so that neither waits for the other.
 //!
-//! Checkpoints are sent to the server when it can be reached. While it is away the training continues, and the newest two
-//! checkpoints wait here and in the spool.
+//! Checkpoints are sent to the server when it can be reached. While it is away the training continues, and the newest
+//! two checkpoints wait here and in the spool.
 
 use std::collections::VecDeque;
 use std::pin::pin;

@@ -28,8 +28,8 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// A spool below `cache` for the worker process `me`. If it cannot be written, the worker still works, but loses what
-    /// the server does not have when it ends. Then a warning is logged.
+    /// A spool below `cache` for the worker process `me`. If it cannot be written, a warning is logged. The worker still
+    /// works, but when it ends, it loses what the server does not have.
     pub fn open(cache: &Path, me: &WorkerId) -> Self {
         let root = cache.join("spool");
         let worker_folder = match WorkerFolder::begin(&root, me) {
