@@ -55,6 +55,10 @@ pub struct Flat {
 
 impl Flat {
     /// Moves the trainable `variables` into one tensor; their values stay.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory on the device.
     pub fn of(variables: &Variables) -> Result<Self, TchError> {
         let mut offset = 0;
         let mut slots = Vec::new();
@@ -75,6 +79,10 @@ impl Flat {
 
 impl Adam {
     /// Takes over the trainable `variables`: their memory moves into one tensor, their values stay.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory on the device.
     pub fn new(variables: &Variables, spec: &TrainingSpec) -> Result<Self, TchError> {
         let Flat { slots, variables, parameters } = Flat::of(variables)?;
         Ok(Self {
@@ -93,18 +101,30 @@ impl Adam {
 
     /// One step down the gradient of the scalar `loss`. Consumes the loss's graph. A variable on which the loss does
     /// not depend has gradient 0.
+    ///
+    /// # Errors
+    ///
+    /// `loss` is not a scalar with a graph, or there is not enough memory.
     pub fn step(&mut self, loss: &Tensor, learning_rate: f64) -> Result<(), TchError> {
         let gradients = self.gradients(loss)?;
         self.apply(&gradients, learning_rate)
     }
 
     /// The gradients of the scalar `loss`, one for each variable in the order of [`Self::names`]. Consumes its graph.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::step`].
     pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>, TchError> {
         Ok(self.gradients_and(&[], loss)?.1)
     }
 
     /// The gradients of `loss` with respect to `others`, and [`Self::gradients`]. The gradient is an undefined tensor
     /// for any of `others` on which the loss does not depend.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::step`].
     pub fn gradients_and(
         &self,
         others: &[&Tensor],
@@ -120,6 +140,10 @@ impl Adam {
     }
 
     /// One step down `gradients`, one for each variable.
+    ///
+    /// # Errors
+    ///
+    /// The gradients do not have the shapes of the variables, or there is not enough memory.
     pub fn apply(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<(), TchError> {
         tch::no_grad(|| self.update(&flat(gradients)?, learning_rate))
     }
@@ -162,6 +186,10 @@ impl Adam {
     }
 
     /// Copies of both moments on the CPU, named `exp_avg.…` and `exp_avg_sq.…` as in torch.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory, or the device fails.
     pub fn moments(&self) -> Result<Tensors, TchError> {
         let mut moments = Tensors::new();
         for slot in &self.slots {
@@ -173,6 +201,10 @@ impl Adam {
     }
 
     /// Continues after `steps` steps with the `moments` that [`Self::moments`] returned then.
+    ///
+    /// # Errors
+    ///
+    /// A moment is missing or has another shape. Those before it are already set.
     pub fn resume(&mut self, steps: u64, moments: &Tensors) -> Result<(), TchError> {
         for slot in &self.slots {
             for (moment, flat) in [(FIRST, &self.first), (SECOND, &self.second)] {

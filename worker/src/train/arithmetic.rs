@@ -21,6 +21,10 @@ impl Arithmetic {
     }
 
     /// Sets how cuDNN chooses its algorithms. This holds for the whole process, which trains one job at a time.
+    ///
+    /// # Errors
+    ///
+    /// libtorch fails.
     pub fn set_up(&self) -> Result<(), TchError> {
         match self.cudnn {
             Cudnn::Heuristic => native::set_cudnn(false, false),
@@ -30,6 +34,10 @@ impl Arithmetic {
     }
 
     /// Runs the forward `passes` of a batch. Their results may be in half precision.
+    ///
+    /// # Errors
+    ///
+    /// libtorch cannot switch the precision.
     pub fn forward<T>(&self, passes: impl FnOnce() -> T) -> Result<T, TchError> {
         let _tf32 = self.tf32()?;
         let _autocast = match self.precision {
@@ -40,6 +48,10 @@ impl Arithmetic {
     }
 
     /// Runs the backward `passes`. Each operator runs in the precision that it had in the forward pass.
+    ///
+    /// # Errors
+    ///
+    /// libtorch cannot switch the precision, or `passes` fails.
     pub fn backward<T>(&self, passes: impl FnOnce() -> Result<T, TchError>) -> Result<T, TchError> {
         let _tf32 = self.tf32()?;
         passes()
@@ -47,6 +59,10 @@ impl Arithmetic {
 
     /// Images `[B, 3, S, S]` in the memory layout of the job. The kernels keep that layout in all feature maps that
     /// follow, and convert the weights themselves, so the stored weights need no change.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory on the device.
     pub fn laid_out(&self, images: &Tensor) -> Result<Tensor, TchError> {
         if self.channels_last { native::channels_last(images) } else { Ok(images.shallow_clone()) }
     }

@@ -154,6 +154,10 @@ impl From<StoredPartial> for Partial {
 
 impl Checkpoint {
     /// The checkpoint as bytes.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory, or the device fails.
     pub fn write(&self, identity: &Identity) -> Result<Vec<u8>, CheckpointError> {
         let state = State {
             identity: identity.clone(),

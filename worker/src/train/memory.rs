@@ -41,6 +41,10 @@ impl OutOfMemory {
 }
 
 /// Resets the peaks that [`used`] reports.
+///
+/// # Errors
+///
+/// libtorch fails.
 pub fn reset_peaks(device: Device) -> Result<(), TchError> {
     match device {
         Device::Cuda(_) => native::reset_peak(device),
@@ -49,6 +53,10 @@ pub fn reset_peaks(device: Device) -> Result<(), TchError> {
 }
 
 /// The GPU memory that libtorch holds; `None` for a CPU.
+///
+/// # Errors
+///
+/// libtorch fails.
 pub fn used(device: Device) -> Result<Option<DeviceMemory>, TchError> {
     match device {
         Device::Cuda(_) => native::memory(device).map(Some),
@@ -57,6 +65,10 @@ pub fn used(device: Device) -> Result<Option<DeviceMemory>, TchError> {
 }
 
 /// Returns cached, unused GPU memory, so that larger allocations can succeed again.
+///
+/// # Errors
+///
+/// libtorch fails.
 pub fn release(device: Device) -> Result<(), TchError> {
     match device {
         Device::Cuda(_) => native::release_memory(),
