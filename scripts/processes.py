@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def status(pid):
-    """The fields of /proc/PID/status, empty once the process is gone."""
+    """The fields of /proc/PID/status; empty if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

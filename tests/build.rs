@@ -1,4 +1,4 @@
-//! Writes libtorch's folder into the simulation, which links the worker.
+//! Writes libtorch's folder into the test programs, which link the worker.
 
 use std::env;
 

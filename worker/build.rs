@@ -1,5 +1,5 @@
-//! Compiles what tch lacks of libtorch (`native/`), and writes libtorch's folder into the worker's programs, so that
-//! they start with nothing exported, and whatever is exported.
+//! Compiles the functions of libtorch that tch lacks (`native/`), and writes libtorch's folder into the worker's
+//! programs, so that they find it whatever the environment says.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -18,14 +18,14 @@ fn main() {
     }
 }
 
-/// libtorch's headers: where torch-sys found them, which says only where the libraries are.
+/// The folder of libtorch's headers, found as torch-sys does, which reports only the folder of the libraries.
 fn include(libraries: &Path) -> PathBuf {
     println!("cargo::rerun-if-env-changed=LIBTORCH_INCLUDE");
     let beside = libraries.parent().unwrap_or(libraries);
     env::var_os("LIBTORCH_INCLUDE").map_or_else(|| beside.to_owned(), PathBuf::from).join("include")
 }
 
-/// With the flags that torch-sys compiles its own half with, so that both speak one ABI.
+/// Uses the same flags as torch-sys, so that both have the same ABI.
 fn compile(include: &Path) {
     println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
@@ -35,6 +35,6 @@ fn compile(include: &Path) {
         .file("native/ferry_native.cpp")
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .define("GLOG_USE_GLOG_EXPORT", None)
-        .flag(format!("-isystem{}", include.display())) // Its headers' warnings are not ours.
+        .flag(format!("-isystem{}", include.display())) // No warnings from libtorch's headers.
         .compile("ferry_native");
 }

@@ -1,11 +1,11 @@
-"""The two views of an image under given draws, against torchvision's transforms of tensors."""
+"""Compares the two views of an image, with given draws, with torchvision's transforms of tensors."""
 
 import torch
 from compare import Row, absolute, generator
 from reference import views
 from torchvision.transforms import InterpolationMode
 
-# Of values in [0, 1] in single precision, as every view is stored.
+# The bound for values in [0, 1] in single precision, in which every view is stored.
 COLOUR = 1e-6
 SIZE, STORED = 64, (64, 96, 40)
 DEVIATION = torch.tensor(views.IMAGENET[1]).reshape(3, 1, 1)
@@ -16,7 +16,7 @@ def still(**changes):
 
 
 def draws_of(count, draws):
-    """Every augmentation at once, in an order of its own for each image."""
+    """Draws every augmentation for each image, in a random order."""
 
     def between(low, high):
         return low + (high - low) * torch.rand((), generator=draws, dtype=torch.float64).item()
@@ -34,7 +34,7 @@ def draws_of(count, draws):
 
 
 def run(ferry, pixels, draws):
-    """Ferry's views; draws are told to ferry-worker with single-precision factors, as it makes them."""
+    """Ferry's views. The factors of the draws have single precision, as in Ferry's own draws."""
     for draw in draws:
         draw["jitter"] = [
             {name: torch.tensor(factor, dtype=torch.float32).item() for name, factor in change.items()}
@@ -45,14 +45,14 @@ def run(ferry, pixels, draws):
 
 
 def expected(resized, draws, dtype):
-    """The reference's views of the images that Ferry resized."""
+    """The reference's views of the images that Ferry has resized."""
     images = resized.permute(0, 3, 1, 2).to(dtype) / 255
     pairs = [views.views(image, draw["geometry"] | draw) for image, draw in zip(images, draws)]
     return [torch.stack(kind) for kind in zip(*pairs)]
 
 
 def colour(found, wanted):
-    """The largest difference in units of colour, whatever the normalisation divides by."""
+    """The largest difference in units of colour, independent of the normalisation."""
     return absolute(found * DEVIATION, wanted.float() * DEVIATION)
 
 
@@ -88,7 +88,7 @@ def augmentations(ferry, say):
 
 
 def geometric(ferry, say, pixels):
-    """Pixels are moved, not computed: each is one of the source's, or black."""
+    """Compares flip, warp and erasing. They only move pixels, so each pixel is one of the source, or black."""
     warps = [
         {"degrees": 13.0, "shift": [10.0, -7.0], "scale": 0.9},
         {"degrees": -20.0, "shift": [-12.0, 12.0], "scale": 0.8},

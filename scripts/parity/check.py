@@ -1,4 +1,4 @@
-"""Compares Ferry's trainer with an independent reference in PyTorch; exit code 1 when anything is out of its bound."""
+"""Compares Ferry's trainer with an independent reference in PyTorch. Exits with 1 if a difference exceeds its bound."""
 
 import argparse
 import json
@@ -29,10 +29,10 @@ PARTS = {
 def main():
     parser = argparse.ArgumentParser(prog="scripts/parity/run", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end instead of the table")
-    parser.add_argument("--only", action="append", choices=PARTS, help="a part to run, several times if several")
+    parser.add_argument("--only", action="append", choices=PARTS, help="run only this part; can be repeated")
     parser.add_argument("--lab", default="target/release/ferry-lab", help="the program that runs Ferry's code")
     arguments = parser.parse_args()
-    # Ferry runs beside the reference, each on one thread: sums have one order, and both cores are busy.
+    # Ferry and the reference run at the same time, each on one thread, so that sums have a fixed order.
     torch.set_num_threads(1)
     started, rows = time.monotonic(), []
 

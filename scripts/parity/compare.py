@@ -1,4 +1,4 @@
-"""Differences of tensors, and the table of what was compared with which bound."""
+"""Differences of tensors, and the rows of the table with their bounds."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ class Row:
     item: str
     difference: float
     bound: float
-    # A wrong reference must be told from the right one: there the difference has to reach the bound.
+    # For a reference that is wrong on purpose, the difference must reach the bound.
     wrong: bool = False
 
     @property
@@ -31,7 +31,7 @@ class Row:
 
 
 def relative(found, expected):
-    """Largest difference over the largest magnitude of what is expected; another shape is infinitely far."""
+    """The largest difference, divided by the largest expected magnitude; infinite for another shape."""
     if found.shape != expected.shape:
         return math.inf
     difference = (found.double() - expected.double()).abs().max().item()
@@ -46,7 +46,7 @@ def absolute(found, expected):
 
 
 def by_name(found, expected):
-    """The largest relative difference over tensors of the same names."""
+    """The largest relative difference of tensors with the same names."""
     if found.keys() != expected.keys():
         return math.inf
     return largest(relative(found[name], expected[name]) for name in expected)
@@ -70,7 +70,7 @@ def by_layer(found, expected):
 
 
 def as_one(found, expected):
-    """The length of the difference over that of the expected, all tensors as one vector."""
+    """The length of the difference, divided by the expected length, with all tensors as one vector."""
     if found.keys() != expected.keys():
         return math.inf
     difference = sum((found[name].double() - expected[name].double()).square().sum().item() for name in expected)
@@ -78,18 +78,18 @@ def as_one(found, expected):
 
 
 def bits(found, expected):
-    """0 for equal bits, else at least the least difference there is."""
+    """0 for equal bits, otherwise at least the smallest possible difference."""
     return 0.0 if torch.equal(found, expected) else max(relative(found, expected), math.ulp(0.0))
 
 
 def largest(differences):
-    """NaN wins over every number."""
+    """The largest value, where NaN is larger than every number."""
     differences = list(differences)
     return math.nan if any(math.isnan(value) for value in differences) else max(differences)
 
 
 def below(tensors, part):
-    """The tensors named `part.…`, without it."""
+    """The tensors named `part.…`, without that prefix."""
     return {name.removeprefix(f"{part}."): tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
 
 

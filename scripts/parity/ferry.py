@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 
 
 class Ferry:
-    """Runs requests in a folder that goes away with it."""
+    """Runs requests in a temporary folder."""
 
     def __init__(self, lab):
         self.lab = lab
-        # In memory, where there is some: weights and gradients of the whole networks come and go here.
+        # In memory if possible, because the weights and gradients of whole networks are written here.
         memory = Path("/dev/shm")
         place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
         self.folder = tempfile.TemporaryDirectory(prefix="ferry-parity-", dir=place)
@@ -24,7 +24,7 @@ class Ferry:
         return Path(self.folder.name) / name
 
     def start(self, run, preset, settings, inputs, **request):
-        """Begins a request; the caller computes its own side meanwhile."""
+        """Starts a request. The caller can compute its own side meanwhile."""
         self.count += 1
         files = [self.path(f"{self.count}-{name}") for name in ("request.json", "inputs", "outputs")]
         files[0].write_text(json.dumps({"run": run, "preset": preset, "settings": settings, **request}))

@@ -1,4 +1,4 @@
-"""A stored model: trained by Ferry's trainer, loaded by its names in PyTorch, the same probabilities."""
+"""Checks that a model that Ferry has trained gives the same probabilities in PyTorch."""
 
 import torch
 from augmentations import still
@@ -22,7 +22,7 @@ STORED = 64
 
 
 def pictures(draws):
-    """Noise around a colour and a place for each class: something to learn."""
+    """Noise around a colour and a place that differ by class, so that there is something to learn."""
     count = sum(SPLITS)
     labels = torch.arange(count) % 6
     pixels = torch.randint(0, 100, (count, STORED, STORED, 3), generator=draws)
@@ -33,7 +33,7 @@ def pictures(draws):
 
 
 def stored_models(ferry, say):
-    """With every way that statistics, fusion and input can be set."""
+    """Trains models with every choice of statistics, fusion and input."""
     inputs = pictures(generator(9))
     ways = {
         "mobilevitv2": {"backbone": "mobilevitv2", "head_fusion": "sum", "shared_statistics": "separate"},
@@ -49,7 +49,7 @@ def stored_models(ferry, say):
         for split, count in zip(("validation", "test"), SPLITS[1:]):
             pixels = inputs["pixels"][start : start + count].contiguous()
             start += count
-            # Resizing by another program rounds some pixels the other way; it is compared by itself.
+            # Another program rounds some pixels differently when it resizes. Resizing is compared separately.
             size = {"image_size": facts["settings"]["image_size"]}
             draws = [still() for _ in pixels]
             resized = ferry.start("views", "paper", size, {"pixels": pixels}, draws=draws).outputs()["resized"]

@@ -1,4 +1,4 @@
-"""Networks: forward passes, loss terms, gradients, statistics and steps against the reference."""
+"""Compares forward passes, loss terms, gradients, statistics and steps of the networks with the reference."""
 
 import contextlib
 
@@ -9,28 +9,28 @@ from settings import BACKBONES, METHODS, PARAMETERS, PRESETS
 
 import ferry_model
 
-# Bounds in double precision. A sum of n terms is known to about n^0.5 * 1e-16 of its largest term, and a pass through
-# some fifty batch norms over few samples enlarges that by one to three orders of magnitude.
+# Bounds in double precision. A sum of n terms is accurate to about n^0.5 * 1e-16 of its largest term. A pass through
+# about fifty batch norms over few samples enlarges that by one to three orders of magnitude.
 FORWARD = 1e-9
 LOSS = 1e-11
 GRADIENT = 1e-9
 STATISTICS = 1e-9
-# Adam's first step is g / (|g| + 1e-8) long: among sixty million gradients some are below 1e-8, and there a difference of
-# 1e-13 of their layer's largest, of rounding alone, moves the step by 1e-5. Down equal gradients it is exact.
+# Adam's first step is g / (|g| + 1e-8). Some of sixty million gradients are below 1e-8. For these, a rounding difference of
+# 1e-13 of their layer's largest gradient changes the step by 1e-5. With equal gradients the step is exact.
 STEP = 1e-4
 STEP_DOWN_EQUAL_GRADIENTS = 1e-12
 # Single precision: evaluation, and batch statistics of eight samples.
 SINGLE_EVALUATION = 1e-4
 SINGLE_TRAINING = 1e-3
-# How many times as far from double precision as PyTorch's own single-precision gradients Ferry's may be.
+# The bound for the distance of Ferry's single-precision gradients from double precision, divided by PyTorch's distance.
 SINGLE_GRADIENT = 2.0
 
-# Labels of a training subset with every class, for the class weights.
+# Labels of a training subset with all classes, for the class weights.
 SUBSET = [0] * 7 + [1] * 5 + [2] * 4 + [3] * 26 + [4] * 52 + [5] * 6
 
 
 def fill(network, seed):
-    """Weights of about the size of trained ones, and statistics that are none's: every tensor counts in evaluation."""
+    """Random weights of about the size of trained ones, and random statistics, so that every tensor matters."""
     draws = generator(seed)
     for name, tensor in ferry_model.names(network).items():
         noise = torch.rand(tensor.shape, generator=draws) - 0.5
@@ -47,7 +47,7 @@ def fill(network, seed):
 
 
 def batches(count, size, pixels, seed):
-    """Inputs of `count` steps: images of noise, every class, a permutation with and without fixed points."""
+    """Inputs of `count` steps: images of noise, all classes, and permutations with and without fixed points."""
     draws = generator(seed)
     shape = (count, size, 3, pixels, pixels)
     inputs = {
@@ -77,7 +77,7 @@ def build(settings, weights, dtype):
 
 @torch.no_grad()
 def forward(network, inputs, training):
-    """What the verb tells of a forward pass; the statistics move."""
+    """The same outputs of a forward pass as ferry-lab's. It updates the running statistics."""
     network.train(training)
     feature, heads, fused = network.emotion(inputs["emotion"])
     logits = network.shared.expression(fused)
@@ -116,7 +116,7 @@ class Reference:
 
 
 def moved(after, before):
-    """How far the parameters have gone; running statistics are compared by themselves."""
+    """The changes of the parameters. Running statistics are compared separately."""
     return {name: after[name].double() - before[name].double() for name in before if "running_" not in name}
 
 
@@ -125,7 +125,7 @@ def statistics(tensors):
 
 
 def same_heads(outputs, settings):
-    """Ferry tells the heads before their fusion; the reference has them after."""
+    """Ferry returns the heads before their fusion, the reference after it."""
     if settings["head_fusion"] == "log_softmax":
         return outputs | {"heads": outputs["heads"].log_softmax(dim=1)}
     return outputs
@@ -154,7 +154,7 @@ def compared(title, outputs, reference, weights, settings):
 
 
 def stepped(weights, gradients, settings):
-    """Weights after a step of PyTorch's Adam down given gradients."""
+    """The weights after a step of PyTorch's Adam with given gradients."""
     parameters = {name: torch.nn.Parameter(weights[name].to(gradient.dtype)) for name, gradient in gradients.items()}
     for name, parameter in parameters.items():
         parameter.grad = gradients[name]
@@ -164,7 +164,7 @@ def stepped(weights, gradients, settings):
 
 
 def one_step(ferry, say):
-    """Each preset, method and appearance backbone at full size, in double precision."""
+    """Compares each preset, method and appearance backbone at full size, in double precision."""
     for backbone in BACKBONES:
         network = ferry_model.Network(PRESETS["paper"] | {"backbone": backbone})
         fill(network, seed=1)
@@ -175,7 +175,7 @@ def one_step(ferry, say):
         for preset, preset_settings in PRESETS.items():
             for method in METHODS:
                 chosen = {"backbone": backbone, "augmentation": method}
-                # A forward pass knows nothing of the method.
+                # A forward pass does not depend on the method.
                 asked = {"subset": SUBSET, "mixing": mixing, "epoch_length": 1, "forward": method == "mixaug"}
                 running = ferry.start("steps", preset, chosen, given, precision="double", **asked)
                 settings = preset_settings | chosen
@@ -193,7 +193,7 @@ def one_step(ferry, say):
 
 
 def single(ferry, say, settings, given, weights, exact, asked, inputs):
-    """The same in single precision, as trainings run."""
+    """The same in single precision, in which trainings run."""
     chosen = {name: settings[name] for name in ("backbone", "augmentation")}
     running = ferry.start("steps", "paper", chosen, given, precision="single", **asked)
     own = Reference(settings, weights, inputs, asked, torch.float32)
@@ -211,7 +211,7 @@ def single(ferry, say, settings, given, weights, exact, asked, inputs):
 
 
 def wrong_topology(ferry, say, given, weights, inputs):
-    """VGGFace2's weights fit torchvision's strides by name and shape, and give other results."""
+    """Checks that wrong references are detected: VGGFace2's weights fit torchvision's strides, but give other results."""
     asked = {"subset": SUBSET, "mixing": [], "epoch_length": 1, "forward": True}
     running = ferry.start("steps", "paper", {}, given, precision="double", **asked)
     first = {name: tensor[0].double() for name, tensor in inputs.items() if tensor.is_floating_point()}

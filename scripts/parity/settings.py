@@ -1,4 +1,4 @@
-"""The settings of both presets, stated here a second time: Ferry is told a preset's name and must mean the same."""
+"""The settings of both presets, repeated here on purpose: Ferry gets only the preset's name and must use the same."""
 
 PAPER = {
     "emotion_backbone": "vggface2_resnet50",
@@ -33,5 +33,5 @@ PRESETS = {"paper": PAPER, "authors-code": AUTHORS_CODE}
 BACKBONES = ("vggface2_resnet50", "dino_resnet50", "mobilevitv2")
 METHODS = ("mixup", "mixaug")
 
-# Parameters of the whole networks, class centres included, counted by hand from the publications.
+# Numbers of parameters of the whole networks, including class centres, counted by hand from the publications.
 PARAMETERS = {"vggface2_resnet50": 59_422_234, "dino_resnet50": 59_421_210, "mobilevitv2": 52_814_243}

@@ -1,4 +1,4 @@
-"""Many steps in a row: trainings of narrow networks of full depth, and the optimiser under given gradients."""
+"""Compares many steps in a row: trainings of narrow networks with full depth, and the optimiser with given gradients."""
 
 import torch
 from compare import Row, below, bits, by_layer, by_name, generator, largest, relative, under
@@ -12,9 +12,9 @@ STEPS = 20
 EPOCH_LENGTH = 7
 NARROW = {"width": 8, "mobilevitv2_width": 0.25}
 
-# A training is chaotic: whatever differs grows with every step, and in single precision twenty steps may lead elsewhere.
-# In double precision they enlarge differences of rounding to about 1e-8 of the way, so that these bounds tell any mistake:
-# it is larger by orders of magnitude in the first step already.
+# A training is chaotic: differences grow with every step, and in single precision twenty steps may lead elsewhere. In double
+# precision, rounding grows to only about 1e-8 of the change of the weights. So these bounds detect any mistake, because a
+# mistake is larger by orders of magnitude already in the first step.
 LOSSES = 1e-8
 WEIGHTS = 1e-6
 
@@ -45,7 +45,7 @@ def trajectories(ferry, say):
 
 
 def resnet18(ferry, say):
-    """The backbone of the published DAN, evaluated at full size in single precision."""
+    """Compares the backbone of the published DAN at full size, in evaluation mode and single precision."""
     chosen = {"emotion_backbone": "resnet18", "backbone": "resnet18"}
     settings = PRESETS["paper"] | chosen
     network = ferry_model.Network(settings)
@@ -65,7 +65,7 @@ def resnet18(ferry, say):
 
 
 def optimisers(ferry, say):
-    """Thirty steps of Adam down given gradients, learning rate and its decay included."""
+    """Compares thirty steps of Adam with given gradients, including the learning rate and its decay."""
     draws = generator(7)
     shapes = {"a": (1,), "b": (7, 9), "c": (64, 3, 3), "d": (130,), "e": (33, 17)}
     start = {name: torch.randn(shape, generator=draws) for name, shape in shapes.items()}

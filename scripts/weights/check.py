@@ -1,4 +1,4 @@
-"""Passes files of weights through inspect, convert and a training; see scripts/check-weights."""
+"""Runs inspect, convert and a training on weights files; see scripts/check-weights."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ import torch  # noqa: E402
 from files import SOUND, WRONG, mark  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-# One epoch with a learning rate that moves nothing but zeros: what is stored at the end is what was loaded.
+# One epoch with a learning rate so small that only zeros change. So the stored weights equal the loaded ones.
 SWEEP = """name: loaded
 dataset: {synthetic: {train: 16, validation: 8, test: 8, image_size: 32}}
 defaults: {emotion_backbone: resnet18, width: 64, heads: 1, image_size: 32, epochs: 1, batch_size: 8,
@@ -22,7 +22,7 @@ groups:
 
 
 class Programs:
-    """The two programs under test, in a folder of their own."""
+    """The two programs under test, in a separate folder."""
 
     def __init__(self, programs, folder):
         self.programs, self.folder = Path(programs).resolve(), folder
@@ -34,7 +34,7 @@ class Programs:
         return done.returncode, done.stdout, said[-1]
 
     def converted(self, sound):
-        """Inspects and converts one sound file; its facts, and the tensors that went in."""
+        """Inspects and converts one valid file. Returns its facts and the original tensors."""
         path = self.folder / sound.name
         expected = sound.write(path)
         code, told, said = self.call("ferry-worker", "weights", "inspect", path, *sound.options, "--json")
@@ -49,8 +49,8 @@ class Programs:
         return facts, expected, output
 
     def trained(self, groups):
-        """Runs a sweep; the stored model of each group by name."""
-        # Models of ensemble members are what a run folder keeps.
+        """Runs a sweep. Returns the stored model of each group by name."""
+        # A run folder keeps only the models of ensemble members.
         members = "".join(f"      - where: {{group: g{index}}}\n" for index in range(len(groups)))
         ensemble = f"ensembles:\n  all:\n    members:\n{members}"
         (self.folder / "loaded.yaml").write_text(SWEEP + "".join(groups) + ensemble)
@@ -72,7 +72,7 @@ def group(index, backbone, file):
 
 
 def sound_files(programs):
-    """Checks every sound file; prints a row each."""
+    """Checks every valid file, and prints a row for each."""
     print("file                    format                  layout       inspect  convert  load   tensors")
     done = [(sound, *programs.converted(sound)) for sound in SOUND]
     groups = [group(index, sound.backbone, output.name) for index, (sound, _, _, output) in enumerate(done)]
@@ -94,7 +94,7 @@ def refused(name, code, said, words):
 
 
 def wrong_files(programs):
-    """Checks that every wrong file is refused; prints its message."""
+    """Checks that every wrong file is refused, and prints the messages."""
     print("\nfile                    refused with")
     for wrong in WRONG:
         path = programs.folder / wrong.name
@@ -107,7 +107,7 @@ def wrong_files(programs):
 
 
 def wrong_sweeps(programs, done):
-    """Checks that a sweep refuses what is no converted file, another topology, and a damaged file."""
+    """Checks that a sweep refuses a file that was not converted, another topology, and a damaged file."""
     print("\nin a sweep              refused with")
     files = {sound.name: output for sound, _, _, output in done}
     damaged = programs.folder / "damaged.safetensors"
@@ -132,7 +132,7 @@ def main():
         done = sound_files(programs)
         wrong_files(programs)
         wrong_sweeps(programs, done)
-    print(f"\n{len(SOUND)} sound files arrived, {len(WRONG) + 3} wrong ones were refused")
+    print(f"\n{len(SOUND)} valid files were loaded, {len(WRONG) + 3} wrong ones were refused")
 
 
 if __name__ == "__main__":

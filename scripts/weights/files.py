@@ -1,4 +1,4 @@
-"""Files of weights as people have them: sound ones of every format, and wrong ones of every kind."""
+"""Weights files as people have them: valid ones of every format, and wrong ones of every kind."""
 
 import os
 import pickle
@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 @dataclass
 class Sound:
-    """One sound file: how it is written, what it must be recognised as, and which setting a job takes it by."""
+    """One valid file: how it is written, how it must be recognised, and the setting with which a job uses it."""
 
     name: str
     write: Callable[[Path], dict]  # writes the file, returns the tensors that must arrive, by Ferry's names
@@ -27,7 +27,7 @@ class Sound:
 
 @dataclass
 class Wrong:
-    """One wrong file, and words that its refusal must hold."""
+    """One wrong file, and the words that its error message must contain."""
 
     name: str
     write: Callable[[Path], None]
@@ -36,13 +36,13 @@ class Wrong:
 
 
 def kept(state, *dropped):
-    """The tensors of a backbone: counters and classifiers are not among them."""
+    """The tensors of a backbone, without counters and classifiers."""
     gone = ("num_batches_tracked", *dropped)
     return {name: value.clone() for name, value in state.items() if not any(part in name for part in gone)}
 
 
 def network(make, seed):
-    """A network with drawn weights and drawn batch norms: what is 0 or 1 everywhere would arrive unnoticed."""
+    """A network with random weights and random batch norms. Tensors of only 0 or 1 would hide mistakes."""
     torch.manual_seed(seed)
     made = make()
     for module in made.modules():
@@ -154,7 +154,7 @@ SOUND = [
 
 
 def cut(write):
-    """The first half of a sound file."""
+    """The first half of a valid file."""
 
     def written(path):
         write(path)
@@ -175,7 +175,7 @@ def changed(change):
 
 
 class Hostile:
-    """A pickle that would leave a file behind if it were executed."""
+    """A pickle that would create a file if it were executed."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -185,7 +185,7 @@ class Hostile:
 
 
 def mark(path):
-    """The file that a hostile pickle would make."""
+    """The file that a hostile pickle would create."""
     return path.with_name("executed")
 
 
@@ -262,6 +262,6 @@ WRONG = [
     Wrong("other-layout.pth", zip_ordered, "--layout", ["--layout", "dan"]),
     Wrong("senet.pth", changed(squeeze), "squeeze-and-excitation"),
     Wrong("missing.pth", changed(without), "missing: bn1.bias"),
-    Wrong("shape.pth", changed(another_shape), "must not be spread"),
+    Wrong("shape.pth", changed(another_shape), "never broadcast"),
     Wrong("foreign.pth", changed(foreign), "gate.weight"),
 ]

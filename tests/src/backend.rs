@@ -1,4 +1,4 @@
-//! The two servers that must behave alike: a real nats-server, and the one in memory.
+//! Two servers that must behave in the same way: a real nats-server, and the one in memory.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use shared::bus::Bus;
 
 use crate::server::Server;
 
-/// Each of these functions, which take a [`Backend`], as a test of its own on both servers. The one in memory runs on a
-/// clock that does not wait.
+/// Makes two tests of each function, which takes a [`Backend`]: one for each server. The server in memory uses a clock
+/// that does not wait.
 #[macro_export]
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
@@ -35,17 +35,25 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// A nats-server of this test's own.
+    /// A nats-server for this test alone.
+    ///
+    /// # Errors
+    ///
+    /// nats-server is missing or does not start.
     pub fn nats() -> anyhow::Result<Self> {
         Ok(Self::Nats(Server::start()?))
     }
 
-    /// A server in memory on this runtime's clock.
+    /// A server in memory, on the clock of this runtime. Never fails.
     pub fn memory() -> anyhow::Result<Self> {
         Ok(Self::Memory(MemoryServer::start(0, None, None)))
     }
 
-    /// A connection of its own.
+    /// A new connection.
+    ///
+    /// # Errors
+    ///
+    /// The server does not answer.
     pub async fn bus(&self) -> anyhow::Result<Bus> {
         match self {
             Self::Nats(server) => server.bus().await,
@@ -53,13 +61,17 @@ impl Backend {
         }
     }
 
-    /// As a power cut does, with everything confirmed on disk.
+    /// Restarts the server as after a power cut. Everything that it has confirmed is on its disk.
+    ///
+    /// # Errors
+    ///
+    /// nats-server cannot be killed or started.
     pub async fn crash_and_restart(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Nats(server) => server.crash_and_restart(),
             Self::Memory(server) => {
                 server.crash();
-                // A real one is away for a moment, too: time that passes for its clients, not a guess at theirs.
+                // A real server is away for a moment, too.
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 server.restart();
                 Ok(())

@@ -1,4 +1,4 @@
-//! A guarded server, or three of them, as `ferry init --cluster` and `ferry serve` make them.
+//! One or three protected servers, set up by `ferry init --cluster` and `ferry serve`.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -13,28 +13,40 @@ use crate::namespaces::within;
 use crate::programs::{Workdir, expect};
 use crate::wait;
 
-/// Running servers with everything that belongs to them in one temporary folder.
+/// Running servers, with all their files in one temporary folder.
 #[derive(Debug)]
 pub struct Cluster {
     workdir: Workdir,
     made: Value,
     servers: Vec<Child>,
-    /// Where they run, if not where the test does.
+    /// The network namespace in which they run, if it is not the test's.
     namespace: Option<String>,
 }
 
 impl Cluster {
-    /// Makes and starts `servers` servers on this machine.
+    /// Sets up and starts `servers` servers on this machine.
+    ///
+    /// # Errors
+    ///
+    /// The servers cannot be set up, or are not ready within 30 s.
     pub fn start(servers: usize) -> anyhow::Result<Self> {
         Self::make("127.0.0.1", servers, free_port(servers)?, None)
     }
 
-    /// One server on all addresses of this machine, whose certificate bears 127.0.0.1 alone of them.
+    /// One server on all addresses of this machine, whose certificate names only 127.0.0.1 of these addresses.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
     pub fn start_open() -> anyhow::Result<Self> {
         Self::make("head.invalid", 1, free_port(1)?, None)
     }
 
-    /// One server in a network namespace of its own, reached under `host`.
+    /// One server in the network namespace `namespace`, reached at `host`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
     pub fn start_in(namespace: &str, host: &str) -> anyhow::Result<Self> {
         Self::make(host, 1, 4222, Some(namespace.to_owned()))
     }
@@ -67,7 +79,7 @@ impl Cluster {
         Ok(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
     }
 
-    /// All servers, as `--nats` wants them.
+    /// The addresses of all servers, for `--nats`.
     pub fn url(&self) -> &str {
         self.made["url"].as_str().unwrap_or_default()
     }
@@ -77,13 +89,21 @@ impl Cluster {
         self.workdir.path().join("cluster").join(format!("{role}.creds"))
     }
 
-    /// How a role reaches the servers.
+    /// The endpoint with the credential of a role.
+    ///
+    /// # Errors
+    ///
+    /// The credential file cannot be read.
     pub fn endpoint(&self, role: Role) -> anyhow::Result<Endpoint> {
         let credential = Credential::read(&self.credential(role))?;
         Ok(Endpoint::parse(self.url(), None)?.with_credential(Some(credential)))
     }
 
-    /// The coordinator's connection, once the servers have found each other.
+    /// The coordinator's connection. Waits until the servers have found each other.
+    ///
+    /// # Errors
+    ///
+    /// The servers do not accept it within a minute.
     pub async fn coordinator(&self) -> anyhow::Result<Bus> {
         let endpoint = self.endpoint(Role::Coordinator)?;
         let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
@@ -98,19 +118,23 @@ impl Cluster {
         }
     }
 
-    /// Kills one server as a power cut would.
+    /// Kills one server, as a power cut would.
+    ///
+    /// # Errors
+    ///
+    /// The process cannot be killed.
     pub fn kill(&mut self, index: usize) -> anyhow::Result<()> {
         self.servers[index].kill()?;
         self.servers[index].wait()?;
         Ok(())
     }
 
-    /// The folder in which all lies.
+    /// The folder with all files.
     pub fn folder(&self) -> &Path {
         self.workdir.path()
     }
 
-    /// What the servers said, for messages of failed waits.
+    /// The end of the servers' logs, for the messages of failed waits.
     pub fn logs(&self) -> String {
         let logs = (0..self.servers.len()).filter_map(|index| workdir_log(self, index).ok());
         let tails = logs.map(|log| format!("{}:\n{}", log.display(), orchestrator::broker::tail(&log, 20)));
@@ -132,7 +156,7 @@ fn workdir_log(cluster: &Cluster, index: usize) -> anyhow::Result<PathBuf> {
     Ok(cluster.workdir.path().join(folder).join("server.log"))
 }
 
-/// The first of some ports that nobody uses now, with room for those of the routes above.
+/// The first of `servers` consecutive free ports. The ports for routes, 2000 above, are free too.
 fn free_port(servers: usize) -> anyhow::Result<u16> {
     let free = |port: u16| TcpListener::bind(("0.0.0.0", port)).is_ok();
     for _ in 0..100 {

@@ -3,14 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A tmpfs, gone with the test.
+/// A tmpfs, which is unmounted after the test.
 #[derive(Debug)]
 pub struct Disk {
     dir: tempfile::TempDir,
 }
 
 impl Disk {
-    /// Mounts one; `None`, and said so, where this user may not mount.
+    /// Mounts a disk of this size. If this user may not mount, says so and returns `None`.
+    ///
+    /// # Errors
+    ///
+    /// There is no place for a temporary folder.
     pub fn mount(megabytes: usize) -> anyhow::Result<Option<Self>> {
         let dir = tempfile::tempdir()?;
         let mounted = Command::new("mount")
@@ -35,7 +39,11 @@ impl Disk {
         self.dir.path()
     }
 
-    /// Makes it read-only, or writable again.
+    /// Makes the disk read-only, or writable again.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be mounted again.
     pub fn set_writable(&self, writable: bool) -> anyhow::Result<()> {
         let how = if writable { "remount,rw" } else { "remount,ro" };
         let status = Command::new("mount").args(["-o", how]).arg(self.dir.path()).status()?;
@@ -43,7 +51,11 @@ impl Disk {
         Ok(())
     }
 
-    /// Fills all that is left of it.
+    /// Fills the rest of the disk.
+    ///
+    /// # Errors
+    ///
+    /// A write fails for another reason than a full disk.
     pub fn fill(&self) -> anyhow::Result<Filling> {
         use std::io::Write;
         let path = self.path().join("filling");
@@ -61,19 +73,23 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: a process of the test may still have it as its working folder.
+        // Lazily, because a process of the test may still have it as its working folder.
         let _unmounted = Command::new("umount").arg("-l").arg(self.dir.path()).status();
     }
 }
 
-/// What fills a disk, until it is taken away.
+/// A file that fills a disk.
 #[derive(Debug)]
 pub struct Filling {
     path: PathBuf,
 }
 
 impl Filling {
-    /// Makes room.
+    /// Removes the file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be removed.
     pub fn remove(self) -> anyhow::Result<()> {
         Ok(std::fs::remove_file(self.path)?)
     }

@@ -1,14 +1,14 @@
-//! Which source file takes something from which other one, and where that goes in a circle.
+//! Which source files import from which others, and where these imports form a cycle.
 //!
-//! `mod x;` takes nothing, and neither does a parent that re-exports what its children define. What a child takes from its
-//! own parents does not count either: errors and types of a module commonly stand in its `mod.rs`, which calls the
-//! children. A path is followed to the file that defines what it names. Test modules are left out.
+//! `mod x;` is not an import, and neither is a parent's re-export of its children's items. Imports of a child from its
+//! own parents do not count either, because the errors and types of a module are often in its `mod.rs`, which calls the
+//! children. A path is followed to the file that defines the item. Test modules are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sources::{Import, is_rust, read, without_tests};
 
-/// A module: its crate's folder, then its path in the crate.
+/// A module: the folder of its crate, then its path in the crate.
 type Module = Vec<String>;
 
 /// One source file without its tests.
@@ -19,13 +19,13 @@ struct Source {
     inline: Vec<String>,
 }
 
-/// Files and what each takes from others.
+/// The files, and what each of them imports from others.
 #[derive(Debug)]
 pub struct ImportGraph {
     edges: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
 }
 
-/// Files that import each other, and each import among them: from, to, names.
+/// Files that import each other, and every import among them: from, to, names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Circle {
     pub files: Vec<String>,
@@ -103,7 +103,7 @@ fn sources(files: &[(String, String)]) -> BTreeMap<Module, Source> {
     let mut of_tests = BTreeSet::new();
     for (file, text) in files.iter().filter(|(file, _)| is_rust(file)) {
         let Some(mut module) = module_of(file) else { continue };
-        // The root of a program beside a library is no module of it.
+        // If a crate also has a library, `main.rs` is not a module of it.
         if module.len() == 2
             && module[1] == "main"
             && !files.iter().any(|(lib, _)| *lib == format!("{}/src/lib.rs", module[0]))
@@ -119,7 +119,7 @@ fn sources(files: &[(String, String)]) -> BTreeMap<Module, Source> {
     sources
 }
 
-/// The module that a file is; `None` for one that is not below a `src` folder.
+/// The module in a file; `None` if the file is not below a `src` folder.
 fn module_of(file: &str) -> Option<Module> {
     let (krate, path) = file.split_once("/src/")?;
     let mut module = vec![krate.to_owned()];
@@ -154,7 +154,7 @@ impl Found {
     }
 }
 
-/// `path` with its first segment replaced by what an import of the file calls so.
+/// `path`, with its first segment replaced by the path of the import that has this name.
 fn with_alias(source: &Source, path: &str) -> String {
     let (first, rest) = path.split_once("::").unwrap_or((path, ""));
     match source.imports.iter().find(|import| import.name == first) {
@@ -197,7 +197,7 @@ fn resolve(sources: &BTreeMap<Module, Source>, module: &[String], path: &str, de
     resolve(sources, &at, &further.join("::"), depth + 1).or(Some(Found { module: at, rest }))
 }
 
-/// The folder of the crate that is called `name`.
+/// The folder of the crate named `name`.
 fn crate_folder(sources: &BTreeMap<Module, Source>, name: &str) -> Option<String> {
     let folders = sources.keys().filter_map(|module| module.first());
     folders.filter(|folder| folder.rsplit('/').next() == Some(name)).min().cloned()

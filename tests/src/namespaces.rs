@@ -1,10 +1,10 @@
-//! Two network namespaces joined by a cable that can be unplugged: two hosts on one machine.
+//! Two hosts on one machine: network namespaces, connected by a virtual cable that can be unplugged.
 
 use std::process::Command;
 
 use anyhow::Context;
 
-/// Two hosts, gone with the test.
+/// Two hosts, which are removed after the test.
 #[derive(Debug)]
 pub struct Hosts {
     pub head: String,
@@ -17,7 +17,11 @@ pub const HEAD: &str = "10.211.7.1";
 const FAR: &str = "10.211.7.2";
 
 impl Hosts {
-    /// Makes them; an error says why this machine does not allow it.
+    /// Creates the hosts.
+    ///
+    /// # Errors
+    ///
+    /// This machine or user cannot create network namespaces.
     pub fn new() -> anyhow::Result<Self> {
         let id = std::process::id();
         let hosts =
@@ -35,11 +39,20 @@ impl Hosts {
         Ok(hosts)
     }
 
-    /// Pulls the plug: nothing gets through, and nobody is told.
+    /// Unplugs the cable: nothing gets through, and neither side is notified.
+    ///
+    /// # Errors
+    ///
+    /// `ip` fails.
     pub fn unplug(&self) -> anyhow::Result<()> {
         ip(&["-n", &self.head, "link", "set", &self.cable, "down"])
     }
 
+    /// Plugs the cable in again.
+    ///
+    /// # Errors
+    ///
+    /// `ip` fails.
     pub fn plug(&self) -> anyhow::Result<()> {
         ip(&["-n", &self.head, "link", "set", &self.cable, "up"])
     }
@@ -71,7 +84,7 @@ pub fn within(host: &str, command: &Command) -> Command {
 
 fn ip(args: &[&str]) -> anyhow::Result<()> {
     let output = Command::new("ip").args(args).output().context("there is no `ip` (iproute2)")?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    anyhow::ensure!(output.status.success(), "ip {}: {said}", args.join(" "));
+    let error = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    anyhow::ensure!(output.status.success(), "ip {}: {error}", args.join(" "));
     Ok(())
 }

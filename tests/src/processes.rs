@@ -1,9 +1,9 @@
-//! Looking at and killing processes by what /proc says of them.
+//! Finds and signals processes, using /proc.
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-/// Children of process `parent` whose program is called `name`.
+/// Children of process `parent` whose program is named `name`.
 pub fn children(parent: u32, name: &str) -> Vec<u32> {
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     processes
@@ -30,6 +30,10 @@ pub fn is_alive(pid: u32) -> bool {
 }
 
 /// Sends a signal, such as `KILL` or `INT`.
+///
+/// # Errors
+///
+/// There is no such process, or it belongs to another user.
 pub fn signal(pid: u32, signal: &str) -> anyhow::Result<()> {
     let status = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status()?;
     anyhow::ensure!(status.success(), "kill -{signal} {pid}: {status}");
@@ -44,7 +48,7 @@ fn parent_of(pid: u32) -> Option<u32> {
     stat(pid)?.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// The fields of /proc/PID/stat from the state on: the name before it may hold anything.
+/// The fields of /proc/PID/stat from the state on. The name before them may contain any character.
 fn stat(pid: u32) -> Option<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(text.rsplit_once(") ")?.1.to_owned())

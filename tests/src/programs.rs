@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use anyhow::Context;
 
-/// The folder that holds `ferry` and `ferry-worker`, built in the profile of this test.
+/// The folder with `ferry` and `ferry-worker`, built in the profile of this test.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| match build() {
@@ -15,18 +15,18 @@ pub fn folder() -> &'static Path {
     })
 }
 
-/// A test's executable lies in `<target>/<profile>/deps`; the programs belong in `<target>/<profile>`.
+/// Builds the programs. A test's executable is in `<target>/<profile>/deps`, the programs are in `<target>/<profile>`.
 fn build() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.parent().and_then(Path::parent).context("a test lies in target/<profile>/deps")?;
-    // As `cargo test --workspace` has built them: another choice of packages has other features, for which all
-    // libraries would be compiled once more.
+    // The same command as `cargo test --workspace`: another choice of packages has other features, for which all
+    // libraries would be compiled again.
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--workspace", "--no-run", "--quiet"]).current_dir(root());
-    // Cargo tells a test about its package. Build scripts look at that, and would build their libraries once more.
+    // Cargo sets variables about a test's package. Build scripts read them, and would build their libraries again.
     for (name, _) in std::env::vars_os() {
-        let told = name.to_string_lossy();
-        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") || told == "OUT_DIR" {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "OUT_DIR" {
             cargo.env_remove(&name);
         }
     }
@@ -38,21 +38,26 @@ fn build() -> anyhow::Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// The repository.
+/// The root of the repository.
 pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// Makes `env` start a program as a terminal would.
+/// An option of `env` that starts a program with the signal handling of a terminal.
 pub const DEFAULT_SIGNALS: &str = "--default-signal=HUP,INT,TERM";
 
-/// A working folder with a state directory of its own.
+/// A working folder with its own state directory.
 #[derive(Debug)]
 pub struct Workdir {
     dir: tempfile::TempDir,
 }
 
 impl Workdir {
+    /// Creates a temporary folder.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be created.
     pub fn new() -> anyhow::Result<Self> {
         Ok(Self { dir: tempfile::tempdir()? })
     }
@@ -72,7 +77,7 @@ impl Workdir {
     }
 
     fn program(&self, name: &str, args: &[&str]) -> Command {
-        // The tests may themselves run under `nohup` or in the background, and a signal that is ignored stays ignored.
+        // The tests may run under `nohup` or in the background, and ignored signals would stay ignored.
         let mut command = Command::new("env");
         command.arg(DEFAULT_SIGNALS).arg(folder().join(name));
         command.args(args).current_dir(self.path()).stdin(Stdio::null());
@@ -84,7 +89,11 @@ impl Workdir {
     }
 }
 
-/// Runs a command to its end and shows all it said when it does not exit with `code`.
+/// Runs a command until it ends.
+///
+/// # Errors
+///
+/// It does not exit with `code`; the error shows its whole output.
 pub fn expect(command: &mut Command, code: i32) -> anyhow::Result<Output> {
     let output = command.output()?;
     anyhow::ensure!(

@@ -1,4 +1,4 @@
-//! Results: a small one as a worker hands it in, and results.json without what may differ between two runs of a sweep.
+//! A small result as a worker hands it in, and results.json without the values that may differ between two runs.
 
 use std::path::Path;
 
@@ -11,7 +11,11 @@ use shared::result::{
     BlobRef, DeviceRecord, EpochReport, JobResult, LossTerms, MemoryUse, Score, SplitResult,
 };
 
-/// Reads a results.json and takes out times, workers, devices' hosts and attempts.
+/// Reads a results.json and removes times, workers and attempts.
+///
+/// # Errors
+///
+/// The file cannot be read, or a job lacks one of these values.
 pub fn comparable(path: &Path) -> anyhow::Result<Value> {
     let mut results: Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
     if let Some(jobs) = results["jobs"].as_array_mut() {
@@ -24,7 +28,7 @@ pub fn comparable(path: &Path) -> anyhow::Result<Value> {
     Ok(results)
 }
 
-/// A result of one epoch, whose blobs nobody has stored.
+/// A result of one epoch, whose blobs are not stored anywhere.
 pub fn handed_in(job: JobId, token: &Token) -> JobResult {
     let blob = BlobRef { name: "b".into(), sha256: "s".into(), size: 1 };
     let score = Score::from(Confusion::default());

@@ -13,12 +13,16 @@ use serde_json::Value;
 pub struct Run {
     child: Child,
     events: Receiver<Value>,
-    /// Everything seen so far, for messages of failed waits.
+    /// All events so far, for the messages of failed waits.
     seen: Vec<Value>,
 }
 
 impl Run {
     /// Starts `command`, which must print one JSON object per line.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be started.
     pub fn start(mut command: Command) -> anyhow::Result<Self> {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
         let stdout = child.stdout.take().context("stdout is piped")?;
@@ -45,12 +49,20 @@ impl Run {
         &self.seen
     }
 
-    /// Waits for an event of this name and returns it.
+    /// Waits for an event with this name and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::wait_until`].
     pub fn wait_for(&mut self, name: &str, limit: Duration) -> anyhow::Result<Value> {
         self.wait_until(name, limit, |event| event["event"] == name)
     }
 
-    /// Waits for an event that `wanted` accepts; on a time-out the error shows everything seen.
+    /// Waits for an event that `wanted` accepts.
+    ///
+    /// # Errors
+    ///
+    /// There is none within `limit`, or `ferry` ends before it. The error shows all events.
     pub fn wait_until(
         &mut self,
         what: &str,
@@ -67,17 +79,21 @@ impl Run {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    anyhow::bail!("waited {} s for {what}; seen:\n{}", limit.as_secs(), told(&self.seen))
+                    anyhow::bail!("waited {} s for {what}; seen:\n{}", limit.as_secs(), listed(&self.seen))
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     let status = self.child.wait()?;
-                    anyhow::bail!("ferry ended ({status}) before {what}; seen:\n{}", told(&self.seen))
+                    anyhow::bail!("ferry ended ({status}) before {what}; seen:\n{}", listed(&self.seen))
                 }
             }
         }
     }
 
-    /// Waits for the end.
+    /// Waits until `ferry` ends.
+    ///
+    /// # Errors
+    ///
+    /// It does not end within `limit`.
     pub fn end(mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
         let deadline = Instant::now() + limit;
         loop {
@@ -87,11 +103,15 @@ impl Run {
             if let Ok(event) = self.events.recv_timeout(Duration::from_millis(100)) {
                 self.seen.push(event);
             }
-            anyhow::ensure!(Instant::now() < deadline, "ferry did not end; seen:\n{}", told(&self.seen));
+            anyhow::ensure!(Instant::now() < deadline, "ferry did not end; seen:\n{}", listed(&self.seen));
         }
     }
 
-    /// Kills `ferry` itself as `kill -9` does.
+    /// Kills `ferry` itself with SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be killed.
     pub fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
@@ -99,8 +119,8 @@ impl Run {
     }
 }
 
-/// One event a line; of progress in a row, which comes every second, the last.
-fn told(events: &[Value]) -> String {
+/// One event per line. Of consecutive progress events, which come every second, only the last.
+fn listed(events: &[Value]) -> String {
     let progress = |event: &Value| event["event"] == "progress";
     let streaks = events.chunk_by(|one, next| progress(one) && progress(next));
     let lines: Vec<String> = streaks.filter_map(<[_]>::last).map(Value::to_string).collect();

@@ -1,4 +1,4 @@
-//! A nats-server for one test, on a port of its own, gone with the test.
+//! A nats-server for one test, on its own port. It ends with the test.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,22 +16,34 @@ pub struct Server {
     program: PathBuf,
     child: Child,
     port: u16,
-    /// Bytes that its store may hold.
+    /// Most bytes in its store.
     limit: Option<u64>,
 }
 
 impl Server {
-    /// Starts one on a free loopback port.
+    /// Starts a server on a free loopback port.
+    ///
+    /// # Errors
+    ///
+    /// nats-server is missing, or does not start within 20 s.
     pub fn start() -> anyhow::Result<Self> {
         Self::make(tempfile::tempdir()?, None)
     }
 
-    /// One whose store lies below `folder`.
+    /// A server whose store is below `folder`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
     pub fn start_below(folder: &Path) -> anyhow::Result<Self> {
         Self::make(tempfile::tempdir_in(folder)?, None)
     }
 
-    /// One whose store holds so many bytes and no more.
+    /// A server whose store is limited to `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
     pub fn start_limited(bytes: u64) -> anyhow::Result<Self> {
         Self::make(tempfile::tempdir()?, Some(bytes))
     }
@@ -48,7 +60,11 @@ impl Server {
         Ok(Self { dir, program, child, port, limit })
     }
 
-    /// How to reach it.
+    /// Its endpoint.
+    ///
+    /// # Errors
+    ///
+    /// Its address is not valid.
     pub fn endpoint(&self) -> anyhow::Result<Endpoint> {
         Ok(Endpoint::parse(&self.url(), None)?)
     }
@@ -58,36 +74,60 @@ impl Server {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Bytes that its store takes on the disk.
+    /// The size of its store on the disk, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// A folder of the store cannot be read.
     pub fn stored_bytes(&self) -> anyhow::Result<u64> {
         bytes_below(&self.dir.path().join("store"))
     }
 
     /// A coordinator's connection to it.
+    ///
+    /// # Errors
+    ///
+    /// The server does not answer.
     pub async fn bus(&self) -> anyhow::Result<Bus> {
         Ok(Bus::connect_and_lay_out(&self.endpoint()?, "test").await?)
     }
 
-    /// Kills it as a power cut would and starts it again on the same port and store.
+    /// Kills the server as a power cut would, and starts it again on the same port and store.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be killed or started.
     pub fn crash_and_restart(&mut self) -> anyhow::Result<()> {
         self.crash()?;
         self.restart()
     }
 
-    /// Kills it as a power cut would.
+    /// Kills the server as a power cut would.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be killed.
     pub fn crash(&mut self) -> anyhow::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// Starts it again on the same port and store.
+    /// Starts the server again on the same port and store.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.child = spawn(&self.program, &self.dir, i32::from(self.port), self.limit)?;
         Ok(())
     }
 
-    /// Starts it again, without a limit on its store.
+    /// Restarts the server without a limit on its store.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be killed or started.
     pub fn lift_limit(&mut self) -> anyhow::Result<()> {
         self.limit = None;
         self.crash_and_restart()
@@ -105,7 +145,7 @@ fn bytes_below(folder: &Path) -> anyhow::Result<u64> {
     let mut sum = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        // A file may go while the server tidies up.
+        // The server may remove a file meanwhile.
         let Ok(about) = entry.metadata() else { continue };
         sum += if about.is_dir() { bytes_below(&entry.path())? } else { about.len() };
     }
@@ -125,5 +165,5 @@ fn spawn(program: &PathBuf, dir: &tempfile::TempDir, port: i32, limit: Option<u6
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .with_context(|| format!("{} cannot be started", program.display()))
+        .with_context(|| format!("cannot start {}", program.display()))
 }

@@ -1,4 +1,4 @@
-//! The project's source files, and the paths that Rust code names, as far as text shows them.
+//! The project's source files, and the paths in Rust code, as far as they can be found without a parser.
 
 use std::fs;
 use std::path::Path;
@@ -9,17 +9,17 @@ use crate::programs::root;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
     pub path: String,
-    /// The name by which the file knows it; `*` for all names below the path.
+    /// Its name in the file; `*` for all names below the path.
     pub name: String,
     /// `pub use`, also `pub(super) use` and the like.
     pub reexport: bool,
 }
 
-/// Path from the root and text of every file of the project that is text.
+/// The path and the content of every text file in the project.
 ///
 /// # Errors
 ///
-/// When git cannot list the files.
+/// git cannot list the files.
 pub fn files() -> anyhow::Result<Vec<(String, String)>> {
     let listed = std::process::Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -36,14 +36,14 @@ pub fn is_rust(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|ending| ending == "rs")
 }
 
-/// All paths of two segments and more that `text` names, in `use` declarations and elsewhere.
+/// All paths with at least two segments in `text`, in `use` declarations and elsewhere.
 pub fn paths(text: &str) -> Vec<String> {
     let (imports, inline) = read(text);
     imports.into_iter().map(|import| import.path).chain(inline).collect()
 }
 
-/// The `use` declarations in `text`, with every group written out (`a::{b, c::d}` is `a::b` and `a::c::d`), and the
-/// paths of two segments and more in the rest of the code.
+/// The `use` declarations in `text`, with every group expanded (`a::{b, c::d}` is `a::b` and `a::c::d`), and the paths
+/// with at least two segments in the rest of the code.
 pub fn read(text: &str) -> (Vec<Import>, Vec<String>) {
     let (mut imports, mut inline, mut open) = (Vec::new(), Vec::new(), None);
     for line in text.lines().map(|line| line.split("//").next().unwrap_or_default()) {
@@ -69,7 +69,7 @@ pub fn read(text: &str) -> (Vec<Import>, Vec<String>) {
     (imports, inline)
 }
 
-/// `text` without its test modules, and the names of those that are files of their own.
+/// `text` without its test modules, and the names of the test modules that are separate files.
 pub fn without_tests(text: &str) -> (String, Vec<String>) {
     let (mut code, mut files) = (String::new(), Vec::new());
     let mut lines = text.lines().peekable();
@@ -96,7 +96,7 @@ fn module_name(line: &str) -> Option<&str> {
     (before.is_empty() || before.starts_with("pub")).then_some(name)
 }
 
-/// What follows `use` in a line that begins with it, and whether it is a re-export.
+/// Whether the `use` declaration that starts in this line is a re-export, and the text after `use`.
 fn start_of_use(line: &str) -> Option<(bool, &str)> {
     let (before, start) = line.split_once("use ")?;
     let before = before.trim();
@@ -104,7 +104,7 @@ fn start_of_use(line: &str) -> Option<(bool, &str)> {
     (before.is_empty() || reexport).then_some((reexport, start))
 }
 
-/// Paths of two segments and more in `code`.
+/// Paths with at least two segments in `code`.
 fn inline_paths(code: &str) -> impl Iterator<Item = String> + '_ {
     let words = code.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
     words.filter(|word| word.contains("::")).map(|word| word.trim_matches(':').to_owned())
@@ -126,7 +126,7 @@ fn expand(prefix: &str, group: &str, reexport: bool, imports: &mut Vec<Import>) 
     }
 }
 
-/// `group` at its commas outside of braces.
+/// Splits `group` at its commas outside braces.
 fn items(group: &str) -> Vec<&str> {
     let (mut items, mut depth, mut start) = (Vec::new(), 0, 0);
     for (at, letter) in group.char_indices() {

@@ -1,8 +1,12 @@
-//! Waiting for something to become true, with a limit.
+//! Waits for a condition, with a time limit.
 
 use std::time::{Duration, Instant};
 
-/// Asks again and again until there is an answer; an error that names `what` when there is none within `limit`.
+/// Calls `ask` until it returns an answer.
+///
+/// # Errors
+///
+/// There is no answer within `limit`; the error names `what`.
 pub fn until<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
     let deadline = Instant::now() + limit;
     loop {

@@ -1,4 +1,4 @@
-//! A worker process of a test's own, which ends with the test, and what it said.
+//! A worker process for one test, which ends with the test, and its log.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,11 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts one called `name` for the server at `url`.
+    /// Starts a worker named `name` for the server at `url`.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be started.
     pub fn start(workdir: &Workdir, url: &str, name: &str) -> anyhow::Result<Self> {
         let log = workdir.path().join(format!("{name}.log"));
         let mut command =
@@ -27,28 +31,40 @@ impl Worker {
     }
 
     /// Sends a signal, such as `TERM`.
+    ///
+    /// # Errors
+    ///
+    /// The worker has ended.
     pub fn signal(&self, name: &str) -> anyhow::Result<()> {
         signal(self.child.id(), name)
     }
 
-    /// Waits for its end.
+    /// Waits until the worker ends.
+    ///
+    /// # Errors
+    ///
+    /// It does not end within `limit`.
     pub fn end(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
         let child = &mut self.child;
         wait::until(limit, "the worker's end", || child.try_wait().transpose())?.map_err(Into::into)
     }
 
-    /// What it said so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits for a line of its log that holds `text`.
+    /// Waits until its log contains `text`.
+    ///
+    /// # Errors
+    ///
+    /// It does not within `limit`; the error shows the log.
     pub fn wait_for(&self, text: &str, limit: Duration) -> anyhow::Result<()> {
-        let said = wait::until(limit, text, || self.log().contains(text).then_some(()));
-        said.map_err(|error| error.context(format!("the worker's log:\n{}", self.log())))
+        let found = wait::until(limit, text, || self.log().contains(text).then_some(()));
+        found.map_err(|error| error.context(format!("the worker's log:\n{}", self.log())))
     }
 
-    /// Files called `name` in the spool below the working folder of `workdir`.
+    /// Files named `name` in the spool below the working folder of `workdir`.
     pub fn spooled(workdir: &Workdir, name: &str) -> Vec<PathBuf> {
         below(&workdir.path().join("cache/spool")).into_iter().filter(|path| path.ends_with(name)).collect()
     }

@@ -1,4 +1,5 @@
-//! A sweep that is backed up while it runs ends elsewhere with the same results, and a state directory may be moved.
+//! A sweep that is backed up while it runs can be finished elsewhere with the same results. A state directory may be
+//! moved.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,12 +20,12 @@ fn results(workdir: &Workdir) -> anyhow::Result<Value> {
     comparable(&workdir.path().join("runs/faults/results.json"))
 }
 
-/// The file's JSON.
+/// The JSON in a file.
 fn read(path: &Path) -> anyhow::Result<Value> {
     Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?)
 }
 
-/// Runs the sweep to its end and gives the jobs that it started to train.
+/// Runs the sweep to its end and returns the jobs that it started to train.
 fn finish(workdir: &Workdir) -> anyhow::Result<Vec<(String, u64)>> {
     let mut run = Run::start(workdir.ferry(&["run", &sweep(), "--json"]))?;
     let mut started = Vec::new();
@@ -51,7 +52,7 @@ fn a_live_sweep_is_restored_elsewhere_and_ends_with_the_same_results() -> anyhow
     assert!((1..6).contains(&saved_done), "{said}");
     let again = expect(&mut workdir.ferry(&["backup", "copy"]), 2)?;
     assert!(String::from_utf8_lossy(&again.stderr).contains("exists already"));
-    // The sweep goes on as if nothing had been.
+    // The backup does not affect the running sweep.
     run.wait_for("finished", LIMIT)?;
     assert!(run.end(LIMIT)?.success());
 
@@ -65,7 +66,7 @@ fn a_live_sweep_is_restored_elsewhere_and_ends_with_the_same_results() -> anyhow
     assert_eq!(started.len() as u64, 6 - saved_done, "finished jobs are not trained again: {started:?}");
     let first_done = done["job"].as_str().unwrap_or_default();
     assert!(started.iter().all(|(job, _)| job != first_done));
-    // Those that were at work go on from their checkpoints.
+    // Jobs that were running continue from their checkpoints.
     for (job, record) in &states {
         let saved = record["checkpoints"].as_array().and_then(|all| all.last()?["epoch"].as_u64());
         if let (Some(saved), Some((_, epoch))) = (saved, started.iter().find(|(id, _)| id == job)) {
@@ -76,8 +77,8 @@ fn a_live_sweep_is_restored_elsewhere_and_ends_with_the_same_results() -> anyhow
     Ok(())
 }
 
-/// Backs the running sweep up to `copy` at a moment when a job that is not done has a checkpoint in the books: an epoch
-/// is told before its checkpoint is stored.
+/// Backs up the running sweep to `copy` when an unfinished job has a checkpoint in the books. The event of an epoch is not
+/// enough, because it comes before the checkpoint is stored.
 fn backup_with_a_checkpoint(workdir: &Workdir, run: &mut Run) -> anyhow::Result<Value> {
     let copy = workdir.path().join("copy");
     loop {
@@ -92,7 +93,7 @@ fn backup_with_a_checkpoint(workdir: &Workdir, run: &mut Run) -> anyhow::Result<
     }
 }
 
-/// Job ids and records of a manifest.
+/// The job ids and records in a manifest.
 fn states(manifest: &Value) -> Vec<(String, Value)> {
     let entries = manifest["entries"].as_array().cloned().unwrap_or_default();
     let record = |entry: &Value| {

@@ -1,4 +1,4 @@
-//! Bad workers and bad jobs: the sweep finishes on the good workers, and what is bad is named.
+//! Bad workers and bad jobs: the sweep finishes on the good workers, and bad workers and jobs are named.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -37,7 +37,7 @@ fn results(workdir: &Workdir, sweep: &str) -> anyhow::Result<Value> {
     Ok(serde_json::from_slice(&std::fs::read(path)?)?)
 }
 
-/// The one pack in a cache.
+/// The only pack in a cache.
 fn cached_pack(cache: &Path) -> Option<std::path::PathBuf> {
     let entries = std::fs::read_dir(cache.join("packs")).ok()?.flatten();
     entries.map(|entry| entry.path()).find(|path| path.join("pack.json").is_file())
@@ -61,7 +61,7 @@ fn an_unusable_device_is_drained_and_named_and_a_corrupt_cache_is_mended() -> an
     let drained = run.wait_for("drained", LIMIT)?;
     assert_eq!(drained["worker"], "no-such-gpu");
 
-    // A first worker fetches the dataset; then every byte of its pixels is another.
+    // A first worker downloads the dataset. Then every byte of its pixels is changed.
     let elsewhere = Workdir::new()?;
     let first = worker(&elsewhere, &server, "first", &["--device", "cpu"])?;
     run.wait_for("done", LIMIT)?;
@@ -99,7 +99,8 @@ fn an_unusable_device_is_drained_and_named_and_a_corrupt_cache_is_mended() -> an
     Ok(())
 }
 
-/// The worker program, started late where it is called `late`. It becomes the real one, so that its signals reach that.
+/// A script that runs the worker program, but waits first if the worker's name is `late`. It is replaced by the program,
+/// so that signals reach it.
 fn late_worker(workdir: &Workdir, late: &str, seconds: u32) -> anyhow::Result<PathBuf> {
     let real = programs::folder().join("ferry-worker");
     let script = format!(
@@ -112,7 +113,7 @@ fn late_worker(workdir: &Workdir, late: &str, seconds: u32) -> anyhow::Result<Pa
     Ok(path)
 }
 
-/// Case 34: a worker that is there first waits for the one that is still being started, so both try the bad jobs.
+/// Case 34: the first worker waits for the one that is still starting, so both try the bad jobs.
 #[test]
 fn a_job_that_fails_is_tried_by_a_worker_that_starts_ten_seconds_later() -> anyhow::Result<()> {
     let workdir = Workdir::new()?;
@@ -131,7 +132,7 @@ fn a_job_that_fails_is_tried_by_a_worker_that_starts_ten_seconds_later() -> anyh
     Ok(())
 }
 
-/// Case 34: it ends in one way, whoever tried it.
+/// Case 34: the job always ends in the same way, whichever worker tried it first.
 #[test]
 fn a_job_that_fails_everywhere_ends_as_failed_with_the_command_that_shows_it() -> anyhow::Result<()> {
     let workdir = Workdir::new()?;

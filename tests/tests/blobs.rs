@@ -1,5 +1,5 @@
-//! What Ferry relies on for blobs, checked on a real nats-server and on the one in memory: intact or refused, and nothing
-//! left after deletion.
+//! What Ferry relies on for blobs, checked on a real nats-server and on the one in memory: a blob is intact or refused,
+//! and nothing is left after deletion.
 
 use shared::bus::{Bucket, BusError};
 use shared::result::BlobRef;

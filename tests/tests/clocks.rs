@@ -1,14 +1,14 @@
-//! Nothing is decided by the time of day: ages come from the server's timestamps and from steady clocks.
+//! Nothing depends on the time of day: ages come from the server's timestamps and from monotonic clocks.
 
 use std::path::{Path, PathBuf};
 
 use tests::programs::root;
 
-/// What would read the wall clock.
+/// Code that would read the wall clock.
 const WALL_CLOCKS: [&str; 5] =
     ["SystemTime::now", "UNIX_EPOCH.elapsed", "OffsetDateTime::now", "Utc::now", "Local::now"];
 
-/// Certificates alone have a date, from which on they are valid.
+/// Only certificates need a date, from which they are valid.
 const DATED: &str = "coordinator/orchestrator/src/cluster/certificates.rs";
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {

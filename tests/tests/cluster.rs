@@ -1,4 +1,4 @@
-//! Sweeps on guarded servers: workers that have a program, an address and a credential, and nothing else.
+//! Sweeps on protected servers, with workers that have only a program, an address and a credential.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,7 +19,7 @@ fn path(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// A worker on a machine of its own, as far as files go: only the credential was copied there.
+/// A worker as on another machine: its folder has only the credential.
 fn join(cluster: &Cluster, workdir: &Workdir, name: &str) -> anyhow::Result<Owned> {
     std::fs::copy(cluster.credential(Role::Worker), workdir.path().join("worker.creds"))?;
     let mut command = workdir.worker(&["--nats", cluster.url(), "--creds", "worker.creds", "--name", name]);
@@ -51,7 +51,7 @@ fn a_worker_with_address_and_credential_alone_joins_in_the_middle_and_is_in_the_
 {
     let cluster = Cluster::start(1)?;
     let (workdir, near, far) = (Workdir::new()?, Workdir::new()?, Workdir::new()?);
-    // Waits until the sweep has made its streams: a worker must not, and cannot, make them.
+    // Wait until the sweep has created its streams, because a worker may not create them.
     let first = join(&cluster, &near, "near")?;
     let mut run = run(&cluster, &workdir, "experiments/smoke.yaml", "0")?;
     run.wait_for("done", LIMIT)?;
@@ -89,7 +89,7 @@ fn every_wrong_way_in_ends_with_one_sentence() -> anyhow::Result<()> {
     let worker = path(&cluster.credential(Role::Worker));
     let observer = path(&cluster.credential(Role::Observer));
     let foreign = path(&other.credential(Role::Worker));
-    // The right authority with a key that this server does not know.
+    // The right authority, but a key that this server does not know.
     let text = |file: &str| std::fs::read_to_string(file);
     let seed =
         |text: &str| text.lines().find(|line| line.starts_with("seed:")).unwrap_or_default().to_owned();

@@ -1,5 +1,5 @@
-//! What Ferry relies on, checked on a real nats-server and on the one in memory: one winner per claim, batches that are all
-//! or nothing, nothing lost in a crash, and answers to messages that count whoever gives them.
+//! What Ferry relies on, checked on a real nats-server and on the one in memory: a claim has one winner, batches are
+//! atomic, a crash loses nothing, and an acknowledgement counts no matter who sends it.
 
 use std::time::Duration;
 
@@ -139,7 +139,7 @@ async fn a_value_that_was_deleted_can_be_written_anew(server: Backend) -> anyhow
     Ok(())
 }
 
-/// Case 33: a collector that takes a living upload for an abandoned one harms nothing.
+/// Case 33: if the garbage collector mistakes a running upload for an abandoned one, nothing is lost.
 async fn an_upload_that_is_discarded_on_its_way_is_made_again(server: Backend) -> anyhow::Result<()> {
     let bus = server.bus().await?;
     let bytes: Vec<u8> = (0..24 << 20).map(|i: u32| (i.wrapping_mul(31) >> 3) as u8).collect();
@@ -339,7 +339,7 @@ async fn presence_tells_the_time_and_goes(server: Backend) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Every claim needs the server's time: without it no job would ever be taken again.
+/// Every claim needs the server's time. Without it, no job would ever be taken again.
 async fn presence_outlives_a_crash_of_the_server(mut server: Backend) -> anyhow::Result<()> {
     let bus = server.bus().await?;
     let presence = Presence::announced("w", "h");
@@ -362,7 +362,7 @@ async fn hints_reach_who_listens(server: Backend) -> anyhow::Result<()> {
     let mut hints = server.bus().await?.hints().await?;
     let worker = WorkerId::new("w", Uuid::nil());
     let report = LiveReport { worker, job: order(1).job, epoch: 1, epochs: 2, step: 3, steps: 4 };
-    // A listener is known to the server a moment after it asked: what is sent before is lost, as hints may be.
+    // A subscription takes effect after a moment. Hints that are sent before are lost, which is allowed.
     let heard = tokio::time::timeout(LIMIT, async {
         loop {
             bus.hint(&report).await;

@@ -1,4 +1,4 @@
-//! Jobs that kill their worker: they fail for good, with what killed it, and the rest of the sweep is done.
+//! Jobs that kill their worker: they fail for good with the cause, and the rest of the sweep finishes.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use tests::wait;
 
 const LIMIT: Duration = Duration::from_mins(4);
 
-/// Runs a sweep with one worker, which gets `killed_by` whenever it trains the first job. Gives the event that ends the
-/// job, and the end of the sweep.
+/// Runs a sweep with one worker, which gets the signal `killed_by` whenever it trains the first job. Returns the event that
+/// ends the job, and the one that ends the sweep.
 fn one_deadly_job(workdir: &Workdir, killed_by: &str) -> anyhow::Result<[Value; 2]> {
     let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
-    // A short lease: a dead worker's message comes back after it.
+    // A short lease, because a dead worker's message comes back only after it.
     let args = ["run", &sweep, "--workers", "1", "--lease", "3", "--json"];
     let mut run = Run::start(workdir.ferry(&args))?;
     let deadly = run.wait_for("started", LIMIT)?["job"].clone();
@@ -33,9 +33,9 @@ fn one_deadly_job(workdir: &Workdir, killed_by: &str) -> anyhow::Result<[Value; 
     }
 }
 
-/// SIGILL stands for all: Rust's own handler takes a SIGSEGV that no fault caused for none.
+/// Uses SIGILL as an example, because Rust's own handler ignores a SIGSEGV that no memory fault caused.
 ///
-/// Case 23: with one worker alone, too, and the worker's slot is not given up.
+/// Case 23: this also holds with only one worker, and the worker's slot is not given up.
 #[test]
 fn a_job_that_crashes_its_worker_fails_with_the_signal_and_the_rest_is_done() -> anyhow::Result<()> {
     let workdir = Workdir::new()?;
@@ -57,7 +57,7 @@ fn a_job_that_crashes_its_worker_fails_with_the_signal_and_the_rest_is_done() ->
     Ok(())
 }
 
-/// Case 23: a kill may be anybody's, also the kernel's for lack of memory, so it takes more of them to end the job.
+/// Case 23: SIGKILL may come from anybody, also from the kernel for lack of memory. So it takes more of them to end the job.
 #[test]
 fn a_job_whose_worker_is_killed_every_time_fails_in_the_end() -> anyhow::Result<()> {
     let workdir = Workdir::new()?;

@@ -1,4 +1,4 @@
-//! A full disk is reported, and work goes on by itself when there is room again, without counting against any job.
+//! A full disk is reported. When there is room again, work continues automatically, and no job is blamed.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tests::server::Server;
 use tests::wait;
 
 const LIMIT: Duration = Duration::from_mins(4);
-/// MiB for all that a server writes in these sweeps: it gives back what was deleted every two minutes only, and a fast
-/// machine has trained everything by then.
+/// MiB for everything that a server writes in these sweeps. It frees deleted data only every two minutes, and a fast
+/// machine has finished by then.
 const ROOM: usize = 512;
 
 fn remark(words: &'static str) -> impl Fn(&serde_json::Value) -> bool {
@@ -61,7 +61,8 @@ fn a_coordinator_that_finds_the_servers_disk_full_says_so_and_waits() -> anyhow:
     Ok(())
 }
 
-/// A sweep whose only worker has its cache on a small disk: it says that it cannot write there, and is `cured` then.
+/// Runs a sweep whose only worker has its cache on a small disk. Once the worker has reported that it cannot write there,
+/// `cure` fixes the disk.
 fn waits_for_its_cache(small: &Disk, cure: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     let server = Server::start()?;
     let sweep = root().join("experiments/smoke.yaml").display().to_string();

@@ -16,10 +16,10 @@ use uuid::Uuid;
 
 /// Generous: the machine may be busy.
 const LIMIT: Duration = Duration::from_mins(4);
-/// Of the test that lets one run out.
+/// The lease of the test that lets it expire.
 const LEASE: Duration = Duration::from_secs(3);
 
-/// A sweep on a server of its own, without workers yet.
+/// A sweep on its own server, without workers.
 struct Stage {
     server: Server,
     bus: Bus,
@@ -41,7 +41,7 @@ impl Stage {
         Ok(Self { server, bus, run, workdir })
     }
 
-    /// Waits for a record that `wanted` accepts; on a time-out the error shows all records.
+    /// Waits for a record that `wanted` accepts. On a timeout, the error shows all records.
     async fn record(&self, what: &str, wanted: impl Fn(&JobRecord) -> bool) -> anyhow::Result<BookEntry> {
         let mut newest = BTreeMap::new();
         let found = tokio::time::timeout(LIMIT, async {
@@ -60,7 +60,7 @@ impl Stage {
 
     /// Waits until the server's clock shows this time.
     async fn until(&self, nanos: i128) -> anyhow::Result<()> {
-        // No worker of this revision: nobody leaves a job to it.
+        // A presence with another trainer revision, so that no worker leaves a job to it.
         let presence = Presence { trainer_revision: 0, ..Presence::announced("clock", "here") };
         while self.bus.appear(&presence).await? < nanos {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -68,7 +68,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Asked over a new connection: ours may not have noticed yet that the server was away.
+    /// The record of a job, read over a new connection, because the old one may not have noticed that the server was away.
     async fn of(&self, job: JobId) -> anyhow::Result<JobRecord> {
         Ok(self.server.bus().await?.record(job).await?.context("the job has a record")?.record)
     }
@@ -132,7 +132,7 @@ async fn a_zombie_changes_nothing_says_why_and_takes_new_work() -> anyhow::Resul
     stage.record("the other's result", |record| is_done_by(record, "other") && record.attempts == 2).await?;
     let before = stage.bus.record(job).await?.context("the job has a record")?;
     assert!(is_done_by(&before.record, "other"), "{before:#?}");
-    other.signal("TERM")?; // Else nothing is left for the zombie.
+    other.signal("TERM")?; // Otherwise no work is left for the zombie.
     assert!(other.end(LIMIT)?.success());
     stage.until(taken.written_nanos + 3 * LEASE.as_nanos() as i128).await?;
     zombie.signal("CONT")?;
@@ -181,7 +181,7 @@ async fn the_spool_of_a_killed_worker_is_handed_in_by_the_next() -> anyhow::Resu
     Ok(())
 }
 
-/// Whole by its digest, so that only the training can tell.
+/// The checkpoint matches its digest, so only the training can refuse it.
 #[tokio::test]
 async fn a_checkpoint_that_the_training_refuses_is_passed_over_and_noted() -> anyhow::Result<()> {
     let mut stage = Stage::set(&[]).await?;

@@ -1,4 +1,4 @@
-//! Killing any process in the middle of a sweep changes nothing in the results.
+//! Killing any process in the middle of a sweep does not change the results.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -93,7 +93,7 @@ fn kill_9_of_the_server_alone_does_not_stop_the_sweep() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Workers that nobody started but the user, and a coordinator that is gone until every job is done.
+/// The user starts the workers, and the coordinator is away until every job is done.
 #[test]
 fn a_coordinator_that_is_away_for_the_middle_of_the_sweep_finds_all_of_it() -> anyhow::Result<()> {
     let (server, workdir, bench) = (Server::start()?, Workdir::new()?, Workdir::new()?);

@@ -1,4 +1,4 @@
-//! A training that keeps every core busy and reports nothing does not look dead.
+//! A training that keeps every core busy and reports nothing is not taken for dead.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_mins(2);
 /// Four leases of them.
 const BEATS: u64 = 40;
 
-/// Spins on twice as many threads as there are cores and reports nothing until it is told to stop.
+/// Keeps twice as many threads busy as there are cores, and reports nothing until it is asked to stop.
 struct Busy {
     let_go: Arc<AtomicBool>,
 }
@@ -90,12 +90,12 @@ fn worker(
     (equipment, stop)
 }
 
-/// The next record of the one job.
+/// The next record of the only job.
 async fn next(watch: &mut RecordWatch) -> anyhow::Result<JobRecord> {
     Ok(watch.next().await.context("the books closed")?.record)
 }
 
-/// Its holder and how often it has beaten.
+/// The holder, and the number of its heartbeats.
 fn pulse(record: &JobRecord) -> (&str, u64) {
     match &record.state {
         JobState::Running { token, beat, .. } => (token.owner.name(), *beat),
@@ -131,7 +131,7 @@ async fn a_busy_training_does_not_stop_the_pulse() -> anyhow::Result<()> {
     let wait = async {
         let mut watch = bus.watch_records().await?;
         while next(&mut watch).await?.attempts == 0 {}
-        // Another one lies in wait from now on.
+        // From now on, another worker waits for the job.
         let (idle, stop_idle) = worker(&server, &fixture, &cache, "idle", &let_go);
         let idle = tokio::spawn(agent::serve(idle));
         let seen = loop {

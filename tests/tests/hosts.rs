@@ -19,7 +19,7 @@ fn a_host_that_is_cut_off_for_longer_than_a_lease_changes_no_result() -> anyhow:
     let hosts = match Hosts::new() {
         Ok(hosts) => hosts,
         Err(why) => {
-            // Only root may make namespaces; everything else about joining is tested without them, too.
+            // Only root may create namespaces. Other tests cover everything else about joining without them.
             eprintln!("SKIPPED: this machine allows no network namespaces ({why:#})");
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! What a run says when its server, its state directory or its user goes away.
+//! What a run reports if its server or its state directory is lost, or if the user interrupts it.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -27,11 +27,11 @@ fn a_deleted_state_directory_is_noticed_within_seconds() -> anyhow::Result<()> {
     let status = tests::wait::until(Duration::from_mins(1), "its end", || run.try_wait().ok().flatten())?;
     assert_eq!(status.code(), Some(1), "{}", said());
     assert!(said().contains("the state directory .ferry was deleted or moved"), "{}", said());
-    assert!(!workdir.path().join(".ferry").exists(), "nothing of it was made again");
+    assert!(!workdir.path().join(".ferry").exists(), "it was not created again");
     Ok(())
 }
 
-/// Cases 25 and 31: a server that is away is reported, and Ctrl-C is answered at once nevertheless.
+/// Cases 25 and 31: a lost server is reported, and Ctrl-C still works immediately.
 #[test]
 fn a_lost_server_is_reported_and_ctrl_c_is_answered_at_once() -> anyhow::Result<()> {
     let (mut server, workdir) = (Server::start()?, Workdir::new()?);
@@ -51,7 +51,7 @@ fn a_lost_server_is_reported_and_ctrl_c_is_answered_at_once() -> anyhow::Result<
     Ok(())
 }
 
-/// Case 24: workers from elsewhere keep training, and the run says so.
+/// Case 24: workers on other machines keep training, and the run says so.
 #[test]
 fn workers_elsewhere_are_named_when_a_run_is_interrupted() -> anyhow::Result<()> {
     let (server, workdir) = (Server::start()?, Workdir::new()?);

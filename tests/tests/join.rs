@@ -1,4 +1,4 @@
-//! A worker that has nothing but an address joins a sweep: the dataset and all else come over the bus.
+//! A worker that has only an address joins a sweep: the dataset and everything else come over the bus.
 
 use std::io::{Read, Write};
 use std::process::Stdio;
@@ -70,7 +70,7 @@ fn a_server_of_our_own_is_on_loopback_and_asks_for_its_token() -> anyhow::Result
     run.kill()
 }
 
-/// Case 19: they are judged by their names.
+/// Case 19: this matters because failures are counted by name.
 #[test]
 fn workers_of_one_host_that_were_given_no_name_have_different_ones() -> anyhow::Result<()> {
     let (server, workdir) = (Server::start()?, Workdir::new()?);
@@ -94,7 +94,7 @@ fn workers_of_one_host_that_were_given_no_name_have_different_ones() -> anyhow::
     run.kill()
 }
 
-/// A sweep that trains already, and where its own server is.
+/// A sweep whose training has started, and the event that names its server.
 fn running(workdir: &Workdir) -> anyhow::Result<(Run, serde_json::Value)> {
     let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
     let mut run = Run::start(workdir.ferry(&["run", &sweep, "--json"]))?;
@@ -103,7 +103,7 @@ fn running(workdir: &Workdir) -> anyhow::Result<(Run, serde_json::Value)> {
     Ok((run, serde_json::from_str(&endpoint)?))
 }
 
-/// What the server's report says under a path.
+/// The answer of the server's monitoring port for a path.
 fn asked(port: u16, path: &str) -> anyhow::Result<String> {
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
@@ -112,7 +112,7 @@ fn asked(port: u16, path: &str) -> anyhow::Result<String> {
     Ok(answer)
 }
 
-/// Where a process listens: its sockets, looked up in the kernel's tables.
+/// The addresses on which a process listens, found through its sockets in the kernel's tables.
 fn listening(pid: u32) -> anyhow::Result<Vec<(std::net::Ipv4Addr, u16)>> {
     let links = std::fs::read_dir(format!("/proc/{pid}/fd"))?.flatten();
     let sockets: Vec<String> = links
@@ -128,7 +128,7 @@ fn listening(pid: u32) -> anyhow::Result<Vec<(std::net::Ipv4Addr, u16)>> {
         if state != LISTEN || !sockets.iter().any(|socket| socket == inode) {
             return None;
         }
-        // An address of IPv6 is longer and would fail here, as it should: none is ours.
+        // An IPv6 address is longer and is read as 0 here, so the test fails, as it should: Ferry listens on none.
         let address = u32::from_str_radix(address, 16).unwrap_or(0).swap_bytes();
         Some((address.into(), u16::from_str_radix(port, 16).ok()?))
     };
@@ -137,5 +137,5 @@ fn listening(pid: u32) -> anyhow::Result<Vec<(std::net::Ipv4Addr, u16)>> {
     Ok(tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(of).collect())
 }
 
-/// The kernel's number for a socket that listens.
+/// The kernel's state of a listening socket.
 const LISTEN: &str = "0A";

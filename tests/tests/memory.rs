@@ -1,4 +1,4 @@
-//! What the books say of a training whose batches did not fit into memory.
+//! What the books record about a training whose batches did not fit into memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use worker::train::{Finished, Outcome};
 const NOTE: &str = "a batch did not fit";
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// Trains nothing, and says what a training says that was cut into micro-batches.
+/// Trains nothing, and reports like a training whose batches were split into micro-batches.
 struct Cutting;
 
 impl Trainer for Cutting {

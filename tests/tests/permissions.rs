@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 const LIMIT: Duration = Duration::from_secs(20);
 const JOB: &str = "00000000-0000-0000-0000-000000000001";
 
-/// A plain connection with a role's key, and what the server complains of.
+/// A plain connection with a role's key, and the errors that the server sends.
 struct Plain {
     client: Client,
     complaints: UnboundedReceiver<String>,
@@ -67,7 +67,7 @@ impl Plain {
     }
 }
 
-/// What only the coordinator may do, as itself would and under the prefix of the guests.
+/// Subjects that only the coordinator may use, as the coordinator itself names them and with the prefix of other roles.
 fn coordinators_own() -> Vec<String> {
     let streams = ["KV_ferry_books", "FERRY_JOBS", "OBJ_ferry_packs", "OBJ_ferry_results"];
     let mut api = vec!["STREAM.CREATE.MINE".to_owned(), "STREAM.LIST".to_owned(), "INFO".to_owned()];
@@ -93,7 +93,7 @@ fn coordinators_own() -> Vec<String> {
     own
 }
 
-/// Messages that the coordinator's streams hold.
+/// The number of messages in each of the coordinator's streams.
 async fn stored(coordinator: &Plain) -> anyhow::Result<Vec<u64>> {
     let jetstream = nats::jetstream::new(coordinator.client.clone());
     let mut counts = Vec::new();
@@ -103,7 +103,7 @@ async fn stored(coordinator: &Plain) -> anyhow::Result<Vec<u64>> {
     Ok(counts)
 }
 
-/// The reply subject of a request is checked against no permission: an answer must not be stored under it.
+/// The server checks no permission for the reply subject of a request, so an answer must not be stored under it.
 async fn answers_cannot_be_smuggled_in(guest: &Plain, coordinator: &Plain) -> anyhow::Result<()> {
     let before = stored(coordinator).await?;
     let requests = [
@@ -119,7 +119,7 @@ async fn answers_cannot_be_smuggled_in(guest: &Plain, coordinator: &Plain) -> an
             guest.client.publish_with_reply(request.clone(), reply.clone(), "".into()).await?;
         }
     }
-    // An answer that comes after those above have been dealt with.
+    // This answer comes after those above have been processed.
     let known = guest.client.request(requests[0].clone(), "".into());
     anyhow::ensure!(!tokio::time::timeout(LIMIT, known).await??.payload.is_empty());
     assert_eq!(stored(coordinator).await?, before, "an answer was stored");
@@ -183,7 +183,7 @@ async fn a_worker_says_that_it_is_out_and_an_observer_sees_that_and_what_the_sto
     Ok(())
 }
 
-/// Case 33: removing a sweep takes the coordinator's credential.
+/// Case 33: removing a sweep needs the coordinator's credential.
 #[tokio::test]
 async fn only_the_coordinator_removes_a_sweep() -> anyhow::Result<()> {
     let cluster = Cluster::start(1)?;
@@ -200,7 +200,7 @@ async fn only_the_coordinator_removes_a_sweep() -> anyhow::Result<()> {
     }
     let said = expect(&mut remove(Role::Coordinator), 2)?.stderr;
     assert!(String::from_utf8_lossy(&said).contains("no sweep has run here"), "it was let in");
-    // A worker that asks by itself is not answered.
+    // A worker that sends the request directly gets no answer.
     bus.write("order.kept", &"value").await?;
     let worker = Bus::connect(&cluster.endpoint(Role::Worker)?, "worker").await?;
     assert!(worker.delete("order.kept").await.is_err());

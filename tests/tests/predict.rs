@@ -16,7 +16,7 @@ fn models(run: &Path) -> usize {
     std::fs::read_dir(run.join("models")).map_or(0, Iterator::count)
 }
 
-/// The one pack that was drawn for the sweep.
+/// The only pack that was drawn for the sweep.
 fn pack(workdir: &Workdir) -> anyhow::Result<PathBuf> {
     let mut packs = std::fs::read_dir(workdir.path().join(".ferry/data"))?;
     Ok(packs.next().expect("a pack was drawn")?.path())
@@ -36,7 +36,7 @@ fn predictions_of_an_ensemble_have_the_scores_of_its_run() -> anyhow::Result<()>
     let refused = expect(&mut predict(&["-o", "out.csv"]), 2)?;
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--models members"));
 
-    // Nothing is trained again, and only the members' models come.
+    // Nothing is trained again, and only the members' models are downloaded.
     expect(&mut workdir.ferry(&["run", &sweep]), 0)?;
     assert_eq!(models(&run), 3);
     let results: Value = serde_json::from_slice(&std::fs::read(run.join("results.json"))?)?;

@@ -1,4 +1,4 @@
-//! `ferry retry`: a finished job is trained anew, while a sweep runs and between two runs, and its old result is kept.
+//! `ferry retry`: a finished job is trained again, during a run or between two runs, and its old result is kept.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn earlier(workdir: &Workdir, sweep: &str, job: &str) -> anyhow::Result<PathBuf>
     Ok(only.clone())
 }
 
-/// Case 21: before the next run. The same settings give the same result.
+/// Case 21: `ferry retry` between two runs. The same settings give the same result.
 #[test]
 fn a_finished_job_is_trained_anew_by_the_next_run_and_its_result_is_kept() -> anyhow::Result<()> {
     let workdir = Workdir::new()?;
@@ -64,7 +64,7 @@ fn a_finished_job_is_trained_anew_by_the_next_run_and_its_result_is_kept() -> an
     Ok(())
 }
 
-/// Case 21: while a run goes on, which trains the job once more.
+/// Case 21: `ferry retry` during a run, which trains the job again.
 #[test]
 fn a_finished_job_is_trained_anew_by_the_run_that_is_going_on() -> anyhow::Result<()> {
     let workdir = Workdir::new()?;

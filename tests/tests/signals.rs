@@ -1,4 +1,4 @@
-//! Signals that were ignored when a program started stay ignored, in every process of a run.
+//! Signals that are ignored when a program starts stay ignored in every process of a run.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_mins(4);
 
 /// The command, started by a shell that ignores these signals first, as `nohup` does.
 fn ignoring(signals: &str, command: &Command) -> Command {
-    // What these tests themselves ignore counts for nothing, and neither does the `env` that the command begins with.
+    // Neither the signals that these tests ignore nor the `env` at the start of the command may have an effect.
     let mut shell = Command::new("env");
     shell.args([DEFAULT_SIGNALS, "sh", "-c", &format!("trap '' {signals}; exec \"$@\""), "sh"]);
     shell.args(command.get_args().filter(|arg| *arg != DEFAULT_SIGNALS)).stdin(Stdio::null());
@@ -41,7 +41,7 @@ fn ignores(pid: u32, number: u32) -> anyhow::Result<bool> {
 const HUP: u32 = 1;
 const INT: u32 = 2;
 
-/// Case 1: `nohup ferry run sweep.yaml &` in a script, whose terminal is closed and which gets a Ctrl-C.
+/// Case 1: `nohup ferry run sweep.yaml &` in a script, which gets a Ctrl-C and whose terminal is closed.
 #[test]
 fn a_sweep_under_nohup_survives_its_terminal() -> anyhow::Result<()> {
     let workdir = Workdir::new()?;
@@ -66,7 +66,7 @@ fn a_sweep_under_nohup_survives_its_terminal() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Case 1: the signals that are not ignored still end a run gracefully, and a closed terminal is one of them.
+/// Case 1: signals that are not ignored still end a run gracefully, including that of a closed terminal.
 #[test]
 fn a_closed_terminal_ends_a_run_gracefully_unless_it_is_ignored() -> anyhow::Result<()> {
     let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();

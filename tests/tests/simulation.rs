@@ -1,4 +1,4 @@
-//! The simulation holds the promises, repeats itself, and notices a server that breaks the rules.
+//! In the simulation all promises are kept, a seed always gives the same history, and broken rules are detected.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ fn a_broken_fence_is_noticed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Found by the simulation: the next worker asked six times for each checkpoint, 15 s each, before it started over.
+/// The simulation found this: the next worker requested each checkpoint six times, 15 s each, before it started over.
 #[test]
 fn checkpoints_without_bytes_are_given_up_soon() -> anyhow::Result<()> {
     let second = Duration::from_secs;
@@ -124,7 +124,7 @@ fn bad_workers_and_bad_jobs_are_told_apart() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The server's clock is set back by an hour while a worker is dead: the record seems to be written in the future.
+/// The server's clock is set back by an hour while a worker is dead, so the record seems to be from the future.
 #[test]
 fn a_clock_that_leaps_back_does_not_keep_a_dead_workers_job() -> anyhow::Result<()> {
     let second = Duration::from_secs;

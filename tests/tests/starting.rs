@@ -1,4 +1,4 @@
-//! A bad worker that is there first, while others are still being started.
+//! A bad worker that is ready first, while others are still starting.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const JOBS: u64 = 8;
 const BEFORE_IT_EXPIRES: Duration = Duration::from_secs(40);
 const LIMIT: Duration = Duration::from_mins(10);
 
-/// Every training on it fails at once, and its canary notices nothing.
+/// Every training on it fails immediately, but its self-test passes.
 struct Failing;
 
 impl Trainer for Failing {
@@ -77,8 +77,8 @@ async fn records(bus: &Bus, jobs: &[JobId]) -> anyhow::Result<Vec<JobRecord>> {
     Ok(records)
 }
 
-/// Case 34: it fails two jobs once each, is under suspicion then, and leaves all others to the worker that is about to
-/// come. When that never comes, nothing hangs.
+/// Case 34: two jobs fail on it, once each. Then it is on probation and leaves all other jobs to the worker that is
+/// announced. If that never comes, nothing hangs.
 #[tokio::test(start_paused = true)]
 async fn a_bad_worker_that_starts_first_burns_few_jobs() -> anyhow::Result<()> {
     let server = Backend::memory()?;

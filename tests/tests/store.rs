@@ -1,5 +1,5 @@
-//! The store stays small: deleted checkpoints leave nothing on the disk, and what nothing refers to is collected. A store
-//! that reaches its limit is reported.
+//! The store stays small: deleted checkpoints leave nothing on the disk, and blobs that nothing refers to are collected. A
+//! store that reaches its limit is reported.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ use tests::server::Server;
 
 const LIMIT: Duration = Duration::from_mins(4);
 
-/// Bytes on the disk that a store may take beside what it holds: books, indices, and blocks that are still in use.
+/// Bytes that a store may use on the disk in addition to its contents: books, indices, and blocks that are still in use.
 const OVERHEAD: u64 = 40 << 20;
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn deleted_checkpoints_leave_nothing_on_the_disk() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Bytes without a description, as an uploader that died leaves them.
+/// Stores bytes without a description, as they remain if an uploader dies.
 fn orphan(server: &Server) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect(server.url().trim_start_matches("nats://"))?;
     write!(
@@ -49,7 +49,7 @@ fn orphan(server: &Server) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Case 33: what uploads that died have left behind.
+/// Case 33: leftovers of interrupted uploads.
 #[tokio::test]
 async fn an_upload_that_died_is_collected_and_what_is_young_stays() -> anyhow::Result<()> {
     let server = Server::start()?;
@@ -72,7 +72,7 @@ fn json(workdir: &Workdir, args: &[&str]) -> anyhow::Result<Value> {
     Ok(serde_json::from_slice(&expect(&mut workdir.ferry(args), 0)?.stdout)?)
 }
 
-/// What `ferry remove ARGS` says when it refuses.
+/// The message of `ferry remove ARGS` when it refuses.
 fn refused(workdir: &Workdir, args: &[&str]) -> anyhow::Result<String> {
     let output = expect(&mut workdir.ferry(&[&["remove"], args].concat()), 2)?;
     Ok(String::from_utf8_lossy(&output.stderr).into_owned())
@@ -84,7 +84,7 @@ fn sweeps(workdir: &Workdir) -> anyhow::Result<Vec<String>> {
     Ok(names.filter_map(|sweep| sweep["name"].as_str().map(str::to_owned)).collect())
 }
 
-/// Case 33: an old sweep goes with all that is its own, and what another sweep lists stays.
+/// Case 33: an old sweep is removed with everything that only it uses. What another sweep lists stays.
 #[test]
 fn a_sweep_is_removed_and_what_others_use_stays() -> anyhow::Result<()> {
     let workdir = Workdir::new()?;
@@ -123,7 +123,7 @@ fn a_sweep_is_removed_and_what_others_use_stays() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Case 33: jobs that the sweep file no longer asks for are found, too; those of a stopped sweep can go.
+/// Case 33: jobs that the sweep file no longer has are found, too, and can be removed once the sweep is stopped.
 #[test]
 fn jobs_of_a_changed_sweep_file_can_be_removed() -> anyhow::Result<()> {
     let workdir = Workdir::new()?;
@@ -145,12 +145,12 @@ fn jobs_of_a_changed_sweep_file_can_be_removed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Stores blobs until no more is taken.
+/// Stores blobs until the server refuses more.
 async fn fill(server: &Server) -> anyhow::Result<()> {
     let bus = server.bus().await?;
     for n in 0..u32::MAX {
         let bytes: Vec<u8> = (0..200_000).map(|i: u32| (i.wrapping_mul(31) ^ n) as u8).collect();
-        // Storing is tried again for ever: what takes so long is refused.
+        // Storing is retried without end, so a timeout means that it is refused.
         let stem = format!("filling.{n}");
         let stored = bus.put_blob(Bucket::Weights, &stem, bytes.into());
         if tokio::time::timeout(Duration::from_secs(3), stored).await.is_err() {

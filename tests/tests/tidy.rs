@@ -9,15 +9,15 @@ use tests::sources::{files, is_rust, paths};
 /// Lines that a source file may have.
 const MOST_LINES: usize = 400;
 
-/// Files that are longer, with the lines that they may have: to be shortened, never to be added to.
+/// Longer files, with the lines that they may have. Shorten them, and add none.
 const LONGER: [(&str, usize); 0] = [];
 
-/// Names that say nothing about what is in a file.
+/// Names that say nothing about the content of a file.
 const EMPTY_NAMES: [&str; 5] = ["util", "utils", "helper", "helpers", "misc"];
 
-/// Outside technologies, and the only places that may name them.
+/// Outside technologies, and the only files or folders that may name them.
 const OWNERS: [(&str, &[&str]); 2] = [
-    // The module `bus` also has a child of that name, and one test sends requests that Ferry never sends.
+    // The module `bus` also has a child with this name, and one test sends requests that Ferry never sends.
     ("nats", &["shared/src/bus/nats/", "shared/src/bus/mod.rs", "tests/tests/permissions.rs"]),
     ("serde_yaml", &["coordinator/orchestrator/src/sweep/parse.rs"]),
 ];
@@ -45,13 +45,13 @@ const APART: [(&str, &[&str]); 9] = [
 const PURE: &[&str] =
     &["tokio", "std::time::Instant", "std::time::SystemTime", "crate::bus", "shared::bus", "crate::service"];
 
-/// Files that may import each other, with the reason: only what serde or schemars forces.
+/// Files that may import each other, with the reason. Allowed only if serde or schemars makes it necessary.
 const CIRCLES: [(&[&str], &str); 0] = [];
 
 /// The reported faults of docs/cases.md.
 const CASES: u32 = 34;
 
-/// Environment variables by their prefix that are none.
+/// Words with the prefix of environment variables that are not environment variables.
 const NOT_VARIABLES: [&str; 1] = ["FERRY_JOBS"];
 
 type Rule = fn(&str, &str) -> Vec<String>;
@@ -68,7 +68,7 @@ fn every_file_keeps_the_rules() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// docs/cases.md has a row for each case, and some source file a comment that names it above a test.
+/// docs/cases.md has a row for each case, and some source file has a comment that names it above a test.
 #[test]
 fn every_case_has_a_test() -> anyhow::Result<()> {
     let files = files()?;
@@ -129,7 +129,7 @@ fn name(path: &str, _text: &str) -> Vec<String> {
 }
 
 fn owners(path: &str, text: &str) -> Vec<String> {
-    // The code in this file's own tests is quoted.
+    // This file's own tests quote code.
     if !is_rust(path) || path == "tests/tests/tidy.rs" {
         return Vec::new();
     }
@@ -147,7 +147,7 @@ fn apart(path: &str, text: &str) -> Vec<String> {
     broken.map(|(folder, never)| format!("uses `{never}`, which {folder} must not know")).collect()
 }
 
-/// Every member of the workspace takes the workspace's lints.
+/// Every member of the workspace uses the workspace's lints.
 fn crates(files: &[(String, String)]) -> Vec<String> {
     let text = |path: &str| files.iter().find(|(file, _)| file == path).map_or("", |(_, text)| text.as_str());
     let members = members(text("Cargo.toml"));
@@ -166,7 +166,7 @@ fn has_lints(manifest: &str) -> bool {
     manifest.split_once("[lints]").is_some_and(|(_, rest)| rest.trim_start().starts_with("workspace = true"))
 }
 
-/// `path`, named in `file`, from the crate's root on where `super` leads there.
+/// `path` in `file`, rewritten to start with `crate` if its `super`s lead to the root of the crate.
 fn from_the_crate(file: &str, path: &str) -> String {
     let below = file.split_once("/src/").map_or("", |(_, below)| below);
     let depth = below.matches('/').count() + usize::from(!below.ends_with("mod.rs"));
@@ -175,7 +175,7 @@ fn from_the_crate(file: &str, path: &str) -> String {
     if ups > 0 && ups >= depth { format!("crate::{rest}") } else { path.to_owned() }
 }
 
-/// True when `path` is `start` or lies below it.
+/// True if `path` is `start` or below it.
 fn begins(path: &str, start: &str) -> bool {
     path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
@@ -214,7 +214,7 @@ fn is_prose(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|ending| ending == "md")
 }
 
-/// The names in `text` that look like environment variables of Ferry's.
+/// The names in `text` that look like Ferry's environment variables.
 fn variables(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
     words
@@ -332,7 +332,7 @@ mod a_broken_rule_is_seen {
             circle("mod c;\npub use c::C;\nuse c::D;\npub struct Rule;", defines),
             Vec::<Vec<String>>::new()
         );
-        // What a parent re-exports is its child's: whoever takes it from the parent takes it from the child.
+        // A re-exported item belongs to the child: importing it from the parent counts as an import from the child.
         let uses_q = "use crate::q::Q;\npub struct C;";
         assert_eq!(circle("mod c;\npub use c::C;", uses_q), [["a/src/p/c.rs", "a/src/q.rs"]]);
         assert_eq!(circle("mod c;\npub use c::*;\npub struct C;", uses_q), Vec::<Vec<String>>::new());

@@ -1,4 +1,5 @@
-//! A store or state directory of another version is refused in one sentence, or upgraded; it is never misread or overwritten.
+//! A store or state directory of another version is refused in one sentence, or upgraded. It is never misread or
+//! overwritten.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -9,7 +10,7 @@ use shared::protocol::SCHEMA;
 use tests::programs::{Workdir, expect, root};
 use tests::server::Server;
 
-/// One request of JetStream's API, spoken by hand: the client below `shared::bus` lays stores out as it should be.
+/// Sends one request of JetStream's API without a client, because `shared::bus` cannot create stores of other versions.
 fn request(server: &Server, subject: &str, body: &str) -> anyhow::Result<Value> {
     let mut stream = TcpStream::connect(server.url().trim_start_matches("nats://"))?;
     stream.set_read_timeout(Some(std::time::Duration::from_secs(20)))?;
@@ -30,7 +31,7 @@ fn request(server: &Server, subject: &str, body: &str) -> anyhow::Result<Value> 
     }
 }
 
-/// Makes the store one of another version; `None` is from before there were versions.
+/// Changes the version of the store; `None` makes it a store from before there were versions.
 fn set_version(server: &Server, version: Option<u32>) -> anyhow::Result<()> {
     let info = request(server, "$JS.API.STREAM.INFO.KV_ferry_books", "")?;
     let mut config = info["config"].clone();

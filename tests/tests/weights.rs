@@ -1,4 +1,4 @@
-//! Weights of another program, converted and named in a sweep, reach a worker over the bus alone.
+//! Weights of another program are converted and named in a sweep, and reach a worker only over the bus.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tests::run::Run;
 
 const LIMIT: Duration = Duration::from_mins(4);
 
-/// A ResNet18 of width 4 with one block a stage, as PyTorch's users store it: safetensors, torchvision's names.
+/// A ResNet18 of width 4 with one block per stage, as PyTorch users store it: safetensors with torchvision's names.
 fn resnet18() -> Vec<u8> {
     let mut shapes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     let mut layer = |conv: String, norm: String, shape: [usize; 4]| {
@@ -79,7 +79,7 @@ fn converted_weights_reach_the_worker_and_moving_the_file_changes_nothing() -> a
     let fetched = std::fs::read(workdir.path().join(format!("cache/weights/{digest}.safetensors")))?;
     assert_eq!(fetched, std::fs::read(workdir.path().join("w.safetensors"))?);
 
-    // The file is gone and the sweep names its content: the same jobs, both done already.
+    // The file is gone, and the sweep names its digest. The jobs are the same, and both are already done.
     std::fs::remove_file(workdir.path().join("w.safetensors"))?;
     std::fs::write(workdir.path().join("s.yaml"), sweep(&format!("sha256:{digest}")))?;
     let again = expect(&mut workdir.ferry(&["plan", "s.yaml", "--json"]), 0)?;

@@ -1,4 +1,4 @@
-//! Writes libtorch's folder into the program, as the worker's build script does.
+//! Writes libtorch's folder into the program, like the worker's build script.
 
 use std::env;
 

@@ -21,7 +21,7 @@ char* attempt(Work work) noexcept {
     } catch (const std::exception& error) {
         return strdup(error.what());
     } catch (...) {
-        return strdup("an exception that is none of the standard library");
+        return strdup("an exception that is not of the standard library");
     }
 }
 

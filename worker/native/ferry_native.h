@@ -1,7 +1,7 @@
-// What Ferry needs of libtorch and tch does not offer. Only src/native.rs calls it.
+// The functions of libtorch that Ferry needs and tch lacks. Only src/native.rs calls them.
 //
-// Every function returns null, or its error as text that ferry_native_free frees; nothing throws across the border.
-// Nothing here needs CUDA's headers or libtorch_cuda: on a machine without CUDA the calls that need a GPU return errors.
+// Every function returns null, or an error text that the caller frees with ferry_native_free. No exception leaves them.
+// Nothing here needs CUDA's headers or libtorch_cuda. On a machine without CUDA, calls that need a GPU return errors.
 
 #pragma once
 
@@ -9,16 +9,16 @@
 
 extern "C" {
 
-// An at::Tensor; those that a function gives belong to the caller.
+// An at::Tensor. The caller owns tensors that a function returns.
 typedef void* ferry_tensor;
 
-// What an autocast region has to restore.
+// The state that an autocast region restores at its end.
 typedef struct {
     int32_t enabled;
     int32_t type;
 } ferry_autocast_state;
 
-// Bytes of one GPU's caching allocator; the peaks are since the last reset.
+// Bytes in one GPU's caching allocator. Peaks are counted since the last reset.
 typedef struct {
     uint64_t allocated;
     uint64_t reserved;
@@ -40,7 +40,7 @@ char* ferry_set_tf32(int32_t convolutions, int32_t products);
 // cuDNN's choice of algorithms, for the whole process.
 char* ferry_set_cudnn(int32_t benchmark, int32_t deterministic);
 
-// The same values with the channels innermost (NHWC strides); the tensor itself where it is so already.
+// The same values with the channels innermost (NHWC strides). Makes no copy if they already are.
 char* ferry_channels_last(ferry_tensor tensor, ferry_tensor* result);
 char* ferry_is_channels_last(ferry_tensor tensor, int32_t* result);
 
@@ -51,7 +51,7 @@ char* ferry_is_pinned(ferry_tensor tensor, int32_t* result);
 // The caching allocator of GPU `device`.
 char* ferry_memory_statistics(int32_t device, ferry_memory* result);
 char* ferry_memory_reset_peak(int32_t device);
-// Hands cached memory that nothing uses back to the driver.
+// Returns unused cached memory to the driver.
 char* ferry_memory_release(void);
 
 }

@@ -1,4 +1,4 @@
-//! A sealed safetensors file of f32 tensors, read strictly: exactly the tensors that are expected.
+//! A sealed safetensors file of f32 tensors. It must contain exactly the expected tensors.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,7 +18,7 @@ pub enum ArchiveError {
     Seal(#[from] SealError),
     #[error("tensor `{0}` is missing")]
     Missing(String),
-    #[error("tensor `{0}` does not belong there")]
+    #[error("tensor `{0}` is not expected")]
     Unknown(String),
     #[error("tensor `{name}` is {found}, not {expected}")]
     Mismatch { name: String, found: String, expected: String },
@@ -26,7 +26,11 @@ pub enum ArchiveError {
     Torch(#[from] TchError),
 }
 
-/// One file with the f32 tensors `tensors` (on any device) and `facts`: equal content gives equal bytes.
+/// A file with the f32 `tensors` (on any device) and `facts`. Equal content gives equal bytes.
+///
+/// # Errors
+///
+/// A tensor is not f32, or libtorch cannot copy it to the CPU.
 pub fn write(tensors: &Tensors, facts: Facts) -> Result<Vec<u8>, ArchiveError> {
     let mut stored = Vec::new();
     for (name, tensor) in tensors {
@@ -44,7 +48,7 @@ pub fn write(tensors: &Tensors, facts: Facts) -> Result<Vec<u8>, ArchiveError> {
     Ok(safetensors::serialize(views, Some(HashMap::from([sealed]))).map_err(SealError::from)?)
 }
 
-/// A whole, undamaged file.
+/// A complete, undamaged file.
 #[derive(Debug)]
 pub struct Archive<'a> {
     tensors: SafeTensors<'a>,
@@ -53,6 +57,10 @@ pub struct Archive<'a> {
 
 impl<'a> Archive<'a> {
     /// Checks the layout and the digest.
+    ///
+    /// # Errors
+    ///
+    /// The file is damaged, incomplete or not sealed.
     pub fn open(file: &'a [u8]) -> Result<Self, ArchiveError> {
         let (tensors, facts) = seal::open(file)?;
         Ok(Self { tensors, facts })
@@ -62,8 +70,11 @@ impl<'a> Archive<'a> {
         &self.facts
     }
 
-    /// Exactly the tensors named in `shapes`, on the CPU: another name, a missing one, another shape or type is an
-    /// error.
+    /// The tensors named in `shapes`, on the CPU.
+    ///
+    /// # Errors
+    ///
+    /// A tensor is missing, is not named in `shapes`, has another shape or is not f32.
     pub fn read(&self, shapes: &BTreeMap<String, Vec<i64>>) -> Result<Tensors, ArchiveError> {
         if let Some(name) = self.tensors.names().into_iter().find(|name| !shapes.contains_key(*name)) {
             return Err(ArchiveError::Unknown(name.to_owned()));

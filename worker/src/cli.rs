@@ -9,7 +9,7 @@ use crate::device::DeviceChoice;
 
 /// Trains the jobs of a sweep: claims one job at a time, reports every epoch, and stores the result.
 ///
-/// Without a subcommand it works for a server; with one it does one thing with a network and exits.
+/// Without a subcommand it works for a server until it is stopped. A subcommand needs no server, and exits when done.
 #[derive(Debug, Parser)]
 #[command(
     name = "ferry-worker",
@@ -19,8 +19,8 @@ use crate::device::DeviceChoice;
     after_help = "Example, on another machine while a sweep runs:\n  \
         ferry-worker --nats nats://head:4222\n  \
         ferry-worker --nats tls://head:4222 --creds worker.creds    # a server made by `ferry init --cluster`\n\n\
-        Exit codes: 0 stopped on request, 1 something failed and starting again may help, 2 it cannot work with this \
-        machine or command line (no such device, wrong address, refused credential)."
+        Exit codes: 0 stopped on request, 1 something failed and a restart may help, 2 it cannot work on this machine \
+        or with this command line (no such device, wrong address, refused credential)."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -34,7 +34,7 @@ pub struct Cli {
 pub struct AgentArgs {
     /// The server of the sweep: nats://[token@]host[:port] or tls://host[:port]; for a cluster, several of its servers
     /// separated by commas.
-    // Optional to Rust: a subcommand needs no server, even if the environment sets other options of a worker.
+    // An `Option`, because a subcommand needs no server even if the environment sets other options of a worker.
     #[arg(long, env = "FERRY_NATS", value_name = "URL", required = true)]
     pub nats: Option<String>,
     /// Access token of that server, if it is not in the URL.
@@ -46,17 +46,17 @@ pub struct AgentArgs {
     /// Where to train: auto (a GPU if there is one), cpu, or cuda:N.
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
-    /// Name shown in reports, by which a worker is judged: give every worker its own. [default: the host's
-    /// name, with a number if several workers run on the host]
+    /// Name of this worker in reports. Failures are counted by name, so give every worker its own. [default: the
+    /// host's name, with a number if several workers run on the host]
     #[arg(long)]
     pub name: Option<String>,
-    /// Tells this process from others of the same name; drawn at random when absent.
+    /// Distinguishes this process from others with the same name; random if absent.
     #[arg(long, hide = true, value_name = "UUID")]
     pub life: Option<uuid::Uuid>,
-    /// A pack on this machine, or a folder of packs and weights; anything else is downloaded from the server.
+    /// A pack on this machine, or a folder of packs and weights. What is not found there is downloaded from the server.
     #[arg(long, value_name = "DIR")]
     pub data: Vec<PathBuf>,
-    /// Where downloaded datasets are kept, and work that has not reached the server yet [default: the user's cache
+    /// Directory for downloaded datasets and for work that has not reached the server yet [default: the user's cache
     /// directory].
     #[arg(long, env = "FERRY_CACHE", value_name = "DIR")]
     pub cache: Option<PathBuf>,
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_worker_that_serves_needs_a_server() {
+    fn a_server_is_required_without_a_subcommand_only() {
         assert!(Cli::try_parse_from(["ferry-worker"]).is_err());
         let serving = Cli::try_parse_from(["ferry-worker", "--nats", "nats://head"]).unwrap();
         assert_eq!(serving.agent.nats.as_deref(), Some("nats://head"));

@@ -1,8 +1,8 @@
-//! CUDA: the half of libtorch that the linker leaves out, opened where a driver is.
+//! CUDA: opens libtorch's CUDA library, which is not linked, on machines with a driver.
 //!
-//! No symbol of ours lives in `libtorch_cuda.so`, so the linker's `--as-needed` drops it, and a worker would run
-//! without CUDA on a machine that has it. Linking it by force would make NVIDIA's libraries (2.7 GB) mandatory
-//! everywhere. So it is opened at run time: its initialisers register the CUDA kernels with libtorch.
+//! Ferry uses no symbol of `libtorch_cuda.so`, so the linker's `--as-needed` drops it, and a worker would run without
+//! CUDA on a machine that has it. Linking it anyway would make NVIDIA's libraries (2.7 GB) mandatory everywhere. So it
+//! is opened at run time: its initialisers register the CUDA kernels with libtorch.
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
 use shared::cuda_visible::{BadEntry, Visible};
@@ -17,33 +17,35 @@ const LIBTORCH_CUDA: &str = "libtorch_cuda.so";
 pub enum CudaError {
     #[error(transparent)]
     Torch(#[from] tch::TchError),
-    /// There is a driver, but the libtorch in use has no working CUDA half.
+    /// There is a driver, but this libtorch has no working CUDA library.
     #[error(
-        "there is an NVIDIA driver, but libtorch's CUDA half cannot be opened: run `FERRY_CUDA=1 make build` to get it"
+        "there is an NVIDIA driver, but libtorch's CUDA library cannot be opened: run `FERRY_CUDA=1 make build` to get \
+         it"
     )]
     Unloadable(#[source] libloading::Error),
     #[error("CUDA_VISIBLE_DEVICES: {0}")]
     Variable(#[from] BadEntry),
-    /// CUDA_VISIBLE_DEVICES names GPUs, none of which can be used.
+    /// CUDA_VISIBLE_DEVICES names GPUs, but none of them can be used.
     #[error(
         "CUDA_VISIBLE_DEVICES={named}, but no such GPU is visible: check `nvidia-smi -L`, unset the variable, or use the \
          CPU with --device cpu"
     )]
     NoneVisible { named: String },
-    /// The GPU that was asked for is not there.
+    /// The requested GPU does not exist.
     #[error(
-        "cuda:{index} was asked for and this process sees {visible} CUDA device(s): check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use the CPU"
+        "cuda:{index} was requested, but this process sees {visible} CUDA device(s): check `nvidia-smi` and \
+         CUDA_VISIBLE_DEVICES, or use the CPU"
     )]
     NoSuchDevice {
-        /// The index asked for.
+        /// The requested index.
         index: usize,
-        /// How many devices this process sees.
+        /// The number of devices that this process sees.
         visible: usize,
     },
 }
 
-/// What `auto` stands for: the first GPU that this process sees, else the CPU; where CUDA_VISIBLE_DEVICES names GPUs, a
-/// GPU or an error.
+/// The device for `auto`: the first GPU that this process sees, otherwise the CPU. If CUDA_VISIBLE_DEVICES names GPUs
+/// and there is none, that is an error.
 pub(crate) fn auto() -> Result<Device, CudaError> {
     auto_of(devices(), Visible::of_process()?)
 }
@@ -61,35 +63,40 @@ fn auto_of(devices: Result<usize, CudaError>, visible: Visible) -> Result<Device
     }
 }
 
-/// How many GPUs this process can use: 0 without a driver.
+/// The number of GPUs that this process can use; 0 without a driver.
 ///
-/// The first call registers CUDA with libtorch. Call it before the first tensor, and after `CUDA_VISIBLE_DEVICES` is
-/// final: CUDA reads that once.
+/// The first call registers CUDA with libtorch. Call it before the first tensor is created, and after
+/// `CUDA_VISIBLE_DEVICES` is set, because CUDA reads it only once.
+///
+/// # Errors
+///
+/// There is a driver, but libtorch's CUDA library cannot be opened.
 pub fn devices() -> Result<usize, CudaError> {
     if open(driver::LIBRARY, RTLD_NOW | RTLD_LOCAL).is_err() {
         return Ok(0);
     }
     open(LIBTORCH_CUDA, RTLD_NOW | RTLD_GLOBAL).map_err(CudaError::Unloadable)?;
-    // libtorch begins with TF32 in convolutions; here single precision is single, unless a job asks otherwise.
+    // libtorch allows TF32 in convolutions by default. Here single precision is exact unless a job asks for TF32.
     native::set_tf32(false, false)?;
     Ok(if Cuda::is_available() { usize::try_from(Cuda::device_count()).unwrap_or(0) } else { 0 })
 }
 
-/// The GPU with this index, or an error: a worker that was asked for a GPU never trains on the CPU instead.
+/// The GPU with this index.
+///
+/// # Errors
+///
+/// There is no such GPU, or CUDA cannot be opened. A worker that was asked for a GPU never trains on the CPU instead.
 pub fn device(index: usize) -> Result<Device, CudaError> {
     let visible = devices()?;
     if index < visible { Ok(Device::Cuda(index)) } else { Err(CudaError::NoSuchDevice { index, visible }) }
 }
 
-/// Opens a library for the life of the process. A bare name is found as `libtorch_cpu.so` was: through the program's
-/// rpath or `LD_LIBRARY_PATH`, so the CUDA half comes from the libtorch in use.
+/// Opens a library until the process ends. A bare name is found in the same way as `libtorch_cpu.so`, through the
+/// program's rpath or `LD_LIBRARY_PATH`, so the CUDA library comes from the same libtorch.
 fn open(name: &str, flags: std::os::raw::c_int) -> Result<(), libloading::Error> {
-    #[expect(
-        unsafe_code,
-        reason = "opening a library runs its initialisers; these two are made to be opened so"
-    )]
+    #[expect(unsafe_code, reason = "opening a library runs its initialisers; these two are designed for it")]
     let library = unsafe { Library::open(Some(name), flags) }?;
-    // Closing it would pull registered kernels from under libtorch.
+    // Closing it would remove kernels that are registered with libtorch.
     std::mem::forget(library);
     Ok(())
 }
@@ -99,19 +106,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
+    fn a_missing_gpu_is_an_error_that_says_what_to_do() {
         let Ok(visible) = devices() else {
             let error = device(0).unwrap_err();
             assert!(error.to_string().contains("FERRY_CUDA=1 make build"), "{error}");
             return;
         };
         let error = device(visible).unwrap_err();
-        assert!(error.to_string().starts_with(&format!("cuda:{visible} was asked for")), "{error}");
+        assert!(error.to_string().starts_with(&format!("cuda:{visible} was requested")), "{error}");
     }
 
-    /// Case 18: GPUs that are named and not there are an error, never a silent CPU.
+    /// Case 18: named GPUs that do not exist are an error, never a silent use of the CPU.
     #[test]
-    fn auto_is_a_gpu_where_the_environment_names_one() {
+    fn auto_is_a_gpu_if_the_environment_names_one() {
         let of = |devices, visible: &str| auto_of(Ok(devices), Visible::read(Some(visible)).unwrap());
         let error = of(0, "0,1").unwrap_err().to_string();
         insta::assert_snapshot!(error, @"CUDA_VISIBLE_DEVICES=0,1, but no such GPU is visible: check `nvidia-smi -L`, unset the variable, or use the CPU with --device cpu");
@@ -125,9 +132,9 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_is_not_there_is_named_by_the_source() {
+    fn a_missing_library_is_named_by_the_source() {
         let error = CudaError::Unloadable(open("libferry_absent.so", RTLD_NOW | RTLD_LOCAL).unwrap_err());
-        let said = format!("{:#}", anyhow::Error::from(error));
-        assert!(said.contains("FERRY_CUDA=1 make build") && said.contains("libferry_absent.so"), "{said}");
+        let text = format!("{:#}", anyhow::Error::from(error));
+        assert!(text.contains("FERRY_CUDA=1 make build") && text.contains("libferry_absent.so"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! The device of this worker and what a result's record says about it.
+//! The device of this worker, and its description in results.
 
 use shared::result::DeviceRecord;
 use tch::Device;
@@ -6,7 +6,7 @@ use tch::Device;
 use crate::cuda::{self, CudaError};
 use crate::driver::{self, Gpu};
 
-/// What `--device` may say.
+/// The value of `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceChoice {
     Auto,
@@ -30,8 +30,11 @@ impl std::str::FromStr for DeviceChoice {
     }
 }
 
-/// The device that was asked for. `Auto` takes the first GPU this process sees, else the CPU; a GPU that was named
-/// and is not there is an error, never a silent CPU.
+/// The requested device. `Auto` takes the first GPU that this process sees, otherwise the CPU.
+///
+/// # Errors
+///
+/// A GPU was named, here or in CUDA_VISIBLE_DEVICES, and cannot be used. The CPU never replaces it silently.
 pub fn choose(choice: DeviceChoice) -> Result<Device, CudaError> {
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
@@ -48,7 +51,7 @@ pub fn name(device: Device) -> String {
     }
 }
 
-/// What a result's record says about this machine.
+/// The description of the device and this machine in results.
 pub fn record(device: Device, threads: u32, host: &str) -> DeviceRecord {
     let (model, memory, uuid) = match device {
         Device::Cuda(index) => match gpu(index) {
@@ -81,7 +84,7 @@ fn cpu_model() -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The GPU that libtorch counts as number `index`.
+/// The GPU with libtorch's number `index`.
 fn gpu(index: usize) -> Option<Gpu> {
     match driver::gpus(driver::LIBRARY) {
         Ok(gpus) => gpus.into_iter().nth(index),
@@ -92,7 +95,7 @@ fn gpu(index: usize) -> Option<Gpu> {
     }
 }
 
-/// The vector instructions that libtorch picks its kernels by.
+/// The vector instructions by which libtorch chooses its kernels.
 fn cpu_capability() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {

@@ -1,7 +1,7 @@
-//! What the CUDA driver says of the GPUs that this process sees: the only file that calls `libcuda`.
+//! The GPUs that this process sees, as the CUDA driver describes them. The only file that calls `libcuda`.
 //!
-//! libtorch tells neither a GPU's name nor its UUID without CUDA's headers. The driver does, for MIG instances too, and
-//! counts only what `CUDA_VISIBLE_DEVICES` leaves over, in libtorch's order.
+//! Without CUDA's headers, libtorch gives neither a GPU's name nor its UUID. The driver does, also for MIG instances. It
+//! lists only the GPUs in `CUDA_VISIBLE_DEVICES`, in libtorch's order.
 
 #![expect(unsafe_code, reason = "calls into the driver's library")]
 
@@ -22,22 +22,26 @@ pub struct Gpu {
     pub uuid: String,
 }
 
-/// Why the driver says nothing.
+/// Why the driver gives no list.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
     #[error(transparent)]
     Library(#[from] libloading::Error),
     /// See CUresult in NVIDIA's documentation.
-    #[error("{call} of the CUDA driver gave error {code}")]
+    #[error("{call} of the CUDA driver failed with error {code}")]
     Call { call: &'static str, code: c_int },
 }
 
-/// The GPUs in the order of CUDA's device numbers, as the driver behind `library` counts them.
+/// The GPUs that the driver in `library` lists, in the order of CUDA's device numbers.
+///
+/// # Errors
+///
+/// The library cannot be opened, or one of its calls fails.
 pub fn gpus(library: &str) -> Result<Vec<Gpu>, DriverError> {
-    // SAFETY: opening runs initialisers; the driver's are made to be run so.
+    // SAFETY: opening runs initialisers; the driver's are designed for it.
     let driver = Driver { library: unsafe { Library::open(Some(library), RTLD_NOW | RTLD_LOCAL) }? };
     let gpus = driver.gpus();
-    // Closing it would pull the driver from under libtorch.
+    // libtorch uses the driver too, so it must not be closed.
     std::mem::forget(driver);
     gpus
 }
@@ -65,7 +69,7 @@ impl Driver {
         let mut name: [c_char; 256] = [0; 256];
         let mut memory: usize = 0;
         let mut uuid = [0u8; 16];
-        // SAFETY: as above; the name's length is that of its buffer, a UUID has 16 bytes.
+        // SAFETY: as above; the given length is that of the name's buffer, and a UUID has 16 bytes.
         unsafe {
             let get: Symbol<unsafe extern "C" fn(*mut c_int, c_int) -> c_int> =
                 self.library.get(c"cuDeviceGet")?;
@@ -81,14 +85,14 @@ impl Driver {
             succeeded("cuDeviceTotalMem", total(&raw mut memory, handle))?;
             succeeded("cuDeviceGetUuid", get_uuid(uuid.as_mut_ptr(), handle))?;
         }
-        // SAFETY: the last byte of the buffer is left alone, so a zero ends the name.
+        // SAFETY: the last byte of the buffer is never written, so a zero ends the name.
         let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
         let uuid = format!("{}-{}", prefix(&name), uuid::Uuid::from_bytes(uuid));
         Ok(Gpu { name, memory: memory as u64, uuid })
     }
 }
 
-/// An instance is called after its GPU and its own shape: `NVIDIA H100 80GB HBM3 MIG 1g.10gb`.
+/// The name of a MIG instance contains its GPU and its shape: `NVIDIA H100 80GB HBM3 MIG 1g.10gb`.
 fn prefix(name: &str) -> &'static str {
     if name.contains(" MIG ") { "MIG" } else { "GPU" }
 }
@@ -103,7 +107,7 @@ mod tests {
     use std::path::Path;
     use std::process::Command;
 
-    /// A driver that knows two devices, the second of which is broken if `broken`.
+    /// A driver with two devices. The second one fails if `broken`.
     fn fake(folder: &Path, broken: bool) -> String {
         let source = folder.join("driver.c");
         let fails = if broken { "device == 101" } else { "0" };
@@ -129,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn names_memory_and_uuids_are_the_drivers() {
+    fn names_memory_and_uuids_come_from_the_driver() {
         let folder = tempfile::tempdir().unwrap();
         let gpus = gpus(&fake(folder.path(), false)).unwrap();
         let gpu = |name: &str, memory: u64, uuid: &str| Gpu {
@@ -147,10 +151,10 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_fails_and_a_library_that_is_none_are_errors() {
+    fn a_failed_call_and_a_missing_library_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let error = gpus(&fake(folder.path(), true)).unwrap_err().to_string();
-        assert_eq!(error, "cuDeviceGetName of the CUDA driver gave error 999");
+        assert_eq!(error, "cuDeviceGetName of the CUDA driver failed with error 999");
         assert!(matches!(gpus("libferry_absent.so"), Err(DriverError::Library(_))));
     }
 }

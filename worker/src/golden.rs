@@ -1,11 +1,11 @@
-//! Golden values for tests: weights and inputs from a counter-based fill, results of the publications' own code in
-//! double precision (`tests/golden.json`).
+//! Golden values for tests. Weights and inputs come from a counter-based fill; the expected results in
+//! `tests/golden.json` were computed with the published code in double precision.
 
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-/// Number `index` of stream `stream`, in [0, 1): splitmix64.
+/// Number `index` of stream `stream`, uniform in [0, 1), by splitmix64.
 fn uniform(stream: u64, index: u64) -> f64 {
     let seed = (stream << 32).wrapping_add(index).wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -13,14 +13,14 @@ fn uniform(stream: u64, index: u64) -> f64 {
     ((mixed ^ (mixed >> 31)) >> 11) as f64 * 2f64.powi(-53)
 }
 
-/// A double-precision tensor of stream `stream`, uniform in [−0.5, 0.5), row by row.
+/// A double-precision tensor filled row by row from stream `stream`, uniform in [−0.5, 0.5).
 pub(crate) fn noise(stream: u64, dims: &[i64]) -> Tensor {
     let count = dims.iter().product::<i64>() as u64;
     let values: Vec<f64> = (0..count).map(|index| uniform(stream, index) - 0.5).collect();
     Tensor::from_slice(&values).reshape(dims)
 }
 
-/// Turns `store` to double precision and fills its variables, the j-th in the order of names from stream j.
+/// Converts `store` to double precision and fills its variables: the j-th in the order of names from stream j.
 pub(crate) fn fill(store: &mut VarStore) {
     store.double();
     let mut variables: Vec<_> = store.variables().into_iter().collect();
@@ -53,8 +53,8 @@ pub(crate) fn numbers(name: &str) -> Vec<f64> {
     serde_json::from_value(golden(name)).unwrap()
 }
 
-/// Compares mean, mean magnitude, the first five values and the last with entry `name`, which is rounded to ten
-/// decimals.
+/// Compares the mean, the mean magnitude, the first five values and the last value with entry `name`, which is rounded
+/// to ten decimals.
 #[track_caller]
 pub(crate) fn check(name: &str, tensor: &Tensor, relative: f64) {
     let golden = golden(name);
@@ -76,14 +76,14 @@ pub(crate) fn close(what: &str, seen: f64, expected: f64, relative: f64) {
     assert!((seen - expected).abs() <= bound, "{what}: {seen} instead of {expected}");
 }
 
-/// Largest difference of two tensors over the largest magnitude of the second.
+/// The largest difference of two tensors, divided by the largest magnitude in the second.
 pub(crate) fn deviation(seen: &Tensor, expected: &Tensor) -> f64 {
     let (seen, expected) = (seen.to_kind(Kind::Double), expected.to_kind(Kind::Double));
     let scale = expected.abs().max().double_value(&[]).max(f64::MIN_POSITIVE);
     (seen - expected).abs().max().double_value(&[]) / scale
 }
 
-/// Trainable parameters of a store.
+/// The number of trainable parameters in a store.
 pub(crate) fn parameters(store: &VarStore) -> usize {
     store.trainable_variables().iter().map(Tensor::numel).sum()
 }

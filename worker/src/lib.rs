@@ -1,4 +1,4 @@
-//! The worker: claims a job, trains, reports; its verbs do one thing with a network and end.
+//! The worker: claims jobs, trains them and reports. Its subcommands use networks without a server.
 
 pub mod agent;
 pub mod archive;

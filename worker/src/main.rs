@@ -1,4 +1,4 @@
-//! The command `ferry-worker`.
+//! The program `ferry-worker`.
 
 use std::process::ExitCode;
 
@@ -11,13 +11,13 @@ use worker::agent::{self, AgentError};
 use worker::cli::{AgentArgs, Cli};
 use worker::commands::{self, Command, Ending};
 
-/// A training step makes and drops thousands of small tensors: with the C library's allocator, a seventh of the time of
-/// small networks goes into it.
+/// A training step creates and drops thousands of small tensors. With the C library's allocator, small networks would
+/// spend a seventh of their time in it.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    // What goes wrong while connecting is told by us, in one sentence.
+    // Ferry reports connection problems itself, in one sentence.
     let usual = "info,async_nats=warn,async_nats::connector=off";
     let filter = EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt()
@@ -26,13 +26,13 @@ fn main() -> ExitCode {
         .with_ansi(shared::terminal::wants_colour())
         .init();
     match Cli::try_parse() {
-        Ok(Cli { command: Some(command), .. }) => verb(&command),
+        Ok(Cli { command: Some(command), .. }) => run(&command),
         Ok(Cli { command: None, agent }) => serve(agent),
         Err(error) => usage(&error),
     }
 }
 
-/// `--help`, `--version` or a wrong command line.
+/// Prints the answer to `--help`, `--version` or a wrong command line.
 fn usage(answer: &clap::Error) -> ExitCode {
     match answer.print() {
         Err(error) if !answer.use_stderr() => failed(&StdoutError::from(error).into()),
@@ -40,8 +40,7 @@ fn usage(answer: &clap::Error) -> ExitCode {
     }
 }
 
-/// Does one thing and ends.
-fn verb(command: &Command) -> ExitCode {
+fn run(command: &Command) -> ExitCode {
     commands::run(command).unwrap_or_else(|error| failed(&error))
 }
 
@@ -60,8 +59,8 @@ fn serve(args: AgentArgs) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let code = if error.is_hopeless() { 2 } else { 1 };
-            tracing::error!("{error}"); // Each of our errors says what caused it.
+            let code = if error.is_permanent() { 2 } else { 1 };
+            tracing::error!("{error}"); // The message of an `AgentError` includes its cause.
             ExitCode::from(code)
         }
     }

@@ -1,9 +1,9 @@
-//! What Ferry needs of libtorch and tch does not offer: the only file that calls `native/ferry_native.cpp`.
+//! The functions of libtorch that Ferry needs and tch lacks. The only file that calls `native/ferry_native.cpp`.
 //!
-//! Nothing here links `libtorch_cuda.so` (see [`crate::cuda`]): the shim reaches CUDA through the interfaces of
-//! libtorch's CPU half, behind which the CUDA half registers itself when it is opened.
+//! Nothing here links `libtorch_cuda.so` (see [`crate::cuda`]). The shim reaches CUDA through interfaces of libtorch's
+//! CPU library, with which the CUDA library registers itself when it is opened.
 
-#![expect(unsafe_code, reason = "calls across the border to C++")]
+#![expect(unsafe_code, reason = "calls C++")]
 
 use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
@@ -44,27 +44,27 @@ struct Memory {
     peak_reserved: u64,
 }
 
-/// The error that a call of the shim gave, as tch's own would be.
+/// Turns the error string of a shim call into an error of tch.
 fn checked(error: *mut c_char) -> Result<(), TchError> {
     if error.is_null() {
         return Ok(());
     }
-    // SAFETY: the shim gives a string of its own, which is copied and then freed once.
+    // SAFETY: the shim returns a string that this function owns; it is copied, then freed once.
     let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
     unsafe { ferry_native_free(error) };
     Err(TchError::Torch(text))
 }
 
-/// A tensor that a call of the shim gave.
+/// The tensor that a shim call returns.
 fn tensor(call: impl FnOnce(*mut *mut C_tensor) -> *mut c_char) -> Result<Tensor, TchError> {
     let mut result = std::ptr::null_mut();
     checked(call(&raw mut result))?;
-    // SAFETY: without an error, `result` is a fresh tensor that nobody else owns.
+    // SAFETY: without an error, `result` is a new tensor that nobody else owns.
     Ok(unsafe { Tensor::from_ptr(result) })
 }
 
-/// A truth that a call of the shim gave.
-fn truth(call: impl FnOnce(*mut i32) -> *mut c_char) -> Result<bool, TchError> {
+/// The flag that a shim call returns.
+fn flag(call: impl FnOnce(*mut i32) -> *mut c_char) -> Result<bool, TchError> {
     let mut result = 0;
     checked(call(&raw mut result))?;
     Ok(result != 0)
@@ -74,23 +74,28 @@ const fn is_cuda(device: Device) -> bool {
     matches!(device, Device::Cuda(_))
 }
 
-/// While it lives, convolutions and matrix products of this thread run in bfloat16 on the given kind of device.
+/// A guard: while it exists, convolutions and matrix products of this thread run in bfloat16 on that kind of device.
 ///
-/// Weights that are cast are kept for the next use until the outermost guard ends, so it must end before they change.
+/// Cast weights are cached until the outermost guard is dropped, so it must be dropped before the weights change.
 #[derive(Debug)]
 pub struct Autocast {
     device: Device,
     before: AutocastState,
-    /// The state is this thread's: the guard must not leave it.
-    stays: PhantomData<*const ()>,
+    /// The state belongs to this thread, so the guard must not be sent to another one.
+    not_send: PhantomData<*const ()>,
 }
 
 impl Autocast {
+    /// Switches autocast to bfloat16.
+    ///
+    /// # Errors
+    ///
+    /// libtorch fails.
     pub fn bfloat16(device: Device) -> Result<Self, TchError> {
         let mut before = AutocastState::default();
         // SAFETY: `before` is written during the call only.
         checked(unsafe { ferry_autocast_enter(i32::from(is_cuda(device)), &raw mut before) })?;
-        Ok(Self { device, before, stays: PhantomData })
+        Ok(Self { device, before, not_send: PhantomData })
     }
 }
 
@@ -100,19 +105,24 @@ impl Drop for Autocast {
         let left =
             checked(unsafe { ferry_autocast_exit(i32::from(is_cuda(self.device)), &raw const self.before) });
         if let Err(error) = left {
-            tracing::error!(%error, "autocast cannot be left");
+            tracing::error!(%error, "cannot switch autocast back");
         }
     }
 }
 
-/// While it lives, cuDNN's convolutions and cuBLAS's products of this process may round their inputs to TF32 (10 bits
-/// of mantissa), or may not.
+/// A guard: while it exists, cuDNN's convolutions and cuBLAS's products of this process may, or may not, round their
+/// inputs to TF32 (10 bits of mantissa).
 #[derive(Debug)]
 pub struct Tf32 {
     before: (bool, bool),
 }
 
 impl Tf32 {
+    /// Allows or forbids TF32.
+    ///
+    /// # Errors
+    ///
+    /// libtorch fails.
     pub fn allow(allowed: bool) -> Result<Self, TchError> {
         let before = tf32()?;
         set_tf32(allowed, allowed)?;
@@ -124,12 +134,16 @@ impl Drop for Tf32 {
     fn drop(&mut self) {
         let (convolutions, products) = self.before;
         if let Err(error) = set_tf32(convolutions, products) {
-            tracing::error!(%error, "TF32 cannot be set back");
+            tracing::error!(%error, "cannot restore the TF32 settings");
         }
     }
 }
 
-/// Whether convolutions and whether matrix products may use TF32.
+/// Whether convolutions, and whether matrix products, may use TF32.
+///
+/// # Errors
+///
+/// libtorch fails.
 pub fn tf32() -> Result<(bool, bool), TchError> {
     let (mut convolutions, mut products) = (0, 0);
     // SAFETY: both are written during the call only.
@@ -137,35 +151,56 @@ pub fn tf32() -> Result<(bool, bool), TchError> {
     Ok((convolutions != 0, products != 0))
 }
 
-/// Sets both for the whole process. libtorch starts with TF32 in convolutions.
+/// Allows TF32 for the whole process or forbids it. libtorch allows it in convolutions by default.
+///
+/// # Errors
+///
+/// libtorch fails.
 pub fn set_tf32(convolutions: bool, products: bool) -> Result<(), TchError> {
     // SAFETY: plain numbers.
     checked(unsafe { ferry_set_tf32(i32::from(convolutions), i32::from(products)) })
 }
 
-/// How cuDNN chooses its algorithms in this process: by trying them (`benchmark`), among repeatable ones only.
+/// Sets how cuDNN chooses its algorithms in this process: by timing them (`benchmark`), and only repeatable ones
+/// (`deterministic`).
+///
+/// # Errors
+///
+/// libtorch fails.
 pub fn set_cudnn(benchmark: bool, deterministic: bool) -> Result<(), TchError> {
     // SAFETY: plain numbers.
     checked(unsafe { ferry_set_cudnn(i32::from(benchmark), i32::from(deterministic)) })
 }
 
-/// The same `[B, C, h, w]` with the channels innermost in memory; shares memory where they are so already.
+/// `images [B, C, h, w]` with the channels innermost in memory. Makes no copy if they already are.
+///
+/// # Errors
+///
+/// `images` does not have four dimensions.
 pub fn channels_last(images: &Tensor) -> Result<Tensor, TchError> {
     // SAFETY: the shim reads a live tensor.
     tensor(|result| unsafe { ferry_channels_last(images.as_ptr(), result) })
 }
 
-/// Whether the channels of `[B, C, h, w]` lie innermost.
+/// Whether the channels of `images [B, C, h, w]` are innermost in memory.
+///
+/// # Errors
+///
+/// libtorch fails.
 pub fn is_channels_last(images: &Tensor) -> Result<bool, TchError> {
     // SAFETY: the shim reads a live tensor.
-    truth(|result| unsafe { ferry_is_channels_last(images.as_ptr(), result) })
+    flag(|result| unsafe { ferry_is_channels_last(images.as_ptr(), result) })
 }
 
-/// A copy of `values`, `[N]`, in page-locked host memory, from which a GPU copies by itself. Needs CUDA.
+/// A copy of `values [N]` in page-locked host memory, from which a GPU can copy asynchronously.
 ///
-/// It may be dropped while such a copy runs: libtorch's allocator waits with its reuse.
+/// It may be dropped during such a copy, because libtorch's allocator does not reuse the memory before the copy ends.
+///
+/// # Errors
+///
+/// There is no CUDA, or not enough memory.
 pub fn pinned<T: tch::kind::Element>(values: &[T]) -> Result<Tensor, TchError> {
-    // SAFETY: the tensor borrows `values`, numbers of libtorch's type `T::KIND`, and is gone before this returns.
+    // SAFETY: the tensor borrows `values`, numbers of libtorch's type `T::KIND`, and is dropped before this returns.
     let borrowed = unsafe {
         let data = values.as_ptr().cast::<u8>();
         Tensor::f_from_blob(data, &[values.len() as i64], &[1], T::KIND, Device::Cpu)
@@ -174,13 +209,21 @@ pub fn pinned<T: tch::kind::Element>(values: &[T]) -> Result<Tensor, TchError> {
     tensor(|result| unsafe { ferry_pinned(borrowed.as_ptr(), result) })
 }
 
-/// Whether a tensor lies in page-locked memory.
+/// Whether a tensor is in page-locked memory.
+///
+/// # Errors
+///
+/// libtorch fails.
 pub fn is_pinned(values: &Tensor) -> Result<bool, TchError> {
     // SAFETY: the shim reads a live tensor.
-    truth(|result| unsafe { ferry_is_pinned(values.as_ptr(), result) })
+    flag(|result| unsafe { ferry_is_pinned(values.as_ptr(), result) })
 }
 
-/// What libtorch's allocator holds of a GPU, the peaks since [`reset_peak`]. An error on a CPU.
+/// The GPU memory that libtorch's allocator holds, and its peaks since [`reset_peak`].
+///
+/// # Errors
+///
+/// `device` is not a GPU, or there is no CUDA.
 pub fn memory(device: Device) -> Result<DeviceMemory, TchError> {
     let mut memory = Memory::default();
     // SAFETY: `memory` is written during the call only.
@@ -189,13 +232,21 @@ pub fn memory(device: Device) -> Result<DeviceMemory, TchError> {
     Ok(DeviceMemory { allocated, reserved, peak_allocated, peak_reserved })
 }
 
-/// Begins the peaks of [`memory`] anew.
+/// Resets the peaks that [`memory`] reports.
+///
+/// # Errors
+///
+/// `device` is not a GPU, or there is no CUDA.
 pub fn reset_peak(device: Device) -> Result<(), TchError> {
     // SAFETY: a plain number.
     checked(unsafe { ferry_memory_reset_peak(index(device)) })
 }
 
-/// Hands the GPUs' cached memory that no tensor uses back to the driver.
+/// Returns cached GPU memory that no tensor uses to the driver.
+///
+/// # Errors
+///
+/// There is no CUDA.
 pub fn release_memory() -> Result<(), TchError> {
     // SAFETY: no argument.
     checked(unsafe { ferry_memory_release() })
@@ -221,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn autocast_holds_for_its_guard_and_no_longer() {
+    fn autocast_ends_with_its_guard() {
         assert_eq!(product().kind(), Kind::Float);
         {
             let _outer = Autocast::bfloat16(Device::Cpu).unwrap();
@@ -243,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn autocast_sees_weights_that_changed_since_it_last_ended() {
+    fn autocast_sees_weights_that_changed_after_its_last_guard() {
         let weights = noise(3, &[8, 4]).to_kind(Kind::Float).set_requires_grad(true);
         let input = noise(4, &[2, 8]).to_kind(Kind::Float);
         let output = || {
@@ -256,8 +307,8 @@ mod tests {
     }
 
     #[test]
-    fn tf32_is_what_it_was_after_its_guard() {
-        // The only test that touches these switches: they are the process's.
+    fn tf32_is_restored_after_its_guard() {
+        // No other test may use these switches, because they belong to the process.
         let before = tf32().unwrap();
         {
             let _guard = Tf32::allow(true).unwrap();
@@ -269,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_move_innermost_and_values_stay() {
+    fn channels_become_innermost_and_values_stay() {
         let images = noise(1, &[2, 3, 5, 4]);
         assert!(!is_channels_last(&images).unwrap());
         let moved = channels_last(&images).unwrap();
@@ -277,14 +328,14 @@ mod tests {
         assert_eq!(moved, images);
         assert_eq!(moved.stride(), [60, 1, 12, 3]);
         assert_eq!(channels_last(&moved).unwrap().data_ptr(), moved.data_ptr());
-        // Only images have channels to move.
+        // A matrix has no channels.
         assert!(matches!(channels_last(&noise(1, &[2, 3])), Err(TchError::Torch(_))));
     }
 
     #[test]
     fn without_a_gpu_its_memory_is_an_error_and_not_a_crash() {
         if tch::Cuda::is_available() {
-            return; // scripts/gpu-check looks at it there.
+            return; // scripts/gpu-check tests this case.
         }
         assert!(memory(Device::Cuda(0)).is_err() && reset_peak(Device::Cuda(0)).is_err());
         assert!(release_memory().is_err() && pinned(&[1f32]).is_err());

@@ -1,7 +1,7 @@
-//! A sheet of what a network sees: for some training images the emotion view beside the appearance view.
+//! A sheet with what a network sees: some training images, each as its emotion view and its appearance view.
 //!
-//! The views are those of a training's own batches, with the normalisation taken back. Landmarks are drawn on the
-//! appearance view alone: it is never moved, and only there they are true and learnt.
+//! The views are taken from the training's batches, and their normalisation is undone. Landmarks are drawn on the
+//! appearance view only: it has no geometric changes, so they are correct there, and the network learns them from it.
 
 use image::{Rgb, RgbImage};
 use shared::expression::{Expression, LANDMARKS};
@@ -10,24 +10,28 @@ use shared::pack::{Pack, Split};
 
 use crate::data::{FrameError, TrainingSet, Views};
 
-/// Pairs of views in a row.
+/// Pairs of views per row.
 const PAIRS: usize = 4;
-/// Views are enlarged by whole factors to about this many pixels.
+/// Views are enlarged by a whole factor, to at most this many pixels.
 const CELL: usize = 128;
 const GAP: usize = 2;
-/// Between two pairs.
+/// The gap between two pairs.
 const GUTTER: usize = 8;
 const MARK: Rgb<u8> = Rgb([0, 255, 90]);
 
-/// The sheet and what it shows.
+/// The sheet and its contents.
 #[derive(Debug)]
 pub struct Preview {
     pub sheet: RgbImage,
-    /// Image and class of each pair, row by row.
+    /// Image name and class of each pair, row by row.
     pub shown: Vec<(String, Expression)>,
 }
 
-/// Both views of the first `count` samples of `epoch` (from 1), in the order in which the job `spec` sees them.
+/// Both views of the first `count` samples of `epoch` (from 1), in the order of the job's training.
+///
+/// # Errors
+///
+/// An image cannot be resized.
 pub fn preview(pack: &Pack, spec: &JobSpec, epoch: u32, count: usize) -> Result<Preview, FrameError> {
     let set = TrainingSet::new(pack, spec)?;
     let views = Views::new(&spec.augment, spec.training.seed);
@@ -91,7 +95,7 @@ impl Canvas {
         }
     }
 
-    /// `landmarks`: x and y of each point in [−1, 1]; what lies outside of the view is not drawn.
+    /// Draws `landmarks`, which are x and y of each point in [−1, 1]. Points outside the view are skipped.
     fn mark(&mut self, pair: usize, view: usize, landmarks: &[f32]) {
         let [left, top] = self.corner(pair, view);
         let side = (self.size * self.zoom) as f32;
@@ -116,7 +120,7 @@ mod tests {
 
     const SIZE: u32 = 16;
 
-    /// Images of one colour each, told apart by their red.
+    /// Images of one colour each, which differ in their red.
     fn pack(dir: &std::path::Path) -> Pack {
         let mut writer = PackWriter::create(dir, SIZE, Value::Null).unwrap();
         for number in 0..10u8 {

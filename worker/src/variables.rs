@@ -5,7 +5,7 @@ use tch::{Device, TchError, Tensor};
 
 use crate::archive::Tensors;
 
-/// All variables, trainable or not, sorted by name. The tensors are the network's own.
+/// All variables, trainable or not, sorted by name. The tensors share memory with the network.
 #[derive(Debug)]
 pub struct Variables {
     named: Tensors,
@@ -20,22 +20,30 @@ impl Variables {
         self.named.iter()
     }
 
-    /// Those that an optimiser moves.
+    /// The variables that an optimiser changes.
     pub fn trainable(&self) -> impl Iterator<Item = (&String, &Tensor)> {
         self.iter().filter(|(_, tensor)| tensor.requires_grad())
     }
 
-    /// Those that move without an optimiser: running statistics of batch norms.
+    /// The other variables: running statistics of batch norms.
     pub fn statistics(&self) -> impl Iterator<Item = &Tensor> {
         self.iter().map(|(_, tensor)| tensor).filter(|tensor| !tensor.requires_grad())
     }
 
     /// Copies on the CPU.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory, or the device fails.
     pub fn copies(&self) -> Result<Tensors, TchError> {
         self.iter().map(|(name, tensor)| Ok((name.clone(), detached_copy(tensor)?))).collect()
     }
 
-    /// Takes the values of `copies`, which has the same names and shapes.
+    /// Sets the variables to the values in `copies`.
+    ///
+    /// # Errors
+    ///
+    /// A variable is missing in `copies` or has another shape there. Variables before it are already set.
     pub fn set(&self, copies: &Tensors) -> Result<(), TchError> {
         tch::no_grad(|| {
             for (name, variable) in self.iter() {
@@ -48,7 +56,11 @@ impl Variables {
     }
 }
 
-/// A copy on the CPU that shares nothing with `tensor`.
+/// A copy on the CPU that shares no memory with `tensor`.
+///
+/// # Errors
+///
+/// There is not enough memory, or the device fails.
 pub fn detached_copy(tensor: &Tensor) -> Result<Tensor, TchError> {
     let host = tensor.f_detach()?.f_to_device(Device::Cpu)?;
     let mut copy = host.f_empty_like()?;

@@ -1,8 +1,8 @@
-//! Initial weights: decided by the seed alone, with PyTorch's distributions.
+//! Initial weights depend only on the seed and have PyTorch's distributions.
 //!
-//! One test, since libtorch's generator belongs to the whole process.
+//! There is only one test in this file, because libtorch has one random generator per process.
 
-#![cfg(test)] // Says to lints that the function below belongs to tests.
+#![cfg(test)] // Tells lints that the function below belongs to tests.
 
 use std::collections::BTreeMap;
 

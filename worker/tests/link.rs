@@ -1,4 +1,4 @@
-//! A built program finds libtorch with nothing exported.
+//! A built program finds libtorch without any environment variable.
 
 use std::process::Command;
 
@@ -10,12 +10,12 @@ fn libtorch_computes() {
     assert_eq!(sum.double_value(&[]).to_bits(), 6.5f64.to_bits());
 }
 
-/// Case 11: another libtorch on the library path, as in a conda environment, is not taken, nor are its companions.
+/// Case 11: another libtorch on the library path, as in a conda environment, is not used, nor are its other libraries.
 #[test]
 fn a_foreign_libtorch_on_the_library_path_is_not_taken() {
     let foreign = tempfile::tempdir().unwrap();
     for name in ["libtorch.so", "libtorch_cpu.so", "libc10.so", "libgomp.so.1"] {
-        // Whoever loads one of these ends with "file too short" or "invalid ELF header".
+        // Loading one of these ends the program with "file too short" or "invalid ELF header".
         std::fs::write(foreign.path().join(name), "not a library").unwrap();
     }
     let worker = env!("CARGO_BIN_EXE_ferry-worker");

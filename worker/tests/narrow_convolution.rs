@@ -1,4 +1,4 @@
-//! A convolution that kills plain PyTorch, in a process that may die of it.
+//! A convolution that crashes PyTorch, in a separate process, which may die.
 
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the message")]
@@ -31,7 +31,7 @@ fn a_narrow_convolution_survives_its_backward_pass() {
         for (channels, side) in [(4, 56), (8, 56), (3, 48), (6, 48), (4, 48), (2, 56)] {
             back_propagate(channels, side);
         }
-        // With AVX-512 the fault is known of large maps only.
+        // With AVX-512 the bug is known only for large maps.
         if !std::is_x86_feature_detected!("avx512f") {
             for (channels, side) in [(4, 24), (3, 24), (2, 8), (7, 12)] {
                 back_propagate(channels, side);

@@ -1,6 +1,6 @@
-//! The whole network, small: every backbone and size, gradient routing, evaluation, two passes against three.
+//! Small versions of the whole network: every backbone and size, gradient flow, evaluation, and two passes against three.
 
-#![cfg(test)] // Says to lints that the functions below belong to tests.
+#![cfg(test)] // Tells lints that the functions below belong to tests.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -30,7 +30,7 @@ fn small(emotion_backbone: Backbone, backbone: Backbone) -> NetworkSpec {
 }
 
 fn build(spec: &NetworkSpec, kind: Kind) -> (VarStore, Mtl) {
-    // libtorch's generator belongs to the whole process, and tests run side by side.
+    // libtorch has one random generator per process, and tests run in parallel.
     static GENERATOR: Mutex<()> = Mutex::new(());
     let mut store = VarStore::new(Device::Cpu);
     let network = {

@@ -1,4 +1,4 @@
-//! Trainings in other precisions and memory layouts than the default.
+//! Trainings with other precisions and memory layouts than the default.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
@@ -16,7 +16,7 @@ use worker::train::{Control, Finished, Outcome, TrainTask, train};
 
 const STORED: u32 = 16;
 
-/// Each class has a colour, under much noise.
+/// An image with the colour of its class and much noise.
 fn pixels(class: usize, stream: &mut Stream) -> Vec<u8> {
     let colour = [class % 2, class / 2 % 2, class / 4].map(|on| on as u64 * 60);
     (0..STORED * STORED).flat_map(|_| colour.map(|base| (base + stream.below(190)) as u8)).collect()
@@ -113,8 +113,8 @@ fn channels_last_changes_last_bits_only_and_tf32_nothing_on_a_cpu() {
     assert_eq!(moved.validation.len(), plain.validation.len());
 }
 
-/// With AVX-512, oneDNN's bf16 kernels round differently from run to run, on one thread and with its switch for
-/// repeatable kernels too: docs/model.md says so, and jobs in f32 are those that repeat.
+/// With AVX-512, oneDNN's bf16 kernels round differently from run to run, even on one thread and with its option for
+/// repeatable kernels (docs/model.md). Only jobs in f32 are repeatable there.
 #[test]
 fn bf16_repeats_itself_bit_for_bit_where_its_kernels_do() {
     if worker::device::record(Device::Cpu, 1, "here").cpu_capability.starts_with("AVX512") {

@@ -1,4 +1,4 @@
-//! Finished models in use: the numbers of their training, folders as packs, votes, and what is wrong with files.
+//! Finished models: they repeat the numbers of their training, accept folders, vote, and wrong files are refused.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
@@ -25,10 +25,10 @@ use worker::predict::{Broken, Input, Member, PredictError, Predicted, Step, Task
 use worker::train::{Control, Finished, Outcome, TrainEvent, TrainTask, train};
 
 const STORED: u32 = 20;
-/// More than two batches, and the last one short.
+/// More than two batches, of which the last one is shorter.
 const TEST_IMAGES: usize = 19;
 
-/// Pictures in a folder, the pack of them, and models trained on it.
+/// Pictures in a folder, the pack made from them, and models trained on it.
 struct Bench {
     root: TempDir,
     pack: Pack,
@@ -88,7 +88,7 @@ impl Bench {
     }
 }
 
-/// Neither square nor of the stored size, and different in every pixel.
+/// A picture that is neither square nor of the stored size, with different pixels.
 fn picture(seed: u64, split: Split, index: u64) -> RgbImage {
     let mut stream = Stream::new(seed, Purpose::SyntheticFace, &[split as u64, index]);
     RgbImage::from_fn(31, 27, |_, _| image::Rgb([(); 3].map(|()| stream.below(256) as u8)))
@@ -98,7 +98,7 @@ fn run(members: &[Member], input: &Input) -> Result<Predicted, PredictError> {
     predict(&Task { members, input, device: Device::Cpu, strict: false }, &mut |_, _, _| {})
 }
 
-/// Bit for bit: every value of an f32 is one of an f64.
+/// Checks equality bit for bit, since every f32 is exact as an f64.
 #[track_caller]
 fn same(predictions: &[Prediction], stored: &[[f32; CLASSES]]) {
     assert_eq!(predictions.len(), stored.len());
@@ -180,7 +180,7 @@ fn a_list_chooses_and_orders() {
         let input = Input { list: Some(list.clone()), ..bench.input("photos", Split::Test) };
         run(std::slice::from_ref(&member), &input).unwrap_err().to_string()
     };
-    assert!(with("image,expression\nx.png\n").contains("none of the images on the list"));
+    assert!(with("image,expression\nx.png\n").contains("no image on this list"));
     assert!(with("image,expression\n1.png\n1.png\n").contains("line 3"));
 }
 
@@ -233,7 +233,7 @@ fn wrong_files_are_refused_by_name() {
         Member::file(&bench.path(name))
     };
     assert!(refused(&file("checkpoint", &checkpoint)).contains("not a finished model"));
-    assert!(refused(&file("text", b"hello")).contains("text: not a model that ferry wrote"));
+    assert!(refused(&file("text", b"hello")).contains("text: not a model written by Ferry"));
     assert!(refused(&Member::file(Path::new("absent.safetensors"))).contains("absent.safetensors"));
     let other_digest = Recorded { sha256: "0".repeat(64), ..recorded.clone() };
     assert!(refused(&Member { recorded: Some(other_digest), ..member.clone() }).contains("SHA-256"));

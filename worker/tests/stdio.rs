@@ -1,4 +1,4 @@
-//! What becomes of a verb whose output nobody takes, and where the files go that it writes.
+//! What a subcommand does if nobody reads its output, and where it writes its files.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
@@ -35,7 +35,7 @@ const ANSWERS: [&str; 7] = [
     "weights inspect raw.safetensors --json",
 ];
 
-/// What the verbs of `weights` print, with the digest left out.
+/// Checks the output of the subcommands of `weights`, without the digest.
 #[test]
 fn weights_are_described() {
     let folder = tempfile::tempdir().unwrap();
@@ -60,7 +60,7 @@ fn weights_are_described() {
       60 tensors kept
       written to w.safetensors
     ");
-    insta::assert_snapshot!(printed("weights convert nan.safetensors -o n.safetensors"), @"error: nan.safetensors: NaN or infinite values in `bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `bn1.weight`, `conv1.weight`, `layer1.0.bn1.bias`, `layer1.0.bn1.running_mean`, `layer1.0.bn1.running_var` and 52 more: nothing can be trained from them");
+    insta::assert_snapshot!(printed("weights convert nan.safetensors -o n.safetensors"), @"error: nan.safetensors: NaN or infinite values in `bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `bn1.weight`, `conv1.weight`, `layer1.0.bn1.bias`, `layer1.0.bn1.running_mean`, `layer1.0.bn1.running_var` and 52 more: no training can start from them");
     assert!(!folder.path().join("n.safetensors").exists());
 }
 
@@ -68,7 +68,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Case 15: as `| true` does.
+/// Case 15: as with `| true`.
 #[test]
 fn a_reader_that_goes_away_ends_a_verb_quietly() {
     let folder = folder();
@@ -91,7 +91,7 @@ fn a_full_standard_output_is_said_in_one_sentence() {
         let sentence = "error: cannot write to standard output: No space left on device (os error 28)\n";
         assert_eq!((output.status.code(), said(&output).as_str()), (Some(1), sentence), "{words}");
     }
-    // Where even the sentence finds no room, the exit code is left.
+    // If even the sentence cannot be written, the exit code remains.
     let mut hopeless = worker(folder.path(), "weights inspect absent");
     assert_eq!(hopeless.stdout(full()).stderr(full()).status().unwrap().code(), Some(2));
 }
@@ -107,7 +107,7 @@ fn a_closed_standard_output_is_no_failure() {
     }
 }
 
-/// Case 2: what `-o` names is written and not replaced by a file.
+/// Case 2: what `-o` names is written to, and not replaced by a regular file.
 #[test]
 fn a_link_a_fifo_and_standard_output_are_written_through() {
     let folder = folder();
@@ -132,7 +132,7 @@ fn a_link_a_fifo_and_standard_output_are_written_through() {
     assert_eq!(reader.join().unwrap(), expected);
     assert!(!fs::metadata(at("fifo")).unwrap().is_file());
 
-    // What was there stays, and what is printed afterwards comes behind the file.
+    // The existing content stays, and the printed text comes after the file.
     fs::write(at("all"), "before ").unwrap();
     let all = File::options().append(true).open(at("all")).unwrap();
     assert!(convert("/dev/stdout").stdout(all).status().unwrap().success());

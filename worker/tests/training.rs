@@ -1,4 +1,4 @@
-//! Whole trainings of small networks: exact resume, repeatability, refusals.
+//! Whole trainings of small networks: exact resume, repeatability, refused input.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
@@ -20,7 +20,7 @@ use worker::train::{CheckpointError, Control, Finished, Outcome, TrainError, Tra
 
 const STORED: u32 = 20;
 
-/// Noise around a colour that tells the class.
+/// An image with noise around the colour of its class.
 fn pixels(class: usize, stream: &mut Stream) -> Vec<u8> {
     let colour = [class % 2 * 120, class / 2 % 2 * 120, class / 4 * 120];
     (0..STORED * STORED).flat_map(|_| colour.map(|base| (base as u64 + stream.below(100)) as u8)).collect()
@@ -62,7 +62,7 @@ fn spec(changes: &[(&str, Value)]) -> JobSpec {
     small(&[&[("epochs", json!(4))], changes].concat())
 }
 
-/// A training and the checkpoints it gave.
+/// Runs a training. Returns its outcome and its checkpoints.
 fn run(
     spec: &JobSpec,
     pack: &Pack,
@@ -83,7 +83,7 @@ fn run(
     Ok((outcome, checkpoints))
 }
 
-/// A finished training without its times.
+/// The result of a finished training, without its times.
 fn finished(outcome: Outcome) -> Finished {
     let Outcome::Finished(mut finished) = outcome else { panic!("stopped") };
     assert!(finished.train_seconds > 0.0);
@@ -92,7 +92,7 @@ fn finished(outcome: Outcome) -> Finished {
     *finished
 }
 
-/// Equal in everything; the weights are too long to be shown.
+/// Checks that two results are equal. The weights are too long to be shown.
 #[track_caller]
 fn same(left: &Finished, right: &Finished) {
     assert_eq!((&left.epochs, left.best_epoch), (&right.epochs, right.best_epoch));
@@ -115,7 +115,7 @@ fn resumes_exactly(changes: &[(&str, Value)]) {
     same(&finished(resumed), &whole);
 }
 
-/// The checkpoint after step `at` (epoch, step), asked for there, and nothing of the training after it.
+/// Requests a checkpoint after step `at` (epoch, step), and stops the training there.
 fn stopped_within(spec: &JobSpec, pack: &Pack, resume: Option<&[u8]>, at: (u32, usize)) -> Vec<u8> {
     let mut stopped = None;
     let mut sink = |event| match event {
@@ -134,7 +134,7 @@ fn stopped_within(spec: &JobSpec, pack: &Pack, resume: Option<&[u8]>, at: (u32, 
     stopped.unwrap()
 }
 
-/// Stopped twice on the way, in the first epoch (without a best one yet) and after the last step of another.
+/// Stops a training twice: in the first epoch, when there is no best epoch yet, and after the last step of another epoch.
 fn resumes_exactly_within_an_epoch(changes: &[(&str, Value)]) {
     let (_folder, pack) = pack([41, 13, 9]);
     let spec = spec(changes);
@@ -177,7 +177,7 @@ fn a_checkpoint_within_an_epoch_changes_nothing_of_the_training() {
     assert_eq!(asked, 4 * 5);
 }
 
-/// Layout 1 knew no checkpoint within an epoch, and so neither `partial` nor a missing best epoch.
+/// Layout 1 had no checkpoints within an epoch, and therefore neither `partial` nor a missing best epoch.
 #[test]
 fn a_checkpoint_of_layout_1_is_read_and_one_of_a_newer_layout_is_not() {
     let (_folder, pack) = pack([41, 13, 9]);
@@ -350,7 +350,7 @@ fn impossible_tasks_are_refused_by_name() {
 #[test]
 fn a_loss_without_bounds_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    // Finite, but its square is not.
+    // The number is finite, but its square is not.
     let pack = write_pack_with(&folder.path().join("pack"), [16, 6, 0], |_| 1e30);
     let error = run(&spec(&[]), &pack, None, None).unwrap_err();
     assert!(

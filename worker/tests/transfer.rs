@@ -1,4 +1,4 @@
-//! Trainings that start from weights: what arrives, what is refused, and that a resume needs them no more.
+//! Trainings that start from weights: what is loaded, what is refused, and that a resume does not need them.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
@@ -80,7 +80,7 @@ fn a_trained_model_is_where_another_training_starts() {
     let (_folder, pack) = pack();
     let (first, _) = run(&small(&[]), &pack, &Weights::new(), None).unwrap();
     let model = Bytes::from(first.model);
-    // A step this small is lost in rounding, so what was put in comes out again.
+    // Such a small step is lost in rounding, so the loaded weights come out unchanged.
     let still = [("learning_rate", json!(1e-30)), ("seed", json!(5)), ("epochs", json!(1))];
     let plain = small(&still);
     let moved =
@@ -120,7 +120,10 @@ fn other_weights_than_the_jobs_are_refused() {
     let moved = small(&[("head_weights", named(&model))]);
     let refused =
         |spec: &JobSpec, weights: &Weights| run(spec, &pack, weights, None).unwrap_err().to_string();
-    assert_eq!(refused(&moved, &Weights::new()), "the file of `head_weights` was not handed to the training");
+    assert_eq!(
+        refused(&moved, &Weights::new()),
+        "the weights file of `head_weights` was not passed to the training"
+    );
     let other = Weights::from([(Slot::Heads, Bytes::from_static(b"other"))]);
     assert!(
         refused(&moved, &other)

@@ -1,1 +1,1 @@
-"""An independent reference: torchvision, timm and torch.optim where they have it, the publications' formulas else."""
+"""An independent reference from torchvision, timm and torch.optim, and otherwise from the formulas in the publications."""

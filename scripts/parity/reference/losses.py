@@ -1,4 +1,4 @@
-"""The loss terms, written as their publications' code computes them."""
+"""The loss terms, computed as in the code of their publications."""
 
 import sys
 
@@ -7,19 +7,19 @@ from torch.nn import functional
 
 
 def class_weights(labels, dtype):
-    """1 - n_c / N of a training subset."""
+    """Class weights 1 - n_c / N of a training subset."""
     counts = torch.bincount(torch.tensor(labels), minlength=6).to(torch.float64)
     return (1 - counts / counts.sum()).to(dtype)
 
 
 def pair_cross_entropy(logits, first, second, share, weights):
-    """Mix-up's: each label's cross-entropy by itself, so that each is divided by its own labels' weights."""
+    """Mix-up's loss. The cross-entropy of each label is computed separately, and divided by its own labels' weights."""
     own = functional.cross_entropy(logits, first, weight=weights)
     return share * own + (1 - share) * functional.cross_entropy(logits, second, weight=weights)
 
 
 def affinity(feature, centres, labels):
-    """DAN's: all distances in one product, those to other classes masked, over the centres' spread, clamped."""
+    """DAN's loss: all distances in one product, with other classes masked, divided by the centres' spread, clamped."""
     vectors = feature.mean(dim=(2, 3))
     squares = vectors.square().sum(dim=1, keepdim=True) + centres.square().sum(dim=1)
     distances = torch.addmm(squares, vectors, centres.t(), beta=1, alpha=-2)
@@ -29,7 +29,7 @@ def affinity(feature, centres, labels):
 
 
 def partition(heads):
-    """DAN's: of the unbiased variance over the heads, its mean over batch and channels."""
+    """DAN's loss, with the mean over batch and channels of the unbiased variance over the heads."""
     count = heads.shape[1]
     if count == 1:
         return heads.new_zeros(())

@@ -1,4 +1,4 @@
-"""A training step: mix-up, mix-augment in the three passes of its definition, torch.optim.Adam, ExponentialLR."""
+"""A training step: mix-up, or mix-augment with the three passes of its definition; torch.optim.Adam; ExponentialLR."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Batch:
 
 
 class Objective:
-    """The four terms of one batch under a job's settings."""
+    """The four loss terms of one batch with a job's settings."""
 
     def __init__(self, network, settings, subset):
         self.network, self.settings = network, settings
@@ -60,7 +60,7 @@ class Objective:
         return self.mixed(batch)
 
     def mixaug(self, batch):
-        """Virtual images, real images, and the real images again in their partners' order."""
+        """Mixed images, real images, and the real images again in the order of their partners."""
         virtual = self.mixed(batch)
         real = self.real(batch.emotion, batch.labels)
         partner = self.real(batch.emotion[batch.partners], batch.labels[batch.partners])
@@ -74,7 +74,7 @@ class Objective:
 
 
 def optimiser(parameters, settings, kind=torch.optim.Adam):
-    """Adam and its schedule; one tensor at a time, as its definition has it."""
+    """Adam and its schedule, for one tensor at a time as in its definition."""
     adam = kind(
         parameters,
         lr=settings["learning_rate"],

@@ -1,4 +1,4 @@
-"""The two views of an image, by torchvision's transforms of tensors."""
+"""The two views of an image, computed with torchvision's transforms of tensors."""
 
 import torch
 from torchvision.transforms import InterpolationMode
@@ -19,7 +19,7 @@ def resized(pixels, size):
 
 
 def jittered(image, changes):
-    """An image [3, S, S] in [0, 1] after changes of colour, each a name with its factor."""
+    """An image [3, S, S] in [0, 1] after changes of colour, each given by its name and factor."""
     for change in changes:
         for name, factor in change.items():
             image = CHANGES[name](image, factor)
@@ -27,7 +27,7 @@ def jittered(image, changes):
 
 
 def moved(image, draw, interpolation=InterpolationMode.NEAREST):
-    """After flip and affine warp."""
+    """The image after flip and affine warp."""
     if draw["flip"]:
         image = transforms.hflip(image)
     if affine := draw["affine"]:
@@ -49,6 +49,6 @@ def erased(image, draw):
 
 
 def views(pixels, draw):
-    """Emotion and appearance view of an image [3, S, S] in [0, 1]."""
+    """The emotion view and the appearance view of an image [3, S, S] in [0, 1]."""
     source = jittered(pixels, draw["jitter"])
     return erased(normalised(moved(source, draw)), draw), normalised(source)

@@ -1,4 +1,4 @@
-//! `ferry-sim`: thousands of sweeps under random faults, or one of them, event by event.
+//! `ferry-sim`: runs thousands of sweeps under random faults, or shows one of them event by event.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use tests::simulation::{self, Counts, Fixture, History, Options};
 /// every write.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  ferry-sim --seeds 10000\n  ferry-sim --seed 17 --trace\n\n\
-    Exit codes: 0 all promises held, 1 one was broken.")]
+    Exit codes: 0 all promises were kept, 1 a promise was broken.")]
 struct Cli {
     /// Number of histories.
     #[arg(long, default_value_t = 1000)]
@@ -24,13 +24,13 @@ struct Cli {
     /// Run only this history.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
-    /// Print every event of this history, and what the programs log.
+    /// Print every event of this history, and the logs of the programs.
     #[arg(long, requires = "seed")]
     trace: bool,
     /// Histories to run at the same time [default: one per core].
     #[arg(long)]
     threads: Option<usize>,
-    /// Break a rule of the server on purpose, to see that this is noticed.
+    /// Break a rule of the server on purpose, to see whether the checks notice.
     #[arg(long)]
     flaw: Option<Broken>,
 }
@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the outcome is what was asked for")]
+#[expect(clippy::print_stdout, reason = "the outcome is the requested output")]
 fn one(seed: u64, fixture: &Fixture, options: Options) -> ExitCode {
     if options.trace {
         let filter =
@@ -77,7 +77,7 @@ fn one(seed: u64, fixture: &Fixture, options: Options) -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the outcome is what was asked for")]
+#[expect(clippy::print_stdout, reason = "the outcome is the requested output")]
 fn many(cli: &Cli, fixture: &Fixture, options: Options) -> anyhow::Result<ExitCode> {
     let threads = cli.threads.unwrap_or(std::thread::available_parallelism().map_or(1, usize::from));
     let style = ProgressStyle::with_template("{pos}/{len} histories {wide_bar} {per_sec}, {eta} left {msg}")?;

@@ -1,4 +1,4 @@
-//! The promises, checked at every write to the books and once more at the end.
+//! The promises, checked at every write to the books and again at the end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::counts::Counts;
 use super::history::{History, Kind, Script};
 use super::trainer::{DEVICE_FAILURE, FAILURE, STEPS, TrainingLog, other_weights};
 
-/// A dead worker's job moves on at most this long after its lease, if another worker is idle.
+/// If another worker is idle, a dead worker's job is taken at most this long after its lease has ended.
 const GRANULARITY: Duration = Duration::from_secs(1);
 
 /// What a job should end with.
@@ -95,7 +95,7 @@ impl Checker {
         self.violation.get_or_insert_with(|| format!("at {:.3} s: {what}", now.as_secs_f64()));
     }
 
-    /// A checkpoint to damage: the newest of the job whose record changed last.
+    /// The checkpoint to damage: the newest one of the job whose record changed last.
     pub(super) fn newest_checkpoint(&mut self) -> Option<String> {
         let records = self.seen.values().filter_map(|seen| seen.record.as_ref());
         let (_, record) = records.filter(|(_, r)| !r.checkpoints.is_empty()).max_by_key(|(at, _)| *at)?;
@@ -153,108 +153,108 @@ impl Checker {
 
     fn moved(&mut self, now: Duration, by: &str, job: JobId, after: &JobRecord) -> Verdict {
         let seen = self.seen.entry(job).or_default();
-        let told = |what: &str| format!("{job}: {what}, written by {by}: {}", after.state.describe());
+        let text = |what: &str| format!("{job}: {what}, written by {by}: {}", after.state.describe());
         let Some((at, before)) = seen.record.replace((now, after.clone())) else {
-            return require(*after == JobRecord::pending(), || told("its first state is not pending"));
+            return require(*after == JobRecord::pending(), || text("its first state is not pending"));
         };
         let silent = now.saturating_sub(at);
         let reopened = by.starts_with("ferry");
-        require(after.attempts >= before.attempts, || told("attempts went backwards"))?;
+        require(after.attempts >= before.attempts, || text("attempts went backwards"))?;
         let spent = self.training_log.of(self.expected[&job].seed);
         let newest = |record: &JobRecord| record.checkpoints.last().map_or((0, 0), Checkpoint::place);
         if newest(after) != newest(&before) && newest(after).1 > 0 {
             self.counts.midway += 1;
         }
         if newest(after) < newest(&before) && !is_done(after) {
-            require(self.damaged || spent.torn, || told("a good checkpoint was skipped"))?;
-            let said = after.notes.len() > seen.notes_at_claim || after.notes.len() >= MAX_NOTES;
-            require(said, || told("a training went back without a note"))?;
+            require(self.damaged || spent.torn, || text("a good checkpoint was skipped"))?;
+            let noted = after.notes.len() > seen.notes_at_claim || after.notes.len() >= MAX_NOTES;
+            require(noted, || text("a training went back without a note"))?;
         }
         let full = before.notes.len() >= MAX_NOTES;
-        require(full || after.notes.starts_with(&before.notes), || told("notes were dropped"))?;
-        require(reopened || after.failures.len() >= before.failures.len(), || told("failures were dropped"))?;
+        require(full || after.notes.starts_with(&before.notes), || text("notes were dropped"))?;
+        require(reopened || after.failures.len() >= before.failures.len(), || text("failures were dropped"))?;
         let script = self.expected[&job].script;
         let reported = (spent.failures + spent.device_failures) as usize;
-        require(after.failures.len() <= reported, || told("a failure that no training reported"))?;
+        require(after.failures.len() <= reported, || text("a failure that no training reported"))?;
         match (&before.state, &after.state) {
             (JobState::Pending, JobState::Running { token, .. }) => {
                 self.counts.claims += 1;
-                seen.claimed(by, token, &before, after).map_err(|what| told(&what))
+                seen.claimed(by, token, &before, after).map_err(|what| text(&what))
             }
             (JobState::Running { token: past, .. }, JobState::Running { token, .. }) if past == token => {
                 self.counts.adopted += u64::from(by != token.owner.as_str());
-                require(is_holder(by, token), || told("moved by someone who does not hold it"))
+                require(is_holder(by, token), || text("moved by someone who does not hold it"))
             }
             (JobState::Running { token: past, .. }, JobState::Running { token, .. }) => {
                 self.counts.claims += 1;
                 self.counts.takeovers += 1;
                 let dead = past.owner == token.owner || silent >= self.lease;
-                require(dead, || told(&format!("taken from {past} after only {silent:?} of silence")))?;
+                require(dead, || text(&format!("taken from {past} after only {silent:?} of silence")))?;
                 let soon = self.kind != Kind::OneKill || silent <= self.lease + GRANULARITY;
-                require(soon, || told(&format!("left with the dead worker {past} for {silent:?}")))?;
-                seen.claimed(by, token, &before, after).map_err(|what| told(&what))
+                require(soon, || text(&format!("left with the dead worker {past} for {silent:?}")))?;
+                seen.claimed(by, token, &before, after).map_err(|what| text(&what))
             }
             (JobState::Running { token, .. }, JobState::Pending) => {
                 self.counts.adopted += u64::from(by != token.owner.as_str());
-                require(is_holder(by, token), || told("handed back by someone who does not hold it"))
+                require(is_holder(by, token), || text("handed back by someone who does not hold it"))
             }
             (JobState::Running { token: past, .. }, JobState::Done { token }) if past == token => {
                 self.half_committed = Some((job, token.clone()));
-                require(is_holder(by, token), || told("done by someone who does not hold it"))
+                require(is_holder(by, token), || text("done by someone who does not hold it"))
             }
             (JobState::Pending | JobState::Running { .. }, JobState::Done { token }) => {
                 self.half_committed = Some((job, token.clone()));
                 self.counts.late += 1;
                 let was_holder = seen.holders.get(&token.attempt.0) == Some(&token.owner);
-                require(was_holder && is_holder(by, token), || told("done by someone who never held it"))?;
-                require(after.notes != before.notes, || told("a late result was accepted without a note"))
+                require(was_holder && is_holder(by, token), || text("done by someone who never held it"))?;
+                require(after.notes != before.notes, || text("a late result was accepted without a note"))
             }
             (JobState::Done { .. }, JobState::Done { .. }) => {
                 self.counts.contradicted += 1;
                 let same = JobRecord { notes: before.notes.clone(), ..after.clone() } == before;
                 require(same && self.expected[&job].script.nondeterministic, || {
-                    told("moved after it was done")
+                    text("moved after it was done")
                 })
             }
             (JobState::Running { token, .. }, JobState::Failed { .. }) => {
                 let failed = by == token.owner.as_str() && after.failures.len() >= MAX_FAILURES;
                 let known_dead = silent >= self.lease || is_holder(by, token);
                 let given_up = known_dead && after.losses >= MAX_LOSSES;
-                require(failed || given_up, || told("given up without a reason"))?;
+                require(failed || given_up, || text("given up without a reason"))?;
                 let good = script.failures == 0 && self.kind == Kind::BadWorker;
-                require(!good, || told("a good job was given up while there were good workers"))
+                require(!good, || text("a good job was given up while there were good workers"))
             }
             (JobState::Running { token, .. }, JobState::Parked { .. }) => {
                 let parked = by == token.owner.as_str() && after.failed_on().len() >= MAX_FAILED_WORKERS;
-                require(parked, || told("parked without a reason"))?;
+                require(parked, || text("parked without a reason"))?;
                 self.counts.parked += 1;
-                require(script.failures > 0, || told("a good job was parked because of a bad worker"))
+                require(script.failures > 0, || text("a good job was parked because of a bad worker"))
             }
             (JobState::Failed { .. } | JobState::Parked { .. } | JobState::Pending, JobState::Pending) => {
                 let taken_back = after.failures.len() < before.failures.len();
                 require(by.starts_with("ferry") && (reopened_state(&before) || taken_back), || {
-                    told("reopened by someone who is not the coordinator, or without a reason")
+                    text("reopened by someone who is not the coordinator, or without a reason")
                 })
             }
             (JobState::Parked { .. }, JobState::Parked { .. }) => {
                 let taken_back = after.failures.len() < before.failures.len();
-                require(by.starts_with("ferry") && taken_back, || told("parked again without a reason"))
+                require(by.starts_with("ferry") && taken_back, || text("parked again without a reason"))
             }
-            (JobState::Done { .. }, _) => Err(told("moved after it was done")),
+            (JobState::Done { .. }, _) => Err(text("moved after it was done")),
             (JobState::Pending | JobState::Failed { .. } | JobState::Parked { .. }, _) => {
-                Err(told("an illegal transition"))
+                Err(text("an illegal transition"))
             }
         }
     }
 
-    /// A bad job never drains a good worker. Jobs that fail at random may, because they go on elsewhere.
+    /// A bad job never drains a good worker. A job that fails at random may, because it succeeds elsewhere.
     fn standing_changed(&mut self, record: &WorkerRecord) -> Verdict {
         let is_bad = self.bad.as_ref() == Some(&record.name);
-        let told = |what: &str| format!("{}: {what}: {:?}", record.name, record.standing);
+        let text = |what: &str| format!("{}: {what}: {:?}", record.name, record.standing);
         self.counts.drained += u64::from(record.standing.refusal().is_some());
         match &record.standing {
             Standing::Trusted | Standing::Probation { .. } => Ok(()),
-            Standing::Unfit { .. } => require(is_bad, || told("a good worker declared itself unfit")),
+            Standing::Unfit { .. } => require(is_bad, || text("a good worker declared itself unfit")),
             Standing::Drained { .. } if is_bad => Ok(()),
             Standing::Drained { incidents } => {
                 let no_reason = incidents.iter().all(|incident| match &incident.kind {
@@ -264,7 +264,7 @@ impl Checker {
                     }
                     IncidentKind::Lost => self.kind == Kind::Kills || self.kind == Kind::Everything,
                 });
-                require(no_reason, || told("a good worker was drained because of a bad job"))
+                require(no_reason, || text("a good worker was drained because of a bad job"))
             }
         }
     }
@@ -285,7 +285,7 @@ impl Checker {
         Ok(())
     }
 
-    /// Every job ended as it should, and the run folder holds exactly the accepted results.
+    /// Checks that every job ended as it should, and that the run folder has exactly the accepted results.
     pub(super) fn end(&mut self, now: Duration, stored: &BTreeMap<JobId, JobResult>) {
         let jobs: Vec<JobId> = self.expected.keys().copied().collect();
         for job in jobs {
@@ -322,7 +322,7 @@ impl Checker {
             let lone = matches!(record.state, JobState::Failed { .. });
             require(!lone, || format!("{job} was given up, though a second worker could have tried it"))?;
         }
-        // Only processes died: each new attempt costs at most the work since the last checkpoint.
+        // If only processes died, each new attempt costs at most the work since the last checkpoint.
         let Script { epoch, epochs, .. } = expected.script;
         let most = epoch * epochs + self.distance(epoch) * record.attempts.saturating_sub(1);
         let spent = self.training_log.of(expected.seed).time;
@@ -331,7 +331,7 @@ impl Checker {
 }
 
 impl Checker {
-    /// The longest training time between two checkpoints; here every epoch is shorter than a minute.
+    /// The longest training time between two checkpoints. Here, every epoch is shorter than a minute.
     fn distance(&self, epoch: Duration) -> Duration {
         match self.checkpoint_every {
             CheckpointEvery::Steps(steps) => epoch / STEPS * steps.get().min(STEPS),
@@ -341,7 +341,7 @@ impl Checker {
 }
 
 impl Seen {
-    /// A claim starts a new attempt of whoever writes it, and no attempt has two holders.
+    /// Checks that a claim starts a new attempt of the worker that writes it, and that no attempt has two holders.
     fn claimed(
         &mut self,
         by: &str,
@@ -361,16 +361,16 @@ fn reopened_state(record: &JobRecord) -> bool {
     matches!(record.state, JobState::Failed { .. } | JobState::Parked { .. })
 }
 
-/// The holder itself, or a later process of the same worker that found the files it left behind.
+/// True for the holder itself, and for a later process of the same worker that found its leftovers.
 fn is_holder(by: &str, token: &Token) -> bool {
-    let life = |id: &str| id.rsplit_once('-').map(|(name, life)| (name.to_owned(), life.to_owned()));
+    let split = |id: &str| id.rsplit_once('-').map(|(name, nonce)| (name.to_owned(), nonce.to_owned()));
     by == token.owner.as_str()
-        || life(by)
-            .zip(life(token.owner.as_str()))
+        || split(by)
+            .zip(split(token.owner.as_str()))
             .is_some_and(|((name, later), (owner, earlier))| name == owner && later > earlier)
 }
 
-/// The weights that a job may end with.
+/// The weights with which a job may end.
 fn models(finished: &Finished, script: &Script) -> impl Iterator<Item = Vec<u8>> {
     let other = script.nondeterministic.then(|| other_weights(&finished.model));
     std::iter::once(finished.model.clone()).chain(other)

@@ -32,9 +32,9 @@ impl RunFolder {
 /// Why the coordinator ended before the sweep.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// During start-up: `ferry run` says so and the user starts it again.
+    /// During start-up: `ferry run` reports it, and the user starts it again.
     BeforeTheSweep(anyhow::Error),
-    /// Later: that must not happen, whatever the server does.
+    /// Later. This must not happen, whatever the server does.
     InTheSweep(anyhow::Error),
 }
 

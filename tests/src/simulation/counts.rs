@@ -1,6 +1,6 @@
-//! What happened how often: a promise that no history puts to the test is not tested.
+//! How often each kind of event happened. A promise is tested only if the events that could break it happen.
 
-/// How often things happened.
+/// How often each kind of event happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Events on the server.
@@ -13,7 +13,7 @@ pub struct Counts {
     pub refused: u64,
     /// Checkpoints within an epoch.
     pub midway: u64,
-    /// Moves by a worker for an earlier process of the same worker.
+    /// Moves by a worker on behalf of an earlier process of the same worker.
     pub adopted: u64,
     /// Results accepted from an attempt that had lost its job.
     pub late: u64,

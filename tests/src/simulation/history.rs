@@ -1,4 +1,4 @@
-//! One history: jobs, workers and faults, all drawn from the seed before it begins.
+//! One history: jobs, workers and faults, all drawn from the seed before it starts.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -20,13 +20,13 @@ pub struct History {
     pub ours_alone: bool,
     pub checkpoint_every: CheckpointEvery,
     pub timing: Timing,
-    /// By time.
+    /// The faults, sorted by time.
     pub faults: Vec<(Duration, Fault)>,
     /// When the last fault is over.
     pub faults_end: Duration,
 }
 
-/// Which faults it has, and so what can be promised.
+/// Which faults a history has, and therefore what can be promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// One worker with a job is killed while another idles: the job must move on within the lease.
@@ -42,13 +42,13 @@ pub enum Kind {
 /// How a bad worker is bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bad {
-    /// Its canary notices.
+    /// Its self-test fails.
     Canary,
-    /// Every training on it fails, and its canary passes.
+    /// Its self-test passes, but every training on it fails.
     Trainings,
 }
 
-/// What one job's training does.
+/// How the trainings of one job behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Script {
     pub epochs: u32,
@@ -57,11 +57,11 @@ pub struct Script {
     pub failures: u32,
     /// The first checkpoint after this many epochs has the right digest, but the training refuses it.
     pub torn: Option<u32>,
-    /// Every training but the first ends with other weights, as on another kind of device.
+    /// Every training except the first ends with other weights, as on another kind of device.
     pub nondeterministic: bool,
 }
 
-/// One thing that goes wrong, and for how long.
+/// One fault, and how long it lasts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
     /// `kill -9`; it is restarted after `rest`.
@@ -79,7 +79,7 @@ pub enum Fault {
         worker: usize,
         time: Duration,
     },
-    /// Disconnected from the server; what it sends arrives later.
+    /// The worker is disconnected from the server. What it sends arrives later.
     Cut {
         worker: usize,
         time: Duration,
@@ -93,7 +93,7 @@ pub enum Fault {
     CutCoordinator {
         time: Duration,
     },
-    /// Requests and replies get lost.
+    /// Some requests and replies are lost.
     LossyNetwork {
         network: NetworkFaults,
         time: Duration,
@@ -102,7 +102,7 @@ pub enum Fault {
     ClockSetBack {
         by: Duration,
     },
-    /// A stored checkpoint is damaged, the newest of a job that has one.
+    /// The newest checkpoint of a job is damaged.
     Damage(Damage),
 }
 
@@ -133,7 +133,7 @@ impl History {
         Self { seed, kind, jobs, workers, bad, ours_alone, checkpoint_every, timing, faults, faults_end }
     }
 
-    /// Training time of all jobs if nothing is repeated.
+    /// The training time of all jobs, if nothing is repeated except after scripted failures.
     pub fn work(&self) -> Duration {
         self.jobs.iter().map(|job| job.epoch * job.epochs * (1 + job.failures.min(3))).sum()
     }
@@ -180,7 +180,7 @@ impl Draw {
         if self.0.chance(0.25) { short } else { Timing::default() }
     }
 
-    /// A bad worker, only if there is another worker to tell it from a bad job.
+    /// A bad worker, but only if there is another worker, because one worker alone cannot be told from bad jobs.
     fn bad(&mut self, kind: Kind, workers: usize) -> Option<(usize, Bad)> {
         let often = match kind {
             Kind::OneKill => 0.0,
@@ -235,7 +235,7 @@ impl Draw {
             7..10 => Fault::Cut { worker, time: self.seconds(0.5, 45.0) },
             10 | 11 => Fault::CrashServer { away: self.seconds(0.0, 25.0) },
             12 => Fault::CutCoordinator { time: self.seconds(0.5, 60.0) },
-            13 | 14 => self.rain(),
+            13 | 14 => self.lossy_network(),
             _ => Fault::Damage(match self.0.below(3) {
                 0 => Damage::NoDescription,
                 1 => Damage::NoChunks,
@@ -244,7 +244,7 @@ impl Draw {
         }
     }
 
-    fn rain(&mut self) -> Fault {
+    fn lossy_network(&mut self) -> Fault {
         let network = NetworkFaults {
             latency_ms: self.between(1, 400),
             lost_requests: self.0.between(0.0, 0.15),

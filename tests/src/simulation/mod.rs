@@ -1,8 +1,8 @@
 //! A sweep of the real orchestration code on a server in memory, under faults drawn from one seed, on a virtual clock.
 //!
-//! Real are books, claim, bus, the worker's agent, and the coordinator's engine and conductor. Simulated are the server, the
-//! network, processes that die or are suspended, and trainings, which take virtual seconds and compute a chain of digests.
-//! The same seed gives the same history, event by event.
+//! The books, claims, the bus, the worker's agent, and the coordinator's engine and conductor are real. The server, the
+//! network, processes that die or are suspended, and trainings are simulated. A simulated training takes virtual seconds
+//! and computes a chain of digests. The same seed gives the same history, event by event.
 
 mod checker;
 mod coordinator;
@@ -22,7 +22,7 @@ pub use sweep::Fixture;
 /// How to run a history.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// A server that breaks a rule: the invariants must notice.
+    /// A rule that the server breaks, which the checker must detect.
     pub bug: Option<ServerBug>,
     /// Print every event.
     pub trace: bool,
@@ -31,7 +31,7 @@ pub struct Options {
 /// The outcome of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryResult {
-    /// A digest of every event and its time: equal for equal histories.
+    /// A digest of every event and its time, which is equal for equal histories.
     pub digest: u64,
     pub counts: Counts,
     /// The first broken promise, if any.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use memory_server::{Flag, Link};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
-    Runs,
+enum State {
+    Running,
     Frozen,
     Gone,
 }
@@ -15,31 +15,31 @@ enum Life {
 /// A process and its connection. Clones are the same process.
 #[derive(Debug, Clone)]
 pub(super) struct Process {
-    life: Arc<Flag<Life>>,
+    state: Arc<Flag<State>>,
     pub(super) link: Link,
 }
 
 impl Process {
     pub(super) fn new(link: Link) -> Self {
-        Self { life: Arc::new(Flag::new(Life::Runs)), link }
+        Self { state: Arc::new(Flag::new(State::Running)), link }
     }
 
     /// `kill -9`.
     pub(super) fn kill(&self) {
-        self.life.change(|life| *life = Life::Gone);
+        self.state.change(|state| *state = State::Gone);
         self.link.kill();
     }
 
     pub(super) fn freeze(&self) {
-        if self.life.get() == Life::Runs {
-            self.life.change(|life| *life = Life::Frozen);
+        if self.state.get() == State::Running {
+            self.state.change(|state| *state = State::Frozen);
             self.link.freeze();
         }
     }
 
     pub(super) fn thaw(&self) {
-        if self.life.get() == Life::Frozen {
-            self.life.change(|life| *life = Life::Runs);
+        if self.state.get() == State::Frozen {
+            self.state.change(|state| *state = State::Running);
             self.link.thaw();
         }
     }
@@ -49,12 +49,12 @@ impl Process {
     pub(super) async fn run<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         loop {
-            match self.life.get() {
-                Life::Gone => return None,
-                Life::Frozen => self.life.wait_for(|life| life != Life::Frozen).await,
-                Life::Runs => tokio::select! {
+            match self.state.get() {
+                State::Gone => return None,
+                State::Frozen => self.state.wait_for(|state| state != State::Frozen).await,
+                State::Running => tokio::select! {
                     biased;
-                    () = self.life.wait_for(|life| life != Life::Runs) => {}
+                    () = self.state.wait_for(|state| state != State::Running) => {}
                     outcome = &mut work => return Some(outcome),
                 },
             }

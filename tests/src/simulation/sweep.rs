@@ -12,14 +12,18 @@ use shared::pack::{Pack, PackWriter, Sample, Split};
 
 use super::history::{History, Script};
 
-/// What all histories of a process share.
+/// The dataset that all histories of a process share.
 #[derive(Debug, Clone)]
 pub struct Fixture {
     pub(super) pack: Arc<Pack>,
 }
 
 impl Fixture {
-    /// Writes the dataset, opens it and removes it again.
+    /// Writes the dataset, opens it, and removes its files again.
+    ///
+    /// # Errors
+    ///
+    /// The temporary folder cannot be written.
     pub fn new() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let dir = folder.path().join("pack");
@@ -83,7 +87,7 @@ impl Sweep {
         Self { plan, jobs }
     }
 
-    /// Scripts by the seed in the job's settings, which is how a training finds its own.
+    /// Scripts by the seed in the job's settings, by which a training finds its script.
     pub(super) fn scripts(&self) -> BTreeMap<u64, Script> {
         self.jobs.values().map(|(spec, script)| (spec.training.seed, *script)).collect()
     }

@@ -1,4 +1,4 @@
-//! A digest of every event of a history, and, if wanted, a printed line for each.
+//! A digest of all events of a history and, if requested, a printed line for each.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl Trace {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the trace is what was asked for")]
+#[expect(clippy::print_stdout, reason = "the trace is the requested output")]
 fn print(now: Duration, by: &str, what: &str) {
     println!("{:>9.3} {by:<14} {what}", now.as_secs_f64());
 }
@@ -92,7 +92,7 @@ fn record(job: JobId, value: &[u8]) -> String {
     }
 }
 
-/// `text` with ids cut to the part that tells them apart.
+/// `text`, with ids shortened to their first part.
 fn short(text: &str) -> String {
     text.split('.')
         .map(|part| if part.len() == 36 { part.split('-').next().unwrap_or(part) } else { part })

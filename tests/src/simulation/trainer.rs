@@ -1,6 +1,6 @@
-//! Trainings without a network: an epoch takes virtual seconds, and its weights are a digest of the weights before.
+//! Trainings without a network. An epoch takes virtual seconds, and its weights are a digest of the weights before it.
 //!
-//! A training that continues from the wrong bytes, skips an epoch or repeats one ends with other weights.
+//! So a training that continues from the wrong bytes, skips an epoch or repeats one ends with other weights.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,20 +27,20 @@ use super::process::Process;
 /// Steps in an epoch; a training notices a request to stop after each.
 pub(super) const STEPS: u32 = 4;
 
-/// What the trainings of a history did, by the seed in the job's settings.
+/// Totals over the trainings of each job in a history, by the seed in the job's settings.
 #[derive(Debug, Default)]
 pub(super) struct TrainingLog {
     entries: Mutex<BTreeMap<u64, Totals>>,
 }
 
-/// What one job's trainings did.
+/// Totals over the trainings of one job.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Totals {
     pub(super) time: Duration,
     pub(super) failures: u32,
     /// Number of trainings, including those that refused their checkpoint.
     pub(super) starts: u32,
-    /// An unusable checkpoint was handed over.
+    /// An unusable checkpoint was reported.
     pub(super) torn: bool,
     /// Failures caused by a bad worker.
     pub(super) device_failures: u32,
@@ -91,7 +91,7 @@ impl Trainer for Simulated {
 
     fn canary(&self) -> BoxFuture<'_, Result<(), String>> {
         let verdict = match self.bad {
-            Some(Bad::Canary) => Err("the canary failed".to_owned()),
+            Some(Bad::Canary) => Err("the self-test failed".to_owned()),
             Some(Bad::Trainings) | None => Ok(()),
         };
         Box::pin(std::future::ready(verdict))
@@ -179,10 +179,10 @@ pub(super) fn undisturbed(spec: &JobSpec, script: Script, samples: [usize; 2]) -
     state.finished(samples)
 }
 
-/// Error of a training that fails.
+/// The error of a training that fails.
 pub(super) const FAILURE: &str = "the loss is not finite";
 
-/// Error of every training on a bad worker.
+/// The error of every training on a bad worker.
 pub(super) const DEVICE_FAILURE: &str = "the device is lost";
 
 /// The weights of a training on another kind of device.
@@ -190,12 +190,12 @@ pub(super) fn other_weights(model: &[u8]) -> Vec<u8> {
     [model, b" nondeterministic"].concat()
 }
 
-/// What a training needs to know.
+/// Everything that a simulated training needs.
 #[derive(Clone, Copy)]
 struct Context<'a> {
     spec: &'a JobSpec,
     script: Script,
-    /// On a bad worker.
+    /// Whether the worker is bad.
     bad: bool,
     training_log: &'a TrainingLog,
 }
@@ -262,7 +262,7 @@ async fn steps(
     while state.step < STEPS {
         tokio::time::sleep(script.epoch / STEPS).await;
         context.note(|spent| spent.time += script.epoch / STEPS);
-        // Every other job fails only after an epoch, so that it makes progress on the bad worker, too.
+        // Every second job fails only after an epoch, so that it makes progress even on the bad worker.
         if bad && (job.is_multiple_of(2) || state.epoch() > 0 || epochs == 1) {
             context.note(|spent| spent.device_failures += 1);
             return Err(TrainingError::Failed(DEVICE_FAILURE.to_owned()));

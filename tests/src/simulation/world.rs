@@ -27,11 +27,11 @@ use super::{HistoryResult, Options};
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 /// Time for late writes of resumed workers after the last fault.
 const SETTLE_TIME: Duration = Duration::from_secs(20);
-/// Longest time from the last fault to the end of the sweep, in addition to training: leases expire (15 s), lost queue
-/// messages are replaced (30 s), watches notice a crash (9 s), and each may happen twice.
+/// The longest time from the last fault to the end of the sweep, in addition to training. It covers the end of leases
+/// (15 s), the replacement of lost queue messages (30 s), and watches that notice a crash (9 s), each of them twice.
 const END_LIMIT: Duration = Duration::from_mins(2);
 
-/// More time if a worker is bad: jobs wait for another worker, and one that died still counts as present for 45 s.
+/// Additional time if a worker is bad: jobs wait for another worker, and a dead worker counts as present for 45 s.
 const SECOND_TRIES: Duration = Duration::from_mins(4);
 
 struct World {
@@ -42,22 +42,22 @@ struct World {
     run_folder: RunFolder,
     server: MemoryServer,
     record: Arc<Mutex<Record>>,
-    workers: Vec<Mutex<Option<Life>>>,
+    workers: Vec<Mutex<Option<Running>>>,
     /// One folder for each worker, which survives its processes.
     caches: Vec<TempDir>,
-    coordinator: Mutex<Option<Life>>,
-    /// True once the sweep is finished or a promise broken.
+    coordinator: Mutex<Option<Running>>,
+    /// True once the sweep is finished or a promise is broken.
     over: watch::Sender<bool>,
 }
 
-/// A running process, as the faults see it.
-struct Life {
+/// A running process with the handles that faults use.
+struct Running {
     process: Process,
     stop: watch::Sender<bool>,
     rest: Duration,
 }
 
-/// What was recorded so far.
+/// The records of a history so far.
 struct Record {
     trace: Trace,
     checker: Checker,
@@ -87,7 +87,7 @@ pub(super) async fn run(history: History, fixture: &Fixture, options: Options) -
         world
             .record()
             .checker
-            .violate(now, &format!("the sweep did not end within {patience:?} of faults_end"));
+            .violate(now, &format!("the sweep did not end within {patience:?} after the last fault"));
     }
     let record = world.record();
     HistoryResult {
@@ -148,17 +148,17 @@ impl World {
         tokio::time::sleep(at.saturating_sub(self.server.now())).await;
     }
 
-    /// Restarts it whenever it ends.
+    /// Runs a worker, and restarts it whenever it ends.
     async fn keep_worker(self: Arc<Self>, index: usize) {
-        for life in 0_u128.. {
-            // The first 32 bits tell lives apart.
-            let nonce = Uuid::from_u128(((index as u128) << 16 | life) << 96);
+        for start in 0_u128.. {
+            // Worker ids show only the first 32 bits.
+            let nonce = Uuid::from_u128(((index as u128) << 16 | start) << 96);
             let me = WorkerId::new(&format!("w{index}"), nonce);
             let (bus, link) = self.server.connect(me.as_str());
             let process = Process::new(link);
             let (stop, stopped) = watch::channel(false);
             *locked(&self.workers[index]) =
-                Some(Life { process: process.clone(), stop, rest: RESTART_DELAY });
+                Some(Running { process: process.clone(), stop, rest: RESTART_DELAY });
             let trainer = Box::new(Simulated {
                 process: process.clone(),
                 scripts: Arc::new(self.sweep.scripts()),
@@ -178,23 +178,25 @@ impl World {
             };
             match process.run(agent::serve(equipment)).await {
                 None => {}
-                Some(Ok(())) => self.note(&format!("{me} ended in good order")),
+                Some(Ok(())) => self.note(&format!("{me} ended normally")),
                 Some(Err(AgentError::Out { reason })) => self.note(&format!("{me} is out: {reason}")),
                 Some(Err(error)) => self.violate(&format!("{me} ended: {error}")),
             }
             process.kill();
-            let rest = locked(&self.workers[index]).take().map_or(RESTART_DELAY, |life| life.rest);
+            let rest = locked(&self.workers[index]).take().map_or(RESTART_DELAY, |running| running.rest);
             tokio::time::sleep(rest).await;
         }
     }
 
-    /// Restarts it until the sweep is finished; jobs that lost too many workers are queued again.
+    /// Runs the coordinator, and restarts it until the sweep is finished. Each start queues jobs again that lost too
+    /// many workers.
     async fn keep_coordinator(self: Arc<Self>) {
-        for life in 0.. {
-            let (bus, link) = self.server.connect(&format!("ferry-{life}"));
+        for start in 0.. {
+            let (bus, link) = self.server.connect(&format!("ferry-{start}"));
             let process = Process::new(link);
             let (stop, _) = watch::channel(false);
-            *locked(&self.coordinator) = Some(Life { process: process.clone(), stop, rest: RESTART_DELAY });
+            *locked(&self.coordinator) =
+                Some(Running { process: process.clone(), stop, rest: RESTART_DELAY });
             let running = coordinator::run(bus, &self.sweep, &self.history, &self.run_folder);
             match process.run(running).await {
                 None => {}
@@ -205,7 +207,7 @@ impl World {
                 }
                 Some(Ok(_)) => {
                     self.note(
-                        "workers died too often, or all are excluded; the user runs it again after the last fault",
+                        "workers died too often, or all are excluded; the user starts ferry again after the last fault",
                     );
                     self.until(self.history.faults_end).await;
                 }
@@ -213,7 +215,7 @@ impl World {
                 Some(Err(Ended::InTheSweep(error))) => self.violate(&format!("ferry ended: {error:#}")),
             }
             process.kill();
-            let rest = locked(&self.coordinator).take().map_or(RESTART_DELAY, |life| life.rest);
+            let rest = locked(&self.coordinator).take().map_or(RESTART_DELAY, |running| running.rest);
             tokio::time::sleep(rest).await;
         }
     }
@@ -239,9 +241,9 @@ impl World {
                 }
             }
             Fault::EndWorker { worker, rest } => {
-                if let Some(life) = locked(&self.workers[worker]).as_mut() {
-                    life.rest = rest;
-                    life.stop.send_replace(true);
+                if let Some(running) = locked(&self.workers[worker]).as_mut() {
+                    running.rest = rest;
+                    running.stop.send_replace(true);
                 }
             }
             Fault::Freeze { worker, time } => {
@@ -285,26 +287,26 @@ trait Slot {
     fn kill(&self, rest: Duration);
 }
 
-impl Slot for Mutex<Option<Life>> {
+impl Slot for Mutex<Option<Running>> {
     fn process(&self) -> Option<Process> {
-        locked(self).as_ref().map(|life| life.process.clone())
+        locked(self).as_ref().map(|running| running.process.clone())
     }
 
     fn kill(&self, rest: Duration) {
-        if let Some(life) = locked(self).as_mut() {
-            life.rest = rest;
-            life.process.kill();
+        if let Some(running) = locked(self).as_mut() {
+            running.rest = rest;
+            running.process.kill();
         }
     }
 }
 
-/// In memory if possible, so that thousands of histories do not wait for a disk.
+/// A worker's cache, in memory if possible, so that thousands of histories do not wait for a disk.
 fn cache() -> TempDir {
     let memory = std::path::Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     match made {
         Ok(folder) => folder,
-        Err(error) => panic!("a worker's cache cannot be made: {error}"),
+        Err(error) => panic!("cannot create a worker's cache: {error}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `ferry-lab`: the trainer's own code under test. It ships with no release; `scripts/parity` and `scripts/gpu-check` run it.
+//! `ferry-lab`: runs the trainer's code for `scripts/parity` and `scripts/gpu-check`. It is not part of a release.
 
 mod gpu_check;
 mod parity;
@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 use shared::causes::in_words;
 
-/// The worker's allocator, so that times are the worker's.
+/// The same allocator as the worker's, so that timings are comparable.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
@@ -25,7 +25,7 @@ struct Cli {
 enum Command {
     /// Run the trainer's code on given numbers, for comparison with PyTorch.
     Parity(parity::ParityArgs),
-    /// Check what only a GPU can show.
+    /// Run the checks that need a real GPU.
     GpuCheck(gpu_check::GpuCheckArgs),
 }
 

@@ -1,11 +1,11 @@
-//! The checks of `ferry-lab gpu-check` themselves, as far as a CPU can run them.
+//! Tests the checks of `ferry-lab gpu-check`, as far as a CPU can run them.
 //!
-//! In a process of its own: libtorch draws all weights from one generator, and other tests of a process draw, too.
+//! They run in a separate process, because libtorch has one random generator per process and other tests use it too.
 
 use std::process::Command;
 
 #[test]
-fn on_a_cpu_what_can_run_passes() {
+fn all_checks_that_can_run_on_a_cpu_pass() {
     let mut check = Command::new(env!("CARGO_BIN_EXE_ferry-lab"));
     let output = check.args(["gpu-check", "--device", "cpu"]).output().unwrap();
     let report = String::from_utf8_lossy(&output.stdout);

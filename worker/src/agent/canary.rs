@@ -1,7 +1,7 @@
-//! The canary: two training steps of a tiny network, whose losses are compared with stored ones.
+//! The self-test (canary): two training steps of a tiny network, whose losses are compared with known values.
 //!
-//! Weights and images are drawn from counters, so every device computes the same numbers up to rounding. A device that
-//! is missing, has no memory left or computes wrong numbers is found before it takes a job.
+//! Weights and images are drawn from counters, so every device computes the same numbers up to rounding. It finds a
+//! device that is missing, has no memory left or computes wrong numbers before the worker takes a job.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -37,20 +37,21 @@ const EXPECTED: [f64; 8] = [
     0.762_595_634_943_921,
 ];
 
-/// Relative deviation due to rounding: single precision on a CPU, TF32 with other summation orders on a GPU.
+/// Accepted relative deviations: rounding of single precision on a CPU, of TF32 with other summation orders on a GPU.
 const CPU_TOLERANCE: f64 = 2e-3;
 const GPU_TOLERANCE: f64 = 3e-2;
 
-/// Opening a device takes seconds; a device that needs longer than this hangs.
+/// Opening a device takes seconds. A device that takes longer than this is considered hung.
 const LIMIT: Duration = Duration::from_mins(2);
 
 const IMAGES: usize = 2 * CLASSES;
 const SIZE: usize = 32;
 
-/// Checks `device` on a thread of its own, because a device that hangs must not stop the worker's heartbeat.
+/// Checks `device` on its own thread, because a device that hangs must not stop the worker's heartbeat.
 ///
 /// # Errors
-/// What is wrong with the device.
+///
+/// The device cannot be opened, computes wrong numbers, or hangs. The text says which.
 pub(super) async fn run(device: Device) -> Result<(), String> {
     let (tell, told) = oneshot::channel();
     let spawned = std::thread::Builder::new().name("canary".to_owned()).spawn(move || {
@@ -64,18 +65,18 @@ pub(super) async fn run(device: Device) -> Result<(), String> {
     });
     let verdict = match spawned {
         Ok(_) => tokio::time::timeout(LIMIT, told).await,
-        Err(error) => return Err(format!("the canary cannot start: {error}")),
+        Err(error) => return Err(format!("the self-test cannot start: {error}")),
     };
     let name = crate::device::name(device);
     match verdict {
         Ok(Ok(Ok(()))) => Ok(()),
-        Ok(Ok(Err(reason))) => Err(format!("the canary failed on {name}: {reason}")),
-        Ok(Err(_)) => Err(format!("the canary on {name} ended without a result")),
-        Err(_) => Err(format!("the canary hung on {name} for {} s", LIMIT.as_secs())),
+        Ok(Ok(Err(reason))) => Err(format!("the self-test failed on {name}: {reason}")),
+        Ok(Err(_)) => Err(format!("the self-test on {name} ended without a result")),
+        Err(_) => Err(format!("the self-test on {name} did not end within {} s", LIMIT.as_secs())),
     }
 }
 
-/// Trains the two steps on `device` and compares.
+/// Trains two steps on `device` and compares the losses with the expected ones.
 fn check(device: Device) -> anyhow::Result<()> {
     let tolerance = match device {
         Device::Cuda(_) => GPU_TOLERANCE,
@@ -89,7 +90,7 @@ fn compare(seen: &[f64], tolerance: f64) -> anyhow::Result<()> {
     for (number, (seen, expected)) in seen.iter().zip(EXPECTED).enumerate() {
         ensure!(
             (seen - expected).abs() <= tolerance * expected.abs(),
-            "number {number} of the known training steps is {seen}, not {expected}: this device computes wrongly"
+            "loss {number} of the known training steps is {seen}, not {expected}: this device computes wrong numbers"
         );
     }
     Ok(())
@@ -108,7 +109,7 @@ fn spec() -> JobSpec {
     JobSpec { network, loss, ..JobSpec::default() }
 }
 
-/// The loss terms of two steps, one after the other.
+/// The loss terms of both steps.
 fn terms(device: Device, kind: Kind) -> anyhow::Result<Vec<f64>> {
     let spec = spec();
     let mut store = VarStore::new(device);
@@ -128,17 +129,17 @@ fn terms(device: Device, kind: Kind) -> anyhow::Result<Vec<f64>> {
         let terms = objective.terms(&network, &batch, &mixing)?;
         adam.step(&terms.f_sum(kind)?, 1e-3)?;
         let host = terms.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?;
-        all.extend(Vec::<f64>::try_from(host).context("the device's numbers do not come back")?);
+        all.extend(Vec::<f64>::try_from(host).context("cannot read the losses from the device")?);
     }
     Ok(all)
 }
 
-/// Draws of one purpose: nothing else uses this seed.
+/// A random stream whose seed nothing else uses.
 fn stream(counters: &[u64]) -> Stream {
     Stream::new(0xCA_4A47, Purpose::Initialisation, counters)
 }
 
-/// Weights scaled by what flows into them, norms near one: a network that neither dies nor explodes.
+/// Scales weights by their fan-in and sets norms near one, so that activations neither vanish nor explode.
 fn fill(variables: &Variables) -> anyhow::Result<()> {
     for (number, (name, variable)) in (0..).zip(variables.iter()) {
         let mut draws = stream(&[0, number]);
@@ -176,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stored_numbers_are_those_of_double_precision() {
+    fn the_expected_numbers_are_those_of_double_precision() {
         let seen = terms(Device::Cpu, Kind::Double).unwrap();
         compare(&seen, 1e-9).unwrap_or_else(|error| panic!("{error}: {seen:?}"));
         assert!(seen[..4].iter().zip(&seen[4..]).any(|(first, second)| (first - second).abs() > 1e-3));
@@ -187,7 +188,7 @@ mod tests {
         assert_eq!(run(Device::Cpu).await, Ok(()));
         let absent = Device::Cuda(63);
         let reason = run(absent).await.unwrap_err();
-        assert!(reason.starts_with("the canary failed on cuda:63"), "{reason}");
+        assert!(reason.starts_with("the self-test failed on cuda:63"), "{reason}");
     }
 
     #[test]

@@ -9,13 +9,13 @@ use shared::protocol::JobOrder;
 
 use super::state::{Agent, RECONNECT};
 
-/// A job of another trainer revision is left in the queue for this long.
+/// How long a job that this worker cannot train stays in the queue before it is handed out again.
 const NOT_FOR_US: Duration = Duration::from_mins(1);
 
 /// A job that this worker has just taken.
 pub(super) struct Claimed {
     pub(super) token: Token,
-    /// Its record as it was written, and at which revision.
+    /// Its record after the claim, and the revision of that record.
     pub(super) entry: (JobRecord, u64),
     pub(super) heartbeat: Duration,
     pub(super) order: JobOrder,
@@ -23,20 +23,21 @@ pub(super) struct Claimed {
 }
 
 impl Agent {
-    /// Claims the job if this worker may; else the message goes back, or away.
+    /// Claims the job if this worker may. Otherwise the message goes back to the queue, or is removed from it.
     ///
     /// # Errors
-    /// Errors of the bus cost nothing: the queue hands the job out again.
+    ///
+    /// The bus fails. That is harmless, because the queue hands the job out again.
     pub(super) async fn claim(&mut self, delivery: &Delivery) -> Result<Option<Claimed>, BusError> {
         let job = delivery.job;
         let Some(entry) = self.bus.record(job).await? else {
-            tracing::warn!(%job, "the books do not know this job");
+            tracing::warn!(%job, "the queue named this job, but the books have no record of it");
             delivery.finish().await;
             return Ok(None);
         };
         let order = self.bus.order(job).await?;
         if let Err(reason) = order.check(job) {
-            tracing::error!(%job, "this job's order is not valid, so it is left alone: {reason}");
+            tracing::error!(%job, "the order of this job is not valid, so this worker does not take it: {reason}");
             delivery.hand_back(NOT_FOR_US).await;
             return Ok(None);
         }
@@ -44,7 +45,7 @@ impl Agent {
             let theirs = order.trainer_revision;
             tracing::warn!(
                 %job,
-                "left alone: it is for trainer revision {theirs}, this worker has {TRAINER_REVISION}"
+                "not taken: the job needs trainer revision {theirs}, but this worker has {TRAINER_REVISION}"
             );
             delivery.hand_back(NOT_FOR_US).await;
             return Ok(None);
@@ -54,8 +55,8 @@ impl Agent {
             return Ok(None);
         }
         let admitted_nanos = self.bus.admitted_at(job).await?.unwrap_or_default();
-        // Both times are the server's, so no worker's clock matters. If the server's clock was set back, the time for
-        // which this worker has seen the record unchanged counts instead.
+        // Both times are the server's, so workers' clocks do not matter. If the server's clock was set back, what counts
+        // is how long this worker has seen the record unchanged.
         let now = self.presences.server_time().await?;
         let age = Duration::from_nanos(u64::try_from(now - entry.written_nanos).unwrap_or(0));
         let age = age.max(self.record_ages.unchanged_for(job, entry.revision));

@@ -1,5 +1,5 @@
-//! What a worker does when it cannot get a job's dataset or weights: it waits for what passes, and takes itself out
-//! otherwise.
+//! What a worker does when it cannot get a job's dataset or weights. If the problem may pass, it waits; otherwise it
+//! ends and records that it is unfit.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,18 +11,20 @@ use super::error::AgentError;
 use super::fitness::unfit;
 use super::state::Agent;
 
-/// Jobs in a row that may go back because the server lacks their inputs. Another machine may just be storing them.
+/// How many jobs in a row may be given back because the server lacks their inputs, which another machine may still be
+/// storing.
 const MAX_WITHOUT_INPUTS: u32 = 12;
 const NEXT_JOB_AFTER: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// A disk with less room than this is full for a worker's purposes.
+/// A disk with less room than this counts as full.
 const PROBE: usize = 4 << 20;
 
 impl Agent {
-    /// After a job went back because its inputs are not available.
+    /// Recovers after a job was given back because its inputs are not available.
     ///
     /// # Errors
-    /// When waiting would not help: the worker ends.
+    ///
+    /// Waiting would not help, so the worker must end.
     pub(super) async fn recover(&mut self, error: AgentError) -> Result<(), AgentError> {
         if let Some(folder) = error.unwritable_folder() {
             tracing::warn!("{error}");
@@ -32,7 +34,7 @@ impl Agent {
             }
             return Ok(());
         }
-        if error.may_pass() && self.without_inputs < MAX_WITHOUT_INPUTS {
+        if error.is_transient() && self.without_inputs < MAX_WITHOUT_INPUTS {
             self.without_inputs += 1;
             tracing::warn!("{error}; trying again in {} s", NEXT_JOB_AFTER.as_secs());
             tokio::select! {
@@ -45,10 +47,11 @@ impl Agent {
     }
 }
 
-/// Resolves when a file of some size can be written to the folder again.
+/// Resolves when a file of [`PROBE`] bytes can be written to the folder again.
 async fn wait_until_writable(folder: &Path) {
     tracing::warn!(
-        "{} cannot be written: this worker takes no job until it can; make room, or choose another folder with --cache",
+        "{} cannot be written, and this worker takes no job until it can: make room, or choose another folder with \
+         --cache",
         folder.display()
     );
     Backoff::every(LOOK_AGAIN)

@@ -21,15 +21,15 @@ pub enum AgentError {
     Weights(#[from] WeightsError),
     #[error("this worker is out: {reason}")]
     Out { reason: String },
-    #[error("the runtime cannot start: {0}")]
+    #[error("cannot start the async runtime: {0}")]
     Runtime(std::io::Error),
-    #[error("signals cannot be received: {0}")]
+    #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
 }
 
 impl AgentError {
-    /// True when a restart would end the same way.
-    pub fn is_hopeless(&self) -> bool {
+    /// True if a restart would end the same way.
+    pub fn is_permanent(&self) -> bool {
         match self {
             Self::Device(_) | Self::Out { .. } => true,
             Self::Bus(error) => error.is_bad_input(),
@@ -37,7 +37,7 @@ impl AgentError {
         }
     }
 
-    /// The folder that is full or read-only, where that is the cause.
+    /// The folder that is full or read-only, if that is the cause.
     pub(super) fn unwritable_folder(&self) -> Option<&Path> {
         let file = match self {
             Self::Packs(error) => error.unwritable()?,
@@ -49,12 +49,12 @@ impl AgentError {
         file.ancestors().skip(1).find(|folder| folder.is_dir())
     }
 
-    /// True when the same may succeed soon: another machine may just be storing what is missing.
-    pub(super) fn may_pass(&self) -> bool {
+    /// True if a retry may succeed soon, for example because another machine is still storing what is missing.
+    pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Bus(error) => error.is_transient(),
-            Self::Packs(error) => error.may_pass(),
-            Self::Weights(error) => error.may_pass(),
+            Self::Packs(error) => error.is_transient(),
+            Self::Weights(error) => error.is_transient(),
             Self::Device(_) | Self::Out { .. } | Self::Runtime(_) | Self::Signals(_) => false,
         }
     }

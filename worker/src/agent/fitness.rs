@@ -1,4 +1,4 @@
-//! Whether this worker may take jobs at all: its canary, and what the books say of it.
+//! Whether this worker may take jobs at all: its self-test (canary), and its standing in the books.
 
 use std::time::Duration;
 
@@ -12,11 +12,12 @@ use super::error::AgentError;
 use super::state::{Agent, RECONNECT};
 
 impl Agent {
-    /// Before the first claim: runs the canary and looks into the books. A worker that took itself out is fit again when
-    /// its canary passes; one that was drained stays out.
+    /// Before the first claim: runs the self-test and reads this worker's standing. A worker that was unfit is trusted
+    /// again if its self-test passes. A drained worker stays drained.
     ///
     /// # Errors
-    /// When this worker is not fit, or the books cannot be read.
+    ///
+    /// The self-test fails, or the books cannot be read.
     pub(super) async fn check_in(&mut self) -> Result<(), AgentError> {
         if let Err(reason) = self.run_canary().await {
             return Err(unfit(&self.bus, &self.me, AgentError::Out { reason }).await);
@@ -38,18 +39,19 @@ impl Agent {
 
     async fn run_canary(&mut self) -> Result<(), String> {
         self.trainer.canary().await?;
-        tracing::debug!("the canary passed");
+        tracing::debug!("the self-test passed");
         self.suspicious = false;
         Ok(())
     }
 
-    /// Why this worker gets no more jobs; the job goes back at once then. After a failure the canary runs first.
+    /// Why this worker may take no more jobs, if so; then the job goes back immediately. After a failure, the self-test
+    /// runs first.
     pub(super) async fn refusal(&mut self, delivery: &Delivery) -> Option<String> {
         let standing = match self.bus.standing(self.me.name()).await {
             Ok(standing) => standing,
             Err(error) => {
-                tracing::debug!(%error, "this worker's standing is not known");
-                return None; // The claim will not get through, either.
+                tracing::debug!(%error, "cannot read this worker's standing");
+                return None; // The claim will fail as well.
             }
         };
         if let Some(reason) = standing.refusal() {
@@ -74,7 +76,7 @@ async fn clear_unfit(bus: &Bus, name: &str) -> Result<(), BusError> {
     }
 }
 
-/// Writes into the books why this worker is out, if the server is there; gives the error to end with.
+/// Records in the books why this worker is unfit, if the server can be reached. Returns the error to end with.
 pub(super) async fn unfit(bus: &Bus, me: &WorkerId, error: AgentError) -> AgentError {
     let reason = match error {
         AgentError::Out { reason } => reason,
@@ -82,7 +84,7 @@ pub(super) async fn unfit(bus: &Bus, me: &WorkerId, error: AgentError) -> AgentE
     };
     let record = WorkerRecord::new(me.name(), Standing::Unfit { reason: reason.clone() });
     if let Err(error) = bus.write_standing(&record).await {
-        tracing::warn!(%error, "the books do not learn why this worker is out");
+        tracing::warn!(%error, "cannot record in the books why this worker is out");
     }
     AgentError::Out { reason }
 }

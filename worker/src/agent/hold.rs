@@ -9,7 +9,7 @@ use shared::ids::JobId;
 use shared::result::{EpochReport, JobResult};
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// Why this attempt may not work on the job any more.
+/// Why this attempt lost the job.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Lost {
     #[error(transparent)]
@@ -25,13 +25,13 @@ pub(super) struct Hold {
     token: Token,
     record: JobRecord,
     revision: u64,
-    /// The queue's message; there is none when the holder is a dead worker.
+    /// The message of the queue; `None` if the holder is a dead worker.
     delivery: Option<Delivery>,
     heartbeats: Interval,
 }
 
 impl Hold {
-    /// `record` at `revision` names `token` as its holder, which sends a heartbeat every `heartbeat`.
+    /// `record` at `revision` names `token` as its holder. `heartbeat` is the time between two heartbeats.
     pub(super) fn new(
         bus: Bus,
         job: JobId,
@@ -54,13 +54,13 @@ impl Hold {
         self.record.checkpoints.iter().rev()
     }
 
-    /// Waits for `work` and keeps the heartbeat going meanwhile. The record is written first, and the queue's deadline
-    /// extended only if that was accepted, so a worker that has lost the job extends nothing.
+    /// Waits for `work` and sends heartbeats meanwhile. Each writes the record first, and extends the queue's deadline
+    /// only if that was accepted. So a worker that has lost the job does not extend the deadline.
     pub(super) async fn while_alive<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Lost> {
         let mut work = pin!(work);
         loop {
             tokio::select! {
-                biased; // The heartbeat first: no amount of work may hold it up.
+                biased; // The heartbeat first, so that no amount of work can delay it.
                 _ = self.heartbeats.tick() => {
                     self.write(self.record.beat(&self.token)?).await?;
                     if let Some(delivery) = &self.delivery {
@@ -72,7 +72,7 @@ impl Hold {
         }
     }
 
-    /// A checkpoint is durable; `report` tells of the epoch that ended with it.
+    /// Records a stored checkpoint. `report` is that of the epoch which ended with it.
     pub(super) async fn checkpointed(
         &mut self,
         checkpoint: Checkpoint,
@@ -94,7 +94,7 @@ impl Hold {
         self.write(self.record.noted(&self.token, note)?).await
     }
 
-    /// Gives the job back unharmed; the queue hands it out again after `delay`.
+    /// Releases the job; the queue hands it out again after `delay`.
     pub(super) async fn release(mut self, delay: Duration) -> Result<(), Lost> {
         self.write(self.record.released(&self.token)?).await?;
         if let Some(delivery) = &self.delivery {
@@ -103,13 +103,13 @@ impl Hold {
         Ok(())
     }
 
-    /// For a holder that is dead: gives the job back and counts the loss of its worker. The queue hands the job out again
-    /// when the dead worker's message has timed out.
+    /// Gives the job of a dead holder back, and counts a loss for its worker. The queue hands the job out again when
+    /// the dead worker's message has timed out.
     pub(super) async fn lose(mut self) -> Result<(), Lost> {
         self.write(self.record.lost(&self.token)?).await
     }
 
-    /// Gives the job back because of something that passes, which does not count against it.
+    /// Defers the job: gives it back because of something that may pass, which does not count against the job.
     pub(super) async fn defer(mut self, why: String) -> Result<(), Lost> {
         self.write(self.record.deferred(&self.token, why)?).await?;
         if let Some(delivery) = &self.delivery {
@@ -118,7 +118,7 @@ impl Hold {
         Ok(())
     }
 
-    /// The training failed, with `log` as its last lines.
+    /// Records that the training failed. `log` holds its last lines.
     pub(super) async fn fail(mut self, error: &str, log: &[String]) -> Result<(), Lost> {
         self.write(self.record.failed(&self.token, error, log, self.revision)?).await?;
         match &self.delivery {
@@ -129,7 +129,7 @@ impl Hold {
         Ok(())
     }
 
-    /// Hands the result in: accepted together with the move to done, or not at all.
+    /// Hands in the result. It is accepted together with the move to done, or not at all.
     pub(super) async fn commit(&mut self, result: &JobResult) -> Result<(), Lost> {
         let done = self.record.done(&self.token)?;
         match self.bus.commit(self.revision, &done, result).await {
@@ -160,7 +160,7 @@ impl Hold {
         Ok(())
     }
 
-    /// The error when another has moved the record: says what it is now.
+    /// If somebody else has changed the record, an error that says what its state is now.
     async fn lost(&self, error: BusError) -> Lost {
         let BusError::Conflict { job } = error else { return error.into() };
         match self.bus.record(job).await {

@@ -1,15 +1,15 @@
-//! Unfinished downloads into the cache: kept over a restart, so that an interrupted fetch continues.
+//! Unfinished downloads in the cache. They survive a restart, so that an interrupted download continues.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Most workers that fetch the same into one cache at the same time.
+/// How many workers can download the same file into one cache at the same time.
 const LANES: usize = 256;
 
-/// A place for an unfinished download that no other worker uses while this is held. The lock goes with the process; the
-/// bytes stay for the next one.
+/// The path of an unfinished download, locked against other workers. The lock ends with the process; the bytes stay for
+/// the next process.
 pub(super) struct Incoming {
     path: PathBuf,
     lock: PathBuf,
@@ -17,13 +17,13 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// The first place for `name` in `folder` that no living worker holds.
+    /// The first path for `name` in `folder` that no living worker has locked.
     pub(super) fn claim(folder: &Path, name: &str) -> io::Result<Self> {
         for lane in 0..LANES {
             let lock = folder.join(format!(".{name}.{lane}.lock"));
             let held = File::options().create(true).truncate(false).write(true).open(&lock)?;
             match held.try_lock() {
-                // Its last holder may have removed it meanwhile: then this lock protects nothing.
+                // Its last holder may have removed the file meanwhile. Then this lock protects nothing.
                 Ok(()) if lock.exists() => {
                     let path = folder.join(format!(".{name}.{lane}.partial"));
                     return Ok(Self { path, lock, _held: held });
@@ -32,14 +32,14 @@ impl Incoming {
                 Err(std::fs::TryLockError::Error(error)) => return Err(error),
             }
         }
-        Err(io::Error::other("too many workers fetch the same into this cache"))
+        Err(io::Error::other(format!("more than {LANES} workers download {name} into this cache")))
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Removes what is left of it. What cannot be removed does no harm: the next fetch continues with it.
+    /// Removes the files. If that fails, it does no harm: the next download continues with them.
     pub(super) fn discard(self) {
         let _file = std::fs::remove_file(&self.path);
         let _folder = std::fs::remove_dir_all(&self.path);
@@ -47,7 +47,7 @@ impl Incoming {
     }
 }
 
-/// Tells the user about a download: its size before it begins, then how far it is.
+/// Logs a download: its size before it starts, then its progress.
 pub(super) struct Arrival {
     what: String,
     size: u64,
@@ -59,7 +59,7 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 
 impl Arrival {
     pub(super) fn announce(what: &str, size: u64) -> Self {
-        tracing::info!("fetching {what}, {}", megabytes(size));
+        tracing::info!("downloading {what}, {}", megabytes(size));
         Self { what: what.to_owned(), size, arrived: 0, told: Instant::now() }
     }
 
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_one_workers_and_goes_on_after_it() {
+    fn a_partial_download_has_one_owner_and_outlives_it() {
         let dir = tempfile::tempdir().unwrap();
         let first = Incoming::claim(dir.path(), "d").unwrap();
         let second = Incoming::claim(dir.path(), "d").unwrap();

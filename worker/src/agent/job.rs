@@ -18,13 +18,13 @@ use super::settle::{settle, upload};
 use super::spool::JobSpool;
 use super::state::Agent;
 use super::training::{Assignment, Ended, TrainingError};
-use super::uplink::accompany;
+use super::uplink::supervise;
 use super::work::{FinishedWork, WorkClaim};
 
 /// What a job needs besides its settings.
 struct Inputs {
     pack: Arc<Pack>,
-    /// Content of every file of weights that the job starts from.
+    /// Content of every weights file from which the job starts.
     weights: BTreeMap<Slot, Bytes>,
 }
 
@@ -41,13 +41,14 @@ impl From<Lost> for LostJob {
 }
 
 const AGAIN: Duration = Duration::from_secs(1);
-/// For inputs that cannot be fetched: the server may be away, or another machine may just be storing them.
+/// For inputs that cannot be fetched: the server may be away, or another machine may still be storing them.
 const FETCH: Retry = Backoff::every(AGAIN).tries(10);
 
 /// Works on a claimed job. Losing it to another worker is not an error.
 ///
 /// # Errors
-/// When this worker cannot have the job's dataset or weights.
+///
+/// This worker cannot get the job's dataset or weights.
 pub(super) async fn run(
     agent: &mut Agent,
     mut hold: Hold,
@@ -62,15 +63,15 @@ pub(super) async fn run(
             inputs
         }
         Ok(Err(error)) => {
-            // That is not the job's fault, so it does not count against it.
+            // The job is not the cause, so this does not count against it.
             let why = format!("given back by {}: {error}", agent.me);
             if let Err(lost) = hold.defer(why).await {
-                told(job, &lost);
+                log_lost(job, &lost);
             }
             return Err(error);
         }
         Err(lost) => {
-            told(job, &lost);
+            log_lost(job, &lost);
             return Ok(());
         }
     };
@@ -81,11 +82,11 @@ pub(super) async fn run(
     let done_with = match Box::pin(attempt(agent, hold, &spool, inputs)).await {
         Ok(()) => true,
         Err(LostJob { lost, finished_work: None }) => {
-            told(job, &lost);
+            log_lost(job, &lost);
             matches!(lost, Lost::Fenced(_))
         }
         Err(LostJob { lost, finished_work: Some(finished_work) }) => {
-            told(job, &lost);
+            log_lost(job, &lost);
             late(agent, &spool, &finished_work).await
         }
     };
@@ -95,7 +96,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Hands in a result whose job was lost. False when the server has not answered yet.
+/// Hands in the result of a lost job. False if the server could not be asked, so that the result must be kept.
 async fn late(agent: &Agent, spool: &JobSpool, finished_work: &FinishedWork) -> bool {
     let (job, token) = (spool.claim().order.job, &spool.claim().token);
     match settle(&agent.bus, token, finished_work).await {
@@ -104,20 +105,20 @@ async fn late(agent: &Agent, spool: &JobSpool, finished_work: &FinishedWork) -> 
             true
         }
         Err(error) => {
-            tracing::warn!(%job, "the result waits: {error}");
+            tracing::warn!(%job, "the result cannot be handed in yet and stays on this machine: {error}");
             false
         }
     }
 }
 
-/// Found on this machine, or fetched.
+/// The job's inputs, from this machine or from the server.
 async fn inputs(agent: &mut Agent, order: &JobOrder) -> Result<Inputs, AgentError> {
     let tell = |error: &AgentError| tracing::warn!(job = %order.job, "{error}; trying again");
     let mut tries = FETCH.begin();
     loop {
         match try_inputs(agent, order).await {
             Ok(inputs) => return Ok(inputs),
-            Err(error) => tries.again(error, AgentError::may_pass, tell).await?,
+            Err(error) => tries.again(error, AgentError::is_transient, tell).await?,
         }
     }
 }
@@ -131,12 +132,12 @@ async fn try_inputs(agent: &mut Agent, order: &JobOrder) -> Result<Inputs, Agent
     Ok(Inputs { pack, weights })
 }
 
-fn told(job: JobId, lost: &Lost) {
+fn log_lost(job: JobId, lost: &Lost) {
     tracing::warn!(%job, "{lost}; this worker goes on with other jobs");
 }
 
-/// Trains from the newest checkpoint that can be used. One that the training refuses is skipped, and the record says so;
-/// that is not the job's fault.
+/// Trains from the newest usable checkpoint. Checkpoints that the training refuses are skipped and noted in the record;
+/// they do not count against the job.
 async fn attempt(
     agent: &mut Agent,
     mut hold: Hold,
@@ -159,11 +160,11 @@ async fn attempt(
         let mut training = match agent.trainer.start(assignment) {
             Ok(training) => training,
             Err(error) => {
-                tracing::error!(%error, "no training thread");
+                tracing::error!(%job, %error, "cannot start a training thread");
                 return Ok(hold.release(AGAIN).await?);
             }
         };
-        let (end, outcome) = accompany(agent, &mut hold, &mut training, spool).await;
+        let (end, outcome) = supervise(agent, &mut hold, &mut training, spool).await;
         if let Err(lost) = outcome {
             let finished_work = match end {
                 Some(Ok(Ended::Finished(finished_work))) => Some(finished_work),
@@ -175,12 +176,12 @@ async fn attempt(
         match (end, from) {
             (Some(Err(TrainingError::Refused(why))), Some(from)) => search.refused(&from, &why),
             (Some(end), _) => return close(agent, hold, order.job, end, &training.log()).await,
-            (None, _) => unreachable!("the reports of a training end with its end"),
+            (None, _) => unreachable!("a training always reports its end"),
         }
     }
 }
 
-/// Enters how a training ended into the books.
+/// Records in the books how a training ended.
 async fn close(
     agent: &mut Agent,
     mut hold: Hold,
@@ -198,7 +199,7 @@ async fn close(
         },
         Ok(Ended::Stopped) => {
             hold.release(Duration::ZERO).await?;
-            tracing::info!(%job, "given back, to go on from its last checkpoint");
+            tracing::info!(%job, "given back; it will continue from its last checkpoint");
             Ok(())
         }
         Err(TrainingError::Refused(error) | TrainingError::Failed(error)) => {
@@ -209,8 +210,8 @@ async fn close(
     }
 }
 
-/// Probabilities and weights first, then the commit, then the queue: a crash between any two repeats work and loses
-/// nothing.
+/// First stores probabilities and weights, then commits, then acknowledges the queue's message. A crash in between
+/// repeats work but loses nothing.
 async fn submit(agent: &Agent, hold: &mut Hold, finished_work: &FinishedWork) -> Result<(), Lost> {
     hold.while_alive(upload(&agent.bus, finished_work)).await?;
     hold.commit(&finished_work.result).await

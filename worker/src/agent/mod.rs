@@ -1,5 +1,5 @@
-//! The messaging side of a worker: it claims a job, trains it on a thread of its own, proves that it still holds the job,
-//! reports, hands the result in and acknowledges.
+//! The messaging side of a worker. It claims a job, trains it on a separate thread, sends heartbeats, reports, hands in
+//! the result and acknowledges the queue's message.
 
 mod canary;
 mod claim;

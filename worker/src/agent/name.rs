@@ -1,4 +1,4 @@
-//! What a worker is called. It is judged by its name, so every worker needs one of its own that outlives a restart.
+//! The name of a worker. Failures are counted by name, so every worker needs a unique one that survives a restart.
 
 use shared::unique_name::UniqueName;
 
@@ -6,19 +6,20 @@ use crate::device::DeviceChoice;
 
 const KIND: &str = "worker";
 
-/// The name that was given, else one made of host and device that no other worker of the host has.
+/// The given name, or else a name made of host and device that no other worker on the host has.
 pub(super) fn choose(given: Option<&str>, host: &str, device: DeviceChoice) -> UniqueName {
     let Some(given) = given else { return UniqueName::free(KIND, &base(host, device)) };
     let name = UniqueName::given(KIND, given);
     if !name.is_unique() {
         tracing::warn!(
-            "another worker on this host is called {given}: both are judged as one; give each its own --name"
+            "another worker on this host is also named {given}, so the failures of one count for both: give each \
+             worker its own --name"
         );
     }
     name
 }
 
-/// It is mostly the device that is judged, so one that was chosen is part of the name.
+/// Failures mostly come from the device, so a GPU that was chosen is part of the name.
 fn base(host: &str, device: DeviceChoice) -> String {
     match device {
         DeviceChoice::Auto | DeviceChoice::Cpu => host.to_owned(),
@@ -30,9 +31,9 @@ fn base(host: &str, device: DeviceChoice) -> String {
 mod tests {
     use super::*;
 
-    /// Case 19: workers of one host have different names, and a restarted one has its name again.
+    /// Case 19: workers on one host have different names, and a restarted worker gets its old name.
     #[test]
-    fn workers_without_a_name_get_different_ones_that_stay() {
+    fn workers_without_a_given_name_get_unique_names_that_survive_a_restart() {
         let host = format!("host{}", std::process::id());
         let chosen = |device| choose(None, &host, device);
         let [first, second, gpu] = [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(1)].map(chosen);

@@ -1,4 +1,4 @@
-//! Finds the dataset by its digest: on this machine, in the cache, or on the server.
+//! Finds a dataset by its digest: on this machine, in the cache, or on the server.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,22 +16,22 @@ pub enum PacksError {
     #[error(transparent)]
     Pack(#[from] PackError),
     #[error(
-        "dataset {digest} is neither on this machine nor on the server: give its folder with --data ({source})"
+        "dataset {digest} is neither on this machine nor on the server ({source}): name its folder with --data"
     )]
     Nowhere { digest: String, source: BusError },
-    #[error("dataset {digest} cannot be fetched: {source}")]
+    #[error("cannot download dataset {digest}: {source}")]
     Fetch { digest: String, source: BusError },
     #[error("{} cannot be written: {source}; choose another cache with --cache", path.display())]
     Cache { path: PathBuf, source: std::io::Error },
     #[error("the server's file list of dataset {digest} is not valid: {reason}")]
     Manifest { digest: String, reason: String },
-    #[error("the dataset fetched as {digest} has the digest {found}: the server's copy is damaged")]
+    #[error("the dataset downloaded as {digest} has digest {found}: the server's copy is damaged")]
     Wrong { digest: String, found: String },
 }
 
 impl PacksError {
-    /// True when the same fetch may succeed soon.
-    pub(super) fn may_pass(&self) -> bool {
+    /// True if a retry may succeed soon.
+    pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Nowhere { source, .. } => {
                 source.is_transient() || matches!(source, BusError::Missing { .. })
@@ -42,7 +42,7 @@ impl PacksError {
         }
     }
 
-    /// The file that cannot be written because its disk is full or read-only, where that is the cause.
+    /// The file that cannot be written, if its disk is full or read-only.
     pub(super) fn unwritable(&self) -> Option<&Path> {
         match self {
             Self::Cache { path, source } => disk::is_lack_of_room(source).then_some(path),
@@ -55,7 +55,7 @@ impl PacksError {
     }
 }
 
-/// The datasets this worker can use, the last one kept open.
+/// The datasets that this worker can use. The last one is kept open.
 #[derive(Debug)]
 pub struct PackStore {
     folders: Vec<PathBuf>,
@@ -68,14 +68,14 @@ impl PackStore {
         Self { folders, cache: cache.join("packs"), open: None }
     }
 
-    /// A store that has `pack` open already.
+    /// A store with `pack` already open.
     #[must_use]
     pub fn holding(pack: Arc<Pack>) -> Self {
         Self { open: Some(pack), ..Self::new(Vec::new(), &user_cache()) }
     }
 
-    /// The pack with this digest: an intact copy on this machine, else the server's. The digest is checked, because it
-    /// becomes the name of a folder.
+    /// The pack with this digest: an intact copy on this machine, or else the server's. The digest is checked first,
+    /// because it becomes the name of a folder.
     pub(super) async fn get(&mut self, bus: &Bus, digest: &str) -> Result<Arc<Pack>, PacksError> {
         if let Some(pack) = self.open.as_ref().filter(|pack| pack.digest() == digest) {
             return Ok(pack.clone());
@@ -86,7 +86,7 @@ impl PackStore {
         }
         let (folders, place) = (self.folders.clone(), self.cache.join(digest));
         let wanted = digest.to_owned();
-        let pack = match aside(move || local(&folders, &place, &wanted)).await {
+        let pack = match on_blocking_thread(move || local(&folders, &place, &wanted)).await {
             Some(pack) => pack,
             None => fetch(bus, digest, &self.cache).await?,
         };
@@ -96,16 +96,16 @@ impl PackStore {
     }
 }
 
-/// Does slow work, such as reading every byte of a dataset, on a thread that does not hold up the heartbeat.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Runs slow work, such as reading every byte of a dataset, on another thread, so that it does not delay the heartbeat.
+async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
         Err(error) => std::panic::resume_unwind(error.into_panic()), // It is never cancelled.
     }
 }
 
-/// An intact copy on this machine. Every byte is read once before the first training on it: a damaged copy in the user's
-/// folders is skipped, one in the cache is removed so that it is fetched again.
+/// An intact copy on this machine. Every byte is verified before the first training on it. A damaged copy in the user's
+/// folders is skipped; a damaged copy in the cache is removed, so that it is fetched again.
 fn local(folders: &[PathBuf], cached: &Path, digest: &str) -> Option<Pack> {
     let children = |folder: &PathBuf| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -119,13 +119,13 @@ fn local(folders: &[PathBuf], cached: &Path, digest: &str) -> Option<Pack> {
     if pack.is_none() && cached.exists() {
         tracing::warn!("the dataset in {} is damaged and is fetched again", cached.display());
         if let Err(error) = std::fs::remove_dir_all(cached) {
-            tracing::warn!("{} cannot be removed: {error}", cached.display());
+            tracing::warn!("cannot remove {}: {error}", cached.display());
         }
     }
     pack
 }
 
-/// The pack in `folder`, if it has this digest and every byte of it is right.
+/// The pack in `folder`, if it has this digest and no byte of it is damaged.
 fn whole(folder: &Path, digest: &str) -> Option<Pack> {
     let pack = Pack::open(folder).ok().filter(|pack| pack.digest() == digest)?;
     match pack.verify() {
@@ -137,8 +137,8 @@ fn whole(folder: &Path, digest: &str) -> Option<Pack> {
     }
 }
 
-/// Fetches a pack beside its final place, checks every part and the content's digest, then renames it into place.
-/// Continues an interrupted fetch.
+/// Downloads a pack next to its final path, verifies every part and the digest of the content, then renames it.
+/// Continues an interrupted download.
 async fn fetch(bus: &Bus, digest: &str, cache: &Path) -> Result<Pack, PacksError> {
     let manifest: PackManifest = match bus.read(&subjects::pack_key(digest), PackManifest::VERSION).await {
         Ok(manifest) => manifest,
@@ -153,20 +153,20 @@ async fn fetch(bus: &Bus, digest: &str, cache: &Path) -> Result<Pack, PacksError
     let partial = Incoming::claim(cache, digest).map_err(io(cache))?;
     if let Err(error) = receive(bus, &manifest, partial.path()).await {
         if error.unwritable().is_some() {
-            partial.discard(); // A full disk must not stay full because of it.
+            partial.discard(); // Otherwise it would keep the disk full.
         }
         return Err(error);
     }
     if let Err(error) = verified(partial.path().to_owned(), digest).await {
-        partial.discard(); // Its parts are what the server has, so continuing with them would fail again.
+        partial.discard(); // Its parts equal the server's, so continuing with them would fail again.
         return Err(error);
     }
     let place = cache.join(digest);
     if let Err(source) = std::fs::rename(partial.path(), &place) {
         partial.discard();
-        // Another worker on this machine may have been faster: its copy is as good, if it is intact.
+        // Another worker on this machine may have been faster. Its copy can be used if it is intact.
         let (folder, wanted) = (place.clone(), digest.to_owned());
-        let other = aside(move || whole(&folder, &wanted)).await;
+        let other = on_blocking_thread(move || whole(&folder, &wanted)).await;
         return other.ok_or(PacksError::Cache { path: place, source });
     }
     partial.discard();
@@ -189,18 +189,18 @@ async fn receive(bus: &Bus, manifest: &PackManifest, folder: &Path) -> Result<()
     Ok(())
 }
 
-/// Reads every byte, on another thread than the heartbeat's.
+/// Verifies every byte, on another thread than the heartbeat's.
 async fn verified(dir: PathBuf, digest: &str) -> Result<(), PacksError> {
     let check = move || {
         let pack = Pack::open(&dir)?;
         pack.verify()?;
         Ok::<_, PackError>(pack.digest().to_owned())
     };
-    let found = aside(check).await?;
+    let found = on_blocking_thread(check).await?;
     if found == digest { Ok(()) } else { Err(PacksError::Wrong { digest: digest.to_owned(), found }) }
 }
 
-/// Where fetched files are kept when the user names no folder.
+/// The folder for downloaded files if the user names none.
 pub(super) fn user_cache() -> PathBuf {
     let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     var("XDG_CACHE_HOME")

@@ -1,4 +1,4 @@
-//! This worker's presence: it tells everyone that the worker is there, and brings the server's time back.
+//! This worker's presence. It shows that the worker is there, and each renewal returns the server's time.
 
 use std::time::Duration;
 
@@ -18,20 +18,20 @@ pub(super) struct Presences {
     renewal: JoinHandle<()>,
 }
 
-/// Says that a worker is starting, before anything that takes time: opening a device may take seconds, and until then
-/// the worker should count where a job is left to other workers.
+/// Announces a starting worker before it opens its device, which may take seconds. So it already counts when a worker
+/// decides whether to leave a job to others.
 pub(super) async fn announce(bus: &Bus, me: &WorkerId, host: &str) {
     let announced = Presence::announced(me.name(), host);
     let outcome = bus.appear(&Presence { worker: me.clone(), ..announced.clone() }).await;
     if let Err(error) = outcome {
-        tracing::debug!(%error, "not announced");
+        tracing::debug!(%error, "cannot announce this worker");
     }
-    // Whoever started this process may have announced it; that is no longer needed.
+    // The coordinator that started this process may have announced it too; that is no longer needed.
     bus.disappear(&announced.worker).await;
 }
 
 impl Presences {
-    /// A worker that does not take jobs yet.
+    /// Starts with a worker that takes no jobs yet.
     pub(super) fn start(bus: Bus, me: &WorkerId, host: &str, record: &DeviceRecord) -> Self {
         let presence = Presence {
             worker: me.clone(),
@@ -44,7 +44,7 @@ impl Presences {
             loop {
                 let presence = seen.borrow_and_update().clone();
                 if let Err(error) = renewing.appear(&presence).await {
-                    tracing::debug!(%error, "presence not renewed");
+                    tracing::debug!(%error, "cannot renew this worker's presence");
                 }
                 let changed = tokio::time::timeout(RENEW, seen.changed()).await;
                 if matches!(changed, Ok(Err(_))) {
@@ -55,12 +55,12 @@ impl Presences {
         Self { bus, current, renewal }
     }
 
-    /// From now on this worker takes jobs.
+    /// Shows that this worker takes jobs from now on.
     pub(super) fn ready(&self) {
         self.current.send_modify(|presence| presence.readiness = Readiness::Ready);
     }
 
-    /// Shows which job this worker has.
+    /// Shows the job of this worker.
     pub(super) fn working_on(&self, job: Option<JobId>) {
         self.current.send_modify(|presence| presence.job = job);
     }

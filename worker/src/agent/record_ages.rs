@@ -1,8 +1,8 @@
-//! For how long this worker has seen a record unchanged, by its own monotonic clock.
+//! How long this worker has seen a record unchanged, by its own monotonic clock.
 //!
-//! Ages come from the server's timestamps. If the server's clock was set back, they are too small by that much, and a
-//! dead worker's job would wait as long. So a record that this worker has seen unchanged for a lease counts as abandoned,
-//! whatever the server's clock says.
+//! The age of a record comes from the server's timestamps. If the server's clock is set back, ages become too small, and
+//! the job of a dead worker would wait longer. So a record that this worker has seen unchanged for a whole lease counts
+//! as abandoned, whatever the server's clock says.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use std::time::Duration;
 use shared::ids::JobId;
 use tokio::time::Instant;
 
-/// Records that were seen held by others lately.
+/// Recently seen records that other workers hold.
 #[derive(Debug, Default)]
 pub(super) struct RecordAges {
     seen: BTreeMap<JobId, (u64, Instant)>,
 }
 
-/// Records kept: a worker looks at one job after the other, so few matter.
+/// How many records are remembered. A worker looks at one job after another, so few matter.
 const KEPT: usize = 1024;
 
 impl RecordAges {
@@ -24,7 +24,7 @@ impl RecordAges {
     pub(super) fn unchanged_for(&mut self, job: JobId, revision: u64) -> Duration {
         let now = Instant::now();
         if self.seen.len() >= KEPT && !self.seen.contains_key(&job) {
-            self.seen.clear(); // Costs a lease at most, and only after the server's clock was set back.
+            self.seen.clear(); // Costs at most a lease, and only if the server's clock was set back.
         }
         let (seen, since) = self.seen.entry(job).or_insert((revision, now));
         if *seen != revision {

@@ -1,4 +1,4 @@
-//! Finds the checkpoint to resume from: the newest that is intact and that the training accepts, else none.
+//! Finds the checkpoint to resume from: the newest one that is intact and accepted by the training, if there is any.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::hold::{Hold, Lost};
 
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The checkpoints that were not tried yet, and what was wrong with those that were.
+/// The checkpoints that are still to be tried, and the problems of those already tried.
 pub(super) struct Search {
     left: VecDeque<Checkpoint>,
     unusable: Vec<String>,
@@ -24,7 +24,7 @@ impl Search {
         Self { left: hold.checkpoints().cloned().collect(), unusable: Vec::new() }
     }
 
-    /// The next one that is intact; `None` to start over. The record's notes say what was skipped.
+    /// The next intact checkpoint; `None` to start over. Notes in the record say what was skipped.
     pub(super) async fn next(
         &mut self,
         bus: &Bus,
@@ -49,14 +49,14 @@ impl Search {
         Ok(found)
     }
 
-    /// This one cannot be used; the next call of [`Self::next`] says so in the record.
+    /// Marks a checkpoint as unusable. The next call of [`Self::next`] adds that to the record.
     pub(super) fn refused(&mut self, checkpoint: &Checkpoint, why: &str) {
         self.unusable.push(format!("the checkpoint of {checkpoint} cannot be used ({why})"));
     }
 }
 
-/// Waits for a server that is away. A blob counts as damaged only when it is missing or wrong, or when the server has
-/// failed twice to send its bytes.
+/// Waits while the server is away. A blob counts as damaged only if it is missing or wrong, or if the server failed
+/// twice to send its bytes.
 async fn fetch(bus: &Bus, blob: &BlobRef) -> Result<Bytes, BusError> {
     let mut stalled = false;
     let passes = |error: &BusError| match error {

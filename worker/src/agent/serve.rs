@@ -1,4 +1,4 @@
-//! A worker's life: connect, check in, then job after job until it is asked to stop.
+//! The main loop of a worker: connect, check in, then train one job after another until asked to stop.
 
 use std::time::Duration;
 
@@ -26,14 +26,14 @@ use super::{job, leftovers, name};
 use crate::cli::AgentArgs;
 use crate::device;
 
-/// Time to hand the job back after a signal to stop, which fails while the server is away.
+/// Time to give the job back after a signal to stop. That cannot succeed while the server is away.
 const HAND_BACK_LIMIT: Duration = Duration::from_secs(10);
-/// A worker without a job looks this often for what other workers of this machine left behind.
+/// How often a worker without a job looks for leftovers of other workers on this machine.
 const LEFTOVERS_EVERY: Duration = Duration::from_secs(30);
-/// Tries to reach a server before giving up: one on this machine may just be starting.
+/// How often to try to reach a server. A server on this machine may still be starting.
 const CONNECT_TRIES: u32 = 11;
 
-/// What a worker works with.
+/// Everything that a worker needs to serve.
 pub struct Equipment {
     pub bus: Bus,
     pub me: WorkerId,
@@ -41,9 +41,9 @@ pub struct Equipment {
     pub trainer: Box<dyn Trainer>,
     pub packs: PackStore,
     pub weights: WeightsStore,
-    /// Where work is kept that the server does not have yet.
+    /// Where work is stored that the server does not have yet.
     pub spool: Spool,
-    /// Turns true when the worker is asked to stop.
+    /// Becomes true when the worker is asked to stop.
     pub stop: watch::Receiver<bool>,
 }
 
@@ -56,7 +56,8 @@ impl std::fmt::Debug for Equipment {
 /// Connects and works until a signal to stop.
 ///
 /// # Errors
-/// When the server cannot be reached, or this worker cannot work.
+///
+/// The server cannot be reached, the device cannot be used, or as [`serve`].
 pub async fn run(args: AgentArgs) -> Result<(), AgentError> {
     let stop = stop_signal()?;
     let host = device::host();
@@ -80,13 +81,15 @@ pub async fn run(args: AgentArgs) -> Result<(), AgentError> {
 /// Works until asked to stop.
 ///
 /// # Errors
-/// When this worker cannot work any more.
+///
+/// The self-test fails, the books drain this worker, the inputs of a job cannot be stored here, or the bus fails for
+/// good.
 pub async fn serve(equipment: Equipment) -> Result<(), AgentError> {
     let Equipment { bus, me, host, trainer, packs, weights, spool, stop } = equipment;
     let presences = Presences::start(bus.clone(), &me, &host, &trainer.record(0, &host));
-    let mut patience = stop.clone();
+    let mut stop_for_limit = stop.clone();
     let record_ages = RecordAges::default();
-    let life: Vec<u64> = me.as_str().bytes().map(u64::from).collect();
+    let counters: Vec<u64> = me.as_str().bytes().map(u64::from).collect();
     let mut agent = Agent {
         bus,
         me,
@@ -99,16 +102,16 @@ pub async fn serve(equipment: Equipment) -> Result<(), AgentError> {
         record_ages,
         suspicious: true,
         without_inputs: 0,
-        draws: Stream::new(0, Purpose::Turn, &life),
+        draws: Stream::new(0, Purpose::Turn, &counters),
         stop,
     };
     let outcome = tokio::select! {
         biased;
         outcome = Box::pin(agent.work()) => outcome,
-        () = out_of_patience(&mut patience) => {
+        () = hand_back_limit(&mut stop_for_limit) => {
             tracing::warn!(
-                "the job could not be handed back in time: the next worker on this machine does it, or another takes \
-                 the job when its lease has run out"
+                "the job could not be given back in time: the next worker on this machine gives it back, or another \
+                 worker takes it when its lease ends"
             );
             return Ok(());
         }
@@ -117,8 +120,8 @@ pub async fn serve(equipment: Equipment) -> Result<(), AgentError> {
     outcome
 }
 
-/// Resolves some time after the signal to stop.
-async fn out_of_patience(stop: &mut watch::Receiver<bool>) {
+/// Resolves [`HAND_BACK_LIMIT`] after the signal to stop.
+async fn hand_back_limit(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_ok() {
         tokio::time::sleep(HAND_BACK_LIMIT).await;
     } else {
@@ -134,8 +137,8 @@ fn endpoint(args: &AgentArgs) -> Result<Endpoint, BusError> {
     Ok(endpoint)
 }
 
-/// The connection, or `None` after a signal to stop. A server on which no sweep has run yet is waited for without limit:
-/// only a coordinator makes what a worker needs there.
+/// The connection, or `None` after a signal to stop. Waits without limit if no sweep has run on the server yet, because
+/// only a coordinator creates what a worker needs there.
 async fn connect(
     endpoint: &Endpoint,
     me: &WorkerId,
@@ -160,7 +163,7 @@ async fn connect(
     }
 }
 
-/// Turns true at SIGTERM, SIGHUP or Ctrl-C, unless the signal was ignored when this program started.
+/// Becomes true at SIGTERM, SIGHUP or Ctrl-C, unless the signal was ignored when this program started.
 fn stop_signal() -> Result<watch::Receiver<bool>, AgentError> {
     let mut signals = StopSignals::listen().map_err(AgentError::Signals)?;
     let (sender, receiver) = watch::channel(false);
@@ -209,7 +212,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Hands in what other workers of this machine left behind when they died.
+    /// Hands in the leftovers of other workers on this machine.
     async fn hand_in_leftovers(&mut self) {
         tokio::select! {
             biased;
@@ -218,7 +221,7 @@ impl Agent {
         }
     }
 
-    /// Claims the job if it may be claimed, and trains it.
+    /// Claims the job if this worker may, and trains it.
     async fn consider(&mut self, delivery: Delivery) -> Result<(), AgentError> {
         let job = delivery.job;
         match self.claim(&delivery).await {

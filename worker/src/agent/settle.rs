@@ -1,4 +1,5 @@
-//! Hands in the result of an attempt that may have lost its job: accepted if it is the first, else compared with that.
+//! Hands in the result of an attempt that may have lost its job. The first result of a job is accepted; a later one is
+//! compared with it.
 
 use std::time::Duration;
 
@@ -12,22 +13,22 @@ use super::work::FinishedWork;
 /// Time between two tries to reach a server that is away.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What became of a result.
+/// What happened to a result.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Settled {
     Accepted,
-    /// It had been accepted before; only the reply was lost.
+    /// It was accepted before, but the reply was lost.
     KnownAlready,
-    /// Another attempt was faster and has the same result.
+    /// Another attempt was faster and had the same result.
     SameAs(Token),
-    /// Another attempt was faster and has another result, which stays. The record says so.
+    /// Another attempt was faster and had another result, which is kept. A note in the record says so.
     DiffersFrom(Token, String),
     Refused(Fenced),
-    /// The books do not know this job: it is another server's.
+    /// The books do not have this job: it belongs to another server.
     Unknown,
 }
 
-/// Hands in the result of `by`. Waits for as long as the server is away.
+/// Hands in the result of `by`. Waits while the server is away.
 pub(super) async fn settle(bus: &Bus, by: &Token, finished_work: &FinishedWork) -> Result<Settled, BusError> {
     let result = &finished_work.result;
     loop {
@@ -37,7 +38,7 @@ pub(super) async fn settle(bus: &Bus, by: &Token, finished_work: &FinishedWork) 
                 upload(bus, finished_work).await;
                 match bus.commit(entry.revision, &next, result).await {
                     Ok(()) => return Ok(Settled::Accepted),
-                    Err(BusError::Conflict { .. }) => {} // The holder has sent a heartbeat: look again.
+                    Err(BusError::Conflict { .. }) => {} // The holder has sent a heartbeat, so look again.
                     Err(error) => return Err(error),
                 }
             }
@@ -48,7 +49,7 @@ pub(super) async fn settle(bus: &Bus, by: &Token, finished_work: &FinishedWork) 
                 let Some(noted) = entry.record.contradicted(by, &what) else { continue };
                 match bus.swap(result.job, entry.revision, &noted).await {
                     Ok(_) => return Ok(Settled::DiffersFrom(token, what)),
-                    Err(BusError::Conflict { .. }) => {} // Somebody else added a note as well.
+                    Err(BusError::Conflict { .. }) => {} // Somebody else has added a note, so look again.
                     Err(error) => return Err(error),
                 }
             }
@@ -58,31 +59,33 @@ pub(super) async fn settle(bus: &Bus, by: &Token, finished_work: &FinishedWork) 
 }
 
 impl Settled {
-    /// The log's line about it.
+    /// Logs it.
     pub(super) fn tell(&self, job: JobId, by: &Token) {
         match self {
             Self::Accepted | Self::KnownAlready => tracing::info!(%job, "the result of {by} was accepted"),
             Self::SameAs(token) => {
-                tracing::warn!(%job, "the result of {by} was not needed: {token} had handed in the same before");
+                tracing::warn!(%job, "the result of {by} was not needed: {token} had already handed in the same");
             }
             Self::DiffersFrom(token, what) => tracing::error!(
                 %job,
-                "the result of {by} was refused: that of {token} was accepted before and differs in {what}"
+                "the result of {by} was refused: it differs in {what} from that of {token}, which was accepted before"
             ),
             Self::Refused(fenced) => tracing::warn!(%job, "the result was refused: {fenced}"),
-            Self::Unknown => tracing::warn!(%job, "the server does not know this job; its result stays here"),
+            Self::Unknown => {
+                tracing::warn!(%job, "this server does not know the job; its result stays on this machine");
+            }
         }
     }
 }
 
-/// Everything that a result points to. Ends when it is there.
+/// Stores everything that a result points to. Returns when the server has it.
 pub(super) async fn upload(bus: &Bus, finished_work: &FinishedWork) {
     for (blob, bytes) in &finished_work.blobs {
         bus.store_blob(Bucket::Results, blob, bytes.clone()).await;
     }
 }
 
-/// Asks until the server answers.
+/// Repeats the request until the server answers.
 async fn answered<T, F: Future<Output = Result<T, BusError>>>(ask: impl FnMut() -> F) -> Result<T, BusError> {
     Backoff::every(AGAIN).endless().run(ask, BusError::is_transient, |_| ()).await
 }

@@ -1,4 +1,4 @@
-//! What one worker has: its connection, what it trains with, and what it knows of its own troubles.
+//! The state of one worker: its connection, its equipment, and its recent problems.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::spool::Spool;
 use super::training::Trainer;
 use super::weights::WeightsStore;
 
-/// Time between two tries to reach a server that is not there (yet).
+/// Time between two tries to reach a server that is away or has not started yet.
 pub(super) const RECONNECT: Duration = Duration::from_secs(1);
 
 /// One worker.
@@ -28,11 +28,11 @@ pub(super) struct Agent {
     pub(super) spool: Spool,
     pub(super) presences: Presences,
     pub(super) record_ages: RecordAges,
-    /// A training failed here, or none has begun yet: the canary runs before the next claim.
+    /// True after a failed training, and at the start: the self-test runs before the next claim.
     pub(super) suspicious: bool,
     /// Jobs in a row whose dataset or weights could not be fetched.
     pub(super) without_inputs: u32,
-    /// For how long jobs are left to other workers.
+    /// The random times for which jobs are left to other workers.
     pub(super) draws: Stream,
     pub(super) stop: watch::Receiver<bool>,
 }

@@ -1,4 +1,4 @@
-//! The training thread. libtorch never runs on the messaging runtime, and a panic in it ends a job, not the worker.
+//! The training thread. libtorch never runs on the async runtime, and a panic in it ends the job, not the worker.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -34,7 +34,7 @@ impl Trainer for Torch {
                 Some(bytes) => {
                     format!("on {}, from a checkpoint of {} bytes", device::name(device), bytes.len())
                 }
-                None => format!("on {}, from fresh weights", device::name(device)),
+                None => format!("on {}, from the start", device::name(device)),
             });
             let task = TrainTask { spec, pack, device, resume: resume.as_deref() };
             let mut sink = sink(&mut reporter, spec.training.epochs);
@@ -59,7 +59,7 @@ impl Trainer for Torch {
     }
 }
 
-/// Passes on what a training tells, and answers with what the agent wants from it.
+/// Passes the events of a training to the agent, and answers with the agent's instruction.
 fn sink(reporter: &mut Reporter, epochs: u32) -> impl FnMut(TrainEvent) -> Control {
     let mut last_checkpoint = Instant::now();
     move |event| {
@@ -70,7 +70,7 @@ fn sink(reporter: &mut Reporter, epochs: u32) -> impl FnMut(TrainEvent) -> Contr
                 }
                 let (step, steps) = (step as u32, steps as u32);
                 reporter.at(StepProgress { epoch, epochs, step, steps });
-                // The end of an epoch has a checkpoint of its own, but a worker that has to stop does not wait for it.
+                // An epoch ends with a checkpoint anyway, so none is due at its last step. A stop does not wait for it.
                 let due = reporter.is_checkpoint_due(last_checkpoint.elapsed());
                 return match reporter.instruction() {
                     Instruction::Stop => Control::Stop,
@@ -81,9 +81,9 @@ fn sink(reporter: &mut Reporter, epochs: u32) -> impl FnMut(TrainEvent) -> Contr
             }
             TrainEvent::OutOfMemory { epoch, step, micro_batches } => {
                 reporter.note_blocking(format!(
-                    "a batch did not fit into memory in epoch {epoch}, step {step}: from there on each is cut into \
-                     {micro_batches} micro-batches, whose gradients add up to the batch's; batch norms see each \
-                     micro-batch by itself"
+                    "a batch did not fit into memory in epoch {epoch}, step {step}: from then on, batches are split \
+                     into {micro_batches} micro-batches, whose gradients add up to the batch's; batch norms see each \
+                     micro-batch separately"
                 ));
                 return Control::Continue;
             }
@@ -102,7 +102,7 @@ fn sink(reporter: &mut Reporter, epochs: u32) -> impl FnMut(TrainEvent) -> Contr
     }
 }
 
-/// The first steps, where most trainings fail, and then one in ten.
+/// True for the first three steps, where most failures occur, then for ten more in each epoch.
 fn log_worthy(step: usize, steps: usize) -> bool {
     step <= 3 || step == steps || step.is_multiple_of((steps / 10).max(1))
 }

@@ -1,4 +1,4 @@
-//! A running training as the agent sees it: it reports checkpoints and its end, and can be asked to stop.
+//! The interface between a running training and the agent: it reports checkpoints and its end, and can be asked to stop.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -21,30 +21,34 @@ use crate::train::Outcome;
 
 /// Where trainings run.
 pub trait Trainer: Send + Sync {
-    /// What a result's record says about this place.
+    /// The description of this device and machine for results.
     fn record(&self, threads: u32, host: &str) -> DeviceRecord;
 
-    /// Starts a training and returns at once.
+    /// Starts a training and returns without waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// No thread can be started.
     fn start(&self, assignment: Assignment) -> std::io::Result<Training>;
 
-    /// Checks that this place can train; the error says what is wrong with it.
+    /// The self-test: checks that trainings work here. The error says what is wrong.
     fn canary(&self) -> BoxFuture<'_, Result<(), String>>;
 }
 
-/// What one training needs; owned, because it moves to where it runs.
+/// What one training needs. Owned, because it moves to the training thread.
 #[derive(Debug)]
 pub struct Assignment {
     pub spec: JobSpec,
     pub pack: Arc<Pack>,
     pub resume: Option<Bytes>,
-    /// Content of the files that the job's settings name.
+    /// Content of the weights files that the job's settings name.
     pub weights: BTreeMap<Slot, Bytes>,
     pub checkpoint_every: CheckpointEvery,
-    /// Where checkpoints and the result are kept until the server has them.
+    /// Where checkpoints and the result are stored until the server has them.
     pub spool: JobSpool,
 }
 
-/// Where the training is, for displays.
+/// The progress of a training, for displays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StepProgress {
     pub epoch: u32,
@@ -53,7 +57,7 @@ pub struct StepProgress {
     pub steps: u32,
 }
 
-/// What a training says.
+/// What a training reports.
 #[derive(Debug)]
 pub(super) enum Report {
     Saved(Box<Saved>),
@@ -68,14 +72,14 @@ pub(super) enum Report {
 pub(super) enum Ended {
     /// Its result, ready to be handed in.
     Finished(Box<FinishedWork>),
-    /// It was asked to.
+    /// The agent asked it to stop.
     Stopped,
 }
 
 /// Why a training ended without a result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrainingError {
-    /// The checkpoint that it should resume from is intact but cannot be used. That is not the job's fault.
+    /// The checkpoint is intact, but this training cannot resume from it. This does not count against the job.
     #[error("{0}")]
     Refused(String),
     /// The training itself failed.
@@ -87,9 +91,9 @@ pub enum TrainingError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instruction {
     GoOn,
-    /// A checkpoint after the next step, and then the end.
+    /// Create a checkpoint after the next step, then stop.
     CheckpointAndStop,
-    /// The end, at once.
+    /// Stop now.
     Stop,
 }
 
@@ -102,7 +106,7 @@ pub struct Training {
     log: Log,
 }
 
-/// The training's own end of it.
+/// The training's side of a [`Training`].
 #[derive(Debug)]
 pub struct Reporter {
     reports: mpsc::Sender<Report>,
@@ -115,7 +119,7 @@ pub struct Reporter {
     spool: JobSpool,
 }
 
-/// The last lines that a training logged. Clones are the same.
+/// The last lines that a training logged. Clones share them.
 #[derive(Debug, Clone, Default)]
 struct Log(Arc<Mutex<VecDeque<String>>>);
 
@@ -133,11 +137,11 @@ impl Log {
     }
 }
 
-/// Reports that may wait for the agent, which takes them at once whatever the server does.
+/// How many reports may wait for the agent, which takes them promptly even while the server is away.
 const ON_THE_WAY: usize = 2;
 
 impl Training {
-    /// Both ends of a training.
+    /// Both sides of a training.
     pub fn of(assignment: &Assignment) -> (Self, Reporter) {
         let epochs = assignment.spec.training.epochs;
         let (sender, reports) = mpsc::channel(ON_THE_WAY);
@@ -157,7 +161,7 @@ impl Training {
         (Self { reports, progress, instruction, log }, reporter)
     }
 
-    /// The next report. After [`Report::Ended`] there is none.
+    /// The next report. Do not call it after [`Report::Ended`].
     pub(super) async fn next(&mut self) -> Report {
         let vanished =
             || Report::Ended(Err(TrainingError::Failed("the training thread vanished".to_owned())));
@@ -173,13 +177,14 @@ impl Training {
         self.log.lines()
     }
 
-    /// Asks it to store a checkpoint after the next step and to stop.
+    /// Asks the training to create a checkpoint after the next step and to stop.
     pub(super) fn ask_to_stop(&self) {
         let (from, to) = (Instruction::GoOn as u8, Instruction::CheckpointAndStop as u8);
-        let _other_wish = self.instruction.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+        // Fails if a stop was requested before, which stays in force.
+        let _ = self.instruction.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Stops it and waits until the device is free. If it had just finished, gives its result.
+    /// Stops the training and waits until the device is free. Returns its result if it had just finished.
     pub(super) async fn abandon(&mut self) -> Option<Box<FinishedWork>> {
         self.instruction.store(Instruction::Stop as u8, Ordering::Relaxed);
         loop {
@@ -193,26 +198,26 @@ impl Training {
 }
 
 impl Reporter {
-    /// Shows where the training is, after each step.
+    /// Reports the progress after each step.
     pub fn at(&mut self, progress: StepProgress) {
         self.steps_since += 1;
         self.progress.send_replace(progress);
     }
 
-    /// Logs a line; the oldest fall out.
+    /// Logs a line. Only the last lines are kept.
     pub fn log(&self, line: String) {
         self.log.add(line);
     }
 
-    /// True when a checkpoint is due, so long after the last one.
+    /// True if a checkpoint is due, `since` the last one.
     pub fn is_checkpoint_due(&self, since: Duration) -> bool {
         self.checkpoint_every.is_due(self.steps_since, since)
     }
 
-    /// Reports a checkpoint, which goes into the spool first so that it outlives this process.
+    /// Reports a checkpoint. It is stored in the spool first, so that it outlives this process.
     pub async fn saved(&mut self, saved: Saved) {
         let report = self.spooled(saved);
-        self.say(report).await;
+        self.send(report).await;
     }
 
     /// As [`Self::saved`], on a thread without a runtime.
@@ -223,7 +228,7 @@ impl Reporter {
 
     /// Adds a note to the job's record.
     pub async fn note(&self, note: String) {
-        self.say(Report::Note(note)).await;
+        self.send(Report::Note(note)).await;
     }
 
     /// As [`Self::note`], on a thread without a runtime.
@@ -231,10 +236,10 @@ impl Reporter {
         let _gone = self.reports.blocking_send(Report::Note(note));
     }
 
-    /// Reports the end; a result goes into the spool first.
+    /// Reports the end. A result is stored in the spool first.
     pub async fn ended(&self, outcome: Result<Outcome, TrainingError>) {
         let report = self.closed(outcome);
-        self.say(report).await;
+        self.send(report).await;
     }
 
     /// As [`Self::ended`], on a thread without a runtime.
@@ -267,13 +272,13 @@ impl Reporter {
         }))
     }
 
-    /// If nobody listens any more, the job is lost and the training is about to be told to stop.
-    async fn say(&self, report: Report) {
+    /// If nobody receives the report, the job is lost and the training will soon be asked to stop.
+    async fn send(&self, report: Report) {
         let _gone = self.reports.send(report).await;
     }
 }
 
-/// What a thread panicked with.
+/// The message of a panic.
 pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text =
         panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());

@@ -1,7 +1,7 @@
-//! Whose turn a job is.
+//! Whether a job should be left to another worker.
 //!
-//! The second try of a job belongs to another worker than the first: only then is it clear whether the job or the worker
-//! is bad. Presence tells whether there is another worker, or will be soon; being wrong about it costs time, never a
+//! The second try of a job should run on another worker than the first, because that shows whether the job or the worker
+//! is bad. Presence tells whether there is another worker, or will be soon. If that is wrong, it costs time but never a
 //! result.
 
 use std::time::Duration;
@@ -12,8 +12,8 @@ use shared::job::TRAINER_REVISION;
 
 use super::state::Agent;
 
-/// A job is left to other workers for a time between these, in milliseconds, before the queue hands it out again. Drawn
-/// each time: with equal times the queue would hand the same jobs to the same workers for ever.
+/// The shortest and longest time in milliseconds for which a job is left to other workers. The time is random: with
+/// equal times, the queue would always hand the same jobs to the same workers.
 const OTHERS_FIRST: (u64, u64) = (1000, 6000);
 
 impl Agent {
@@ -24,8 +24,8 @@ impl Agent {
         delivery.hand_back(time).await;
     }
 
-    /// True when another worker should try this job first. Workers that are starting count: the first try of a bad job
-    /// takes less time than the start of a worker. One that never gets ready stops counting when its presence expires.
+    /// True if another worker should try this job first. Starting workers count too, because a bad job often fails
+    /// before another worker has started. A worker that never becomes ready stops counting when its presence expires.
     pub(super) async fn is_others_turn(&self, record: &JobRecord) -> Result<bool, BusError> {
         let me = self.me.name();
         let standing = self.bus.standing(me).await?;

@@ -1,7 +1,7 @@
 //! Separates the training from the server, so that neither waits for the other.
 //!
-//! The training reports checkpoints, and the server gets them when it can. While the server is away the training goes on,
-//! and the newest two checkpoints wait here and in the spool.
+//! Checkpoints are sent to the server when it can be reached. While it is away the training continues, and the newest
+//! two checkpoints wait here and in the spool.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -22,14 +22,14 @@ use super::training::{Ended, Report, StepProgress, Training, TrainingError};
 use super::work::Saved;
 
 const HINT_EVERY: Duration = Duration::from_secs(1);
-/// Hints are only for displays: one that cannot be sent in time is dropped.
+/// Hints are only for displays, so a hint that cannot be sent in time is dropped.
 const HINT_LIMIT: Duration = Duration::from_secs(1);
 
-/// How a training ended, if that was before its job was lost.
+/// How a training ended; `None` if the job was lost first.
 pub(super) type End = Option<Result<Ended, TrainingError>>;
 
-/// Follows the training to its end and every checkpoint to the server, or until the job is lost.
-pub(super) async fn accompany(
+/// Supervises the training until it has ended and the server has all its checkpoints, or until the job is lost.
+pub(super) async fn supervise(
     agent: &mut Agent,
     hold: &mut Hold,
     training: &mut Training,
@@ -57,7 +57,7 @@ pub(super) async fn accompany(
     (end, outcome)
 }
 
-/// Nothing in here waits for the server.
+/// Takes the reports of a training until it ends. Never waits for the server.
 async fn follow(
     agent: &mut Agent,
     job: JobId,
@@ -94,8 +94,7 @@ fn live(agent: &Agent, job: JobId, progress: StepProgress) -> LiveReport {
     LiveReport { worker: agent.me.clone(), job, epoch, epochs, step, steps }
 }
 
-/// Every note goes into the record; every checkpoint becomes durable, then the record moves. Ends when the queue is
-/// closed and empty.
+/// Adds every note to the record. Stores every checkpoint, then records it. Ends when the queue is closed and empty.
 async fn deliver(
     bus: &Bus,
     hold: &mut Hold,
@@ -115,7 +114,7 @@ async fn deliver(
     Ok(())
 }
 
-/// Stores one checkpoint and moves the record.
+/// Stores one checkpoint and records it.
 pub(super) async fn send(bus: &Bus, hold: &mut Hold, job: JobId, saved: &Saved) -> Result<(), Lost> {
     let Saved { epoch, step, report, checkpoint } = saved;
     let stem = format!("{job}.{}.{epoch}-{step}", hold.token().attempt.0);
@@ -130,14 +129,14 @@ pub(super) async fn send(bus: &Bus, hold: &mut Hold, job: JobId, saved: &Saved) 
     hold.checkpointed(Checkpoint { epoch: *epoch, step: *step, blob }, report.as_ref()).await
 }
 
-/// One thing to send to the server.
+/// One item to send to the server.
 #[derive(Debug, PartialEq)]
 enum Item {
     Note(String),
     Saved(Box<Saved>),
 }
 
-/// What is still to be sent to the server: notes, then checkpoints, oldest first.
+/// The items that are still to be sent to the server: first notes, then checkpoints, oldest first.
 #[derive(Debug, Default)]
 struct UploadQueue {
     state: Mutex<Waiting>,
@@ -152,7 +151,7 @@ struct Waiting {
 }
 
 impl UploadQueue {
-    /// When there are more checkpoints than a record keeps, the oldest are dropped.
+    /// Adds a checkpoint. If there are more than a record keeps, the oldest are dropped.
     fn put(&self, saved: Saved) {
         let mut state = self.state();
         state.saved.push_back(saved);

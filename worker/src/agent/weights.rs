@@ -13,26 +13,26 @@ use super::incoming::{Arrival, Incoming};
 /// Why the weights of a job are not available.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
-    #[error("weights {digest} cannot be fetched: {source}")]
+    #[error("cannot download weights {digest}: {source}")]
     Fetch { digest: String, source: BusError },
-    #[error("the weights fetched as {digest} have the digest {found}: the server's copy is damaged")]
+    #[error("the weights downloaded as {digest} have digest {found}: the server's copy is damaged")]
     Wrong { digest: String, found: String },
-    #[error("{:?} is not a SHA-256 digest of weights", .0)]
+    #[error("the job names weights by {:?}, which is not a SHA-256 digest", .0)]
     Name(String),
     #[error("{} cannot be written: {source}; choose another cache with --cache", path.display())]
     Cache { path: PathBuf, source: std::io::Error },
 }
 
 impl WeightsError {
-    /// True when the same fetch may succeed soon.
-    pub(super) fn may_pass(&self) -> bool {
+    /// True if a retry may succeed soon.
+    pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Fetch { source, .. } => source.is_transient() || matches!(source, BusError::Missing { .. }),
             Self::Wrong { .. } | Self::Name(_) | Self::Cache { .. } => false,
         }
     }
 
-    /// The file that cannot be written because its disk is full or read-only, where that is the cause.
+    /// The file that cannot be written, if its disk is full or read-only.
     pub(super) fn unwritable(&self) -> Option<&Path> {
         match self {
             Self::Cache { path, source } => disk::is_lack_of_room(source).then_some(path),
@@ -49,12 +49,13 @@ pub struct WeightsStore {
 }
 
 impl WeightsStore {
-    /// Looks for files in `folders` and keeps its own below `cache`.
+    /// A store that looks for files in `folders`, and keeps downloaded ones below `cache`.
     pub fn new(folders: Vec<PathBuf>, cache: &Path) -> Self {
         Self { folders, cache: cache.join("weights") }
     }
 
-    /// The file with this digest, verified. The digest is checked, because it becomes the name of a file.
+    /// The verified content of the file with this digest. The digest is checked first, because it becomes the name of a
+    /// file.
     pub(super) async fn get(&self, bus: &Bus, digest: &str) -> Result<Bytes, WeightsError> {
         if !shared::result::is_digest(digest) {
             return Err(WeightsError::Name(digest.to_owned()));
@@ -63,7 +64,7 @@ impl WeightsStore {
         match tokio::fs::read(&place).await {
             Ok(bytes) if is(&bytes, digest) => return Ok(bytes.into()),
             Ok(_) => tracing::warn!("{} is damaged and is fetched again", place.display()),
-            Err(_) => {} // Not fetched yet; a cache that cannot be used says so when it is written.
+            Err(_) => {} // Not downloaded yet. If the cache cannot be used, writing to it reports that.
         }
         let fail = |source| WeightsError::Fetch { digest: digest.to_owned(), source };
         let key = subjects::weights_key(digest);
@@ -84,7 +85,7 @@ impl WeightsStore {
             Err(BusError::File { path, source }) => {
                 let error = WeightsError::Cache { path, source };
                 if error.unwritable().is_some() {
-                    partial.discard(); // A full disk must not stay full because of it.
+                    partial.discard(); // Otherwise it would keep the disk full.
                 }
                 return Err(error);
             }
@@ -106,7 +107,7 @@ fn is(bytes: &[u8], digest: &str) -> bool {
     hex::encode(Sha256::digest(bytes)) == digest
 }
 
-/// A copy in the folders that the user named: only files of the right length are read.
+/// A copy in the folders that the user named. Only files of the right length are read.
 async fn local(folders: &[PathBuf], digest: &str, size: u64) -> Option<Bytes> {
     let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
     for entry in files {
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn weights_are_found_where_they_are_and_never_under_a_made_up_name() {
+    async fn weights_are_found_locally_or_on_the_server_and_always_verified() {
         let server = MemoryServer::start(0, None, None);
         let bus = server.connect("test").0;
         let dir = tempfile::tempdir().unwrap();
@@ -142,15 +143,15 @@ mod tests {
 
         let near = WeightsStore::new(vec![data], &cache);
         assert_eq!(near.get(&bus, &digest).await.unwrap(), "weights");
-        assert!(!cache.exists(), "the copy at hand was used");
+        assert!(!cache.exists(), "the local copy was used");
 
         let far = WeightsStore::new(Vec::new(), &cache);
         assert_eq!(far.get(&bus, &digest).await.unwrap(), "weights");
         let kept = std::fs::read_dir(cache.join("weights")).unwrap().count();
-        assert_eq!(kept, 1, "the file and nothing beside it");
+        assert_eq!(kept, 1, "the file and nothing else");
         assert!(matches!(far.get(&bus, "../../x").await, Err(WeightsError::Name(_))));
 
-        // Another file under the name of this one.
+        // A file whose content has another digest than its name.
         let lie = hex::encode(Sha256::digest(b"other"));
         bus.write(&subjects::weights_key(&lie), &manifest).await.unwrap();
         assert!(matches!(far.get(&bus, &lie).await, Err(WeightsError::Wrong { .. })));

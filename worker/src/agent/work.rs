@@ -1,4 +1,4 @@
-//! What a training makes: checkpoints, and a result with the bytes that it points to.
+//! The products of a training: checkpoints, and a result with the blobs that it points to.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,12 +12,12 @@ use shared::result::{BlobRef, DeviceRecord, EpochReport, JobResult, Score, Split
 
 use crate::train::Finished;
 
-/// Which attempt of which job it belongs to, and where that runs.
+/// The attempt and the job to which work belongs, and the device that does it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkClaim {
     pub v: u32,
     pub order: JobOrder,
-    /// [`shared::bus::Bus::admitted_at`] of the books that the job was claimed from: only they get what is spooled.
+    /// [`shared::bus::Bus::admitted_at`] in the books from which the job was claimed. Only they get the spooled work.
     pub admitted_nanos: i128,
     pub token: Token,
     pub device: DeviceRecord,
@@ -31,16 +31,16 @@ impl WorkClaim {
 /// A checkpoint of a training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Saved {
-    /// Finished epochs.
+    /// Number of finished epochs.
     pub epoch: u32,
-    /// Finished steps of the epoch after them.
+    /// Number of finished steps in the next epoch.
     pub step: u32,
-    /// Of the epoch that has just ended; `None` within an epoch.
+    /// The report of the epoch that has just ended; `None` within an epoch.
     pub report: Option<EpochReport>,
     pub checkpoint: Bytes,
 }
 
-/// A finished result that only needs to be sent.
+/// A finished result, ready to be sent.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct FinishedWork {
     pub(super) result: JobResult,
@@ -49,7 +49,7 @@ pub(crate) struct FinishedWork {
 }
 
 impl FinishedWork {
-    /// Needs no server: blobs are named by their digests.
+    /// Builds the result. This needs no server, because blobs are named by their digests.
     pub(super) fn of(claim: &WorkClaim, pack: &Pack, finished: Finished) -> Self {
         let job = claim.order.job;
         let mut blobs = Vec::new();
@@ -89,7 +89,7 @@ impl FinishedWork {
     }
 }
 
-/// `None` where no label is known.
+/// `None` if no label is known.
 fn score(labels: &[Option<u8>], rows: &[[f32; CLASSES]]) -> Option<Score> {
     let pairs = labels.iter().zip(rows);
     let confusion = Confusion::from_pairs(

@@ -1,4 +1,4 @@
-//! `ferry-worker devices`: what this process could train on.
+//! `ferry-worker devices`: the devices that this process can train on.
 
 use std::process::ExitCode;
 
@@ -20,7 +20,7 @@ pub struct DevicesArgs {
     json: bool,
 }
 
-/// Device and model, and of a GPU its memory and UUID.
+/// Device and model; for a GPU also its memory and UUID.
 fn line(record: &DeviceRecord) -> String {
     let memory = record.memory.map(|bytes| format!(", {} MiB", bytes >> 20)).unwrap_or_default();
     let uuid = record.uuid.as_ref().map(|uuid| format!(" ({uuid})")).unwrap_or_default();
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gpu_is_told_with_its_memory_and_uuid() {
+    fn a_gpu_is_listed_with_its_memory_and_uuid() {
         let cpu = device::record(Device::Cpu, 2, "here");
         assert_eq!(line(&cpu), format!("cpu      {}", cpu.model));
         let gpu = DeviceRecord {

@@ -1,4 +1,4 @@
-//! `ferry-worker export`: a trained model as TorchScript, for programs that know libtorch and not Ferry.
+//! `ferry-worker export`: a trained model as TorchScript, for programs that use libtorch but not Ferry.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,15 +17,15 @@ use crate::predict::{Member, Model};
 /// Options of `ferry-worker export`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ferry-worker export model.safetensors -o model.pt\n\n\
-    The module's forward takes normalised images [B, 3, S, S] (f32; S and the normalisation are printed) and gives \
+    The module's forward takes normalised images [B, 3, S, S] (f32; S and the normalisation are printed) and returns \
     probabilities [B, 6]. Load it with torch.jit.load, torch::jit::load or tch::CModule::load.")]
 pub struct ExportArgs {
     /// A model that a sweep trained (safetensors).
     model: PathBuf,
-    /// The TorchScript file to write; an existing one is replaced.
+    /// The TorchScript file to write; an existing file is replaced.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Print what the module takes and gives as JSON.
+    /// Print the module's input and output as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -58,10 +58,10 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Largest difference between the module and the network it was traced from.
+/// The largest accepted difference between the module and the network.
 const TOLERANCE: f64 = 1e-6;
 
-/// The evaluated emotion branch as TorchScript. It is read back and compared before anyone gets it.
+/// The emotion branch in evaluation mode as TorchScript. It is loaded again and compared before it is returned.
 fn traced(model: &Model) -> anyhow::Result<Vec<u8>> {
     let size = i64::from(model.spec().augment.image_size);
     let probabilities = |images: &Tensor| {
@@ -71,22 +71,25 @@ fn traced(model: &Model) -> anyhow::Result<Vec<u8>> {
     let module = CModule::create_by_tracing("Ferry", "forward", &[example], &mut |images: &[Tensor]| {
         images.iter().map(probabilities).collect()
     })
-    .context("the network cannot be traced")?;
+    .context("cannot trace the network")?;
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("module.pt");
-    module.save(&path).context("the traced network cannot be stored")?;
+    module.save(&path).context("cannot store the traced network")?;
     check(&path, size, &probabilities)?;
     Ok(std::fs::read(&path)?)
 }
 
-/// Another batch size and other content than the example's: a trace must not have kept either.
+/// Uses another batch size and other content than the example, since the trace must not depend on either.
 fn check(path: &Path, size: i64, probabilities: &dyn Fn(&Tensor) -> Tensor) -> anyhow::Result<()> {
-    let module = CModule::load(path).context("the stored module cannot be loaded")?;
+    let module = CModule::load(path).context("cannot load the stored module")?;
     let count = 3 * 3 * size * size;
     let images = (Tensor::arange(count, (Kind::Float, Device::Cpu)) * 0.37).sin().reshape([3, 3, size, size]);
-    let seen = module.forward_ts(&[&images]).context("the stored module cannot be run")?;
+    let seen = module.forward_ts(&[&images]).context("cannot run the stored module")?;
     let difference = (seen - probabilities(&images)).abs().max().double_value(&[]);
-    ensure!(difference <= TOLERANCE, "the traced module's probabilities differ by {difference}");
+    ensure!(
+        difference <= TOLERANCE,
+        "the traced module's probabilities differ from the network's by {difference}"
+    );
     Ok(())
 }
 
@@ -102,8 +105,8 @@ mod tests {
     use crate::variables::Variables;
     use tch::nn::VarStore;
 
-    /// A model of `spec` as a training would hand it in. Its weights are the same in every run: drawn ones now and then
-    /// make a network of four channels that answers everything alike.
+    /// A model of `spec` as a training would store it. Its weights are the same in every run: with random weights, a
+    /// network of four channels sometimes gives the same answer for every image.
     fn example(spec: &JobSpec) -> Vec<u8> {
         let mut store = VarStore::new(Device::Cpu);
         let network = Mtl::new(&store.root(), &spec.network).unwrap();
@@ -140,7 +143,7 @@ mod tests {
             assert_eq!(seen.size(), [5, 6]);
             let difference = (&seen - &expected).abs().max().double_value(&[]);
             assert!(difference < 1e-6, "{backbone}: {difference:e}");
-            // Different images, different answers: the trace did not keep its example's.
+            // Different images give different answers, so the trace did not keep those of its example.
             let spread = (seen.get(0) - seen.get(4)).abs().max().double_value(&[]);
             assert!(spread > 1e-4, "{backbone}: {spread:e}");
         }
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_model_is_refused_and_nothing_is_written() {
+    fn a_file_that_is_not_a_model_is_refused_and_nothing_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let (model, output) = (folder.path().join("m.safetensors"), folder.path().join("m.pt"));
         std::fs::write(&model, b"\x80no model").unwrap();

@@ -16,7 +16,7 @@ pub use output::Ending;
 
 use clap::Subcommand;
 
-/// What to do instead of working for a server.
+/// The subcommands. Without one, the program works for a server.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the devices that this process can train on.
@@ -33,7 +33,11 @@ pub enum Command {
     Weights(weights::WeightsArgs),
 }
 
-/// Runs `command`. [`Ending`] says how an error ends the process.
+/// Runs `command`. [`Ending`] decides how an error ends the process.
+///
+/// # Errors
+///
+/// The command refuses its input, or cannot read or write a file. A job that fails in `reproduce` is not an error.
 pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Devices(args) => devices::run(args),

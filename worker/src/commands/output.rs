@@ -1,4 +1,4 @@
-//! The files that verbs write, and how an error ends the process.
+//! The files that subcommands write, and how an error ends the process.
 
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ struct WriteError {
 /// Writes a file that the user named.
 ///
 /// # Errors
-/// When it cannot be written. `-o /dev/stdout | head -1` is told as a gone reader of standard output is.
+///
+/// The file cannot be written. In `-o /dev/stdout | head -1`, the error is that the reader of standard output is gone.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     files::write(path, bytes).map_err(|source| match source.kind() {
         ErrorKind::BrokenPipe => StdoutError::ReaderGone.into(),
@@ -26,16 +27,16 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     })
 }
 
-/// What is left to do when a verb has failed.
+/// How the process ends after a subcommand failed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ending {
     pub code: u8,
-    /// Nobody is told that the reader of standard output has gone away.
+    /// Print no message, because the reader of standard output is gone.
     pub is_quiet: bool,
 }
 
 impl Ending {
-    /// What libtorch or the system refuses is a failure; everything else that a command refuses, its caller can change.
+    /// An error of libtorch or of the system is a failure. Everything else is bad input, which the user can change.
     pub fn of(error: &anyhow::Error) -> Self {
         if let Some(stdout) = error.downcast_ref::<StdoutError>() {
             return Self { code: stdout.exit_code(), is_quiet: matches!(stdout, StdoutError::ReaderGone) };

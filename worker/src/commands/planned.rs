@@ -1,4 +1,4 @@
-//! One job of a sweep file, as `ferry`, which alone reads sweep files, understands it.
+//! One job of a sweep file. Only `ferry` reads sweep files, so this asks it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,18 +8,18 @@ use serde::Deserialize;
 use shared::ids::JobId;
 use shared::job::JobSpec;
 
-/// What `ferry plan --spec` says of a job.
+/// The output of `ferry plan --spec`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Planned {
     pub(super) id: JobId,
     pub(super) spec: JobSpec,
     pub(super) pack: PathBuf,
-    /// Files of weights that the sweep names.
+    /// The weights files that the sweep names.
     #[serde(default)]
     pub(super) weights: Vec<WeightsPlace>,
 }
 
-/// Where a file of weights lies.
+/// Where a weights file is.
 #[derive(Debug, Deserialize)]
 pub(super) struct WeightsPlace {
     pub(super) digest: String,
@@ -27,7 +27,7 @@ pub(super) struct WeightsPlace {
 }
 
 impl Planned {
-    /// The one job of `sweep` whose id begins with `job`; synthetic datasets lie in `home`.
+    /// The job of `sweep` whose id starts with `job`. Synthetic datasets are in `home`.
     pub(super) fn ask(sweep: &Path, job: &str, home: &Path) -> anyhow::Result<Self> {
         let ferry = ferry()?;
         let output = Command::new(&ferry)
@@ -39,18 +39,18 @@ impl Planned {
             .stdin(Stdio::null())
             .stderr(Stdio::inherit())
             .output()
-            .with_context(|| format!("{} cannot be started", ferry.display()))?;
+            .with_context(|| format!("cannot start {}", ferry.display()))?;
         ensure!(output.status.success(), "`ferry plan` did not give the job (see above)");
         serde_json::from_slice(&output.stdout).with_context(|| {
             format!(
-                "{} speaks of jobs in another way: use the `ferry` built with this program",
+                "{} has another version than this program: use the `ferry` that was built with it",
                 ferry.display()
             )
         })
     }
 }
 
-/// The program `ferry`: beside this one, else on the PATH.
+/// The program `ferry`: next to this one, otherwise on the PATH.
 fn ferry() -> anyhow::Result<PathBuf> {
     let beside =
         std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned)).unwrap_or_default();
@@ -59,7 +59,7 @@ fn ferry() -> anyhow::Result<PathBuf> {
     match places.find_map(|folder| Some(folder.join("ferry")).filter(|program| program.is_file())) {
         Some(program) => Ok(program),
         None => bail!(
-            "there is no `ferry`, which reads the sweep file, beside {} or on the PATH: build it with `make build`",
+            "`ferry`, which reads the sweep file, is neither in {} nor on the PATH: build it with `make build`",
             beside.display()
         ),
     }

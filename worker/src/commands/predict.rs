@@ -1,4 +1,4 @@
-//! `ferry-worker predict`: images to class probabilities and to the challenge's submission.
+//! `ferry-worker predict`: class probabilities of images, and the challenge's submission file.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,19 +26,19 @@ use crate::predict::{DEFAULT_SPLIT, Input, Member, Predicted, Step, Task, member
     ferry-worker predict --model runs/demo/models/ID.safetensors --images data/faces --split validation -o out.csv\n  \
     ferry-worker predict --ensemble 'runs/real-faces/All four' --images lsd_test_data \\\n      \
     --list LSD_Challenge_test_set_release.txt --submission submission.csv\n\n\
-    Exit codes: 0 done (images that cannot be read are listed and left out), 1 an output cannot be written, or --strict\n\
-    and an image cannot be read, 2 bad input.")]
+    Exit codes: 0 done (images that cannot be read are listed and left out), 1 an output cannot be written, or an image\n\
+    cannot be read and --strict is set, 2 bad input.")]
 pub struct PredictArgs {
-    /// A model: a file of a run's `models` folder.
+    /// A model: a file in the `models` folder of a run.
     #[arg(long, value_name = "FILE", required_unless_present = "ensemble", conflicts_with = "ensemble")]
     model: Option<PathBuf>,
     /// An ensemble: a run folder and the ensemble's name, RUN/NAME.
     #[arg(long, value_name = "RUN/NAME")]
     ensemble: Option<String>,
-    /// A folder of images (and of folders of images), or a pack.
+    /// A folder of images, including its subfolders, or a pack.
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
-    /// Which split of a pack: train, validation or test.
+    /// The split of a pack: train, validation or test.
     #[arg(long, default_value = DEFAULT_SPLIT.name(), value_parser = split)]
     split: Split,
     /// Predict only the images in the column `image` of this table, in its order.

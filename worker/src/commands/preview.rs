@@ -1,4 +1,4 @@
-//! `ferry-worker preview`: both views of some training images of one job, as a picture.
+//! `ferry-worker preview`: a picture with both views of some training images of a job.
 
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::preview::{Preview, preview};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ferry-worker preview experiments/demo.yaml --job 1f3a -o sheet.png\n\n\
     Each pair is one training image: left the emotion view after basic augmentation, right the appearance view with\n\
-    its landmarks. Mixing comes later, on whole batches. `ferry plan SWEEP --all` names the jobs.")]
+    its landmarks. Mixing is not shown: it happens later, on whole batches. `ferry plan SWEEP --all` lists the jobs.")]
 pub struct PreviewArgs {
     /// The sweep file.
     sweep: PathBuf,
@@ -34,10 +34,10 @@ pub struct PreviewArgs {
     /// The epoch whose first images are drawn; each epoch has its own order and augmentation.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     epoch: u32,
-    /// State directory, where synthetic datasets are.
+    /// State directory, which contains the synthetic datasets.
     #[arg(long, env = "FERRY_HOME", value_name = "DIR", default_value = ".ferry")]
     home: PathBuf,
-    /// Print what is shown as JSON.
+    /// Print the list of shown images as JSON.
     #[arg(long)]
     json: bool,
 }

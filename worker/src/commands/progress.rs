@@ -1,4 +1,4 @@
-//! How far a long step is, as plain lines on standard error.
+//! The progress of long steps, as plain lines on standard error.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use shared::stdio;
 /// Time between two lines.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Tells of counted steps, one after the other; short ones pass without a word.
+/// Reports the progress of one step after another. Steps that take less than [`EVERY`] print nothing.
 #[derive(Debug)]
 pub(super) struct Progress {
     what: String,
@@ -20,7 +20,7 @@ impl Progress {
         Self { what: String::new(), started: Instant::now(), told: Instant::now() }
     }
 
-    /// `done` of `total` images of the step `what` are done.
+    /// Reports that `done` of `total` images of the step `what` are finished.
     pub(super) fn show(&mut self, what: &str, done: usize, total: usize) {
         let now = Instant::now();
         if self.what != what {

@@ -21,8 +21,8 @@ use crate::train::{Control, Outcome, TrainEvent, TrainTask, train_from};
 #[derive(Debug, Args)]
 #[command(after_help = "Example, for a job that failed in a sweep:\n  \
     ferry-worker reproduce experiments/demo.yaml --job 1f3a2b4c\n\n\
-    It trains as a worker does, from the start; nothing is stored. Exit codes: 0 it did not fail here, 1 it failed,\n\
-    2 it could not start.")]
+    The job is trained as on a worker, from the start, and nothing is stored. Exit codes: 0 the job did not fail here,\n\
+    1 it failed, 2 it could not start.")]
 pub struct ReproduceArgs {
     /// The sweep file.
     sweep: PathBuf,
@@ -32,7 +32,7 @@ pub struct ReproduceArgs {
     /// Where to train: auto (a GPU if there is one), cpu, or cuda:N.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
-    /// State directory, where synthetic datasets are.
+    /// State directory, which contains the synthetic datasets.
     #[arg(long, env = "FERRY_HOME", value_name = "DIR", default_value = ".ferry")]
     home: PathBuf,
     /// Print one JSON object at the end, instead of lines.
@@ -91,13 +91,13 @@ pub(super) fn run(args: &ReproduceArgs) -> anyhow::Result<ExitCode> {
     Ok(if error.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The files of weights that the job starts from.
+/// The weights files from which the job starts.
 fn weights(planned: &Planned) -> anyhow::Result<BTreeMap<Slot, Bytes>> {
     let mut files = BTreeMap::new();
     for (slot, digest) in planned.spec.transfer.digests() {
         let place = planned.weights.iter().find(|place| place.digest == digest);
         let place =
-            place.with_context(|| format!("the sweep names no file with the weights sha256:{digest}"))?;
+            place.with_context(|| format!("the sweep names no weights file with digest sha256:{digest}"))?;
         let bytes = std::fs::read(&place.path).with_context(|| place.path.display().to_string())?;
         files.insert(slot, bytes.into());
     }

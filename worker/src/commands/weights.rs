@@ -1,4 +1,4 @@
-//! `ferry-worker weights`: what a file of weights holds, and Ferry's own file from it.
+//! `ferry-worker weights`: inspects weights files and converts them for Ferry.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -25,7 +25,7 @@ pub struct WeightsArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show what is in a file of weights and whether Ferry can use it. Nothing in the file is executed.
+    /// Show what is in a weights file and whether Ferry can use it. Nothing in the file is executed.
     #[command(after_help = "Example:\n  ferry-worker weights inspect resnet50_ft_weight.pkl --json")]
     Inspect(InspectArgs),
     /// Write the weights as a file for Ferry: renamed, f32, with a description of their origin.
@@ -53,7 +53,7 @@ struct InspectArgs {
 struct ConvertArgs {
     #[command(flatten)]
     input: InputArgs,
-    /// The file to write; an existing one is replaced.
+    /// The file to write; an existing file is replaced.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Print what was done as JSON.
@@ -65,7 +65,7 @@ struct ConvertArgs {
 struct InputArgs {
     /// A .safetensors or .npz file, a file written by torch.save, or a pickled dictionary of numpy arrays.
     file: PathBuf,
-    /// Whose weights they are [default: recognised by the names, which do not tell a ResNet50's topology].
+    /// Where the weights come from [default: recognised by their names, which do not tell a ResNet50's topology].
     #[arg(long)]
     layout: Option<Layout>,
     /// Topology of a ResNet50, for weights that come from none of the layouts.
@@ -74,10 +74,10 @@ struct InputArgs {
     /// The dictionary to use if the file has several, such as student or teacher.
     #[arg(long)]
     key: Option<String>,
-    /// Use only the tensors whose names start with this, such as `encoder`; a prefix of all names is found without it.
+    /// Use only the tensors whose names start with this, such as `encoder`; not needed if all names share the prefix.
     #[arg(long)]
     prefix: Option<String>,
-    /// What the training images of the weights were like, if different from the layout's.
+    /// How the images were prepared when the weights were trained, if not as usual for the layout.
     #[arg(long)]
     preprocessing: Option<PreprocessingArg>,
 }

@@ -1,4 +1,4 @@
-//! The images of one split at the network's size, resized once a job where the pack stores another size.
+//! The images of one split at the network's size. If the pack stores another size, they are resized once per job.
 
 use std::borrow::Cow;
 
@@ -6,10 +6,10 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use shared::pack::{Pack, Split};
 
-/// Up to this many bytes of resized images are kept; beyond it an image is resized whenever it is asked for.
+/// Up to this many bytes of resized images are kept. A larger split is resized again at each use.
 const CACHE_LIMIT: usize = 1 << 30;
 
-/// Chosen images of one split, each `size` × `size` × 3 bytes, RGB.
+/// Selected images of one split, each `size` × `size` × 3 bytes, RGB.
 #[derive(Debug)]
 pub struct Frames<'a> {
     pack: &'a Pack,
@@ -23,15 +23,15 @@ pub struct Frames<'a> {
 enum Source {
     /// The pack stores the wanted size.
     Stored,
-    /// All images at the wanted size, one after the other.
+    /// All images at the wanted size, concatenated.
     Resized(Vec<u8>),
-    /// Too many to keep.
+    /// The resized images would exceed [`CACHE_LIMIT`].
     OnDemand,
 }
 
-/// An image that cannot be brought to the wanted size.
+/// An image that cannot be resized.
 #[derive(Debug, thiserror::Error)]
-#[error("{split} image {position} cannot be resized from {from} to {to} pixels: {reason}")]
+#[error("cannot resize {split} image {position} from {from} to {to} pixels: {reason}")]
 pub struct FrameError {
     split: Split,
     position: usize,
@@ -41,7 +41,11 @@ pub struct FrameError {
 }
 
 impl<'a> Frames<'a> {
-    /// The samples of `split` at `positions` (each below the split's length), at `size` × `size` pixels.
+    /// The samples of `split` at `positions` (each below the split's length), resized to `size` × `size` pixels.
+    ///
+    /// # Errors
+    ///
+    /// An image cannot be resized, for example to 0 pixels.
     pub fn new(pack: &'a Pack, split: Split, positions: Vec<usize>, size: u32) -> Result<Self, FrameError> {
         let source = if pack.image_size() == size { Source::Stored } else { Source::OnDemand };
         let mut frames = Self { pack, split, positions, size, source };
@@ -63,7 +67,7 @@ impl<'a> Frames<'a> {
         self.positions.is_empty()
     }
 
-    /// Where image `index` lies in its split.
+    /// The position of image `index` in its split.
     pub fn position(&self, index: usize) -> usize {
         self.positions[index]
     }
@@ -73,7 +77,11 @@ impl<'a> Frames<'a> {
         self.size as usize
     }
 
-    /// Image `index`, `size` × `size` × 3 bytes. Panics when `index` is out of range, like an index.
+    /// Image `index`, `size` × `size` × 3 bytes. Panics if `index` is out of range.
+    ///
+    /// # Errors
+    ///
+    /// The image must be resized now, and that fails.
     pub fn image(&self, index: usize) -> Result<Cow<'_, [u8]>, FrameError> {
         match &self.source {
             Source::Stored => Ok(Cow::Borrowed(self.pack.image(self.split, self.positions[index]))),
@@ -99,8 +107,12 @@ impl<'a> Frames<'a> {
     }
 }
 
-/// Bilinear with the filter's support widened when shrinking (antialiasing) and 8-bit rounding between the two
-/// passes, as Pillow resizes.
+/// Resizes as Pillow does: bilinear, with a wider filter when shrinking (antialiasing) and 8-bit rounding between the
+/// two passes. `pixels` are `from` × `from` × 3 bytes.
+///
+/// # Errors
+///
+/// `pixels` has another length.
 pub fn resize(pixels: &[u8], from: u32, to: u32) -> Result<Vec<u8>, String> {
     let source = ImageRef::new(from, from, pixels, PixelType::U8x3).map_err(|error| error.to_string())?;
     let mut target = Image::new(to, to, PixelType::U8x3);
@@ -113,7 +125,7 @@ pub fn resize(pixels: &[u8], from: u32, to: u32) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
-    /// Made with Pillow 13.0.0, `resize((4, 4), BILINEAR)` of the 7 × 7 picture below.
+    /// Computed with Pillow 13.0.0: `resize((4, 4), BILINEAR)` of the 7 × 7 picture below.
     const SHRUNK: [u8; 48] = [
         25, 243, 125, 83, 243, 127, 151, 243, 127, 209, 243, 125, 42, 207, 127, 100, 207, 127, 168, 207, 127,
         226, 207, 127, 62, 165, 127, 120, 165, 127, 188, 165, 127, 150, 165, 127, 79, 129, 125, 137, 129,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use shared::job::augment::AugmentSpec;
 use shared::rng::Stream;
 
-/// What is done to one emotion view.
+/// The geometric changes of one emotion view.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Geometry {
     pub flip: bool,
@@ -35,7 +35,7 @@ impl Geometry {
         }
     }
 
-    /// Erases from a normalised image: 0 is the mean colour.
+    /// Erases part of a normalised image, in which 0 is the mean colour.
     pub fn erase(&self, image: &mut [f32], size: usize) {
         if let Some(rectangle) = self.erased {
             rectangle.fill(image, size);
@@ -76,7 +76,7 @@ impl Affine {
         })
     }
 
-    /// Nearest neighbour; what lies outside is 0.
+    /// Samples the nearest neighbour. Pixels from outside the image are 0.
     fn warp(&self, image: &[f32], size: usize) -> Vec<f32> {
         let rows = self.inverse();
         let centre = size as f64 / 2.0;
@@ -105,7 +105,7 @@ fn nearest(coordinate: f64, size: usize) -> Option<usize> {
     (index >= 0.0 && index < size as f64).then_some(index as usize)
 }
 
-/// Pixels that are erased.
+/// The pixels to erase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Rectangle {
     pub top: usize,
@@ -121,7 +121,7 @@ impl Rectangle {
     /// Height over width, uniform in its logarithm.
     const RATIO: [f64; 2] = [0.3, 3.3];
 
-    /// Ten tries for one that fits; none is rare and erases nothing.
+    /// Tries ten times to draw one that fits. If none does, which is rare, nothing is erased.
     fn draw(size: usize, stream: &mut Stream) -> Option<Self> {
         (0..Self::TRIES).find_map(|_| {
             let area = (size * size) as f64 * stream.between(Self::SHARE[0], Self::SHARE[1]);
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use shared::rng::Purpose;
 
-    /// Three planes of 1, 2, …, each 100 above the last.
+    /// Three planes 1, 2, …, each 100 higher than the one before.
     fn numbered(size: usize) -> Vec<f32> {
         let plane = |channel: usize| (1..=size * size).map(move |i| (100 * channel + i) as f32);
         (0..3).flat_map(plane).collect()
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_still_warp_changes_nothing() {
+    fn the_identity_warp_changes_nothing() {
         assert_eq!(still().warp(&numbered(5), 5), numbered(5));
     }
 
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn half_the_size_leaves_a_frame() {
         let shrunk = Affine { scale: 0.5, ..still() }.warp(&numbered(5), 5);
-        // Output (1, 1) reads input (0, 0), (2, 2) the centre, (3, 3) input (4, 4).
+        // Output (1, 1) reads input (0, 0); (2, 2) reads the centre; (3, 3) reads input (4, 4).
         assert_eq!((shrunk[0], shrunk[6], shrunk[12], shrunk[18]), (0.0, 1.0, 13.0, 25.0));
     }
 

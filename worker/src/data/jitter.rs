@@ -6,18 +6,18 @@ use serde::Deserialize;
 use shared::job::augment::AugmentSpec;
 use shared::rng::Stream;
 
-/// One change of colour with its factor. The neutral factor is 1, for the hue 0.
+/// One change of colour with its factor. The neutral factor is 1, or 0 for the hue.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     Brightness(f32),
     Contrast(f32),
     Saturation(f32),
-    /// In turns of the colour circle.
+    /// A shift, in turns of the colour circle.
     Hue(f32),
 }
 
-/// The changes of one image, in the order they are made.
+/// The changes of one image, in the order in which they are applied.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(transparent)]
 pub struct Jitter {
@@ -25,7 +25,8 @@ pub struct Jitter {
 }
 
 impl Jitter {
-    /// Factors uniform in [1 − b, 1 + b] (the hue in [−h, h]) in a random order. A width of 0 switches a change off.
+    /// Draws factors uniformly from [1 − b, 1 + b] (the hue from [−h, h]), and a random order. A width of 0 switches a
+    /// change off.
     pub fn draw(spec: &AugmentSpec, stream: &mut Stream) -> Self {
         let mut around_one =
             |width: f64| (width > 0.0).then(|| stream.between(1.0 - width, 1.0 + width) as f32);
@@ -117,7 +118,7 @@ fn to_hsv([red, green, blue]: [f32; 3]) -> [f32; 3] {
     [one_turn(sixths / 6.0), range / value, value]
 }
 
-/// Brings a hue of [−1, 2) to [0, 1]; a general remainder is several times slower.
+/// Wraps a hue from [−1, 2) into [0, 1]. A general remainder would be several times slower.
 fn one_turn(hue: f32) -> f32 {
     if hue < 0.0 {
         hue + 1.0
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn contrast_blends_with_the_mean_gray() {
-        // Grays 0.45758 and 0.35482, mean 0.4062; half of each value and half of the mean.
+        // The grays are 0.45758 and 0.35482, their mean is 0.4062; the result is half the value plus half the mean.
         near(changed(Change::Contrast(0.5)), [0.3031, 0.6031, 0.5031, 0.2531, 0.4031, 0.4531]);
     }
 

@@ -1,4 +1,4 @@
-//! The training batches of an epoch, made ahead on a thread of their own.
+//! The training batches of an epoch, prepared ahead of time on their own thread.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
@@ -12,7 +12,7 @@ use super::frames::{FrameError, Frames};
 use super::sampler;
 use super::views::{BatchPosition, Views};
 
-/// Batches that wait for the consumer while the next one is made.
+/// Finished batches that may wait for the consumer while the next one is prepared.
 const AHEAD: usize = 2;
 
 /// One training batch of B samples.
@@ -28,7 +28,7 @@ pub struct Batch {
     pub landmarks: Vec<f32>,
 }
 
-/// A job's training subset and how its batches are made.
+/// A job's training subset, and the settings by which its batches are prepared.
 #[derive(Debug)]
 pub struct TrainingSet<'a> {
     pack: &'a Pack,
@@ -41,8 +41,12 @@ pub struct TrainingSet<'a> {
 
 impl<'a> TrainingSet<'a> {
     /// The subset of `pack` that `spec` asks for.
+    ///
+    /// # Errors
+    ///
+    /// An image cannot be resized.
     pub fn new(pack: &'a Pack, spec: &JobSpec) -> Result<Self, FrameError> {
-        // A pack holds no training sample without a label.
+        // Every training sample of a pack has a label.
         let all: Vec<u8> = pack.labels(Split::Train).iter().copied().flatten().collect();
         let positions = subset::stratified(&all, spec.subset.subset_fraction, spec.subset.subset_seed);
         let labels = positions.iter().map(|&position| all[position]).collect();
@@ -61,7 +65,7 @@ impl<'a> TrainingSet<'a> {
         &self.labels
     }
 
-    /// Where a member of the subset lies in the training split.
+    /// The position of a member of the subset in the training split.
     pub fn position(&self, member: usize) -> usize {
         self.frames.position(member)
     }
@@ -72,6 +76,10 @@ impl<'a> TrainingSet<'a> {
     }
 
     /// Batch number `batch` of `epoch`.
+    ///
+    /// # Errors
+    ///
+    /// An image cannot be resized.
     pub fn batch(&self, epoch: u32, batch: usize, members: &[usize]) -> Result<Batch, FrameError> {
         let length = self.views.len();
         let [mut emotion, mut appearance] =
@@ -86,15 +94,15 @@ impl<'a> TrainingSet<'a> {
                 emotion,
                 appearance,
             );
-            // A pack holds no training sample without landmarks.
+            // Every training sample of a pack has landmarks.
             landmarks.extend(self.pack.landmarks(Split::Train, sample).iter().flatten().flatten());
         }
         let labels = members.iter().map(|&member| i64::from(self.labels[member])).collect();
         Ok(Batch { emotion, appearance, labels, landmarks })
     }
 
-    /// The batches of `epoch` in order, from number `first` (from 0) on, made on a thread of `scope` a few ahead of the
-    /// receiver. Dropping the receiver ends the thread.
+    /// The batches of `epoch` in order, starting with number `first` (from 0). A thread of `scope` prepares them a few
+    /// batches ahead of the receiver, and ends when the receiver is dropped.
     pub fn load<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
@@ -126,7 +134,7 @@ mod tests {
 
     const STORED: u32 = 20;
 
-    /// Every sample has its number as its colour and its landmarks.
+    /// A pack in which the colour and the landmarks of every sample are its number.
     fn pack(count: u8) -> (TempDir, Pack) {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = PackWriter::create(&folder.path().join("pack"), STORED, Value::Null).unwrap();
@@ -179,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_can_be_taken_up_in_its_middle() {
+    fn an_epoch_can_start_in_the_middle() {
         let (_folder, pack) = pack(17);
         let set = TrainingSet::new(&pack, &spec(16)).unwrap();
         let from = |first: usize| -> Vec<Batch> {
@@ -191,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_a_function_of_its_place() {
+    fn a_batch_depends_on_its_position_only() {
         let (_folder, pack) = pack(12);
         let set = TrainingSet::new(&pack, &spec(16)).unwrap();
         assert_eq!(set.batch(2, 1, &[3, 5]).unwrap(), set.batch(2, 1, &[3, 5]).unwrap());
@@ -208,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subset_keeps_its_samples_own_places() {
+    fn a_subset_keeps_the_positions_of_its_samples() {
         let (_folder, pack) = pack(60);
         let mut spec = spec(STORED);
         spec.subset.subset_fraction = 0.2;

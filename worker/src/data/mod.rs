@@ -1,7 +1,7 @@
-//! From a dataset pack to batches: plain pixel and number buffers, no tensors.
+//! From a dataset pack to batches in plain buffers, without tensors.
 //!
-//! Every random draw comes from [`shared::rng::Stream`] keyed by seed, purpose, epoch and sample, so a batch is a pure
-//! function of its place in the training and a resumed job needs no generator state.
+//! Every random draw comes from [`shared::rng::Stream`], keyed by seed, purpose, epoch and sample. So a batch depends
+//! only on its position in the training, and a resumed job needs no random state.
 
 pub mod frames;
 pub mod geometry;

@@ -2,10 +2,10 @@
 
 use shared::rng::{Purpose, Stream};
 
-/// The batches of epoch `epoch` over samples 0..`count`, in order; every sample is in one batch.
+/// The batches of epoch `epoch` over samples 0..`count`, in order. Every sample is in exactly one batch.
 ///
-/// The last batch may be smaller, but never a single sample, whose batch statistics are undefined: that one joins
-/// the batch before.
+/// The last batch may be smaller. A single remaining sample joins the batch before it, because the batch statistics of
+/// one sample are undefined.
 pub fn batches(count: usize, batch_size: usize, seed: u64, epoch: u32) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..count).collect();
     Stream::new(seed, Purpose::Shuffle, &[u64::from(epoch)]).shuffle(&mut order);
@@ -26,7 +26,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sample_comes_once_in_an_order_of_its_own() {
+    fn every_sample_comes_once_and_each_epoch_and_seed_has_its_order() {
         let first = batches(50, 8, 1, 1);
         let mut all = first.concat();
         assert_ne!(all, (0..50).collect::<Vec<_>>());

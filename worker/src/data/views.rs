@@ -1,7 +1,7 @@
-//! The two views of a training image (paper section 2.2) and the plain view of an evaluated one.
+//! The two views of a training image (paper section 2.2), and the plain view of an image in evaluation.
 //!
-//! Source: the image, colour jittered. Emotion view: the source after flip, warp, normalisation and erasing.
-//! Appearance view: the normalised source, never moved, so that its landmarks stay true.
+//! Source: the image after colour jitter. Emotion view: the source after flip, warp, normalisation and erasing.
+//! Appearance view: the normalised source, without geometric changes, so that its landmarks stay correct.
 
 use serde::Deserialize;
 use shared::job::augment::{AugmentSpec, AugmentationDraw, BasicOff, Normalization};
@@ -10,25 +10,25 @@ use shared::rng::{Purpose, Stream};
 use super::geometry::Geometry;
 use super::jitter::Jitter;
 
-/// A training sample's place: what its draws depend on besides the seed.
+/// The position of a training sample, on which its random draws depend besides the seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchPosition {
     /// From 1.
     pub epoch: u32,
     /// The batch within the epoch, from 0.
     pub batch: usize,
-    /// Position in the training split, whatever the subset.
+    /// Position in the whole training split, not in the subset.
     pub sample: usize,
 }
 
-/// What is done to one training image.
+/// The random changes of one training image.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Draw {
     pub jitter: Jitter,
     pub geometry: Geometry,
 }
 
-/// Makes views by the settings of one job.
+/// Creates views according to the settings of one job.
 #[derive(Debug, Clone)]
 pub struct Views {
     spec: AugmentSpec,
@@ -40,12 +40,12 @@ impl Views {
         Self { spec: spec.clone(), seed }
     }
 
-    /// Values of one view: 3 × S × S.
+    /// The number of values in one view: 3 × S × S.
     pub fn len(&self) -> usize {
         3 * self.size() * self.size()
     }
 
-    /// Never: an image has at least one pixel.
+    /// Always false: an image has at least one pixel.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -60,7 +60,7 @@ impl Views {
         self.drawn(pixels, &self.draw(place), emotion, appearance);
     }
 
-    /// [`Self::training`] with a given draw; what the settings switch off is not done.
+    /// [`Self::training`] with a given draw. Changes that the settings switch off are skipped.
     pub fn drawn(&self, pixels: &[u8], draw: &Draw, emotion: &mut [f32], appearance: &mut [f32]) {
         let basic = self.spec.basic_augmentation;
         let mut source = planar(pixels);
@@ -78,12 +78,12 @@ impl Views {
         self.normalize(&source, appearance);
     }
 
-    /// Writes the normalised image, `[3, S, S]`: what validation and test see.
+    /// Writes the normalised image `[3, S, S]`, as used in validation and test.
     pub fn evaluation(&self, pixels: &[u8], view: &mut [f32]) {
         self.normalize(&planar(pixels), view);
     }
 
-    /// The picture that a view shows: S × S × 3 bytes, RGB. The inverse of the normalisation, rounded and clamped.
+    /// The picture that a view shows, S × S × 3 bytes, RGB: the inverse of the normalisation, rounded and clamped.
     pub fn picture(&self, view: &[f32]) -> Vec<u8> {
         let plane = self.size() * self.size();
         let mut pixels = vec![0; view.len()];
@@ -124,7 +124,7 @@ impl Views {
         }
     }
 
-    /// The colour (red 0, green 1, blue 2) that is channel `channel` of a view, and its scale.
+    /// The colour (red 0, green 1, blue 2) in channel `channel` of a view, and its scale.
     fn scale(&self, channel: usize) -> (usize, Scale) {
         match self.spec.normalization {
             Normalization::Imagenet => (channel, Scale::IMAGENET[channel]),
@@ -133,7 +133,7 @@ impl Views {
     }
 }
 
-/// value · factor, minus mean, over deviation.
+/// Normalisation of one channel: (value · factor − mean) / deviation.
 #[derive(Debug, Clone, Copy)]
 struct Scale {
     factor: f32,
@@ -142,13 +142,13 @@ struct Scale {
 }
 
 impl Scale {
-    /// Red, green, blue; the constants of torchvision's pre-trained models.
+    /// Red, green, blue: the constants of torchvision's pre-trained models.
     const IMAGENET: [Self; 3] = [
         Self { factor: 1.0, mean: 0.485, deviation: 0.229 },
         Self { factor: 1.0, mean: 0.456, deviation: 0.224 },
         Self { factor: 1.0, mean: 0.406, deviation: 0.225 },
     ];
-    /// Blue, green, red; the constants of ox-vgg/vgg_face2.
+    /// Blue, green, red: the constants of ox-vgg/vgg_face2.
     const VGGFACE2_BGR: [Self; 3] = [
         Self { factor: 255.0, mean: 91.4953, deviation: 1.0 },
         Self { factor: 255.0, mean: 103.8827, deviation: 1.0 },
@@ -156,7 +156,7 @@ impl Scale {
     ];
 }
 
-/// Interleaved bytes to planes of [0, 1].
+/// Interleaved bytes to planes with values in [0, 1].
 fn planar(pixels: &[u8]) -> Vec<f32> {
     let plane = pixels.len() / 3;
     let mut planes = vec![0.0; 3 * plane];

@@ -1,23 +1,23 @@
 //! Affinity loss: pulls each feature to its class centre and spreads the centres (yaoing/DAN; arXiv 2109.07270).
 //!
-//! With x the mean of a feature map over its positions, c the centre of its class and
-//! s = Σ_d Var_c(c_d) (unbiased over the classes): loss = mean over the batch of |x − c|² / s, clamped to
-//! [1e-12, 1e12]. DAN clamps a whole row with zeros for the other classes, which adds (C − 1) · 1e-12; kept for
-//! equality with it.
+//! Let x be the mean of a feature map over its positions, c the centre of its class, and s = Σ_d Var_c(c_d), the
+//! unbiased variance over the classes summed over the channels. Then loss = mean over the batch of |x − c|² / s,
+//! clamped to [1e-12, 1e12]. DAN clamps a whole row with zeros for the other classes, which adds (C − 1) · 1e-12. That
+//! is kept here, so that the values are equal.
 
 use tch::{Kind, Tensor};
 
 const FLOOR: f64 = 1e-12;
 const CEILING: f64 = 1e12;
 
-/// Of features `[B, D, h, w]` with labels `[B]` (i64) and centres `[C, D]`. Gradients reach both tensors, the
-/// centres also through s.
+/// The affinity loss of features `[B, D, h, w]` with labels `[B]` (i64) and centres `[C, D]`, a scalar. Gradients flow
+/// to the features and to the centres, including through s.
 pub fn affinity(feature: &Tensor, centres: &Tensor, labels: &Tensor) -> Tensor {
     Pooled::new(feature, centres).loss(labels)
 }
 
-/// λ · affinity with labels `first` + (1 − λ) · affinity with labels `second`: for mixed features, the affinity
-/// loss with soft labels.
+/// λ · affinity with labels `first` + (1 − λ) · affinity with labels `second`. For mixed features this is the affinity
+/// loss with soft labels. Shapes as in [`affinity`].
 pub fn affinity_pair(
     feature: &Tensor,
     centres: &Tensor,
@@ -29,7 +29,7 @@ pub fn affinity_pair(
     pooled.loss(first) * lambda + pooled.loss(second) * (1.0 - lambda)
 }
 
-/// What does not depend on the labels.
+/// The parts of the loss that do not depend on the labels.
 struct Pooled<'a> {
     /// `[B, D]`.
     vectors: Tensor,
@@ -45,7 +45,7 @@ impl<'a> Pooled<'a> {
 
     fn loss(&self, labels: &Tensor) -> Tensor {
         let classes = self.centres.size()[0];
-        // A product with one-hot rows, since the backward pass of an index is not deterministic on a GPU.
+        // A product with one-hot rows, because the backward pass of indexing is not deterministic on a GPU.
         let own = labels.one_hot(classes).to_kind(self.centres.kind()).matmul(self.centres);
         let distances = (&self.vectors - own).square().sum_dim_intlist(1, false, None) / &self.spread;
         distances.clamp(FLOOR, CEILING).mean(None) + (classes - 1) as f64 * FLOOR
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn value_and_gradients_are_golden() {
+    fn value_and_gradients_equal_the_golden_ones() {
         let (feature, centres, labels) = example();
         let spread = Pooled::new(&feature, &centres).spread.double_value(&[]);
         close("spread", spread, number("centers_var_sum"), 1e-12);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn centre_gradients_are_the_slopes() {
+    fn centre_gradients_equal_finite_differences() {
         const STEP: f64 = 1e-6;
         let (feature, centres, labels) = example();
         affinity(&feature, &centres, &labels).backward();
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_feature_at_its_centre_costs_the_floor_and_pulls_nothing() {
+    fn a_feature_at_its_centre_costs_the_floor_and_has_no_gradient() {
         let centres = noise(5, &[3, 4]);
         let at_centre = centres.narrow(0, 1, 1).reshape([1, 4, 1, 1]);
         let feature = at_centre.copy().set_requires_grad(true);

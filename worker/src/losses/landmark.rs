@@ -2,7 +2,7 @@
 
 use tch::{Reduction, Tensor};
 
-/// Of predicted and true landmarks, both `[B, 68, 2]` in [−1, 1] of the image.
+/// The mean squared error of predicted and true landmarks, both `[B, 68, 2]` with coordinates in [−1, 1] of the image.
 pub fn landmark(predicted: &Tensor, target: &Tensor) -> Tensor {
     predicted.mse_loss(target, Reduction::Mean)
 }
@@ -13,7 +13,7 @@ mod tests {
     use crate::golden::{close, deviation, noise};
 
     #[test]
-    fn it_is_the_mean_square_and_its_gradient_the_mean_difference() {
+    fn value_and_gradient_follow_the_formula() {
         let target = noise(2, &[3, 68, 2]);
         let predicted = noise(1, &[3, 68, 2]).set_requires_grad(true);
         let loss = landmark(&predicted, &target);

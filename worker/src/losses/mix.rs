@@ -1,25 +1,27 @@
 //! Mix-up (Zhang et al., arXiv 1710.09412) and mix-augment (Psaroudakis & Kollias, arXiv 2205.04442).
 //!
-//! A mixed sample keeps both labels. With class weights each cross-entropy is divided by the sum of its own labels'
-//! weights, so the pair form is not a cross-entropy with soft labels; without weights the two are equal.
+//! A mixed sample keeps both labels. With class weights, each of its two cross-entropies is divided by the sum of its
+//! labels' weights, so their mix differs from a cross-entropy with soft labels. Without weights the two are equal.
 
 use tch::{Reduction, Tensor};
 
-/// Batch-norm momentum of mix-augment's real pass: one update that moves the running statistics as far as two of
-/// 0.1 do, 1 − 0.9².
+/// Batch-norm momentum of mix-augment's real pass: one update with 1 − 0.9² moves the running statistics as far as two
+/// updates with 0.1.
 pub const TWICE_MOMENTUM: f64 = 0.19;
 
-/// λ · images + (1 − λ) · images of their partners; `images [B, …]`, `partners [B]` (i64) a permutation.
+/// λ · images + (1 − λ) · images of their partners, for `images [B, …]` and a permutation `partners [B]` (i64).
 pub fn mix(images: &Tensor, partners: &Tensor, lambda: f64) -> Tensor {
     images.lerp(&images.index_select(0, partners), 1.0 - lambda)
 }
 
-/// Of logits `[B, C]` with labels `[B]` (i64): mean of the labels' negative log-softmax, weighted by `weights [C]`.
+/// The cross-entropy of logits `[B, C]` with labels `[B]` (i64): the mean of the labels' negative log-softmax, weighted
+/// by `weights [C]`.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, weights: Option<&Tensor>) -> Tensor {
     negative_log(&logits.log_softmax(-1, None), labels, weights)
 }
 
-/// Mix-up's loss: λ · cross-entropy with labels `first` + (1 − λ) · cross-entropy with labels `second`.
+/// Mix-up's loss: λ · cross-entropy with labels `first` + (1 − λ) · cross-entropy with labels `second`. Shapes as in
+/// [`cross_entropy`].
 pub fn pair_cross_entropy(
     logits: &Tensor,
     first: &Tensor,
@@ -31,10 +33,10 @@ pub fn pair_cross_entropy(
     negative_log(&log, first, weights) * lambda + negative_log(&log, second, weights) * (1.0 - lambda)
 }
 
-/// Mix-augment's loss: mix-up's plus the cross-entropies of the real images and of their partners.
+/// Mix-augment's loss: mix-up's loss plus the cross-entropies of the real images and of their partners.
 ///
-/// The partners are the same images in another order, so their cross-entropy is that of the real images: two passes
-/// (virtual first, then real with [`TWICE_MOMENTUM`]) do the work of three.
+/// The partners are the same images in another order, so their cross-entropy equals that of the real images. So two
+/// passes (virtual first, then real with [`TWICE_MOMENTUM`]) replace three.
 pub fn mix_augment_cross_entropy(
     mixed: &Tensor,
     real: &Tensor,
@@ -45,7 +47,7 @@ pub fn mix_augment_cross_entropy(
     pair_cross_entropy(mixed, labels, partners, lambda, weights) + cross_entropy(real, labels, weights) * 2.0
 }
 
-/// Class weights 1 − n_c / N (Yeonggi-hong/ECCV2022-ABAW-competition) for `counts` of training samples by class.
+/// Class weights 1 − n_c / N (Yeonggi-hong/ECCV2022-ABAW-competition), from the number of training samples per class.
 pub fn inverse_share<const C: usize>(counts: [usize; C]) -> [f64; C] {
     let total: usize = counts.iter().sum();
     counts.map(|count| 1.0 - count as f64 / total as f64)
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_golden_with_and_without_weights() {
+    fn values_equal_the_golden_ones_with_and_without_weights() {
         let (logits, first, second) = example();
         let pair = |weights| pair_cross_entropy(&logits, &first, &second, LAMBDA, weights).double_value(&[]);
         close("plain", pair(None), number("mixup_ce_plain"), 1e-12);
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn gradient_is_softmax_less_soft_label() {
+    fn gradient_is_softmax_minus_soft_label() {
         let (logits, first, second) = example();
         pair_cross_entropy(&logits, &first, &second, LAMBDA, None).backward();
         let expected = (logits.detach().softmax(-1, None) - soft_labels(&first, &second)) / 4.0;

@@ -1,4 +1,4 @@
-//! The loss terms: one a file, each a scalar of its tensors (paper section 2).
+//! The loss terms, one per file; each is a scalar (paper section 2).
 
 pub mod affinity;
 pub mod landmark;

@@ -1,11 +1,11 @@
 //! Partition loss: keeps the attention heads apart (yaoing/DAN; arXiv 2109.07270).
 //!
-//! loss = log(1 + K / (v + ε)), v the mean over batch and channels of the unbiased variance over the K heads. The
-//! same for heads before and after a log-softmax over K, which only shifts them all.
+//! loss = log(1 + K / (v + ε)), where v is the mean over batch and channels of the unbiased variance over the K heads.
+//! A log-softmax over K does not change the loss, because it shifts all heads equally.
 
 use tch::Tensor;
 
-/// Of heads `[B, K, D]`; 0, without gradient, for a single head.
+/// The partition loss of heads `[B, K, D]`. For a single head it is 0 and has no gradient.
 pub fn partition(heads: &Tensor) -> Tensor {
     let count = heads.size()[1];
     if count == 1 {
@@ -28,7 +28,7 @@ mod tests {
     }
 
     #[test]
-    fn value_is_golden_before_and_after_a_log_softmax() {
+    fn value_equals_the_golden_one_before_and_after_a_log_softmax() {
         let heads = noise(100, &[3, 4, 5]) * 4.0;
         close("raw", value(&heads), number("partition_raw"), 1e-12);
         close("log-softmax", value(&heads.log_softmax(1, None)), number("partition_logsm"), 1e-12);
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn value_is_golden_on_the_heads_of_a_published_dan() {
+    fn value_equals_the_golden_one_on_the_heads_of_the_published_dan() {
         let mut store = store();
         let network = Published::new(&store);
         fill(&mut store);
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn gradients_are_the_slopes() {
+    fn gradients_equal_finite_differences() {
         const STEP: f64 = 1e-6;
         let heads = (noise(100, &[2, 3, 4]) * 4.0).set_requires_grad(true);
         partition(&heads).backward();
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn one_head_costs_nothing_and_equal_heads_a_finite_most() {
+    fn one_head_costs_nothing_and_equal_heads_a_finite_amount() {
         let alone = noise(1, &[2, 1, 5]).set_requires_grad(true);
         assert_eq!(partition(&alone), Tensor::zeros([0i64; 0], (Kind::Double, tch::Device::Cpu)));
         assert!(!partition(&alone).requires_grad());

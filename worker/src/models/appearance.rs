@@ -1,6 +1,6 @@
-//! The appearance branch: an image to one vector for the landmarks (paper section 2.2).
+//! The appearance branch: from an image to the vector from which the landmarks are predicted (paper section 2.2).
 //!
-//! How each backbone's map becomes a vector follows Yeonggi-hong/ECCV2022-ABAW-competition.
+//! The projection of each backbone's map to a vector follows Yeonggi-hong/ECCV2022-ABAW-competition.
 
 use shared::job::network::{Backbone, NetworkSpec};
 use tch::Tensor;
@@ -11,7 +11,7 @@ use super::blocks::{BatchNorm, Conv, Init, Linear, Mode, Window, global_mean};
 use super::mobilevitv2::MobileViTv2;
 use super::resnet::{Naming, ResNet};
 
-/// Backbone and projection to D channels.
+/// The backbone and the projection to D channels.
 #[derive(Debug)]
 pub struct Appearance {
     features: Features,
@@ -26,16 +26,16 @@ enum Features {
 
 #[derive(Debug)]
 enum Projection {
-    /// The map already has D channels (ResNet18): its mean.
+    /// The mean of the map, which already has D channels (ResNet18).
     Mean,
-    /// The map's mean through a linear layer (DINO's ResNet50).
+    /// The mean of the map, then a linear layer (DINO's ResNet50).
     Linear(Linear),
     /// 1×1 convolution and batch norm, then the mean (VGGFace2's ResNet50, MobileViTv2).
     Conv(Conv, BatchNorm),
 }
 
 impl Appearance {
-    /// Names: `features` with torchvision's or timm's names below it, `project.0`, `project.1`.
+    /// Variable names: torchvision's or timm's names below `features`, then `project.0` and `project.1`.
     pub fn new(path: &Path<'_>, spec: &NetworkSpec, dim: i64) -> Self {
         let (features, project) = (path / "features", path / "project");
         let (features, channels) = match Architecture::of(spec.backbone, spec) {

@@ -1,20 +1,20 @@
 //! Layers with PyTorch's initial values and a batch norm whose momentum is chosen per call.
 //!
 //! tch's own layers start from other distributions (convolutions 2.45 times as wide, batch-norm weights uniform) and
-//! fix the momentum at construction. Initial values are drawn on the CPU whatever the device, so that
-//! `tch::manual_seed` alone decides them.
+//! fix the momentum at construction. Initial values are drawn on the CPU whatever the device is, so that they depend
+//! on `tch::manual_seed` only.
 
 use tch::nn::Path;
 use tch::{Device, Kind, Tensor};
 
 use super::onednn::{self, Vectors};
 
-/// Whether batch norms use running statistics or the batch's own.
+/// Whether batch norms use running statistics or batch statistics.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mode {
     /// Running statistics; a sample's result does not depend on the others in its batch.
     Eval,
-    /// Batch statistics, which move the running ones by `momentum`.
+    /// Batch statistics, with which the running ones are updated by `momentum`.
     Train { momentum: f64 },
 }
 
@@ -79,7 +79,7 @@ fn place(path: &Path<'_>, initial: &Tensor) -> Tensor {
     initial.to_device(path.device()).to_kind(path.kind())
 }
 
-/// Channels and window of a convolution; it pads by half its kernel, as every one in these networks does.
+/// Channels and window of a convolution. The padding is half the kernel, as everywhere in these networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     inputs: i64,
@@ -100,7 +100,7 @@ impl Window {
         Self { inputs, outputs, kernel, stride: 1, groups: 1 }
     }
 
-    /// One filter a channel.
+    /// One filter per channel, stride 1.
     pub const fn depthwise(channels: i64, kernel: i64) -> Self {
         Self { groups: channels, ..Self::square(channels, channels, kernel) }
     }
@@ -124,7 +124,7 @@ impl Window {
     }
 }
 
-/// A 2-D convolution: `weight [out, in/groups, h, w]` and perhaps `bias [out]`.
+/// A 2-D convolution: `weight [out, in/groups, h, w]` and optionally `bias [out]`.
 #[derive(Debug)]
 pub struct Conv {
     weight: Tensor,
@@ -179,7 +179,7 @@ impl Linear {
     }
 }
 
-/// Weight one and bias zero: where every normalisation starts.
+/// Weight and bias of a normalisation, initially one and zero.
 #[derive(Debug)]
 struct Affine {
     weight: Tensor,
@@ -254,12 +254,12 @@ impl GroupNorm {
     }
 }
 
-/// ReLU in the memory of its input: a batch norm or a sum, whose backward pass does not read its own output.
+/// ReLU in place. The input must be a batch norm or a sum, whose backward pass does not need its own output.
 pub fn relu(mut input: Tensor) -> Tensor {
     input.relu_()
 }
 
-/// The same in single precision where autocast made it less. What a softmax adds up needs it.
+/// Converts back to single precision what autocast made bfloat16. The sums of a softmax need it.
 pub fn at_least_single(tensor: &Tensor) -> Tensor {
     if tensor.kind() == Kind::BFloat16 { tensor.to_kind(Kind::Float) } else { tensor.shallow_clone() }
 }

@@ -1,4 +1,4 @@
-//! The emotion branch: DAN, "Distract Your Attention" (Wen et al., arXiv 2109.07270), names as in yaoing/DAN.
+//! The emotion branch: DAN, "Distract Your Attention" (Wen et al., arXiv 2109.07270). Names are as in yaoing/DAN.
 
 use shared::job::network::HeadFusion;
 use tch::nn::Path;
@@ -10,7 +10,7 @@ use super::resnet::{Naming, ResNet, Shape};
 /// Deviation of the initial weights of a head's linear layers.
 const LINEAR_DEVIATION: f64 = 0.001;
 
-/// Backbone, reducer where the backbone is too wide, attention heads.
+/// Backbone, reductions if the backbone has too many channels, and attention heads.
 #[derive(Debug)]
 pub struct Dan {
     features: ResNet,
@@ -18,10 +18,10 @@ pub struct Dan {
     attention: Attention,
 }
 
-/// What the emotion branch computes before the shared layers; D is 8 × the backbone's width.
+/// The outputs of the emotion branch before the shared layers. D is 8 × the backbone's width.
 #[derive(Debug)]
 pub struct DanOutput {
-    /// `[B, D, h, w]`, what the heads look at and the affinity loss compares.
+    /// `[B, D, h, w]`, the input of the heads and of the affinity loss.
     pub feature: Tensor,
     /// `[B, K, D]`, before any fusion.
     pub heads: Tensor,
@@ -54,8 +54,8 @@ impl Dan {
     }
 }
 
-/// 1×1 convolution to half the channels, batch norm, ReLU: two of them lead from ResNet50 to DAN's heads
-/// (Yeonggi-hong/ECCV2022-ABAW-competition).
+/// 1×1 convolution to half the channels, batch norm, ReLU. Two of them reduce ResNet50's map to the channels of DAN's
+/// heads (Yeonggi-hong/ECCV2022-ABAW-competition).
 #[derive(Debug)]
 struct Reduction {
     conv: Conv,
@@ -92,8 +92,8 @@ impl Attention {
 
     /// Feature `[B, D, h, w]` to head vectors `[B, K, D]`.
     ///
-    /// DAN multiplies the feature by each head's map and averages over the positions. That is a matrix product of
-    /// maps and feature, here one for all heads, so no weighted copy of the feature is made.
+    /// DAN multiplies the feature by each head's map and averages over the positions. Here that is one matrix product
+    /// of all maps with the feature, which makes no weighted copies of the feature.
     pub fn forward(&self, feature: &Tensor, mode: Mode) -> Tensor {
         let maps: Vec<_> = self.heads.iter().map(|(spatial, _)| spatial.forward(feature, mode)).collect();
         let positions = feature.flatten(2, 3).transpose(1, 2);
@@ -105,7 +105,8 @@ impl Attention {
         Tensor::stack(&self.heads.iter().enumerate().map(gate).collect::<Vec<_>>(), 1)
     }
 
-    /// Head vectors `[B, K, D]` to their sum `[B, D]`, after a log-softmax over more than one head if so chosen.
+    /// Head vectors `[B, K, D]` to their sum `[B, D]`. With [`HeadFusion::LogSoftmax`], several heads go through a
+    /// log-softmax over K first.
     pub fn fuse(&self, heads: &Tensor) -> Tensor {
         let sum = |heads: &Tensor| heads.sum_dim_intlist(1, false, None);
         match self.fusion {
@@ -135,7 +136,7 @@ impl ConvNorm {
     }
 }
 
-/// Where a head looks: one weight a position.
+/// Where a head looks: one weight per position.
 #[derive(Debug)]
 struct SpatialAttention {
     squeeze: ConvNorm,
@@ -199,7 +200,7 @@ pub(crate) mod tests {
     use crate::golden::{check, close, deviation, fill, noise, number, parameters, store};
     use tch::nn::VarStore;
 
-    /// The published network: eight expressions on its own classifier.
+    /// The published network, with its own classifier for eight expressions.
     pub(crate) struct Published {
         dan: Dan,
         classifier: Linear,
@@ -227,7 +228,7 @@ pub(crate) mod tests {
         let store = store();
         Published::new(&store);
         assert_eq!(parameters(&store), 19_724_248);
-        // 275 in PyTorch, less one counter for each of the 41 batch norms.
+        // 275 in PyTorch, minus one counter for each of the 41 batch norms.
         assert_eq!(store.len(), 275 - 41);
         let variables = store.variables();
         for (name, dims) in [

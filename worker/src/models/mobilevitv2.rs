@@ -1,18 +1,18 @@
-//! MobileViTv2 up to its last map (Mehta & Rastegari, arXiv 2206.02680; apple/ml-cvnets), names as in timm.
+//! MobileViTv2 up to its last map (Mehta & Rastegari, arXiv 2206.02680; apple/ml-cvnets). Names are as in timm.
 
 use tch::Tensor;
 use tch::nn::Path;
 
 use super::blocks::{BatchNorm, Conv, GroupNorm, Init, Mode, Window, at_least_single};
 
-/// Transformer blocks of the published network in its last three stages.
+/// Transformer blocks in the last three stages of the published network.
 pub const PUBLISHED_DEPTHS: [u32; 3] = [2, 4, 3];
 
 const STAGE_CHANNELS: [i64; 5] = [64, 128, 256, 384, 512];
 const EXPANSION: i64 = 2;
 const PATCH: i64 = 2;
 
-/// Width multiplier and depths; every published width is 0.5 to 2.0 in steps of 0.25.
+/// Width multiplier and depths. The published widths are 0.5 to 2.0 in steps of 0.25.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
     pub width: f64,
@@ -37,7 +37,7 @@ pub struct MobileViTv2 {
     stages: Vec<Stage>,
 }
 
-/// Inverted residuals, followed in the last three stages by a transformer.
+/// Inverted residuals, in the last three stages followed by a transformer.
 #[derive(Debug)]
 struct Stage {
     residuals: Vec<InvertedResidual>,
@@ -66,8 +66,8 @@ impl MobileViTv2 {
         Self { stem, stages }
     }
 
-    /// Images `[B, 3, h, w]` to the last map `[B, channels, h', w']`: a 32nd of the size, made even by each of the
-    /// last three stages (224 gives 8).
+    /// Images `[B, 3, h, w]` to the last map `[B, channels, h', w']`. Its sides are 1/32 of the image's, rounded up to
+    /// an even number in each of the last three stages (224 gives 8).
     pub fn forward(&self, images: &Tensor, mode: Mode) -> Tensor {
         let mut map = self.stem.forward(images, mode).silu();
         for stage in &self.stages {
@@ -140,7 +140,7 @@ pub struct MobileViTBlock {
 }
 
 impl MobileViTBlock {
-    /// `channels` of the map, `dim` inside the `depth` transformers.
+    /// The map has `channels`; the `depth` transformers have `dim`.
     pub fn new(path: &Path<'_>, channels: i64, dim: i64, depth: u32) -> Self {
         let embed = Window::square(channels, dim, 1);
         Self {
@@ -154,7 +154,7 @@ impl MobileViTBlock {
         }
     }
 
-    /// `[B, channels, h, w]` to the same with odd sizes made even.
+    /// `[B, channels, h, w]` to the same shape, with odd sides rounded up to even.
     pub fn forward(&self, input: &Tensor, mode: Mode) -> Tensor {
         let map = self.local.forward(&to_even(input), mode).silu();
         let map = self.embed.forward(&map);
@@ -166,7 +166,7 @@ impl MobileViTBlock {
     }
 }
 
-/// Enlarges an odd side by one, corners kept in place, as cvnets does before it cuts patches.
+/// Enlarges an odd side by one with aligned corners, as cvnets does before it cuts patches.
 fn to_even(map: &Tensor) -> Tensor {
     let (height, width) = (map.size()[2], map.size()[3]);
     let even = [height + height % PATCH, width + width % PATCH];
@@ -188,7 +188,7 @@ fn fold(patches: &Tensor, height: i64, width: i64) -> Tensor {
     grid.permute([0, 1, 4, 2, 5, 3]).reshape([-1, patches.size()[1], height, width])
 }
 
-/// Attention and a two-layer perceptron, each normalised before and added after.
+/// Attention and a two-layer perceptron, each with a normalisation before it and a residual connection around it.
 #[derive(Debug)]
 struct Transformer {
     attention_norm: GroupNorm,
@@ -218,7 +218,8 @@ impl Transformer {
     }
 }
 
-/// Attention in linear time: one score a position weighs the keys into one context vector (arXiv 2206.02680).
+/// Attention in linear time: one score per position weights the keys, whose sum is one context vector (arXiv
+/// 2206.02680).
 #[derive(Debug)]
 pub struct SeparableAttention {
     queries_keys_values: Conv,
@@ -234,7 +235,7 @@ impl SeparableAttention {
         Self { queries_keys_values, output, dim }
     }
 
-    /// `[B, d, P, N]` to the same; the scores are a softmax over the N patches.
+    /// `[B, d, P, N]` to the same shape. The scores are a softmax over the N patches.
     pub fn forward(&self, patches: &Tensor) -> Tensor {
         let joint = self.queries_keys_values.forward(patches);
         let scores = at_least_single(&joint.narrow(1, 0, 1)).softmax(-1, None);
@@ -273,7 +274,7 @@ mod tests {
             Linear::new(&(store.root() / "head" / "fc"), shape.channels(), 1000, Init::Uniform);
             assert_eq!(parameters(&store), total, "width {width}");
             assert_eq!(store.trainable_variables().len(), 194);
-            // timm's 269 less one counter for each of the 25 batch norms.
+            // timm's 269, minus one counter for each of the 25 batch norms.
             assert_eq!(store.len(), 269 - 25);
         }
     }

@@ -1,4 +1,4 @@
-//! The networks: one a file, with the parameter names of the publications' own code.
+//! The networks, one per file, with the parameter names of the published code.
 //!
 //! Variables of the whole network: `emotion` (`features`, `reduce`, `cat_head0` …), `appearance` (`features`,
 //! `project`), `shared` (`sharedfc1`, `sharedbn1`, … `fc`, `bn`, `encode1`, `encode2`), `affinity.centres`.
@@ -23,7 +23,7 @@ pub enum ModelError {
     EmotionBackbone,
 }
 
-/// A backbone with its size settled.
+/// A backbone with its size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Architecture {
     ResNet(resnet::Shape),

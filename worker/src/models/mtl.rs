@@ -1,7 +1,7 @@
 //! The whole network: emotion branch, appearance branch and the layers they share (paper section 2.2).
 //!
-//! The shared layers follow Yeonggi-hong/ECCV2022-ABAW-competition: they see each branch's vector by itself, not the
-//! two joined, so the expression needs the emotion branch alone.
+//! The shared layers follow Yeonggi-hong/ECCV2022-ABAW-competition: they process each branch's vector separately, not
+//! the two joined. So the expression needs only the emotion branch.
 
 use shared::expression::{CLASSES, LANDMARKS};
 use shared::job::network::{NetworkSpec, SharedStatistics};
@@ -22,7 +22,7 @@ pub struct Mtl {
     centres: Tensor,
 }
 
-/// What the emotion branch says of a batch.
+/// The outputs of the emotion branch for a batch.
 #[derive(Debug)]
 pub struct Emotion {
     /// `[B, 6]`.
@@ -34,7 +34,11 @@ pub struct Emotion {
 }
 
 impl Mtl {
-    /// A network with fresh variables below `root`.
+    /// A network with new variables below `root`.
+    ///
+    /// # Errors
+    ///
+    /// The emotion backbone is MobileViTv2.
     pub fn new(root: &Path<'_>, spec: &NetworkSpec) -> Result<Self, ModelError> {
         let backbone = match Architecture::of(spec.emotion_backbone, spec) {
             Architecture::ResNet(shape) => shape,
@@ -49,16 +53,16 @@ impl Mtl {
         })
     }
 
-    /// Emotion view `[B, 3, S, S]` to expression logits and what the losses look at.
+    /// Emotion view `[B, 3, S, S]` to expression logits and the tensors that the losses need.
     pub fn emotion(&self, images: &Tensor, mode: Mode) -> Emotion {
         let output = self.emotion.forward(images, mode);
         let logits = self.shared.expression(&output.fused, mode);
         Emotion { logits, feature: output.feature, heads: output.heads }
     }
 
-    /// Appearance view `[B, 3, S, S]` to landmarks `[B, 68, 2]`: x right, y down, in [−1, 1] of the image.
+    /// Appearance view `[B, 3, S, S]` to landmarks `[B, 68, 2]`: x to the right, y down, in [−1, 1] of the image.
     ///
-    /// In a training step it runs after [`Self::emotion`]: both move the shared running statistics, in that order.
+    /// A training step must run it after [`Self::emotion`], because both update the shared running statistics.
     pub fn landmarks(&self, images: &Tensor, mode: Mode) -> Tensor {
         self.shared.landmarks(&self.appearance.forward(images, mode), mode)
     }
@@ -73,15 +77,16 @@ impl Mtl {
 #[derive(Debug)]
 pub struct SharedLayers {
     layers: [(Linear, BatchNorm); 2],
-    /// Running statistics of the landmark branch where it keeps its own.
+    /// The landmark branch's own running statistics, if it has any.
     landmark_running: Option<[Running; 2]>,
     expression: (Linear, BatchNorm),
     landmarks: [Linear; 2],
 }
 
 impl SharedLayers {
-    /// Names as the authors': `sharedfc1`, `sharedbn1`, `sharedfc2`, `sharedbn2`; `fc`, `bn` for the expression;
-    /// `encode1`, `encode2` for x and y. Separate statistics add `sharedbn{1,2}.landmarks.running_{mean,var}`.
+    /// Variable names are the authors': `sharedfc1`, `sharedbn1`, `sharedfc2`, `sharedbn2`; `fc` and `bn` for the
+    /// expression; `encode1` and `encode2` for x and y. Separate statistics add
+    /// `sharedbn{1,2}.landmarks.running_{mean,var}`.
     pub fn new(path: &Path<'_>, dim: i64, statistics: SharedStatistics) -> Self {
         let widths = [dim, dim / 2, dim / 4];
         let linear =
@@ -146,13 +151,13 @@ mod tests {
         check("mtl_eval_land", &shared.landmarks(&appearance, Mode::Eval), 1e-9);
         check("mtl_train_expr", &shared.expression(&emotion, Mode::TRAIN), 1e-9);
         check("mtl_train_land", &shared.landmarks(&appearance, Mode::TRAIN), 1e-9);
-        // Two updates, emotion then landmarks; the other order gives another value.
+        // Two updates, emotion then landmarks. The other order gives another value.
         let mean = store.variables()["sharedbn1.running_mean"].double_value(&[0]);
         assert!((mean - number("mtl_sharedbn1_rm0_after")).abs() < 1e-12);
     }
 
     #[test]
-    fn separate_statistics_leave_the_other_branch_alone() {
+    fn separate_statistics_do_not_affect_the_other_branch() {
         let mut store = store();
         let shared = SharedLayers::new(&store.root(), 32, SharedStatistics::Separate);
         fill(&mut store);

@@ -1,23 +1,23 @@
-//! A fault of oneDNN, which computes libtorch's convolutions on a CPU, and the way round it.
+//! A workaround for a bug in oneDNN, which computes libtorch's convolutions on a CPU.
 //!
-//! The backward pass of a 1×1 convolution with a stride overwrites memory when its channels are innermost and fewer than a
-//! vector register holds: the process dies of SIGSEGV or of a damaged heap, or libtorch reports "could not create a
-//! primitive descriptor". Plain PyTorch 2.13 does the same, for example with `Conv2d(4, 8, 1, stride=2)` over
-//! 8 × 4 × 56 × 56 in channels-last. Such a convolution reads only every second pixel, so it equals one with stride 1 over
-//! these pixels. The last bits of its gradients may differ, so this is done only where the other way does not work.
+//! The backward pass of a 1×1 convolution with a stride overwrites memory if its channels are innermost and fewer than
+//! a vector register holds. The process dies of SIGSEGV or of a damaged heap, or libtorch reports "could not create a
+//! primitive descriptor". PyTorch 2.13 has the same bug, for example in `Conv2d(4, 8, 1, stride=2)` over
+//! 8 × 4 × 56 × 56 in channels-last. Such a convolution reads only every second pixel, so it equals one with stride 1
+//! over these pixels. The last bits of its gradients may differ, so this is done only where oneDNN fails.
 
 use tch::{Device, Kind, Tensor};
 
-/// The vector instructions that oneDNN chooses its kernels by.
+/// The vector instructions by which oneDNN chooses its kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Vectors {
     Avx2,
     Avx512,
-    /// Kernels for which the fault is not known.
+    /// Kernels that are not known to have the bug.
     Other,
 }
 
-/// Sizes with which the fault was seen: at most so many channels, at least so high and wide.
+/// The sizes at which the bug was seen: at most `channels`, and at least `side` high and wide.
 struct Narrow {
     channels: i64,
     side: i64,
@@ -46,11 +46,11 @@ impl Vectors {
     }
 }
 
-/// True where the backward pass of a 1×1 convolution with `stride` over `input` `[B, C, h, w]` overwrites memory.
+/// True if the backward pass of a 1×1 convolution with `stride` over `input` `[B, C, h, w]` overwrites memory.
 pub(super) fn breaks(input: &Tensor, stride: i64, vectors: Vectors) -> bool {
     let Some(narrow) = vectors.narrow() else { return false };
     let size = input.size();
-    // oneDNN's kernel that gathers every second pixel is only taken where the stride divides the sides.
+    // oneDNN uses the kernel that gathers every second pixel only if the stride divides the sides.
     let is_gathered = |&side: &i64| side >= narrow.side && side % stride == 0;
     size[1] <= narrow.channels
         && size[2..].iter().all(is_gathered)
@@ -65,7 +65,7 @@ pub(super) fn conv_of_slice(input: &Tensor, weight: &Tensor, bias: Option<&Tenso
     pixels.conv2d(weight, bias, [1, 1], [0, 0], [1, 1], 1)
 }
 
-/// A single channel is innermost and outermost, and libtorch takes it for the latter.
+/// A single channel is both innermost and outermost, and libtorch treats it as outermost.
 fn is_channels_last(input: &Tensor) -> bool {
     input.size()[1] > 1 && input.stride()[1] == 1
 }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_known_to_break_goes_another_way() {
+    fn the_workaround_is_used_only_where_the_bug_is_known() {
         let on = |vectors: Vectors, channels: i64, side: i64| breaks(&images(channels, side), 2, vectors);
         assert!(on(Vectors::Avx2, 4, 56) && on(Vectors::Avx2, 7, 6) && on(Vectors::Avx2, 2, 24));
         assert!(!on(Vectors::Avx2, 8, 56), "a register holds 8 channels");
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn every_second_pixel_gives_the_same_result_and_gradients() {
         let of = |sliced: bool| {
-            // Channels outermost, where the strided convolution never breaks; an odd side, where the last pixel counts.
+            // Channels are outermost, where the bug does not occur. With an odd side, the last pixel counts.
             let input = noise(1, &[2, 4, 9, 10]).to_kind(Kind::Float).set_requires_grad(true);
             let weight = noise(2, &[8, 4, 1, 1]).to_kind(Kind::Float).set_requires_grad(true);
             let bias = noise(3, &[8]).to_kind(Kind::Float);

@@ -1,19 +1,19 @@
-//! ResNet18 and ResNet50 up to their last map (He et al., arXiv 1512.03385), names as in torchvision.
+//! ResNet18 and ResNet50 up to their last map (He et al., arXiv 1512.03385). Names are as in torchvision.
 //!
-//! `VGGFace2`'s weights carry torchvision's names but belong to Caffe's topology: stride 2 in a stage's first 1×1
-//! convolution instead of its 3×3, and a stem pooling without padding that rounds up. Loading them into the other
-//! topology is silent and wrong, so the topology is part of the architecture here.
+//! `VGGFace2`'s weights have torchvision's names but need Caffe's topology: stride 2 in a stage's first 1×1 convolution
+//! instead of its 3×3, and a stem pooling without padding that rounds up. Loading them into the other topology would
+//! give wrong results without an error, so the topology is part of the architecture here.
 
 use tch::Tensor;
 use tch::nn::Path;
 
 use super::blocks::{BatchNorm, Conv, Init, Mode, Window, relu};
 
-/// Where a ResNet50 halves its maps.
+/// The layers in which a ResNet50 halves its maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topology {
     Torchvision,
-    /// As the `VGGFace2` weights of ox-vgg/vgg_face2 and cydonia999/VGGFace2-pytorch.
+    /// As in ox-vgg/vgg_face2 and cydonia999/VGGFace2-pytorch, whose weights need it.
     Caffe,
 }
 
@@ -26,7 +26,7 @@ pub enum Block {
     Bottleneck(Topology),
 }
 
-/// How a backbone's parts are called.
+/// The names of a backbone's parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
     /// `conv1`, `bn1`, `layer1` … `layer4`.
@@ -35,7 +35,7 @@ pub enum Naming {
     Position,
 }
 
-/// An architecture; the published ones have 64 channels in the first stage.
+/// An architecture. The published ones have 64 channels in the first stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     pub block: Block,
@@ -114,8 +114,8 @@ impl ResNet {
         Self { stem, pool, blocks }
     }
 
-    /// Images `[B, 3, h, w]` to the last map `[B, channels, h / 32, w / 32]`; sides that are no
-    /// multiple of 32 are rounded, which way depends on the topology.
+    /// Images `[B, 3, h, w]` to the last map `[B, channels, h / 32, w / 32]`. If a side is not a multiple of 32, the
+    /// topology decides whether it is rounded up or down.
     pub fn forward(&self, images: &Tensor, mode: Mode) -> Tensor {
         let Pool { padding, round_up } = self.pool;
         let stem = relu(self.stem.forward(images, mode));
@@ -142,7 +142,7 @@ impl ConvNorm {
     }
 }
 
-/// ReLU between the convolutions, the input added to their result, ReLU.
+/// Convolutions with ReLU between them, plus the input, then ReLU.
 #[derive(Debug)]
 struct Residual {
     convs: Vec<ConvNorm>,
@@ -256,7 +256,7 @@ mod tests {
                 .forward(&Tensor::zeros([1, 3, 65, 65], (tch::Kind::Float, tch::Device::Cpu)), Mode::Eval)
                 .size()
         });
-        // The padded pooling makes 17 of the stem's 33, the unpadded one 16.
+        // The pooling reduces the stem's 33 to 17 with padding, and to 16 without.
         assert_eq!(sizes, [[1, 128, 3, 3], [1, 128, 2, 2]]);
     }
 }

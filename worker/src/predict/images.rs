@@ -1,4 +1,4 @@
-//! The images to predict: a split of a pack, or a folder, decoded as `ferry data import` decodes.
+//! The images to predict: a split of a pack, or a folder, which is decoded as in `ferry data import`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -14,17 +14,17 @@ use shared::predicted::{self, Prediction};
 use super::PredictError;
 use super::order::natural;
 
-/// Images decoded at once, which bounds memory.
+/// Images decoded at once; bounds memory.
 const BATCH: usize = 256;
 
 /// Where images come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// A pack, or a folder of images and of folders of images.
+    /// A pack, or a folder of images, including its subfolders.
     pub images: PathBuf,
-    /// Of a pack.
+    /// The split, if `images` is a pack.
     pub split: Split,
-    /// A table with a column `image`: only these, in this order.
+    /// A table with a column `image`: predict only these images, in this order.
     pub list: Option<PathBuf>,
 }
 
@@ -35,12 +35,12 @@ pub struct Broken {
     pub reason: String,
 }
 
-/// Images ready for any model.
+/// Decoded images, ready for any model.
 #[derive(Debug)]
 pub struct Images {
     pub pack: Pack,
     pub split: Split,
-    /// Images asked for, broken ones included.
+    /// Number of requested images, including the broken ones.
     pub found: usize,
     pub broken: Vec<Broken>,
     /// Images that the list does not name.
@@ -49,8 +49,12 @@ pub struct Images {
 }
 
 impl Images {
-    /// Opens a pack, or decodes a folder to squares of `stored_size` pixels. `progress` hears how many images of how
-    /// many have been read.
+    /// Opens a pack, or decodes a folder to squares of `stored_size` pixels. `progress` is called with the number of
+    /// images read and their total number.
+    ///
+    /// # Errors
+    ///
+    /// The images or the list cannot be read, no image is left to predict, or a folder is given without `stored_size`.
     pub fn open(
         input: &Input,
         stored_size: Option<u32>,
@@ -94,12 +98,12 @@ impl Images {
         Ok(Self { pack, split, found, broken, unlisted, list })
     }
 
-    /// Names in the order of the rows of every model's probabilities.
+    /// Names in the order of the rows of a model's probabilities.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         (0..self.pack.len(self.split)).map(|i| self.pack.id(self.split, i))
     }
 
-    /// In the order of the list, without what it does not name; else in the natural order of the names.
+    /// With a list: the predictions that it names, in its order. Without: all, in the natural order of their names.
     pub(super) fn in_order(&self, mut predictions: Vec<Prediction>) -> Vec<Prediction> {
         match &self.list {
             None => predictions.sort_by(|a, b| natural(&a.image, &b.image)),
@@ -133,8 +137,8 @@ fn read_list(path: &Path) -> Result<Vec<String>, PredictError> {
     Ok(rows.into_iter().map(|row| row.image).collect())
 }
 
-/// What should be images, by their path in `folder` with `/` between its parts, in natural order. Hidden files and
-/// texts (landmarks) are passed over, as an import does.
+/// The files that should be images, by their path in `folder` with `/` between its parts, in natural order. Hidden
+/// files and text files (landmarks) are skipped, as in an import.
 fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>, PredictError> {
     if !folder.is_dir() {
         return Err(PredictError::NoFolder(folder.to_owned()));
@@ -147,7 +151,7 @@ fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>, PredictError> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = entry.path();
             let text = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("txt"));
-            // A link to a folder may lead in a circle: only links to files are followed.
+            // Only links to files are followed, because links to folders may form a cycle.
             if entry.file_type().map_err(PredictError::io(&path))?.is_dir() {
                 if !is_clutter(&name) {
                     waiting.push((format!("{prefix}{name}/"), path));
@@ -163,7 +167,7 @@ fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>, PredictError> {
 
 type Chosen = (Vec<(String, PathBuf)>, Vec<Broken>, usize);
 
-/// Those on the list in its order, the listed ones that are not there, and how many are not listed.
+/// The listed files in the order of the list, the listed files that do not exist, and the number of unlisted files.
 fn chosen(files: Vec<(String, PathBuf)>, list: Option<&[String]>) -> Chosen {
     let Some(list) = list else { return (files, Vec::new(), 0) };
     let mut files: BTreeMap<String, PathBuf> = files.into_iter().collect();
@@ -177,8 +181,8 @@ fn chosen(files: Vec<(String, PathBuf)>, list: Option<&[String]>) -> Chosen {
     (chosen, absent, files.len())
 }
 
-/// Decodes in parallel, in the order of `files`, into a pack that vanishes with the process: its files are mapped and
-/// no longer have a name. No pack where nothing could be decoded.
+/// Decodes in parallel, in the order of `files`, into a temporary pack: its files are mapped and already deleted, so
+/// they vanish with the process. Returns no pack if nothing could be decoded.
 fn decode(
     files: &[(String, PathBuf)],
     size: u32,
@@ -212,7 +216,7 @@ fn decode(
 }
 
 fn read(image: &str, path: &Path, size: u32) -> Result<Vec<u8>, String> {
-    // The second is what stands for bytes that are no text: two such names may look the same.
+    // The replacement character stands for bytes that are not text, so two such names may look the same.
     if image.contains(char::is_control) || image.contains(char::REPLACEMENT_CHARACTER) {
         return Err("its name is not one line of text".to_owned());
     }

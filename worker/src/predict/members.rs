@@ -1,4 +1,4 @@
-//! The models of an ensemble, as a run folder's results.json names them.
+//! The models of an ensemble, as listed in a run folder's results.json.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -12,11 +12,11 @@ use super::error::PredictError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     pub path: PathBuf,
-    /// What the run says of it; `None` for a file that was named by itself.
+    /// What the run recorded about it; `None` for a model given by its file.
     pub recorded: Option<Recorded>,
 }
 
-/// What a run folder knows of a model.
+/// What a run folder records about a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     pub job: JobId,
@@ -25,7 +25,7 @@ pub struct Recorded {
 }
 
 impl Member {
-    /// A model by its file alone.
+    /// A model given by its file.
     pub fn file(path: &Path) -> Self {
         Self { path: path.to_owned(), recorded: None }
     }
@@ -59,21 +59,26 @@ struct Ensemble {
 
 const RESULTS: &str = "results.json";
 
-/// The members of `RUN/NAME`: a run folder and the name of one of its ensembles, which may hold slashes itself.
+/// The members of `RUN/NAME`: a run folder and the name of one of its ensembles. The name may contain slashes.
+///
+/// # Errors
+///
+/// There is no such run folder or ensemble, its results.json cannot be read, or the ensemble or one of its models is
+/// not stored yet.
 pub fn ensemble(run_and_name: &str) -> Result<Vec<Member>, PredictError> {
     let (run, name) = split(run_and_name)?;
     let path = run.join(RESULTS);
     let wrong = |problem: String| PredictError::Run { path: path.clone(), problem };
     let bytes = fs::read(&path).map_err(PredictError::io(&path))?;
     let results: Results = serde_json::from_slice(&bytes)
-        .map_err(|error| wrong(format!("{error}; build it anew with `ferry report {}`", run.display())))?;
+        .map_err(|error| wrong(format!("{error}; rebuild it with `ferry report {}`", run.display())))?;
     let Some(ensemble) = results.ensembles.iter().find(|ensemble| ensemble.name == name) else {
         let names: Vec<String> = results.ensembles.iter().map(|e| format!("`{}`", e.name)).collect();
-        let known = if names.is_empty() { "it has none".to_owned() } else { names.join(", ") };
+        let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         return Err(wrong(format!("the run has no ensemble `{name}`; its ensembles: {known}")));
     };
     if ensemble.members.is_empty() {
-        return Err(wrong(format!("ensemble `{name}` has no member yet: let `ferry run` finish")));
+        return Err(wrong(format!("ensemble `{name}` has no members yet: let `ferry run` finish")));
     }
     if ensemble.state != "final" {
         tracing::warn!(
@@ -86,21 +91,26 @@ pub fn ensemble(run_and_name: &str) -> Result<Vec<Member>, PredictError> {
 
 fn member(run: &Path, results: &Results, id: JobId) -> Result<Member, String> {
     let job = results.jobs.iter().find(|job| job.id == id);
-    let job = job.ok_or_else(|| format!("member {id} is none of its jobs; the file is damaged"))?;
+    let job = job.ok_or_else(|| {
+        format!(
+            "the file is damaged: it lists no job {id}, which is a member; rebuild it with `ferry report {}`",
+            run.display()
+        )
+    })?;
     let model = job.model.as_ref().ok_or_else(|| {
         format!(
-            "the model of member {id} is not in the run folder: give the `ferry run` command of this sweep again, with \
+            "the model of member {id} is not in the run folder: repeat the `ferry run` command of this sweep with \
              --models members or --models all"
         )
     })?;
     if !model.path.components().all(|part| matches!(part, Component::Normal(_))) {
-        return Err(format!("{} does not lie in the run folder", model.path.display()));
+        return Err(format!("{} is not inside the run folder", model.path.display()));
     }
     let recorded = Some(Recorded { job: id, sha256: model.sha256.clone() });
     Ok(Member { path: run.join(&model.path), recorded })
 }
 
-/// The longest part before a slash that is a run folder, and the rest.
+/// Splits at the last slash before which there is a run folder.
 fn split(run_and_name: &str) -> Result<(PathBuf, &str), PredictError> {
     let slashes = run_and_name.rmatch_indices('/').map(|(place, _)| place);
     for place in slashes {
@@ -113,7 +123,7 @@ fn split(run_and_name: &str) -> Result<(PathBuf, &str), PredictError> {
         return Ok((run_and_name.into(), ""));
     }
     let problem =
-        format!("no run folder with a {RESULTS}; say RUN/NAME, such as `runs/demo/MU & MA Best Weak`");
+        format!("no run folder with a {RESULTS}; use RUN/NAME, such as `runs/demo/MU & MA Best Weak`");
     Err(PredictError::Run { path: run_and_name.into(), problem })
 }
 
@@ -167,8 +177,8 @@ mod tests {
         assert!(refused("/best").contains("`Best 1/2 & all`, `whole`"));
         assert!(refused("").contains("`whole`"));
         assert!(refused("/whole").contains("--models members"));
-        assert!(refused("/early").contains("no member yet"));
-        assert!(refused("/outside").contains("does not lie in the run folder"));
+        assert!(refused("/early").contains("no members yet"));
+        assert!(refused("/outside").contains("is not inside the run folder"));
         assert!(ensemble("nowhere/whole").unwrap_err().to_string().contains("no run folder"));
         fs::write(folder.path().join(RESULTS), "{").unwrap();
         assert!(refused("/whole").contains("ferry report"));

@@ -1,7 +1,8 @@
-//! Using finished models without a server: images to class probabilities, by one model or by an ensemble's vote.
+//! Class probabilities of images, from one finished model or from an ensemble. Needs no server.
 //!
-//! Images go the way they went in training: decoded and stored at the pack's size, resized to the network's, in
-//! batches of the job's own size. On a CPU the numbers are those of the training's own evaluation, bit for bit.
+//! Images are prepared as in training: decoded at the pack's size, resized to the network's, and evaluated in batches
+//! of the job's size. So on the same kind of CPU the probabilities equal those of the training's evaluation, bit for
+//! bit.
 
 pub mod error;
 pub mod images;
@@ -22,43 +23,43 @@ pub use model::Model;
 
 use crate::train::evaluate::Probabilities;
 
-/// What to predict with, and on what.
+/// The models and images of a prediction.
 #[derive(Debug)]
 pub struct Task<'a> {
     /// One model, or all members of an ensemble.
     pub members: &'a [Member],
     pub input: &'a Input,
     pub device: Device,
-    /// An image that cannot be read ends it before anything is predicted.
+    /// If an image cannot be read, predict nothing.
     pub strict: bool,
 }
 
-/// A step that takes its time.
+/// A step of which progress is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     Reading,
-    /// With member `number` of `of`, from 1.
+    /// With member `number` (from 1) of `of`.
     Predicting {
         number: usize,
         of: usize,
     },
 }
 
-/// What came of it.
+/// The result of [`predict`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predicted {
-    /// Images asked for: those with a prediction and the broken ones.
+    /// Number of requested images: those with a prediction and the broken ones.
     pub images: usize,
-    /// In the order of the list where there is one, else in the natural order of the names.
+    /// In the order of the list if there is one, otherwise in the natural order of the names.
     pub predictions: Vec<Prediction>,
     /// Images without a prediction, and why.
     pub broken: Vec<Broken>,
-    /// Images that the list does not name.
+    /// Number of images that are not on the list.
     pub unlisted: usize,
     pub models: Vec<Used>,
 }
 
-/// One model that had a voice.
+/// One model that voted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Used {
     pub job: shared::ids::JobId,
@@ -66,20 +67,24 @@ pub struct Used {
     pub best_epoch: u32,
 }
 
-/// Runs every member over all images and takes the mean of their probabilities; the mean of one model is the model.
+/// Runs every member over all images and returns the mean of their probabilities.
 ///
-/// `progress` hears how many images of a step are done. Sets libtorch's thread counts, which hold for the whole
-/// process.
+/// `progress` is called with the step, the number of finished images and their total number. Sets libtorch's thread
+/// counts for the whole process.
+///
+/// # Errors
+///
+/// There is no member, a model cannot be used, the members were trained on different datasets, or the images cannot be
+/// read. A single broken image is not an error.
 pub fn predict(
     task: &Task<'_>,
     progress: &mut dyn FnMut(Step, usize, usize),
 ) -> Result<Predicted, PredictError> {
     let mut images: Option<Images> = None;
-    let mut voices: Vec<(Used, Probabilities)> = Vec::new();
+    let mut votes: Vec<(Used, Probabilities)> = Vec::new();
     for (index, member) in task.members.iter().enumerate() {
         let model = Model::open(member, task.device)?;
-        if let Some((first, _)) = voices.first().filter(|(first, _)| first.dataset_digest != model.dataset())
-        {
+        if let Some((first, _)) = votes.first().filter(|(first, _)| first.dataset_digest != model.dataset()) {
             return Err(PredictError::Datasets { first: first.job, other: model.job() });
         }
         let images = match &mut images {
@@ -94,23 +99,23 @@ pub fn predict(
         let step = Step::Predicting { number: index + 1, of: task.members.len() };
         let total = images.pack.len(images.split);
         let rows = model.predict(&images.pack, images.split, &mut |done| progress(step, done, total))?;
-        voices.push((model.used(), rows));
+        votes.push((model.used(), rows));
     }
     let Some(images) = images else { return Err(PredictError::NoMember) };
-    // A strict task that ended early has no voice.
-    let mean = if voices.is_empty() { Vec::new() } else { mean(&voices)? };
+    // A strict task that ended early has no votes.
+    let mean = if votes.is_empty() { Vec::new() } else { mean(&votes)? };
     let predictions = images.names().zip(mean);
     let predictions = predictions
         .map(|(image, probabilities)| Prediction { image: image.to_owned(), probabilities })
         .collect();
     let ordered = images.in_order(predictions);
-    let models = voices.into_iter().map(|(used, _)| used).collect();
+    let models = votes.into_iter().map(|(used, _)| used).collect();
     let Images { found, broken, unlisted, .. } = images;
     Ok(Predicted { images: found, predictions: ordered, broken, unlisted, models })
 }
 
-fn mean(voices: &[(Used, Probabilities)]) -> Result<Vec<[f64; shared::expression::CLASSES]>, PredictError> {
-    let ballots: Vec<Ballot<'_>> = voices
+fn mean(votes: &[(Used, Probabilities)]) -> Result<Vec<[f64; shared::expression::CLASSES]>, PredictError> {
+    let ballots: Vec<Ballot<'_>> = votes
         .iter()
         .map(|(used, rows)| Ballot {
             job: used.job,
@@ -123,5 +128,5 @@ fn mean(voices: &[(Used, Probabilities)]) -> Result<Vec<[f64; shared::expression
     Ok(vote(&ballots)?)
 }
 
-/// The split of a pack to predict when none is named.
+/// The split of a pack to predict if none is named.
 pub const DEFAULT_SPLIT: Split = Split::Test;

@@ -1,4 +1,4 @@
-//! A finished model in use: its file, its network, and the evaluation that its training used.
+//! A finished model: its file, its network, and the same evaluation as in its training.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::train::evaluate::{self, Probabilities};
 use crate::train::{ModelRecord, set_threads};
 use crate::variables::Variables;
 
-/// One model on a device, whose variables want no gradients.
+/// One model on a device, with frozen variables.
 #[derive(Debug)]
 pub struct Model {
     record: ModelRecord,
@@ -30,7 +30,11 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads the member's file, checks its digests and puts the network on `device`.
+    /// Reads the member's file, checks its digests and loads the network on `device`.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, is not an undamaged model of Ferry, or is not the model that the run recorded.
     pub fn open(member: &Member, device: Device) -> Result<Self, PredictError> {
         let path = member.path.as_path();
         let bytes = fs::read(path).map_err(PredictError::io(path))?;
@@ -73,8 +77,8 @@ impl Model {
         let theirs = self.record.trainer_revision;
         if theirs != TRAINER_REVISION {
             tracing::warn!(
-                "{} is of trainer revision {theirs}, this program has {TRAINER_REVISION}: its numbers may differ from \
-                 those stored with it",
+                "{} was trained with trainer revision {theirs}, but this program has {TRAINER_REVISION}: the \
+                 probabilities may differ from those stored with the job",
                 path.display()
             );
         }
@@ -84,7 +88,7 @@ impl Model {
         self.record.job
     }
 
-    /// The settings that it was trained with.
+    /// The settings with which it was trained.
     pub fn spec(&self) -> &JobSpec {
         &self.spec
     }
@@ -93,12 +97,12 @@ impl Model {
         &self.network
     }
 
-    /// Digest of the pack that it was trained on.
+    /// Digest of the training pack.
     pub fn dataset(&self) -> &str {
         &self.record.dataset_digest
     }
 
-    /// Height and width of the images in that pack; `None` where the file does not say.
+    /// Height and width of the images in that pack; `None` if the file does not record it.
     pub fn pack_image_size(&self) -> Option<u32> {
         self.record.pack_image_size
     }
@@ -111,7 +115,12 @@ impl Model {
         }
     }
 
-    /// Probabilities of every image of `split`, in the pack's order. `progress` hears how many are done.
+    /// Probabilities of every image of `split`, in the pack's order. `progress` is called with the number of finished
+    /// images.
+    ///
+    /// # Errors
+    ///
+    /// An image cannot be resized, or libtorch fails.
     pub fn predict(
         &self,
         pack: &Pack,

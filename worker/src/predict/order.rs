@@ -1,8 +1,8 @@
-//! The natural order of names: numbers in them count as numbers, so `9.jpg` comes before `10.jpg`.
+//! The natural order of names: digits compare as numbers, so `9.jpg` comes before `10.jpg`.
 
 use std::cmp::Ordering;
 
-/// Compares digit runs by value, all else by character; equal so far, the plain comparison decides.
+/// Compares runs of digits by value, and everything else by character. Ties are broken by the plain order.
 pub fn natural(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a, b);
     loop {
@@ -31,7 +31,7 @@ fn digits(text: &str) -> &str {
     &text[..end]
 }
 
-/// Longer is larger once the leading zeros are gone: no run is too long for this.
+/// Without leading zeros, more digits mean a larger number. Unlike a parse, this works for any length.
 fn value(digits: &str) -> (usize, &str) {
     let significant = digits.trim_start_matches('0');
     (significant.len(), significant)
@@ -64,7 +64,7 @@ mod tests {
         let mut names = sorted.to_vec();
         names.reverse();
         names.sort_by(|a, b| natural(a, b));
-        // `1` and `01` are equal as numbers: the plain order decides.
+        // `1` and `01` are equal as numbers, so the plain order decides.
         let mut expected = sorted.to_vec();
         expected.swap(1, 2);
         assert_eq!(names, expected);

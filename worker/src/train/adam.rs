@@ -1,8 +1,8 @@
-//! Adam (Kingma & Ba 2015) with coupled L2, computed operation by operation as `torch.optim.Adam` does, with a state
-//! that can be stored.
+//! Adam (Kingma & Ba 2015, arXiv 1412.6980) with coupled L2. It performs the same operations in the same order as
+//! `torch.optim.Adam`, and its state can be stored.
 //!
-//! All trainable variables become views of one flat tensor, so a step is a dozen kernels however many layers there
-//! are. Every operation is elementwise, so the result is that of one step per variable.
+//! All trainable variables become views of one flat tensor, so a step takes a dozen kernels, whatever the number of
+//! layers. Every operation is elementwise, so the result equals that of one step per variable.
 
 use shared::job::training::TrainingSpec;
 use tch::{Kind, TchError, Tensor};
@@ -44,8 +44,8 @@ impl Slot {
 
 /// Trainable variables whose memory is one tensor.
 ///
-/// Kernels choose their path by the alignment of their operands, and with it the last bits of their sums: a network
-/// has the numbers of its training only when its variables lie in memory as they did there.
+/// Kernels choose their code path, and with it the last bits of their sums, by the alignment of their operands. A
+/// network gives the same numbers as in its training only if its variables have the same layout in memory.
 #[derive(Debug)]
 pub struct Flat {
     slots: Vec<Slot>,
@@ -55,6 +55,10 @@ pub struct Flat {
 
 impl Flat {
     /// Moves the trainable `variables` into one tensor; their values stay.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory on the device.
     pub fn of(variables: &Variables) -> Result<Self, TchError> {
         let mut offset = 0;
         let mut slots = Vec::new();
@@ -75,6 +79,10 @@ impl Flat {
 
 impl Adam {
     /// Takes over the trainable `variables`: their memory moves into one tensor, their values stay.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory on the device.
     pub fn new(variables: &Variables, spec: &TrainingSpec) -> Result<Self, TchError> {
         let Flat { slots, variables, parameters } = Flat::of(variables)?;
         Ok(Self {
@@ -91,20 +99,32 @@ impl Adam {
         })
     }
 
-    /// One step down the gradient of the scalar `loss`, whose graph is consumed. A variable that the loss does not
-    /// reach has gradient 0.
+    /// One step down the gradient of the scalar `loss`. Consumes the loss's graph. A variable on which the loss does
+    /// not depend has gradient 0.
+    ///
+    /// # Errors
+    ///
+    /// `loss` is not a scalar with a graph, or there is not enough memory.
     pub fn step(&mut self, loss: &Tensor, learning_rate: f64) -> Result<(), TchError> {
         let gradients = self.gradients(loss)?;
         self.apply(&gradients, learning_rate)
     }
 
-    /// The gradient of the scalar `loss`, whose graph is consumed, by variable in the order of [`Self::names`].
+    /// The gradients of the scalar `loss`, one for each variable in the order of [`Self::names`]. Consumes its graph.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::step`].
     pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>, TchError> {
         Ok(self.gradients_and(&[], loss)?.1)
     }
 
-    /// The gradients of `loss` by each of `others`, and [`Self::gradients`]. One of `others` that the loss does not
-    /// reach has none (an undefined tensor).
+    /// The gradients of `loss` with respect to `others`, and [`Self::gradients`]. The gradient is an undefined tensor
+    /// for any of `others` on which the loss does not depend.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::step`].
     pub fn gradients_and(
         &self,
         others: &[&Tensor],
@@ -120,11 +140,15 @@ impl Adam {
     }
 
     /// One step down `gradients`, one for each variable.
+    ///
+    /// # Errors
+    ///
+    /// The gradients do not have the shapes of the variables, or there is not enough memory.
     pub fn apply(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<(), TchError> {
         tch::no_grad(|| self.update(&flat(gradients)?, learning_rate))
     }
 
-    /// The variables that a step moves.
+    /// The names of the variables that a step changes.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.slots.iter().map(|slot| slot.name.as_str())
     }
@@ -135,7 +159,7 @@ impl Adam {
         let gradient = if self.weight_decay == 0.0 {
             gradient.shallow_clone()
         } else {
-            // A fused multiply-add, as torch adds with a factor.
+            // A fused multiply-add, because torch uses one to add a scaled tensor.
             let decay = Tensor::f_from_slice(&[self.weight_decay])?.f_to_kind(gradient.kind())?;
             gradient.f_addcmul(&self.parameters, &decay.f_to_device(gradient.device())?)?
         };
@@ -149,19 +173,23 @@ impl Adam {
         Ok(())
     }
 
-    /// Steps made so far.
+    /// The number of steps so far.
     pub fn steps(&self) -> u64 {
         self.step
     }
 
-    /// Names and shapes of what [`Self::moments`] gives.
+    /// Names and shapes of the tensors that [`Self::moments`] returns.
     pub fn moment_shapes(&self) -> impl Iterator<Item = (String, Vec<i64>)> {
         self.slots.iter().flat_map(|slot| {
             [FIRST, SECOND].map(|moment| (format!("{moment}.{}", slot.name), slot.shape.clone()))
         })
     }
 
-    /// Copies of both moments on the CPU, named `exp_avg.…` and `exp_avg_sq.…` like torch's.
+    /// Copies of both moments on the CPU, named `exp_avg.…` and `exp_avg_sq.…` as in torch.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory, or the device fails.
     pub fn moments(&self) -> Result<Tensors, TchError> {
         let mut moments = Tensors::new();
         for slot in &self.slots {
@@ -172,7 +200,11 @@ impl Adam {
         Ok(moments)
     }
 
-    /// Continues after `steps` steps with `moments` as [`Self::moments`] gave them.
+    /// Continues after `steps` steps with the `moments` that [`Self::moments`] returned then.
+    ///
+    /// # Errors
+    ///
+    /// A moment is missing or has another shape. Those before it are already set.
     pub fn resume(&mut self, steps: u64, moments: &Tensors) -> Result<(), TchError> {
         for slot in &self.slots {
             for (moment, flat) in [(FIRST, &self.first), (SECOND, &self.second)] {
@@ -224,7 +256,7 @@ mod tests {
         Variables::of(&store)
     }
 
-    /// A loss whose gradient is `pull` + variable, of changing size over the steps.
+    /// A loss whose gradient is `pull` + variable and changes in size from step to step.
     fn loss(variables: &Variables, step: usize) -> Tensor {
         let terms: Vec<Tensor> = variables
             .trainable()
@@ -255,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn one_flat_step_has_the_bits_of_a_step_per_variable() {
+    fn a_flat_step_equals_one_step_per_variable_bit_for_bit() {
         for decay in [0.0, 1e-4] {
             let (flat, gradients) = trained(decay);
             for (key, (name, variable)) in variables().trainable().enumerate() {
@@ -321,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_the_loss_does_not_reach_stays() {
+    fn a_variable_on_which_the_loss_does_not_depend_stays() {
         let variables = variables();
         let before = variables.copies().unwrap();
         let mut adam = Adam::new(&variables, &spec(0.0)).unwrap();

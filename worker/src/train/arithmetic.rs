@@ -1,4 +1,4 @@
-//! The arithmetic of training steps: which precision a network's passes have, and how its images lie in memory.
+//! The arithmetic of training steps: the precision of forward and backward passes, and the memory layout of images.
 
 use shared::job::arithmetic::{ArithmeticSpec, Cudnn, Precision};
 use tch::{Device, TchError, Tensor};
@@ -20,7 +20,11 @@ impl Arithmetic {
         Self { precision, channels_last, cudnn, device }
     }
 
-    /// Sets how cuDNN chooses its algorithms: for the whole process, which trains one job at a time.
+    /// Sets how cuDNN chooses its algorithms. This holds for the whole process, which trains one job at a time.
+    ///
+    /// # Errors
+    ///
+    /// libtorch fails.
     pub fn set_up(&self) -> Result<(), TchError> {
         match self.cudnn {
             Cudnn::Heuristic => native::set_cudnn(false, false),
@@ -29,7 +33,11 @@ impl Arithmetic {
         }
     }
 
-    /// Runs `passes`, the way of a batch through the network. What comes out may be in half precision.
+    /// Runs the forward `passes` of a batch. Their results may be in half precision.
+    ///
+    /// # Errors
+    ///
+    /// libtorch cannot switch the precision.
     pub fn forward<T>(&self, passes: impl FnOnce() -> T) -> Result<T, TchError> {
         let _tf32 = self.tf32()?;
         let _autocast = match self.precision {
@@ -39,19 +47,27 @@ impl Arithmetic {
         Ok(passes())
     }
 
-    /// Runs `passes`, the way of gradients back. Each operator's runs in the precision that it had on the way forward.
+    /// Runs the backward `passes`. Each operator runs in the precision that it had in the forward pass.
+    ///
+    /// # Errors
+    ///
+    /// libtorch cannot switch the precision, or `passes` fails.
     pub fn backward<T>(&self, passes: impl FnOnce() -> Result<T, TchError>) -> Result<T, TchError> {
         let _tf32 = self.tf32()?;
         passes()
     }
 
-    /// Images `[B, 3, S, S]` as the network shall see them. The kernels keep their order in every map that follows, and
-    /// bring the weights into it by themselves, so those stay as they are stored.
+    /// Images `[B, 3, S, S]` in the memory layout of the job. The kernels keep that layout in all feature maps that
+    /// follow, and convert the weights themselves, so the stored weights need no change.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory on the device.
     pub fn laid_out(&self, images: &Tensor) -> Result<Tensor, TchError> {
         if self.channels_last { native::channels_last(images) } else { Ok(images.shallow_clone()) }
     }
 
-    /// Outside of passes nothing is rounded to TF32: `cuda::devices` sees to it.
+    /// Allows TF32 while the guard lives. Outside of passes nothing is rounded to TF32: `cuda::devices` turns it off.
     fn tf32(&self) -> Result<Option<Tf32>, TchError> {
         match self.precision {
             Precision::F32 | Precision::Bf16 => Ok(None),

@@ -17,6 +17,10 @@ pub struct DeviceBatch {
 
 impl DeviceBatch {
     /// `size` is the height and width of the images.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory, or the images do not have the given size.
     pub fn new(batch: &Batch, size: usize, device: Device) -> Result<Self, TchError> {
         let (count, size) = (batch.labels.len() as i64, size as i64);
         Ok(Self {
@@ -28,6 +32,10 @@ impl DeviceBatch {
     }
 
     /// The same with images and landmarks in another precision.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory on the device.
     pub fn to_kind(&self, kind: Kind) -> Result<Self, TchError> {
         Ok(Self {
             emotion: self.emotion.f_to_kind(kind)?,
@@ -42,7 +50,7 @@ impl DeviceBatch {
         self.labels.size()[0] as usize
     }
 
-    /// True without samples.
+    /// True if there are no samples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -58,7 +66,7 @@ impl DeviceBatch {
     }
 }
 
-/// `values [N]` on the device. A GPU fetches them by itself from page-locked memory, while this thread goes on.
+/// `values [N]` on the device. A GPU copies them from page-locked memory while this thread continues.
 fn placed<T: Element>(values: &[T], device: Device) -> Result<Tensor, TchError> {
     match device {
         Device::Cuda(_) => native::pinned(values)?.f_to_device_(device, T::KIND, true, false),

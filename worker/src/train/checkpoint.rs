@@ -1,9 +1,9 @@
-//! All that an exact resume needs, in one safetensors buffer.
+//! Everything that an exact resume needs, in one safetensors buffer.
 //!
 //! Tensors: `model.…` (weights, running statistics, affinity centres, under the network's own names), `exp_avg.…` and
 //! `exp_avg_sq.…` (Adam), `best.…` (the weights of the best epoch) and `best_probabilities` [N, 6]. The rest is JSON
-//! in the metadata. No generator state: every draw follows from counters. A checkpoint within an epoch says besides how
-//! many of its steps are done and what they summed up; before the first epoch's end there is no best one.
+//! in the metadata. There is no random state, since every draw follows from counters. A checkpoint within an epoch also
+//! holds the number of finished steps and their summed losses. Before the end of the first epoch there is no best epoch.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use super::error::CheckpointError;
 use super::evaluate::Probabilities;
 use super::terms::TERMS;
 
-/// Raised with every change of the layout. 2: within an epoch, too. Version 1 reads as one between two epochs.
+/// Raised with every change of the layout. Version 2 allows checkpoints within an epoch; version 1 is between epochs.
 const VERSION: u32 = 2;
 const OLDEST: u32 = 1;
 const FORMAT: &str = "ferry-checkpoint";
@@ -29,7 +29,7 @@ const MODEL: &str = "model";
 const BEST: &str = "best";
 const BEST_PROBABILITIES: &str = "best_probabilities";
 
-/// Whose training it is: a checkpoint of another is refused.
+/// Which training a checkpoint belongs to. The checkpoint of another training is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     pub format: String,
@@ -51,7 +51,7 @@ impl Identity {
     }
 
     fn check(&self, found: &Self) -> Result<(), CheckpointError> {
-        // What is older and can be read is as good as today's.
+        // Older versions that can still be read are accepted.
         let version = if (OLDEST..VERSION).contains(&found.version) { VERSION } else { found.version };
         let pairs = [
             ("format", found.format.clone(), self.format.clone()),
@@ -67,27 +67,27 @@ impl Identity {
     }
 }
 
-/// The best epoch so far by validation macro F1 (ties: the earliest).
+/// The best epoch so far by validation macro F1; the earliest of those with equal scores.
 #[derive(Debug)]
 pub struct Best {
     pub epoch: u32,
     pub weights: Tensors,
-    /// Of the validation split.
+    /// On the validation split.
     pub probabilities: Probabilities,
 }
 
-/// What an epoch that is not finished has come to.
+/// The progress of an unfinished epoch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Partial {
     /// Finished steps.
     pub step: u32,
-    /// Samples of those steps.
+    /// Samples in those steps.
     pub samples: u64,
-    /// Each loss term, summed over those samples.
+    /// Each loss term summed over those samples.
     pub sums: [f64; TERMS],
     /// Wall time so far.
     pub seconds: f64,
-    /// Into how many micro-batches a batch was cut at most; 1 is the whole batch.
+    /// The largest number of micro-batches into which a batch was split; 1 if none was.
     pub micro_batches: u32,
 }
 
@@ -97,9 +97,9 @@ pub struct Checkpoint {
     pub weights: Tensors,
     pub moments: Tensors,
     pub optimizer_steps: u64,
-    /// Of the epoch to come, or to go on with.
+    /// Of the epoch that comes next, or that is unfinished.
     pub learning_rate: f64,
-    /// One for each finished epoch.
+    /// One report for each finished epoch.
     pub reports: Vec<EpochReport>,
     /// `None` before the first epoch is finished.
     pub best: Option<Best>,
@@ -107,12 +107,12 @@ pub struct Checkpoint {
     pub partial: Option<Partial>,
 }
 
-/// Names and shapes of the tensors of one job's checkpoint.
+/// Names and shapes of the tensors in the checkpoints of one job.
 #[derive(Debug)]
 pub struct Layout {
     pub weights: BTreeMap<String, Vec<i64>>,
     pub moments: BTreeMap<String, Vec<i64>>,
-    /// Validation samples.
+    /// Number of validation samples.
     pub samples: usize,
 }
 
@@ -121,7 +121,7 @@ struct State {
     identity: Identity,
     epoch: u32,
     optimizer_steps: u64,
-    /// The bits of the f64: a decimal text might lose the last.
+    /// The bits of the f64, since decimal text might lose the last one.
     learning_rate_bits: u64,
     best_epoch: Option<u32>,
     reports: Vec<EpochReport>,
@@ -153,7 +153,11 @@ impl From<StoredPartial> for Partial {
 }
 
 impl Checkpoint {
-    /// The bytes to keep.
+    /// The checkpoint as bytes.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory, or the device fails.
     pub fn write(&self, identity: &Identity) -> Result<Vec<u8>, CheckpointError> {
         let state = State {
             identity: identity.clone(),
@@ -175,11 +179,15 @@ impl Checkpoint {
         Ok(archive::write(&tensors, facts)?)
     }
 
-    /// Reads what [`Self::write`] wrote for the same identity and layout; anything else is an error.
+    /// Reads what [`Self::write`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are damaged, are of another training than `identity`, or do not have the tensors of `layout`.
     pub fn read(bytes: &[u8], identity: &Identity, layout: &Layout) -> Result<Self, CheckpointError> {
         let archive = Archive::open(bytes)?;
         let facts = Value::Object(archive.facts().clone());
-        // The identity first: a checkpoint of another job differs in its tensors too, which says less.
+        // The identity first: the tensors of another job differ too, but that error would say less.
         let whose: Whose = serde_json::from_value(facts.clone())?;
         identity.check(&whose.identity)?;
         let state: State = serde_json::from_value(facts)?;
@@ -230,7 +238,7 @@ impl State {
         let rate = f64::from_bits(self.learning_rate_bits);
         if !numbered || (self.epoch == 0 && self.partial.is_none()) {
             return Err(CheckpointError::Inconsistent(format!(
-                "its reports are not epochs 1 to {}",
+                "its reports are not of epochs 1 to {}",
                 self.epoch
             )));
         }
@@ -248,7 +256,7 @@ impl State {
                 partial.step > 0 && partial.samples >= u64::from(partial.step) && partial.micro_batches > 0;
             if !counts || !partial.seconds.is_finite() || sums.iter().any(|sum| !sum.is_finite()) {
                 return Err(CheckpointError::Inconsistent(
-                    "the epoch in work has impossible sums".to_owned(),
+                    "the unfinished epoch has impossible sums".to_owned(),
                 ));
             }
         }

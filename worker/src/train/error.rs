@@ -1,4 +1,4 @@
-//! Why a training cannot begin, go on or be resumed.
+//! Why a training cannot start, continue or resume.
 
 use shared::pack::Split;
 use tch::TchError;
@@ -17,29 +17,29 @@ pub enum TrainError {
     #[error("setting `{name}` {problem}")]
     Setting { name: &'static str, problem: String },
     #[error(
-        "{found} training samples after drawing the subset, at least 2 are needed: enlarge the dataset or \
+        "the training subset has {found} samples, but at least 2 are needed: use a larger dataset or a larger \
          `subset_fraction`"
     )]
     TooFewSamples { found: usize },
-    #[error("the dataset has no {0} samples, so no epoch can be judged")]
+    #[error("the dataset has no {0} samples, so no epoch can be scored")]
     NoSamples(Split),
     #[error(
         "{term} loss is {value} in epoch {epoch}, step {step}: the training diverged; try a lower learning_rate"
     )]
     NotFinite { epoch: u32, step: usize, term: Term, value: f64 },
     #[error(
-        "{samples} images, the fewest that a step can be made of, do not fit into the device's memory: use a smaller \
+        "the smallest possible micro-batch ({samples} images) does not fit into the device's memory: use a smaller \
          network or image_size, or a device with more memory"
     )]
     OutOfMemory { samples: usize, source: OutOfMemory },
-    /// Only this one speaks of what was handed to the training: another checkpoint, or none, may do.
+    /// The only error that is about the checkpoint passed in: another checkpoint, or a fresh start, may work.
     #[error("the checkpoint cannot be used: {0}")]
     Checkpoint(#[source] CheckpointError),
-    #[error("a checkpoint cannot be made: {0}")]
+    #[error("cannot create a checkpoint: {0}")]
     Saving(#[source] CheckpointError),
-    #[error("the file of `{slot}` was not handed to the training")]
+    #[error("the weights file of `{slot}` was not passed to the training")]
     NoWeights { slot: &'static str },
-    #[error("the file of `{slot}` has digest {found}, the job starts from {digest}")]
+    #[error("the weights file of `{slot}` has digest {found}, but the job starts from {digest}")]
     WrongWeights { slot: &'static str, found: String, digest: String },
     #[error("the weights cannot be used: {0}")]
     Weights(#[from] LoadError),
@@ -47,20 +47,20 @@ pub enum TrainError {
     Model(#[from] ModelError),
     #[error(transparent)]
     Frame(#[from] FrameError),
-    #[error("weights cannot be stored: {0}")]
+    #[error("cannot store the weights: {0}")]
     Archive(#[from] ArchiveError),
     #[error("libtorch: {0}")]
     Torch(#[from] TchError),
 }
 
-/// What is wrong with the bytes that a training should resume from.
+/// Why a training cannot resume from a checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    #[error("its state is not readable: {0}")]
+    #[error("its state cannot be read: {0}")]
     State(#[from] serde_json::Error),
-    #[error("its {what} is {found}, this training needs {expected}")]
+    #[error("its {what} is {found}, but this training needs {expected}")]
     Foreign { what: &'static str, found: String, expected: String },
     #[error("its state contradicts itself: {0}")]
     Inconsistent(String),

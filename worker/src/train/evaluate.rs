@@ -1,4 +1,4 @@
-//! Class probabilities of a split: evaluation mode, emotion branch only, softmax.
+//! Class probabilities of a split: the emotion branch in evaluation mode, then softmax.
 
 use shared::expression::CLASSES;
 use shared::metrics::{Confusion, argmax};
@@ -9,13 +9,17 @@ use crate::models::{Mode, Mtl};
 
 use super::error::TrainError;
 
-/// Probabilities of the six classes, one row a sample.
+/// Probabilities of the six classes, one row per sample.
 pub type Probabilities = Vec<[f32; CLASSES]>;
 
 /// One row for each of `frames`, in order.
 ///
-/// Batches have `batch_size` images, which must be the same in every run: sums are split by it, so another size may
-/// give other last bits. `progress` hears after each batch how many rows are done.
+/// `batch_size` must be the same in every run: it decides how sums are split, so another size may change the last bits.
+/// `progress` is called after each batch with the number of finished rows.
+///
+/// # Errors
+///
+/// An image cannot be read, or libtorch fails.
 pub fn probabilities(
     network: &Mtl,
     frames: &Frames<'_>,
@@ -45,7 +49,7 @@ pub fn probabilities(
     Ok(rows)
 }
 
-/// Confusion counts of the samples whose label is known.
+/// Confusion counts over the samples whose label is known.
 pub fn confusion(probabilities: &[[f32; CLASSES]], labels: &[Option<u8>]) -> Confusion {
     let pairs = probabilities.iter().zip(labels);
     Confusion::from_pairs(pairs.filter_map(|(row, label)| Some((usize::from((*label)?), argmax(row)))))

@@ -1,4 +1,4 @@
-//! Running out of memory, and how much of it a device uses.
+//! Errors that mean out of memory, and how much memory a device uses.
 
 use std::any::Any;
 
@@ -7,8 +7,8 @@ use tch::{Device, TchError};
 
 use crate::native;
 
-/// What libtorch, cuBLAS and cuDNN say when an allocation fails. tch hands on nothing but the text.
-const SAYINGS: [&str; 6] = [
+/// How libtorch, cuBLAS and cuDNN report a failed allocation. tch passes on nothing but the text.
+const MESSAGES: [&str; 6] = [
     "CUDA out of memory",
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -17,30 +17,34 @@ const SAYINGS: [&str; 6] = [
     "DefaultCPUAllocator: can't allocate memory",
 ];
 
-/// An allocation that failed, in libtorch's words.
+/// A failed allocation, with libtorch's message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{said}")]
+#[error("{message}")]
 pub struct OutOfMemory {
-    said: String,
+    message: String,
 }
 
 impl OutOfMemory {
-    /// The error in `text`, if that is what it tells of.
-    pub fn told_by(text: &str) -> Option<Self> {
-        let begin = SAYINGS.iter().find_map(|saying| text.find(saying))?;
-        // What follows the first sentences is a stack trace or advice on PyTorch's own settings.
-        let said = text[begin..].split(['\n', '\\']).next().unwrap_or_default();
-        Some(Self { said: said.to_owned() })
+    /// The failed allocation that `text` reports, if it reports one.
+    pub fn in_text(text: &str) -> Option<Self> {
+        let begin = MESSAGES.iter().find_map(|message| text.find(message))?;
+        // The rest is a stack trace, or advice on PyTorch's settings.
+        let message = text[begin..].split(['\n', '\\']).next().unwrap_or_default();
+        Some(Self { message: message.to_owned() })
     }
 
-    /// The error that a panic tells of: tch's plain operators panic with what libtorch said.
+    /// The failed allocation behind a panic: tch's infallible operators panic with libtorch's message.
     pub fn in_panic(panic: &(dyn Any + Send)) -> Option<Self> {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        Self::told_by(text.or_else(|| panic.downcast_ref::<&str>().copied())?)
+        Self::in_text(text.or_else(|| panic.downcast_ref::<&str>().copied())?)
     }
 }
 
-/// Begins the peaks of [`used`] anew.
+/// Resets the peaks that [`used`] reports.
+///
+/// # Errors
+///
+/// libtorch fails.
 pub fn reset_peaks(device: Device) -> Result<(), TchError> {
     match device {
         Device::Cuda(_) => native::reset_peak(device),
@@ -48,7 +52,11 @@ pub fn reset_peaks(device: Device) -> Result<(), TchError> {
     }
 }
 
-/// What libtorch holds of a GPU; none on a CPU.
+/// The GPU memory that libtorch holds; `None` for a CPU.
+///
+/// # Errors
+///
+/// libtorch fails.
 pub fn used(device: Device) -> Result<Option<DeviceMemory>, TchError> {
     match device {
         Device::Cuda(_) => native::memory(device).map(Some),
@@ -56,7 +64,11 @@ pub fn used(device: Device) -> Result<Option<DeviceMemory>, TchError> {
     }
 }
 
-/// Hands back what is kept of a GPU but not used, so that larger pieces can be had again.
+/// Returns cached, unused GPU memory, so that larger allocations can succeed again.
+///
+/// # Errors
+///
+/// libtorch fails.
 pub fn release(device: Device) -> Result<(), TchError> {
     match device {
         Device::Cuda(_) => native::release_memory(),
@@ -69,13 +81,13 @@ mod tests {
     use super::*;
     use tch::{Kind, Tensor};
 
-    /// More than any address space has.
+    /// Larger than any address space.
     const TOO_LARGE: i64 = 1 << 50;
 
     #[test]
-    fn what_libtorch_says_of_a_failed_allocation_is_recognised() {
+    fn libtorchs_message_about_a_failed_allocation_is_recognised() {
         let error = Tensor::f_zeros([TOO_LARGE], (Kind::Float, Device::Cpu)).unwrap_err().to_string();
-        let told = OutOfMemory::told_by(&error).unwrap_or_else(|| panic!("{error}")).to_string();
+        let told = OutOfMemory::in_text(&error).unwrap_or_else(|| panic!("{error}")).to_string();
         assert!(told.contains("you tried to allocate") && !told.contains('\n'), "{told}");
         let panic =
             std::panic::catch_unwind(|| Tensor::zeros([TOO_LARGE], (Kind::Float, Device::Cpu))).unwrap_err();
@@ -83,13 +95,13 @@ mod tests {
     }
 
     #[test]
-    fn a_gpus_words_are_recognised_and_others_are_not() {
+    fn messages_about_gpu_memory_are_recognised_and_others_are_not() {
         let words = "Internal torch error: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity \
                      of 79.11 GiB of which 1.10 GiB is free.\nException raised from malloc at ...";
-        let told = OutOfMemory::told_by(words).unwrap().to_string();
+        let told = OutOfMemory::in_text(words).unwrap().to_string();
         assert!(told.starts_with("CUDA out of memory. Tried") && told.ends_with("is free."), "{told}");
         for other in ["CUDA error: an illegal memory access was encountered", "shape mismatch", ""] {
-            assert_eq!(OutOfMemory::told_by(other), None, "{other}");
+            assert_eq!(OutOfMemory::in_text(other), None, "{other}");
         }
         assert_eq!(OutOfMemory::in_panic(&"index out of bounds"), None);
     }

@@ -1,10 +1,11 @@
-//! The gradients of a step that fit into memory: of the whole batch or, where that runs out, of micro-batches.
+//! The gradients of a step, computed from the whole batch or, if it does not fit into memory, from micro-batches.
 //!
-//! The losses are no sums over samples: class weights and the partition loss look at a whole batch. So the batch is not
-//! cut for them. The network runs over all micro-batches without a graph, the losses are computed from what it said of the
-//! whole batch, and each micro-batch runs again, with a graph, pulled by its rows of the losses' gradient (gradient caching:
-//! Gao et al., arXiv 2101.06983). But for rounding, that is the gradient of the whole batch, for a third more work. Only batch
-//! norms see the difference: each normalises with the statistics of a micro-batch.
+//! The losses are not sums over samples: class weights and the partition loss look at the whole batch, so the losses
+//! always see all of it. With micro-batches, a step uses gradient caching (Gao et al., arXiv 2101.06983): the network
+//! runs over all micro-batches without a graph; the losses of the joined outputs and their gradient with respect to
+//! these outputs are computed; then each micro-batch runs again, with a graph, and its rows of that gradient are
+//! propagated back. Apart from rounding this gives the gradient of the whole batch, for a third more work. Only batch
+//! norms differ: each normalises with the statistics of a micro-batch.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -19,31 +20,35 @@ use super::passes::{Network, Passes, Statistics};
 use super::step::{Objective, Prepared};
 use crate::variables::Variables;
 
-/// A batch norm in training needs two samples.
+/// A batch norm in training mode needs two samples.
 const SMALLEST: usize = 2;
 
-/// What a step moves the weights by.
+/// The result of one step's backward pass.
 #[derive(Debug)]
 pub struct Gradients {
     /// `[4]`, see [`Objective::terms`].
     pub terms: Tensor,
     /// One for each of [`Adam::names`].
     pub by_variable: Vec<Tensor>,
-    /// Into how many micro-batches the batch was cut.
+    /// The number of micro-batches into which the batch was split; 1 is the whole batch.
     pub micro_batches: u32,
 }
 
-/// Computes the gradients of one training's steps, and keeps the size that fitted last.
+/// Computes the gradients of a training's steps, and remembers how small micro-batches must be to fit into memory.
 #[derive(Debug)]
 pub struct MicroBatches {
     count: u32,
     device: Device,
-    /// The running statistics, each with what it was before the step at work.
+    /// The running statistics, each with its value before the current step.
     statistics: Vec<(Tensor, Tensor)>,
 }
 
 impl MicroBatches {
-    /// Begins with whole batches.
+    /// Starts with whole batches.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory for a copy of the running statistics.
     pub fn new(variables: &Variables, device: Device) -> Result<Self, TchError> {
         let with_copy = |tensor: &Tensor| Ok((tensor.shallow_clone(), tensor.f_empty_like()?));
         Ok(Self {
@@ -53,14 +58,18 @@ impl MicroBatches {
         })
     }
 
-    /// Into how many micro-batches the last batch was cut.
+    /// The number of micro-batches into which the last batch was split.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// The gradients of one batch. When memory runs out, micro-batches are halved, for this step and all that follow.
+    /// The gradients of one batch. If memory runs out, micro-batches are halved for this and all later steps.
     ///
-    /// Panics when libtorch fails otherwise, like everything in [`crate::models`].
+    /// Panics if libtorch fails for another reason inside the network, like everything in [`crate::models`].
+    ///
+    /// # Errors
+    ///
+    /// Not even the smallest micro-batch fits into memory, or libtorch fails for another reason.
     pub fn gradients(
         &mut self,
         network: &dyn Network,
@@ -89,7 +98,7 @@ impl MicroBatches {
                     return Err(TrainError::OutOfMemory { samples, source: error });
                 }
                 Err(Failure::OutOfMemory(error)) => {
-                    tracing::warn!("{error}; the batch is cut into {} micro-batches", 2 * count);
+                    tracing::warn!("{error}; the batch is split into {} micro-batches", 2 * count);
                     memory::release(self.device)?;
                     self.restore_statistics()?;
                     self.count = (2 * count).min(most);
@@ -102,7 +111,7 @@ impl MicroBatches {
         self.statistics.iter_mut().try_for_each(|(now, before)| before.f_copy_(now))
     }
 
-    /// A pass that broke off has moved some of them.
+    /// A pass that was interrupted may have changed some of them.
     fn restore_statistics(&mut self) -> Result<(), TchError> {
         self.statistics.iter_mut().try_for_each(|(now, before)| now.f_copy_(before))
     }
@@ -115,11 +124,11 @@ enum Failure {
 
 impl From<TchError> for Failure {
     fn from(error: TchError) -> Self {
-        OutOfMemory::told_by(&error.to_string()).map_or(Self::Other(error), Self::OutOfMemory)
+        OutOfMemory::in_text(&error.to_string()).map_or(Self::Other(error), Self::OutOfMemory)
     }
 }
 
-/// Runs `work`, whose panics for want of memory become errors. It must leave nothing half done that matters.
+/// Runs `work` and turns out-of-memory panics into errors. After a panic, the half-finished state of `work` is ignored.
 fn caught<T>(work: impl FnOnce() -> Result<T, TchError>) -> Result<T, Failure> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(outcome) => outcome.map_err(Failure::from),
@@ -130,7 +139,7 @@ fn caught<T>(work: impl FnOnce() -> Result<T, TchError>) -> Result<T, Failure> {
     }
 }
 
-/// First sample and number of samples of `count` micro-batches whose sizes differ by one at most.
+/// First sample and number of samples of each of `count` micro-batches, whose sizes differ by at most one.
 fn slices(samples: usize, count: u32) -> Vec<(i64, i64)> {
     let (samples, count) = (samples as i64, i64::from(count));
     let length = |index| samples / count + i64::from(index < samples % count);
@@ -143,21 +152,21 @@ fn slices(samples: usize, count: u32) -> Vec<(i64, i64)> {
         .collect()
 }
 
-/// Terms and gradients of the batch in one piece.
+/// Terms and gradients of the whole batch, in one pass.
 fn whole(
     network: &dyn Network,
     objective: &Objective,
     adam: &Adam,
     prepared: &Prepared<'_>,
 ) -> Result<(Tensor, Vec<Tensor>), TchError> {
-    let passes = objective.passes(network, &prepared.inputs, Statistics::Move(1))?;
+    let passes = objective.passes(network, &prepared.inputs, Statistics::Update(1))?;
     let terms = objective.losses(network.centres(), &passes, prepared);
     let loss = objective.sum(&terms)?;
     let gradients = objective.arithmetic().backward(|| adam.gradients(&loss))?;
     Ok((terms.detach(), gradients))
 }
 
-/// Terms and gradients of the batch with graphs of one micro-batch at a time.
+/// Terms and gradients of the whole batch, keeping the graph of one micro-batch at a time.
 fn cut(
     network: &dyn Network,
     objective: &Objective,
@@ -166,27 +175,27 @@ fn cut(
     slices: &[(i64, i64)],
 ) -> Result<(Tensor, Vec<Tensor>), TchError> {
     let inputs = &prepared.inputs;
-    let said = {
+    let outputs = {
         let _no_graph = tch::no_grad_guard();
-        let said: Vec<Passes> = slices
+        let outputs: Vec<Passes> = slices
             .iter()
             .map(|&(start, length)| {
-                objective.passes(network, &inputs.slice(start, length)?, Statistics::Stay)
+                objective.passes(network, &inputs.slice(start, length)?, Statistics::Keep)
             })
             .collect::<Result<_, _>>()?;
-        Passes::joined(&said)?
+        Passes::joined(&outputs)?
     };
-    let said = said.map(|tensor| tensor.f_set_requires_grad(true))?;
-    let terms = objective.losses(network.centres(), &said, prepared);
+    let outputs = outputs.map(|tensor| tensor.f_set_requires_grad(true))?;
+    let terms = objective.losses(network.centres(), &outputs, prepared);
     let loss = objective.sum(&terms)?;
-    // How the losses pull at what the network said; the class centres are theirs and have their whole gradient here.
-    let (pulls, mut sums) = adam.gradients_and(&said.tensors(), &loss)?;
-    drop(said);
+    // Only the losses use the class centres, so `sums` starts with their full gradient.
+    let (by_output, mut sums) = adam.gradients_and(&outputs.tensors(), &loss)?;
+    drop(outputs);
     for &(start, length) in slices {
         let inputs = inputs.slice(start, length)?;
-        let passes = objective.passes(network, &inputs, Statistics::Move(slices.len() as u32))?;
-        let pulled = pulled(&passes, &pulls, start, length)?;
-        let gradients = objective.arithmetic().backward(|| adam.gradients(&pulled))?;
+        let passes = objective.passes(network, &inputs, Statistics::Update(slices.len() as u32))?;
+        let surrogate = surrogate_loss(&passes, &by_output, start, length)?;
+        let gradients = objective.arithmetic().backward(|| adam.gradients(&surrogate))?;
         for (sum, gradient) in sums.iter_mut().zip(&gradients) {
             let _ = sum.f_add_(gradient)?;
         }
@@ -194,13 +203,18 @@ fn cut(
     Ok((terms.detach(), sums))
 }
 
-/// A scalar with the gradient of the loss by these passes.
-fn pulled(passes: &Passes, pulls: &[Tensor], start: i64, length: i64) -> Result<Tensor, TchError> {
+/// A scalar whose gradient with respect to `passes` is that of the loss: `length` rows of `by_output` from `start`.
+fn surrogate_loss(
+    passes: &Passes,
+    by_output: &[Tensor],
+    start: i64,
+    length: i64,
+) -> Result<Tensor, TchError> {
     let mut products = Vec::new();
-    for (said, pull) in passes.tensors().into_iter().zip(pulls) {
-        if pull.defined() {
-            let pull = pull.f_narrow(0, start, length)?;
-            products.push(said.f_mul(&pull)?.f_sum(None::<Kind>)?);
+    for (output, gradient) in passes.tensors().into_iter().zip(by_output) {
+        if gradient.defined() {
+            let gradient = gradient.f_narrow(0, start, length)?;
+            products.push(output.f_mul(&gradient)?.f_sum(None::<Kind>)?);
         }
     }
     Tensor::f_stack(&products, 0)?.f_sum(None::<Kind>)

@@ -1,4 +1,4 @@
-//! The draws of mix-up (Zhang et al., arXiv 1710.09412): one share and one permutation a batch.
+//! The random draws of mix-up (Zhang et al., arXiv 1710.09412): one share and one permutation per batch.
 
 use serde::Deserialize;
 use shared::rng::{Purpose, Stream};
@@ -6,14 +6,14 @@ use shared::rng::{Purpose, Stream};
 /// How one batch is mixed.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Mixing {
-    /// Share of each image itself, in [0, 1]; never folded to above one half.
+    /// Share of each image itself, in [0, 1]. Values below one half are kept, not replaced by `1 - lambda`.
     pub lambda: f64,
-    /// The partner of each sample: a permutation, fixed points allowed.
+    /// The partner of each sample: a permutation, in which a sample may be its own partner.
     pub partners: Vec<i64>,
 }
 
 impl Mixing {
-    /// For batch `batch` of `epoch`, which has `size` samples. An `alpha` of 0 mixes nothing.
+    /// Draws for batch `batch` of `epoch`, which has `size` samples. An `alpha` of 0 mixes nothing.
     pub fn draw(seed: u64, epoch: u32, batch: usize, size: usize, alpha: f64) -> Self {
         let mut stream = Stream::new(seed, Purpose::Mixing, &[u64::from(epoch), batch as u64]);
         let lambda = symmetric_beta(alpha, &mut stream);
@@ -23,8 +23,8 @@ impl Mixing {
     }
 }
 
-/// Beta(alpha, alpha) as a ratio of two gamma variates, kept in logarithms because for small alpha both are often
-/// too small for any number.
+/// A Beta(alpha, alpha) variate as a ratio of two gamma variates. It uses their logarithms, because both often
+/// underflow for small alpha.
 fn symmetric_beta(alpha: f64, stream: &mut Stream) -> f64 {
     if alpha <= 0.0 {
         return 1.0;
@@ -33,7 +33,7 @@ fn symmetric_beta(alpha: f64, stream: &mut Stream) -> f64 {
     1.0 / (1.0 + (second - first).exp())
 }
 
-/// The logarithm of a Gamma(shape, 1) variate: Marsaglia & Tsang (2000) for shape + 1, brought down to shape by
+/// The logarithm of a Gamma(shape, 1) variate: Marsaglia & Tsang (2000) for shape + 1, then
 /// G(shape) = G(shape + 1) · U^(1/shape).
 fn log_gamma_variate(shape: f64, stream: &mut Stream) -> f64 {
     let d = shape + 1.0 - 1.0 / 3.0;

@@ -1,7 +1,8 @@
-//! The training of one job, on one page: epochs of steps, each epoch judged and checkpointed, the best one kept.
+//! The training of one job: each epoch is a pass of steps, then a score on validation and a checkpoint; the best epoch
+//! is kept.
 //!
-//! Everything random follows from the settings' seed and counters (epoch, batch, sample), so a training that resumes
-//! from a checkpoint ends, on the same kind of CPU, with the bits of one that was never interrupted.
+//! Every random draw follows from the seed and counters (epoch, batch, sample). So, on the same kind of CPU, a training
+//! that resumes from a checkpoint gives the same bits as one that was never interrupted.
 
 pub mod adam;
 pub mod arithmetic;
@@ -44,21 +45,21 @@ pub struct TrainTask<'a> {
     pub spec: &'a JobSpec,
     pub pack: &'a Pack,
     pub device: Device,
-    /// The checkpoint to go on from; `None` starts from fresh weights.
+    /// The checkpoint to resume from; `None` starts a new training.
     pub resume: Option<&'a [u8]>,
 }
 
-/// What a training tells while it runs.
+/// What a training reports while it runs.
 #[expect(clippy::large_enum_variant, reason = "events are handed over one at a time, never collected")]
 #[derive(Debug)]
 pub enum TrainEvent {
-    /// Step `step` of `steps` (from 1) is queued; `loss` is the latest one known, on a GPU some steps old.
+    /// Step `step` of `steps` (from 1) is queued. `loss` is the latest known one, on a GPU a few steps old.
     Step { epoch: u32, step: usize, steps: usize, loss: f64 },
-    /// The batch of this step did not fit into memory; it, and all that follow, are cut into so many micro-batches.
+    /// The batch of this step did not fit into memory. From now on, batches are split into `micro_batches`.
     OutOfMemory { epoch: u32, step: usize, micro_batches: u32 },
-    /// The listener asked for it: `checkpoint` resumes after `step` steps of `epoch`.
+    /// The listener asked for a checkpoint: it resumes after `step` steps of `epoch`.
     Checkpoint { epoch: u32, step: usize, checkpoint: Vec<u8> },
-    /// An epoch is done; `checkpoint` resumes after it.
+    /// An epoch is finished; `checkpoint` resumes after it.
     Epoch { report: EpochReport, checkpoint: Vec<u8> },
 }
 
@@ -66,9 +67,9 @@ pub enum TrainEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
     Continue,
-    /// After a step: make a checkpoint and hand it over, then ask again. Elsewhere the same as to continue.
+    /// After a step: create a checkpoint, report it, and ask again. After other events: the same as `Continue`.
     Checkpoint,
-    /// End now: what was done since the last checkpoint is lost.
+    /// Stop now. Work since the last checkpoint is lost.
     Stop,
 }
 
@@ -76,7 +77,7 @@ pub enum Control {
 #[derive(Debug)]
 pub enum Outcome {
     Finished(Box<Finished>),
-    /// The listener asked for it.
+    /// The listener asked to stop.
     Stopped,
 }
 
@@ -84,23 +85,28 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
     pub epochs: Vec<EpochReport>,
-    /// By validation macro F1; ties: the earliest.
+    /// By validation macro F1; the earliest of those with equal scores.
     pub best_epoch: u32,
-    /// Probabilities of the best epoch, rows in the pack's order.
+    /// Validation probabilities of the best epoch, rows in the pack's order.
     pub validation: Vec<[f32; CLASSES]>,
-    /// `None` where the dataset has no test split.
+    /// Test probabilities of the best epoch; `None` if the dataset has no test split.
     pub test: Option<Vec<[f32; CLASSES]>>,
-    /// Weights of the best epoch, safetensors.
+    /// Weights of the best epoch, as safetensors.
     pub model: Vec<u8>,
-    /// Of all epochs, those before a resume included.
+    /// Over all epochs, including those before a resume.
     pub train_seconds: f64,
 }
 
-/// Trains `task.spec` on `task.pack`, telling `sink` of every step and epoch.
+/// Trains `task.spec` on `task.pack` and reports every step and epoch to `sink`.
 ///
-/// Sets libtorch's thread counts and cuDNN's switches, which hold for the whole process. A failure inside a network
-/// panics, as tch's plain operators do (running out of memory in a step does not): run this on a thread of its own and
-/// catch that.
+/// Sets libtorch's thread counts and cuDNN's options for the whole process. A failure inside a network panics, except
+/// for running out of memory in a step, because tch's infallible operators panic. So run this on its own thread and
+/// catch the panic.
+///
+/// # Errors
+///
+/// The settings, the dataset, the checkpoint or the weights cannot be used; the training diverges; the smallest batch
+/// does not fit into memory; or libtorch fails.
 pub fn train(
     task: &TrainTask<'_>,
     sink: &mut dyn FnMut(TrainEvent) -> Control,
@@ -108,8 +114,12 @@ pub fn train(
     train_from(task, &BTreeMap::new(), sink)
 }
 
-/// [`train`] from `weights`: the content of every file that the job's settings name. A resumed training has them
-/// behind it.
+/// [`train`], starting from `weights`: the content of every weights file that the job's settings name. A resumed
+/// training does not use them.
+///
+/// # Errors
+///
+/// As [`train`].
 pub fn train_from(
     task: &TrainTask<'_>,
     weights: &BTreeMap<Slot, Bytes>,

@@ -1,4 +1,4 @@
-//! What a finished model's file says of itself: enough to build its network and to show it images as in training.
+//! The metadata of a finished model's file: enough to build its network and to prepare images as in training.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,16 +8,16 @@ use shared::weights::MODEL_FORMAT;
 
 use crate::archive::Facts;
 
-/// The facts in the metadata of a model.
+/// The metadata of a model's file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelRecord {
-    /// [`Self::FORMAT`]: tells a model from a checkpoint.
+    /// [`Self::FORMAT`], which tells a model from a checkpoint.
     pub format: String,
     pub job: JobId,
-    /// Digest of the pack that it was trained on.
+    /// Digest of the training pack.
     pub dataset_digest: String,
-    /// Height and width of the images in that pack, from which they were brought to the network's `image_size`.
-    /// Models of early versions do not say.
+    /// Height and width of the images in that pack, before they were resized to the network's `image_size`. Models of
+    /// early versions lack it.
     #[serde(default)]
     pub pack_image_size: Option<u32>,
     pub trainer_revision: u32,
@@ -29,7 +29,7 @@ pub struct ModelRecord {
 impl ModelRecord {
     pub const FORMAT: &str = MODEL_FORMAT;
 
-    /// As a file's metadata.
+    /// The record as archive facts.
     pub fn facts(&self) -> Facts {
         match serde_json::to_value(self) {
             Ok(Value::Object(facts)) => facts,
@@ -37,7 +37,11 @@ impl ModelRecord {
         }
     }
 
-    /// The job's settings; what the canonical ones leave out changes nothing and has its default.
+    /// The job's settings. A setting that the canonical form leaves out has no effect and gets its default.
+    ///
+    /// # Errors
+    ///
+    /// A setting is unknown or its value is not allowed.
     pub fn spec(&self) -> Result<JobSpec, SettingError> {
         JobSpec::of(&self.settings)
     }
@@ -61,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_come_back_as_far_as_they_matter() {
+    fn settings_that_matter_are_restored() {
         let weak =
             [("subset_fraction", json!(0.2)), ("backbone", json!("mobilevitv2")), ("affine", json!(0.0))];
         let spec =
@@ -74,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn early_models_do_not_say_the_size_of_their_images() {
+    fn early_models_lack_the_image_size_of_their_pack() {
         let mut facts = record(&JobSpec::default()).facts();
         let read = |facts: &Facts| serde_json::from_value::<ModelRecord>(facts.clone().into()).unwrap();
         assert_eq!(read(&facts), record(&JobSpec::default()));

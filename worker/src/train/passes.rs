@@ -1,4 +1,4 @@
-//! A batch's way through the network: what goes in, and what comes out for the losses to look at.
+//! The forward passes of a batch: the images that go in, and the outputs that the losses need.
 
 use tch::{TchError, Tensor};
 
@@ -6,7 +6,7 @@ use crate::losses::mix::TWICE_MOMENTUM;
 use crate::models::blocks::at_least_single;
 use crate::models::{Emotion, Mode, Mtl};
 
-/// What a training step asks of a network.
+/// What a training step needs from a network.
 pub trait Network {
     /// See [`Mtl::emotion`].
     fn emotion(&self, images: &Tensor, mode: Mode) -> Emotion;
@@ -30,21 +30,21 @@ impl Network for Mtl {
     }
 }
 
-/// How far passes move the running statistics of batch norms.
+/// How a pass updates the running statistics of batch norms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Statistics {
     /// Not at all.
-    Stay,
-    /// So far that this number of passes moves them together as far as one does by itself.
-    Move(u32),
+    Keep,
+    /// With such a momentum that this number of passes together has the weight of one normal pass.
+    Update(u32),
 }
 
 impl Statistics {
     fn mode(self, momentum: f64) -> Mode {
         match self {
-            Self::Stay => Mode::Train { momentum: 0.0 },
-            Self::Move(1) => Mode::Train { momentum },
-            Self::Move(passes) => {
+            Self::Keep => Mode::Train { momentum: 0.0 },
+            Self::Update(1) => Mode::Train { momentum },
+            Self::Update(passes) => {
                 Mode::Train { momentum: 1.0 - (1.0 - momentum).powf(1.0 / f64::from(passes)) }
             }
         }
@@ -53,25 +53,25 @@ impl Statistics {
 
 const MOMENTUM: f64 = 0.1;
 
-/// Images of the emotion branch, or what it says of them.
+/// One value for each pass of the emotion branch: its images, or its output.
 #[derive(Debug)]
-pub(super) enum Shown<T> {
+pub(super) enum PerPass<T> {
     Real(T),
-    /// Each with its partner.
+    /// Each image mixed with its partner.
     Mixed(T),
-    /// Mix-augment's two passes.
+    /// The two passes of mix-augment.
     Both {
         mixed: T,
         real: T,
     },
 }
 
-impl<T> Shown<T> {
-    fn map<U, E>(&self, mut change: impl FnMut(&T) -> Result<U, E>) -> Result<Shown<U>, E> {
+impl<T> PerPass<T> {
+    fn map<U, E>(&self, mut change: impl FnMut(&T) -> Result<U, E>) -> Result<PerPass<U>, E> {
         Ok(match self {
-            Self::Real(real) => Shown::Real(change(real)?),
-            Self::Mixed(mixed) => Shown::Mixed(change(mixed)?),
-            Self::Both { mixed, real } => Shown::Both { mixed: change(mixed)?, real: change(real)? },
+            Self::Real(real) => PerPass::Real(change(real)?),
+            Self::Mixed(mixed) => PerPass::Mixed(change(mixed)?),
+            Self::Both { mixed, real } => PerPass::Both { mixed: change(mixed)?, real: change(real)? },
         })
     }
 
@@ -86,7 +86,7 @@ impl<T> Shown<T> {
 /// Images `[B, 3, S, S]` of every pass that the losses need.
 #[derive(Debug)]
 pub(super) struct Inputs {
-    pub(super) emotion: Shown<Tensor>,
+    pub(super) emotion: PerPass<Tensor>,
     pub(super) appearance: Option<Tensor>,
 }
 
@@ -100,39 +100,39 @@ impl Inputs {
         })
     }
 
-    /// Runs the network. Panics when libtorch fails, like everything in [`crate::models`].
-    pub(super) fn shown_to(&self, network: &dyn Network, statistics: Statistics) -> Passes {
+    /// Runs the network on these images. Panics if libtorch fails, like everything in [`crate::models`].
+    pub(super) fn run(&self, network: &dyn Network, statistics: Statistics) -> Passes {
         let emotion = |images: &Tensor, momentum| network.emotion(images, statistics.mode(momentum));
         let emotion = match &self.emotion {
-            Shown::Real(real) => Shown::Real(emotion(real, MOMENTUM)),
-            Shown::Mixed(mixed) => Shown::Mixed(emotion(mixed, MOMENTUM)),
-            // In this order, in which they move the running statistics.
-            Shown::Both { mixed, real } => {
-                Shown::Both { mixed: emotion(mixed, MOMENTUM), real: emotion(real, TWICE_MOMENTUM) }
+            PerPass::Real(real) => PerPass::Real(emotion(real, MOMENTUM)),
+            PerPass::Mixed(mixed) => PerPass::Mixed(emotion(mixed, MOMENTUM)),
+            // The order matters: both passes update the running statistics.
+            PerPass::Both { mixed, real } => {
+                PerPass::Both { mixed: emotion(mixed, MOMENTUM), real: emotion(real, TWICE_MOMENTUM) }
             }
         };
-        // After the emotion branch: both move the shared running statistics, in that order.
+        // After the emotion branch, since both update the shared running statistics.
         let landmarks = |images: &Tensor| network.landmarks(images, statistics.mode(MOMENTUM));
         Passes { emotion, landmarks: self.appearance.as_ref().map(landmarks) }
     }
 }
 
-/// What the network says of a batch.
+/// The network's outputs for a batch.
 #[derive(Debug)]
 pub(super) struct Passes {
-    pub(super) emotion: Shown<Emotion>,
+    pub(super) emotion: PerPass<Emotion>,
     pub(super) landmarks: Option<Tensor>,
 }
 
 impl Passes {
-    /// All tensors, in one order.
+    /// All tensors, always in the same order.
     pub(super) fn tensors(&self) -> Vec<&Tensor> {
         let emotion = self.emotion.parts().into_iter();
         let emotion = emotion.flat_map(|Emotion { logits, feature, heads }| [logits, feature, heads]);
         emotion.chain(&self.landmarks).collect()
     }
 
-    /// The same with `change` made to every tensor, in the order of [`Self::tensors`].
+    /// The same with `change` applied to every tensor, in the order of [`Self::tensors`].
     pub(super) fn map<E>(&self, mut change: impl FnMut(&Tensor) -> Result<Tensor, E>) -> Result<Self, E> {
         let emotion = self.emotion.map(|Emotion { logits, feature, heads }| -> Result<_, E> {
             Ok(Emotion { logits: change(logits)?, feature: change(feature)?, heads: change(heads)? })
@@ -140,12 +140,12 @@ impl Passes {
         Ok(Self { emotion, landmarks: self.landmarks.as_ref().map(change).transpose()? })
     }
 
-    /// In single precision at least, as the losses need them.
+    /// The same in at least single precision, which the losses need.
     pub(super) fn single(&self) -> Result<Self, TchError> {
         self.map(|tensor| Ok(at_least_single(tensor)))
     }
 
-    /// The passes of a whole batch from those of its slices in order, of which there is at least one.
+    /// The outputs for a whole batch, joined from those of its slices in order. There must be at least one slice.
     pub(super) fn joined(slices: &[Self]) -> Result<Self, TchError> {
         let mut position = 0;
         slices[0].map(|_| {

@@ -1,4 +1,4 @@
-//! The loss terms of an epoch, kept on the device and read back only now and then.
+//! The loss terms of an epoch. They stay on the device and are read back every few steps.
 
 use shared::result::LossTerms;
 use tch::{Device, Kind, TchError, Tensor};
@@ -11,25 +11,29 @@ use super::terms::{TERMS, Term};
 #[derive(Debug)]
 pub struct Progress {
     epoch: u32,
-    /// Steps of this epoch that an earlier attempt did, and their samples.
+    /// Steps of this epoch that were done before the resume, and their samples.
     before: (u32, u64),
     /// `[steps, 4]` on the device.
     rows: Tensor,
-    /// Samples of each step since.
+    /// Samples of each step since then.
     sizes: Vec<usize>,
     /// Steps whose terms have been read.
     read: usize,
-    /// Terms of the steps read, and of those before, summed over samples.
+    /// Terms summed over the samples of the steps read and of the steps before the resume.
     sums: [f64; TERMS],
     latest: f64,
     interval: usize,
 }
 
 impl Progress {
-    /// Steps between two reads from a GPU: each waits for all work queued on it.
+    /// Steps between two reads from a GPU, because each read waits for all queued work.
     const GPU_INTERVAL: usize = 16;
 
-    /// Of an epoch with `steps` steps, after those that `before` has behind it.
+    /// For `steps` more steps of an epoch, after those in `before`.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory on the device.
     pub fn new(epoch: u32, steps: usize, before: Option<&Partial>, device: Device) -> Result<Self, TchError> {
         let interval = if device == Device::Cpu { 1 } else { Self::GPU_INTERVAL };
         Ok(Self {
@@ -44,7 +48,11 @@ impl Progress {
         })
     }
 
-    /// Adds one step's terms; `terms [4]` are means over `size` samples.
+    /// Adds the `terms [4]` of one step, which are means over `size` samples.
+    ///
+    /// # Errors
+    ///
+    /// A term that is read back now is not finite, or libtorch fails.
     pub fn record(&mut self, terms: &Tensor, size: usize) -> Result<(), TrainError> {
         self.rows.f_get(self.sizes.len() as i64)?.f_copy_(&terms.detach())?;
         self.sizes.push(size);
@@ -55,12 +63,16 @@ impl Progress {
         Ok(())
     }
 
-    /// The loss of the last step that was read: up to an interval old.
+    /// The loss of the last step that was read back.
     pub fn latest(&self) -> f64 {
         self.latest
     }
 
-    /// Mean of each term over the samples of the epoch.
+    /// The mean of each term over the samples of the epoch.
+    ///
+    /// # Errors
+    ///
+    /// A term is not finite, or libtorch fails.
     pub fn finish(mut self) -> Result<LossTerms, TrainError> {
         self.catch_up()?;
         let samples = self.samples().max(1) as f64;
@@ -68,7 +80,11 @@ impl Progress {
         Ok(LossTerms { cross_entropy, affinity, partition, landmark })
     }
 
-    /// What the epoch has come to so far, in this time and with its batches cut so often at most.
+    /// The progress so far. `seconds` is the time it took, `micro_batches` the most that a batch was split into.
+    ///
+    /// # Errors
+    ///
+    /// A term is not finite, or libtorch fails.
     pub fn partial(&mut self, seconds: f64, micro_batches: u32) -> Result<Partial, TrainError> {
         self.catch_up()?;
         let step = self.before.0 + self.sizes.len() as u32;
@@ -121,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_go_on_from_an_earlier_attempt() {
+    fn sums_continue_after_a_resume() {
         let step = |value: f32| Tensor::from_slice(&[value, 2., 0., 4.]);
         let mut whole = Progress::new(1, 2, None, Device::Cpu).unwrap();
         whole.record(&step(0.1), 3).unwrap();
@@ -135,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lagging_read_still_names_the_step() {
+    fn a_late_read_still_names_the_step() {
         let mut progress = Progress::new(3, 8, None, Device::Cpu).unwrap();
         progress.interval = 4;
         let good = Tensor::from_slice(&[1f32, 1., 1., 1.]);

@@ -1,9 +1,8 @@
 //! Exponential decay of the learning rate, per epoch.
 
-/// The learning rate of the epoch to come.
+/// The learning rate of the next epoch.
 ///
-/// Decayed by repeated multiplication like `torch.optim.lr_scheduler.ExponentialLR`, not by a power: the two differ
-/// in the last bit.
+/// Like `torch.optim.lr_scheduler.ExponentialLR`, it multiplies repeatedly. A power would differ in the last bit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ExponentialDecay {
     rate: f64,
@@ -11,7 +10,7 @@ pub struct ExponentialDecay {
 }
 
 impl ExponentialDecay {
-    /// Starts, or goes on after a resume, at `rate`.
+    /// Starts, or continues after a resume, at `rate`.
     pub fn new(rate: f64, factor: f64) -> Self {
         Self { rate, factor }
     }
@@ -20,7 +19,7 @@ impl ExponentialDecay {
         self.rate
     }
 
-    /// Once at the end of each epoch.
+    /// Call once at the end of each epoch.
     pub fn end_epoch(&mut self) {
         self.rate *= self.factor;
     }

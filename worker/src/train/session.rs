@@ -40,7 +40,7 @@ pub(super) struct Session<'a> {
     pack: &'a Pack,
     device: Device,
     identity: Identity,
-    /// Shared with the thread that makes its batches.
+    /// Shared with the loader thread.
     training: Arc<TrainingSet<'a>>,
     validation: Frames<'a>,
     views: Views,
@@ -52,14 +52,14 @@ pub(super) struct Session<'a> {
     schedule: ExponentialDecay,
     reports: Vec<EpochReport>,
     best: Option<Best>,
-    /// What an earlier attempt did of the epoch to go on with.
+    /// The part of the current epoch that was done before the resume.
     partial: Option<Partial>,
-    /// Into how many micro-batches an earlier attempt cut a batch of the epoch at work; 1 where none did.
-    cut: u32,
+    /// The most micro-batches that a batch of the current epoch was split into before the resume; 1 if none was.
+    micro_batches_before: u32,
 }
 
 impl<'a> Session<'a> {
-    /// Fresh, or where the task's checkpoint left off.
+    /// A new training, or the one in the task's checkpoint.
     pub(super) fn start(task: &TrainTask<'a>, weights: &BTreeMap<Slot, Bytes>) -> Result<Self, TrainError> {
         let TrainTask { spec, pack, device, resume } = *task;
         if let Some(problem) = spec.problems().into_iter().next() {
@@ -85,7 +85,7 @@ impl<'a> Session<'a> {
             reports: Vec::new(),
             best: None,
             partial: None,
-            cut: 1,
+            micro_batches_before: 1,
             spec,
             pack,
             device,
@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
-    /// Puts the weights that the settings name into the fresh network.
+    /// Loads the weights that the settings name into the new network.
     fn transfer(&self, weights: &BTreeMap<Slot, Bytes>) -> Result<(), TrainError> {
         for (slot, digest) in self.spec.transfer.digests() {
             let file = weights.get(&slot).ok_or(TrainError::NoWeights { slot: slot.setting() })?;
@@ -127,7 +127,7 @@ impl<'a> Session<'a> {
         let checkpoint = Checkpoint::read(bytes, &self.identity, &layout).map_err(TrainError::Checkpoint)?;
         let steps = self.training.order(checkpoint.reports.len() as u32 + 1).len();
         if let Some(partial) = checkpoint.partial.as_ref().filter(|partial| partial.step as usize > steps) {
-            let problem = format!("step {} of an epoch of {steps} steps", partial.step);
+            let problem = format!("it is at step {} of an epoch with {steps} steps", partial.step);
             return Err(TrainError::Checkpoint(CheckpointError::Inconsistent(problem)));
         }
         self.variables.set(&checkpoint.weights)?;
@@ -143,7 +143,7 @@ impl<'a> Session<'a> {
         self.reports.len() >= self.spec.training.epochs as usize
     }
 
-    /// The epoch in progress, from 1.
+    /// The current epoch, from 1.
     pub(super) fn epoch(&self) -> u32 {
         self.reports.len() as u32 + 1
     }
@@ -152,13 +152,13 @@ impl<'a> Session<'a> {
         self.schedule.rate()
     }
 
-    /// Wall time that earlier attempts spent on the epoch in progress.
+    /// Wall time spent on the current epoch before the resume.
     pub(super) fn seconds_before(&self) -> f64 {
         self.partial.as_ref().map_or(0.0, |partial| partial.seconds)
     }
 
-    /// Mean loss terms of one pass over the training subset, or `None` where the listener stopped it. The pass began at
-    /// `started`, or goes on from then.
+    /// Trains the rest of the current epoch, which this attempt began at `started`. Returns the mean loss terms, or
+    /// `None` if the listener stopped it.
     pub(super) fn train_epoch(
         &mut self,
         started: Instant,
@@ -169,7 +169,7 @@ impl<'a> Session<'a> {
         let before = self.partial.take();
         let first = before.as_ref().map_or(0, |partial| partial.step as usize);
         let seconds = before.as_ref().map_or(0.0, |partial| partial.seconds);
-        self.cut = before.as_ref().map_or(1, |partial| partial.micro_batches);
+        self.micro_batches_before = before.as_ref().map_or(1, |partial| partial.micro_batches);
         let mut progress = Progress::new(epoch, steps - first, before.as_ref(), self.device)?;
         memory::reset_peaks(self.device)?;
         let (seed, alpha) = (self.spec.training.seed, self.spec.loss.alpha);
@@ -200,7 +200,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// The gradients of a step; tells into how many micro-batches its batch was cut where that is news.
+    /// The gradients of a step. Calls `cut` with the number of micro-batches if it has grown.
     fn gradients(
         &mut self,
         batch: &Batch,
@@ -217,16 +217,16 @@ impl<'a> Session<'a> {
         Ok(gradients)
     }
 
-    /// How this epoch's steps fitted into memory.
+    /// How much memory this epoch's steps used.
     pub(super) fn memory(&self) -> Result<MemoryUse, TrainError> {
         Ok(MemoryUse { micro_batches: self.most_micro_batches(), device: memory::used(self.device)? })
     }
 
     fn most_micro_batches(&self) -> u32 {
-        self.cut.max(self.micro_batches.count())
+        self.micro_batches_before.max(self.micro_batches.count())
     }
 
-    /// The bytes from which a training goes on as this one would.
+    /// A checkpoint of this training.
     fn checkpoint(&mut self, partial: Option<Partial>) -> Result<Vec<u8>, TrainError> {
         let checkpoint = Checkpoint {
             weights: self.variables.copies()?,
@@ -251,7 +251,7 @@ impl<'a> Session<'a> {
         evaluate::confusion(validation, self.pack.labels(Split::Validation)).into()
     }
 
-    /// Books an epoch and returns the checkpoint after it.
+    /// Records an epoch and returns the checkpoint after it.
     pub(super) fn end_epoch(
         &mut self,
         report: EpochReport,
@@ -271,7 +271,7 @@ impl<'a> Session<'a> {
         self.checkpoint(None)
     }
 
-    /// Puts the best weights back and judges the test split with them.
+    /// Restores the best weights and evaluates the test split with them.
     pub(super) fn finish(self) -> Result<Finished, TrainError> {
         let Some(best) = &self.best else {
             return Err(TrainError::Setting { name: "epochs", problem: "must be at least 1".to_owned() });
@@ -315,7 +315,7 @@ fn whole_split<'a>(pack: &'a Pack, split: Split, spec: &JobSpec) -> Result<Frame
 
 /// A network whose weights depend on the settings alone.
 fn initial_network(spec: &JobSpec, device: Device) -> Result<(Mtl, Variables), TrainError> {
-    // libtorch has one generator for the whole process: nobody else may draw from it in between.
+    // libtorch has one random generator for the whole process, so no other thread may draw from it meanwhile.
     static GENERATOR: Mutex<()> = Mutex::new(());
     let _held = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     let seed = Stream::new(spec.training.seed, Purpose::Initialisation, &[]).next_u64();
@@ -325,9 +325,9 @@ fn initial_network(spec: &JobSpec, device: Device) -> Result<(Mtl, Variables), T
     Ok((network, Variables::of(&store)))
 }
 
-/// Sums are split by thread, so the number of threads is part of the job.
+/// Sets libtorch's thread counts. They are part of the job, because they decide how sums are split.
 pub(crate) fn set_threads(spec: &JobSpec) {
-    // libtorch lets this one be set once, before anything runs.
+    // libtorch allows setting this once only, before anything runs.
     static BETWEEN_OPERATORS: Once = Once::new();
     BETWEEN_OPERATORS.call_once(|| tch::set_num_interop_threads(1));
     tch::set_num_threads(spec.training.cpu_threads as i32);

@@ -1,4 +1,5 @@
-//! What a training step minimises: two passes at most, four loss terms, one sum (paper section 2.2).
+//! What a training step minimises: the sum of four loss terms from at most two passes of the emotion branch (paper
+//! section 2.2).
 
 use shared::expression::CLASSES;
 use shared::job::JobSpec;
@@ -15,7 +16,7 @@ use crate::models::Emotion;
 use super::arithmetic::Arithmetic;
 pub use super::batch::DeviceBatch;
 use super::mixing::Mixing;
-use super::passes::{Inputs, Network, Passes, Shown, Statistics};
+use super::passes::{Inputs, Network, Passes, PerPass, Statistics};
 
 /// What one job minimises.
 #[derive(Debug)]
@@ -28,13 +29,13 @@ pub struct Objective {
     arithmetic: Arithmetic,
 }
 
-/// A batch made ready: what the network is shown, and what the losses hold its answers against.
+/// A prepared batch: the inputs of the network and the targets of the losses.
 #[derive(Debug)]
 pub(super) struct Prepared<'a> {
     pub(super) inputs: Inputs,
     labels: &'a Tensor,
     landmarks: &'a Tensor,
-    /// Labels `[B]` of the samples' partners.
+    /// Labels `[B]` of each sample's partner.
     partners: Tensor,
     /// Share of each sample itself in a mixed image.
     lambda: f64,
@@ -42,11 +43,19 @@ pub(super) struct Prepared<'a> {
 
 impl Objective {
     /// `labels` are those of the job's training subset.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory on the device.
     pub fn new(spec: &JobSpec, labels: &[u8], device: Device) -> Result<Self, TchError> {
         Self::with_kind(spec, labels, device, Kind::Float)
     }
 
-    /// For a network of variables of `kind`.
+    /// Like [`Self::new`], for a network whose variables are of `kind`.
+    ///
+    /// # Errors
+    ///
+    /// There is not enough memory on the device.
     pub fn with_kind(spec: &JobSpec, labels: &[u8], device: Device, kind: Kind) -> Result<Self, TchError> {
         let class_weights = match spec.loss.class_weights {
             ClassWeights::Off => None,
@@ -62,15 +71,19 @@ impl Objective {
         Ok(Self { spec: spec.loss.clone(), class_weights, device, kind, arithmetic })
     }
 
-    /// How passes are computed.
+    /// The arithmetic of the passes.
     pub fn arithmetic(&self) -> &Arithmetic {
         &self.arithmetic
     }
 
-    /// The four terms `[4]` of one batch, each with its factor; their sum is the loss. A term whose factor is 0 is
-    /// not computed, and without landmark error the appearance branch does not run.
+    /// The four terms `[4]` of one batch, each multiplied by its factor; their sum is the loss. A term whose factor is 0
+    /// is not computed, and without landmark loss the appearance branch does not run.
     ///
-    /// Panics when libtorch fails (out of memory), like everything in [`crate::models`].
+    /// Panics if libtorch fails inside the network, like everything in [`crate::models`].
+    ///
+    /// # Errors
+    ///
+    /// Libtorch fails while it prepares the batch.
     pub fn terms(
         &self,
         network: &dyn Network,
@@ -78,11 +91,11 @@ impl Objective {
         mixing: &Mixing,
     ) -> Result<Tensor, TchError> {
         let prepared = self.prepared(batch, mixing)?;
-        let passes = self.passes(network, &prepared.inputs, Statistics::Move(1))?;
+        let passes = self.passes(network, &prepared.inputs, Statistics::Update(1))?;
         Ok(self.losses(network.centres(), &passes, &prepared))
     }
 
-    /// Mixes the images where the job asks for it; a partner may be any sample of the batch.
+    /// Mixes the images if the job asks for it. A partner may be any sample of the batch.
     pub(super) fn prepared<'a>(
         &self,
         batch: &'a DeviceBatch,
@@ -93,9 +106,9 @@ impl Objective {
         let real = || self.arithmetic.laid_out(&batch.emotion);
         let mixed = || self.arithmetic.laid_out(&mix(&batch.emotion, &partners, lambda));
         let emotion = match self.spec.augmentation {
-            Augmentation::None => Shown::Real(real()?),
-            Augmentation::Mixup => Shown::Mixed(mixed()?),
-            Augmentation::Mixaug => Shown::Both { mixed: mixed()?, real: real()? },
+            Augmentation::None => PerPass::Real(real()?),
+            Augmentation::Mixup => PerPass::Mixed(mixed()?),
+            Augmentation::Mixaug => PerPass::Both { mixed: mixed()?, real: real()? },
         };
         let appearance = if self.spec.landmark_weight == 0.0 {
             None
@@ -111,22 +124,22 @@ impl Objective {
         })
     }
 
-    /// What the network says of `inputs`: in the job's precision on the way, single at the end.
+    /// The network's outputs for `inputs`: computed in the job's precision, returned in single precision.
     pub(super) fn passes(
         &self,
         network: &dyn Network,
         inputs: &Inputs,
         statistics: Statistics,
     ) -> Result<Passes, TchError> {
-        self.arithmetic.forward(|| inputs.shown_to(network, statistics))?.single()
+        self.arithmetic.forward(|| inputs.run(network, statistics))?.single()
     }
 
-    /// The terms of [`Self::terms`] from what the network says of the whole batch.
+    /// The terms of [`Self::terms`] from the network's outputs for the whole batch.
     pub(super) fn losses(&self, centres: &Tensor, passes: &Passes, prepared: &Prepared<'_>) -> Tensor {
         let [entropy, affinity, partition] = match &passes.emotion {
-            Shown::Real(real) => self.plain(centres, real, prepared),
-            Shown::Mixed(mixed) => self.mixup(centres, mixed, prepared),
-            Shown::Both { mixed, real } => self.mixaug(centres, mixed, real, prepared),
+            PerPass::Real(real) => self.plain(centres, real, prepared),
+            PerPass::Mixed(mixed) => self.mixup(centres, mixed, prepared),
+            PerPass::Both { mixed, real } => self.mixaug(centres, mixed, real, prepared),
         };
         let landmark = match &passes.landmarks {
             Some(points) => landmark(points, prepared.landmarks) * self.spec.landmark_weight,
@@ -182,7 +195,7 @@ impl Objective {
         Tensor::zeros([0i64; 0], (self.kind, self.device))
     }
 
-    /// `term` times `weight`; zero, and not computed, where the weight is 0.
+    /// `term` times `weight`. If the weight is 0, the term is not computed.
     fn weighted(&self, weight: f64, term: impl FnOnce() -> Tensor) -> Tensor {
         if weight == 0.0 { self.zero() } else { term() * weight }
     }
@@ -297,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn factors_scale_their_term_and_zero_leaves_the_appearance_branch_alone() {
+    fn factors_scale_their_term_and_zero_skips_the_appearance_branch() {
         let (network, variables) = network();
         let plain = spec(Augmentation::None);
         let [ce, af, pt, lm] = terms(&network, &plain, &mixing(1.0));
@@ -331,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn one_batch_can_be_learnt_by_heart() {
+    fn one_batch_can_be_overfitted() {
         let (network, variables) = network();
         let spec = spec(Augmentation::None);
         let objective = Objective::new(&spec, &[0, 1, 2, 3, 4, 5], Device::Cpu).unwrap();

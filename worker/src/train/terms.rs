@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Each weighted by its factor, so that their sum is what is minimised.
+/// The number of terms. Each includes its factor, so that their sum is the loss.
 pub const TERMS: usize = 4;
 
 /// One term of the loss.

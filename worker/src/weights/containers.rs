@@ -1,4 +1,4 @@
-//! The formats that a library reads: safetensors, npz, and what torch.save wrote.
+//! The formats that libraries can read: safetensors, npz, and files of torch.save.
 
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::Dtype;
 use super::content::{Content, Format, ReadError, SourceError, Stored, Tensors, element_count};
 use super::numpy::npy_header;
 
-/// A zip file of PyTorch's or of numpy's.
+/// Whether a zip file is from PyTorch or from numpy.
 pub(super) fn kind_of_zip(file: &[u8]) -> Result<Format, SourceError> {
     let archive = ZipArchive::new(Cursor::new(file))?;
     let names: Vec<_> = archive.file_names().collect::<Result<_, _>>()?;
@@ -56,7 +56,7 @@ fn check_size(name: &str, shape: &[usize], dtype: Dtype) -> Result<(), SourceErr
     }
 }
 
-/// Longest header of a `.npy` that is looked at.
+/// The longest accepted header of a `.npy` file.
 const NPY_HEADER: u64 = 1 << 16;
 
 pub(super) fn npz(file: Vec<u8>) -> Result<Content, SourceError> {
@@ -68,7 +68,7 @@ pub(super) fn npz(file: Vec<u8>) -> Result<Content, SourceError> {
         let entry = archive.by_index(index)?;
         let name = entry.name()?.into_owned();
         let Some(name) = name.strip_suffix(".npy").map(str::to_owned) else {
-            others.push(format!("{name}: no array"));
+            others.push(format!("{name}: not an array"));
             continue;
         };
         let wrong = |problem: String| SourceError::Array { name: name.clone(), problem };
@@ -79,7 +79,7 @@ pub(super) fn npz(file: Vec<u8>) -> Result<Content, SourceError> {
         let shared = ArcBytes(file.clone());
         let read = move || -> Result<Vec<u8>, ReadError> {
             let mut archive = ZipArchive::new(Cursor::new(shared.clone()))?;
-            // One byte more than needed tells that there is more, however much the entry unpacks to.
+            // Reading one byte more than needed detects an entry that is too long, however long it is.
             let limit = (start + length + 1) as u64;
             let mut bytes = Vec::new();
             archive.by_index(index)?.take(limit).read_to_end(&mut bytes)?;
@@ -99,7 +99,7 @@ impl AsRef<[u8]> for ArcBytes {
     }
 }
 
-/// What torch.save wrote: a state dict, one nested in dictionaries, or a whole module.
+/// A file of torch.save: a state dict, possibly nested in dictionaries, or a whole module.
 pub(super) fn torch(path: &Path, format: Format) -> Result<Content, SourceError> {
     let reader = PytorchReader::new(path)?;
     let (mut tensors, mut others) = (Tensors::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! What the reader of every format gives: tensors that are read when they are asked for, and why there are none.
+//! The result of every format's reader: tensors that are read on demand, or an error.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,13 +11,13 @@ use tch::{TchError, Tensor};
 use super::Dtype;
 use super::pickle::PickleError;
 
-/// Largest tensor that is made. A file can claim any shape, for instance by a stride of 0.
+/// The largest tensor that is created. A file can claim any shape, for example with a stride of 0.
 const MAX_TENSOR: usize = 2 << 30;
 
-/// Tensors by their name in the file.
+/// Tensors by their names in the file.
 pub type Tensors = BTreeMap<String, Stored>;
 
-/// What a format's reader found.
+/// The content of a file.
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) format: Format,
@@ -53,9 +53,9 @@ impl fmt::Display for Format {
 /// Why a file gives no tensors.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    #[error("{} cannot be read: {source}", path.display())]
+    #[error("cannot read {}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
-    #[error("the file has {0} bytes, more than any network of Ferry")]
+    #[error("the file has {0} bytes, more than any network that Ferry supports")]
     TooLarge(u64),
     #[error("{0}")]
     Mistaken(Mistaken),
@@ -63,7 +63,7 @@ pub enum SourceError {
         "unknown format: Ferry reads .safetensors, .npz, files of torch.save and pickled dictionaries of numpy arrays"
     )]
     Unknown,
-    #[error("a single array without a name (.npy): save a dictionary of them with numpy.savez")]
+    #[error("a single array without a name (.npy): save a dictionary of arrays with numpy.savez")]
     Nameless,
     #[error("a TorchScript module: save its state_dict() with torch.save")]
     TorchScript,
@@ -71,7 +71,7 @@ pub enum SourceError {
     Safetensors(#[from] safetensors::SafeTensorError),
     #[error("not a whole zip file: {0}")]
     Zip(#[from] zip::result::ZipError),
-    #[error("PyTorch's file cannot be read: {0}")]
+    #[error("cannot read the PyTorch file: {0}")]
     Torch(#[from] pytorch_reader::PytorchError),
     #[error(transparent)]
     Pickle(#[from] PickleError),
@@ -79,13 +79,13 @@ pub enum SourceError {
     NoDictionary(String),
     #[error("array `{name}`: {problem}")]
     Array { name: String, problem: String },
-    #[error("dictionaries within dictionaries without end: it is not a file of weights")]
+    #[error("its dictionaries are nested too deeply: it is not a weights file")]
     TooDeep,
     #[error("it has no tensors{}", hint(.0))]
     Empty(Vec<String>),
     #[error(transparent)]
     Seal(#[from] shared::seal::SealError),
-    #[error("Ferry's own description in the file cannot be used: {0}")]
+    #[error("the description that Ferry wrote into the file cannot be used: {0}")]
     Provenance(#[from] shared::weights::ProvenanceError),
 }
 
@@ -96,14 +96,14 @@ fn hint(others: &[String]) -> String {
     }
 }
 
-/// Why a tensor's bytes are not to be had.
+/// Why a tensor cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error(transparent)]
     Io(#[from] std::io::Error),
     #[error(transparent)]
     Zip(#[from] zip::result::ZipError),
-    #[error("its data is {found} bytes, its shape needs {expected}")]
+    #[error("it has {found} bytes of data, but its shape needs {expected}")]
     Length { expected: usize, found: usize },
     #[error("its data is not latin-1 text")]
     Latin1,
@@ -113,7 +113,7 @@ pub enum ReadError {
 
 type Read_ = dyn Fn() -> Result<Vec<u8>, ReadError> + Send + Sync;
 
-/// A tensor that is read when it is asked for.
+/// A tensor that is read on demand.
 pub struct Stored {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
@@ -127,7 +127,7 @@ impl fmt::Debug for Stored {
 }
 
 impl Stored {
-    /// `read` gives little-endian elements in row-major order.
+    /// `read` returns little-endian elements in row-major order.
     pub(super) fn new(
         dtype: Dtype,
         shape: Vec<usize>,
@@ -137,6 +137,10 @@ impl Stored {
     }
 
     /// The values as f32 on the CPU.
+    ///
+    /// # Errors
+    ///
+    /// The data cannot be read, or its length does not match the shape.
     pub fn to_f32(&self) -> Result<Tensor, ReadError> {
         let bytes = (self.read)()?;
         let elements = element_count(&self.shape, self.dtype).unwrap_or(usize::MAX);
@@ -148,7 +152,7 @@ impl Stored {
     }
 }
 
-/// Elements of a tensor of this shape; `None` where it is larger than any weight.
+/// The number of elements in a tensor of this shape; `None` if it is larger than any weight.
 pub(super) fn element_count(shape: &[usize], dtype: Dtype) -> Option<usize> {
     let count = shape.iter().try_fold(1_usize, |count, &length| count.checked_mul(length))?;
     (shape.len() <= 8 && count.checked_mul(dtype.size().max(4))? <= MAX_TENSOR).then_some(count)

@@ -1,4 +1,4 @@
-//! Any readable file to Ferry's own: names, f32, and where everything came from.
+//! Converts any readable file to Ferry's own format: renames, converts to f32, and records where everything came from.
 
 use std::collections::BTreeMap;
 
@@ -12,18 +12,18 @@ use super::wrapper::{self, WrapperError};
 use super::{Dtype, Source};
 use crate::archive::{self, ArchiveError, Facts, Tensors};
 
-/// What the user says of a file.
+/// What the user says about a file.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     pub declared: Declared,
-    /// The dictionary to take where a file has several.
+    /// The dictionary to use if a file has several.
     pub key: Option<String>,
-    /// The beginning of the names to take.
+    /// Use only the names that start with this.
     pub prefix: Option<String>,
     pub preprocessing: Option<Preprocessing>,
 }
 
-/// Why a file's tensors make no part of a network.
+/// Why a file cannot be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
     #[error(transparent)]
@@ -32,15 +32,15 @@ pub enum ConvertError {
     Layout(#[from] LayoutError),
     #[error("not all names belong to one network, but those below {}", below(.0))]
     Below(Vec<(String, Layout)>),
-    #[error("NaN or infinite values in {}: nothing can be trained from them", some(.0))]
+    #[error("NaN or infinite values in {}: no training can start from them", some(.0))]
     NotFinite(Vec<String>),
-    #[error("it is not a whole network of its kind: {0}")]
+    #[error("the network is not complete: {0}")]
     Mismatch(#[from] Mismatch),
-    #[error("tensor `{name}` cannot be read: {source}")]
+    #[error("cannot read tensor `{name}`: {source}")]
     Tensor { name: String, source: ReadError },
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    #[error("its description cannot be written: {0}")]
+    #[error("cannot write its description: {0}")]
     Facts(#[from] serde_json::Error),
 }
 
@@ -55,24 +55,28 @@ fn below(networks: &[(String, Layout)]) -> String {
     }
 }
 
-/// A source that was understood: every tensor kept or dropped for a reason.
+/// A recognised source: every tensor is kept, or dropped for a reason.
 #[derive(Debug)]
 pub struct Understood {
     pub mapping: Mapping,
-    /// The dictionary that the state dict was found in.
+    /// The dictionary in which the state dict was found.
     pub key: Option<String>,
-    /// What was stripped from every name.
+    /// The prefix that was stripped from every name.
     pub prefix: String,
-    /// Name in the file to Ferry's, for every tensor that is kept.
+    /// From the name in the file to Ferry's name, for every kept tensor.
     pub kept: BTreeMap<String, String>,
-    /// Name in the file and reason.
+    /// From the name in the file to the reason.
     pub dropped: BTreeMap<String, String>,
     pub preprocessing: Preprocessing,
     /// Kept tensors that are not f32.
     pub converted: BTreeMap<String, Dtype>,
 }
 
-/// Finds out whose weights `source` has; every name and shape of that network must be there and nothing else.
+/// Recognises the network in `source`. It must have exactly the names and shapes of that network.
+///
+/// # Errors
+///
+/// The network is not recognised, is not complete, or has values that are not finite; or the options do not match it.
 pub fn examine(source: &Source, options: &Options) -> Result<Understood, ConvertError> {
     let dict = match &source.provenance {
         Some(_) => wrapper::StateDict::plain(&source.tensors),
@@ -102,7 +106,7 @@ pub fn examine(source: &Source, options: &Options) -> Result<Understood, Convert
     Ok(Understood { key: dict.key, prefix: dict.prefix, kept, dropped, preprocessing, converted, mapping })
 }
 
-/// Where the names say nothing, some of them may below a prefix that not all have.
+/// If the names are not recognised, looks for networks below prefixes that not all names share.
 fn with_hint(error: LayoutError, dict: &wrapper::StateDict) -> ConvertError {
     match error {
         LayoutError::Unknown(_) => match dict.networks_below() {
@@ -113,7 +117,7 @@ fn with_hint(error: LayoutError, dict: &wrapper::StateDict) -> ConvertError {
     }
 }
 
-/// What is kept must be numbers, also after it has become f32: a training that starts from anything else only fails.
+/// Kept values must be finite, also after the conversion to f32. Otherwise a training that starts from them fails.
 fn check_finite<'a>(source: &Source, names: impl Iterator<Item = &'a String>) -> Result<(), ConvertError> {
     let mut wrong = Vec::new();
     for name in names {
@@ -126,7 +130,11 @@ fn check_finite<'a>(source: &Source, names: impl Iterator<Item = &'a String>) ->
     if wrong.is_empty() { Ok(()) } else { Err(ConvertError::NotFinite(wrong)) }
 }
 
-/// The bytes of Ferry's file. The same source and options give the same bytes.
+/// The bytes of the converted file. The same source and options give the same bytes.
+///
+/// # Errors
+///
+/// A tensor cannot be read.
 pub fn convert(source: &Source, understood: &Understood) -> Result<Vec<u8>, ConvertError> {
     let mut tensors = Tensors::new();
     for (full, new) in &understood.kept {

@@ -1,4 +1,4 @@
-//! Element types of stored tensors, and how each becomes f32.
+//! Element types of stored tensors, and their conversion to f32.
 
 use std::fmt;
 
@@ -95,7 +95,7 @@ impl Dtype {
         })
     }
 
-    /// Little-endian elements in row-major order as an f32 tensor `shape` on the CPU.
+    /// Little-endian elements in row-major order as an f32 tensor of `shape` on the CPU.
     pub(super) fn to_f32(self, bytes: &[u8], shape: &[usize]) -> Result<Tensor, TchError> {
         let shape: Vec<i64> = shape.iter().map(|&length| length as i64).collect();
         Tensor::f_from_data_size(bytes, &shape, self.kind())?.f_to_kind(Kind::Float)
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_becomes_the_same_number() {
+    fn every_type_gives_the_same_number() {
         for (dtype, bytes) in [
             (Dtype::F64, 3f64.to_le_bytes().to_vec()),
             (Dtype::F32, 3f32.to_le_bytes().to_vec()),

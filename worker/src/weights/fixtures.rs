@@ -1,4 +1,4 @@
-//! Small files of weights, written instruction by instruction as torch.save, pickle and numpy write them.
+//! Small weights files, written instruction by instruction as torch.save, pickle and numpy write them.
 
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ impl Storage {
     }
 }
 
-/// A state dict: contiguous f32 tensors, each with a storage of its own.
+/// A state dict: contiguous f32 tensors, each with its own storage.
 pub(super) fn plain(tensors: &[(&str, Vec<usize>)]) -> (Vec<View>, Vec<Storage>) {
     let mut views = Vec::new();
     let mut storages = Vec::new();
@@ -100,8 +100,8 @@ pub(super) fn plain(tensors: &[(&str, Vec<usize>)]) -> (Vec<View>, Vec<Storage>)
     (views, storages)
 }
 
-/// The pickle that torch.save writes for a state dict within dictionaries `keys`, beside an inert object and an
-/// epoch; `parameters` wraps each tensor as `nn.Parameter` does.
+/// The pickle that torch.save writes for a state dict nested in the dictionaries `keys`, next to an inert object and an
+/// epoch. `parameters` wraps each tensor as an `nn.Parameter`.
 pub(super) fn torch_pickle(keys: &[&str], views: &[View], storages: &[Storage], parameters: bool) -> Vec<u8> {
     let mut pickle = Pickler::new();
     for key in keys {
@@ -178,9 +178,9 @@ pub(super) fn torch_legacy(pickle: &[u8], storages: &[Storage]) -> Vec<u8> {
 /// How a fixture's pickle writes an array's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TorchFormat {
-    /// Python 2, as VGGFace2's files.
+    /// Python 2, as in VGGFace2's files.
     Old,
-    /// Python 3 with protocol 2: a latin-1 text.
+    /// Python 3 with protocol 2: latin-1 text.
     Latin1,
     /// Numpy 2 with protocol 4.
     New,
@@ -267,7 +267,7 @@ pub(super) fn npy(array: &Array) -> Vec<u8> {
     file
 }
 
-/// Writes `bytes` to a file of a fresh folder.
+/// Writes `bytes` to a file in `folder`.
 pub(super) fn on_disk(folder: &Path, bytes: &[u8]) -> PathBuf {
     let path = folder.join("weights");
     std::fs::write(&path, bytes).unwrap();

@@ -1,4 +1,4 @@
-//! Names and shapes of a network's parts, found by building them: what a file of weights must have.
+//! The names and shapes that a weights file must have, found by building the parts of a network.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,7 @@
-//! Filling variables from a file: names, shapes and types are compared as sets before one byte is copied.
+//! Fills variables from a file. All names, shapes and types are compared before any byte is copied.
 //!
-//! libtorch's own ways are not used: tch's `load` spreads a tensor of one value over a longer variable, turns an f32
-//! variable into f16, stops half-way through at the first wrong shape, and its `load_partial` does not tell what it
-//! left unused.
+//! tch's functions are not strict enough. Its `load` broadcasts a tensor of one value over a longer variable, turns an
+//! f32 variable into f16, and stops half-way at the first wrong shape. Its `load_partial` does not report unused tensors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,21 +15,25 @@ use tch::{Kind, TchError, Tensor};
 use super::layout::{Shapes, some};
 use crate::variables::Variables;
 
-/// Everything in which a file differs from what it should fill.
+/// All differences between a file and the variables that it should fill.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mismatch {
-    /// Variables that the file has no tensor for.
+    /// Variables without a tensor in the file.
     pub missing: Vec<String>,
-    /// Tensors that no variable is called.
+    /// Tensors without a variable.
     pub unused: Vec<String>,
     /// Wrong shapes: name, found, needed.
     pub shapes: Vec<(String, Vec<usize>, Vec<usize>)>,
-    /// Elements that are not f32: name and type.
+    /// Tensors that are not f32: name and type.
     pub types: Vec<(String, String)>,
 }
 
 impl Mismatch {
-    /// The differences of two sets of shapes; `Ok` where there are none.
+    /// Compares two sets of shapes.
+    ///
+    /// # Errors
+    ///
+    /// The differences, if there are any.
     pub fn between(found: &Shapes, expected: &Shapes) -> Result<(), Self> {
         let names = |shapes: &Shapes| shapes.keys().cloned().collect::<BTreeSet<_>>();
         let (have, need) = (names(found), names(expected));
@@ -49,8 +52,8 @@ impl Mismatch {
     }
 }
 
-/// True where PyTorch would silently repeat a tensor of shape `found` to fill `needed`.
-fn would_spread(found: &[usize], needed: &[usize]) -> bool {
+/// True if PyTorch would silently broadcast a tensor of shape `found` to `needed`.
+fn would_broadcast(found: &[usize], needed: &[usize]) -> bool {
     found.len() <= needed.len() && found.iter().rev().zip(needed.iter().rev()).all(|(f, n)| f == n || *f == 1)
 }
 
@@ -61,17 +64,14 @@ impl fmt::Display for Mismatch {
             parts.push(format!("missing: {}", some(&self.missing)));
         }
         if !self.unused.is_empty() {
-            parts.push(format!("of no use: {}", some(&self.unused)));
+            parts.push(format!("not needed: {}", some(&self.unused)));
         }
         if !self.shapes.is_empty() {
             let shape = |(name, found, needed): &(String, Vec<usize>, Vec<usize>)| {
-                let spread = if would_spread(found, needed) { ", which must not be spread" } else { "" };
-                format!("{name} is {found:?}{spread}, not {needed:?}")
+                let note = if would_broadcast(found, needed) { " (never broadcast)" } else { "" };
+                format!("{name} is {found:?}{note}, not {needed:?}")
             };
-            parts.push(format!(
-                "of another shape: {}",
-                some(&self.shapes.iter().map(shape).collect::<Vec<_>>())
-            ));
+            parts.push(format!("wrong shape: {}", some(&self.shapes.iter().map(shape).collect::<Vec<_>>())));
         }
         if !self.types.is_empty() {
             let kinds: Vec<_> = self.types.iter().map(|(name, kind)| format!("{name} is {kind}")).collect();
@@ -83,7 +83,7 @@ impl fmt::Display for Mismatch {
 
 impl std::error::Error for Mismatch {}
 
-/// Why a part of a network is not filled. It is then as it was before.
+/// Why a part of a network was not filled. It is unchanged then.
 #[derive(Debug, thiserror::Error)]
 #[error("`{}`: {problem}", slot.setting())]
 pub struct LoadError {
@@ -92,14 +92,14 @@ pub struct LoadError {
     pub problem: FileError,
 }
 
-/// What is wrong with a file of weights.
+/// Why a weights file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     #[error(transparent)]
     Seal(#[from] SealError),
     #[error(transparent)]
     Provenance(#[from] ProvenanceError),
-    #[error("the file does not say what it is; make it with `ferry-worker weights convert`")]
+    #[error("the file has no description by Ferry; convert it with `ferry-worker weights convert`")]
     Undescribed,
     #[error("{0}")]
     Unfit(String),
@@ -112,6 +112,11 @@ pub enum FileError {
 }
 
 /// Fills the variables of `slot` from a converted file or a trained model: all of them or none.
+///
+/// # Errors
+///
+/// The file is damaged, lacks Ferry's description, has values that are not finite, or does not fit the slot and the
+/// network.
 pub fn fill(slot: Slot, file: &[u8], network: &NetworkSpec, variables: &Variables) -> Result<(), LoadError> {
     fill_part(slot, file, network, variables).map_err(|problem| LoadError { slot, problem })
 }
@@ -128,7 +133,7 @@ fn fill_part(slot: Slot, file: &[u8], network: &NetworkSpec, variables: &Variabl
     copy(&stored, &targets(slot, &provenance, &stored), &own)
 }
 
-/// Compares first, then reads everything, then copies.
+/// First compares, then reads everything, then copies.
 fn copy(
     stored: &SafeTensors<'_>,
     targets: &BTreeMap<String, String>,
@@ -149,7 +154,7 @@ fn copy(
     })
 }
 
-/// Variable to tensor of the file, for every tensor that belongs to `slot`.
+/// From variable to tensor in the file, for every tensor that belongs to `slot`.
 fn targets(slot: Slot, provenance: &Provenance, stored: &SafeTensors<'_>) -> BTreeMap<String, String> {
     let branch = match slot {
         Slot::Heads => true,
@@ -166,7 +171,7 @@ fn targets(slot: Slot, provenance: &Provenance, stored: &SafeTensors<'_>) -> BTr
     stored.names().into_iter().filter_map(|source| Some((name(source)?, source.to_owned()))).collect()
 }
 
-/// The emotion branch counts a ResNet's children where torchvision names them.
+/// The emotion branch's name of a ResNet's variable: it uses positions where torchvision uses names.
 fn by_position(name: &str) -> String {
     let (top, rest) = name.split_once('.').unwrap_or((name, ""));
     let position = match top {

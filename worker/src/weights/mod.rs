@@ -1,8 +1,8 @@
-//! Weights in: files of other programs read without executing anything, renamed to Ferry's names, loaded strictly.
+//! Imports weights: reads files of other programs without executing anything, renames the tensors, and loads them
+//! strictly.
 //!
-//! `source` reads a file in any format, `wrapper` finds the state dict in it, `layout` knows whose names it has,
-//! `convert` writes Ferry's own file (docs/weights.md), `load` fills a part of a network from one:
-//! all of it or nothing.
+//! `source` reads a file in any format, `wrapper` finds the state dict in it, `layout` recognises its names, `convert`
+//! writes Ferry's own file (docs/weights.md), and `load` fills a part of a network from one: all of it or nothing.
 
 mod containers;
 pub mod content;

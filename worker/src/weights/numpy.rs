@@ -1,7 +1,7 @@
-//! Numpy arrays: in a pickle (VGGFace2's `.pkl`) and as `.npy` files.
+//! Numpy arrays in pickles (VGGFace2's `.pkl`) and in `.npy` files.
 //!
-//! In a pickle an array is a call of `_reconstruct` (or `_frombuffer` in protocol 5) with a state: shape, dtype,
-//! order, bytes. Python 2's bytes, re-written by Python 3 for protocol 2, are a latin-1 text to be encoded again.
+//! In a pickle, an array is a call of `_reconstruct` (or `_frombuffer` in protocol 5) with a state: shape, dtype,
+//! order, bytes. If Python 3 rewrote Python 2's bytes for protocol 2, they are latin-1 text that must be encoded again.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use super::Dtype;
 use super::content::{ReadError, SourceError, Stored, Tensors, element_count};
 use super::pickle::{Content, Id, Node, Pickle};
 
-/// Dictionaries within dictionaries that are followed.
+/// How deeply nested dictionaries are followed.
 const MAX_DEPTH: usize = 8;
-/// Entries looked at, however often a dictionary refers to another.
+/// The largest number of entries that are visited, counting shared dictionaries each time.
 const MAX_ENTRIES: usize = 1 << 16;
 
-/// How an array's elements are laid out.
+/// The memory layout of an array's elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) dtype: Dtype,
@@ -24,15 +24,15 @@ pub(super) struct Layout {
     pub(super) big_endian: bool,
 }
 
-/// Where an array's bytes are.
+/// The bytes of an array.
 #[derive(Debug, Clone)]
 enum Data {
     Bytes(Content),
-    /// A text each of whose characters is a byte.
+    /// Text in which every character stands for one byte.
     Latin1(Content),
 }
 
-/// The arrays of a pickled dictionary by name, and what else is in it.
+/// The arrays of a pickled dictionary by name, and descriptions of its other values.
 pub(super) fn read_pickle(file: &Arc<Vec<u8>>) -> Result<(Tensors, Vec<String>), SourceError> {
     let pickle = Pickle::parse(file)?;
     let mut found = Found { pickle: &pickle, file, tensors: Tensors::new(), others: Vec::new(), seen: 0 };
@@ -90,13 +90,13 @@ impl Found<'_> {
     }
 }
 
-/// The array that node `id` stands for; `None` where it is something else.
+/// The array at node `id`; `None` if it is something else.
 fn array(pickle: &Pickle<'_>, id: Id) -> Result<Option<(Layout, Data)>, String> {
     let Node::Object { callable, args, state, .. } = pickle.node(id) else { return Ok(None) };
     let parts = match pickle.global(*callable) {
         Some(("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct")) => {
             let state = state.and_then(|state| pickle.tuple(state)).ok_or("it has no state")?;
-            // Before them stands a version, which the oldest files lack.
+            // A version precedes them, except in the oldest files.
             let [.., shape, dtype, order, data] = state else {
                 return Err("its state is not that of an array".to_owned());
             };
@@ -120,7 +120,7 @@ fn array(pickle: &Pickle<'_>, id: Id) -> Result<Option<(Layout, Data)>, String> 
     Ok(Some((Layout { dtype, shape, fortran, big_endian }, data)))
 }
 
-/// Element type and whether its bytes are swapped.
+/// The element type, and whether it is big-endian.
 fn element(pickle: &Pickle<'_>, id: Id) -> Result<(Dtype, bool), String> {
     let Node::Object { callable, args, state, .. } = pickle.node(id) else {
         return Err(format!("its dtype is {}", pickle.describe(id)));
@@ -196,9 +196,9 @@ impl Layout {
     }
 }
 
-/// Layout and place of the data of a `.npy` file (numpy's format 1 to 3).
+/// The layout of a `.npy` file and the offset of its data (numpy's formats 1 to 3).
 ///
-/// By hand: npyz multiplies a header's lengths unchecked, and a damaged file must not end the program.
+/// Parsed here, because npyz multiplies the lengths in a header unchecked, and a damaged file must not end the program.
 pub(super) fn npy_header(file: &[u8]) -> Result<(Layout, usize), String> {
     let wrong = || "it is not a .npy file".to_owned();
     let version = *file.strip_prefix(b"\x93NUMPY").and_then(|rest| rest.first()).ok_or_else(wrong)?;

@@ -1,4 +1,4 @@
-//! A file of tensors in whatever format: what it is, its digest, its tensors by name.
+//! A file of tensors in any supported format, with its digest and its tensors by name.
 
 use std::io::Read;
 use std::path::Path;
@@ -11,7 +11,7 @@ use shared::weights::Provenance;
 use super::content::{Content, Format, SourceError, Tensors};
 use super::{containers, numpy};
 
-/// Largest file that is read; it is held in memory.
+/// The largest file that is read. The whole file is held in memory.
 const MAX_FILE: u64 = 8 << 30;
 
 /// A readable file.
@@ -22,14 +22,18 @@ pub struct Source {
     pub sha256: String,
     pub size: u64,
     pub tensors: Tensors,
-    /// Values that are no tensors, as `name: kind`.
+    /// Values that are not tensors, as `name: kind`.
     pub others: Vec<String>,
-    /// What Ferry wrote of itself into the file.
+    /// The description that Ferry wrote into the file, if it did.
     pub provenance: Option<Provenance>,
 }
 
 impl Source {
-    /// Reads the file at `path`. Nothing of it is executed.
+    /// Reads the file at `path`. Nothing in it is executed.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, has an unknown format, is damaged, or contains no tensors.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let io = |source| SourceError::Io { path: path.to_owned(), source };
         let file = std::fs::File::open(path).map_err(io)?;
@@ -65,7 +69,7 @@ impl Source {
     }
 }
 
-/// The number that every torch.save before 1.6 wrote first.
+/// The magic number at the start of files of torch.save before 1.6.
 const LEGACY_MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
 fn recognise(file: &[u8]) -> Result<Format, SourceError> {
@@ -88,13 +92,13 @@ fn recognise(file: &[u8]) -> Result<Format, SourceError> {
         return Ok(Format::TorchLegacy);
     }
     match start.first() {
-        // A pickle of protocol 2 or later, or the first instruction of an older one that makes a dictionary.
+        // A pickle of protocol 2 or later, or the first instruction of an older pickle that creates a dictionary.
         Some(0x80 | b'(' | b'}' | b'c') => Ok(Format::NumpyPickle),
         _ => Err(Mistaken::recognise(file).map_or(SourceError::Unknown, SourceError::Mistaken)),
     }
 }
 
-/// The first pickles were text, so a text may have been taken for one.
+/// Pickles of protocol 0 are text, so another text file may have been mistaken for one.
 fn no_pickle(file: &[u8], error: SourceError) -> SourceError {
     match error {
         SourceError::Pickle(_) => Mistaken::recognise(file).map_or(error, SourceError::Mistaken),

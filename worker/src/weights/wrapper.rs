@@ -1,7 +1,7 @@
-//! The state dict inside what training scripts save: within dictionaries, and with prefixes on every name.
+//! Finds the state dict in the files of training scripts: nested in dictionaries, and with prefixes on every name.
 //!
-//! `torch.compile` puts `_orig_mod.` in front of every name, `DataParallel` `module.`, Lightning `model.` or whatever the
-//! attribute is called. A prefix that all names share is stripped where the rest are the names of a known layout.
+//! `torch.compile` puts `_orig_mod.` in front of every name, `DataParallel` `module.`, and Lightning the name of the
+//! attribute, such as `model.`. A prefix that all names share is stripped if the rest are the names of a known layout.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,39 +12,40 @@ use super::layout::{self, Layout};
 const KEYS: [&str; 7] =
     ["model_state_dict", "state_dict", "student", "teacher", "model", "ema_state_dict", "net"];
 
-/// Prefixes within each other that are looked at: more than any script nests.
+/// How many nested prefixes are tried, more than any script uses.
 const MAX_DEPTH: usize = 8;
-/// Prefixes that are looked at for a hint.
+/// How many prefixes are tried for a hint.
 const MAX_HINTS: usize = 256;
 
-/// The tensors of one state dict: short name to the name in the file.
+/// The tensors of one state dict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StateDict {
+    /// From the short name to the name in the file.
     pub(super) names: BTreeMap<String, String>,
-    /// The dictionary that it was found in.
+    /// The dictionary in which it was found.
     pub(super) key: Option<String>,
     /// Stripped from every name.
     pub(super) prefix: String,
-    /// True for the self-supervised checkpoints of DINO: a backbone beside its projection head.
+    /// True for DINO's self-supervised checkpoints: a backbone next to its projection head.
     pub(super) is_dino: bool,
-    /// Tensors of the file outside of it (the optimiser's, another network's): name and reason.
+    /// Tensors in the file that do not belong to it (the optimiser's, another network's): name and reason.
     pub(super) outside: Vec<(String, String)>,
 }
 
-/// Several state dicts in one file, or not the one that was asked for.
+/// Why no state dict was chosen: the file has several, or not the requested one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WrapperError {
-    #[error("the file holds several networks, {}: choose one with --key", .0.join(" and "))]
+    #[error("the file contains several networks, {}: choose one with --key", .0.join(" and "))]
     Several(Vec<String>),
     #[error("the file has no `{key}`; it has {}", found.join(", "))]
     NoKey { key: String, found: Vec<String> },
-    #[error("no name begins with `{prefix}`; they begin with {}", found.join(", "))]
+    #[error("no name starts with `{prefix}`; they start with {}", found.join(", "))]
     NoPrefix { prefix: String, found: Vec<String> },
 }
 
-/// The state dict under `key`, or the only one there is; of it the names that begin with `prefix`.
+/// The state dict under `key`, or the only one in the file, limited to the names that start with `prefix`.
 ///
-/// Without a key, the prefix may also be one of the full names, as `inspect --tensors` lists them.
+/// Without a key, the prefix may also be a prefix of the full names, as `inspect --tensors` lists them.
 pub(super) fn state_dict(
     tensors: &Tensors,
     key: Option<&str>,
@@ -96,7 +97,7 @@ impl StateDict {
         prefixes.into_iter().take(MAX_HINTS).filter_map(below).collect()
     }
 
-    /// The key of the state dict; `None` where it is not in a dictionary.
+    /// The key of the state dict; `None` if it is not nested in a dictionary.
     fn choose(&self, key: Option<&str>) -> Result<Option<String>, WrapperError> {
         let tops = self.tops();
         let known: Vec<String> =
@@ -114,14 +115,14 @@ impl StateDict {
         self.names.keys().any(|name| name.starts_with(prefix))
     }
 
-    /// First parts of the names that have several.
+    /// The first parts of all names with several parts.
     fn tops(&self) -> Vec<String> {
         let tops: BTreeSet<&str> =
             self.names.keys().filter_map(|name| Some(name.split_once('.')?.0)).collect();
         tops.into_iter().map(str::to_owned).collect()
     }
 
-    /// Keeps the names that begin with `prefix`, without it.
+    /// Keeps the names that start with `prefix`, and strips it.
     fn enter(&mut self, prefix: &str) {
         for (name, full) in std::mem::take(&mut self.names) {
             match name.strip_prefix(prefix) {
@@ -131,7 +132,7 @@ impl StateDict {
         }
     }
 
-    /// Removes what stands in front of every name, if that leads to the names of a known layout.
+    /// Strips the prefixes that all names share, if that gives the names of a known layout.
     fn strip_prefixes(&mut self) {
         let mut inner = self.clone();
         for _ in 0..MAX_DEPTH {
@@ -153,8 +154,8 @@ impl StateDict {
         self.names.keys().all(|name| name.starts_with(&prefix)).then_some(prefix)
     }
 
-    /// DINO keeps the network under `backbone.` and its projection under `head.`, which goes. The heads of other trainings
-    /// have other names: they must not make their network DINO's, whose topology would then be taken for granted.
+    /// DINO stores the network under `backbone.` and its projection head under `head.`, which is dropped. Heads of other
+    /// trainings have other names, and must not be recognised as DINO's, because that would decide the topology.
     fn drop_projection_head(&mut self) {
         let is_head = |name: &str| name.starts_with("head.mlp.") || name.starts_with("head.last_layer.");
         let is_backbone = |name: &str| name.starts_with("backbone.");
@@ -168,7 +169,7 @@ impl StateDict {
             std::mem::take(&mut self.names).into_iter().partition(|(name, _)| is_head(name));
         self.is_dino = true;
         self.names = names;
-        let reason = "DINO's projection head, of no use after its training";
+        let reason = "DINO's projection head, which is used only in its training";
         self.outside.extend(heads.into_values().map(|full| (full, reason.to_owned())));
     }
 }

@@ -1,11 +1,11 @@
-//! What the tests of whole trainings share.
+//! Shared by the tests of whole trainings.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
 use serde_json::{Value, json};
 use shared::job::JobSpec;
 
-/// The smallest network that has every part, trained for a moment on 16 pixels, with `changes`.
+/// Settings of the smallest network with all parts, trained briefly on images of 16 pixels, with `changes`.
 pub(crate) fn small(changes: &[(&str, Value)]) -> JobSpec {
     let settings = [
         ("backbone", json!("resnet18")),

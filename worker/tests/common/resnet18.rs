@@ -1,10 +1,10 @@
-//! A ResNet18 of width 4 with one block a stage, as PyTorch's users store it: safetensors, torchvision's names.
+//! A ResNet18 of width 4 with one block per stage, as PyTorch users store it: safetensors with torchvision's names.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// Its names with `prefix` in front, each value `value`.
+/// The file, with `prefix` in front of every name and with every value equal to `value`.
 pub(crate) fn file(prefix: &str, value: f32) -> Vec<u8> {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     for (name, shape) in shapes() {

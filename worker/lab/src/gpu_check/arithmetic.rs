@@ -25,7 +25,7 @@ fn convolution(images: &Tensor, weights: &Tensor) -> anyhow::Result<Tensor> {
     Ok(images.f_conv2d(weights, None::<&Tensor>, [1, 1], [1, 1], [1, 1], 1)?)
 }
 
-/// One operation of each library that libtorch's CUDA half loads: cuDNN, cuBLAS, cuSOLVER, cuFFT.
+/// One operation of each library that libtorch's CUDA library loads: cuDNN, cuBLAS, cuSOLVER, cuFFT.
 pub(super) fn libraries(device: Device) -> anyhow::Result<Seen> {
     let (images, weights) = (numbers(&[4, 16, 24, 24])?, numbers(&[32, 16, 3, 3])?);
     let matrix =
@@ -48,7 +48,7 @@ pub(super) fn libraries(device: Device) -> anyhow::Result<Seen> {
     Ok(Seen::when(worst < 1e-4, format!("largest relative difference {worst:.1e}, bound 1e-4")))
 }
 
-/// How far a convolution and a product are from double precision.
+/// The relative errors of a convolution and of a matrix product, compared with double precision.
 fn errors(device: Device) -> anyhow::Result<[f64; 2]> {
     let (images, weights) = (numbers(&[4, 64, 28, 28])?, numbers(&[64, 64, 3, 3])?);
     let (left, right) = (numbers(&[512, 512])?, numbers(&[512, 512])?);

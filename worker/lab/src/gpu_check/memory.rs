@@ -1,4 +1,4 @@
-//! Checks of a GPU's memory: pinned copies, statistics, running out.
+//! Checks of a GPU's memory: pinned copies, statistics, running out of memory.
 
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
@@ -9,7 +9,7 @@ use worker::native;
 
 const MIB: u64 = 1 << 20;
 
-/// Copies that overtake each other would mix their numbers up.
+/// Many copies at the same time. If one overwrote another, their numbers would be mixed up.
 pub(super) fn pinned(device: Device) -> anyhow::Result<Seen> {
     const COUNT: usize = 64;
     const LENGTH: usize = 1 << 20;
@@ -22,7 +22,7 @@ pub(super) fn pinned(device: Device) -> anyhow::Result<Seen> {
         let host = native::pinned(&vec![number as f32; LENGTH])?;
         all_pinned &= native::is_pinned(&host)?;
         copies.push(host.f_to_device_(device, Kind::Float, true, false)?);
-        // The host's tensor is dropped while the copy may still run.
+        // The host tensor is dropped here, while the copy may still run.
     }
     let mut whole = 0;
     for (number, copy) in copies.iter().enumerate() {
@@ -54,7 +54,7 @@ pub(super) fn statistics(device: Device) -> anyhow::Result<Seen> {
     Ok(Seen::when(good, saw))
 }
 
-/// Fills the GPU but for what half the batch needs.
+/// Fills the GPU's memory, except for two thirds of what a step needs.
 pub(super) fn out_of_memory(device: Device) -> anyhow::Result<Seen> {
     const SAMPLES: usize = 64;
     if device == Device::Cpu {
@@ -67,7 +67,7 @@ pub(super) fn out_of_memory(device: Device) -> anyhow::Result<Seen> {
     ];
     let mut bench = Bench::new(device, &settings)?;
     let batch = bench.batch(SAMPLES)?;
-    // The first step also makes room for what the libraries keep.
+    // The first step also allocates the memory that the libraries keep.
     bench.gradients(&batch)?;
     native::reset_peak(device)?;
     let before = native::memory(device)?;
@@ -88,10 +88,10 @@ pub(super) fn out_of_memory(device: Device) -> anyhow::Result<Seen> {
     Ok(Seen::when(cut.micro_batches > 1 && finite, saw))
 }
 
-/// Takes memory until no more than `left` bytes remain.
+/// Allocates memory until about `left` bytes remain.
 fn fill(device: Device, left: u64) -> anyhow::Result<Vec<Tensor>> {
     let take = |bytes: u64| Tensor::f_zeros([(bytes / 4) as i64], (Kind::Float, device));
-    // Kept apart, to be given back at the end.
+    // Reserved first, and freed at the end.
     let reserve = take(left)?;
     let mut filling = Vec::new();
     for piece in [1024 * MIB, 128 * MIB, 16 * MIB] {

@@ -1,7 +1,7 @@
-//! `ferry-lab gpu-check`: what only a real GPU can show of the worker, for scripts/gpu-check.
+//! `ferry-lab gpu-check`: checks of the worker that need a real GPU, for scripts/gpu-check.
 //!
-//! Every check runs the worker's own code and says what it saw. On a CPU those that make sense there run too, so that the
-//! checks themselves are tested.
+//! Every check runs the worker's own code and reports what it saw. The checks that make sense on a CPU also run there,
+//! so that the checks themselves are tested.
 
 mod arithmetic;
 mod memory;
@@ -19,21 +19,21 @@ use worker::device::DeviceChoice;
 #[derive(Debug, Args)]
 #[command(after_help = "Example (scripts/gpu-check does it):\n  \
     ferry-lab gpu-check --device cuda:0 --throughput\n\n\
-    Exit codes: 0 all passed, 1 one failed, 2 no such device.")]
+    Exit codes: 0 all checks passed, 1 a check failed, 2 there is no such device.")]
 pub(crate) struct GpuCheckArgs {
-    /// Where: cuda:N, or cpu for the few checks that make sense there.
+    /// The device to check: cuda:N, or cpu for the few checks that make sense there.
     #[arg(long, default_value = "cuda:0")]
     device: DeviceChoice,
-    /// Also time the step of the full networks at 224 pixels, 128 images a batch.
+    /// Also time a step of the full networks at 224 pixels with 128 images per batch.
     #[arg(long)]
     throughput: bool,
 }
 
-/// What a check saw.
+/// The outcome of a check, with what it saw.
 enum Seen {
     Pass(String),
     Fail(String),
-    /// It needs a GPU.
+    /// Not run, because it needs a GPU.
     NotHere,
 }
 
@@ -45,7 +45,7 @@ impl Seen {
 
 type Check = fn(Device) -> anyhow::Result<Seen>;
 
-/// Name in the report, and what is done.
+/// The checks with their names in the report.
 const CHECKS: [(&str, Check); 9] = [
     ("convolution, product, solver and Fourier transform agree with the CPU", arithmetic::libraries),
     ("single precision is single", arithmetic::single),
@@ -58,7 +58,7 @@ const CHECKS: [(&str, Check); 9] = [
     ("a batch that does not fit is cut into micro-batches", memory::out_of_memory),
 ];
 
-#[expect(clippy::print_stdout, reason = "the report is this verb's output")]
+#[expect(clippy::print_stdout, reason = "the report is the output of this subcommand")]
 pub(super) fn run(args: &GpuCheckArgs) -> anyhow::Result<ExitCode> {
     let device = device::choose(args.device)?;
     let mut failed = false;

@@ -30,7 +30,7 @@ pub(super) struct Bench {
     rate: f64,
 }
 
-/// A network whose step takes a moment even on a CPU.
+/// A network whose step is fast even on a CPU.
 fn small() -> Vec<(&'static str, Value)> {
     vec![
         ("backbone", json!("resnet18")),
@@ -66,7 +66,7 @@ impl Bench {
         })
     }
 
-    /// A batch of `samples` images without meaning, on the device by the way of a training's.
+    /// A batch of `samples` meaningless images, copied to the device in the same way as in a training.
     pub(super) fn batch(&self, samples: usize) -> anyhow::Result<DeviceBatch> {
         let value = |index: usize| ((index as f64 * 12.9898).sin() * 43_758.545_3).fract() as f32;
         let image: Vec<f32> = (0..samples * 3 * self.size * self.size).map(value).collect();
@@ -111,8 +111,8 @@ fn rounded(tensor: &Tensor) -> Result<Tensor, tch::TchError> {
     tensor.f_detach()?.f_to_kind(Kind::BFloat16)?.f_to_kind(tensor.kind())
 }
 
-/// What bf16 does to a gradient is judged by what rounding the weights alone does to it in single precision: batch
-/// norms and a deep network make much of the last bits in either.
+/// The change of a gradient by bf16 is compared with its change in single precision when only the weights are rounded,
+/// because batch norms and depth amplify rounding in both.
 pub(super) fn bf16(device: Device) -> anyhow::Result<Seen> {
     let gradient = |precision: &str, rounds: bool| {
         let mut bench = Bench::new(device, &with(&[("precision", json!(precision))]))?;
@@ -135,8 +135,8 @@ pub(super) fn bf16(device: Device) -> anyhow::Result<Seen> {
     Ok(Seen::when(0.01 < half && half <= ROUNDINGS * weights, saw))
 }
 
-/// Weights are rounded once; maps and gradients too in bf16, on the way there and on the way back. Errors of equal size
-/// add up in squares, so four of them are twice one.
+/// The reference rounds only the weights. bf16 also rounds maps and gradients, in the forward and the backward pass. The
+/// squares of independent errors add up, so four equal errors are twice as large as one.
 const ROUNDINGS: f64 = 2.0;
 
 pub(super) fn deterministic(device: Device) -> anyhow::Result<Seen> {
@@ -149,7 +149,7 @@ pub(super) fn deterministic(device: Device) -> anyhow::Result<Seen> {
     Ok(Seen::when(same, format!("two gradients from equal weights are equal: {same}")))
 }
 
-/// Steps before the clock starts, and under it.
+/// The numbers of steps before and during the timing.
 const WARM_UP: usize = 5;
 const TIMED: usize = 20;
 const BATCH: usize = 128;
@@ -162,7 +162,7 @@ pub(super) fn throughput(device: Device, say: &mut dyn FnMut(&str)) -> anyhow::R
         {
             let settings = [
                 ("backbone", json!(backbone)),
-                // One pass of the emotion branch: the reference makes three of mix-augment's two.
+                // One pass of the emotion branch. With mix-augment, Ferry needs two passes and the reference three.
                 ("augmentation", json!("mixup")),
                 ("precision", json!(precision)),
                 ("channels_last", json!(channels_last)),

@@ -1,7 +1,7 @@
 //! `ferry-lab parity`: runs the trainer's own code on given numbers, for comparison with PyTorch (scripts/parity).
 //!
-//! A request says what to run, a safetensors file holds weights and inputs under the network's own names, another
-//! takes the results. Nothing is computed here that the trainer does not compute.
+//! A request says what to run. One safetensors file has the weights and inputs under the network's own names, and the
+//! results are written to another. This program computes only what the trainer computes.
 
 mod optimiser;
 mod steps;
@@ -26,11 +26,11 @@ use worker::archive::Tensors;
 #[command(after_help = "Example (made by scripts/parity/run):\n  \
     ferry-lab parity request.json inputs.safetensors outputs.safetensors")]
 pub(crate) struct ParityArgs {
-    /// What to run, and with which settings.
+    /// The request: what to run, with which settings.
     request: PathBuf,
     /// Weights and inputs.
     inputs: PathBuf,
-    /// Where the results go.
+    /// The file for the results.
     outputs: PathBuf,
 }
 
@@ -43,7 +43,7 @@ enum Request {
     Training(training::Training),
 }
 
-/// Settings as a sweep file gives them: a preset, and what differs from it.
+/// Settings as in a sweep file: a preset, and the settings that differ from it.
 #[derive(Debug, Deserialize)]
 struct Chosen {
     preset: Preset,
@@ -62,13 +62,13 @@ impl Chosen {
     }
 }
 
-/// One thread, so that sums have one order.
+/// Uses one thread, so that sums have a fixed order.
 pub(super) fn run(args: &ParityArgs) -> anyhow::Result<ExitCode> {
     tch::set_num_threads(1);
     let text = fs::read_to_string(&args.request)
         .with_context(|| format!("cannot read {}", args.request.display()))?;
     let request: Request = serde_json::from_str(&text)
-        .with_context(|| format!("{} is no request of this version", args.request.display()))?;
+        .with_context(|| format!("{} is not a request of this version", args.request.display()))?;
     let inputs: Tensors = Tensor::read_safetensors(&args.inputs)?.into_iter().collect();
     let outputs = match request {
         Request::Steps(request) => steps::run(&request, &inputs),
@@ -85,7 +85,7 @@ fn input<'a>(inputs: &'a Tensors, name: &str) -> anyhow::Result<&'a Tensor> {
     inputs.get(name).with_context(|| format!("the inputs have no `{name}`"))
 }
 
-/// The tensors named `part.…`, without it.
+/// The tensors named `part.…`, without that prefix.
 fn below(inputs: &Tensors, part: &str) -> Tensors {
     let own = inputs.iter().filter_map(|(name, tensor)| {
         let name = name.strip_prefix(part)?.strip_prefix('.')?;

@@ -1,4 +1,4 @@
-//! Steps of the optimiser down given gradients.
+//! Steps of the optimiser with given gradients.
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
@@ -11,12 +11,12 @@ use worker::train::adam::Adam;
 use worker::train::schedule::ExponentialDecay;
 use worker::variables::Variables;
 
-/// Inputs: `parameter.…` and, with a step more in front, `gradient.…`; names without a dot.
+/// Inputs: `parameter.…`, and `gradient.…` with the steps as an additional first dimension; names without a dot.
 #[derive(Debug, Deserialize)]
 pub(super) struct Optimiser {
     #[serde(flatten)]
     chosen: Chosen,
-    /// The learning rate decays after so many steps.
+    /// The learning rate decays after this many steps.
     epoch_length: usize,
 }
 

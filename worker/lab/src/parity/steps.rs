@@ -1,4 +1,4 @@
-//! Forward passes of a network with given weights, and training steps from there on.
+//! Forward passes of a network with given weights, and training steps that start from them.
 
 use anyhow::{bail, ensure};
 use serde::Deserialize;
@@ -21,13 +21,13 @@ pub(super) struct Steps {
     #[serde(flatten)]
     chosen: Chosen,
     precision: Precision,
-    /// Whether the passes of the first batch are told.
+    /// Whether to return the forward passes of the first batch.
     forward: bool,
-    /// Labels of the training subset, which make the class weights.
+    /// Labels of the training subset, from which the class weights follow.
     subset: Vec<u8>,
-    /// How each batch is mixed: a step for each, the first with the first batch. None is no step.
+    /// How to mix the batches. There is one step for each entry, starting with the first batch; none if it is empty.
     mixing: Vec<Mixing>,
-    /// The learning rate decays after so many steps.
+    /// The learning rate decays after this many steps.
     epoch_length: usize,
 }
 
@@ -47,8 +47,8 @@ impl Precision {
     }
 }
 
-/// Outputs: perhaps `eval.…` and `train.…` of the first batch; `terms` [T, 4], `gradient.…` of the first step, all variables
-/// after it (`first.…`) and after the last (`last.…`).
+/// Outputs: `eval.…` and `train.…` of the first batch if requested; `terms` [T, 4], `gradient.…` of the first step, all
+/// variables after the first step (`first.…`) and after the last (`last.…`).
 pub(super) fn run(request: &Steps, inputs: &Tensors) -> anyhow::Result<Tensors> {
     let spec = request.chosen.spec()?;
     let kind = request.precision.kind();
@@ -70,7 +70,7 @@ pub(super) fn run(request: &Steps, inputs: &Tensors) -> anyhow::Result<Tensors> 
     if request.forward {
         outputs.extend(forward(&network, &batches[0], Mode::Eval, "eval"));
         outputs.extend(forward(&network, &batches[0], Mode::TRAIN, "train"));
-        variables.set(&weights)?; // The running statistics have moved.
+        variables.set(&weights)?; // The forward pass has changed the running statistics.
     }
 
     ensure!(request.mixing.len() <= batches.len(), "there are fewer batches than steps");
@@ -120,7 +120,7 @@ fn batches(inputs: &Tensors, kind: Kind) -> anyhow::Result<Vec<DeviceBatch>> {
     let &[count, _, 3, _, size] = emotion.size().as_slice() else {
         bail!("`emotion` is not [T, B, 3, S, S]")
     };
-    ensure!(count > 0, "`emotion` holds no batch");
+    ensure!(count > 0, "`emotion` has no batch");
     let batch = |number: i64| -> anyhow::Result<DeviceBatch> {
         let floats = |name| -> anyhow::Result<Vec<f32>> {
             Ok(Vec::try_from(input(inputs, name)?.f_select(0, number)?.f_reshape([-1])?)?)

@@ -1,4 +1,4 @@
-//! A whole training of a given dataset, as a worker runs it.
+//! A whole training on a given dataset, as a worker runs it.
 
 use std::path::PathBuf;
 
@@ -13,16 +13,17 @@ use super::{Chosen, input};
 use worker::archive::Tensors;
 use worker::train::{Control, Outcome, TrainTask, train};
 
-/// Inputs: `pixels` [N, P, P, 3] in bytes, `labels` [N], `landmarks` [N, 68, 2]; training, validation, test samples.
+/// Inputs: `pixels` [N, P, P, 3] in bytes, `labels` [N], `landmarks` [N, 68, 2], for training, validation and test
+/// samples in this order.
 #[derive(Debug, Deserialize)]
 pub(super) struct Training {
     #[serde(flatten)]
     chosen: Chosen,
-    /// Samples of each split.
+    /// Number of samples in each split.
     splits: [usize; 3],
-    /// Where the pack goes.
+    /// Where to write the pack.
     pack: PathBuf,
-    /// Where the weights of the best epoch go.
+    /// Where to write the weights of the best epoch.
     model: PathBuf,
 }
 
@@ -33,7 +34,7 @@ pub(super) fn run(request: &Training, inputs: &Tensors) -> anyhow::Result<Tensor
     let pack = Pack::open(&request.pack)?;
     let task = TrainTask { spec: &spec, pack: &pack, device: Device::Cpu, resume: None };
     let Outcome::Finished(finished) = train(&task, &mut |_| Control::Continue)? else {
-        bail!("the training stopped, which nobody asked for");
+        bail!("the training stopped, although nothing asked it to");
     };
     let model = &request.model;
     std::fs::write(model, &finished.model).with_context(|| format!("cannot write {}", model.display()))?;

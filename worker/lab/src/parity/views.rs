@@ -1,4 +1,4 @@
-//! The two views of given images under given draws.
+//! The two views of given images, with given draws.
 
 use anyhow::{bail, ensure};
 use serde::Deserialize;
@@ -24,7 +24,11 @@ pub(super) fn run(request: &GivenViews, inputs: &Tensors) -> anyhow::Result<Tens
     let pixels = input(inputs, "pixels")?;
     let &[count, stored, same, 3] = pixels.size().as_slice() else { bail!("`pixels` is not [N, P, P, 3]") };
     ensure!(stored == same && pixels.kind() == Kind::Uint8, "`pixels` is not [N, P, P, 3] in bytes");
-    ensure!(count as usize == request.draws.len(), "there is not one draw for each image");
+    ensure!(
+        count as usize == request.draws.len(),
+        "there are {count} images, but {} draws",
+        request.draws.len()
+    );
     let views = Views::new(&spec.augment, spec.training.seed);
     let mut resized = Vec::new();
     let mut made: [Vec<f32>; 3] = Default::default();

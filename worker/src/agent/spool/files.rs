@@ -1,4 +1,4 @@
-//! The files of one job in the spool: written atomically, and read with version and digest checked.
+//! The files of one job in the spool. They are written atomically, and their version and digest are checked on reading.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ const RESULT: &str = "result.json";
 pub(crate) enum SpoolError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
-    #[error("{} cannot be read: {source}", path.display())]
+    #[error("cannot read {}: {source}", path.display())]
     Decode { path: PathBuf, source: serde_json::Error },
     #[error("{} {source}", path.display())]
     Version { path: PathBuf, source: VersionError },
@@ -29,11 +29,11 @@ pub(crate) enum SpoolError {
     Damaged { path: PathBuf },
 }
 
-/// Everything that is left of one job.
+/// The spooled work of one job.
 #[derive(Debug)]
 pub(crate) struct Content {
     pub(crate) claim: WorkClaim,
-    /// Oldest first. Damaged ones are left out.
+    /// Checkpoints, oldest first, without damaged ones.
     pub(crate) saved: Vec<Saved>,
     pub(crate) finished_work: Option<FinishedWork>,
 }
@@ -52,7 +52,7 @@ impl SavedFacts {
 }
 
 impl Content {
-    /// Reads what is in `folder`. Damaged checkpoints and results are left out, and the log says so.
+    /// Reads `folder`. Damaged checkpoints and results are skipped with a warning.
     pub(crate) fn read(folder: &Path) -> Result<Self, SpoolError> {
         let claim: WorkClaim = decode(&folder.join(CLAIM), WorkClaim::VERSION)?;
         let mut saved = Vec::new();
@@ -64,13 +64,14 @@ impl Content {
     }
 }
 
-/// Damage only loses this part; a newer version means that the whole folder is left alone.
+/// If one part is damaged, only that part is skipped. If it has a newer version, the whole folder is kept for a newer
+/// program.
 fn usable<T>(read: Result<T, SpoolError>) -> Result<Option<T>, SpoolError> {
     match read {
         Ok(content) => Ok(Some(content)),
         Err(error @ SpoolError::Version { .. }) => Err(error),
         Err(error @ (SpoolError::Io { .. } | SpoolError::Decode { .. } | SpoolError::Damaged { .. })) => {
-            tracing::warn!("{error}; it is left out");
+            tracing::warn!("{error}; this file is skipped");
             Ok(None)
         }
     }
@@ -95,7 +96,7 @@ pub(super) fn remove_saved(folder: &Path, place: (u32, u32)) {
     }
 }
 
-/// A result may be hours of work, so it is synchronised to disk before this returns.
+/// A result may be hours of work, so it is synced to disk before this returns.
 pub(super) fn write_result(folder: &Path, finished_work: &FinishedWork) -> Result<(), SpoolError> {
     for (blob, bytes) in &finished_work.blobs {
         put(&blob_path(folder, blob), bytes, Durability::Synced)?;
@@ -132,12 +133,12 @@ fn read_result(folder: &Path) -> Result<FinishedWork, SpoolError> {
     Ok(FinishedWork { result, blobs })
 }
 
-/// Named by digest, which was checked to be one before.
+/// The path of a blob. The caller has checked that `sha256` is a digest.
 fn blob_path(folder: &Path, blob: &BlobRef) -> PathBuf {
     folder.join(format!("result-{}.bin", blob.sha256))
 }
 
-/// Sorted by name they are sorted by place.
+/// The paths of a checkpoint's facts and bytes. Their order by name is the order of the checkpoints.
 fn saved_paths(folder: &Path, (epoch, step): (u32, u32)) -> [PathBuf; 2] {
     ["json", "bin"].map(|kind| folder.join(format!("checkpoint-{epoch:010}-{step:010}.{kind}")))
 }
@@ -147,7 +148,7 @@ fn is_checkpoint(path: &Path) -> bool {
     name.starts_with(b"checkpoint-") && path.extension().is_some_and(|kind| kind == "json")
 }
 
-/// Folders in `folder` that have their name, in its order.
+/// The folders in `folder`, sorted by name. Hidden ones are unfinished and skipped.
 pub(super) fn folders(folder: &Path) -> Vec<PathBuf> {
     let hidden = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     names(folder).into_iter().filter(|path| path.is_dir() && !hidden(path)).collect()
@@ -177,7 +178,7 @@ fn json<T: Serialize>(value: &T) -> Vec<u8> {
     }
 }
 
-/// A newer layout is left alone, never misread.
+/// Reads a file of at most version `newest`.
 fn decode<T: DeserializeOwned>(path: &Path, newest: u32) -> Result<T, SpoolError> {
     let text = bytes(path)?;
     Versions::up_to(newest).decode(&text).map_err(|error| {

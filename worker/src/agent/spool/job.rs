@@ -1,4 +1,4 @@
-//! One job's place in the spool of a living worker.
+//! The part of a living worker's spool that belongs to one job.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use shared::books::KEPT_CHECKPOINTS;
 
 use super::super::work::{FinishedWork, Saved, WorkClaim};
 use super::files::{self, SpoolError};
-use super::life::{Life, private_folder};
+use super::worker_folder::{WorkerFolder, private_folder};
 
-/// Where a training keeps what the server does not have yet. Clones share the place. Nothing here fails: what cannot be
-/// kept is only less safe, and the log says so.
+/// Where a training stores what the server does not have yet. Clones share the folder. Nothing here returns an error:
+/// work that cannot be stored is only less safe, and is logged.
 #[derive(Debug, Clone)]
 pub struct JobSpool {
     inner: Arc<Inner>,
@@ -21,24 +21,24 @@ pub struct JobSpool {
 struct Inner {
     claim: WorkClaim,
     place: Option<SpoolFolder>,
-    /// Places of the checkpoints on disk, oldest first.
+    /// Epoch and step of the checkpoints on disk, oldest first.
     kept: Mutex<VecDeque<(u32, u32)>>,
 }
 
 #[derive(Debug)]
 struct SpoolFolder {
     folder: PathBuf,
-    /// Keeps the lock.
-    _life: Arc<Life>,
+    /// Keeps the worker's folder locked.
+    _worker_folder: Arc<WorkerFolder>,
 }
 
 impl JobSpool {
-    pub(super) fn begin(life: Option<Arc<Life>>, claim: WorkClaim) -> Self {
-        let place = life.and_then(|life| {
-            let folder = life.folder.join(claim.order.job.to_string());
+    pub(super) fn begin(worker_folder: Option<Arc<WorkerFolder>>, claim: WorkClaim) -> Self {
+        let place = worker_folder.and_then(|worker_folder| {
+            let folder = worker_folder.path.join(claim.order.job.to_string());
             let made = begin(&folder, &claim);
-            made.inspect_err(complain).ok()?;
-            Some(SpoolFolder { folder, _life: life })
+            made.inspect_err(warn_unsaved).ok()?;
+            Some(SpoolFolder { folder, _worker_folder: worker_folder })
         });
         Self { inner: Arc::new(Inner { claim, place, kept: Mutex::default() }) }
     }
@@ -47,7 +47,7 @@ impl JobSpool {
         &self.inner.claim
     }
 
-    /// Keeps a checkpoint; of more than [`KEPT_CHECKPOINTS`] the oldest goes.
+    /// Stores a checkpoint. If there are more than [`KEPT_CHECKPOINTS`], the oldest is removed.
     pub(crate) fn keep(&self, saved: &Saved) {
         let Some(place) = &self.inner.place else { return };
         match files::write_saved(&place.folder, saved) {
@@ -60,7 +60,7 @@ impl JobSpool {
                     files::remove_saved(&place.folder, oldest);
                 }
             }
-            Err(error) => complain(&error),
+            Err(error) => warn_unsaved(&error),
         }
     }
 
@@ -68,11 +68,11 @@ impl JobSpool {
         if let Some(place) = &self.inner.place
             && let Err(error) = files::write_result(&place.folder, finished_work)
         {
-            complain(&error);
+            warn_unsaved(&error);
         }
     }
 
-    /// The server has this checkpoint, or one after it.
+    /// Removes this checkpoint and those before it, because the server has it.
     pub(crate) fn delivered(&self, saved: &Saved) {
         let Some(place) = &self.inner.place else { return };
         let mut kept = self.kept();
@@ -82,7 +82,7 @@ impl JobSpool {
         }
     }
 
-    /// Nothing of the job is needed any more.
+    /// Removes everything of the job.
     pub(crate) fn clear(&self) {
         if let Some(place) = &self.inner.place {
             let _gone = std::fs::remove_dir_all(&place.folder);
@@ -94,7 +94,7 @@ impl JobSpool {
     }
 }
 
-/// Makes the folder anew: what an earlier attempt of the same process left there is not needed any more.
+/// Creates an empty folder. What an earlier attempt of the same process left there is no longer needed.
 fn begin(folder: &PathBuf, claim: &WorkClaim) -> Result<(), SpoolError> {
     let io = |source| SpoolError::Io { path: folder.clone(), source };
     if folder.exists() {
@@ -104,8 +104,8 @@ fn begin(folder: &PathBuf, claim: &WorkClaim) -> Result<(), SpoolError> {
     files::write_claim(folder, claim)
 }
 
-fn complain(error: &SpoolError) {
+fn warn_unsaved(error: &SpoolError) {
     tracing::warn!(
-        "this cannot be kept on disk: {error}; it is lost if this worker ends before the server has it"
+        "cannot store work on disk: {error}; the work is lost if this worker ends before the server has it"
     );
 }

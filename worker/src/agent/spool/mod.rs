@@ -1,13 +1,13 @@
-//! Keeps on disk what a worker has trained and the server does not have yet, so that it survives the worker.
+//! Stores trained work that the server does not have yet on disk, so that it outlives the worker.
 //!
-//! `<cache>/spool/<worker>/<job>/` holds the newest checkpoints and, at the end, the result with everything it points to.
-//! A worker process locks its folder; the next one on this machine finds the folders that nobody locks any more and
-//! hands in what is in them. Only the owner can read folders and files. A worker has one job at a time, so it leaves at
-//! most two checkpoints and one result behind, and only if it died or ended while the server was away.
+//! `<cache>/spool/<worker>/<job>/` contains the newest checkpoints and, at the end, the result with everything it points
+//! to. A worker process locks its folder. The next worker on this machine finds the folders that are no longer locked,
+//! and hands in their contents. Only their owner can read the folders and files. A worker has one job at a time, so it
+//! leaves at most two checkpoints and one result behind, and only if it died or ended while the server was away.
 
 mod files;
 mod job;
-mod life;
+mod worker_folder;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,23 +17,23 @@ use shared::ids::WorkerId;
 use super::work::WorkClaim;
 pub(super) use files::{Content, SpoolError};
 pub use job::JobSpool;
-use life::{Leftovers, Life};
+use worker_folder::{Leftovers, WorkerFolder};
 
 /// One worker's spool.
 #[derive(Debug)]
 pub struct Spool {
     root: PathBuf,
-    /// `None` where nothing can be written.
-    life: Option<Arc<Life>>,
+    /// `None` if it cannot be written.
+    worker_folder: Option<Arc<WorkerFolder>>,
 }
 
 impl Spool {
-    /// A spool below `cache` for the worker process `me`. If that cannot be written the worker still works, but what the
-    /// server does not have is lost with it, and the log says so.
+    /// A spool below `cache` for the worker process `me`. If it cannot be written, a warning is logged. The worker still
+    /// works, but when it ends, it loses what the server does not have.
     pub fn open(cache: &Path, me: &WorkerId) -> Self {
         let root = cache.join("spool");
-        let life = match Life::begin(&root, me) {
-            Ok(life) => Some(Arc::new(life)),
+        let worker_folder = match WorkerFolder::begin(&root, me) {
+            Ok(folder) => Some(Arc::new(folder)),
             Err(error) => {
                 let place = root.display();
                 tracing::warn!(
@@ -43,17 +43,17 @@ impl Spool {
                 None
             }
         };
-        Self { root, life }
+        Self { root, worker_folder }
     }
 
-    /// The place of a job that was just claimed.
+    /// The spool of a job that was just claimed.
     pub(super) fn job(&self, claim: WorkClaim) -> JobSpool {
-        JobSpool::begin(self.life.clone(), claim)
+        JobSpool::begin(self.worker_folder.clone(), claim)
     }
 
-    /// What dead workers left, by their folders' names. It stays locked until dropped.
+    /// The folders of dead workers, sorted by name. They stay locked until dropped.
     pub(super) fn leftovers(&self) -> Vec<Leftovers> {
-        let own = self.life.as_ref().map(|life| life.folder.as_path());
+        let own = self.worker_folder.as_ref().map(|folder| folder.path.as_path());
         files::folders(&self.root)
             .into_iter()
             .filter(|folder| Some(folder.as_path()) != own)

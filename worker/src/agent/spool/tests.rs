@@ -1,4 +1,4 @@
-//! What is kept is found by the next life alone, whole, and by its owner alone.
+//! Spooled work is found complete, only by a later worker process, and is readable only by its owner.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -49,7 +49,7 @@ fn saved(epoch: u32, step: u32) -> Saved {
 }
 
 #[test]
-fn the_next_life_finds_what_a_dead_one_left_and_nothing_of_a_living_one() {
+fn a_worker_finds_the_work_of_dead_workers_and_not_of_living_ones() {
     let cache = tempfile::tempdir().unwrap();
     let first = Spool::open(cache.path(), &worker(1));
     let job = first.job(claim(worker(1)));
@@ -57,12 +57,12 @@ fn the_next_life_finds_what_a_dead_one_left_and_nothing_of_a_living_one() {
         job.keep(&saved(epoch, step));
     }
     let second = Spool::open(cache.path(), &worker(2));
-    assert!(second.leftovers().is_empty(), "its owner lives");
+    assert!(second.leftovers().is_empty(), "its owner is alive");
     drop((first, job));
     let leftovers = second.leftovers();
     let [orphan] = &leftovers[..] else { panic!("{leftovers:?}") };
     let third = Spool::open(cache.path(), &worker(3));
-    assert!(third.leftovers().is_empty(), "one takes it");
+    assert!(third.leftovers().is_empty(), "only one worker takes it");
     let jobs = orphan.jobs();
     let content = Content::read(&jobs[0]).unwrap();
     assert_eq!(content.claim, claim(worker(1)));
@@ -70,11 +70,11 @@ fn the_next_life_finds_what_a_dead_one_left_and_nothing_of_a_living_one() {
     assert!(content.finished_work.is_none());
     std::fs::remove_dir_all(&jobs[0]).unwrap();
     drop(leftovers);
-    assert!(!cache.path().join("spool").join(worker(1).as_str()).exists(), "nothing is left of it");
+    assert!(!cache.path().join("spool").join(worker(1).as_str()).exists(), "nothing is left");
 }
 
 #[test]
-fn what_was_delivered_is_gone_and_an_end_in_good_order_leaves_nothing() {
+fn delivered_work_is_removed_and_a_normal_end_leaves_nothing() {
     let cache = tempfile::tempdir().unwrap();
     let spool = Spool::open(cache.path(), &worker(1));
     let job = spool.job(claim(worker(1)));
@@ -107,7 +107,7 @@ fn damage_is_noticed_and_newer_versions_are_left_alone() {
 }
 
 #[test]
-fn files_and_folders_belong_to_their_owner_alone() {
+fn only_the_owner_can_read_files_and_folders() {
     let cache = tempfile::tempdir().unwrap();
     let spool = Spool::open(cache.path(), &worker(1));
     let job = spool.job(claim(worker(1)));

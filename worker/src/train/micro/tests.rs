@@ -1,4 +1,4 @@
-//! Cut batches against whole ones.
+//! Micro-batches compared with whole batches.
 
 use super::*;
 use crate::golden::noise;
@@ -36,17 +36,16 @@ fn batch(kind: Kind) -> DeviceBatch {
     }
 }
 
-/// What a memory has room for.
+/// A network that runs out of memory when a pass has more than `most` images.
 struct Limited<N> {
     network: N,
-    /// Images in one pass.
     most: i64,
-    /// Of the two branches together, passes that had none.
+    /// Passes of either branch that ran out of memory.
     refused: std::cell::Cell<u32>,
 }
 
 impl<N> Limited<N> {
-    /// Fails as libtorch does: because an allocation of its does.
+    /// Fails as libtorch does, with an allocation that is too large.
     fn fit(&self, images: &Tensor) {
         if images.size()[0] > self.most {
             self.refused.set(self.refused.get() + 1);
@@ -57,9 +56,9 @@ impl<N> Limited<N> {
 
 impl<N: Network> Network for Limited<N> {
     fn emotion(&self, images: &Tensor, mode: Mode) -> Emotion {
-        let said = self.network.emotion(images, mode);
+        let output = self.network.emotion(images, mode);
         self.fit(images);
-        said
+        output
     }
 
     fn landmarks(&self, images: &Tensor, mode: Mode) -> Tensor {
@@ -72,7 +71,7 @@ impl<N: Network> Network for Limited<N> {
     }
 }
 
-/// The real network with its batch norms held in evaluation mode, so that no sample sees another.
+/// The real network with its batch norms in evaluation mode, so that no sample affects another.
 struct Held(Mtl);
 
 impl Network for Held {
@@ -102,7 +101,7 @@ impl Bench {
         Self::of(spec(changes), kind)
     }
 
-    /// Another one with the same weights: those that are drawn depend on what other tests draw meanwhile.
+    /// Another bench with the same weights. Drawing them again would depend on what other tests draw meanwhile.
     fn copy(&self) -> (Self, Mtl) {
         let (copy, network) = Self::of(self.spec.clone(), self.kind);
         copy.variables.set(&self.variables.copies().unwrap()).unwrap();
@@ -129,7 +128,7 @@ impl Bench {
     }
 }
 
-/// The largest difference of two gradients, relative to the largest entry of the variable's own.
+/// The largest difference between two gradients, relative to the largest entry of the same variable's gradient.
 fn differ(left: &Gradients, right: &Gradients) -> f64 {
     let pairs = left.by_variable.iter().zip(&right.by_variable);
     let largest = |tensor: Tensor| tensor.abs().max().double_value(&[]);
@@ -143,7 +142,7 @@ fn limited<N>(network: N, most: i64) -> Limited<N> {
 }
 
 #[test]
-fn micro_batches_have_the_gradient_of_the_whole_where_no_batch_norm_looks() {
+fn without_batch_norms_micro_batches_give_the_gradient_of_the_whole_batch() {
     for augmentation in ["none", "mixup", "mixaug"] {
         for (kind, bound) in [(Kind::Double, 1e-10), (Kind::Float, 1e-3)] {
             let (bench, network) = Bench::new(kind, &[("augmentation", json!(augmentation))]);
@@ -160,7 +159,7 @@ fn micro_batches_have_the_gradient_of_the_whole_where_no_batch_norm_looks() {
 }
 
 #[test]
-fn batch_norms_are_what_differs() {
+fn with_batch_norms_micro_batches_give_another_gradient() {
     let (bench, network) = Bench::new(Kind::Double, &[]);
     let (copy, other) = bench.copy();
     let whole = bench.gradients(&network).unwrap();
@@ -171,7 +170,7 @@ fn batch_norms_are_what_differs() {
 }
 
 #[test]
-fn running_statistics_move_as_if_nothing_had_broken_off() {
+fn a_pass_that_runs_out_of_memory_leaves_running_statistics_unchanged() {
     let (first, _) = Bench::new(Kind::Double, &[]);
     let moved = |most: i64| {
         let (bench, network) = first.copy();
@@ -182,19 +181,19 @@ fn running_statistics_move_as_if_nothing_had_broken_off() {
     let (whole, never) = moved(SAMPLES);
     let (once, refused) = moved(SAMPLES / 2);
     assert_eq!((never, refused), (0, 1));
-    // Each micro-batch saw other statistics of the first layer, whose mean is that of the batch.
+    // The micro-batches have different means at the first layer; together they average to the batch's mean.
     let mean =
         |copies: &crate::archive::Tensors| copies["appearance.features.bn1.running_mean"].shallow_clone();
     let (whole, once) = (mean(&whole), mean(&once));
     let step = whole.abs().max().double_value(&[]);
     assert!(step > 1e-3);
-    // The two halves' means with weights 0.1 in all, which are not quite equal: the latter counts a little more.
+    // The two halves together have weight 0.1, but the second counts slightly more than the first.
     let differ = (whole - once).abs().max().double_value(&[]);
     assert!(differ < 0.1 * step, "{differ} of {step}");
 }
 
 #[test]
-fn they_halve_until_they_fit_and_then_it_ends_with_words() {
+fn micro_batches_are_halved_down_to_two_samples() {
     let (bench, network) = Bench::new(Kind::Float, &[]);
     let tight = limited(network, 2);
     assert_eq!(bench.gradients(&tight).unwrap().micro_batches, 6);
@@ -209,7 +208,7 @@ fn they_halve_until_they_fit_and_then_it_ends_with_words() {
 }
 
 #[test]
-fn other_failures_stay_what_they_are() {
+fn other_panics_are_passed_on() {
     struct Broken(Tensor);
     impl Network for Broken {
         fn emotion(&self, _: &Tensor, _: Mode) -> Emotion {

@@ -1,8 +1,8 @@
-//! The authors' two-branch network (Yeonggi-hong/ECCV2022-ABAW-competition): names as their `MTL_finetuning` saves.
+//! The authors' two-branch network (Yeonggi-hong/ECCV2022-ABAW-competition), with the names that `MTL_finetuning` saves.
 //!
-//! `em_feature` is DAN over VGGFace2's ResNet50. It also carries a whole unused DAN classifier and backbone, which are
-//! dropped. `lm_feature` is VGGFace2's ResNet50 (`base.0` …), a torchvision ResNet50 with a linear layer, or cvnets'
-//! MobileViTv2 with its children by number.
+//! `em_feature` is DAN on VGGFace2's ResNet50. It also contains an unused DAN classifier and backbone, which are dropped.
+//! `lm_feature` is VGGFace2's ResNet50 (`base.0` …), a torchvision ResNet50 with a linear layer, or cvnets' MobileViTv2
+//! with numbered children.
 
 use shared::job::network::{Backbone, NetworkSpec};
 
@@ -47,7 +47,7 @@ pub(super) fn name(name: &str, norms: &FinalNorms) -> Disposition {
     }
 }
 
-/// The MobileViTv2 of the landmark branch under cvnets' own names.
+/// The MobileViTv2 of the landmark branch with cvnets' own names.
 pub(super) fn as_cvnets(shapes: &Shapes) -> Shapes {
     let of = |(name, shape): (&String, &Vec<usize>)| {
         Some((cvnets_name(&name.split('.').collect::<Vec<_>>())?, shape.clone()))
@@ -66,7 +66,7 @@ fn cvnets_name(parts: &[&str]) -> Option<String> {
     }
 }
 
-/// The network: which backbones its names stand for. Only VGGFace2's has DAN's heads on top in the authors' code.
+/// The network with the backbones that the names imply. In the authors' code, only VGGFace2's has DAN's heads.
 pub(super) fn network(given: &Shapes, renamed: &Shapes) -> Result<NetworkSpec, LayoutError> {
     let any = |start: &str| given.keys().any(|name| name.starts_with(start));
     if !any("em_feature.features.0.") || !any("em_feature.model.cat_head") {

@@ -1,4 +1,4 @@
-//! DAN's names: those of Ferry's emotion branch.
+//! DAN's names, which Ferry's emotion branch also uses.
 
 use super::{CLASSIFIER, Disposition, Shapes};
 

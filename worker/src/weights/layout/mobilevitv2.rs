@@ -1,4 +1,4 @@
-//! MobileViTv2's names: timm's are Ferry's, cvnets' follow its blocks.
+//! MobileViTv2's names: timm's, which Ferry also uses, and those of cvnets.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub(super) fn timm(name: &str) -> Disposition {
     }
 }
 
-/// In cvnets a stage's last norm is the entry after its transformers: its number by stage.
+/// In cvnets, the last norm of a stage is the entry after its transformers. This maps each layer to that entry's number.
 pub(super) type FinalNorms = BTreeMap<String, usize>;
 
 /// The final norm of each of cvnets' layers.
@@ -86,12 +86,12 @@ fn conv_norm(path: &str, rest: &[&str]) -> Option<String> {
     }
 }
 
-/// Width and depths of the network with these names of timm's.
+/// Width and depths of the network with these timm names.
 pub(super) fn shape(renamed: &Shapes) -> Shape {
     shape_below(renamed, "")
 }
 
-/// The same where the names stand behind `prefix`.
+/// The same for names that start with `prefix`.
 pub(super) fn shape_below(renamed: &Shapes, prefix: &str) -> Shape {
     let stem = renamed.get(&format!("{prefix}stem.conv.weight")).and_then(|shape| shape.first());
     let width = stem.map_or(1.0, |&channels| channels.clamp(4, 128) as f64 / 32.0);

@@ -1,4 +1,4 @@
-//! Whose names a state dict has, and what Ferry calls the same tensors.
+//! Recognises the origin of a state dict by its names, and maps them to Ferry's names.
 
 mod abaw;
 mod dan;
@@ -56,16 +56,16 @@ impl fmt::Display for Layout {
     }
 }
 
-/// What the user says of a file that its names do not.
+/// What the user declares about a file, because its names do not tell.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Declared {
     pub layout: Option<Layout>,
     pub topology: Option<Topology>,
-    /// Found around the state dict: only DINO saves itself so.
+    /// Found next to the state dict, in a form that only DINO saves.
     pub is_dino: bool,
 }
 
-/// Why a state dict is not taken for a network.
+/// Why a state dict is not recognised as a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     #[error(
@@ -76,21 +76,19 @@ pub enum LayoutError {
     #[error("the names are those of {found}, not of {declared}: omit --layout or use --layout {found}")]
     Other { declared: Layout, found: Layout },
     #[error(
-        "a ResNet50 whose topology the names do not tell: say where the weights are from, --layout torchvision or \
+        "a ResNet50, whose names do not tell its topology: say where the weights come from, --layout torchvision or \
          dino (stride in the 3x3 convolution), or --layout vggface2 (Caffe's: stride in the first 1x1 convolution)"
     )]
     Topology,
     #[error("{why}, so its topology is {known}, not {declared}")]
     Contradiction { why: &'static str, known: Topology, declared: Topology },
-    #[error("a squeeze-and-excitation ResNet (conv4, conv5 in its blocks), which Ferry does not have")]
+    #[error("a squeeze-and-excitation ResNet (conv4, conv5 in its blocks), which Ferry does not support")]
     SqueezeExcitation,
     #[error("tensors that the network does not have: {}", some(.0))]
     Extra(Vec<String>),
-    #[error(
-        "the file has no description of Ferry's, so it is neither a model of a sweep nor a converted file"
-    )]
+    #[error("the file has no description by Ferry, so it is neither a model of a sweep nor a converted file")]
     NotFerry,
-    #[error("two tensors are both called `{0}`")]
+    #[error("two tensors would both be named `{0}`")]
     Twice(String),
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -101,37 +99,41 @@ pub(super) fn some(names: &[String]) -> String {
     if names.len() > 8 { format!("{first} and {} more", names.len() - 8) } else { first }
 }
 
-/// What becomes of one tensor.
+/// What happens to one tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Disposition {
     /// It is kept under this name.
     Named(String),
-    /// It has no place in Ferry's network, for this reason.
+    /// It is not part of Ferry's network, for this reason.
     Dropped(&'static str),
-    /// It belongs to no network of this layout.
+    /// No network of this layout has it.
     Unknown,
 }
 
 const CLASSIFIER: &str = "the classifier of another task";
-const COUNTER: &str = "a counter that nothing reads";
+const COUNTER: &str = "a counter that nothing uses";
 
-/// A state dict understood.
+/// A recognised state dict.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mapping {
     pub layout: Layout,
-    /// Given name to Ferry's.
+    /// From the given name to Ferry's.
     pub names: BTreeMap<String, String>,
-    /// Given name and reason.
+    /// From the given name to the reason.
     pub dropped: BTreeMap<String, String>,
     pub holds: Holds,
-    /// The ResNet50's, or the emotion branch's where there are two branches.
+    /// The topology of the ResNet50, or of the emotion branch if there are two branches.
     pub topology: Option<Topology>,
     pub preprocessing: Preprocessing,
     /// Names and shapes of the network that the file should fill.
     pub expected: Shapes,
 }
 
-/// Recognises the names of `shapes` and maps each.
+/// Recognises the names of `shapes` and maps each of them.
+///
+/// # Errors
+///
+/// The names are not those of a known network, a topology must be declared, or the declaration contradicts the file.
 pub fn understand(shapes: &Shapes, declared: Declared) -> Result<Mapping, LayoutError> {
     let found = recognise(shapes)?;
     let layout = match declared.layout {
@@ -183,7 +185,7 @@ fn apply(shapes: &Shapes, rule: &dyn Fn(&str) -> Disposition) -> Result<Fates, L
     if unknown.is_empty() { Ok((names, dropped)) } else { Err(LayoutError::Extra(unknown)) }
 }
 
-/// Layouts with the same names; the first of each is what the names alone say.
+/// The first of all layouts with the same names, which is what the names alone tell.
 fn family(layout: Layout) -> Layout {
     match layout {
         Layout::Torchvision | Layout::Vggface2 | Layout::Dino => Layout::Torchvision,
@@ -191,12 +193,12 @@ fn family(layout: Layout) -> Layout {
     }
 }
 
-/// True for the names of a network that Ferry knows, also of one that it knows not to have.
+/// True for the names of a network that Ferry recognises, including one that it recognises but does not support.
 pub(super) fn is_known<V>(names: &BTreeMap<String, V>) -> bool {
     !matches!(recognise(names), Err(LayoutError::Unknown(_)))
 }
 
-/// Whose names these are.
+/// The layout with these names.
 pub(super) fn recognise<V>(names: &BTreeMap<String, V>) -> Result<Layout, LayoutError> {
     let has = |name: &str| names.contains_key(name);
     let any = |start: &str| names.keys().any(|name| name.starts_with(start));
@@ -222,7 +224,7 @@ pub(super) fn recognise<V>(names: &BTreeMap<String, V>) -> Result<Layout, Layout
     Err(LayoutError::Unknown(names.keys().take(3).cloned().collect()))
 }
 
-/// What network the renamed tensors are: its parts, and every name and shape that it needs.
+/// The network of the renamed tensors: its parts, and every name and shape that it needs.
 fn identify(
     layout: Layout,
     given: &Shapes,
@@ -276,7 +278,7 @@ fn identify(
     }
 }
 
-/// Everything but the class centres, which the authors do not save.
+/// All variables except the class centres, which the authors do not save.
 fn whole(spec: &NetworkSpec) -> Result<Shapes, LayoutError> {
     let mut shapes = fragments::mtl(spec)?;
     shapes.remove("affinity.centres");
@@ -284,7 +286,7 @@ fn whole(spec: &NetworkSpec) -> Result<Shapes, LayoutError> {
 }
 
 impl Mapping {
-    /// A file that Ferry wrote: every name is Ferry's already.
+    /// The mapping of a file written by Ferry, which changes no name.
     pub(super) fn of_ferry(shapes: &Shapes, provenance: &Provenance) -> Self {
         Self {
             layout: Layout::Ferry,

@@ -1,14 +1,14 @@
-//! ResNets: torchvision's names, and those that VGGFace2's weights had first.
+//! ResNets: torchvision's names, and the original names of VGGFace2's weights.
 
 use shared::job::network::Backbone;
 use shared::weights::Topology;
 
 use super::{CLASSIFIER, Declared, Disposition, Layout, LayoutError, Shapes, Size};
 
-/// Faces in VGGFace2's training set: its classifier has this many rows and nobody else's has.
+/// People in VGGFace2's training set. Only its classifier has this many rows.
 const IDENTITIES: usize = 8631;
 
-/// torchvision's names are Ferry's.
+/// torchvision's names, which Ferry also uses.
 pub(super) fn torchvision(name: &str) -> Disposition {
     let top = name.split('.').next().unwrap_or_default();
     match top {
@@ -18,7 +18,7 @@ pub(super) fn torchvision(name: &str) -> Disposition {
     }
 }
 
-/// `conv{s}_{i}_1x1_reduce` and its like: stage s − 1, block i − 1.
+/// Names such as `conv{s}_{i}_1x1_reduce`: stage s − 1, block i − 1.
 pub(super) fn ox_vgg(name: &str) -> Disposition {
     let Some((layer, field)) = name.rsplit_once('.') else { return Disposition::Unknown };
     if layer.starts_with("classifier") {
@@ -48,7 +48,8 @@ pub(super) fn ox_vgg(name: &str) -> Disposition {
     named(&format!("{block}.{conv}"), &format!("{block}.{norm}"))
 }
 
-/// Which ResNet it is. Of a bottleneck's topology the names say nothing: it must follow from the source, or be said.
+/// Which ResNet it is. The names do not tell the topology of a bottleneck, so it must follow from other evidence or be
+/// declared.
 pub(super) fn settle(
     layout: Layout,
     shapes: &Shapes,
@@ -68,13 +69,13 @@ pub(super) fn settle(
     } else {
         None
     };
-    let said = match declared.layout {
+    let by_layout = match declared.layout {
         Some(Layout::Torchvision | Layout::Dino) => Some(Topology::Torchvision),
         Some(Layout::Vggface2 | Layout::OxVgg) => Some(Topology::Caffe),
         _ => None,
     };
     let mut topologies =
-        [evidence, said.map(|t| ("--layout says so", t)), declared.topology.map(|t| ("", t))]
+        [evidence, by_layout.map(|t| ("--layout says so", t)), declared.topology.map(|t| ("", t))]
             .into_iter()
             .flatten();
     let Some((why, topology)) = topologies.next() else { return Err(LayoutError::Topology) };
@@ -91,7 +92,7 @@ pub(super) fn settle(
     })
 }
 
-/// The size that the names and the shape of the first convolution say; stage s is called `{stages}{first + s}.`.
+/// The size according to the names and the shape of the first convolution. Stage s is named `{stages}{first + s}.`.
 pub(super) fn size(shapes: &Shapes, stem: &str, stages: &str, first: usize) -> Size {
     let width = shapes.get(stem).and_then(|shape| shape.first()).copied().unwrap_or(64);
     let blocks = std::array::from_fn(|stage| {
@@ -102,6 +103,6 @@ pub(super) fn size(shapes: &Shapes, stem: &str, stages: &str, first: usize) -> S
     Size { width: (width as u32).clamp(4, MOST_WIDTH), blocks }
 }
 
-/// Beyond any ResNet: a name in a damaged file must not make a network that fills the memory.
+/// More than any ResNet has. A name in a damaged file must not lead to a network that fills the memory.
 const MOST_BLOCKS: u32 = 36;
 const MOST_WIDTH: u32 = 128;

@@ -1,4 +1,4 @@
-//! The stack machine: instructions to nodes.
+//! The stack machine that turns a pickle's instructions into nodes.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -6,10 +6,10 @@ use std::ops::Range;
 use super::text::{integer, raw_unicode, unquote};
 use super::{Content, Id, Node, PickleError};
 
-/// A ResNet50's weights need about ten thousand.
+/// A limit; a ResNet50's weights need about ten thousand.
 const MAX_NODES: usize = 1 << 20;
 const MAX_STEPS: usize = 1 << 23;
-/// Bytes of a global's module or name, which are copied.
+/// The longest module or name of a global, in bytes. They are copied, unlike other texts.
 const MAX_NAME: usize = 256;
 
 pub(super) fn run(input: &[u8]) -> Result<(Vec<Node>, Id), PickleError> {
@@ -34,7 +34,7 @@ struct Machine<'a> {
     at: usize,
     nodes: Vec<Node>,
     stack: Vec<Id>,
-    /// Heights of the stack at the open marks.
+    /// The height of the stack at each open mark.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
 }
@@ -42,13 +42,13 @@ struct Machine<'a> {
 type Step<T = ()> = Result<T, PickleError>;
 
 impl<'a> Machine<'a> {
-    /// Performs one instruction; the root when it was the last.
+    /// Executes one instruction. Returns the root after the last one.
     fn step(&mut self) -> Step<Option<Id>> {
         let start = self.at;
         let opcode = self.byte()?;
         match opcode {
             b'.' => return self.pop().map(Some),
-            0x80 => drop(self.byte()?), // Protocol: the instructions themselves say all.
+            0x80 => drop(self.byte()?), // Protocol: not needed, because every instruction is unambiguous.
             0x95 => self.at = self.take(8)?.end, // Frame: a hint for readers of streams.
             b'(' => self.marks.push(self.stack.len()),
             b'0' => self.discard()?,
@@ -107,7 +107,7 @@ impl<'a> Machine<'a> {
         self.push(node)
     }
 
-    /// A little-endian two's complement of `length` bytes.
+    /// A little-endian two's complement number of `length` bytes.
     fn long(&mut self, length: usize) -> Step<Node> {
         let range = self.take(length)?;
         let bytes = &self.input[range];
@@ -163,7 +163,7 @@ impl<'a> Machine<'a> {
         self.push(node)
     }
 
-    /// Puts what is on top of the stack into the container below.
+    /// Puts the values on top of the stack into the container below them.
     fn fill(&mut self, opcode: u8) -> Step {
         let items = match opcode {
             b'a' => self.pop_several(1)?,
@@ -175,9 +175,9 @@ impl<'a> Machine<'a> {
         match (&mut self.nodes[target], opcode) {
             (Node::List(list), b'a' | b'e') => list.extend(items),
             (Node::Dict(entries) | Node::Object { items: entries, .. }, b's' | b'u') => entries.extend(pairs),
-            // What another object would do with its items is its own affair.
+            // How other objects use their items does not matter here.
             (Node::Object { .. }, b'a' | b'e' | 0x90) | (Node::Other(_), 0x90) => {}
-            _ => return Err(self.malformed("items for something that holds none")),
+            _ => return Err(self.malformed("items for a value that cannot have any")),
         }
         Ok(())
     }
@@ -230,7 +230,7 @@ impl<'a> Machine<'a> {
                 let mut args = self.pop_to_mark()?;
                 let callable = match callable {
                     Some(global) => self.add(global)?,
-                    None if args.is_empty() => return Err(self.malformed("an object of no class")),
+                    None if args.is_empty() => return Err(self.malformed("an object without a class")),
                     None => args.remove(0),
                 };
                 let args = self.add(Node::Tuple(args))?;
@@ -241,7 +241,7 @@ impl<'a> Machine<'a> {
                 let target = self.peek()?;
                 match &mut self.nodes[target] {
                     Node::Object { state: slot @ None, .. } => *slot = Some(state),
-                    _ => return Err(self.malformed("a state for something that has none")),
+                    _ => return Err(self.malformed("a state for a value that cannot have one")),
                 }
                 Ok(())
             }
@@ -300,7 +300,7 @@ impl<'a> Machine<'a> {
         Ok(top)
     }
 
-    /// Python's POP also closes a mark that is on top.
+    /// Python's POP also removes a mark that is on top.
     fn discard(&mut self) -> Step {
         if self.marks.last() == Some(&self.stack.len()) {
             self.marks.pop();
@@ -353,10 +353,10 @@ impl<'a> Machine<'a> {
         let range = self.take(width)?;
         let mut value = [0; 8];
         value[..width].copy_from_slice(&self.input[range]);
-        usize::try_from(u64::from_le_bytes(value)).map_err(|_| self.malformed("a length beyond all memory"))
+        usize::try_from(u64::from_le_bytes(value)).map_err(|_| self.malformed("a length that exceeds memory"))
     }
 
-    /// What stands before the next line feed.
+    /// The input up to the next line feed.
     fn line(&mut self) -> Step<&'a [u8]> {
         let rest = &self.input[self.at..];
         let length = rest.iter().position(|&byte| byte == b'\n');

@@ -1,15 +1,16 @@
-//! A pickle as a tree of inert values: parsed, never executed.
+//! Parses a pickle to a tree of inert values. Nothing in it is executed.
 //!
-//! Pickle is a program for a stack machine. This machine has the stack and the memo but nothing to call: a global is
-//! two names, and what the program would call becomes a node that says so. `numpy` reads arrays out of that tree by a
-//! closed list of names; every other object stays a name in a message.
+//! A pickle is a program for a stack machine. This machine has the stack and the memo, but calls nothing: a global is
+//! only two names, and a call becomes a node that records it. `numpy` recognises arrays in that tree by a fixed list of
+//! names. All other objects are only named in messages.
 //!
-//! Crates looked at: pytorch-reader (of burn) is well kept and hardened, and reads what torch.save wrote (see
-//! `torch`), but leaves numpy's arrays out; serde-pickle turns objects into values and so loses the arrays' dtype and
-//! state; repugnant-pickle is unfinished; candle's reader needs candle and knows tensors only. VGGFace2's weights are
-//! a pickled dictionary of numpy arrays, hence this module.
+//! VGGFace2's weights are a pickled dictionary of numpy arrays, which no suitable crate reads. pytorch-reader (of burn)
+//! is well maintained and hardened, and reads files of torch.save (see `torch`), but not numpy's arrays. serde-pickle
+//! turns objects into values and loses the dtype and state of arrays. repugnant-pickle is unfinished. candle's reader
+//! needs candle and reads only tensors.
 //!
-//! Bounds: nodes, steps and memo have fixed limits; texts and bytes are ranges of the input; nothing recurses.
+//! Limits: the numbers of nodes, steps and memos are bounded, texts and bytes are ranges of the input, and nothing
+//! recurses.
 
 mod machine;
 mod text;
@@ -17,10 +18,10 @@ mod text;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Place of a node in its tree.
+/// The index of a node in its tree.
 pub(super) type Id = usize;
 
-/// A parsed pickle over the bytes it came from.
+/// A parsed pickle and its bytes.
 #[derive(Debug)]
 pub(super) struct Pickle<'a> {
     input: &'a [u8],
@@ -34,7 +35,7 @@ pub(super) enum Node {
     None,
     Bool(bool),
     Int(i64),
-    /// A number wider than 64 bits, a float, a set: nothing that names or holds a tensor.
+    /// A number wider than 64 bits, a float or a set: never the name or the content of a tensor.
     Other(&'static str),
     Text(Content),
     Bytes(Content),
@@ -46,7 +47,7 @@ pub(super) enum Node {
         module: String,
         name: String,
     },
-    /// What calling `callable` with `args` would make; `state` and `items` are what it would be given afterwards.
+    /// The result of calling `callable` with `args`; `state` and `items` would be set on it afterwards.
     Object {
         callable: Id,
         args: Id,
@@ -55,17 +56,17 @@ pub(super) enum Node {
     },
 }
 
-/// Where a text's or byte string's content is.
+/// The content of a text or byte string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Content {
-    /// In the input as it is.
+    /// A range of the input.
     Range(Range<usize>),
-    /// Unescaped from one of protocol 0's quoted texts.
+    /// An unescaped quoted text of protocol 0.
     Unescaped(Vec<u8>),
 }
 
 impl Content {
-    /// The content, given the input it was parsed from.
+    /// The content. `input` must be the parsed bytes.
     pub(super) fn of<'s>(&'s self, input: &'s [u8]) -> &'s [u8] {
         match self {
             Self::Range(range) => &input[range.clone()],
@@ -79,11 +80,11 @@ impl Content {
 pub enum PickleError {
     #[error("the pickle ends in the middle, at byte {at}")]
     Truncated { at: usize },
-    #[error("byte {at} of the pickle, 0x{opcode:02x}, is not an instruction that a file of arrays needs")]
+    #[error("byte {at} of the pickle, 0x{opcode:02x}, is not an instruction that arrays need")]
     Opcode { at: usize, opcode: u8 },
     #[error("the pickle is damaged at byte {at}: {problem}")]
     Malformed { at: usize, problem: &'static str },
-    #[error("the pickle has more than {limit} {what}: it is not a file of weights")]
+    #[error("the pickle has more than {limit} {what}: it is not a weights file")]
     TooMany { limit: usize, what: &'static str },
 }
 
@@ -102,7 +103,7 @@ impl<'a> Pickle<'a> {
         &self.nodes[id]
     }
 
-    /// A text, or a byte string as Python 2 wrote texts.
+    /// A text, or a byte string, which is how Python 2 wrote texts.
     pub(super) fn text(&self, id: Id) -> Option<Cow<'_, str>> {
         match self.node(id) {
             Node::Text(content) | Node::Bytes(content) => {
@@ -153,11 +154,11 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// What kind of value it is, in words.
+    /// The kind of the value, in words.
     pub(super) fn describe(&self, id: Id) -> String {
         match self.node(id) {
             Node::None => "None".to_owned(),
-            Node::Bool(_) => "a truth value".to_owned(),
+            Node::Bool(_) => "a boolean".to_owned(),
             Node::Int(_) => "a number".to_owned(),
             Node::Other(what) => (*what).to_owned(),
             Node::Text(_) => "a text".to_owned(),

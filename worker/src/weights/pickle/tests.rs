@@ -1,4 +1,4 @@
-//! Trees from pickles by hand, and from anything that a byte can become.
+//! Trees from handwritten pickles and from random bytes.
 
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ fn objects_are_names_and_nothing_is_called() {
 }
 
 #[test]
-fn every_protocol_makes_the_same_dictionary() {
+fn every_protocol_gives_the_same_dictionary() {
     let texts: [&[u8]; 4] = [
         b"(dp0\nS'a\\x62'\np1\nI7\nsS'c'\n(lp2\nL8L\naI01\nas.",
         b"}q\x00(U\x02abq\x01K\x07U\x01c]q\x02(L8L\nI01\neu.",
@@ -30,12 +30,12 @@ fn every_protocol_makes_the_same_dictionary() {
 }
 
 #[test]
-fn damage_has_a_place() {
+fn errors_name_the_damaged_byte() {
     let error = |bytes: &[u8]| Pickle::parse(bytes).unwrap_err().to_string();
     assert_eq!(error(b"\x80\x02}"), "the pickle ends in the middle, at byte 3");
     assert_eq!(
         error(b"\x80\x02\x82\x01."),
-        "byte 2 of the pickle, 0x82, is not an instruction that a file of arrays needs"
+        "byte 2 of the pickle, 0x82, is not an instruction that arrays need"
     );
     assert_eq!(error(b"\x80\x02h\x05."), "the pickle is damaged at byte 4: a memo that was never written");
     assert_eq!(error(b"\x80\x02X\xff\xff\xff\xffa."), "the pickle ends in the middle, at byte 9");
@@ -44,18 +44,18 @@ fn damage_has_a_place() {
 }
 
 #[test]
-fn limits_hold_for_bombs() {
+fn limits_stop_pickle_bombs() {
     let values = vec![b'N'; 2 << 20];
     assert!(matches!(Pickle::parse(&values), Err(PickleError::TooMany { what: "values", .. })));
     let steps = [b"N".to_vec(), b"2".repeat(9 << 20)].concat();
     assert!(matches!(Pickle::parse(&steps), Err(PickleError::TooMany { what: "instructions", .. })));
-    // Each list holds the one before twice: small here, 2^60 values for whoever walks it.
+    // Each list contains the one before it twice: small here, but 2^60 values for code that visits them all.
     let mut doubling = Pickler::new().op(b']').op(0x94);
     for level in 0..60 {
         doubling = doubling.op(b'(').op(b'h').op(level).op(b'h').op(level).op(b'l').op(0x94);
     }
     assert!(Pickle::parse(&doubling.stop()).is_ok());
-    // A dictionary that holds itself.
+    // A dictionary that contains itself.
     let looped = Pickler::new().op(b'}').op(0x94).text("a").op(b'h').op(0).op(b's').stop();
     assert!(Pickle::parse(&looped).is_ok());
     assert!(super::super::numpy::read_pickle(&std::sync::Arc::new(looped)).is_err());

@@ -1,8 +1,8 @@
-//! Protocol 0's texts: quoted byte strings and numbers written out.
+//! The texts of protocol 0: quoted byte strings and decimal numbers.
 
 use super::PickleError;
 
-/// The bytes that a quoted string of Python means.
+/// The bytes of a quoted Python string.
 pub(super) fn unquote(line: &[u8], at: usize) -> Result<Vec<u8>, PickleError> {
     let bad = |problem| PickleError::Malformed { at, problem };
     let [quote @ (b'\'' | b'"'), inner @ .., last] = line else { return Err(bad("a string without quotes")) };
@@ -56,12 +56,12 @@ pub(super) fn raw_unicode(line: &[u8], at: usize) -> Result<String, PickleError>
     Ok(text)
 }
 
-/// A number written out; `None` where it needs more than 64 bits.
+/// A decimal number; `None` if it needs more than 64 bits.
 pub(super) fn integer(line: &[u8], at: usize) -> Result<Option<i64>, PickleError> {
     let text = std::str::from_utf8(line).unwrap_or_default().trim_end_matches('L');
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return Err(PickleError::Malformed { at, problem: "a number that is none" });
+        return Err(PickleError::Malformed { at, problem: "a number without digits" });
     }
     Ok(text.parse().ok())
 }

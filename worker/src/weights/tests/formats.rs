@@ -40,7 +40,7 @@ fn strides_shared_storages_and_types_are_understood() {
     let shapes = resnet50();
     let (mut views, mut storages) = state_dict(&shapes);
     let at = |name: &str| views.iter().position(|view| view.name == name).unwrap();
-    // Transposed in the file; two tensors in one storage; f16 and f64.
+    // A transposed tensor, two tensors in one storage, and tensors of f16 and f64.
     let (turned, first, second) = (at("layer1.0.conv1.weight"), at("bn1.weight"), at("bn1.bias"));
     let (half, double) = (at("bn1.running_mean"), at("bn1.running_var"));
     assert_eq!(views[turned].shape, [4, 4, 1, 1]);

@@ -1,4 +1,4 @@
-//! Whose names are whose.
+//! Every layout is recognised by its names.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn vggface2_is_recognised_by_its_classifier_in_every_pickle() {
 }
 
 #[test]
-fn dino_checkpoints_hold_two_networks_with_heads() {
+fn dino_checkpoints_contain_two_networks_with_heads() {
     let student = prefixed(&resnet50(), "module.backbone.");
     let student =
         with(student, &[("module.head.mlp.0.weight", &[3, 3]), ("module.head.last_layer.weight_g", &[3, 1])]);
@@ -36,7 +36,7 @@ fn dino_checkpoints_hold_two_networks_with_heads() {
     let bytes = numpy_pickle(&arrays(&both), TorchFormat::New);
     assert_eq!(
         refusal(&bytes, &Options::default()),
-        "the file holds several networks, student and teacher: choose one with --key"
+        "the file contains several networks, student and teacher: choose one with --key"
     );
     let chosen = Options { key: Some("teacher".to_owned()), ..Options::default() };
     let (understood, file) = converted(&bytes, &chosen);
@@ -75,12 +75,12 @@ fn dan_gives_a_backbone_and_heads() {
     holds(&store, "emotion.features.4.0.conv2.weight", "features.4.0.conv2.weight");
     let error = fill(Slot::Appearance, &file, &spec, &variables).unwrap_err();
     assert!(matches!(error.problem, FileError::Unfit(_)), "{error}");
-    // Heads go onto any backbone of the same width.
+    // Heads fit any backbone of the same width.
     let (spec, _, variables) = network(Backbone::Vggface2Resnet50, Backbone::Resnet18);
     fill(Slot::Heads, &file, &spec, &variables).unwrap();
 }
 
-/// cvnets' name of a variable of timm's.
+/// cvnets' name of a timm variable.
 fn cvnets_name(name: &str) -> String {
     let swaps = [
         ("stem.", "conv_1.block."),
@@ -122,7 +122,7 @@ fn cvnets_names_become_timms() {
 }
 
 #[test]
-fn ox_vggs_names_are_caffes() {
+fn ox_vggs_names_mean_caffes_topology() {
     let rename = |name: &str| {
         let (layer, field) = name.rsplit_once('.').unwrap();
         let is_norm = layer.contains("bn") || layer.ends_with("downsample.1");
@@ -155,7 +155,7 @@ fn ox_vggs_names_are_caffes() {
 }
 
 #[test]
-fn the_authors_network_is_taken_apart() {
+fn the_authors_network_fills_every_slot() {
     for appearance in [Backbone::Vggface2Resnet50, Backbone::DinoResnet50, Backbone::Mobilevitv2] {
         let (spec, ..) = network(Backbone::Vggface2Resnet50, appearance);
         let rename = |name: String| {

@@ -1,4 +1,4 @@
-//! What was converted fills a network, wholly or not at all.
+//! A converted file fills a part of a network, completely or not at all.
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn a_converted_file_says_where_it_came_from_and_converts_again() {
 }
 
 #[test]
-fn everything_wrong_is_named_at_once_and_nothing_is_half_loaded() {
+fn one_error_names_every_mismatch_and_nothing_is_half_loaded() {
     let (spec, store, variables) = network(Backbone::Resnet18, Backbone::Resnet18);
     let before = variables.copies().unwrap();
     let mut tensors: BTreeMap<String, Tensor> = fragments::resnet(Backbone::Resnet18, SMALL)
@@ -43,14 +43,14 @@ fn everything_wrong_is_named_at_once_and_nothing_is_half_loaded() {
     let error = fill(Slot::Appearance, &claimed(&tensors), &spec, &variables).unwrap_err().to_string();
     assert_eq!(
         error,
-        "`appearance_weights`: the file does not fit the network: missing: appearance.features.bn1.weight; of no use: \
-         appearance.features.bn9.weight; of another shape: appearance.features.bn1.bias is [1], which must not be \
-         spread, not [4], appearance.features.conv1.weight is [4, 3, 7, 5], not [4, 3, 7, 7]"
+        "`appearance_weights`: the file does not fit the network: missing: appearance.features.bn1.weight; not needed: \
+         appearance.features.bn9.weight; wrong shape: appearance.features.bn1.bias is [1] (never broadcast), not [4], \
+         appearance.features.conv1.weight is [4, 3, 7, 5], not [4, 3, 7, 7]"
     );
     assert_eq!(Variables::of(&store).copies().unwrap(), before);
 }
 
-/// Case 9: also a file that was converted before NaN was looked for.
+/// Case 9: this also holds for a file that was converted before conversion checked for NaN.
 #[test]
 fn a_file_with_a_nan_is_not_loaded() {
     let (spec, _, variables) = network(Backbone::Resnet18, Backbone::Resnet18);
@@ -82,5 +82,5 @@ fn damaged_and_undescribed_files_are_not_loaded() {
     Tensor::write_safetensors(&[("conv1.weight", Tensor::from_slice(&[1.0f32]))], &path).unwrap();
     let error =
         fill(Slot::Emotion, &std::fs::read(&path).unwrap(), &spec, &variables).unwrap_err().to_string();
-    assert!(error.contains("make it with `ferry-worker weights convert`"), "{error}");
+    assert!(error.contains("convert it with `ferry-worker weights convert`"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Every format and layout through inspect, convert and load; every wrong file refused in words.
+//! Every format and layout is inspected, converted and loaded; every wrong file is refused with a message.
 
 mod formats;
 mod layouts;
@@ -30,7 +30,7 @@ use crate::variables::Variables;
 
 const SMALL: Size = Size { width: 4, blocks: [1; 4] };
 
-/// A source and the file that its tensors are read from.
+/// A source and the folder with the file from which its tensors are read.
 struct Opened {
     source: Source,
     _folder: tempfile::TempDir,
@@ -50,7 +50,7 @@ fn open(bytes: &[u8]) -> Result<Opened, SourceError> {
     Ok(Opened { source, _folder: folder })
 }
 
-/// Value `index` of the tensor called `name`: different for every name.
+/// Value `index` of the tensor named `name`. Different names have different values.
 fn value(name: &str, index: usize) -> f32 {
     let seed = name.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     (seed % 1000) as f32 + (index % 512) as f32 / 512.0
@@ -131,7 +131,7 @@ fn network(emotion: Backbone, appearance: Backbone) -> (NetworkSpec, VarStore, V
     (spec, store, variables)
 }
 
-/// Checks that the variable holds what the fixture calls `source`.
+/// Checks that the variable has the values of the fixture's tensor `source`.
 #[track_caller]
 fn holds(store: &VarStore, variable: &str, source: &str) {
     let seen = Vec::<f32>::try_from(store.variables()[variable].flatten(0, -1)).unwrap();

@@ -16,7 +16,7 @@ fn choose(prefix: &str) -> Options {
 }
 
 #[test]
-fn a_prefix_of_all_names_is_stripped_and_said() {
+fn a_prefix_of_all_names_is_stripped_and_reported() {
     let automatic = Options::default();
     for (keys, prefix) in [
         (&["state_dict"][..], "_orig_mod."),
@@ -31,13 +31,13 @@ fn a_prefix_of_all_names_is_stripped_and_said() {
         fill(Slot::Emotion, &file, &spec, &variables).unwrap();
         holds(&store, "emotion.features.0.weight", &format!("{prefix}conv1.weight"));
     }
-    // Of a network without a prefix nothing is stripped.
+    // Without a prefix, nothing is stripped.
     let (understood, _) = converted(&torch_file(&[], &small()), &automatic);
     assert_eq!(understood.prefix, "");
 }
 
 #[test]
-fn a_prefix_of_some_names_is_asked_for() {
+fn a_prefix_of_some_names_must_be_given() {
     let lightning = with(prefixed(&small(), "encoder."), &[("loss.scale", &[1])]);
     let bytes = torch_file(&["state_dict"], &lightning);
     assert_eq!(
@@ -51,7 +51,7 @@ fn a_prefix_of_some_names_is_asked_for() {
     }
     assert_eq!(
         refusal(&bytes, &choose("decoder")),
-        "no name begins with `decoder.`; they begin with encoder, loss"
+        "no name starts with `decoder.`; they start with encoder, loss"
     );
     let momentum = with_all(prefixed(&small(), "encoder_q."), prefixed(&small(), "encoder_k."));
     assert_eq!(
@@ -63,13 +63,13 @@ fn a_prefix_of_some_names_is_asked_for() {
 }
 
 #[test]
-fn another_head_than_dinos_does_not_make_a_network_dinos() {
+fn a_network_with_another_head_is_not_taken_for_dinos() {
     let supervised =
         with(prefixed(&resnet50(), "backbone."), &[("head.weight", &[6, 4]), ("head.bias", &[6])]);
     let bytes = torch_file(&[], &supervised);
     assert!(refusal(&bytes, &Options::default()).ends_with("add --prefix backbone"));
     assert!(
-        refusal(&bytes, &choose("backbone")).starts_with("a ResNet50 whose topology the names do not tell")
+        refusal(&bytes, &choose("backbone")).starts_with("a ResNet50, whose names do not tell its topology")
     );
 }
 

@@ -1,9 +1,9 @@
-//! Wrong files: each refused in words, none a panic.
+//! Every wrong file is refused with a message and never causes a panic.
 
 use super::*;
 
 #[test]
-fn wrong_files_are_refused_in_words() {
+fn wrong_files_are_refused_with_a_message() {
     let none = Options::default();
     let refused = |bytes: &[u8], words: &str| {
         let message = refusal(bytes, &none);
@@ -24,7 +24,7 @@ fn wrong_files_are_refused_in_words() {
     let shapes = resnet50();
     let torch = torch_file(&[], &shapes);
     refused(&torch[..torch.len() / 2], "not a whole zip file");
-    refused(&torch, "a ResNet50 whose topology the names do not tell");
+    refused(&torch, "a ResNet50, whose names do not tell its topology");
     let mut old = numpy_pickle(&arrays(&shapes), TorchFormat::Latin1);
     old.truncate(old.len() / 2);
     refused(&old, "ends in the middle");
@@ -39,7 +39,7 @@ fn wrong_files_are_refused_in_words() {
     all.push(("conv1.weight", short));
     assert_eq!(
         refusal(&numpy_pickle(&all, TorchFormat::Old), &options(Some(Layout::Vggface2))),
-        "tensor `conv1.weight` cannot be read: its data is 4 bytes, its shape needs 2352"
+        "cannot read tensor `conv1.weight`: it has 4 bytes of data, but its shape needs 2352"
     );
     refused(
         &torch_file(&[], &with(Shapes::new(), &[("a.weight", &[2]), ("b.weight", &[2])])),
@@ -56,8 +56,8 @@ fn wrong_files_are_refused_in_words() {
     broken.insert("layer1.0.extra.bias".to_owned(), vec![2]);
     assert_eq!(
         refusal(&torch_file(&[], &broken), &options(Some(Layout::Dino))),
-        "it is not a whole network of its kind: missing: bn1.bias; of no use: layer1.0.extra.bias; of another shape: \
-         layer1.0.bn1.weight is [1], which must not be spread, not [4]"
+        "the network is not complete: missing: bn1.bias; not needed: layer1.0.extra.bias; wrong shape: \
+         layer1.0.bn1.weight is [1] (never broadcast), not [4]"
     );
     assert_eq!(
         refusal(&torch, &options(Some(Layout::Dan))),
@@ -65,9 +65,9 @@ fn wrong_files_are_refused_in_words() {
     );
 }
 
-/// Case 10: what a failed download leaves under the name of weights.
+/// Case 10: a failed download leaves something else under the name of the weights.
 #[test]
-fn what_is_something_else_is_called_that() {
+fn a_file_that_is_something_else_is_named_as_such() {
     for (bytes, words) in [
         (&b""[..], "an empty file"),
         (b"<!DOCTYPE html>\n<html><title>Sign in</title>", "a web page"),
@@ -83,7 +83,7 @@ fn what_is_something_else_is_called_that() {
     }
 }
 
-/// Case 9: every tensor with a NaN or an infinity is named, also where it was a number before it became f32.
+/// Case 9: every tensor with a NaN or an infinity is named, also if it was finite before the conversion to f32.
 #[test]
 fn weights_that_are_not_numbers_are_refused() {
     let shapes = fragments::resnet(Backbone::Resnet18, SMALL);
@@ -94,13 +94,13 @@ fn weights_that_are_not_numbers_are_refused() {
         refusal(&numpy_pickle(&all, TorchFormat::New), &Options::default())
     };
     let nan = Array::f32(&[4], &[0.0, f32::NAN, 0.0, 0.0]);
-    let words = "NaN or infinite values in `bn1.weight`: nothing can be trained from them";
+    let words = "NaN or infinite values in `bn1.weight`: no training can start from them";
     assert_eq!(with("bn1.weight", nan), words);
     assert_eq!(with("bn1.weight", Array::f32(&[4], &[0.0, 0.0, 0.0, f32::NEG_INFINITY])), words);
     let bytes = [1e300_f64; 4].iter().flat_map(|value| value.to_le_bytes()).collect();
     let wide = Array { code: "f8", order: "<", shape: vec![4], fortran: false, bytes };
     assert_eq!(with("bn1.weight", wide), words);
-    // What is left out may hold anything.
+    // Dropped tensors may have any values.
     let all = [arrays(&shapes), vec![("fc.bias", Array::f32(&[1], &[f32::NAN]))]].concat();
     converted(&numpy_pickle(&all, TorchFormat::New), &Options::default());
 }
@@ -108,7 +108,7 @@ fn weights_that_are_not_numbers_are_refused() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Whatever a byte turns into: an error, or tensors of the size their shapes say.
+    /// Any changed byte gives an error, or tensors with the number of elements of their shapes.
     #[test]
     fn changed_files_never_panic(
         kind in 0..4usize,

@@ -1,4 +1,4 @@
-//! The folders of a worker's lives in the spool: a lock tells those of living workers from those of dead ones.
+//! The folders of worker processes in the spool. A lock tells the folders of living workers from those of dead ones.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -10,34 +10,34 @@ use super::files;
 
 const LOCK: &str = "lock";
 
-/// The folder of one life, locked for as long as anything of it is in use.
+/// The folder of a worker process, locked while any part of it is in use.
 #[derive(Debug)]
-pub(super) struct Life {
-    pub(super) folder: PathBuf,
+pub(super) struct WorkerFolder {
+    pub(super) path: PathBuf,
     _lock: File,
 }
 
-impl Life {
-    /// Locks the folder before it gets its name, so that nobody takes it for a dead worker's in between.
+impl WorkerFolder {
+    /// Locks the folder before it gets its final name, so that nobody mistakes it for a dead worker's in between.
     pub(super) fn begin(root: &Path, me: &WorkerId) -> std::io::Result<Self> {
         let unfinished = root.join(format!(".{me}"));
         private_folder(&unfinished)?;
         let lock = lock_file(&unfinished)?;
         lock.lock()?;
-        let folder = root.join(me.as_str());
-        std::fs::rename(&unfinished, &folder)?;
-        Ok(Self { folder, _lock: lock })
+        let path = root.join(me.as_str());
+        std::fs::rename(&unfinished, &path)?;
+        Ok(Self { path, _lock: lock })
     }
 }
 
-impl Drop for Life {
-    /// A worker that ends in good order leaves nothing; what is left is for the next one.
+impl Drop for WorkerFolder {
+    /// A worker that ends normally leaves nothing. What remains is for the next worker.
     fn drop(&mut self) {
-        tidy(&self.folder);
+        remove_if_empty(&self.path);
     }
 }
 
-/// The folder of a worker that is dead.
+/// The folder of a dead worker.
 #[derive(Debug)]
 pub(in super::super) struct Leftovers {
     folder: PathBuf,
@@ -59,12 +59,12 @@ impl Leftovers {
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
-        tidy(&self.folder);
+        remove_if_empty(&self.folder);
     }
 }
 
-/// Removes a folder that holds no job any more.
-fn tidy(folder: &Path) {
+/// Removes a folder that contains no job.
+fn remove_if_empty(folder: &Path) {
     if files::folders(folder).is_empty() {
         let _gone_or_in_use = std::fs::remove_file(folder.join(LOCK));
         let _gone_or_in_use = std::fs::remove_dir(folder);
