@@ -33,8 +33,11 @@ pub enum VoteError {
 
 /// Mean of the members' probabilities in f64, [N, 6].
 ///
-/// A job counts once however often it is named. Members are added in the order of their ids, so the result does not
-/// depend, to the last bit, on the order they are given in.
+/// A job counts once however often it is named. Members are added in the order of their ids, so that the result does
+/// not depend on the order they are given in, to the last bit.
+///
+/// # Errors
+/// When there is no member, or two members differ in dataset, samples or number of rows.
 pub fn vote(ballots: &[Ballot<'_>]) -> Result<Vec<[f64; CLASSES]>, VoteError> {
     let mut members = ballots.to_vec();
     members.sort_by_key(|ballot| ballot.job);
