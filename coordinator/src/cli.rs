@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Data(data::DataCommand),
     #[command(name = guard::VERB, hide = true, after_help = "Example:\n  ferry guard ask 1 sleep 9")]
     Guard {
-        death: guard::Death,
+        death: guard::OnParentDeath,
         parent: u32,
         program: PathBuf,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -29,7 +29,7 @@ pub(super) async fn train(
     let log = folder.join("run.log");
     let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
     let runs = folder.join("runs");
-    let mut command = guard::command(&std::env::current_exe()?, guard::Death::Kill)?;
+    let mut command = guard::command(&std::env::current_exe()?, guard::OnParentDeath::Kill)?;
     command.arg("run").arg(file).arg("--home").arg(folder.join("home")).arg("--out").arg(&runs);
     command.args(["--models", "none", "--json", "--workers", &workers.to_string()]);
     for variable in ["FERRY_NATS", "FERRY_TOKEN", "FERRY_CREDS", "FERRY_HOME"] {

@@ -137,7 +137,7 @@ fn signal(child: &Child, signal: Signal) -> io::Result<()> {
 
 fn spawn(launch: &Launch) -> io::Result<Child> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(&launch.log)?;
-    let mut command = guard::command(&launch.program, guard::Death::Kill)?;
+    let mut command = guard::command(&launch.program, guard::OnParentDeath::Kill)?;
     command.args(&launch.args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
     for variable in ["FERRY_NATS", "FERRY_TOKEN", "FERRY_CREDS", "FERRY_HOME", "FERRY_LOG"] {
         command.env_remove(variable);

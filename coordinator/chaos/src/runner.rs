@@ -61,7 +61,7 @@ const CATCH_UP: Duration = Duration::from_secs(10);
 const UNUSABLE: i32 = 2;
 
 #[derive(Debug, Clone, Copy)]
-enum Due {
+enum Scheduled {
     Fault(Fault),
     Repair(Repair),
 }
@@ -70,7 +70,7 @@ struct Runner<'a> {
     deployment: &'a mut Deployment,
     times: Times,
     jobs: usize,
-    due: Vec<(Instant, Due)>,
+    due: Vec<(Instant, Scheduled)>,
     summary: Summary,
     /// When the last fault or repair was, or the last job ended.
     quiet_since: Instant,
@@ -89,7 +89,7 @@ pub(super) async fn run(
     times: Times,
     view: &mut View,
 ) -> anyhow::Result<Summary> {
-    let due = steps.iter().map(|step| (times.start + step.at, Due::Fault(step.fault))).collect();
+    let due = steps.iter().map(|step| (times.start + step.at, Scheduled::Fault(step.fault))).collect();
     let summary = Summary {
         injections: Vec::new(),
         missed: 0,
@@ -142,10 +142,12 @@ impl Runner<'_> {
         let Some(index) = first else { return Ok(()) };
         let (_, due) = self.due.remove(index);
         match due {
-            Due::Repair(repair) if self.deployment.repair(repair).await? => self.quiet_since = Instant::now(),
-            Due::Repair(_) => self.due.push((Instant::now() + RETRY, due)),
-            Due::Fault(_) if self.is_over() => {}
-            Due::Fault(fault) => self.inject(fault, view).await?,
+            Scheduled::Repair(repair) if self.deployment.repair(repair).await? => {
+                self.quiet_since = Instant::now()
+            }
+            Scheduled::Repair(_) => self.due.push((Instant::now() + RETRY, due)),
+            Scheduled::Fault(_) if self.is_over() => {}
+            Scheduled::Fault(fault) => self.inject(fault, view).await?,
         }
         Ok(())
     }
@@ -156,13 +158,13 @@ impl Runner<'_> {
             Injected::Done { target, repair } => {
                 let now = Instant::now();
                 self.quiet_since = now;
-                self.due.extend(repair.map(|(after, repair)| (now + after, Due::Repair(repair))));
+                self.due.extend(repair.map(|(after, repair)| (now + after, Scheduled::Repair(repair))));
                 let injection = Injection { at, kind: fault.kind(), target };
                 view.fault(&injection, fault);
                 self.summary.injections.push(injection);
             }
             Injected::Busy | Injected::NoTarget => {
-                self.due.push((Instant::now() + RETRY, Due::Fault(fault)));
+                self.due.push((Instant::now() + RETRY, Scheduled::Fault(fault)));
             }
         }
         Ok(())
@@ -186,7 +188,7 @@ impl Runner<'_> {
                 let (name, log) = (worker.name.clone(), worker.process.log().to_owned());
                 self.summary.operator_commands += usize::from(status.code() == Some(UNUSABLE));
                 self.note_end(&name, status, &tail(&log, 2), view);
-                self.due.push((Instant::now() + RESTART, Due::Repair(Repair::StartWorker(index))));
+                self.due.push((Instant::now() + RESTART, Scheduled::Repair(Repair::StartWorker(index))));
             }
         }
         self.check_coordinator(view)?;
@@ -219,7 +221,7 @@ impl Runner<'_> {
             let log = self.deployment.coordinator.log().to_owned();
             self.summary.operator_commands += 1;
             self.note_end("the coordinator", status, &tail(&log, 2), view);
-            self.due.push((Instant::now() + RESTART, Due::Repair(Repair::StartCoordinator)));
+            self.due.push((Instant::now() + RESTART, Scheduled::Repair(Repair::StartCoordinator)));
         }
         Ok(())
     }

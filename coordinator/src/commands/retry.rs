@@ -12,7 +12,7 @@ use shared::terminal::plain;
 use super::access::{Access, BooksArgs};
 use super::error::CommandError;
 use orchestrator::run_dir::{RunDir, RunDirError};
-use orchestrator::service::{Ended, RetryError, find_ended, retry};
+use orchestrator::service::{EndedJob, RetryError, find_ended, retry};
 
 /// Trains jobs anew that are done or have failed, from the start. The earlier result stays in the run folder.
 #[derive(Debug, Args)]
@@ -76,7 +76,7 @@ async fn with_books(args: &RetryArgs, access: &Access) -> anyhow::Result<ExitCod
             jobs.push(ended);
         }
     }
-    for Ended { job, label, outcome, .. } in &jobs {
+    for EndedJob { job, label, outcome, .. } in &jobs {
         eprintln!("{}", plain(&format!("job {} ({label}): {outcome}", job.short())));
     }
     if !args.yes && !is_confirmed()? {
@@ -105,7 +105,7 @@ fn is_confirmed() -> anyhow::Result<bool> {
 }
 
 /// Keeps the earlier results, and says where they are.
-fn told(args: &RetryArgs, ended: &Ended) -> Result<String, RunDirError> {
+fn told(args: &RetryArgs, ended: &EndedJob) -> Result<String, RunDirError> {
     let mut parts = vec![format!("job {} ({}) will be trained anew", ended.job.short(), ended.label)];
     for sweep in &ended.sweeps {
         let folder = match RunDir::open(&args.out.join(sweep)) {

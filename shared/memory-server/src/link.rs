@@ -18,7 +18,7 @@ type Request = Box<dyn FnOnce(&mut State, Duration) + Send>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct LinkState {
     cut: bool,
-    frozen: bool,
+    suspended: bool,
     dead: bool,
 }
 
@@ -59,13 +59,13 @@ impl Link {
     }
 
     /// The process is stopped (`SIGSTOP`).
-    pub fn freeze(&self) {
-        self.trouble.change(|trouble| trouble.frozen = true);
+    pub fn suspend(&self) {
+        self.trouble.change(|trouble| trouble.suspended = true);
     }
 
     /// The process continues (`SIGCONT`).
-    pub fn thaw(&self) {
-        self.trouble.change(|trouble| trouble.frozen = false);
+    pub fn resume(&self) {
+        self.trouble.change(|trouble| trouble.suspended = false);
     }
 
     /// The process has ended. What it had sent may still arrive. The server notices, unless the link is cut.
@@ -119,9 +119,9 @@ impl Link {
         Err(ServerError::doubt("no answer within 5 s"))
     }
 
-    /// Waits while the process is frozen; never returns if it is dead.
+    /// Waits while the process is suspended; never returns if it is dead.
     async fn alive(&self) {
-        self.trouble.wait_for(|trouble| !trouble.frozen && !trouble.dead).await;
+        self.trouble.wait_for(|trouble| !trouble.suspended && !trouble.dead).await;
     }
 }
 
@@ -152,7 +152,7 @@ impl Carrier {
             tokio::time::sleep(self.inner.latency()).await;
             let lost = self.inner.network_faults().lost_requests;
             let trouble = self.trouble.get();
-            let open = !trouble.cut && !trouble.frozen && self.inner.state().up;
+            let open = !trouble.cut && !trouble.suspended && self.inner.state().up;
             let mut state = self.inner.state();
             if open {
                 return !state.chance.chance(lost);
@@ -166,7 +166,7 @@ impl Carrier {
 
 async fn passable(trouble: &Flag<LinkState>, inner: &Inner) {
     loop {
-        trouble.wait_for(|trouble| !trouble.cut && !trouble.frozen).await;
+        trouble.wait_for(|trouble| !trouble.cut && !trouble.suspended).await;
         if inner.state().up {
             return;
         }

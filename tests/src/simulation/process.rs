@@ -1,4 +1,4 @@
-//! A simulated process: it runs, is suspended, or is gone.
+//! A simulated process: it runs, is suspended, or has ended.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -6,41 +6,41 @@ use std::sync::Arc;
 use memory_server::{Flag, Link};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
-    Runs,
-    Frozen,
-    Gone,
+enum ProcessState {
+    Running,
+    Suspended,
+    Ended,
 }
 
 /// A process and its connection. Clones are the same process.
 #[derive(Debug, Clone)]
 pub(super) struct Process {
-    life: Arc<Flag<Life>>,
+    state: Arc<Flag<ProcessState>>,
     pub(super) link: Link,
 }
 
 impl Process {
     pub(super) fn new(link: Link) -> Self {
-        Self { life: Arc::new(Flag::new(Life::Runs)), link }
+        Self { state: Arc::new(Flag::new(ProcessState::Running)), link }
     }
 
     /// `kill -9`.
     pub(super) fn kill(&self) {
-        self.life.change(|life| *life = Life::Gone);
+        self.state.change(|state| *state = ProcessState::Ended);
         self.link.kill();
     }
 
-    pub(super) fn freeze(&self) {
-        if self.life.get() == Life::Runs {
-            self.life.change(|life| *life = Life::Frozen);
-            self.link.freeze();
+    pub(super) fn suspend(&self) {
+        if self.state.get() == ProcessState::Running {
+            self.state.change(|state| *state = ProcessState::Suspended);
+            self.link.suspend();
         }
     }
 
-    pub(super) fn thaw(&self) {
-        if self.life.get() == Life::Frozen {
-            self.life.change(|life| *life = Life::Runs);
-            self.link.thaw();
+    pub(super) fn resume(&self) {
+        if self.state.get() == ProcessState::Suspended {
+            self.state.change(|state| *state = ProcessState::Running);
+            self.link.resume();
         }
     }
 
@@ -49,12 +49,14 @@ impl Process {
     pub(super) async fn run<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         loop {
-            match self.life.get() {
-                Life::Gone => return None,
-                Life::Frozen => self.life.wait_for(|life| life != Life::Frozen).await,
-                Life::Runs => tokio::select! {
+            match self.state.get() {
+                ProcessState::Ended => return None,
+                ProcessState::Suspended => {
+                    self.state.wait_for(|state| state != ProcessState::Suspended).await
+                }
+                ProcessState::Running => tokio::select! {
                     biased;
-                    () = self.life.wait_for(|life| life != Life::Runs) => {}
+                    () = self.state.wait_for(|state| state != ProcessState::Running) => {}
                     outcome = &mut work => return Some(outcome),
                 },
             }

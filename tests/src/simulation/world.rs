@@ -15,7 +15,7 @@ use uuid::Uuid;
 use worker::agent::{self, AgentError, Equipment, PackStore, Spool, WeightsStore};
 
 use super::checker::{Checker, Expected};
-use super::coordinator::{self, Ended, RunFolder};
+use super::coordinator::{self, CoordinatorError, RunFolder};
 use super::history::{Fault, History, Kind};
 use super::process::Process;
 use super::sweep::{Fixture, Sweep};
@@ -42,16 +42,16 @@ struct World {
     run_folder: RunFolder,
     server: MemoryServer,
     record: Arc<Mutex<Record>>,
-    workers: Vec<Mutex<Option<Life>>>,
+    workers: Vec<Mutex<Option<RunningProcess>>>,
     /// One folder for each worker, which survives its processes.
     caches: Vec<TempDir>,
-    coordinator: Mutex<Option<Life>>,
+    coordinator: Mutex<Option<RunningProcess>>,
     /// True once the sweep is finished or a promise broken.
     over: watch::Sender<bool>,
 }
 
 /// A running process, as the faults see it.
-struct Life {
+struct RunningProcess {
     process: Process,
     stop: watch::Sender<bool>,
     rest: Duration,
@@ -158,7 +158,7 @@ impl World {
             let process = Process::new(link);
             let (stop, stopped) = watch::channel(false);
             *locked(&self.workers[index]) =
-                Some(Life { process: process.clone(), stop, rest: RESTART_DELAY });
+                Some(RunningProcess { process: process.clone(), stop, rest: RESTART_DELAY });
             let trainer = Box::new(Simulated {
                 process: process.clone(),
                 scripts: Arc::new(self.sweep.scripts()),
@@ -183,7 +183,7 @@ impl World {
                 Some(Err(error)) => self.violate(&format!("{me} ended: {error}")),
             }
             process.kill();
-            let rest = locked(&self.workers[index]).take().map_or(RESTART_DELAY, |life| life.rest);
+            let rest = locked(&self.workers[index]).take().map_or(RESTART_DELAY, |running| running.rest);
             tokio::time::sleep(rest).await;
         }
     }
@@ -194,7 +194,8 @@ impl World {
             let (bus, link) = self.server.connect(&format!("ferry-{life}"));
             let process = Process::new(link);
             let (stop, _) = watch::channel(false);
-            *locked(&self.coordinator) = Some(Life { process: process.clone(), stop, rest: RESTART_DELAY });
+            *locked(&self.coordinator) =
+                Some(RunningProcess { process: process.clone(), stop, rest: RESTART_DELAY });
             let running = coordinator::run(bus, &self.sweep, &self.history, &self.run_folder);
             match process.run(running).await {
                 None => {}
@@ -209,11 +210,15 @@ impl World {
                     );
                     self.until(self.history.faults_end).await;
                 }
-                Some(Err(Ended::BeforeTheSweep(error))) => self.note(&format!("ferry ended: {error:#}")),
-                Some(Err(Ended::InTheSweep(error))) => self.violate(&format!("ferry ended: {error:#}")),
+                Some(Err(CoordinatorError::BeforeSweep(error))) => {
+                    self.note(&format!("ferry ended: {error:#}"))
+                }
+                Some(Err(CoordinatorError::DuringSweep(error))) => {
+                    self.violate(&format!("ferry ended: {error:#}"))
+                }
             }
             process.kill();
-            let rest = locked(&self.coordinator).take().map_or(RESTART_DELAY, |life| life.rest);
+            let rest = locked(&self.coordinator).take().map_or(RESTART_DELAY, |running| running.rest);
             tokio::time::sleep(rest).await;
         }
     }
@@ -239,15 +244,15 @@ impl World {
                 }
             }
             Fault::EndWorker { worker, rest } => {
-                if let Some(life) = locked(&self.workers[worker]).as_mut() {
-                    life.rest = rest;
-                    life.stop.send_replace(true);
+                if let Some(running) = locked(&self.workers[worker]).as_mut() {
+                    running.rest = rest;
+                    running.stop.send_replace(true);
                 }
             }
             Fault::Freeze { worker, time } => {
                 if let Some(process) = self.workers[worker].process() {
-                    process.freeze();
-                    after(time, move || process.thaw());
+                    process.suspend();
+                    after(time, move || process.resume());
                 }
             }
             Fault::Cut { worker, time } => cut(self.workers[worker].process(), time),
@@ -285,15 +290,15 @@ trait Slot {
     fn kill(&self, rest: Duration);
 }
 
-impl Slot for Mutex<Option<Life>> {
+impl Slot for Mutex<Option<RunningProcess>> {
     fn process(&self) -> Option<Process> {
-        locked(self).as_ref().map(|life| life.process.clone())
+        locked(self).as_ref().map(|running| running.process.clone())
     }
 
     fn kill(&self, rest: Duration) {
-        if let Some(life) = locked(self).as_mut() {
-            life.rest = rest;
-            life.process.kill();
+        if let Some(running) = locked(self).as_mut() {
+            running.rest = rest;
+            running.process.kill();
         }
     }
 }

@@ -3,4 +3,4 @@
 mod choose;
 
 pub use choose::{Certainty, GroupMean, Ranked, Scores, Selection, Step, choose};
-pub use shared::vote::{Ballot, VoteError, score, vote};
+pub use shared::vote::{MemberProbabilities, VoteError, score, vote};

@@ -11,7 +11,7 @@ use shared::result::{DeviceRecord, JobResult, Score};
 use shared::warning::Warning;
 
 use super::error::ReportError;
-use crate::ensemble::{Ballot, Scores, Selection, choose, score, vote};
+use crate::ensemble::{MemberProbabilities, Scores, Selection, choose, score, vote};
 use crate::run_dir::{self, RunDir, RunRecord};
 use crate::sweep::plan::{EnsembleRule, PaperScores, PlannedJob};
 use crate::view::labels::reproduce;
@@ -273,8 +273,9 @@ fn ensemble_row(
     selection: Selection,
 ) -> Result<EnsembleRow, ReportError> {
     let samples = &record.samples;
-    let val = ensemble_score(record, rule, &selection, samples.validation.as_ref(), validation_ballot)?;
-    let test = ensemble_score(record, rule, &selection, samples.test.as_ref(), test_ballot)?;
+    let val =
+        ensemble_score(record, rule, &selection, samples.validation.as_ref(), validation_probabilities)?;
+    let test = ensemble_score(record, rule, &selection, samples.test.as_ref(), test_probabilities)?;
     Ok(EnsembleRow {
         name: rule.name.clone(),
         selection,
@@ -296,19 +297,20 @@ fn ensemble_score(
     rule: &EnsembleRule,
     selection: &Selection,
     samples: Option<&SampleList>,
-    ballot: fn(&RunRecord, JobId) -> Option<Ballot<'_>>,
+    probabilities: fn(&RunRecord, JobId) -> Option<MemberProbabilities<'_>>,
 ) -> Result<Option<Score>, ReportError> {
-    let ballots: Option<Vec<Ballot<'_>>> = selection.members.iter().map(|&job| ballot(record, job)).collect();
-    let (Some(samples), Some(ballots)) = (samples, ballots.filter(|ballots| !ballots.is_empty())) else {
+    let members: Option<Vec<MemberProbabilities<'_>>> =
+        selection.members.iter().map(|&job| probabilities(record, job)).collect();
+    let (Some(samples), Some(members)) = (samples, members.filter(|members| !members.is_empty())) else {
         return Ok(None);
     };
-    let mean = vote(&ballots).map_err(|source| ReportError::Vote { ensemble: rule.name.clone(), source })?;
+    let mean = vote(&members).map_err(|source| ReportError::Vote { ensemble: rule.name.clone(), source })?;
     Ok(score(&mean, samples))
 }
 
-fn validation_ballot(record: &RunRecord, job: JobId) -> Option<Ballot<'_>> {
+fn validation_probabilities(record: &RunRecord, job: JobId) -> Option<MemberProbabilities<'_>> {
     let result = record.results.get(&job)?;
-    Some(Ballot {
+    Some(MemberProbabilities {
         job,
         dataset_digest: &result.dataset_digest,
         samples_digest: &result.validation.samples_digest,
@@ -316,9 +318,9 @@ fn validation_ballot(record: &RunRecord, job: JobId) -> Option<Ballot<'_>> {
     })
 }
 
-fn test_ballot(record: &RunRecord, job: JobId) -> Option<Ballot<'_>> {
+fn test_probabilities(record: &RunRecord, job: JobId) -> Option<MemberProbabilities<'_>> {
     let result = record.results.get(&job)?;
-    Some(Ballot {
+    Some(MemberProbabilities {
         job,
         dataset_digest: &result.dataset_digest,
         samples_digest: &result.test.as_ref()?.samples_digest,

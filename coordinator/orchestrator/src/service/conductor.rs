@@ -22,10 +22,10 @@ const REOPEN: Duration = Duration::from_millis(500);
 
 /// Something that happened and that [`Conductor::act`] has to deal with.
 #[derive(Debug)]
-pub struct Occurrence(Happened);
+pub struct Input(InputKind);
 
 #[derive(Debug)]
-enum Happened {
+enum InputKind {
     Record(BookEntry),
     Standing(WorkerRecord),
     /// The watch of the records has ended: they may have changed unseen.
@@ -78,44 +78,44 @@ impl Conductor {
         self.engine
     }
 
-    /// Waits for the next occurrence. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Occurrence {
-        Occurrence(tokio::select! {
+    /// Waits for the next input. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Input {
+        Input(tokio::select! {
             biased; // Rare events first, so that frequent ones cannot starve them.
-            _ = self.reconcile.tick() => Happened::Reconcile,
+            _ = self.reconcile.tick() => InputKind::Reconcile,
             Some(fetched) = self.fetches.join_next() => match fetched {
-                Ok((job, outcome)) => Happened::Fetch(job, Box::new(outcome)),
+                Ok((job, outcome)) => InputKind::Fetch(job, Box::new(outcome)),
                 Err(error) => std::panic::resume_unwind(error.into_panic()), // Fetches are never cancelled.
             },
             record = self.standings.next() => {
-                record.map_or(Happened::StandingsClosed, Happened::Standing)
+                record.map_or(InputKind::StandingsClosed, InputKind::Standing)
             }
-            entry = self.records.next() => entry.map_or(Happened::RecordsClosed, Happened::Record),
+            entry = self.records.next() => entry.map_or(InputKind::RecordsClosed, InputKind::Record),
         })
     }
 
-    /// Acts on an occurrence and returns what the user should know. `store` keeps a fetched result.
+    /// Acts on an input and returns what the user should know. `store` keeps a fetched result.
     pub async fn act(
         &mut self,
-        occurrence: Occurrence,
+        input: Input,
         store: &mut (dyn FnMut(&FetchedResult) -> anyhow::Result<()> + Send),
     ) -> anyhow::Result<Vec<Notice>> {
-        match occurrence.0 {
-            Happened::Record(entry) => Ok(self.record_changed(entry).await),
-            Happened::Standing(record) => Ok(self.apply(Event::StandingChanged(record)).await),
-            Happened::RecordsClosed => {
+        match input.0 {
+            InputKind::Record(entry) => Ok(self.record_changed(entry).await),
+            InputKind::Standing(record) => Ok(self.apply(Event::StandingChanged(record)).await),
+            InputKind::RecordsClosed => {
                 self.records = subscribed(self.bus.watch_records().await)?;
                 Ok(Vec::new())
             }
-            Happened::StandingsClosed => {
+            InputKind::StandingsClosed => {
                 self.standings = subscribed(self.bus.watch_standings().await)?;
                 Ok(Vec::new())
             }
-            Happened::Fetch(job, outcome) => {
+            InputKind::Fetch(job, outcome) => {
                 let event = stored(job, *outcome, store)?;
                 Ok(self.apply(event).await)
             }
-            Happened::Reconcile => Ok(self.apply(Event::Reconcile).await),
+            InputKind::Reconcile => Ok(self.apply(Event::Reconcile).await),
         }
     }
 

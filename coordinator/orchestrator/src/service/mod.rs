@@ -41,14 +41,14 @@ use crate::view::model::Snapshot;
 use crate::view::{Style, View, labels::Labels};
 
 use announce::Announcement;
-pub use conductor::{Conductor, Occurrence};
+pub use conductor::{Conductor, Input};
 pub use downloads::{FetchedResult, Models};
 pub use garbage::{Ages, Collected, collect as collect_garbage};
 use other_sweeps::OtherSweeps;
 use prepare::ChosenFolder;
 pub use prepare::admit;
 pub use removal::{Amount, Holdings, Removal, RemovalError, SweepHoldings, Target, sweep_holdings};
-pub use retry::{Ended, RetryError, find_ended, retry};
+pub use retry::{EndedJob, RetryError, find_ended, retry};
 use server_monitor::ServerMonitor;
 use session::{HomeCheck, Session, SessionContext, SessionEnd, Workers};
 pub use share::UnknownWeights;
@@ -235,12 +235,12 @@ async fn conduct(
     view: &mut View,
     stop: &mut StopSignals,
 ) -> anyhow::Result<Conducted> {
-    let begun = tokio::select! {
+    let prepared = tokio::select! {
         biased;
         () = stop.requested() => None,
-        begun = begin(request, pack, &stored, broker, view) => Some(begun?),
+        prepared = begin(request, pack, &stored, broker, view) => Some(prepared?),
     };
-    let Some(Begun { endpoint, bus, conductor, snapshot }) = begun else {
+    let Some(PreparedSweep { endpoint, bus, conductor, snapshot }) = prepared else {
         say_stopping(view);
         let Start { engine, .. } =
             Start::from(&request.plan, &stored.iter().map(|(&job, result)| (job, result)).collect());
@@ -289,7 +289,7 @@ async fn conduct(
 }
 
 /// A sweep that is in the books and about to be conducted.
-struct Begun {
+struct PreparedSweep {
     endpoint: Endpoint,
     bus: Bus,
     conductor: Conductor,
@@ -303,7 +303,7 @@ async fn begin(
     stored: &BTreeMap<JobId, JobResult>,
     broker: &mut Option<Broker>,
     view: &mut View,
-) -> anyhow::Result<Begun> {
+) -> anyhow::Result<PreparedSweep> {
     let (endpoint, bus) = if let Some(endpoint) = &request.server {
         // It may be away for a moment.
         let connect = async || Ok(Bus::connect_and_lay_out(endpoint, "ferry").await?);
@@ -335,7 +335,7 @@ async fn begin(
     let specs = request.plan.jobs.iter().map(|job| (job.id, job.spec.clone()));
     let cost = CostModel::new(pack.len(Split::Train), specs);
     let conductor = Conductor::begin(bus.clone(), engine, cost).await?;
-    Ok(Begun { endpoint, bus, conductor, snapshot })
+    Ok(PreparedSweep { endpoint, bus, conductor, snapshot })
 }
 
 /// Workers that keep training on a server of somebody else's when the local ones have ended.

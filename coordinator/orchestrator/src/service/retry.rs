@@ -12,7 +12,7 @@ use crate::view::labels::Labels;
 
 /// A job that can be trained anew.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ended {
+pub struct EndedJob {
     pub job: JobId,
     pub label: String,
     /// The sweeps that ask for it.
@@ -51,7 +51,7 @@ impl RetryError {
 ///
 /// # Errors
 /// When there is no such job, there are several, or it has not ended.
-pub async fn find_ended(bus: &Bus, wanted: &str) -> Result<Ended, RetryError> {
+pub async fn find_ended(bus: &Bus, wanted: &str) -> Result<EndedJob, RetryError> {
     let mut found: BTreeMap<JobId, (String, Vec<String>)> = BTreeMap::new();
     let mut keys = bus.keys(subjects::SWEEP_KEYS).await?;
     keys.sort();
@@ -84,14 +84,14 @@ pub async fn find_ended(bus: &Bus, wanted: &str) -> Result<Ended, RetryError> {
         }
         None => return Err(RetryError::Open { job, label, now: "not in the books yet".to_owned() }),
     };
-    Ok(Ended { job, label, sweeps, outcome })
+    Ok(EndedJob { job, label, sweeps, outcome })
 }
 
 /// Opens the job again and queues it.
 ///
 /// # Errors
 /// When it has not ended, or its record changed at the same moment.
-pub async fn retry(bus: &Bus, Ended { job, label, .. }: &Ended) -> Result<(), RetryError> {
+pub async fn retry(bus: &Bus, EndedJob { job, label, .. }: &EndedJob) -> Result<(), RetryError> {
     let (job, label) = (*job, label.clone());
     let Some(entry) = bus.record(job).await? else {
         return Err(RetryError::Open { job, label, now: "not in the books".to_owned() });

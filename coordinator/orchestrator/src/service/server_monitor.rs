@@ -29,7 +29,7 @@ pub(super) struct ServerMonitor<'a> {
     complaints: u32,
     silence: Option<Silence>,
     /// What the user was last told about its store.
-    told: Told,
+    reported: ReportedProblem,
     /// It was restarted since it last accepted writes.
     restarted: bool,
 }
@@ -42,8 +42,8 @@ struct Silence {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Nothing,
+enum ReportedProblem {
+    None,
     /// Its disk is full, or cannot be written for another reason.
     NoRoom,
     /// Its disk has room, or is on another machine, and it refuses writes.
@@ -66,7 +66,7 @@ impl<'a> ServerMonitor<'a> {
             checked: None,
             complaints: 0,
             silence: None,
-            told: Told::Nothing,
+            reported: ReportedProblem::None,
             restarted: false,
         }
     }
@@ -93,7 +93,7 @@ impl<'a> ServerMonitor<'a> {
         view.remark(&format!("nats-server ended ({status}) and is being restarted"));
         while let Err(error) = broker.restart().await {
             let Some(full) = broker.no_room() else { return Err(error.into()) };
-            if std::mem::replace(&mut self.told, Told::NoRoom) != Told::NoRoom {
+            if std::mem::replace(&mut self.reported, ReportedProblem::NoRoom) != ReportedProblem::NoRoom {
                 view.remark(&make_room(&full));
             }
             tokio::time::sleep(EVERY).await;
@@ -111,7 +111,7 @@ impl<'a> ServerMonitor<'a> {
             Condition::Healthy => {
                 self.answered(view);
                 (self.complaints, self.restarted) = (0, false);
-                if std::mem::replace(&mut self.told, Told::Nothing) != Told::Nothing {
+                if std::mem::replace(&mut self.reported, ReportedProblem::None) != ReportedProblem::None {
                     view.remark("the server's store can be written again");
                 }
             }
@@ -159,7 +159,7 @@ impl<'a> ServerMonitor<'a> {
 
     async fn mend(&mut self, complaint: &str, view: &mut View) -> anyhow::Result<()> {
         if let Some(full) = self.broker.as_ref().and_then(Broker::no_room) {
-            if std::mem::replace(&mut self.told, Told::NoRoom) != Told::NoRoom {
+            if std::mem::replace(&mut self.reported, ReportedProblem::NoRoom) != ReportedProblem::NoRoom {
                 view.remark(&format!("the server's store cannot be written ({complaint})"));
                 view.remark(&make_room(&full));
             }
@@ -167,16 +167,16 @@ impl<'a> ServerMonitor<'a> {
         }
         match self.broker.as_mut() {
             // A store that failed once stays broken until the server is restarted.
-            Some(broker) if self.told == Told::NoRoom || !self.restarted => {
+            Some(broker) if self.reported == ReportedProblem::NoRoom || !self.restarted => {
                 view.remark(&format!(
                     "the server's store failed ({complaint}); its disk has room, so the server is being restarted"
                 ));
                 broker.renew().await?;
-                (self.complaints, self.told, self.restarted) = (0, Told::Refuses, true);
+                (self.complaints, self.reported, self.restarted) = (0, ReportedProblem::Refuses, true);
             }
             Some(_) | None => {
-                let told = std::mem::replace(&mut self.told, Told::Refuses);
-                if told != Told::Refuses || self.complaints == COMPLAINTS {
+                let told = std::mem::replace(&mut self.reported, ReportedProblem::Refuses);
+                if told != ReportedProblem::Refuses || self.complaints == COMPLAINTS {
                     view.remark(&format!(
                         "the server's store refuses writes ({complaint}): free some space for it or raise its limit; \
                          the sweep then continues by itself"

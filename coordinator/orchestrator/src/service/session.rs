@@ -11,7 +11,7 @@ use shared::protocol::{LiveReport, Presence};
 use shared::signals::StopSignals;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::conductor::{Conductor, Occurrence};
+use super::conductor::{Conductor, Input};
 use super::downloads::FetchedResult;
 use super::other_sweeps::OtherSweeps;
 use super::server_monitor::ServerMonitor;
@@ -151,7 +151,7 @@ impl Session<'_> {
                     let worker = report.worker.clone();
                     self.context.workers.reports.insert(worker, (Instant::now(), report));
                 }
-                occurrence = self.conductor.next() => self.act(occurrence, &mut second).await?,
+                input = self.conductor.next() => self.act(input, &mut second).await?,
             }
             if self.conductor.engine().is_finished() {
                 self.every_second().await?;
@@ -165,7 +165,7 @@ impl Session<'_> {
     }
 
     /// Lets the conductor act. That may wait for the server, and the display must not stand still meanwhile.
-    async fn act(&mut self, occurrence: Occurrence, second: &mut Interval) -> anyhow::Result<()> {
+    async fn act(&mut self, input: Input, second: &mut Interval) -> anyhow::Result<()> {
         let Self { conductor, context } = self;
         let (run_dir, mut results) = (context.run_dir, Vec::new());
         let mut store = |fetched: &FetchedResult| {
@@ -174,7 +174,7 @@ impl Session<'_> {
             Ok(())
         };
         let notices = {
-            let mut acting = pin!(conductor.act(occurrence, &mut store));
+            let mut acting = pin!(conductor.act(input, &mut store));
             loop {
                 tokio::select! {
                     biased;

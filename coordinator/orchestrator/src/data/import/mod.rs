@@ -160,10 +160,10 @@ fn import_at(
 ) -> Result<Report, ImportError> {
     let dir = &destination(dir)?;
     let source = Source::open(options, staging::parent(dir))?;
-    let begun = staging::begin(dir, &subject(options, &source))?;
-    begun.notes.iter().for_each(|note| on_event(Event::Note(note)));
-    let (resumed_at, total) = (begun.done, source.found.candidates.len());
-    let mut sink = Sink::new(&source, begun, pace.checkpoint);
+    let staged = staging::begin(dir, &subject(options, &source))?;
+    staged.notes.iter().for_each(|note| on_event(Event::Note(note)));
+    let (resumed_at, total) = (staged.done, source.found.candidates.len());
+    let mut sink = Sink::new(&source, staged, pace.checkpoint);
     decode_all(&source, pace.batch, resumed_at, &mut sink, &mut |done| {
         on_event(Event::Done { done: done as u64, total: total as u64 });
     })?;

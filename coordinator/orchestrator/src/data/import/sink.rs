@@ -5,7 +5,7 @@ use shared::pack::{PackWriter, Sample, Split};
 use super::ImportError;
 use super::problems::{Consequence, Problem, Reason};
 use super::source::{Read, Source};
-use super::staging::{Begun, Entry, Staging};
+use super::staging::{Entry, StagedImport, Staging};
 use super::tally::{Origin, Tally};
 
 /// Takes images in the order of the source.
@@ -27,8 +27,8 @@ pub(super) struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    pub(super) fn new(source: &'a Source, begun: Begun, images_per_checkpoint: usize) -> Self {
-        let Begun { staging, writer, done, tally, problems, notes: _ } = begun;
+    pub(super) fn new(source: &'a Source, import: StagedImport, images_per_checkpoint: usize) -> Self {
+        let StagedImport { staging, writer, done, tally, problems, notes: _ } = import;
         Self {
             source,
             staging,

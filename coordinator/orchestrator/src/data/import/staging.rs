@@ -52,7 +52,7 @@ pub(super) struct Staging {
 
 /// An import at its beginning, or where an earlier one stopped.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct StagedImport {
     pub(super) staging: Staging,
     pub(super) writer: PackWriter,
     /// Images that are staged or have a problem on record.
@@ -64,7 +64,7 @@ pub(super) struct Begun {
 }
 
 /// Begins the import of `subject` into the pack folder `dir`, or continues it.
-pub(super) fn begin(dir: &Path, subject: &Subject) -> Result<Begun, ImportError> {
+pub(super) fn begin(dir: &Path, subject: &Subject) -> Result<StagedImport, ImportError> {
     let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let (folder, prefix) = (parent(dir), format!(".{name}.import-"));
     let header = header(subject);
@@ -80,7 +80,7 @@ pub(super) fn begin(dir: &Path, subject: &Subject) -> Result<Begun, ImportError>
             Ok(writer) => {
                 staging.cut(found.bytes)?;
                 notes.push(format!("continuing at image {} of {}", last.done, subject.images));
-                return Ok(Begun::after(staging, writer, found.entries, notes));
+                return Ok(StagedImport::after(staging, writer, found.entries, notes));
             }
             Err(error) => {
                 notes.push(format!("an interrupted import cannot be continued ({error}); starting over"));
@@ -88,7 +88,7 @@ pub(super) fn begin(dir: &Path, subject: &Subject) -> Result<Begun, ImportError>
         }
     }
     match staging.start(&header, dir, subject.image_size) {
-        Ok(writer) => Ok(Begun::after(staging, writer, Vec::new(), notes)),
+        Ok(writer) => Ok(StagedImport::after(staging, writer, Vec::new(), notes)),
         Err(error) => {
             staging.remove();
             Err(error)
@@ -96,7 +96,7 @@ pub(super) fn begin(dir: &Path, subject: &Subject) -> Result<Begun, ImportError>
     }
 }
 
-impl Begun {
+impl StagedImport {
     fn after(staging: Staging, writer: PackWriter, entries: Vec<Entry>, notes: Vec<String>) -> Self {
         let done = entries.last().map_or(0, |last| last.done);
         let (mut tally, mut problems) = (Tally::default(), Vec::new());
