@@ -154,17 +154,27 @@ fn dataset(plan: &Plan) -> String {
     format!("{source}\n{missing} Job ids are provisional until then.")
 }
 
-/// Images that all jobs together see, when the size of the training split is known from the plan alone.
+/// The number of images that all jobs together see, if the plan alone says how large the training split is.
 fn images(plan: &Plan) -> String {
     let DatasetSource::Synthetic(options) = &plan.dataset else { return String::new() };
     let seen = |job: &PlannedJob| {
         f64::from(options.train) * job.spec.subset.subset_fraction * f64::from(job.spec.training.epochs)
     };
-    let images = plan.jobs.iter().map(seen).sum::<f64>();
-    if images < 1000.0 {
-        return format!(", about {images:.0} images");
+    format!(", about {} images", rounded(plan.jobs.iter().map(seen).sum::<f64>().round() as u64))
+}
+
+/// A number for people: three significant digits, with thousands separators.
+fn rounded(number: u64) -> String {
+    let step = 10_u64.pow(number.max(1).ilog10().saturating_sub(2));
+    let digits = (number.saturating_add(step / 2) / step * step).to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
     }
-    format!(", about {:.0} thousand images", images / 1000.0)
+    text
 }
 
 /// One row a group: name, jobs, its varying settings with the number of their values.
@@ -261,4 +271,15 @@ fn aligned(rows: &[Vec<String>]) -> String {
         let _ = writeln!(text, "  {}", cells.join("  ").trim_end());
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_rounded_and_grouped() {
+        let shown = [0, 96, 999, 1000, 1499, 12_345, 999_950, 12_345_678].map(rounded);
+        assert_eq!(shown, ["0", "96", "999", "1,000", "1,500", "12,300", "1,000,000", "12,300,000"]);
+    }
 }
