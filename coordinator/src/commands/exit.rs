@@ -1,4 +1,4 @@
-//! Which error ends `ferry` with which exit code: the one table. The codes themselves are in `shared::exit`.
+//! The exit code of each error of `ferry`. The codes themselves are in `shared::exit`.
 
 use std::error::Error;
 use std::io;
@@ -16,12 +16,12 @@ use orchestrator::run_dir::RunDirError;
 use orchestrator::service::UnknownWeights;
 use orchestrator::sweep::problem::SweepError;
 
-/// An error that knows how the process ends because of it.
+/// An error that knows its exit code.
 pub(super) trait ProcessExit: Error + 'static {
     fn process_exit_code(&self) -> Exit;
 }
 
-/// The code of the outermost error in `error` that knows its own; one that none knows is a failure.
+/// The code of the outermost error in `error` that knows its own; a failure if none does.
 pub(super) fn of(error: &anyhow::Error) -> Exit {
     error.chain().find_map(code).unwrap_or(Exit::Failed)
 }
@@ -125,7 +125,7 @@ impl ProcessExit for ImportError {
             Self::Pack(error) => error.process_exit_code(),
             Self::Read { source, .. } => Exit::of_io(source),
             Self::Busy(_) => Exit::Failed,
-            // What remains is about the source and the options.
+            // The others are about the source and the options.
             _ => Exit::BadInput,
         }
     }
@@ -143,7 +143,7 @@ impl ProcessExit for SynthError {
 impl ProcessExit for DevicesError {
     fn process_exit_code(&self) -> Exit {
         match self {
-            // Only a change of the machine or of the environment helps.
+            // Only a change to the machine or the environment helps.
             Self::Inventory(_) | Self::Flag { .. } | Self::Environment { .. } => Exit::BadInput,
         }
     }
@@ -183,12 +183,12 @@ mod tests {
         // A bad file and a missing one.
         assert_eq!(of(RunDirError::NotARun { path: PathBuf::new() }.into()), Exit::BadInput);
         assert_eq!(of(io(io::ErrorKind::NotFound).into()), Exit::BadInput);
-        // A full disk, in a typed error, in one of another type, and bare.
+        // A full disk: in a typed error, in an error of another type, and bare.
         assert_eq!(of(ReportError::RunDir(io(io::ErrorKind::StorageFull)).into()), Exit::Failed);
         let pack = PackError::Io { path: PathBuf::new(), source: io::ErrorKind::StorageFull.into() };
         assert_eq!(of(ImportError::Pack(pack).into()), Exit::Failed);
         assert_eq!(of(io::Error::from(io::ErrorKind::StorageFull).into()), Exit::Failed);
-        // An error of Ferry's own making.
+        // An error that Ferry made itself.
         let encode = serde_json::from_str::<u8>("x").unwrap_err();
         assert_eq!(of(ReportError::Encode(encode).into()), Exit::Failed);
         assert_eq!(of(anyhow::anyhow!("nobody knows")), Exit::Failed);

@@ -17,7 +17,7 @@ use orchestrator::sweep::dataset::pack_dir;
 use orchestrator::sweep::plan::{DatasetSource, Plan, PlannedJob};
 use orchestrator::sweep::queries;
 
-/// Jobs shown without `--all`.
+/// How many jobs are shown without `--all`.
 const SHOWN: usize = 8;
 
 /// Options of `ferry plan`.
@@ -177,7 +177,7 @@ fn rounded(number: u64) -> String {
     text
 }
 
-/// One row a group: name, jobs, its varying settings with the number of their values.
+/// One row per group: its name, its jobs, and its varying settings with the number of their values.
 fn groups(plan: &Plan) -> Vec<Vec<String>> {
     let mut names: Vec<&str> = Vec::new();
     for job in &plan.jobs {
@@ -216,7 +216,7 @@ fn axes(jobs: &[&PlannedJob]) -> String {
     axes.join(" × ")
 }
 
-/// One row a file of weights, and one for each remark on it.
+/// One row per file of weights, and one for each remark on it.
 fn weights(plan: &Plan) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for file in &plan.weights {
@@ -227,7 +227,7 @@ fn weights(plan: &Plan) -> Vec<Vec<String>> {
     rows
 }
 
-/// Rows of each ensemble: name, size, and a line for each of its queries.
+/// The rows of each ensemble: its name and size, and one row for each of its queries.
 fn ensembles(plan: &Plan) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for rule in &plan.ensembles {
@@ -242,7 +242,7 @@ fn ensembles(plan: &Plan) -> Vec<Vec<String>> {
     rows
 }
 
-/// The settings that tell the jobs apart.
+/// The settings in which the jobs differ.
 fn varying(jobs: &[PlannedJob]) -> Vec<&String> {
     let Some(first) = jobs.first() else { return Vec::new() };
     let varies = |name: &&String| jobs.iter().any(|job| job.params.get(*name) != first.params.get(*name));
@@ -259,7 +259,7 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), |text| shortened(text).to_owned())
 }
 
-/// Columns padded to their widest cell, the last one free.
+/// Rows with their columns padded to the widest cell.
 fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
