@@ -1,4 +1,4 @@
-//! Ensembles: which jobs vote (chosen on validation only), and what they say together.
+//! Ensembles: which jobs vote (chosen on validation only), and the result of their vote.
 
 mod choose;
 

@@ -16,8 +16,8 @@ use super::ImportError;
 use super::problems::Problem;
 use super::tally::Tally;
 
-/// Raised whenever the same files give other pixels or landmarks, or journal lines change: no build continues the import
-/// of one that would make another pack.
+/// Raise it whenever the same files give other pixels or landmarks, or journal lines change, so that no build continues
+/// an import of a build that would make another pack.
 const REVISION: u32 = 2;
 const JOURNAL: &str = "journal.jsonl";
 const PACK: &str = "pack";
@@ -50,16 +50,16 @@ pub(super) struct Staging {
     journal: File,
 }
 
-/// An import at its beginning, or where an earlier one stopped.
+/// An import at its start, or at the point where an earlier one stopped.
 #[derive(Debug)]
 pub(super) struct StagedImport {
     pub(super) staging: Staging,
     pub(super) writer: PackWriter,
-    /// Images that are staged or have a problem on record.
+    /// Images that are staged or have a recorded problem.
     pub(super) done: usize,
     pub(super) tally: Tally,
     pub(super) problems: Vec<Problem>,
-    /// About earlier imports, for people.
+    /// Notes for the user about earlier imports.
     pub(super) notes: Vec<String>,
 }
 
@@ -108,7 +108,7 @@ impl StagedImport {
     }
 }
 
-/// The complete lines of a journal, and the bytes that they and the header take.
+/// The complete lines of a journal, and their size in bytes with the header.
 struct Lines {
     entries: Vec<Entry>,
     bytes: u64,
@@ -135,7 +135,7 @@ impl Staging {
         loop {
             line.clear();
             let read = reader.read_line(&mut line);
-            // Not text: as torn as a line without an end.
+            // A line that is not text is treated like a torn one.
             if read.is_err() || !line.ends_with('\n') {
                 break;
             }
