@@ -1,4 +1,4 @@
-//! Monitoring the server: whether it answers and its store can be written, and a restart of our own where that helps.
+//! Monitors the server: whether it answers and its store can be written. Restarts our own server if that helps.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::view::model::clock;
 
 /// Time between two health checks.
 const EVERY: Duration = Duration::from_secs(3);
-/// A store that does not answer within this time is asked again later.
+/// If the store does not answer within this time, it is asked again later.
 const ANSWER: Duration = Duration::from_secs(1);
-/// This many complaints in a row are taken seriously: a server that is starting complains, too.
+/// This many complaints in a row are acted upon, because a server that is starting complains, too.
 const COMPLAINTS: u32 = 3;
-/// This many checks in a row without an answer are reported: a busy machine may miss one.
+/// This many checks in a row without an answer are reported, because a busy machine may miss one.
 const SILENCES: u32 = 2;
 
 /// The server of a run.
@@ -28,9 +28,9 @@ pub(super) struct ServerMonitor<'a> {
     /// Complaints in a row.
     complaints: u32,
     silence: Option<Silence>,
-    /// What the user was last told about its store.
+    /// The problem of its store that was last reported to the user.
     reported: ReportedProblem,
-    /// It was restarted since it last accepted writes.
+    /// True if it was restarted since it last accepted writes.
     restarted: bool,
 }
 
@@ -71,12 +71,12 @@ impl<'a> ServerMonitor<'a> {
         }
     }
 
-    /// For how long the server has not answered, once that is worth mentioning.
+    /// For how long the server has not answered, once that is worth reporting.
     pub(super) fn away(&self) -> Option<Duration> {
         self.silence.filter(|silence| silence.checks >= SILENCES).map(|silence| silence.since.elapsed())
     }
 
-    /// Resolves when our own server ends; never for a server that somebody else runs.
+    /// Resolves when our own server ends; never for somebody else's server.
     pub(super) async fn server_ended(&mut self) -> std::io::Result<ExitStatus> {
         match self.broker {
             Some(broker) => broker.ended().await,
@@ -87,7 +87,7 @@ impl<'a> ServerMonitor<'a> {
     /// Restarts our own server after it ended, as soon as its disk has room. Safe to drop.
     ///
     /// # Errors
-    /// It cannot be restarted although its disk has room.
+    /// When it cannot be restarted although its disk has room.
     pub(super) async fn revive(&mut self, status: ExitStatus, view: &mut View) -> anyhow::Result<()> {
         let Some(broker) = self.broker.as_mut() else { return Ok(()) };
         view.remark(&format!("nats-server ended ({status}) and is being restarted"));
@@ -101,7 +101,7 @@ impl<'a> ServerMonitor<'a> {
         Ok(())
     }
 
-    /// Checks now and then that the server answers and its store can be written, and does or says what helps.
+    /// Checks every few seconds that the server answers and its store can be written, and does or says what helps.
     pub(super) async fn look_after(&mut self, view: &mut View) -> anyhow::Result<()> {
         if self.checked.is_some_and(|at| at.elapsed() < EVERY) {
             return Ok(());
@@ -139,7 +139,7 @@ impl<'a> ServerMonitor<'a> {
         silence.checks += 1;
         if silence.checks == SILENCES {
             view.remark(
-                "the server does not answer; workers keep training meanwhile, and the sweep continues when it is back",
+                "the server does not answer; workers keep training, and the sweep continues when the server is back",
             );
         }
     }
