@@ -17,7 +17,7 @@ pub const FACTS: &str = "ferry";
 /// The fact that is the digest.
 const DIGEST: &str = "sha256";
 
-/// Why a file is not what was written.
+/// Why a file cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     #[error("not a whole safetensors file: {0}")]

@@ -6,7 +6,7 @@ use crate::metrics::Confusion;
 use crate::predictions::SampleList;
 use crate::result::Score;
 
-/// One member's probabilities over one split, and what they belong to.
+/// One member's probabilities over one split, with the job, the dataset and the samples that they belong to.
 #[derive(Debug, Clone, Copy)]
 pub struct MemberProbabilities<'a> {
     pub job: JobId,

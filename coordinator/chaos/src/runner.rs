@@ -144,7 +144,7 @@ impl Runner<'_> {
         let (_, due) = self.due.remove(index);
         match due {
             Scheduled::Repair(repair) if self.deployment.repair(repair).await? => {
-                self.quiet_since = Instant::now()
+                self.quiet_since = Instant::now();
             }
             Scheduled::Repair(_) => self.due.push((Instant::now() + RETRY, due)),
             Scheduled::Fault(_) if self.is_over() => {}

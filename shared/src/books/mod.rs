@@ -306,7 +306,7 @@ impl JobRecord {
             JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {}
         }
         let next = Self { checkpoints: Vec::new(), retried_after: self.attempts, ..self.reopened() };
-        Some(next.with_note(format!("trained anew on request; before, it was {}", self.state.describe())))
+        Some(next.with_note(format!("trained again on request; before, it was {}", self.state.describe())))
     }
 
     fn held(&self, by: &Token) -> Result<(u64, &Progress), Fenced> {

@@ -176,6 +176,9 @@ impl NewUser {
     }
 
     /// The text of this user's credential file; `authority` is the certificate (PEM) that signed the server's.
+    ///
+    /// # Errors
+    /// When the key pair has no seed.
     pub fn credential(
         &self,
         role: Role,

@@ -178,7 +178,7 @@ impl PartFile {
         self.file.write_all(bytes).map_err(PackError::io(&self.path))
     }
 
-    /// Makes durable what was written so far.
+    /// Syncs to disk what was written so far.
     pub(super) fn sync(&mut self) -> Result<(), PackError> {
         let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_data());
         synced.map_err(PackError::io(&self.path))

@@ -52,7 +52,7 @@ impl Process {
             match self.state.get() {
                 ProcessState::Ended => return None,
                 ProcessState::Suspended => {
-                    self.state.wait_for(|state| state != ProcessState::Suspended).await
+                    self.state.wait_for(|state| state != ProcessState::Suspended).await;
                 }
                 ProcessState::Running => tokio::select! {
                     biased;
