@@ -1,4 +1,4 @@
-//! Takes decoded images in order: into the staged pack, the counts and the list of problems, with regular checkpoints.
+//! Writes decoded images in order to the staged pack, the counts and the list of problems, with regular checkpoints.
 
 use shared::pack::{PackWriter, Sample, Split};
 
@@ -21,7 +21,7 @@ pub(super) struct Sink<'a> {
     training_images: u64,
     tally: Tally,
     problems: Vec<Problem>,
-    /// Since the last journal line.
+    /// Counts since the last journal line.
     recent: Tally,
     recent_problems: usize,
 }
@@ -44,7 +44,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Images handled, in the pack or not.
+    /// How many images were handled, in the pack or not.
     pub(super) fn done(&self) -> usize {
         self.done
     }
@@ -53,7 +53,7 @@ impl<'a> Sink<'a> {
         self.training_images
     }
 
-    /// What was wrong with images, in their order.
+    /// Problems of images, in the order of the images.
     pub(super) fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -97,7 +97,7 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Makes everything so far durable and records it in the journal.
+    /// Syncs everything so far to disk and records it in the journal.
     fn note(&mut self) -> Result<(), ImportError> {
         let recent = std::mem::take(&mut self.recent);
         self.tally.add(&recent);

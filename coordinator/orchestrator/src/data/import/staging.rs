@@ -115,7 +115,7 @@ struct Lines {
 }
 
 impl Staging {
-    /// Records `entry`; the caller has made its data durable.
+    /// Records `entry`. The caller must have synced its data to disk.
     pub(super) fn note(&mut self, entry: &Entry) -> Result<(), ImportError> {
         let line = serde_json::to_string(entry).map_err(|e| self.failed(e.into()))?;
         let written =
@@ -123,7 +123,7 @@ impl Staging {
         written.map_err(|e| self.failed(e))
     }
 
-    /// Removes the staging folder; on failure the next import removes it.
+    /// Removes the staging folder. If that fails, the next import removes it.
     pub(super) fn remove(self) {
         let _ = fs::remove_dir_all(&self.root);
     }
@@ -180,7 +180,7 @@ fn header(subject: &Subject) -> String {
     serde_json::to_string(subject).unwrap_or_default()
 }
 
-/// Opens and locks the journal in `root`. The lock ends with the process, however it ends.
+/// Opens and locks the journal in `root`. The lock ends with the process, however that ends.
 fn lock(root: &Path) -> Result<File, ImportError> {
     let path = root.join(JOURNAL);
     let mut options = OpenOptions::new();
@@ -193,8 +193,8 @@ fn lock(root: &Path) -> Result<File, ImportError> {
     }
 }
 
-/// Removes what killed imports of other subjects left for the same target; returns notes about it. Imports that still run
-/// hold their lock and keep their folders.
+/// Removes what killed imports of other subjects left for the same target, and returns notes about it. Imports that are
+/// still running hold their lock and keep their folders.
 fn remove_others(folder: &Path, prefix: &str, mine: &Path, subject: &Subject) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let is_key = |key: &str| key.len() == 16 && key.bytes().all(|digit| digit.is_ascii_hexdigit());
