@@ -1,5 +1,5 @@
-//! The command line of `ferry`: its verbs, and how each failure ends the process (`shared::exit`; clap's own usage errors
-//! are bad input).
+//! The command line of `ferry`: its subcommands, and the exit code of each failure (`shared::exit`; clap's own usage
+//! errors are bad input).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,10 +26,10 @@ pub(crate) struct Cli {
 
 const EXAMPLE: &str = "Example:\n  ferry plan experiments/demo.yaml";
 
-/// Each command; its arguments and its work are in the file of its name under `commands`.
+/// The commands; the file of the same name under `commands` has the arguments and the work of each.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a sweep to its end: train what is not trained yet, build the ensembles, write the report.
+    /// Run a sweep to its end: train what is not trained yet, build the ensembles, and write the report.
     Run(Box<run::RunArgs>),
     /// Show what a sweep file asks for: jobs, ensembles, work. Nothing is started or written.
     Plan(plan::PlanArgs),
@@ -45,7 +45,7 @@ pub(crate) enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Train finished or failed jobs again.
     Retry(retry::RetryArgs),
-    /// Copy a sweep's records, checkpoints and results into a folder, also while it runs.
+    /// Copy all sweeps' records, checkpoints and results into a folder, even while they run.
     Backup(backup::BackupArgs),
     /// Create a state directory from a backup.
     Restore(restore::RestoreArgs),
@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Data(data::DataCommand),
     #[command(name = guard::VERB, hide = true, after_help = "Example:\n  ferry guard ask 1 sleep 9")]
     Guard {
-        death: guard::Death,
+        death: guard::OnParentDeath,
         parent: u32,
         program: PathBuf,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -72,7 +72,7 @@ pub(crate) type End = Result<ExitCode, (CommandError, bool)>;
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
-    // Ferry reports a failed connection itself, in one sentence.
+    // Ferry itself reports a failed connection in one sentence.
     let usual = "warn,async_nats=error,async_nats::connector=off";
     let filter = EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt()

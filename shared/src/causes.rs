@@ -1,9 +1,9 @@
-//! An error in one line, with its causes.
+//! An error and its causes in one line.
 
 use std::error::Error;
 
-/// The error and its causes in one line. A cause that the text contains already is not repeated: many errors include
-/// their cause in their own message.
+/// The error and its causes in one line. A cause that the text already contains is left out, because many errors
+/// include their cause in their own message.
 pub fn in_words(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.map(ToString::to_string).fold(error.to_string(), |words, cause| {

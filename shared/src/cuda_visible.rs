@@ -8,22 +8,22 @@ pub const VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
 pub enum Visible {
     /// It is not set.
     All,
-    /// No GPU, in one of the ways in which users and schedulers say so.
+    /// No GPU, in one of the spellings that users and schedulers use.
     None,
     /// These, by number or by the beginning of a UUID.
     Named(Vec<String>),
 }
 
-/// An entry that names no GPU, and is not one of the ways to say "none": CUDA would silently see fewer GPUs, or none.
+/// An entry that is not a GPU and not a way to say "none". CUDA would silently see fewer GPUs, or none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a GPU: use numbers (0,1) or UUIDs (GPU-8f3a…)")]
 pub struct BadEntry(pub String);
 
-/// Where such an entry stands, CUDA stops reading: what follows is invisible.
+/// CUDA stops reading at such an entry: the GPUs after it are invisible.
 const NONE: [&str; 5] = ["", "-1", "none", "void", "nodevfiles"];
 
 impl Visible {
-    /// That of this process.
+    /// Reads the variable of this process.
     ///
     /// # Errors
     /// When the variable names something that is not a GPU.
@@ -32,7 +32,7 @@ impl Visible {
         Self::read(value.map(|value| value.to_string_lossy().into_owned()).as_deref())
     }
 
-    /// Reads the variable's value, `None` where it is not set.
+    /// Reads the variable's value, `None` if it is not set.
     ///
     /// # Errors
     /// As [`Self::of_process`].

@@ -1,9 +1,9 @@
-//! What an error of a disk means.
+//! What a disk's error means.
 
 use std::io::{Error, ErrorKind};
 
-/// True for a disk that is full, read-only or over its quota: somebody mends that, and other errors do not pass by
-/// waiting.
+/// True if the disk is full, read-only or over its quota. Waiting helps, because somebody may fix that; other errors do
+/// not go away by waiting.
 pub fn is_lack_of_room(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::ReadOnlyFilesystem | ErrorKind::QuotaExceeded)
 }

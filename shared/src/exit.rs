@@ -9,9 +9,10 @@ use std::process::ExitCode;
 pub enum Exit {
     /// The work is done.
     Done,
-    /// Something failed that is not the caller's fault: work, server, disk, an error in Ferry. Trying again may help.
+    /// Something failed that is not the caller's fault: the work, a server, a disk, an error in Ferry. Trying again may
+    /// help.
     Failed,
-    /// The command line, a file or the machine must be changed before the same command can work.
+    /// The command line, a file or the machine must be changed before the command can work.
     BadInput,
     /// Stopped by Ctrl-C or a signal.
     Interrupted,
@@ -36,7 +37,7 @@ impl Exit {
         }
     }
 
-    /// A path that does not lead to a readable file is bad input; everything else that the system refuses is a failure.
+    /// A path that does not lead to a readable file is bad input; every other I/O error is a failure.
     pub fn of_io(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound

@@ -36,7 +36,7 @@ impl Expression {
         Self::ALL.get(index).copied()
     }
 
-    /// The expression with this English name in any case. "ANGRER" is how the challenge's archive spells anger.
+    /// The expression with this English name, in upper or lower case. The challenge's archive spells anger "ANGRER".
     pub fn from_name(name: &str) -> Option<Self> {
         if name.eq_ignore_ascii_case("angrer") {
             return Some(Self::Anger);
@@ -44,7 +44,7 @@ impl Expression {
         Self::ALL.into_iter().find(|expression| expression.name().eq_ignore_ascii_case(name))
     }
 
-    /// English name with a capital, for tables and plots.
+    /// English name with a capital letter, for tables and plots.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Anger => "Anger",

@@ -1,8 +1,8 @@
-//! The one way to write a file: whole or not at all where the target is a regular file, straight through where it is not.
+//! The one way to write a file: a regular file is replaced as a whole, anything else is written into.
 //!
-//! A regular file is written beside its place, flushed and renamed, so that readers and a power cut see the old file or
-//! the whole new one. A symbolic link stays, and what it points to is written. A FIFO, a device or an open descriptor
-//! (`/dev/stdout`, `/dev/fd/3`) cannot be replaced: the bytes are written into it.
+//! A regular file is written under another name in the same folder, flushed and renamed, so that readers see the old
+//! file or the whole new one, even after a power cut. A symbolic link stays, and its target is written. A FIFO, a
+//! device or an open descriptor (`/dev/stdout`, `/dev/fd/3`) cannot be replaced: the bytes are written into it.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -14,15 +14,15 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
-/// Symbolic links that are followed one after the other: the kernel's own limit.
+/// How many symbolic links are followed one after the other: the kernel's own limit.
 const LINKS: usize = 40;
 
 /// Who may read the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Whom the process's umask lets; a file that is replaced passes its permissions on.
+    /// As the process's umask says; a file that is replaced keeps its permissions.
     Umask,
-    /// Its owner alone.
+    /// Only its owner.
     Owner,
 }
 
@@ -31,14 +31,14 @@ pub enum Access {
 pub enum Durability {
     /// The file and its name.
     Synced,
-    /// Perhaps nothing yet: a power cut may leave the old file, or a torn one. A killed process leaves neither torn.
+    /// Perhaps nothing yet: after a power cut the file may be old or torn. A killed process leaves no torn file.
     Cached,
 }
 
-/// Writes `path`, as everybody may read it.
+/// Writes `path` with the usual permissions.
 ///
 /// # Errors
-/// When the file cannot be written; then what was there before is still there.
+/// When the file cannot be written. An existing file is then unchanged.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_with(path, Access::Umask, Durability::Synced, bytes)
 }
@@ -61,7 +61,7 @@ pub fn write_with(path: &Path, access: Access, durability: Durability, bytes: &[
     file.finish(durability)
 }
 
-/// A file that is being written. Nobody sees it at its place before [`Self::finish`]; dropped earlier it leaves nothing.
+/// A file that is being written. It appears at its place with [`Self::finish`]; if dropped earlier, it leaves nothing.
 #[derive(Debug)]
 pub struct NewFile {
     target: Target,
@@ -76,10 +76,10 @@ enum Target {
 }
 
 impl NewFile {
-    /// Begins to write what `path` names.
+    /// Begins to write the file at `path`.
     ///
     /// # Errors
-    /// When nothing can be written there: no such folder, no permission, a folder of that name.
+    /// When nothing can be written there: the folder is missing, permission is denied, or `path` is itself a folder.
     pub fn create(path: &Path, access: Access) -> io::Result<Self> {
         let target = match find(path)? {
             Found::Absent(place) => Target::Replace { file: beside(&place, access)?, place },
@@ -95,10 +95,10 @@ impl NewFile {
         Ok(Self { target })
     }
 
-    /// Puts the file in its place.
+    /// Moves the file to its place.
     ///
     /// # Errors
-    /// When it cannot be flushed or renamed; an existing file is then unchanged.
+    /// When it cannot be flushed or renamed. An existing file is then unchanged.
     pub fn finish(self, durability: Durability) -> io::Result<()> {
         match self.target {
             Target::Replace { file, place } => {
@@ -122,7 +122,7 @@ impl Write for NewFile {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(()) // Files have no buffer of their own here.
+        Ok(()) // These files are not buffered.
     }
 }
 
@@ -135,7 +135,7 @@ enum Found {
     Special(File),
 }
 
-/// Follows `path` by hand: to replace a file, its own name must be known, also where a link points to nothing yet.
+/// Follows links by hand: to replace a file, its real name must be known, even where a link points to nothing yet.
 fn find(path: &Path) -> io::Result<Found> {
     let mut place = path.to_owned();
     for _ in 0..LINKS {
@@ -164,14 +164,14 @@ fn find(path: &Path) -> io::Result<Found> {
     Err(Errno::LOOP.into())
 }
 
-/// True for an entry of `/proc/PID/fd`: what it links to need not be a path at all.
+/// True for an entry of `/proc/PID/fd`, which may link to something that has no path.
 fn is_descriptor(link: &Path) -> bool {
     let folder = folder_of(link).canonicalize();
     folder.is_ok_and(|folder| folder.starts_with("/proc") && folder.ends_with("fd"))
 }
 
-/// Standard output and error are shared, with the place up to which they are written: what this process prints later
-/// must not overwrite it. Any other descriptor is written at its end.
+/// Opens the descriptor that an entry of `/proc/PID/fd` names. Standard output and error are duplicated, so that they
+/// share their position: what this process prints later must not overwrite it. Any other descriptor is appended to.
 fn descriptor(link: &Path) -> io::Result<File> {
     let own = fs::canonicalize("/proc/self")?;
     let is_own = folder_of(link).canonicalize()?.starts_with(own);
@@ -192,18 +192,18 @@ fn beside(place: &Path, access: Access) -> io::Result<NamedTempFile> {
         Access::Umask => 0o666, // Less the umask.
         Access::Owner => 0o600,
     };
-    // Not the target's name, which may be as long as a name can be. `make_in`, because other errors would tell the
-    // temporary name, which means nothing to a reader.
+    // Not derived from the target's name, which may already have the greatest length. `make_in`, because the errors of
+    // the other methods would show the temporary name, which means nothing to a reader.
     tempfile::Builder::new().prefix(".ferry-").suffix(".partial").make_in(folder_of(place), |path| {
         OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
     })
 }
 
-/// Gives `file` the permissions of the file that it replaces, and its owner as far as this process may.
+/// Gives `file` the permissions of the file that it replaces, and its owner if this process may set it.
 fn inherit(file: &File, old: &fs::Metadata) -> io::Result<()> {
     let new = file.metadata()?;
     if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-        // Only root may; everybody else's new file is their own.
+        // Only root may do this; for everybody else the new file stays their own.
         let _refused = fchown(file, Some(old.uid()), Some(old.gid()));
     }
     file.set_permissions(Permissions::from_mode(old.mode() & 0o777))

@@ -11,7 +11,7 @@ pub struct Confusion {
 }
 
 impl Confusion {
-    /// Counts pairs of (true class, predicted class). Class indices of 6 and more are not counted.
+    /// Counts pairs of (true class, predicted class). Pairs with a class index above 5 are not counted.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (usize, usize)>) -> Self {
         let mut confusion = Self::default();
         for (truth, predicted) in pairs {
@@ -55,9 +55,9 @@ impl Confusion {
 /// The macro F1, in percent, that a guess reaches on a split with these numbers of samples per true class: its mean
 /// plus two standard deviations. A score at or below it may be luck.
 ///
-/// The guess draws each class as often as it occurs, share p. Then F1 of a class is p on average, so macro F1 is a sixth,
-/// whatever the shares; no other guess that ignores the images has a higher mean. The variance of F1 is that of its
-/// linearisation, (1 - p)(1 - 3p/4) / N; classes count as independent.
+/// The guess draws each class as often as it occurs, with share p. The F1 of a class is then p on average, so macro F1
+/// is a sixth whatever the shares are; no other guess that ignores the images has a higher mean. The variance of F1 is
+/// that of its linearisation, (1 - p)(1 - 3p/4) / N, and classes are taken as independent.
 pub fn chance_level(truths: &[u64; CLASSES]) -> f64 {
     let total = truths.iter().sum::<u64>() as f64;
     if total == 0.0 {

@@ -1,12 +1,12 @@
-//! What is often saved under the name of a file of weights and is something else.
+//! Files that are often mistaken for weights: failed downloads, web pages, archives.
 
 use std::fmt;
 
-/// Bytes that are looked at to tell text from anything else.
+/// How many bytes are looked at to tell whether a file is text.
 const HEAD: usize = 1024;
-/// Characters of a text that are quoted.
+/// How many characters of a text are quoted.
 const QUOTED: usize = 60;
-/// Each compressed format by the bytes that it begins with.
+/// Compressed formats and the bytes that they begin with.
 const COMPRESSED: [(&[u8], &str); 6] = [
     (b"\x1f\x8b", "gzip"),
     (b"BZh", "bzip2"),
@@ -20,21 +20,21 @@ const COMPRESSED: [(&[u8], &str); 6] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mistaken {
     Empty,
-    /// A download that reserved its space and was cut off.
+    /// A download that reserved its space and was interrupted.
     Zeros,
     WebPage,
     Xml,
     GitLfs,
     Json,
-    /// Any other text, by its beginning.
+    /// Any other text, with its first line.
     Text(String),
-    /// By the name of the format.
+    /// A compressed file, with the name of its format.
     Compressed(&'static str),
     Hdf5,
 }
 
 impl Mistaken {
-    /// What `file` is, if it is one of these. Ask only about a file in none of the formats that can be read.
+    /// What `file` is, if it is one of these. Call this only for a file in none of the formats that can be read.
     pub fn recognise(file: &[u8]) -> Option<Self> {
         if file.is_empty() {
             return Some(Self::Empty);
@@ -50,7 +50,7 @@ impl Mistaken {
         }
         let text = head_of_text(file)?;
         Some(match text.chars().next() {
-            None => Self::Empty, // White space alone.
+            None => Self::Empty, // Only white space.
             Some('<') if is_html(text) => Self::WebPage,
             Some('<') => Self::Xml,
             Some('{' | '[') => Self::Json,
@@ -63,13 +63,13 @@ impl Mistaken {
     }
 }
 
-/// The beginning of a file that is text, without what stands before the first word.
+/// The beginning of a text file, without a byte order mark and leading white space.
 fn head_of_text(file: &[u8]) -> Option<&str> {
     let head = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
     let head = &head[..head.len().min(HEAD)];
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
-        // A character that the cut went through.
+        // The cut went through a character.
         Err(error) if error.error_len().is_none() => {
             std::str::from_utf8(&head[..error.valid_up_to()]).ok()?
         }
@@ -121,7 +121,7 @@ impl fmt::Display for Mistaken {
 mod tests {
     use super::*;
 
-    /// Case 10: what a failed download leaves is called by its name.
+    /// Case 10: what a failed download leaves is recognised.
     #[test]
     fn each_mistake_is_told_apart() {
         let page =

@@ -1,6 +1,6 @@
-//! Counts of things in words.
+//! Counts with the right plural.
 
-/// `1 job`, `2 jobs`: `noun` takes an `s` unless there is one.
+/// `1 job`, `2 jobs`: `noun` gets an `s` unless `number` is 1.
 pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }

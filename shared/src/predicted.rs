@@ -26,11 +26,11 @@ impl Prediction {
     }
 }
 
-/// One image and its class, as a line of a table has it.
+/// One line of a table: an image and its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Classified {
     pub image: String,
-    /// `None` where there is no value.
+    /// `None` if the field is empty or says that there is no value.
     pub class: Option<usize>,
     /// From 1.
     pub line: u64,
@@ -114,7 +114,7 @@ fn rows(
     Ok(rows)
 }
 
-/// Where in a row the parts are.
+/// The places of the columns in a row.
 #[derive(Debug)]
 struct Columns {
     image: usize,

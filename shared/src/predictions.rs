@@ -13,7 +13,7 @@ pub struct SampleList {
 }
 
 impl SampleList {
-    /// SHA-256 over ids and labels in order, in hexadecimal: equal lists, and only those, may be voted together.
+    /// SHA-256 over ids and labels in order, in hexadecimal. Only predictions over equal lists may be voted together.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
         for (id, label) in self.ids.iter().zip(&self.labels) {
@@ -38,6 +38,9 @@ impl SampleList {
     }
 
     /// Reads what [`Self::to_csv`] wrote. The label is what follows the last comma.
+    ///
+    /// # Errors
+    /// When a line has no comma, or its label is not empty and not a class index.
     pub fn from_csv(text: &str) -> Result<Self, PredictionsError> {
         let mut list = Self::default();
         for (number, line) in text.lines().enumerate().skip(1) {

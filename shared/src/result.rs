@@ -24,19 +24,22 @@ impl BlobRef {
         Self { name: format!("{stem}.{}", &sha256[..16]), sha256, size: bytes.len() as u64 }
     }
 
-    /// What is wrong with a pointer that came in a message, if anything: its name must be one of ours, and its size
-    /// at most `largest`.
+    /// Checks a pointer that came in a message.
+    ///
+    /// # Errors
+    /// When the name has other characters than Ferry's own names, the digest is not one, or the size is above
+    /// `largest`.
     pub fn check(&self, largest: u64) -> Result<(), String> {
         let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_');
         if self.name.is_empty() || self.name.len() > 256 || !self.name.bytes().all(plain) {
-            return Err(format!("{:?} is no name of a blob", self.name.chars().take(80).collect::<String>()));
+            return Err(format!("{:?} is not a blob name", self.name.chars().take(80).collect::<String>()));
         }
         if !is_digest(&self.sha256) {
             return Err(format!("blob {} has no SHA-256 digest", self.name));
         }
         if self.size > largest {
             return Err(format!(
-                "blob {} would have {} bytes, above the {largest} of its kind",
+                "blob {} claims {} bytes, but at most {largest} are allowed here",
                 self.name, self.size
             ));
         }
@@ -96,10 +99,10 @@ pub struct EpochReport {
 /// How the steps of an epoch fitted into the device's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryUse {
-    /// Into how many micro-batches a batch of the epoch was cut at most: 1 is the whole batch. With more, batch norms
-    /// saw the statistics of a micro-batch each, so the result is not that of whole batches.
+    /// The most micro-batches that a batch of this epoch was cut into; 1 means that none was cut. Batch norms see the
+    /// statistics of one micro-batch at a time, so with more than 1 the result differs from that of whole batches.
     pub micro_batches: u32,
-    /// Of the GPU, the peaks over what the last attempt trained of this epoch; none on a CPU.
+    /// Memory of the GPU; the peaks are over the part of this epoch that the last attempt trained. `None` on a CPU.
     pub device: Option<DeviceMemory>,
 }
 
@@ -120,17 +123,17 @@ pub struct DeviceMemory {
     pub peak_reserved: u64,
 }
 
-/// Where a job was trained. Results differ in bits between devices and CPU kinds, so the record names them.
+/// Where a job was trained. Results differ in the last bits between devices and kinds of CPU, so the record names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceRecord {
     /// `cpu` or `cuda:0`.
     pub device: String,
     /// CPU or GPU model name.
     pub model: String,
-    /// The GPU's memory in bytes; none on a CPU.
+    /// The GPU's memory in bytes; `None` on a CPU.
     #[serde(default)]
     pub memory: Option<u64>,
-    /// The GPU's or MIG instance's UUID as `nvidia-smi -L` writes it; none on a CPU.
+    /// The GPU's or MIG instance's UUID as `nvidia-smi -L` writes it; `None` on a CPU.
     #[serde(default)]
     pub uuid: Option<String>,
     /// Vector instructions libtorch uses on this CPU, such as `AVX512`.

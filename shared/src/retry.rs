@@ -1,22 +1,21 @@
-//! Trying again: the one policy for work that may fail for a while.
+//! Retries: the one policy for work that may fail for a while.
 //!
-//! Which errors pass by themselves, and for how long, is Ferry's own business, and much of the work borrows what it
-//! changes, which the closures of `backon` and its like cannot. Pauses have no jitter and come from tokio's clock, so
-//! that a simulation with a paused clock repeats exactly.
+//! Not `backon` or a similar crate: much of the work borrows what it changes, which their closures cannot. Pauses have
+//! no jitter and use tokio's clock, so that a simulation with a paused clock repeats exactly.
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// The pauses between tries: the first, then twice as long each time up to the longest.
+/// The pauses between tries: each is twice as long as the one before, up to the longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     first: Duration,
     longest: Duration,
 }
 
-/// A backoff with a limit: after so many tries, or so much time, the last error stands.
+/// A backoff with a limit on tries or time. At the limit the last error is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     backoff: Backoff,
@@ -45,13 +44,13 @@ impl Backoff {
         Retry { backoff: self, tries: None, time: Some(time) }
     }
 
-    /// For as long as the errors pass by themselves.
+    /// No limit on tries or time.
     pub const fn endless(self) -> Retry {
         Retry { backoff: self, tries: None, time: None }
     }
 
-    /// Does `work` until it succeeds, whatever its errors: for what must not be given up. `tell` hears each reason once,
-    /// and again when it comes back after another one.
+    /// Does `work` until it succeeds, whatever its errors. `tell` is called with each error, except when it repeats the
+    /// one before.
     pub async fn until_done<T, E: Display, F: Future<Output = Result<T, E>>>(
         self,
         mut work: impl FnMut() -> F,
@@ -68,12 +67,12 @@ impl Backoff {
 }
 
 impl Retry {
-    /// Does `work` until it succeeds, fails with an error that does not pass by itself, or reaches the limit. Work that
-    /// failed may have been done in part, or whole. `tell` hears of the errors that are followed by another try: each
-    /// reason once, and again when it comes back after another one. To stop early, drop the future.
+    /// Does `work` until it succeeds, fails with an error for which `passes` is false, or reaches the limit. Work that
+    /// failed may have been done in part or in full. `tell` is called with each error that is followed by another try,
+    /// except when it repeats the one before. To stop early, drop the future.
     ///
     /// # Errors
-    /// The first error that does not pass, or the last one before the limit.
+    /// The first error for which `passes` is false, or the last one before the limit.
     pub async fn run<T, E: Display, F: Future<Output = Result<T, E>>>(
         self,
         mut work: impl FnMut() -> F,
@@ -89,7 +88,7 @@ impl Retry {
         }
     }
 
-    /// The same step by step, for work that borrows what it changes.
+    /// The same as [`Self::run`] step by step, for work that borrows what it changes.
     pub fn begin(self) -> Tries {
         let Self { backoff, tries, time } = self;
         Tries {
@@ -109,11 +108,11 @@ pub struct Tries {
     /// The next pause.
     next: Duration,
     longest: Duration,
-    /// Tries that are left, the running one included.
+    /// Tries that are left, including the current one.
     left: Option<u32>,
     time: Option<Duration>,
     begun: Instant,
-    /// The reason that was told last.
+    /// The last error that was told.
     told: String,
 }
 
@@ -121,7 +120,7 @@ impl Tries {
     /// Waits for the next try after `error`.
     ///
     /// # Errors
-    /// `error` itself, when it does not pass or the limit is reached.
+    /// `error` itself, when `passes` is false for it or the limit is reached.
     pub async fn again<E: Display>(
         &mut self,
         error: E,

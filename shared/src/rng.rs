@@ -19,7 +19,7 @@ pub enum Purpose {
     Chaos = 65,
 }
 
-/// A small, fast generator (`SplitMix64`) whose start is keyed by purpose and counters.
+/// A small, fast generator (`SplitMix64`) whose initial state depends on seed, purpose and counters.
 #[derive(Debug, Clone)]
 pub struct Stream {
     state: u64,
@@ -74,7 +74,7 @@ impl Stream {
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
-    /// Shuffles in place (Fisher–Yates); integer arithmetic only, so equal on every machine.
+    /// Shuffles in place (Fisher–Yates), with integer arithmetic only, so that every machine gets the same order.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last as u64 + 1) as usize);

@@ -1,5 +1,5 @@
-//! The digest inside a safetensors file: over a JSON object of facts and all tensors, so that damage is noticed by
-//! whoever reads the file, wherever it comes from.
+//! The digest inside a safetensors file. It covers a JSON object of facts and all tensors, so that every reader of the
+//! file notices damage, wherever the file comes from.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use crate::mistaken::Mistaken;
 /// What a file says of itself besides its tensors.
 pub type Facts = Map<String, Value>;
 
-/// Metadata key of the facts. The only one, because the order of several is not the same in every run.
+/// Metadata key of the facts. It is the only key, because the order of several would differ from run to run.
 pub const FACTS: &str = "ferry";
 /// The fact that is the digest.
 const DIGEST: &str = "sha256";
 
-/// Why a file is not what was written.
+/// Why a file cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     #[error("not a whole safetensors file: {0}")]
@@ -31,13 +31,16 @@ pub enum SealError {
 }
 
 impl SealError {
-    /// Of a file that is not safetensors.
+    /// The error of a file that is not safetensors.
     fn of(file: &[u8], error: safetensors::SafeTensorError) -> Self {
         Mistaken::recognise(file).map_or(Self::Format(error), Self::Mistaken)
     }
 }
 
-/// The tensors and the facts of a whole, undamaged file.
+/// The tensors and the facts of a file.
+///
+/// # Errors
+/// When the file is not whole safetensors, has no seal, or its content does not match its digest.
 pub fn open(file: &[u8]) -> Result<(SafeTensors<'_>, Facts), SealError> {
     let (_, header) = SafeTensors::read_metadata(file).map_err(|error| SealError::of(file, error))?;
     let text = header.metadata().as_ref().and_then(|metadata| metadata.get(FACTS));
@@ -53,7 +56,7 @@ pub fn open(file: &[u8]) -> Result<(SafeTensors<'_>, Facts), SealError> {
     Ok((tensors, facts))
 }
 
-/// The metadata of a file with these facts and tensors, the latter in the order of their names.
+/// The metadata of a file with these facts and tensors. The tensors must come in the order of their names.
 pub fn metadata<'a>(
     mut facts: Facts,
     tensors: impl Iterator<Item = (&'a str, &'a [u8])>,

@@ -2,25 +2,24 @@
 //!
 //! A signal that was ignored when the program started stays ignored. `nohup` ignores SIGHUP so that a program outlives
 //! its terminal, and a shell without job control ignores SIGINT for its background jobs. Child processes inherit an
-//! ignored signal, so it holds for them, too. SIGPIPE needs no care here: Rust ignores it in every program from the
-//! start.
+//! ignored signal, so this holds for them, too. SIGPIPE is not handled here: Rust ignores it in every program.
 
 use std::io;
 
 use futures::future::select_all;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Listens for the signals that ask a program to stop: SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal is closed).
+/// Listens for the signals that ask a program to stop: SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal was closed).
 #[derive(Debug)]
 pub struct StopSignals {
     signals: Vec<Signal>,
 }
 
 impl StopSignals {
-    /// Installs the handlers. From now on these signals no longer end the process by themselves.
+    /// Installs the handlers. From then on these signals no longer end the process by themselves.
     ///
     /// # Errors
-    /// The system refuses a handler, or /proc cannot be read.
+    /// When the system refuses a handler, or /proc cannot be read.
     pub fn listen() -> io::Result<Self> {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let signals =
@@ -37,18 +36,18 @@ impl StopSignals {
     }
 }
 
-/// Listens for one signal; `None` when it was ignored from the start and therefore stays so.
+/// Listens for one signal; `None` if it was ignored when the program started, and so stays ignored.
 ///
 /// # Errors
-/// The system refuses the handler, or /proc cannot be read.
+/// When the system refuses the handler, or /proc cannot be read.
 pub fn listen(kind: SignalKind) -> io::Result<Option<Signal>> {
     if is_ignored(kind)? { Ok(None) } else { signal(kind).map(Some) }
 }
 
-/// Whether this process ignores a signal, and so do the children that it starts.
+/// Whether this process, and so the children that it starts, ignores a signal.
 ///
 /// # Errors
-/// /proc cannot be read.
+/// When /proc cannot be read.
 pub fn is_ignored(kind: SignalKind) -> io::Result<bool> {
     let path = "/proc/self/status";
     let status = std::fs::read_to_string(path)

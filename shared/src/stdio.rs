@@ -1,10 +1,10 @@
-//! What a command says: its answer on standard output, remarks on standard error. Never a panic where nobody reads.
+//! What a command prints: its answer on standard output, remarks on standard error.
 //!
-//! Not `println!` and `eprintln!`: they panic when the reader has gone away or a disk is full.
+//! `println!` and `eprintln!` are not used, because they panic when the reader is gone or a disk is full.
 
 use std::io::{self, ErrorKind, Write};
 
-/// Why an answer did not arrive.
+/// Why an answer could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum StdoutError {
     /// The reader wants no more, as in `ferry … | head -1`: nothing is wrong, and nothing should be said.
@@ -18,7 +18,7 @@ impl StdoutError {
     /// The exit code of a program that ends for this reason.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::ReaderGone => 141, // As a shell shows the end by SIGPIPE of any other tool: 128 + 13.
+            Self::ReaderGone => 141, // 128 + SIGPIPE, which a shell shows for any other tool.
             Self::Failed(_) => 1,
         }
     }
@@ -30,7 +30,7 @@ impl From<io::Error> for StdoutError {
     }
 }
 
-/// Writes `text` to standard output, all of it before this returns.
+/// Writes `text` to standard output and flushes it.
 ///
 /// # Errors
 /// When the reader is gone or the device is full.
@@ -48,7 +48,7 @@ pub fn print_line(line: &str) -> Result<(), StdoutError> {
     print(&format!("{line}\n"))
 }
 
-/// Writes `line` and a line break to standard error. Where nobody reads it, there is nobody to tell.
+/// Writes `line` and a line break to standard error. If that fails, there is nobody left to tell.
 pub fn remark(line: &str) {
     let _unread = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }

@@ -1,12 +1,12 @@
-//! Stratified subsets: the training part that a weak model sees (paper section 2.2, "Ensemble approach").
+//! Stratified subsets: the part of the training split that a weak model sees (paper section 2.2, "Ensemble approach").
 
 use crate::expression::CLASSES;
 use crate::rng::{Purpose, Stream};
 
-/// Draws `fraction` of each class without replacement, seeded; returns positions in `labels`, ascending.
+/// Draws `fraction` of each class without replacement; returns positions in `labels`, ascending.
 ///
-/// Per class the count is rounded half up and is at least one where the class has any sample. Only integer draws
-/// are used, so the same arguments give the same subset on every machine. A fraction of one keeps everything.
+/// The count per class is rounded half up, and is at least one if the class has any sample. Only integer draws are
+/// used, so the same arguments give the same subset on every machine. A fraction of 1 keeps everything.
 pub fn stratified(labels: &[u8], fraction: f64, seed: u64) -> Vec<usize> {
     if fraction >= 1.0 {
         return (0..labels.len()).collect();

@@ -2,13 +2,13 @@
 
 use std::io::IsTerminal;
 
-/// True when standard error is a terminal and the user has not asked for plain text (<https://no-color.org>). A log file
+/// True if standard error is a terminal and the user has not asked for plain text (<https://no-color.org>). A log file
 /// or a pipe gets no escape codes.
 pub fn wants_colour() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// The text without control characters. Errors and logs of other machines end up in it, and a terminal would obey them.
+/// The text with its control characters replaced. It may come from other machines, and a terminal would obey them.
 pub fn plain(text: &str) -> String {
     let harmless = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
     text.chars().map(harmless).collect()

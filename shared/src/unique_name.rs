@@ -1,12 +1,12 @@
-//! Names that are unique among the processes of a host, and the same again after a restart.
+//! Names that are unique among the processes of a host, and stay the same after a restart.
 //!
-//! A name is held by a socket in the kernel's abstract namespace: no other process of the host can bind it, and it goes
-//! with the process, whatever ends that. Nothing lies on a disk that could be left behind or be on another disk.
+//! A name is held by a socket in the kernel's abstract namespace: no other process of the host can bind it, and it is
+//! released when the process ends, however that happens. No file is left behind.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-/// More processes of one kind on a host are not expected: those beyond share a name.
+/// More processes of one kind on a host are not expected; any beyond this share a name.
 const MOST: u32 = 1000;
 
 /// A name, held for as long as this lives.
@@ -24,7 +24,7 @@ impl UniqueName {
         tried.find(Self::is_unique).unwrap_or_else(|| Self { name: base.to_owned(), held: None })
     }
 
-    /// This name, whether or not another process of this `kind` has it.
+    /// Exactly this name, even if another process of this `kind` has it.
     pub fn given(kind: &str, name: &str) -> Self {
         let address = SocketAddr::from_abstract_name(format!("ferry/{kind}/{name}"));
         let held = address.and_then(|address| UnixListener::bind_addr(&address)).ok();

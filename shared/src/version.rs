@@ -1,12 +1,12 @@
-//! Versions of stored layouts: what this program can read, and what to do about the rest.
+//! Versions of stored layouts: which ones this program can read, and what to do about others.
 //!
-//! The version is looked at before anything else, because another layout may well have other fields.
+//! The version is checked before anything else is read, because another layout may have other fields.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Why a stored version cannot be read. The message continues a sentence that names the thing: "order.1 has version 9 …".
+/// Why a stored version cannot be read. The message continues a sentence, such as "order.1 has version 9 …".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
     #[error("has version {found}, but this program reads versions up to {newest} only: update Ferry")]
@@ -25,7 +25,7 @@ pub enum VersionError {
 pub enum DecodeError {
     #[error(transparent)]
     Version(#[from] VersionError),
-    /// It is damaged, or not what it is taken for.
+    /// It is damaged, or another kind of record.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
 }
@@ -77,7 +77,7 @@ impl Versions {
         Ok(())
     }
 
-    /// Checks a version that is written as text, and gives it.
+    /// Parses a version and checks it.
     ///
     /// # Errors
     /// As [`Self::check`], and when it is not a number.
@@ -112,7 +112,7 @@ impl Versions {
     }
 }
 
-/// What came from elsewhere is not repeated at any length.
+/// Text from elsewhere may be long; messages quote only its beginning.
 fn brief(text: &str) -> String {
     text.chars().take(40).collect()
 }

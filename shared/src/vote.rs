@@ -6,9 +6,9 @@ use crate::metrics::Confusion;
 use crate::predictions::SampleList;
 use crate::result::Score;
 
-/// One member's probabilities over one split, and what they belong to.
+/// One member's probabilities over one split, with the job, the dataset and the samples that they belong to.
 #[derive(Debug, Clone, Copy)]
-pub struct Ballot<'a> {
+pub struct MemberProbabilities<'a> {
     pub job: JobId,
     pub dataset_digest: &'a str,
     pub samples_digest: &'a str,
@@ -33,14 +33,17 @@ pub enum VoteError {
 
 /// Mean of the members' probabilities in f64, [N, 6].
 ///
-/// A job counts once however often it is named. Members are added in the order of their ids, so the result does not
-/// depend, to the last bit, on the order they are given in.
-pub fn vote(ballots: &[Ballot<'_>]) -> Result<Vec<[f64; CLASSES]>, VoteError> {
-    let mut members = ballots.to_vec();
-    members.sort_by_key(|ballot| ballot.job);
+/// A job counts once however often it is named. Members are added in the order of their ids, so that the result does
+/// not depend on the order they are given in, to the last bit.
+///
+/// # Errors
+/// When there is no member, or two members differ in dataset, samples or number of rows.
+pub fn vote(members: &[MemberProbabilities<'_>]) -> Result<Vec<[f64; CLASSES]>, VoteError> {
+    let mut members = members.to_vec();
+    members.sort_by_key(|member| member.job);
     let (first, rest) = members.split_first().ok_or(VoteError::Empty)?;
     rest.iter().try_for_each(|other| comparable(first, other))?;
-    members.dedup_by_key(|ballot| ballot.job);
+    members.dedup_by_key(|member| member.job);
 
     let mut mean = vec![[0.0; CLASSES]; members[0].probabilities.len()];
     for member in &members {
@@ -67,7 +70,7 @@ pub fn most_probable(row: &[f64; CLASSES]) -> usize {
     (1..CLASSES).fold(0, |best, class| if row[class] > row[best] { class } else { best })
 }
 
-fn comparable(a: &Ballot<'_>, b: &Ballot<'_>) -> Result<(), VoteError> {
+fn comparable(a: &MemberProbabilities<'_>, b: &MemberProbabilities<'_>) -> Result<(), VoteError> {
     if a.dataset_digest != b.dataset_digest {
         return Err(VoteError::Datasets(a.job, b.job));
     }
@@ -87,9 +90,9 @@ mod tests {
     use proptest::prelude::*;
     use uuid::Uuid;
 
-    fn ballot(job: u128, probabilities: &[[f32; CLASSES]]) -> Ballot<'_> {
+    fn member(job: u128, probabilities: &[[f32; CLASSES]]) -> MemberProbabilities<'_> {
         let job = JobId::new(Uuid::from_u128(job));
-        Ballot { job, dataset_digest: "d", samples_digest: "s", probabilities }
+        MemberProbabilities { job, dataset_digest: "d", samples_digest: "s", probabilities }
     }
 
     fn list(labels: &[u8]) -> SampleList {
@@ -102,7 +105,7 @@ mod tests {
         // The point of soft voting: two members lean to class 1, one is sure of class 0.
         let unsure = [[0.4, 0.6, 0.0, 0.0, 0.0, 0.0]];
         let sure = [[0.95, 0.05, 0.0, 0.0, 0.0, 0.0]];
-        let mean = vote(&[ballot(1, &unsure), ballot(2, &unsure), ballot(3, &sure)]).unwrap();
+        let mean = vote(&[member(1, &unsure), member(2, &unsure), member(3, &sure)]).unwrap();
         assert!((mean[0][0] - 1.75 / 3.0).abs() < 1e-7, "{mean:?}");
         assert_eq!(score(&mean, &list(&[0])).unwrap().confusion.counts[0][0], 1);
     }
@@ -110,7 +113,7 @@ mod tests {
     #[test]
     fn ties_go_to_the_lowest_class() {
         let (a, b) = ([[0.0, 0.0, 1.0, 0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0, 0.0, 1.0, 0.0]]);
-        let mean = vote(&[ballot(1, &a), ballot(2, &b)]).unwrap();
+        let mean = vote(&[member(1, &a), member(2, &b)]).unwrap();
         assert_eq!(score(&mean, &list(&[2])).unwrap().confusion.counts[2][2], 1);
         assert_eq!(score(&mean, &list(&[4])).unwrap().confusion.counts[4][2], 1);
     }
@@ -118,21 +121,21 @@ mod tests {
     #[test]
     fn what_does_not_belong_together_is_refused_by_name() {
         let (one, two) = ([[0.5; CLASSES]], [[0.5; CLASSES]; 2]);
-        let (a, b) = (ballot(1, &one), ballot(2, &one));
+        let (a, b) = (member(1, &one), member(2, &one));
         assert_eq!(vote(&[]), Err(VoteError::Empty));
-        let other = Ballot { dataset_digest: "e", ..b };
+        let other = MemberProbabilities { dataset_digest: "e", ..b };
         assert_eq!(vote(&[a, other]), Err(VoteError::Datasets(a.job, b.job)));
-        let other = Ballot { samples_digest: "t", ..b };
+        let other = MemberProbabilities { samples_digest: "t", ..b };
         assert_eq!(vote(&[a, other]), Err(VoteError::Samples(a.job, b.job)));
-        let other = Ballot { probabilities: &two, ..b };
+        let other = MemberProbabilities { probabilities: &two, ..b };
         assert_eq!(vote(&[a, other]), Err(VoteError::Rows(a.job, 1, b.job, 2)));
-        let error = vote(&[a, Ballot { samples_digest: "t", ..b }]).unwrap_err().to_string();
+        let error = vote(&[a, MemberProbabilities { samples_digest: "t", ..b }]).unwrap_err().to_string();
         assert!(error.contains(&a.job.to_string()) && error.contains(&b.job.to_string()), "{error}");
     }
 
     #[test]
     fn unlabelled_samples_are_not_scored() {
-        let mean = vote(&[ballot(1, &[[0.5; CLASSES]; 2])]).unwrap();
+        let mean = vote(&[member(1, &[[0.5; CLASSES]; 2])]).unwrap();
         let half = SampleList { ids: vec!["a".into(), "b".into()], labels: vec![Some(0), None] };
         assert_eq!(score(&mean, &half).unwrap().confusion.total(), 1);
         let none = SampleList { ids: vec!["a".into(), "b".into()], labels: vec![None, None] };
@@ -149,26 +152,26 @@ mod tests {
     proptest! {
         #[test]
         fn neither_order_nor_repetition_matters(matrices in matrices(), turn in 0usize..6) {
-            let ballots: Vec<_> = (1..).zip(&matrices).map(|(job, rows)| ballot(job, rows)).collect();
-            let expected = vote(&ballots).unwrap();
-            let mut turned = ballots.clone();
-            turned.rotate_left(turn % ballots.len());
-            turned.push(ballots[0]);
+            let members: Vec<_> = (1..).zip(&matrices).map(|(job, rows)| member(job, rows)).collect();
+            let expected = vote(&members).unwrap();
+            let mut turned = members.clone();
+            turned.rotate_left(turn % members.len());
+            turned.push(members[0]);
             prop_assert_eq!(vote(&turned).unwrap(), expected);
         }
 
         #[test]
         fn equal_members_vote_as_one(rows in prop::collection::vec(prop::array::uniform6(0.0f32..1.0), 1..8), copies in 1u128..6) {
-            let ballots: Vec<_> = (0..copies).map(|job| ballot(job, &rows)).collect();
-            for (mean, row) in vote(&ballots).unwrap().iter().zip(&rows) {
+            let members: Vec<_> = (0..copies).map(|job| member(job, &rows)).collect();
+            for (mean, row) in vote(&members).unwrap().iter().zip(&rows) {
                 prop_assert_eq!(mean.map(|p| (p as f32).to_bits()), row.map(f32::to_bits));
             }
         }
 
         #[test]
         fn the_mean_lies_between_the_members(matrices in matrices()) {
-            let ballots: Vec<_> = (1..).zip(&matrices).map(|(job, rows)| ballot(job, rows)).collect();
-            for (i, row) in vote(&ballots).unwrap().iter().enumerate() {
+            let members: Vec<_> = (1..).zip(&matrices).map(|(job, rows)| member(job, rows)).collect();
+            for (i, row) in vote(&members).unwrap().iter().enumerate() {
                 for class in 0..CLASSES {
                     let member = |rows: &Vec<[f32; CLASSES]>| f64::from(rows[i][class]);
                     let low = matrices.iter().map(member).fold(f64::INFINITY, f64::min);

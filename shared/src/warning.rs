@@ -1,4 +1,4 @@
-//! What makes a finished job's score worth nothing: a training that diverged, a score that guessing reaches.
+//! Reasons not to trust a finished job's score: the training diverged, or guessing reaches the score.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use crate::job::loss::LossSpec;
 use crate::metrics::chance_level;
 use crate::result::{EpochReport, JobResult, Score};
 
-/// A loss term above this, without its factor, has left every useful range: an untrained network is below ten in all.
+/// A loss term above this, without its factor, means divergence: the terms of an untrained network sum to below ten.
 const ABSURD: f64 = 1000.0;
 
 /// One reason not to trust a job's score.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Warning {
-    /// A loss term grew absurdly large, in the best epoch or later.
+    /// A loss term grew far too large, in the best epoch or later.
     Diverged { epoch: u32, term: &'static str, value: f64 },
     /// Validation macro F1 is not above `level`, which guessing reaches.
     ChanceLevel { level: f64 },
@@ -27,13 +27,13 @@ impl Warning {
         diverged.into_iter().chain(score.and_then(Self::of_score)).collect()
     }
 
-    /// The warning that a score gets by itself.
+    /// The warning that follows from the score alone.
     pub fn of_score(score: &Score) -> Option<Self> {
         let level = chance_level(&score.confusion.truths());
         (score.macro_f1 <= level).then_some(Self::ChanceLevel { level })
     }
 
-    /// In a word or two, to stand beside a score.
+    /// A word or two, to print beside a score.
     pub const fn brief(&self) -> &'static str {
         match self {
             Self::Diverged { .. } => "diverged",
@@ -50,7 +50,7 @@ fn diverged(report: &EpochReport, loss: &LossSpec) -> Option<Warning> {
         ("partition", losses.partition, loss.partition_weight),
         ("landmark", losses.landmark, loss.landmark_weight),
     ];
-    // Losses are stored with their factors applied; a factor of 0 leaves nothing to judge.
+    // Losses are stored with their factors applied; a factor of 0 says nothing about the term.
     let unweighted = terms.into_iter().filter(|(_, _, factor)| *factor > 0.0);
     let mut values = unweighted.map(|(term, value, factor)| (term, value / factor));
     let (term, value) = values.find(|(_, value)| !value.is_finite() || value.abs() > ABSURD)?;

@@ -1,7 +1,7 @@
-//! What a file of weights says of itself, and whether a job can use it. The tensors are the worker's affair.
+//! The description inside a file of weights, and whether a job can use the file. Only the worker reads the tensors.
 //!
-//! `ferry-worker weights convert` writes these facts as JSON under `ferry` in the metadata of a safetensors file. A
-//! model that a sweep trained says the same by its settings.
+//! `ferry-worker weights convert` writes the description as JSON under `ferry` in the metadata of a safetensors file.
+//! For a model that a sweep trained, it follows from the settings in the file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +22,7 @@ pub use crate::job::transfer::Slot;
 /// The `format` of a model that a sweep trained.
 pub const MODEL_FORMAT: &str = "ferry-model";
 
-/// What the images were like that a file's weights were trained on.
+/// The input that a file's weights were trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preprocessing {
@@ -30,7 +30,7 @@ pub enum Preprocessing {
     Imagenet,
     /// BGR in [0, 255] minus VGGFace2's mean.
     Vggface2Bgr,
-    /// RGB in [0, 1] as it is (MobileViTv2).
+    /// RGB in [0, 1], not normalised further (MobileViTv2).
     ZeroToOne,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for Preprocessing {
     }
 }
 
-/// Where a ResNet50 halves its maps; the names of the weights do not tell.
+/// Where a ResNet50 halves its maps. The names of the weights do not show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Topology {
@@ -70,7 +70,7 @@ impl fmt::Display for Topology {
     }
 }
 
-/// The topology of a ResNet50; nothing else has a choice.
+/// The topology of a ResNet50; other backbones have only one.
 pub const fn topology(backbone: Backbone) -> Option<Topology> {
     match backbone {
         Backbone::Vggface2Resnet50 => Some(Topology::Caffe),
@@ -146,7 +146,7 @@ pub struct Origin {
 pub struct Provenance {
     pub format: String,
     pub version: u32,
-    /// Whose names and architecture the source had.
+    /// The program or model whose names and architecture the source had.
     pub layout: String,
     pub holds: Holds,
     /// `None` where the source does not say.
@@ -158,7 +158,7 @@ pub struct Provenance {
     /// Tensors of the source that are not in this file, and why.
     #[serde(default)]
     pub dropped: BTreeMap<String, String>,
-    /// Tensors that were not f32 in the source, and what they were.
+    /// Tensors that were not f32 in the source, with their type there.
     #[serde(default)]
     pub converted: BTreeMap<String, String>,
 }
@@ -176,7 +176,7 @@ pub enum ProvenanceError {
     Kind(String),
     #[error("its description {0}")]
     Version(#[from] VersionError),
-    #[error("its settings are not those of a network: {0}")]
+    #[error("the settings in it cannot be used: {0}")]
     Settings(#[from] crate::job::SettingError),
 }
 
@@ -189,7 +189,7 @@ impl From<DecodeError> for ProvenanceError {
     }
 }
 
-/// Names of the f32 tensors with a NaN or an infinity in them: a training that starts from one can only fail.
+/// Names of the f32 tensors that contain a NaN or an infinity. A training that starts from one can only fail.
 pub fn not_finite(tensors: &SafeTensors<'_>) -> Vec<String> {
     let is_finite = |bytes: &[u8]| {
         let (values, _) = bytes.as_chunks();
@@ -202,14 +202,18 @@ pub fn not_finite(tensors: &SafeTensors<'_>) -> Vec<String> {
 }
 
 impl Provenance {
-    /// What [`Self::format`] says.
+    /// The value of [`Self::format`].
     pub const FORMAT: &str = "ferry-weights";
     /// Version of this description's layout.
     pub const VERSION: u32 = 1;
     /// The layout of a model that a sweep trained.
     pub const MODEL: &str = "ferry";
 
-    /// The description in `file`; `None` where Ferry wrote none.
+    /// The description in `file`; `None` if Ferry wrote none.
+    ///
+    /// # Errors
+    /// When the file is not whole safetensors, or its description cannot be read, is of a newer version, or belongs to
+    /// a file that is not weights.
     pub fn of_safetensors(file: &[u8]) -> Result<Option<Self>, ProvenanceError> {
         let (_, header) = SafeTensors::read_metadata(file).map_err(|error| {
             Mistaken::recognise(file).map_or(ProvenanceError::Format(error), ProvenanceError::Mistaken)
@@ -249,7 +253,10 @@ impl Provenance {
         })
     }
 
-    /// Whether the file can fill `slot` of a network; else one sentence that says why not and what would.
+    /// Checks that the file can fill `slot` of a network.
+    ///
+    /// # Errors
+    /// One sentence that says why not, and what to change.
     pub fn serves(&self, slot: Slot, network: &NetworkSpec) -> Result<(), String> {
         let holds = &self.holds;
         let (found, setting, wanted) = match slot {
@@ -277,7 +284,7 @@ impl Provenance {
         }
     }
 
-    /// What is allowed and yet worth knowing: weights made for other input than the job's.
+    /// A remark if the weights were trained on other input than the job's, which is allowed.
     pub fn remark(&self, normalization: Normalization) -> Option<String> {
         let (trained, given) = (self.preprocessing?, Preprocessing::from(normalization));
         (trained != given).then(|| {

@@ -68,7 +68,7 @@ async fn what_one_key_says_of_another_worker_is_not_believed() {
     assert_eq!(bus.standings().await.unwrap(), []);
 }
 
-/// After a crash this server lets a watch go on, ends it, or goes deaf on it, as the seed wills.
+/// After a crash this server continues a watch, ends it or goes deaf on it, depending on the seed.
 #[tokio::test(start_paused = true)]
 async fn a_watch_goes_on_or_ends_and_never_keeps_one_waiting() {
     let mut ended = 0;

@@ -17,7 +17,7 @@ use shared::image::square_rgb;
 use shared::pack::{Pack, PackWriter, Sample, Split};
 use shared::predicted::Prediction;
 use shared::rng::{Purpose, Stream};
-use shared::vote::{Ballot, vote};
+use shared::vote::{MemberProbabilities, vote};
 use tch::Device;
 use tempfile::TempDir;
 use worker::predict::members::Recorded;
@@ -189,16 +189,16 @@ fn an_ensemble_is_the_vote_of_its_members_in_any_order() {
     let bench = Bench::new();
     let trained: Vec<(Finished, Member)> =
         (1..=3).map(|seed| bench.train(&[("seed", json!(seed)), ("batch_size", json!(4 + seed))])).collect();
-    let ballots: Vec<Ballot<'_>> = trained
+    let inputs: Vec<MemberProbabilities<'_>> = trained
         .iter()
-        .map(|(finished, member)| Ballot {
+        .map(|(finished, member)| MemberProbabilities {
             job: member.recorded.as_ref().unwrap().job,
             dataset_digest: bench.pack.digest(),
             samples_digest: "s",
             probabilities: finished.test.as_ref().unwrap(),
         })
         .collect();
-    let expected = vote(&ballots).unwrap();
+    let expected = vote(&inputs).unwrap();
     let mut members: Vec<Member> = trained.iter().map(|(_, member)| member.clone()).collect();
     for images in ["pack", "photos"] {
         members.rotate_left(1);

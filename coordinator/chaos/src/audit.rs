@@ -1,5 +1,5 @@
-//! Checks what is stored after a run with faults: every job done exactly once, with the result of a run without faults,
-//! and nothing taken back on the way. Pure, so that tests can tamper with the input and see it fail.
+//! Checks what is stored after a run with faults: every job was done exactly once, with the result of a run without
+//! faults, and no state was ever reverted. Pure, so that tests can tamper with the input and see the audit fail.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use shared::result::JobResult;
 
 use super::observer::Observation;
 
-/// Digests of what a job has computed.
+/// Digests of what a job computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     pub validation: String,
@@ -28,22 +28,22 @@ impl From<&JobResult> for Output {
     }
 }
 
-/// What is stored of one job at the end.
+/// What is stored for one job at the end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FinalState {
     pub record: Option<JobRecord>,
     pub result: Option<JobResult>,
-    /// Why one of the result's blobs cannot be read from the store, if one cannot.
+    /// Why one of the result's blobs cannot be read from the store; `None` if all can.
     pub unreadable: Option<String>,
     /// What the coordinator's run folder holds.
     pub stored: Option<Output>,
 }
 
-/// A checkpoint that was damaged on purpose; whoever reads it must notice.
+/// A checkpoint that was damaged on purpose. Its reader must notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damaged {
     pub job: JobId,
-    /// The attempt that had written it and was killed then.
+    /// The attempt that wrote it and was then killed.
     pub token: Token,
     pub checkpoint: Checkpoint,
 }
@@ -55,7 +55,7 @@ pub struct Violation {
     pub what: String,
 }
 
-/// Checks everything; an empty list means that all promises were kept. `observations` are in order of time.
+/// Checks everything. An empty list means that all promises were kept. `observations` are in order of time.
 pub fn audit(
     expected: &BTreeMap<JobId, Output>,
     states: &BTreeMap<JobId, FinalState>,
@@ -156,7 +156,7 @@ fn check_move(before: &Observation, after: &Observation, found: &mut dyn FnMut(S
     }
 }
 
-/// True when the next attempt had to resume from that checkpoint, and no note about it was ever written.
+/// True if the next attempt had to resume from that checkpoint, but no note about it was ever written.
 fn is_silent(damage: &Damaged, observations: &[Observation]) -> bool {
     let of_job = || observations.iter().filter(|observation| observation.job == damage.job);
     let holder = |observation: &Observation| match &observation.record.state {

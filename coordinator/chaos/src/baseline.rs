@@ -17,8 +17,8 @@ use super::audit::Output;
 use super::sweep;
 use super::view::View;
 
-/// Trains the sweep `file` with its own server and workers below `folder`. Jobs that an earlier run finished there are
-/// not trained again.
+/// Trains the sweep `file` with its own server and workers in `folder`. Jobs that an earlier run finished there are not
+/// trained again.
 pub(super) async fn train(
     file: &Path,
     folder: &Path,
@@ -29,7 +29,7 @@ pub(super) async fn train(
     let log = folder.join("run.log");
     let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
     let runs = folder.join("runs");
-    let mut command = guard::command(&std::env::current_exe()?, guard::Death::Kill)?;
+    let mut command = guard::command(&std::env::current_exe()?, guard::OnParentDeath::Kill)?;
     command.arg("run").arg(file).arg("--home").arg(folder.join("home")).arg("--out").arg(&runs);
     command.args(["--models", "none", "--json", "--workers", &workers.to_string()]);
     for variable in ["FERRY_NATS", "FERRY_TOKEN", "FERRY_CREDS", "FERRY_HOME"] {
@@ -61,12 +61,12 @@ fn count(event: &Value, state: &str) -> usize {
     event[state].as_u64().and_then(|count| count.try_into().ok()).unwrap_or(0)
 }
 
-/// The sweep's run folder below `runs`; its matrices are checked against their digests.
+/// Reads the sweep's run folder below `runs`, and checks its matrices against their digests.
 pub(super) fn read(runs: &Path) -> anyhow::Result<RunRecord> {
     Ok(RunDir::open(&runs.join(sweep::NAME))?.load()?)
 }
 
-/// Digests of what its jobs have computed.
+/// Digests of what the jobs computed.
 pub(super) fn outputs(record: &RunRecord) -> BTreeMap<JobId, Output> {
     record.results.iter().map(|(&job, result)| (job, Output::from(result))).collect()
 }

@@ -1,5 +1,5 @@
-//! What the faults cost: work lost, time until a job moved on, time until another attempt held it. Computed from the
-//! observed records alone. Pure.
+//! What the faults cost: lost work, the time until a job moved on, and the time until another attempt held it. Computed
+//! only from the observed records. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use shared::ids::JobId;
 use super::fault::Kind;
 use super::observer::Observation;
 
-/// A fault as it was injected.
+/// A fault that was injected.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Injection {
     /// Since the start of the run.
@@ -35,9 +35,9 @@ pub enum Target {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Row {
     pub injected: usize,
-    /// Of these, how many hit a worker that held a job.
+    /// How many of these hit a worker that held a job.
     pub at_work: usize,
-    /// Faults after which the job they hit (any job, if they hit everyone) moved on or was done.
+    /// How many faults the job that they hit (any job, if they hit everyone) recovered from: it moved on or was done.
     pub recovered: usize,
     /// Work that was repeated or thrown away.
     pub lost_seconds: f64,
@@ -57,25 +57,25 @@ pub struct Times {
 /// What all faults cost.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Costs {
-    /// By kind; without the kinds that were not injected.
+    /// Rows by kind, for the kinds that were injected.
     pub rows: BTreeMap<Kind, Row>,
-    /// Work lost that no fault explains.
+    /// Lost work that no fault explains.
     pub unexplained_seconds: f64,
-    /// All work lost.
+    /// All lost work.
     pub lost_seconds: f64,
-    /// Over all jobs whose holder fell silent, without those that were handed back.
+    /// For all jobs whose holder fell silent, except those that were handed back.
     pub lease: Times,
 }
 
 impl Times {
-    /// The upper median, because that is a time that was measured.
+    /// With the upper median, because that is a measured time.
     fn of(mut seconds: Vec<f64>) -> Self {
         seconds.sort_by(f64::total_cmp);
         Self { median: seconds.get(seconds.len() / 2).copied(), worst: seconds.last().copied() }
     }
 }
 
-/// Computes the costs. Both lists are in order of time.
+/// Computes the costs. Both lists must be in order of time.
 pub fn of(injections: &[Injection], observations: &[Observation]) -> Costs {
     let mut rows: BTreeMap<Kind, Row> = BTreeMap::new();
     let mut recoveries: BTreeMap<Kind, Vec<f64>> = BTreeMap::new();
@@ -168,7 +168,7 @@ fn taken_over_after(injection: &Injection, observations: &[Observation]) -> Opti
     None
 }
 
-/// Work that was in vain.
+/// Work that was lost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Loss {
     seconds: f64,
@@ -178,9 +178,9 @@ struct Loss {
 /// An attempt, as it was observed.
 struct Attempt<'a> {
     token: &'a Token,
-    /// When its work was last safe: at its claim, then at each checkpoint.
+    /// When its work was last safe: at the claim, then at each checkpoint.
     safe: Duration,
-    /// Its progress then.
+    /// Its progress at that time.
     progress: &'a Progress,
     newest: Option<&'a Checkpoint>,
 }
@@ -242,7 +242,7 @@ fn winner(record: &JobRecord) -> Option<&Token> {
     }
 }
 
-/// The work of an attempt without a result since it was last safe.
+/// The work of an attempt without a result since its work was last safe.
 fn unsaved_work(injections: &[Injection], attempt: &Attempt, end: &Observation) -> Loss {
     let during = injections.iter().filter(|injection| injection.at < end.at);
     let mut own = during.clone().filter(|injection| {
@@ -252,7 +252,7 @@ fn unsaved_work(injections: &[Injection], attempt: &Attempt, end: &Observation) 
     let mut everyone =
         during.filter(|injection| injection.target == Target::Everyone && injection.at > attempt.safe);
     let cause = lethal.or_else(|| own.next_back()).or_else(|| everyone.next_back());
-    // After a lethal fault there was no work that could be lost.
+    // A worker does no work after a lethal fault, so none could be lost.
     let worked_until = lethal.map_or(end.at, |injection| injection.at.max(attempt.safe));
     let seconds = worked_until.saturating_sub(attempt.safe).as_secs_f64();
     Loss { seconds, cause: cause.map(|injection| injection.kind) }

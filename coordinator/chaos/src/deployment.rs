@@ -23,7 +23,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder `root`, empty: what an earlier run of the same seed left there is removed.
+    /// Makes the empty folder `root`. What an earlier run of the same seed left there is removed.
     pub(super) fn make(root: PathBuf) -> std::io::Result<Self> {
         if root.exists() {
             std::fs::remove_dir_all(&root)?;
@@ -47,7 +47,7 @@ pub(super) struct Worker {
     pub name: String,
     pub process: Process,
     pub link: Proxy,
-    /// A fault is in effect here, so another one has to wait or take the next worker.
+    /// True while a fault is in effect here, so that another one has to wait or hit the next worker.
     pub busy: bool,
 }
 
@@ -61,15 +61,15 @@ pub(super) struct Deployment {
     /// Connected directly, not through a proxy.
     pub bus: Bus,
     pub observer: Observer,
-    /// The server is down or its disk is full.
+    /// True while the server is down or its disk is full.
     pub server_busy: bool,
     pub coordinator_busy: bool,
     pub damaged: Vec<Damaged>,
 }
 
 impl Deployment {
-    /// Starts server, coordinator and workers. The coordinator uses the server as one that it did not start; each
-    /// worker reaches it through its own proxy, and knows nothing but its address and token.
+    /// Starts server, coordinator and workers. The coordinator uses the server as one that it did not start. Each
+    /// worker reaches the server through its own proxy, and only knows its address and token.
     pub(super) async fn start(
         folder: &Folder,
         sweep: &Path,
@@ -122,7 +122,7 @@ impl Deployment {
         })
     }
 
-    /// Ends every process; the server last, by a clean shutdown.
+    /// Ends every process; the server last, with a clean shutdown.
     pub(super) async fn stop(self) {
         let Self { broker, mut coordinator, mut workers, bus, observer, .. } = self;
         for process in workers.iter_mut().map(|worker| &mut worker.process).chain([&mut coordinator]) {
@@ -130,11 +130,11 @@ impl Deployment {
                 tracing::warn!(%error, "a process could not be ended");
             }
         }
-        drop((observer, bus)); // They would report the server's end as a lost connection.
+        drop((observer, bus)); // Otherwise they would report the server's end as a lost connection.
         broker.stop().await;
     }
 
-    /// For whoever has to find out why a sweep did not end: its open jobs, and the end of every log.
+    /// The open jobs and the end of every log, to find out why a sweep did not end.
     pub(super) fn dump(&self) -> String {
         let mut newest = BTreeMap::new();
         for observation in self.observer.observations() {

@@ -9,14 +9,14 @@ use std::process::{Command, Stdio};
 /// Set for a process that already runs in its own namespace.
 const INSIDE: &str = "FERRY_CHAOS_NAMESPACE";
 
-/// Room for the server itself, and for twice what a job ever writes: eight checkpoints of half a MiB and a model. The
-/// server needs two minutes or more to free deleted data (a block that also notes deletions in earlier blocks stays until
-/// then), and here it is often killed before that.
+/// Room for the server itself, and for twice what a job ever writes: eight checkpoints of half a MiB, and a model. The
+/// server needs two minutes or more to free deleted data (a block that records deletions in earlier blocks stays until
+/// then), and here it is often killed earlier.
 const MEGABYTES: usize = 128;
 const MEGABYTES_PER_JOB: usize = 12;
 
-/// Replaces this process by the same command in its own mount namespace. Returns if that is not allowed, or if this is
-/// that command already.
+/// Replaces this process by the same command in its own mount namespace. Returns if that is not allowed, or if this
+/// process already runs in one.
 pub fn enter_namespace() {
     if can_mount() {
         return;
@@ -74,7 +74,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Frees them again.
+    /// Frees the bytes again.
     pub(super) fn free(&self) -> io::Result<()> {
         std::fs::remove_file(self.ballast())
     }

@@ -1,4 +1,4 @@
-//! Faults, as plain data.
+//! Faults as plain data.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ pub enum Fault {
     KillWorker { worker: usize, away: Duration },
     /// SIGTERM; started again after `away`.
     StopWorker { worker: usize, away: Duration },
-    /// SIGSTOP for longer than a lease, then SIGCONT: it returns when its job may be another worker's.
+    /// SIGSTOP for longer than a lease, then SIGCONT: when it continues, another worker may hold its job.
     FreezeWorker { worker: usize, time: Duration },
-    /// Nothing passes between a worker and the server in either direction, then all of it arrives late.
+    /// Nothing passes between a worker and the server in either direction; then everything arrives late.
     SilenceLink { worker: usize, time: Duration },
     /// A worker's connections are reset.
     ResetLink { worker: usize },
@@ -26,7 +26,7 @@ pub enum Fault {
     KillCoordinator { away: Duration },
     /// The newest checkpoint of a worker's job is damaged and the worker killed, so that another attempt has to read it.
     DamageCheckpoint { worker: usize, damage: Damage, away: Duration },
-    /// The disk of the server's store is full; later it has room again and the server is restarted.
+    /// The disk of the server's store is full. Later it has room again, and the server is restarted.
     FillDisk { time: Duration },
     /// The queue is emptied and every job is queued again, so that running and finished jobs are delivered twice.
     Duplicate,
@@ -96,7 +96,7 @@ impl Kind {
         Self::Duplicate,
     ];
 
-    /// As text.
+    /// The kind in words.
     pub fn words(self) -> &'static str {
         match self {
             Self::KillWorker => "kill -9 of a worker",
@@ -113,7 +113,7 @@ impl Kind {
         }
     }
 
-    /// True when the worker it hits does no more work afterwards.
+    /// True if the worker that it hits does no more work afterwards.
     pub(super) fn is_lethal(self) -> bool {
         match self {
             Self::KillWorker | Self::StopWorker | Self::FreezeWorker | Self::DamageCheckpoint => true,

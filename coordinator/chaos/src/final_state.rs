@@ -1,4 +1,4 @@
-//! What the server and the run folder hold of every job at the end.
+//! Reads what the server and the run folder hold for every job at the end.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub(super) async fn read(
     Ok(states)
 }
 
-/// Why a blob of this result cannot be read, if one cannot.
+/// Why a blob of this result cannot be read; `None` if all can.
 async fn unreadable(bus: &Bus, result: &JobResult) -> Option<String> {
     let test = result.test.as_ref().map(|test| &test.probabilities);
     let blobs: Vec<&BlobRef> =

@@ -25,7 +25,7 @@ pub(super) enum Repair {
     FreeDisk,
 }
 
-/// What became of a fault.
+/// The outcome of an injection.
 #[derive(Debug)]
 pub(super) enum Injected {
     Done {
@@ -34,7 +34,7 @@ pub(super) enum Injected {
     },
     /// Every possible target is under another fault.
     Busy,
-    /// There is nothing to hit yet, such as a checkpoint.
+    /// There is no target yet, such as a checkpoint.
     NoTarget,
 }
 
@@ -46,10 +46,10 @@ enum Action {
     Suspend,
 }
 
-/// Time for requests of a suspended worker that are still on their way to the server.
+/// Time for requests of a suspended worker to reach the server.
 const IN_FLIGHT: Duration = Duration::from_millis(500);
 
-/// Limit for our own requests: a server under faults may not answer.
+/// Time limit of our own requests, because a server under faults may not answer.
 const REQUEST: Duration = Duration::from_secs(10);
 
 impl Deployment {
@@ -180,8 +180,8 @@ impl Deployment {
         Injected::Done { target: self.target(index), repair: None }
     }
 
-    /// The worker is suspended while its checkpoint is damaged, so that it stores no newer one in between, and then
-    /// killed, so that the next attempt has to read the damaged one.
+    /// Suspends a worker while its checkpoint is damaged, so that it cannot store a newer one, and then kills it, so
+    /// that the next attempt has to read the damaged one.
     async fn damage(&mut self, wanted: usize, damage: Damage, away: Duration) -> anyhow::Result<Injected> {
         if self.server_busy {
             return Ok(Injected::Busy);

@@ -1,8 +1,9 @@
-//! Fault injection: a small sweep on real processes, faults drawn from a seed, and an audit of what is stored in the end.
+//! Fault injection: a small sweep on real processes, faults drawn from a seed, and an audit of what is stored at the
+//! end.
 //!
-//! `size` decides how large the sweep is and `schedule` which fault comes when; `audit` and `cost` judge what was
+//! `size` decides how large the sweep is, and `schedule` when each fault is injected; `audit` and `cost` judge what was
 //! observed. These four are pure. `deployment` holds the processes (`process`), their connections (`proxy`) and the
-//! server's `disk`; `inject` injects faults into it, and `runner` keeps the schedule.
+//! server's `disk`; `inject` injects faults into them, and `runner` follows the schedule.
 
 pub mod audit;
 mod baseline;
@@ -45,7 +46,7 @@ pub use view::View;
 pub struct Request {
     pub seed: u64,
     pub workers: usize,
-    /// `None`: as many as keep these workers busy for `length`.
+    /// `None` means as many as keep these workers busy for `length`.
     pub jobs: Option<usize>,
     pub faults: usize,
     /// The faults are spread over this time.
@@ -55,7 +56,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The command that repeats it with a sweep of this many jobs.
+    /// The command that repeats the run with a sweep of this many jobs.
     fn command(&self, jobs: usize) -> String {
         let &Self { seed, workers, faults, length, .. } = self;
         let minutes = length.as_secs_f64() / 60.0;
@@ -68,7 +69,7 @@ impl Request {
 /// The sweep file in the folder.
 const SWEEP: &str = "sweep.yaml";
 
-/// How it ended.
+/// How a run ended.
 #[derive(Debug)]
 pub enum End {
     Finished(Box<ChaosResult>),
@@ -76,12 +77,12 @@ pub enum End {
 }
 
 /// Trains the sweep without and with faults, audits the result, and writes `chaos.md` and `chaos.json`. Every process
-/// that it starts ends before this returns, and when this process ends.
+/// that it starts ends before this returns, or at the latest with this process.
 ///
 /// # Errors
 ///
-/// When a file cannot be written or a process cannot be started, or when the run without faults fails. A broken
-/// promise is no error: the outcome tells it.
+/// When a file cannot be written, a process cannot be started, or the run without faults fails. A broken promise is not
+/// an error: it is part of the outcome.
 pub async fn run(request: &Request, view: &mut View) -> anyhow::Result<End> {
     std::fs::create_dir_all(&request.folder)?;
     let folder = request.folder.canonicalize()?;
@@ -118,8 +119,8 @@ pub async fn run(request: &Request, view: &mut View) -> anyhow::Result<End> {
     Ok(End::Finished(Box::new(outcome)))
 }
 
-/// What every job of the sweep computes when nothing goes wrong. Without `--jobs`, a few jobs are trained first to see
-/// how many the sweep needs.
+/// What every job of the sweep computes when nothing goes wrong. Without `--jobs`, a few jobs are trained first to find
+/// out how many the sweep needs.
 async fn train_baseline(
     request: &Request,
     folder: &Path,
@@ -138,7 +139,7 @@ async fn train_baseline(
     Ok(baseline::outputs(&train_first(jobs, request, folder, view).await?))
 }
 
-/// Writes the sweep file for this many jobs and trains them. The jobs of a smaller sweep are the first of a larger one.
+/// Writes the sweep file for this many jobs and trains them. A larger sweep begins with the jobs of a smaller one.
 async fn train_first(
     jobs: usize,
     request: &Request,
@@ -150,7 +151,7 @@ async fn train_first(
     baseline::train(&file, &folder.join("undisturbed"), request.workers, view).await
 }
 
-/// `None` when the user stopped it.
+/// `None` if the user stopped it.
 async fn run_and_judge(
     request: &Request,
     steps: &[Step],
@@ -204,7 +205,7 @@ async fn run_and_judge(
     }))
 }
 
-/// Every record as it was observed, one a line, to explain a violation from.
+/// Writes every observed record, one per line, to explain violations with.
 fn keep_history(folder: &Path, observations: &[observer::Observation]) -> anyhow::Result<()> {
     let mut text = String::new();
     for observation in observations {

@@ -1,4 +1,4 @@
-//! Watches the books from outside during the run: what every record said, and when.
+//! Watches the books from outside during the run, and notes what every record said and when.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +24,7 @@ pub struct Observation {
 #[derive(Debug, Default)]
 struct Seen {
     all: Vec<Observation>,
-    /// Index into `all` of each job's newest.
+    /// Index into `all` of each job's newest observation.
     newest: BTreeMap<JobId, usize>,
 }
 
@@ -113,7 +113,7 @@ async fn follow(bus: Bus, start: Instant, seen: Arc<Mutex<Seen>>) {
                     seen.lock().unwrap_or_else(PoisonError::into_inner).add(observation);
                 }
             }
-            Err(error) => tracing::debug!(%error, "the books are watched again"),
+            Err(error) => tracing::debug!(%error, "cannot watch the books; trying again"),
         }
         tokio::time::sleep(RESTART).await;
     }
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(seen.all.len(), 1);
         seen.add(observation(2, JobRecord::pending()));
         assert_eq!((seen.all.len(), seen.newest.len()), (2, 1));
-        // The same revision with other content is something the audit must see.
+        // The audit must see the same revision with other content.
         seen.add(observation(2, JobRecord { attempts: 9, ..JobRecord::pending() }));
         assert_eq!(seen.all.len(), 3);
     }

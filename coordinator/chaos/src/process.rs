@@ -15,9 +15,9 @@ use tokio::process::Child;
 pub(super) struct Launch {
     pub program: PathBuf,
     pub args: Vec<OsString>,
-    /// The server's token. Not an argument: every user of the machine can see those.
+    /// The server's token. It is not an argument, because every user of the machine can see arguments.
     pub token: Option<String>,
-    /// The file that its standard output and error are appended to.
+    /// The file to which its standard output and error are appended.
     pub log: PathBuf,
 }
 
@@ -46,7 +46,8 @@ impl Process {
         Self { launch, state: State::Down }
     }
 
-    /// Starts it, unless it runs; false while the one before is still ending. From the main thread only (see [`guard`]).
+    /// Starts it, unless it runs; returns false while the previous process is still ending. Call this only from the
+    /// main thread (see [`guard`]).
     pub(super) async fn start(&mut self) -> io::Result<bool> {
         if let State::Ending(child, since) = &mut self.state {
             if child.try_wait()?.is_none() && since.elapsed() < END_LIMIT {
@@ -68,7 +69,7 @@ impl Process {
         &self.launch.log
     }
 
-    /// SIGKILL, also when it is suspended.
+    /// SIGKILL, even if it is suspended.
     pub(super) async fn kill(&mut self) -> io::Result<()> {
         match std::mem::replace(&mut self.state, State::Down) {
             State::Running(mut child) | State::Suspended(mut child) | State::Ending(mut child, _) => {
@@ -131,13 +132,13 @@ fn signal(child: &Child, signal: Signal) -> io::Result<()> {
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     match pid {
         Some(pid) => Ok(kill_process(pid, signal)?),
-        None => Ok(()), // It has ended already; `ended` will tell.
+        None => Ok(()), // It has already ended, as `ended` will show.
     }
 }
 
 fn spawn(launch: &Launch) -> io::Result<Child> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(&launch.log)?;
-    let mut command = guard::command(&launch.program, guard::Death::Kill)?;
+    let mut command = guard::command(&launch.program, guard::OnParentDeath::Kill)?;
     command.args(&launch.args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
     for variable in ["FERRY_NATS", "FERRY_TOKEN", "FERRY_CREDS", "FERRY_HOME", "FERRY_LOG"] {
         command.env_remove(variable);

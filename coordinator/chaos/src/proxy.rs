@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Open,
-    /// Nothing passes and nothing is lost: it arrives once the proxy is open again.
+    /// Nothing passes, but nothing is lost: it arrives once the proxy is open again.
     Blocked,
     /// Every piece is delayed by this time.
     Delayed(Duration),
@@ -22,7 +22,7 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy)]
 struct State {
     mode: Mode,
-    /// When this changes, all connections are reset.
+    /// A counter: when it changes, all connections are reset.
     resets: u64,
 }
 
@@ -37,7 +37,10 @@ pub struct Proxy {
 const PIECE: usize = 64 * 1024;
 
 impl Proxy {
-    /// Listens on a free loopback port and passes everything on to `server` on this machine.
+    /// Listens on a free loopback port and passes everything on to the port `server` on this machine.
+    ///
+    /// # Errors
+    /// When no port can be opened.
     pub async fn start(server: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
@@ -86,7 +89,7 @@ async fn listen(listener: TcpListener, server: u16, state: watch::Receiver<State
     }
 }
 
-/// One connection. If the server is down, the worker sees its connection closed.
+/// Carries one connection. If the server is down, the worker's connection is closed.
 async fn carry(near: TcpStream, server: u16, mut state: watch::Receiver<State>) {
     let mine = state.borrow_and_update().resets;
     if until_unblocked(&mut state).await.is_err() {
@@ -130,7 +133,7 @@ async fn pump(
     }
 }
 
-/// Waits while the proxy is blocked. An error when the proxy is gone.
+/// Waits while the proxy is blocked. Fails if the proxy is gone.
 async fn until_unblocked(state: &mut watch::Receiver<State>) -> io::Result<()> {
     let unblocked = state.wait_for(|state| state.mode != Mode::Blocked).await;
     unblocked.map(|_| ()).map_err(io::Error::other)

@@ -1,4 +1,4 @@
-//! The outcome: a page of Markdown for people, the same as JSON for scripts.
+//! The outcome: a page of Markdown for people, and the same as JSON for scripts.
 
 use std::fmt::Write as _;
 
@@ -15,9 +15,9 @@ pub struct ChaosResult {
     pub workers: usize,
     pub jobs: usize,
     pub machine: String,
-    /// The command that repeats it.
+    /// The command that repeats the run.
     pub command: String,
-    /// True when all promises were kept and the sweep ended.
+    /// True if all promises were kept and the sweep ended.
     pub clean: bool,
     pub violations: Vec<Violation>,
     /// Open jobs and logs, if the sweep did not end in time.

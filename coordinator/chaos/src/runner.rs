@@ -1,4 +1,4 @@
-//! Keeps the schedule: injects faults and repairs them, restarts processes that ended, and waits for the sweep's end.
+//! Follows the schedule: injects faults and repairs them, restarts processes that ended, and waits for the sweep's end.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::view::View;
 #[derive(Debug)]
 pub(super) struct Summary {
     pub injections: Vec<Injection>,
-    /// Faults that found no target before the time was over or the sweep done.
+    /// Faults that found no target before the time was over or the sweep was done.
     pub missed: usize,
     /// Processes that ended on their own and were restarted, as a service manager would.
     pub ended: Vec<String>,
@@ -41,27 +41,28 @@ pub(super) enum RunEnd {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     pub start: Instant,
-    /// No fault comes after this time.
+    /// No fault is injected after this time.
     pub length: Duration,
 }
 
 /// The sweep is given up when nothing happens for this long: no fault, no repair, and no job that ends.
 pub(super) const QUIET_LIMIT: Duration = Duration::from_mins(5);
 
-/// Time until a fault or repair that is not possible now is tried again.
+/// Time until a fault or repair that was not possible is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Time until a process that ended on its own is restarted.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// How long the last records may take to reach the observer after the coordinator has ended: the server may be down.
+/// How long the last records may take to reach the observer after the coordinator has ended. The server may be down.
 const CATCH_UP: Duration = Duration::from_secs(10);
 
 /// Exit code of a worker that would fail again if it were restarted.
 const UNUSABLE: i32 = 2;
 
+/// Something to do at a certain time.
 #[derive(Debug, Clone, Copy)]
-enum Due {
+enum Scheduled {
     Fault(Fault),
     Repair(Repair),
 }
@@ -70,9 +71,9 @@ struct Runner<'a> {
     deployment: &'a mut Deployment,
     times: Times,
     jobs: usize,
-    due: Vec<(Instant, Due)>,
+    due: Vec<(Instant, Scheduled)>,
     summary: Summary,
-    /// When the last fault or repair was, or the last job ended.
+    /// The time of the last fault, repair or end of a job.
     quiet_since: Instant,
     /// Jobs that have ended.
     ended_jobs: usize,
@@ -89,7 +90,7 @@ pub(super) async fn run(
     times: Times,
     view: &mut View,
 ) -> anyhow::Result<Summary> {
-    let due = steps.iter().map(|step| (times.start + step.at, Due::Fault(step.fault))).collect();
+    let due = steps.iter().map(|step| (times.start + step.at, Scheduled::Fault(step.fault))).collect();
     let summary = Summary {
         injections: Vec::new(),
         missed: 0,
@@ -136,16 +137,18 @@ impl Runner<'_> {
         earliest.unwrap_or_else(|| Instant::now() + Duration::from_hours(1))
     }
 
-    /// Does what is due first.
+    /// Does the first action that is due.
     async fn act(&mut self, view: &mut View) -> anyhow::Result<()> {
         let first = self.due.iter().enumerate().min_by_key(|(_, (at, _))| *at).map(|(index, _)| index);
         let Some(index) = first else { return Ok(()) };
         let (_, due) = self.due.remove(index);
         match due {
-            Due::Repair(repair) if self.deployment.repair(repair).await? => self.quiet_since = Instant::now(),
-            Due::Repair(_) => self.due.push((Instant::now() + RETRY, due)),
-            Due::Fault(_) if self.is_over() => {}
-            Due::Fault(fault) => self.inject(fault, view).await?,
+            Scheduled::Repair(repair) if self.deployment.repair(repair).await? => {
+                self.quiet_since = Instant::now();
+            }
+            Scheduled::Repair(_) => self.due.push((Instant::now() + RETRY, due)),
+            Scheduled::Fault(_) if self.is_over() => {}
+            Scheduled::Fault(fault) => self.inject(fault, view).await?,
         }
         Ok(())
     }
@@ -156,19 +159,19 @@ impl Runner<'_> {
             Injected::Done { target, repair } => {
                 let now = Instant::now();
                 self.quiet_since = now;
-                self.due.extend(repair.map(|(after, repair)| (now + after, Due::Repair(repair))));
+                self.due.extend(repair.map(|(after, repair)| (now + after, Scheduled::Repair(repair))));
                 let injection = Injection { at, kind: fault.kind(), target };
                 view.fault(&injection, fault);
                 self.summary.injections.push(injection);
             }
             Injected::Busy | Injected::NoTarget => {
-                self.due.push((Instant::now() + RETRY, Due::Fault(fault)));
+                self.due.push((Instant::now() + RETRY, Scheduled::Fault(fault)));
             }
         }
         Ok(())
     }
 
-    /// No more faults are injected: the time is over, or the sweep is done.
+    /// True if no more faults are to be injected: the time is over, or the sweep is done.
     fn is_over(&self) -> bool {
         self.times.start.elapsed() > self.times.length || self.all_ended()
     }
@@ -177,7 +180,7 @@ impl Runner<'_> {
         self.deployment.observer.ended() >= self.jobs
     }
 
-    /// Every second: which processes have ended, how far the sweep is, whether it takes too long.
+    /// Called every second: checks which processes have ended, how far the sweep is, and whether it takes too long.
     fn check(&mut self, view: &mut View) -> anyhow::Result<()> {
         for index in 0..self.deployment.workers.len() {
             let worker = &mut self.deployment.workers[index];
@@ -186,7 +189,7 @@ impl Runner<'_> {
                 let (name, log) = (worker.name.clone(), worker.process.log().to_owned());
                 self.summary.operator_commands += usize::from(status.code() == Some(UNUSABLE));
                 self.note_end(&name, status, &tail(&log, 2), view);
-                self.due.push((Instant::now() + RESTART, Due::Repair(Repair::StartWorker(index))));
+                self.due.push((Instant::now() + RESTART, Scheduled::Repair(Repair::StartWorker(index))));
             }
         }
         self.check_coordinator(view)?;
@@ -203,8 +206,8 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// A coordinator that has ended is done if all jobs have ended. Otherwise it died; but the observer gets some time to
-    /// hear of the last jobs first.
+    /// If the coordinator has ended, the run is finished if all jobs have ended. Otherwise the coordinator died; but
+    /// first the observer gets some time to learn of the last jobs.
     fn check_coordinator(&mut self, view: &mut View) -> anyhow::Result<()> {
         if let Some(status) = self.deployment.coordinator.ended()? {
             self.coordinator_ended = Some((Instant::now(), status));
@@ -219,7 +222,7 @@ impl Runner<'_> {
             let log = self.deployment.coordinator.log().to_owned();
             self.summary.operator_commands += 1;
             self.note_end("the coordinator", status, &tail(&log, 2), view);
-            self.due.push((Instant::now() + RESTART, Due::Repair(Repair::StartCoordinator)));
+            self.due.push((Instant::now() + RESTART, Scheduled::Repair(Repair::StartCoordinator)));
         }
         Ok(())
     }

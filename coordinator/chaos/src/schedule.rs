@@ -1,4 +1,4 @@
-//! Which fault comes when: a pure function of the seed and the size of the run.
+//! When each fault is injected: a pure function of the seed and the size of the run.
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ fn fault(kind: Kind, workers: usize, stream: &mut Stream) -> Fault {
             time: between(stream, 0.3 * lease, lease),
         },
         Kind::KillServer => Fault::KillServer { away: between(stream, 0.0, 4.0) },
-        // Every other one is restarted at once, the rest after a while.
+        // Every other one is restarted immediately, the rest after a while.
         Kind::KillCoordinator if stream.chance(0.5) => Fault::KillCoordinator { away: Duration::ZERO },
         Kind::KillCoordinator => Fault::KillCoordinator { away: between(stream, 0.3 * lease, 2.0 * lease) },
         Kind::DamageCheckpoint => {

@@ -1,26 +1,27 @@
-//! How many jobs keep the workers busy until the last fault: a machine twice as fast needs twice as many.
+//! How many jobs keep the workers busy until the last fault. A machine that is twice as fast needs twice as many.
 
 use std::time::Duration;
 
 use super::sweep;
 
-/// Workers under faults finish at most this fraction of the jobs that they would finish without. A third was measured with
-/// thirty faults a minute, a half and more with few. Too many jobs do no harm: the sweep just lasts longer than the faults.
+/// Workers under faults finish at most this fraction of the jobs that they would finish without. Measured were a third
+/// with thirty faults a minute, and a half or more with few. Too many jobs do no harm: the sweep just outlasts the
+/// faults.
 const UNDER_FAULTS: f64 = 0.6;
 
-/// A smaller sweep is done before its faults hit anything.
+/// A smaller sweep would be done before the faults hit anything.
 const FEWEST: usize = 60;
 
-/// Number of jobs to train to see how long one takes: several for each worker, because workers slow each other down.
+/// How many jobs to train to find out how long one takes: several per worker, because workers slow each other down.
 pub fn sample(workers: usize) -> usize {
     workers.saturating_mul(3).min(sweep::MAX_JOBS)
 }
 
-/// Number of jobs that this many workers train in `length` under faults, if these jobs took `seconds` without.
+/// How many jobs this many workers train in `length` under faults, if these jobs took `seconds` without faults.
 pub fn jobs_for(length: Duration, workers: usize, seconds: &[f64]) -> usize {
     let mean = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
     let jobs = UNDER_FAULTS * length.as_secs_f64() * workers as f64 / mean;
-    // The conversion saturates, also when the mean is zero.
+    // The conversion saturates, even if the mean is zero.
     (jobs.ceil() as usize).clamp(FEWEST, sweep::MAX_JOBS)
 }
 

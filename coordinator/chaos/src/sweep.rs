@@ -8,7 +8,7 @@ pub const NAME: &str = "chaos";
 /// The largest number of jobs.
 pub const MAX_JOBS: usize = 10_000;
 
-/// A sweep file with this many jobs. Each uses one thread, so that a CPU computes the same bits every time.
+/// A sweep file with this many jobs. Each job uses one thread, so that a CPU computes the same bits every time.
 pub fn text(jobs: usize) -> String {
     let mut seeds = String::new();
     for seed in 0..jobs {

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::cost::{Injection, Target};
 use super::fault::Fault;
 
-/// Shows a run.
+/// The display of a run.
 #[derive(Debug)]
 pub struct View {
     json: bool,
@@ -89,7 +89,7 @@ impl View {
     }
 }
 
-/// A reader that has gone away does not end the run.
+/// Errors are ignored: the run does not end because its reader is gone.
 fn say(event: &serde_json::Value) {
     let _gone = writeln!(std::io::stdout(), "{event}");
 }
@@ -97,7 +97,7 @@ fn say(event: &serde_json::Value) {
 fn bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} jobs, {msg}");
     let bar = ProgressBar::new(0);
-    // The template is constant; should a later version refuse it, there is the default style.
+    // The template is constant. If a later version of the crate refuses it, use the default style.
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }

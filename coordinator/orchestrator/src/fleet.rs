@@ -292,7 +292,7 @@ fn spawn(setup: &WorkerSetup, slot: &Slot) -> Result<MemberState, FleetError> {
     let fail = |source| FleetError::Spawn { name: slot.name(), source };
     let log =
         std::fs::OpenOptions::new().create(true).append(true).open(log_path(setup, slot)).map_err(fail)?;
-    let mut command = guard::command(&setup.program, guard::Death::Kill).map_err(fail)?;
+    let mut command = guard::command(&setup.program, guard::OnParentDeath::Kill).map_err(fail)?;
     slot.pin(&mut command);
     // Chosen here, so that it is known which jobs a worker held that has died.
     let (name, life) = (setup.worker_name(slot), uuid::Uuid::new_v4());

@@ -19,7 +19,7 @@ pub const VERB: &str = "guard";
 
 /// How a child ends when this process has died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Death {
+pub enum OnParentDeath {
     /// SIGTERM, so that it can clean up first: a server closes its store.
     Ask,
     /// SIGKILL: a worker cannot hand its job back when the server ends with it.
@@ -28,21 +28,21 @@ pub enum Death {
 
 /// A command that runs `program` in a process group of its own (Ctrl-C at the terminal does not reach it) and ends it
 /// when this process has died.
-pub fn command(program: &Path, death: Death) -> std::io::Result<Command> {
+pub fn command(program: &Path, death: OnParentDeath) -> std::io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     let death = match death {
-        Death::Ask => "ask",
-        Death::Kill => "kill",
+        OnParentDeath::Ask => "ask",
+        OnParentDeath::Kill => "kill",
     };
     command.args([VERB, death]).arg(std::process::id().to_string()).arg(program).process_group(0);
     Ok(command)
 }
 
 /// What `ferry guard DEATH PARENT PROGRAM ARGS…` does; returns only when it fails.
-pub fn run(death: Death, parent: u32, program: &Path, args: &[std::ffi::OsString]) -> std::io::Error {
+pub fn run(death: OnParentDeath, parent: u32, program: &Path, args: &[std::ffi::OsString]) -> std::io::Error {
     let signal = match death {
-        Death::Ask => Signal::TERM,
-        Death::Kill => Signal::KILL,
+        OnParentDeath::Ask => Signal::TERM,
+        OnParentDeath::Kill => Signal::KILL,
     };
     if let Err(error) = set_parent_process_death_signal(Some(signal)) {
         return error.into();

@@ -1,4 +1,4 @@
-//! Reading the records of sweeps: of a home where nothing runs, of a home where a ferry runs, or of a server.
+//! Access to the records of sweeps: in a home where nothing runs, in a home where a ferry runs, or on a server.
 
 use std::path::PathBuf;
 
@@ -23,12 +23,12 @@ pub(crate) struct BooksArgs {
 #[derive(Debug)]
 pub(super) struct Access {
     pub bus: Bus,
-    /// A server that was started for this only, with the home locked.
+    /// A server that was started only for this, with the lock of the home.
     own: Option<(Broker, HomeLock)>,
 }
 
 impl Access {
-    /// As [`Self::open`], for what the coordinator alone may do.
+    /// Like [`Self::open`], for what only the coordinator may do.
     pub(super) async fn open_as_coordinator(args: &BooksArgs, name: &str) -> anyhow::Result<Option<Self>> {
         if let Some(endpoint) = args.server.endpoint()? {
             endpoint.require(&[Role::Coordinator])?;
@@ -36,7 +36,8 @@ impl Access {
         Self::open(args, name).await
     }
 
-    /// True when these are the books of a home that this process has locked: nobody can be running a sweep on them.
+    /// True if these are the books of a home that this process has locked, so that nobody can be running a sweep on
+    /// them.
     pub(super) fn is_alone(&self) -> bool {
         self.own.is_some()
     }
@@ -44,10 +45,10 @@ impl Access {
     /// Connects; `None` when no sweep has ever run in the home. `name` is the name of this connection on the server.
     ///
     /// # Errors
-    /// The server cannot be reached or started, or refuses the credential.
+    /// When the server cannot be reached or started, or refuses the credential.
     pub(super) async fn open(args: &BooksArgs, name: &str) -> anyhow::Result<Option<Self>> {
         if let Some(endpoint) = args.server.endpoint()? {
-            // With another role's credential each request would wait for an answer that never comes.
+            // With another role's credential, requests would wait for an answer that never comes.
             endpoint.require(&[Role::Observer, Role::Coordinator])?;
             let bus = Bus::connect(&endpoint, name).await?;
             return Ok(Some(Self { bus, own: None }));
@@ -57,7 +58,7 @@ impl Access {
             return Ok(None);
         }
         match home.lock() {
-            // No ferry runs here: the server is started just for this.
+            // No ferry runs here, so start the server for this command.
             Ok(lock) => {
                 let broker = Broker::start(&home).await?;
                 let bus = broker::connect(&broker.endpoint()?, name).await?;
@@ -78,7 +79,7 @@ impl Access {
 
     /// Disconnects, and stops a server that was started for this.
     pub(super) async fn close(self) {
-        drop(self.bus); // First, or the connection would report that its server is gone.
+        drop(self.bus); // First, because otherwise the connection would report that its server is gone.
         if let Some((broker, _lock)) = self.own {
             broker.stop().await;
         }

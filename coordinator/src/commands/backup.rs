@@ -1,4 +1,4 @@
-//! `ferry backup`: saves the books and all that they refer to in a folder, whether a sweep runs or not.
+//! `ferry backup`: saves the books and everything they refer to in a folder, even while a sweep runs.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use super::progress::Progress;
 use orchestrator::backup::{self, BackupError, Summary};
 use shared::plural::count;
 
-/// Copies the jobs and all their files into a folder, even while they run.
+/// Copies all jobs and their files into a folder, even while they run.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     ferry backup backups/monday\n  \
@@ -26,12 +26,12 @@ pub(crate) struct BackupArgs {
     pub dest: PathBuf,
     #[command(flatten)]
     pub books: BooksArgs,
-    /// One JSON object instead of text.
+    /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
 }
 
-/// Copies them.
+/// Runs the command.
 pub(crate) fn run(args: &BackupArgs) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -59,7 +59,7 @@ async fn save(args: &BackupArgs) -> Result<Summary, CommandError> {
     saved.map_err(failure)
 }
 
-/// Tells bad input from work that failed.
+/// Distinguishes bad input from failed work.
 pub(super) fn failure(error: BackupError) -> CommandError {
     match error {
         BackupError::Occupied(_) | BackupError::Unusable { .. } | BackupError::Version { .. } => {

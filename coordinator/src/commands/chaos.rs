@@ -65,7 +65,7 @@ pub(crate) fn run(args: &ChaosArgs) -> Result<ExitCode, CommandError> {
         folder: args.out.clone(),
     };
     let mut view = View::new(args.json);
-    // One thread: children must be spawned from the main thread (see `orchestrator::guard`).
+    // Single-threaded, because children must be spawned from the main thread (see `orchestrator::guard`).
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,4 +1,4 @@
-//! How a command that fails ends: text or JSON on standard error, and the exit code.
+//! How a command fails: text or JSON on standard error, and the exit code.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -55,7 +55,7 @@ impl CommandError {
         }
     }
 
-    /// Reports on standard error what went wrong, as one JSON object if `json`, and returns the exit code.
+    /// Reports the error on standard error, as one JSON object if `json`, and returns the exit code.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
         if let Some(stdout) = self.stdout() {
             if !matches!(stdout, StdoutError::ReaderGone) {
@@ -78,7 +78,7 @@ impl CommandError {
 }
 
 impl CommandError {
-    /// The answer did not arrive, which is neither bad input nor failed work.
+    /// The error of writing the answer, which is neither bad input nor failed work.
     fn stdout(&self) -> Option<&StdoutError> {
         match self {
             Self::Input(error) | Self::Work(error) => error.chain().find_map(|cause| cause.downcast_ref()),
@@ -93,7 +93,7 @@ fn render(error: &SweepError) -> String {
     let mut text = String::new();
     for problem in &error.problems {
         let report = report(error, problem);
-        // If rendering fails, the plain text is still there.
+        // If rendering fails, fall back to plain text.
         if handler.render_report(&mut text, report.as_ref()).is_err() {
             return format!("{error}\n");
         }

@@ -1,4 +1,4 @@
-//! `ferry evaluate`: predictions against labels, with an interval for the score.
+//! `ferry evaluate`: scores predictions against labels, with confidence intervals.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use shared::stdio;
 use super::exit::BadInput;
 use orchestrator::evaluation::{Bootstrap, Interval, Intervals, Joined, join};
 
-/// Names of a kind that are shown before they are only counted.
+/// How many names of each kind are listed.
 const SHOWN: usize = 10;
 
 /// Options of `ferry evaluate`.
@@ -182,7 +182,7 @@ mod tests {
         args: EvaluateArgs,
     }
 
-    /// Runs the verb on two tables.
+    /// Runs the command on two tables.
     fn evaluate(predictions: &str, labels: &str, words: &[&str]) -> Result<ExitCode> {
         let root = tempfile::tempdir()?;
         let file = |name: &str, text: &str| -> Result<String> {

@@ -21,15 +21,15 @@ pub(crate) struct InitArgs {
     /// Folder to create.
     #[arg(long, value_name = "DIR")]
     pub cluster: PathBuf,
-    /// Name or address at which the server is reached. Repeat it for further names of one server, or give one per server.
-    /// Default: the name of this machine.
+    /// Name or address at which clients reach the server. Repeat it for more names of one server, or give one per
+    /// server. Default: the name of this machine.
     #[arg(long, value_name = "NAME_OR_IP")]
     pub host: Vec<String>,
-    /// Port for clients. Further servers on the same host use the ports after it; servers talk to each other on the port 2000
-    /// above their own.
+    /// Port for clients. More servers on the same host use the ports after it. Servers talk to each other on their own
+    /// port plus 2000.
     #[arg(long, default_value_t = 4222)]
     pub port: u16,
-    /// Number of servers: 1, or 3 or 5, of which one or two may fail.
+    /// Number of servers: 1, 3 or 5. Of three servers one may fail, of five two.
     #[arg(long, default_value_t = 1)]
     pub servers: usize,
     /// Print one JSON object instead of text.
@@ -37,7 +37,7 @@ pub(crate) struct InitArgs {
     pub json: bool,
 }
 
-/// Creates them and prints the commands to use next.
+/// Creates the folder and prints the commands to use next.
 pub(crate) fn run(args: &InitArgs) -> Result<ExitCode, CommandError> {
     let hosts = if args.host.is_empty() { vec![this_host()] } else { args.host.clone() };
     let request = Request { hosts, port: args.port, servers: args.servers };

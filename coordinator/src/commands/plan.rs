@@ -17,7 +17,7 @@ use orchestrator::sweep::dataset::pack_dir;
 use orchestrator::sweep::plan::{DatasetSource, Plan, PlannedJob};
 use orchestrator::sweep::queries;
 
-/// Jobs shown without `--all`.
+/// How many jobs are shown without `--all`.
 const SHOWN: usize = 8;
 
 /// Options of `ferry plan`.
@@ -154,20 +154,30 @@ fn dataset(plan: &Plan) -> String {
     format!("{source}\n{missing} Job ids are provisional until then.")
 }
 
-/// Images that all jobs together see, when the size of the training split is known from the plan alone.
+/// The number of images that all jobs together see, if the plan alone says how large the training split is.
 fn images(plan: &Plan) -> String {
     let DatasetSource::Synthetic(options) = &plan.dataset else { return String::new() };
     let seen = |job: &PlannedJob| {
         f64::from(options.train) * job.spec.subset.subset_fraction * f64::from(job.spec.training.epochs)
     };
-    let images = plan.jobs.iter().map(seen).sum::<f64>();
-    if images < 1000.0 {
-        return format!(", about {images:.0} images");
-    }
-    format!(", about {:.0} thousand images", images / 1000.0)
+    format!(", about {} images", rounded(plan.jobs.iter().map(seen).sum::<f64>().round() as u64))
 }
 
-/// One row a group: name, jobs, its varying settings with the number of their values.
+/// A number for people: three significant digits, with thousands separators.
+fn rounded(number: u64) -> String {
+    let step = 10_u64.pow(number.max(1).ilog10().saturating_sub(2));
+    let digits = (number.saturating_add(step / 2) / step * step).to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// One row per group: its name, its jobs, and its varying settings with the number of their values.
 fn groups(plan: &Plan) -> Vec<Vec<String>> {
     let mut names: Vec<&str> = Vec::new();
     for job in &plan.jobs {
@@ -206,7 +216,7 @@ fn axes(jobs: &[&PlannedJob]) -> String {
     axes.join(" × ")
 }
 
-/// One row a file of weights, and one for each remark on it.
+/// One row per file of weights, and one for each remark on it.
 fn weights(plan: &Plan) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for file in &plan.weights {
@@ -217,7 +227,7 @@ fn weights(plan: &Plan) -> Vec<Vec<String>> {
     rows
 }
 
-/// Rows of each ensemble: name, size, and a line for each of its queries.
+/// The rows of each ensemble: its name and size, and one row for each of its queries.
 fn ensembles(plan: &Plan) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for rule in &plan.ensembles {
@@ -232,7 +242,7 @@ fn ensembles(plan: &Plan) -> Vec<Vec<String>> {
     rows
 }
 
-/// The settings that tell the jobs apart.
+/// The settings in which the jobs differ.
 fn varying(jobs: &[PlannedJob]) -> Vec<&String> {
     let Some(first) = jobs.first() else { return Vec::new() };
     let varies = |name: &&String| jobs.iter().any(|job| job.params.get(*name) != first.params.get(*name));
@@ -249,7 +259,7 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), |text| shortened(text).to_owned())
 }
 
-/// Columns padded to their widest cell, the last one free.
+/// Rows with their columns padded to the widest cell.
 fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -261,4 +271,15 @@ fn aligned(rows: &[Vec<String>]) -> String {
         let _ = writeln!(text, "  {}", cells.join("  ").trim_end());
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_rounded_and_grouped() {
+        let shown = [0, 96, 999, 1000, 1499, 12_345, 999_950, 12_345_678].map(rounded);
+        assert_eq!(shown, ["0", "96", "999", "1,000", "1,500", "12,300", "1,000,000", "12,300,000"]);
+    }
 }

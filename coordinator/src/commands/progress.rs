@@ -18,7 +18,7 @@ pub(super) struct Progress {
     what: &'static str,
     unit: &'static str,
     is_bar: bool,
-    /// When this step was first reported, and at which count: what an earlier run did says nothing about the rate.
+    /// When this step was first reported, and at which count. What an earlier run did must not count in the rate.
     started: Option<(Instant, u64)>,
     drawn: Option<Instant>,
     tenths_told: u64,
@@ -26,7 +26,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// A step that processes images; `what` names it, such as "drawing".
+    /// A step that processes images; `what` names it, such as "drawing faces".
     pub(super) fn new(what: &'static str) -> Self {
         Self::counting(what, "images")
     }
@@ -37,12 +37,12 @@ impl Progress {
         Self { what, unit, is_bar, started: None, drawn: None, tenths_told: 0, silence: Duration::ZERO }
     }
 
-    /// Like [`Self::new`], but where there is no terminal a short step is not mentioned.
+    /// Like [`Self::new`], but without a terminal a short step prints nothing.
     pub(super) fn quiet_at_first(what: &'static str) -> Self {
         Self { silence: Duration::from_secs(2), ..Self::new(what) }
     }
 
-    /// Shows that `done` of `total` are done.
+    /// Shows that `done` of `total` units are done.
     pub(super) fn show(&mut self, done: u64, total: u64) {
         let (started, from) = match self.started {
             Some(start) => start,
@@ -56,7 +56,7 @@ impl Progress {
         }
     }
 
-    /// What is done at the first report counts neither for the rate nor for the lines.
+    /// What is already done at the first report counts neither in the rate nor for the lines.
     fn start(&mut self, done: u64, total: u64) -> (Instant, u64) {
         self.tenths_told = if done == total { 0 } else { tenths(done, total) };
         *self.started.insert((Instant::now(), done))
@@ -73,7 +73,7 @@ impl Progress {
         }
     }
 
-    /// A line whenever another tenth is done.
+    /// Prints a line whenever another tenth is done.
     fn tell(&mut self, done: u64, total: u64, text: &str) {
         let tenths = tenths(done, total);
         if tenths > self.tenths_told {
@@ -82,7 +82,7 @@ impl Progress {
         }
     }
 
-    /// The counts, and what the `new` ones since the start say about rate and remaining time.
+    /// The counts; and the rate and the remaining time, estimated from the `new` units since the start.
     fn words(&self, done: u64, total: u64, new: u64, elapsed: Duration) -> String {
         let mut text = format!("{done}/{total} {}", self.unit);
         if new > 0 {
@@ -96,7 +96,7 @@ impl Progress {
 }
 
 impl Drop for Progress {
-    /// A step that failed leaves no bar behind.
+    /// Removes the bar of a step that failed.
     fn drop(&mut self) {
         if self.drawn.is_some() {
             console::clear();

@@ -1,4 +1,4 @@
-//! `ferry remove`: takes a sweep that is no longer wanted out of a state directory or a server.
+//! `ferry remove`: removes a sweep that is no longer wanted from a state directory or a server.
 
 use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
@@ -19,27 +19,27 @@ use shared::stdio;
     ferry remove demo\n  \
     ferry remove demo --yes --json\n  \
     ferry remove --unlisted --nats tls://head:4222 --creds coordinator.creds\n\n\
-    Jobs, datasets and weights that other sweeps use stay, and so do run folders. A sweep that is being run, or whose\n\
-    jobs are being trained, is not removed.\n\
+    Jobs, datasets and weights that other sweeps use are kept, and so are run folders. A sweep that is running, or\n\
+    whose jobs are being trained, is not removed.\n\
     Exit codes: 0 done, 1 something failed, 2 bad input.")]
 pub(crate) struct RemoveArgs {
     /// Name of the sweep; `ferry status` lists them.
     #[arg(required_unless_present = "unlisted", conflicts_with = "unlisted")]
     pub sweep: Option<String>,
-    /// Remove what no sweep lists any more: jobs, datasets and weights of sweep files that were changed.
+    /// Remove what no sweep lists any more: jobs, datasets and weights of earlier versions of sweep files.
     #[arg(long)]
     pub unlisted: bool,
     #[command(flatten)]
     pub books: BooksArgs,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long, short)]
     pub yes: bool,
-    /// One JSON object instead of text.
+    /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
 }
 
-/// Removes it.
+/// Runs the command.
 pub(crate) fn run(args: &RemoveArgs) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -53,7 +53,7 @@ async fn remove(args: &RemoveArgs) -> Result<ExitCode, CommandError> {
     else {
         let home = args.books.home.display();
         return Err(CommandError::Input(anyhow::anyhow!(
-            "no sweep has run in {home}: name another with --home"
+            "no sweep has run in {home}: name another state directory with --home"
         )));
     };
     let outcome = look_and_remove(args, &access).await;
@@ -108,7 +108,7 @@ fn print(text: &str) -> Result<(), CommandError> {
     Ok(stdio::print(text)?)
 }
 
-/// Asks the person at the terminal; scripts have to say `--yes`.
+/// Asks the person at the terminal; scripts must use `--yes`.
 fn ask() -> Result<bool, CommandError> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(CommandError::Input(anyhow::anyhow!("nothing was removed: add --yes to remove it")));
@@ -126,7 +126,7 @@ fn what(target: &Target) -> String {
     }
 }
 
-/// What goes and what stays.
+/// What would be removed, and what would be kept.
 fn text(what: &str, holdings: &Holdings) -> String {
     let Holdings { jobs, done, shared_jobs, checkpoints, results, packs, weights, bytes } = holdings;
     let jobs = count(*jobs, "job");
@@ -148,9 +148,9 @@ fn text(what: &str, holdings: &Holdings) -> String {
         *weights,
     );
     if *shared_jobs > 0 {
-        lines.push(format!("  {} that other sweeps list, too: kept", count(*shared_jobs, "job")));
+        lines.push(format!("  {} that other sweeps also list: kept", count(*shared_jobs, "job")));
     }
-    lines.push("Run folders are kept. A later run of a removed sweep trains its jobs anew.".to_owned());
+    lines.push("Run folders are kept. A later run of a removed sweep trains its jobs again.".to_owned());
     lines.join("\n") + "\n"
 }
 
@@ -180,8 +180,8 @@ mod tests {
           results in 3 files, 12.3 MB
           2 checkpoints, 3.1 MB
           1 dataset, 10.2 MB
-          2 jobs that other sweeps list, too: kept
-        Run folders are kept. A later run of a removed sweep trains its jobs anew.
+          2 jobs that other sweeps also list: kept
+        Run folders are kept. A later run of a removed sweep trains its jobs again.
         ");
     }
 }

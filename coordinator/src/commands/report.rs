@@ -21,7 +21,7 @@ pub(crate) struct ReportArgs {
     pub json: bool,
 }
 
-/// Rebuilds all files of the report and prints where it lies and the ensembles' scores.
+/// Rebuilds all files of the report, and prints its path and the ensembles' scores.
 pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
     let written = report::write(&RunDir::open(&args.run)?)?;
     let text = if args.json {

@@ -25,12 +25,12 @@ pub(crate) struct RestoreArgs {
     /// The state directory to create.
     #[arg(long)]
     pub home: PathBuf,
-    /// One JSON object instead of text.
+    /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
 }
 
-/// Makes it.
+/// Runs the command.
 pub(crate) fn run(args: &RestoreArgs) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

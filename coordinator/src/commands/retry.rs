@@ -1,4 +1,4 @@
-//! `ferry retry`: a job that has ended is trained anew.
+//! `ferry retry`: trains a job that has ended again.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
@@ -12,30 +12,30 @@ use shared::terminal::plain;
 use super::access::{Access, BooksArgs};
 use super::error::CommandError;
 use orchestrator::run_dir::{RunDir, RunDirError};
-use orchestrator::service::{Ended, RetryError, find_ended, retry};
+use orchestrator::service::{EndedJob, RetryError, find_ended, retry};
 
-/// Trains jobs anew that are done or have failed, from the start. The earlier result stays in the run folder.
+/// Trains jobs that are done or have failed again, from the start. The earlier result stays in the run folder.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ferry retry 3f2a9c41\n  ferry retry 3f2a9c41 77b0 --yes\n  \
     ferry retry 3f2a9c41 --nats tls://head:4222 --creds coordinator.creds\n\n\
-    A run that is going on trains the jobs; else the next `ferry run` of their sweep does.\n\
-    Failed jobs are also tried again, from their last checkpoint, when the sweep is run again.\n\
+    If the sweep is running, that run trains the jobs; otherwise the next `ferry run` of the sweep does.\n\
+    `ferry run` by itself also retries failed jobs, from their last checkpoint.\n\
     Exit codes: 0 done, 1 something failed or you said no, 2 bad input.")]
 pub(crate) struct RetryArgs {
-    /// Ids of the jobs, or their beginnings, as `ferry status` and `ferry plan` show them.
+    /// Ids of the jobs, or the beginnings of ids, as `ferry status` and `ferry plan` show them.
     #[arg(required = true, value_name = "JOB")]
     pub jobs: Vec<String>,
     #[command(flatten)]
     pub books: BooksArgs,
-    /// Folder of the run folders, where the earlier results are kept.
+    /// Folder with the run folders, where the earlier results are kept.
     #[arg(long, default_value = "runs")]
     pub out: PathBuf,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     pub yes: bool,
 }
 
-/// Asks, and opens the jobs again.
+/// Asks for confirmation, and opens the jobs again.
 pub(crate) fn run(args: &RetryArgs) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -49,9 +49,9 @@ pub(crate) fn run(args: &RetryArgs) -> Result<ExitCode, CommandError> {
     })
 }
 
-/// There is nobody to answer the question.
+/// Nobody can answer the question.
 #[derive(Debug, thiserror::Error)]
-#[error("nothing was changed: standard input is not a terminal, so say --yes to go on")]
+#[error("nothing was changed: standard input is not a terminal, so add --yes to confirm")]
 struct Unanswered;
 
 async fn open_again(args: &RetryArgs) -> anyhow::Result<ExitCode> {
@@ -76,7 +76,7 @@ async fn with_books(args: &RetryArgs, access: &Access) -> anyhow::Result<ExitCod
             jobs.push(ended);
         }
     }
-    for Ended { job, label, outcome, .. } in &jobs {
+    for EndedJob { job, label, outcome, .. } in &jobs {
         eprintln!("{}", plain(&format!("job {} ({label}): {outcome}", job.short())));
     }
     if !args.yes && !is_confirmed()? {
@@ -96,7 +96,7 @@ fn is_confirmed() -> anyhow::Result<bool> {
         return Err(Unanswered.into());
     }
     eprint!(
-        "They will be trained from the start, and the new results replace these in the report. Go on? [y/N] "
+        "They will be trained from the start, and the new results replace these in the report. Continue? [y/N] "
     );
     std::io::stderr().flush()?;
     let mut answer = String::new();
@@ -104,9 +104,9 @@ fn is_confirmed() -> anyhow::Result<bool> {
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
-/// Keeps the earlier results, and says where they are.
-fn told(args: &RetryArgs, ended: &Ended) -> Result<String, RunDirError> {
-    let mut parts = vec![format!("job {} ({}) will be trained anew", ended.job.short(), ended.label)];
+/// Moves the earlier results aside, and says where they are.
+fn told(args: &RetryArgs, ended: &EndedJob) -> Result<String, RunDirError> {
+    let mut parts = vec![format!("job {} ({}) will be trained again", ended.job.short(), ended.label)];
     for sweep in &ended.sweeps {
         let folder = match RunDir::open(&args.out.join(sweep)) {
             Ok(folder) => folder,

@@ -1,4 +1,4 @@
-//! `ferry run`: a sweep from its file to its report.
+//! `ferry run`: runs a sweep from its file to its report.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -38,12 +38,12 @@ const DEFAULT_OUT: &str = "runs";
     ferry run sweep.yaml --nats nats://head:4222 --workers 0    # only workers on other machines\n  \
     ferry run sweep.yaml --nats tls://head:4222 --creds coordinator.creds\n\n\
     After an interruption the same command continues: finished jobs are not trained again.\n\
-    A sweep that outlives the terminal: docs/running.md.\n\n\
+    To keep a sweep running after logout: docs/running.md.\n\n\
     Exit codes: 0 all jobs done, 1 some failed, or no worker can take jobs, 2 bad input, 130 interrupted.")]
 pub(crate) struct RunArgs {
     /// The sweep file.
     pub file: PathBuf,
-    /// State directory: server store, generated data, logs.
+    /// State directory: the server's store, generated data, logs.
     #[arg(long, env = "FERRY_HOME", default_value = home::DEFAULT)]
     pub home: PathBuf,
     /// Folder for run folders; the report is written to OUT/<name of the sweep>.
@@ -69,12 +69,12 @@ pub(crate) struct RunArgs {
     /// full-size model takes 240 MB.
     #[arg(long, value_enum, default_value_t = Models::Members)]
     pub models: Models,
-    /// One JSON object per event on standard output.
+    /// Print one JSON object per event on standard output.
     #[arg(long)]
     pub json: bool,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     let home = Home::new(&args.home);
     home.check_version().map_err(|error| CommandError::Input(error.into()))?;
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
         models: args.models,
         style,
     };
-    // One thread: children must be spawned from the main thread (see `guard`), and nothing here is heavy.
+    // Single-threaded, because children must be spawned from the main thread (see `guard`).
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -111,7 +111,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     Ok(finish(&end, args)?)
 }
 
-/// The server, if one is named. A credential of the wrong role is refused before any work.
+/// The server, if one is named. Refuses a credential of the wrong role before any work is done.
 fn endpoint(args: &RunArgs) -> Result<Option<Endpoint>, BusError> {
     let endpoint = args.server.endpoint()?;
     endpoint.as_ref().map_or(Ok(()), |endpoint| endpoint.require(&[Role::Coordinator]))?;
@@ -160,7 +160,7 @@ fn finish(end: &RunEnd, args: &RunArgs) -> Result<ExitCode, StdoutError> {
 
 fn json_event(end: &RunEnd) -> serde_json::Value {
     match end {
-        // `parked` is for scripts of earlier versions, which add it to `failed`.
+        // `parked` is for scripts written for earlier versions, which add it to `failed`.
         RunEnd::Finished { done, failed, report } => json!({
             "event": "finished", "done": done, "failed": failed, "parked": 0, "report": report.html,
         }),
@@ -211,7 +211,7 @@ fn interrupted(done: usize, open: usize, elsewhere: &[String], args: &RunArgs) -
 }
 
 impl RunArgs {
-    /// The command line that does the same again, whatever came from the environment. Secrets stay out of it.
+    /// The command line that does the same again, including what came from the environment, but without secrets.
     fn command_line(&self) -> String {
         let Self { file, home, out, server, gpus, workers, lease, heartbeat, models, json } = self;
         let mut words = vec!["ferry".to_owned(), "run".to_owned(), quoted(&file.display().to_string())];
@@ -297,7 +297,7 @@ mod tests {
         ");
     }
 
-    /// Case 24: where workers from elsewhere train on, the run says so, and how to end them.
+    /// Case 24: if other workers keep training, the run says so, and how to stop them.
     #[test]
     fn workers_elsewhere_are_named() {
         let shared = args(&["demo.yaml", "--nats", "nats://head", "--workers", "0"]);

@@ -1,4 +1,4 @@
-//! `ferry schema`: what a sweep file may say, for editors and for readers.
+//! `ferry schema`: what a sweep file may contain, for editors and for readers.
 
 use std::process::ExitCode;
 

@@ -32,11 +32,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, CommandError> {
     let program = binary::find().map_err(|error| CommandError::Input(error.into()))?;
     let lock = args.folder.join("lock");
     let held = File::create(&lock).with_context(|| lock.display().to_string())?;
-    // nats-server itself would not notice another one on the same store, and both would damage it.
+    // nats-server would not notice another server on the same store, and both would damage it.
     if held.try_lock().is_err() {
         return Err(CommandError::Input(anyhow!("a server is already running on {folder}")));
     }
-    // The server inherits the open file and with it the lock.
+    // The server inherits the open file, and with it the lock.
     fcntl_setfd(&held, FdFlags::empty()).context("the lock cannot be passed to the server")?;
     stdio::remark(&format!("nats-server is running on {folder}; its log is server.log in that folder"));
     let mut command = Command::new(&program);

@@ -1,4 +1,4 @@
-//! Which server a command talks to: the options that all such commands share.
+//! The options that say which server a command talks to.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ pub(crate) struct ServerArgs {
     /// cluster are separated by commas.
     #[arg(long, env = "FERRY_NATS", value_name = "URL")]
     pub nats: Option<String>,
-    /// Access token of that server, unless it is in the URL.
+    /// Access token of that server, if it is not in the URL.
     #[arg(long, env = "FERRY_TOKEN", hide_env_values = true, requires = "nats")]
     pub token: Option<String>,
     /// Credential for a server that was set up with `ferry init --cluster`.
@@ -24,7 +24,7 @@ impl ServerArgs {
     /// The server, if one is named.
     ///
     /// # Errors
-    /// The address or the credential cannot be used.
+    /// When the address or the credential cannot be used.
     pub(crate) fn endpoint(&self) -> Result<Option<Endpoint>, BusError> {
         let Some(url) = &self.nats else { return Ok(None) };
         let credential = self.creds.as_deref().map(Credential::read).transpose()?;

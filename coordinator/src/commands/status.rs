@@ -17,22 +17,22 @@ use super::error::CommandError;
 use super::server::without_token;
 use orchestrator::service::{BucketStatus, JobStatus, Status, SweepStatus, read_status};
 
-/// Shows the progress of all sweeps in a state directory or on a server, also while they run.
+/// Shows the progress of all sweeps in a state directory or on a server, even while they run.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ferry status\n  ferry status --nats nats://head:4222 --json\n  \
     ferry status --nats tls://head:4222 --creds observer.creds")]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub books: BooksArgs,
-    /// One JSON object instead of text.
+    /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
 }
 
-/// Shows it.
+/// Runs the command.
 ///
 /// # Errors
-/// Bad input where the server's address or credential cannot be used; failed work where it cannot be reached.
+/// Bad input when the server's address or credential cannot be used; failed work when it cannot be reached.
 pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode, CommandError> {
     show(args).map_err(|error| {
         let wrong_server = error.downcast_ref::<BusError>().is_some_and(BusError::is_bad_input);
@@ -65,7 +65,7 @@ async fn read(args: &StatusArgs) -> anyhow::Result<Status> {
     status
 }
 
-/// Where nothing was found, and where else there may be something.
+/// Where no sweep was found, and where else to look.
 fn no_sweep(books: &BooksArgs) -> String {
     if let Some(url) = &books.server.nats {
         return format!("no sweep has run on {} yet", without_token(url));
@@ -107,7 +107,7 @@ fn text(status: &Status) -> String {
     lines.join("\n") + "\n"
 }
 
-/// A job by its sweep and label, or its id where no sweep here has it.
+/// A job's label and sweep, or its id if no sweep here has it.
 fn name(status: &Status, job: JobId) -> String {
     let named = |sweep: &SweepStatus| {
         let job = sweep.jobs.iter().find(|one| one.id == job)?;
@@ -155,7 +155,7 @@ fn sweep(sweep: &SweepStatus) -> Vec<String> {
     lines
 }
 
-/// What went wrong so far, by kind: errors of the training use up the job's tries, the others do not.
+/// What went wrong so far, by kind. Errors of the training use up the job's tries; the others do not.
 fn troubles(job: &JobStatus) -> String {
     let kinds = [
         (job.failures, "failed"),
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// Cases 29 and 30: a handed-back job has its last score, and one of anything is singular.
+    /// Cases 29 and 30: a job that was handed back shows its last score, and a count of one is singular.
     #[test]
     fn the_status_reads_well() {
         let jobs = vec![

@@ -16,7 +16,7 @@ use shared::bus::server::{
 };
 use shared::result::BlobRef;
 
-/// A watch notices after this time that the server was away.
+/// After this time a watch notices that the server was away.
 const MISSED_HEARTBEATS: Duration = Duration::from_secs(9);
 
 pub(super) struct Client {
@@ -92,12 +92,13 @@ struct Watching {
     prefix: String,
     seen: u64,
     life: u64,
-    /// Nothing comes any more, and nobody says so.
+    /// Nothing is delivered any more, without any error.
     deaf: bool,
 }
 
 impl Watching {
-    /// After the server was away it stumbles once and goes on without loss; now and then it ends instead, or goes deaf.
+    /// After the server was away, the watch reports one error and continues without loss. Sometimes it ends instead, or
+    /// goes deaf.
     async fn next(mut self) -> Option<(Result<Entry, ServerError>, Self)> {
         let inner = self.link.inner.clone();
         loop {
@@ -172,7 +173,7 @@ struct Pulling {
 impl Pulling {
     async fn next(mut self) -> Option<(Result<Box<dyn Message>, ServerError>, Self)> {
         let message = self.handed().await;
-        self.until = Instant::now(); // The next one has to be asked for.
+        self.until = Instant::now(); // The next message needs another pull.
         let message = Delivered { link: self.link.clone(), message };
         Some((Ok(Box::new(message)), self))
     }
@@ -184,7 +185,7 @@ impl Pulling {
             let life = inner.state().life;
             if life != self.life {
                 self.life = life;
-                self.until = Instant::now(); // The server forgot what was asked of its earlier life.
+                self.until = Instant::now(); // The server forgot the pull in its restart.
             }
             tokio::select! {
                 biased;
@@ -242,7 +243,7 @@ impl Blobs for Client {
         Box::pin(self.link.request(move |state, _| Ok(state.holds(&bucket, &name))))
     }
 
-    /// Bytes first, then the description that makes them visible: in between they are unfinished_uploads.
+    /// Bytes first, then the description that makes them visible. In between they are an unfinished upload.
     fn store<'a>(&'a self, bucket: &'a str, blob: &'a BlobRef, bytes: &'a Bytes) -> Reply<'a, ()> {
         let (by, bucket, blob) = (self.link.name.clone(), bucket.to_owned(), blob.clone());
         let bytes = bytes.clone();
@@ -313,7 +314,7 @@ impl Live for Client {
         }))
     }
 
-    /// Hints are lost for whoever does not listen now.
+    /// A hint is lost to those who do not listen now.
     fn hint<'a>(&'a self, _subject: &'a str, payload: Bytes) -> Reply<'a, ()> {
         Box::pin(async move {
             let _nobody_listens = self.inner.hints.send(payload);

@@ -1,5 +1,5 @@
-//! A value that can be waited on. Waiters are woken in the order in which they began to wait: tokio's own `watch` wakes
-//! them in a random order, and then a history would not repeat itself.
+//! A value that can be waited on. Waiters are woken in the order in which they began to wait. tokio's own `watch` wakes
+//! them in random order, so that a simulated history would not repeat.
 
 use std::sync::Mutex;
 
@@ -31,7 +31,7 @@ impl<T: Copy> Flag<T> {
     /// Waits until `holds` is true of the value.
     pub async fn wait_for(&self, holds: impl Fn(T) -> bool) {
         loop {
-            let changed = self.changed.notified(); // From here on no change goes unseen.
+            let changed = self.changed.notified(); // Before the check, so that no change is missed.
             if holds(self.get()) {
                 return;
             }

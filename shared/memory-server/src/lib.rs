@@ -39,15 +39,15 @@ pub enum Event<'a> {
     Restarted,
 }
 
-/// Is told of every event, with the time since the server's first start and the client that caused it.
+/// Called with every event, the time since the server's first start, and the client that caused it.
 pub type Observer = Box<dyn FnMut(Duration, &str, &Event<'_>) + Send>;
 
-/// A bug that breaks what Ferry relies on. A test that does not notice it tests nothing.
+/// A bug that breaks what Ferry relies on, to prove that the tests notice it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerBug {
-    /// Overwrites whatever revision was named; what must not exist yet is still refused.
+    /// A swap overwrites even if the revision is wrong; one of a key that must not exist is still refused.
     BlindSwap,
-    /// Now and then only the first write of a batch is carried out.
+    /// Sometimes only the first write of a batch is carried out.
     TornBatch,
 }
 
@@ -55,7 +55,7 @@ pub enum ServerBug {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
     NoDescription,
-    /// Whoever reads it waits for ever.
+    /// Its readers wait for ever.
     NoChunks,
     OtherBytes,
 }
@@ -87,9 +87,9 @@ struct Inner {
     state: Mutex<State>,
     network_faults: Mutex<NetworkFaults>,
     started: Instant,
-    /// Notes every change of the books and of the server's life.
+    /// Notified on every change of the books, and when the server stops or starts.
     changed: Notify,
-    /// The queue may have something to hand out at another time than was thought.
+    /// Notified when the time of the queue's next delivery may have changed.
     queue_changed: Notify,
     hints: broadcast::Sender<bytes::Bytes>,
     clients: Mutex<u64>,
@@ -102,7 +102,7 @@ impl std::fmt::Debug for MemoryServer {
 }
 
 impl MemoryServer {
-    /// Starts a server. Must be called in a tokio runtime with a clock; its tasks end with the runtime.
+    /// Starts a server. Must be called in a tokio runtime with time enabled; its tasks end with the runtime.
     pub fn start(seed: u64, observer: Option<Observer>, bug: Option<ServerBug>) -> Self {
         let inner = Arc::new(Inner {
             state: Mutex::new(State::new(seed, observer, bug)),
@@ -138,7 +138,7 @@ impl MemoryServer {
         *unpoisoned(&self.inner.network_faults) = network_faults;
     }
 
-    /// Stops the server as a power cut would; false if it is down already.
+    /// Stops the server as a power cut would; false if it is already down.
     pub fn crash(&self) -> bool {
         let now = self.now();
         let mut state = self.inner.state();
@@ -157,7 +157,7 @@ impl MemoryServer {
         self.inner.queue_changed.notify_one();
     }
 
-    /// Sets the server's clock back: what it writes from now on seems older than what it wrote before.
+    /// Sets the server's clock back: what it writes from now on may look older than what it wrote before.
     pub fn set_clock_back(&self, by: Duration) {
         self.inner.state().set_clock_back(by);
     }
@@ -177,7 +177,7 @@ impl MemoryServer {
         self.inner.state().unfinished_uploads()
     }
 
-    /// A value of the books, read without a link.
+    /// A value of the books, read directly.
     pub fn value(&self, key: &str) -> Option<bytes::Bytes> {
         self.inner.state().entry(key).map(|entry| entry.value)
     }
@@ -196,13 +196,13 @@ impl Inner {
         *unpoisoned(&self.network_faults)
     }
 
-    /// The time that one way takes now.
+    /// Draws the time that a message takes in one direction.
     fn latency(&self) -> Duration {
         let longest = self.network_faults().latency_ms.max(1);
         Duration::from_millis(1 + self.state().chance.below(longest))
     }
 
-    /// Waits until the server is there.
+    /// Waits until the server is up.
     async fn up(&self) {
         loop {
             let changed = self.changed.notified();
@@ -242,7 +242,7 @@ impl Inner {
     }
 }
 
-/// Nothing panics while it holds one of these locks; were it to happen, the test has failed already.
+/// Nothing panics while it holds one of these locks; if something does, the test has already failed.
 fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,7 +9,7 @@ use super::state::State;
 use super::{Flag, Inner};
 use shared::bus::server::ServerError;
 
-/// What a client waits for an answer.
+/// How long a client waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 type Request = Box<dyn FnOnce(&mut State, Duration) + Send>;
@@ -18,7 +18,7 @@ type Request = Box<dyn FnOnce(&mut State, Duration) + Send>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct LinkState {
     cut: bool,
-    frozen: bool,
+    suspended: bool,
     dead: bool,
 }
 
@@ -48,7 +48,7 @@ impl Link {
         link
     }
 
-    /// Cuts the link; what is sent meanwhile is kept, and sent after [`Self::heal`].
+    /// Cuts the link. What is sent in the meantime is kept, and sent after [`Self::heal`].
     pub fn cut(&self) {
         self.trouble.change(|trouble| trouble.cut = true);
     }
@@ -58,17 +58,17 @@ impl Link {
         self.trouble.change(|trouble| trouble.cut = false);
     }
 
-    /// The process does not run (`SIGSTOP`).
-    pub fn freeze(&self) {
-        self.trouble.change(|trouble| trouble.frozen = true);
+    /// The process is stopped (`SIGSTOP`).
+    pub fn suspend(&self) {
+        self.trouble.change(|trouble| trouble.suspended = true);
     }
 
-    /// The process runs again.
-    pub fn thaw(&self) {
-        self.trouble.change(|trouble| trouble.frozen = false);
+    /// The process continues (`SIGCONT`).
+    pub fn resume(&self) {
+        self.trouble.change(|trouble| trouble.suspended = false);
     }
 
-    /// The process is gone. What it had sent may still arrive. The server notices, unless the link is cut.
+    /// The process has ended. What it had sent may still arrive. The server notices, unless the link is cut.
     pub fn kill(&self) {
         let was = self.trouble.get();
         self.trouble.change(|trouble| trouble.dead = true);
@@ -77,7 +77,7 @@ impl Link {
         }
     }
 
-    /// Waits until the process runs and something could pass.
+    /// Waits until the process runs, the link is whole and the server is up.
     pub(super) async fn passable(&self) {
         passable(&self.trouble, &self.inner).await;
     }
@@ -88,7 +88,7 @@ impl Link {
         let _carrier_gone = self.outgoing.send(Box::new(act));
     }
 
-    /// Sends a request and waits for its answer. Without an answer in time, nobody knows what became of it; it may even be
+    /// Sends a request and waits for its answer. Without an answer in time, its outcome is unknown; it may even be
     /// carried out later.
     pub(super) async fn request<T: Send + 'static>(
         &self,
@@ -115,13 +115,13 @@ impl Link {
         if let Ok(Some(outcome)) = outcome {
             return outcome;
         }
-        tokio::time::sleep_until(deadline).await; // A lost request is noticed by its silence.
+        tokio::time::sleep_until(deadline).await; // A client notices a lost request only by the time-out.
         Err(ServerError::doubt("no answer within 5 s"))
     }
 
-    /// A frozen process goes on when it is thawed, a dead one never.
+    /// Waits while the process is suspended; never returns if it is dead.
     async fn alive(&self) {
-        self.trouble.wait_for(|trouble| !trouble.frozen && !trouble.dead).await;
+        self.trouble.wait_for(|trouble| !trouble.suspended && !trouble.dead).await;
     }
 }
 
@@ -130,7 +130,8 @@ struct Carrier {
     trouble: Arc<Flag<LinkState>>,
 }
 
-/// Carries requests one after the other. One that is on its way when the link breaks is lost, or kept and sent again.
+/// Carries requests one after the other. A request that is on its way when the link breaks is lost, or kept and sent
+/// again.
 async fn carry(carrier: Carrier, mut requests: mpsc::UnboundedReceiver<Request>) {
     while let Some(request) = requests.recv().await {
         if carrier.arrives().await {
@@ -151,7 +152,7 @@ impl Carrier {
             tokio::time::sleep(self.inner.latency()).await;
             let lost = self.inner.network_faults().lost_requests;
             let trouble = self.trouble.get();
-            let open = !trouble.cut && !trouble.frozen && self.inner.state().up;
+            let open = !trouble.cut && !trouble.suspended && self.inner.state().up;
             let mut state = self.inner.state();
             if open {
                 return !state.chance.chance(lost);
@@ -165,7 +166,7 @@ impl Carrier {
 
 async fn passable(trouble: &Flag<LinkState>, inner: &Inner) {
     loop {
-        trouble.wait_for(|trouble| !trouble.cut && !trouble.frozen).await;
+        trouble.wait_for(|trouble| !trouble.cut && !trouble.suspended).await;
         if inner.state().up {
             return;
         }

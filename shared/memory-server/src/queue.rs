@@ -1,7 +1,7 @@
 //! The work queue: one message per subject, handed to one waiting pull at a time, again when nobody answers in time.
 //!
-//! As on a real server an answer counts by the message's sequence alone, whoever gives it: a late one of an earlier
-//! holder deletes, delays or prolongs a message that somebody else works on.
+//! As on a real server, an answer only names the message's sequence number and counts whoever gives it: a late answer
+//! of an earlier holder deletes, delays or prolongs a message that somebody else works on.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -36,7 +36,7 @@ struct Pending {
     due: Duration,
 }
 
-/// Times are those since the server's first start.
+/// All times are measured from the server's first start.
 #[derive(Debug)]
 pub(super) struct WorkQueue {
     deadline: Duration,
@@ -81,7 +81,7 @@ impl WorkQueue {
         self.waiting.push_back(pull);
     }
 
-    /// The connection was closed: what it waited for is forgotten.
+    /// The connection was closed: its pulls are dropped.
     pub(super) fn hang_up(&mut self, client: u64) {
         self.waiting.retain(|pull| pull.client != client);
     }
@@ -99,14 +99,14 @@ impl WorkQueue {
         }
     }
 
-    /// A crash: pulls are gone, and with them the knowledge of what was handed out after `remembered`, because that
-    /// is written to disk only now and then. Those messages are handed out again at once.
+    /// A crash: pulls are lost. What was handed out after `remembered` is forgotten too, because that is written to
+    /// disk only from time to time. Those messages are handed out again immediately.
     pub(super) fn crash(&mut self, remembered: Duration) {
         self.waiting.clear();
         self.pending.retain(|_, pending| pending.delivered <= remembered);
     }
 
-    /// Hands out what can be: gives each message with the client that got it.
+    /// Hands out what is due: returns each message with the client that got it.
     pub(super) fn dispatch(&mut self, now: Duration) -> Vec<(u64, Handed)> {
         self.waiting.retain(|pull| pull.expires > now);
         let mut handed = Vec::new();
@@ -115,19 +115,19 @@ impl WorkQueue {
             let Some(pull) = self.waiting.pop_front() else { break };
             self.pending.insert(sequence, Pending { delivered: now, due: now + self.deadline });
             let message = Handed { sequence, subject: self.messages[&sequence].clone() };
-            // A receiver that is gone swallows it: the deadline heals that.
+            // If the receiver is gone, the message is lost until its deadline.
             let _gone = pull.mailbox.send(message.clone());
             handed.push((pull.client, message));
         }
         handed
     }
 
-    /// When [`Self::dispatch`] has something to do by itself.
+    /// When [`Self::dispatch`] should next be called.
     pub(super) fn due(&self) -> Option<Duration> {
         self.pending.values().map(|pending| pending.due).min().filter(|_| !self.waiting.is_empty())
     }
 
-    /// What is overdue goes before what was never handed out.
+    /// Overdue messages go before those that were never handed out.
     fn next(&self, now: Duration) -> Option<u64> {
         let overdue = self.pending.iter().filter(|(_, pending)| pending.due <= now);
         let fresh = || self.messages.keys().find(|sequence| !self.pending.contains_key(sequence));

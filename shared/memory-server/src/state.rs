@@ -1,4 +1,4 @@
-//! What the server in memory holds, and how each request changes it. No time passes here.
+//! What the server in memory holds, and how each request changes it. Everything here is instantaneous.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use shared::bus::server::{Ack, Entry, Inventory, Queued, ServerError, Stored, Up
 use shared::result::BlobRef;
 use shared::rng::{Purpose, Stream};
 
-/// The server's clock at its first start: any moment would do.
+/// The server's clock at its first start, chosen arbitrarily.
 const BIRTH_NANOS: i128 = 1_700_000_000_000_000_000;
 
 /// Entries of presence expire after this time.
@@ -31,7 +31,7 @@ pub(super) struct Meta {
 
 pub(super) struct State {
     pub(super) up: bool,
-    /// Counts the server's lives: watches and pulls of an earlier one have to be renewed.
+    /// Counts the server's starts: watches and pulls from before a restart must be renewed.
     pub(super) life: u64,
     pub(super) queue: WorkQueue,
     pub(super) chance: Stream,
@@ -45,7 +45,7 @@ pub(super) struct State {
     chunk_times: BTreeMap<u64, Duration>,
     meta_times: BTreeMap<(String, String), Duration>,
     last_chunks: u64,
-    /// How far the server's clock has leapt back.
+    /// How far the server's clock was set back.
     set_back_nanos: i128,
     observer: Option<Observer>,
 }
@@ -85,7 +85,7 @@ impl State {
         self.books.keys().cloned().collect()
     }
 
-    /// Revision of the newest change under `prefix`, 0 where there is none.
+    /// Revision of the newest change under `prefix`, 0 if there is none.
     pub(super) fn newest(&self, prefix: &str) -> u64 {
         let below = self.books.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
         below.map(|(_, entry)| entry.revision).max().unwrap_or(0)
@@ -173,7 +173,7 @@ impl State {
         self.chunks.get(&chunks).cloned()
     }
 
-    /// Fails when the chunks were discarded meanwhile.
+    /// Fails if the chunks were discarded in the meantime.
     pub(super) fn describe(
         &mut self,
         now: Duration,
@@ -218,7 +218,7 @@ impl State {
         }
     }
 
-    /// Leaves alone what has become an object meanwhile.
+    /// Leaves alone what has become an object in the meantime.
     pub(super) fn discard(&mut self, upload: &str) {
         if let Ok(chunks) = upload.parse::<u64>()
             && self.metas.values().all(|meta| meta.chunks != chunks)
@@ -245,7 +245,7 @@ impl State {
         self.metas.keys().filter(|(of, _)| of == bucket).map(|(_, name)| name.clone()).collect()
     }
 
-    /// Chunks that no object is made of.
+    /// Chunks that belong to no object.
     pub(super) fn unfinished_uploads(&self) -> usize {
         self.chunks.keys().filter(|&&chunks| self.metas.values().all(|meta| meta.chunks != chunks)).count()
     }
@@ -266,7 +266,7 @@ impl State {
         }
     }
 
-    /// From now on the server's clock shows less than it did.
+    /// Sets the server's clock back.
     pub(super) fn set_clock_back(&mut self, by: Duration) {
         self.set_back_nanos += i128::try_from(by.as_nanos()).unwrap_or(0);
     }
@@ -288,7 +288,7 @@ impl State {
         self.presence.remove(key);
     }
 
-    /// Everything confirmed is on disk, but not what was handed out last.
+    /// Everything confirmed survives, but not the knowledge of what was handed out last.
     pub(super) fn crash(&mut self, now: Duration) {
         self.up = false;
         let forgotten = Duration::from_millis(self.chance.below(150));

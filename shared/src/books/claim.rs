@@ -5,21 +5,21 @@ use std::time::Duration;
 use super::{Fenced, JobRecord, JobState, MAX_LOSSES, Progress, Token};
 use crate::ids::{Attempt, WorkerId};
 
-/// What to do with a job that the queue handed out.
+/// What a worker should do with a job that the queue handed out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Claim {
     /// Swap the record for this one; on success the token holds the job.
     Take { token: Token, record: JobRecord },
     /// Another worker holds it and is alive: hand the message back for this long.
     Wait(Duration),
-    /// The job has ended: the message can go.
+    /// The job has ended: remove the message from the queue.
     Finished,
-    /// Too many workers died training it: swap the record for this one and drop the message.
+    /// Too many workers died training it: swap the record for this one and remove the message.
     GiveUp(JobRecord),
 }
 
 impl JobRecord {
-    /// Decides on a claim by `me`. `age` is the time since the record was last written, by the server's clock: a holder
+    /// Decides on a claim by `me`. `age` is the time since the record was last written, by the server's clock. A holder
     /// that has been silent for `lease` is taken for dead. If that is wrong, the fencing token still protects the job.
     pub fn claim(&self, me: &WorkerId, age: Duration, lease: Duration) -> Claim {
         match &self.state {
@@ -32,7 +32,7 @@ impl JobRecord {
         }
     }
 
-    /// Its holder is known to be dead: the job goes back without waiting for the lease, and the loss is counted.
+    /// The holder is known to be dead: the job goes back without waiting for the lease, and the loss is counted.
     ///
     /// # Errors
     /// When `by` does not hold the job.
@@ -49,7 +49,7 @@ impl JobRecord {
     }
 
     fn take(&self, me: &WorkerId, losses: u32) -> Claim {
-        // A record that somebody damaged must not end this program.
+        // A damaged record must not crash this program.
         let attempts = self.attempts.saturating_add(1);
         let token = Token { attempt: Attempt(attempts), owner: me.clone() };
         let progress = Progress { epoch: self.saved_epochs(), ..Progress::default() };
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(decide(&given_up, 60), Claim::Finished);
     }
 
-    /// Case 23: restarted workers that give back what their predecessors held do not go on for ever.
+    /// Case 23: workers that crash and hand back their job after each restart do not go on for ever.
     #[test]
     fn a_worker_that_is_known_to_be_dead_is_a_loss_without_a_wait() {
         let mut record = JobRecord::pending();

@@ -1,4 +1,4 @@
-//! What failed trainings do to a job: it is tried again, fails for good, or is cleared when the worker was the cause. Pure.
+//! What failed trainings do to a job: it is retried, fails for good, or is cleared if the worker was the cause. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,13 +7,13 @@ use super::{AttemptFailure, Fenced, JobRecord, JobState, MAX_LOSSES, Token};
 /// Failures of the training itself after which a job fails for good.
 pub const MAX_FAILURES: usize = 3;
 
-/// A job that failed on this many workers is the cause itself, and fails for good.
+/// A job that failed on this many workers is itself the cause, and fails for good.
 pub const MAX_FAILED_WORKERS: usize = 2;
 
 /// Lines of a failed training's log that the job's record keeps.
 pub const LOG_TAIL: usize = 20;
 
-/// Characters that a record keeps of an error or a log line: libtorch's errors contain whole stack traces.
+/// How many characters of an error or a log line a record keeps: libtorch's errors contain whole stack traces.
 const LONGEST: usize = 2000;
 
 impl JobRecord {
@@ -32,7 +32,7 @@ impl JobRecord {
         Ok(next)
     }
 
-    /// The state that its failures give to a job that nobody holds.
+    /// The state of a job that nobody holds, given its failures.
     fn after_failures(&self) -> JobState {
         match self.failures.last() {
             Some(_) if self.failed_on().len() >= MAX_FAILED_WORKERS => {
@@ -65,8 +65,8 @@ impl JobRecord {
         format!("{tries} failed, {}", each.join("; "))
     }
 
-    /// The record without the failures on `workers` (names), which were their fault; `None` when there were none, or
-    /// the job is held or done. A job that had failed for good because of them is pending again.
+    /// The record without the failures on `workers` (names), which caused them. `None` if there are none, or the job is
+    /// held or done. A job that had failed for good because of them is pending again.
     pub fn excused(&self, workers: &BTreeSet<String>) -> Option<Self> {
         match &self.state {
             JobState::Pending | JobState::Failed { .. } | JobState::Parked { .. } => {}

@@ -6,12 +6,12 @@
 use super::{Fenced, JobRecord, JobState, Token};
 use crate::result::JobResult;
 
-/// What may become of a finished result.
+/// What to do with a finished result.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Late {
     /// Swap the record for this one, together with the result.
     Accept(JobRecord),
-    /// The job is done already, by this attempt.
+    /// The job is already done, by this attempt.
     Done(Token),
     Refused(Fenced),
 }
@@ -23,10 +23,11 @@ impl JobRecord {
         match &self.state {
             JobState::Done { token } => Late::Done(token.clone()),
             JobState::Failed { .. } | JobState::Parked { .. } => refused(),
-            // The job was asked to be trained anew since.
+            // The job has since been asked to be trained again.
             JobState::Pending | JobState::Running { .. } if by.attempt.0 <= self.retried_after => refused(),
-            // No attempt of this number was ever made, or its number was given to another.
+            // No attempt with this number was ever made.
             JobState::Pending | JobState::Running { .. } if by.attempt.0 > self.attempts => refused(),
+            // The number belongs to another worker's attempt.
             JobState::Running { token, .. } if token.attempt == by.attempt && token != by => refused(),
             JobState::Running { token, .. } if token == by => Late::Accept(self.accepted(by, None)),
             JobState::Running { token, .. } => {
@@ -62,8 +63,8 @@ impl JobRecord {
     }
 }
 
-/// In what a second result of a job differs from the accepted one; `None` where they are equal. Places and times are
-/// no difference.
+/// How a second result of a job differs from the accepted one; `None` if they are equal. Where and when they were
+/// trained does not count.
 pub fn difference(accepted: &JobResult, second: &JobResult) -> Option<String> {
     let probabilities = |result: &JobResult| {
         let test = result.test.as_ref().map(|split| split.probabilities.sha256.clone());

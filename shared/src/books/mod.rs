@@ -21,7 +21,7 @@ use crate::result::BlobRef;
 /// Workers lost in a row, without a checkpoint in between, after which a job fails for good.
 pub const MAX_LOSSES: u32 = 5;
 
-/// Notes that a record keeps; the oldest fall out.
+/// How many notes a record keeps; the oldest are dropped.
 pub const MAX_NOTES: usize = 20;
 
 /// How many checkpoints of a job are kept while it runs.
@@ -34,22 +34,22 @@ pub struct JobRecord {
     pub state: JobState,
     /// Claims so far.
     pub attempts: u32,
-    /// Owners lost in a row without a checkpoint between.
+    /// Owners lost in a row, without a checkpoint in between.
     pub losses: u32,
     /// Errors of the training that count against the job, oldest first.
     pub failures: Vec<AttemptFailure>,
     /// Newest last, at most [`KEPT_CHECKPOINTS`].
     pub checkpoints: Vec<Checkpoint>,
-    /// What happened to it that a reader should know, such as a damaged checkpoint.
+    /// Events that a reader should know about, such as a damaged checkpoint.
     pub notes: Vec<String>,
-    /// Times it was given back because of something that passes: server, network or disk. Never counts against it.
+    /// How often it was deferred because of the server, the network or a disk. Never counts against it.
     #[serde(default, rename = "setbacks")]
     pub deferrals: u32,
-    /// Attempts made before the job was last asked to be trained anew: results of those are not taken any more.
+    /// Attempts made before the job was last asked to be trained again: their results are no longer accepted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retried_after: u32,
-    /// Validation macro F1 of the newest checkpoint's last finished epoch, in percent: it stays when the job changes
-    /// hands. Records from before this field have none until their next checkpoint.
+    /// Validation macro F1 of the newest checkpoint's last finished epoch, in percent. It stays when another worker
+    /// takes the job over. Records from before this field have none until their next checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved_macro_f1: Option<f64>,
 }
@@ -59,31 +59,31 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// Where a job stands. Each state carries what is true in it and nothing else.
+/// A job's state. Each state carries what is true in it and nothing else.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum JobState {
     /// Waits for a worker.
     Pending,
-    /// Held by one attempt of one worker; `beat` counts its signs of life.
+    /// Held by one attempt of one worker; `beat` counts its heartbeats.
     Running { token: Token, beat: u64, progress: Progress },
     /// Its result was accepted.
     Done { token: Token },
     /// Failed for good, on one worker.
     Failed { reason: String },
-    /// Failed for good, on different workers. Users see one state, [`Self::failure`]: which of the two it is depends on
-    /// how many workers were there.
+    /// Failed for good, on different workers. Users see one state for both, [`Self::failure`]: which of the two it is
+    /// depends only on how many workers there were.
     Parked { reason: String },
 }
 
-/// The fencing token: which attempt of which worker life may move the record.
+/// The fencing token: the attempt and the worker process that may change the record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     pub attempt: Attempt,
     pub owner: WorkerId,
 }
 
-/// How far a running job is.
+/// How far a running job has come.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Progress {
     /// Finished epochs.
@@ -94,19 +94,20 @@ pub struct Progress {
     pub epoch_seconds: Option<f64>,
 }
 
-/// A stored checkpoint: the training can go on after `epoch` and `step` steps of the next one.
+/// A stored checkpoint: the training can continue after `epoch` and `step` steps of the next epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Finished epochs.
     pub epoch: u32,
-    /// Finished steps of the epoch after them; 0 between two epochs. Records of version 1 know no other.
+    /// Finished steps of the next epoch; 0 between two epochs. Records of version 1 only have checkpoints between
+    /// epochs.
     #[serde(default)]
     pub step: u32,
     pub blob: BlobRef,
 }
 
 impl Checkpoint {
-    /// How far the training was, comparable.
+    /// How far the training was, to compare checkpoints.
     pub fn place(&self) -> (u32, u32) {
         (self.epoch, self.step)
     }
@@ -129,13 +130,13 @@ pub struct AttemptFailure {
     /// The last lines that the training logged, at most [`LOG_TAIL`].
     #[serde(default)]
     pub log: Vec<String>,
-    /// The record's revision before the failure. The revisions of all records are one sequence, so it tells what
-    /// came first without any clock.
+    /// The record's revision before the failure. The revisions of all records form one sequence, so it shows what came
+    /// first without a clock.
     #[serde(default)]
     pub mark: u64,
 }
 
-/// The record is no longer this token's to move.
+/// The holder of this token may no longer change the record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{token} no longer holds this job: it is {now}")]
 pub struct Fenced {
@@ -150,7 +151,7 @@ impl std::fmt::Display for Token {
 }
 
 impl JobState {
-    /// True for states that no worker leaves.
+    /// True for states that no worker changes.
     pub fn is_final(&self) -> bool {
         match self {
             Self::Pending | Self::Running { .. } => false,
@@ -178,11 +179,11 @@ impl JobState {
 }
 
 impl JobRecord {
-    /// Version of this record's layout. 2: a checkpoint may lie within an epoch, which a program of version 1 would
-    /// take for one after it, and a job may be parked.
+    /// Version of this record's layout. 2: a job may be parked, and a checkpoint may lie within an epoch, which a
+    /// program of version 1 would take for one after the epoch.
     pub const VERSION: u32 = 2;
 
-    /// A job that nobody has touched.
+    /// The record of a new job.
     pub fn pending() -> Self {
         Self {
             v: Self::VERSION,
@@ -204,7 +205,7 @@ impl JobRecord {
     }
 
     /// Validation macro F1 of the last finished epoch, in percent, whichever worker finished it. The progress of a
-    /// running job has only what its present worker finished, by which that worker is judged.
+    /// running job only covers epochs that its current worker finished.
     pub fn last_macro_f1(&self) -> Option<f64> {
         match &self.state {
             JobState::Running { progress, .. } => progress.macro_f1.or(self.saved_macro_f1),
@@ -214,7 +215,10 @@ impl JobRecord {
         }
     }
 
-    /// A sign of life.
+    /// The holder's heartbeat.
+    ///
+    /// # Errors
+    /// When `by` does not hold the job.
     pub fn beat(&self, by: &Token) -> Result<Self, Fenced> {
         let (beat, progress) = self.held(by)?;
         let state =
@@ -222,7 +226,10 @@ impl JobRecord {
         Ok(Self { state, ..self.clone() })
     }
 
-    /// A checkpoint is durable. Older checkpoints beyond the kept ones fall out.
+    /// A checkpoint is stored. Older ones beyond [`KEPT_CHECKPOINTS`] are dropped.
+    ///
+    /// # Errors
+    /// When `by` does not hold the job.
     pub fn checkpointed(
         &self,
         by: &Token,
@@ -240,30 +247,43 @@ impl JobRecord {
         Ok(next)
     }
 
-    /// The result is durable and is accepted together with this move.
+    /// The result's blobs are stored; the result is accepted together with this move.
+    ///
+    /// # Errors
+    /// When `by` does not hold the job.
     pub fn done(&self, by: &Token) -> Result<Self, Fenced> {
         self.held(by)?;
         Ok(Self { state: JobState::Done { token: by.clone() }, checkpoints: Vec::new(), ..self.clone() })
     }
 
-    /// The holder gives the job back unharmed, to go on from the last checkpoint elsewhere.
+    /// The holder hands the job back unharmed; it continues elsewhere from its last checkpoint.
+    ///
+    /// # Errors
+    /// When `by` does not hold the job.
     pub fn released(&self, by: &Token) -> Result<Self, Fenced> {
         self.held(by)?;
         Ok(Self { state: JobState::Pending, ..self.clone() })
     }
 
-    /// The holder gives the job back because of something that passes: no budget of the job shrinks.
+    /// The holder hands the job back because of the server, the network or a disk. This counts as neither loss nor
+    /// failure.
+    ///
+    /// # Errors
+    /// When `by` does not hold the job.
     pub fn deferred(&self, by: &Token, why: String) -> Result<Self, Fenced> {
         let released = self.released(by)?;
         Ok(Self { deferrals: self.deferrals.saturating_add(1), ..released.with_note(why) })
     }
 
-    /// Something happened that a reader should know; the holder goes on.
+    /// Something happened that a reader should know about; the holder keeps the job.
+    ///
+    /// # Errors
+    /// When `by` does not hold the job.
     pub fn noted(&self, by: &Token, note: String) -> Result<Self, Fenced> {
         Ok(self.beat(by)?.with_note(note))
     }
 
-    /// With one more note; the oldest fall out, for a record must stay small.
+    /// With one more note; the oldest are dropped, because a record must stay small.
     fn with_note(mut self, note: String) -> Self {
         self.notes.push(note);
         let surplus = self.notes.len().saturating_sub(MAX_NOTES);
@@ -271,14 +291,14 @@ impl JobRecord {
         self
     }
 
-    /// Asked for again after it failed: its failures are forgotten, its checkpoints are kept.
+    /// Asked for again after it failed: its failures are cleared, its checkpoints are kept.
     #[must_use]
     pub fn reopened(&self) -> Self {
         Self { state: JobState::Pending, losses: 0, failures: Vec::new(), ..self.clone() }
     }
 
-    /// Asked to be trained anew, from the start, after it was done or failed. `None` while it is open: then it is
-    /// trained anyway.
+    /// Asked to be trained again from the start, after it was done or failed. `None` while it is open, because then it
+    /// is trained anyway.
     #[must_use]
     pub fn retried(&self) -> Option<Self> {
         match &self.state {
@@ -286,7 +306,7 @@ impl JobRecord {
             JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {}
         }
         let next = Self { checkpoints: Vec::new(), retried_after: self.attempts, ..self.reopened() };
-        Some(next.with_note(format!("trained anew on request; before, it was {}", self.state.describe())))
+        Some(next.with_note(format!("trained again on request; before, it was {}", self.state.describe())))
     }
 
     fn held(&self, by: &Token) -> Result<(u64, &Progress), Fenced> {

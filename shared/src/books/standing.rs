@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::JobRecord;
 use crate::ids::JobId;
 
-/// What the books say of one worker.
+/// What the books say about one worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerRecord {
     pub v: u32,
@@ -16,23 +16,23 @@ pub struct WorkerRecord {
     pub standing: Standing,
 }
 
-/// May it take jobs?
+/// Whether a worker may take jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "standing", rename_all = "snake_case")]
 pub enum Standing {
     Trusted,
-    /// Different jobs failed on it, and it is not known yet whether they or it are the cause. Until others have tried
-    /// these jobs, it only takes jobs that failed elsewhere.
+    /// Different jobs failed on it, and it is not known yet whether the jobs or the worker are the cause. Until others
+    /// have tried these jobs, it only takes jobs that failed elsewhere.
     Probation {
         #[serde(rename = "charges")]
         incidents: Vec<Incident>,
     },
-    /// It gets no more jobs: jobs that failed on it went further elsewhere.
+    /// It gets no more jobs, because jobs that failed on it got further elsewhere.
     Drained {
         #[serde(rename = "charges")]
         incidents: Vec<Incident>,
     },
-    /// It took itself out: its canary failed, or something it needs is missing.
+    /// It took itself out: its self-test failed, or something it needs is missing.
     Unfit {
         reason: String,
     },
@@ -46,7 +46,7 @@ pub struct Incident {
     pub kind: IncidentKind,
 }
 
-/// What happened to it there.
+/// What happened to the job there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "offence", rename_all = "snake_case")]
 pub enum IncidentKind {
@@ -76,7 +76,7 @@ impl WorkerRecord {
 }
 
 impl Standing {
-    /// Why it gets no more jobs; `None` while it may take some.
+    /// Why it gets no more jobs; `None` while it may still take some.
     pub fn refusal(&self) -> Option<String> {
         match self {
             Self::Trusted | Self::Probation { .. } => None,
@@ -89,8 +89,8 @@ impl Standing {
         }
     }
 
-    /// True when the worker called `me` should leave this job to another worker, if there is one: failing it again here
-    /// would tell nothing new, and on probation a worker only takes jobs that help to find the cause.
+    /// True if the worker named `me` should leave this job to another worker, if there is one. If the job failed here
+    /// before, another failure would say nothing new; on probation, a worker only takes jobs that help find the cause.
     pub fn leaves_to_others(&self, record: &JobRecord, me: &str) -> bool {
         let failed_on = record.failed_on();
         match self {
@@ -102,7 +102,7 @@ impl Standing {
     }
 }
 
-/// Charges as one line.
+/// Incidents in one line.
 pub fn incidents_in_words(incidents: &[Incident]) -> String {
     incidents.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

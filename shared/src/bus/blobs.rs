@@ -1,4 +1,4 @@
-//! Blobs: immutable bytes named by their digest, stored until they are there, verified when read.
+//! Blobs: immutable bytes named by their digest, and verified when they are read.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{BACKOFF, Bus, BusError};
 use crate::protocol::subjects;
 use crate::result::BlobRef;
 
-/// Which object store.
+/// An object store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bucket {
     Checkpoints,
@@ -37,30 +37,33 @@ impl Bucket {
     /// The most bytes a blob may have; a reference to a larger one is refused.
     pub const fn largest(self) -> u64 {
         match self {
-            // A training's weights, Adam's two moments and the best weights: full-size networks take 1 GB.
+            // A training's weights, Adam's two moments and the best weights: 1 GB for full-size networks.
             Self::Checkpoints => 8 << 30,
-            // Files come in parts; those of earlier versions in one piece of up to 2 GiB.
+            // Files are stored in parts; earlier versions stored them in one piece of up to 2 GiB.
             Self::Results | Self::Packs | Self::Weights => 4 << 30,
         }
     }
 }
 
-/// Memory reserved before the first byte arrives; the rest is reserved as bytes arrive.
+/// How much memory is reserved before the first byte arrives; the rest follows as bytes arrive.
 const FIRST_ROOM: u64 = 1 << 20;
 
-/// A server may never answer for a piece that it has lost, so every read has its own time-out.
+/// A server may never answer for a piece that it has lost, so every read has a time-out.
 const IDLE: Duration = Duration::from_secs(15);
 
 impl Bus {
-    /// Stores `bytes` under a name that ends in their digest, and tries until they are stored. The same bytes are stored
-    /// once; a name is never overwritten, because readers of a replaced object hang.
+    /// Stores `bytes` under a name that ends in their digest, and retries until they are stored. The same bytes are
+    /// stored only once. A name is never overwritten, because readers of a replaced object hang.
+    ///
+    /// # Errors
+    /// None: it retries until the bytes are stored.
     pub async fn put_blob(&self, bucket: Bucket, stem: &str, bytes: Bytes) -> Result<BlobRef, BusError> {
         let blob = BlobRef::of(stem, &bytes);
         self.store_blob(bucket, &blob, bytes).await;
         Ok(blob)
     }
 
-    /// Stores `bytes`, which `blob` describes, and tries until they are stored.
+    /// Stores `bytes`, which `blob` describes, and retries until they are stored.
     pub async fn store_blob(&self, bucket: Bucket, blob: &BlobRef, bytes: Bytes) {
         let tell =
             |error: &ServerError| tracing::warn!(blob = %blob.name, "storing a blob: {error}; trying again");
@@ -75,6 +78,9 @@ impl Bus {
     }
 
     /// Fetches a blob and checks its digest.
+    ///
+    /// # Errors
+    /// As [`Self::read_blob`].
     pub async fn get_blob(&self, bucket: Bucket, blob: &BlobRef) -> Result<Bytes, BusError> {
         let mut bytes = Vec::with_capacity(blob.size.min(FIRST_ROOM) as usize);
         self.read_blob(bucket, blob, |chunk| {
@@ -86,6 +92,9 @@ impl Bus {
     }
 
     /// Streams a blob through `sink` and checks its digest at the end; until then its bytes may be wrong.
+    ///
+    /// # Errors
+    /// When the blob is missing, too large or damaged, the server stops sending it, or `sink` fails.
     pub async fn read_blob(
         &self,
         bucket: Bucket,
@@ -125,6 +134,9 @@ impl Bus {
     }
 
     /// Replaces a blob's bytes, as a failing disk would: for fault tests.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
     pub async fn damage_blob(&self, bucket: Bucket, name: &str, bytes: Bytes) -> Result<(), BusError> {
         self.delete_blob(bucket, name).await?;
         let sha256 = hex::encode(Sha256::digest(&bytes));
@@ -134,18 +146,27 @@ impl Bus {
     }
 
     /// What a bucket holds: whole blobs and unfinished uploads.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
     pub async fn inventory(&self, bucket: Bucket) -> Result<Inventory, BusError> {
         let listed = self.server.inventory(bucket.name()).await;
         listed.map_err(|e| BusError::failed(format!("list bucket {}", bucket.name()), e))
     }
 
     /// Deletes the bytes of an unfinished upload.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
     pub async fn discard_upload(&self, bucket: Bucket, upload: &str) -> Result<(), BusError> {
         let discarded = self.server.discard(bucket.name(), upload).await;
         discarded.map_err(|e| BusError::failed(format!("delete the unfinished upload {upload}"), e))
     }
 
-    /// Deletes a blob that nothing refers to any more; it is no error if there is none.
+    /// Deletes a blob that nothing refers to any more, if it exists.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
     pub async fn delete_blob(&self, bucket: Bucket, name: &str) -> Result<(), BusError> {
         match self.server.remove(bucket.name(), name).await {
             Ok(()) | Err(ServerError::Missing) => Ok(()),

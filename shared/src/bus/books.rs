@@ -1,4 +1,5 @@
-//! The books: records moved by compare-and-swap, results accepted in one batch, every doubt settled by reading back.
+//! The books: records change by compare-and-swap, results are accepted in one batch, and after a lost reply the record
+//! is read back.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -13,12 +14,12 @@ use crate::protocol::{JobOrder, subjects};
 use crate::result::JobResult;
 use crate::version::{DecodeError, Versions};
 
-/// A record as it stood at one revision.
+/// A record at one revision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BookEntry {
     pub job: JobId,
     pub record: JobRecord,
-    /// What the next compare-and-swap must name.
+    /// The revision that the next compare-and-swap must name.
     pub revision: u64,
     /// Server time of the write, in nanoseconds since the Unix epoch. Only differences mean anything.
     pub written_nanos: i128,
@@ -28,20 +29,23 @@ pub struct BookEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Store {
     Writable,
-    /// It is full or switched off; the text is the server's.
+    /// It is full or switched off, as the server's own message says.
     Refuses(String),
     /// No answer: the server is away or slow, or part of its store is broken.
     Silent,
 }
 
-/// Written to see whether the store takes writes.
+/// Written to see whether the store accepts writes.
 #[derive(Serialize)]
 struct Trial {
     v: u32,
 }
 
 impl Bus {
-    /// A job's record.
+    /// A job's record, if there is one.
+    ///
+    /// # Errors
+    /// When the server does not answer, or the record cannot be read.
     pub async fn record(&self, job: JobId) -> Result<Option<BookEntry>, BusError> {
         let key = subjects::record_key(job);
         match self.entry(&key).await? {
@@ -51,8 +55,8 @@ impl Bus {
     }
 
     /// Changes a job's record from `revision` to `next` and returns the new revision. A revision of 0 means that there
-    /// must be none yet. Tries until the outcome is known, for as long as the server is away. When a reply is lost, the
-    /// record is read back; it is never blindly written again.
+    /// must be no record yet. Retries until the outcome is known, for as long as the server is away. When a reply is
+    /// lost, the record is read back before it is written again.
     ///
     /// # Errors
     /// [`BusError::Conflict`] when somebody else changed the record first.
@@ -70,8 +74,8 @@ impl Bus {
         BACKOFF.endless().run(work, BusError::is_transient, tell).await
     }
 
-    /// Reads back a record whose write is in doubt: its revision if it was written, `None` if it may be tried again.
-    /// Anything else in its place is a conflict.
+    /// Reads back a record after a write with an unknown outcome: its revision if it was written, `None` if the write
+    /// may be tried again. Anything else in its place is a conflict.
     async fn written(&self, job: JobId, write: &Write) -> Result<Option<u64>, BusError> {
         match self.entry(&write.key).await {
             Ok(Some(entry)) if entry.value == write.value => Ok(Some(entry.revision)),
@@ -82,14 +86,17 @@ impl Bus {
         }
     }
 
-    /// Accepts a result: writes the record as done together with the result, both or neither. Otherwise as
+    /// Accepts a result: writes the record as done together with the result, both or neither. Retries like
     /// [`Self::swap`].
+    ///
+    /// # Errors
+    /// As [`Self::swap`].
     pub async fn commit(&self, revision: u64, next: &JobRecord, result: &JobResult) -> Result<(), BusError> {
         let job = result.job;
         let record = Write { key: subjects::record_key(job), expected: revision, value: encode(next) };
         let (key, value) = (subjects::result_key(job), encode(result));
         let work = || async {
-            // A job that is trained anew has a result already. The record's revision protects both writes.
+            // A job that is trained again already has a result. The record's revision protects both writes.
             let expected = self.entry(&key).await?.map_or(0, |entry| entry.revision);
             let outcome = Write { key: key.clone(), expected, value: value.clone() };
             let doubt = match self.server.batch(&[record.clone(), outcome]).await {
@@ -103,7 +110,10 @@ impl Bus {
         BACKOFF.endless().run(work, BusError::is_transient, tell).await
     }
 
-    /// Adds the jobs that are not in the books yet. Those that are stay as they are, except for how they are carried out.
+    /// Adds the jobs that are not in the books yet. Existing jobs stay unchanged, except for how they are carried out.
+    ///
+    /// # Errors
+    /// When the server does not answer, or an existing order cannot be read.
     pub async fn admit(&self, orders: &[JobOrder]) -> Result<(), BusError> {
         let pending = encode(&JobRecord::pending());
         for order in orders {
@@ -120,18 +130,27 @@ impl Bus {
         Ok(())
     }
 
-    /// What a job is to train.
+    /// A job's order.
+    ///
+    /// # Errors
+    /// When the server does not answer, or the order is missing or cannot be read.
     pub async fn order(&self, job: JobId) -> Result<JobOrder, BusError> {
         self.read(&subjects::order_key(job), JobOrder::VERSION).await
     }
 
     /// Server time at which a job's order was written; `None` if the job is not in the books. No two servers write an
     /// order in the same nanosecond, so this identifies the server.
+    ///
+    /// # Errors
+    /// When the server does not answer.
     pub async fn admitted_at(&self, job: JobId) -> Result<Option<i128>, BusError> {
         self.written_at(&subjects::order_key(job)).await
     }
 
     /// A finished job's result.
+    ///
+    /// # Errors
+    /// When the server does not answer, or the result is missing, cannot be read or belongs to another job.
     pub async fn result(&self, job: JobId) -> Result<JobResult, BusError> {
         let key = subjects::result_key(job);
         let result: JobResult = self.read(&key, JobResult::VERSION).await?;
@@ -141,34 +160,49 @@ impl Bus {
         Ok(result)
     }
 
-    /// Reads a value of the books; it must be there.
+    /// Reads a value of the books.
+    ///
+    /// # Errors
+    /// When the server does not answer, or the value is missing, damaged or of a version above `known`.
     pub async fn read<T: DeserializeOwned>(&self, key: &str, known: u32) -> Result<T, BusError> {
         let entry = self.entry(key).await?.ok_or_else(|| BusError::Missing { what: key.to_owned() })?;
         decode(key, &entry.value, known)
     }
 
     /// Writes a value that has only one writer.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer. The value may have been written all the same.
     pub async fn write<T: Serialize>(&self, key: &str, value: &T) -> Result<(), BusError> {
         self.server.put(key, encode(value)).await.map_err(|e| BusError::failed(format!("write {key}"), e))
     }
 
-    /// Takes a value away; one that is not there is fine. The coordinator alone may.
+    /// Deletes a value, if it exists. Only the coordinator may do this.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
     pub async fn delete(&self, key: &str) -> Result<(), BusError> {
         self.server.delete(key).await.map_err(|e| BusError::failed(format!("delete {key}"), e))
     }
 
-    /// When a value was written, by the server's time in nanoseconds since the Unix epoch; `None` where there is none.
+    /// Server time at which a value was written, in nanoseconds since the Unix epoch; `None` if there is no value.
+    ///
+    /// # Errors
+    /// When the server does not answer.
     pub async fn written_at(&self, key: &str) -> Result<Option<i128>, BusError> {
         Ok(self.entry(key).await?.map(|entry| entry.written_nanos))
     }
 
-    /// As [`Self::write`]; gives the server's time of the write, in nanoseconds since the Unix epoch.
+    /// Like [`Self::write`], but returns the server time of the write, in nanoseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
     pub async fn write_at<T: Serialize>(&self, key: &str, value: &T) -> Result<i128, BusError> {
         self.write(key, value).await?;
         self.written_at(key).await?.ok_or_else(|| BusError::Missing { what: key.to_owned() })
     }
 
-    /// Whether the server's store takes writes, tried with one.
+    /// Tries whether the server's store accepts writes.
     pub async fn try_store(&self) -> Store {
         match self.server.put(subjects::TRIAL_KEY, encode(&Trial { v: 1 })).await {
             Ok(()) => Store::Writable,
@@ -180,13 +214,19 @@ impl Bus {
     }
 
     /// Keys of the books that match `pattern` (such as `sweep.*`), in no particular order.
+    ///
+    /// # Errors
+    /// When the server does not answer.
     pub async fn keys(&self, pattern: &str) -> Result<Vec<String>, BusError> {
         let prefix = pattern.trim_end_matches('*');
         let keys = self.server.keys().await.map_err(|e| BusError::failed("list the keys of the store", e))?;
         Ok(keys.into_iter().filter(|key| key.starts_with(prefix)).collect())
     }
 
-    /// All records as they stand, then every change of them.
+    /// All current records, then every change.
+    ///
+    /// # Errors
+    /// When the server does not answer.
     pub async fn watch_records(&self) -> Result<RecordWatch, BusError> {
         let watched = KeyWatch::begin(self.server.clone(), subjects::RECORD_KEYS).await;
         Ok(RecordWatch { inner: watched.map_err(|e| BusError::failed("watch the jobs", e))? })
@@ -206,7 +246,7 @@ impl Bus {
     }
 }
 
-/// The records as they change. Errors of the connection are healed by the client, as far as they can be.
+/// The records as they change. The client recovers from errors of the connection where it can.
 pub struct RecordWatch {
     inner: KeyWatch,
 }
@@ -218,7 +258,7 @@ impl std::fmt::Debug for RecordWatch {
 }
 
 impl RecordWatch {
-    /// The next change. `None` when the watch has ended and must be made anew.
+    /// The next change. `None` when the watch has ended and must be opened again.
     pub async fn next(&mut self) -> Option<BookEntry> {
         loop {
             let entry = self.inner.next().await?;
@@ -248,7 +288,7 @@ fn encode<T: Serialize>(value: &T) -> Bytes {
 /// The largest value in the books, in bytes. By default nats-server itself accepts 1 MiB.
 const LARGEST: usize = 8 << 20;
 
-/// Reads a value of the books. Its version is checked first: another layout is refused, never misread.
+/// Decodes a value of the books. Its version is checked first, so that another layout is refused and never misread.
 pub(super) fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8], newest: u32) -> Result<T, BusError> {
     let what = || what.to_owned();
     if bytes.len() > LARGEST {

@@ -1,4 +1,4 @@
-//! Credentials: the one file with which a program may use a guarded server.
+//! Credentials: the file that lets a program use a protected server.
 //!
 //! ```text
 //! # comment
@@ -11,7 +11,7 @@
 //! -----END CERTIFICATE-----
 //! ```
 //!
-//! The server knows the public key alone. The file is read again at each connection, for its certificate.
+//! The server knows only the public key. The file is read again for each connection, because of its certificate.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,11 +28,11 @@ const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 /// What a credential lets its holder do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Everything that Ferry does on a server.
+    /// May do everything that Ferry does on a server.
     Coordinator,
-    /// Takes jobs, moves their records, hands in their results.
+    /// May take jobs, change their records and hand in their results.
     Worker,
-    /// Reads.
+    /// May only read.
     Observer,
 }
 
@@ -49,7 +49,7 @@ impl Role {
         }
     }
 
-    /// First part of the subjects that replies come back on: each role may listen to its own alone.
+    /// Prefix of the subjects on which replies arrive: each role may only listen to its own.
     pub fn inbox(self) -> String {
         format!("_INBOX_{}", self.name())
     }
@@ -81,7 +81,7 @@ pub struct Credential {
     replicas: usize,
 }
 
-/// The seed stays out of logs.
+/// Without the seed, which must not appear in logs.
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credential")
@@ -93,9 +93,12 @@ impl fmt::Debug for Credential {
 
 impl Credential {
     /// Reads and checks a credential file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not a credential, or has a newer version.
     pub fn read(path: &Path) -> Result<Self, CredentialError> {
         let unreadable = |source| CredentialError::Read { path: path.to_owned(), source };
-        // Absolute, because the programs that this one starts are told of it.
+        // Absolute, because it is passed on to the programs that this one starts.
         let path = std::path::absolute(path).map_err(unreadable)?;
         if std::fs::metadata(&path).map_err(unreadable)?.len() > LARGEST {
             return Err(CredentialError::Format { path, reason: "it is far too large".to_owned() });
@@ -130,7 +133,7 @@ impl Credential {
         Ok(Self { path: path.to_owned(), role, seed: seed.to_owned(), replicas })
     }
 
-    /// Its file.
+    /// The path of its file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -140,7 +143,7 @@ impl Credential {
         self.role
     }
 
-    /// Copies of each stream that the servers of this cluster keep.
+    /// How many copies of each stream the servers of this cluster keep.
     pub fn replicas(&self) -> usize {
         self.replicas
     }
@@ -162,17 +165,20 @@ impl fmt::Debug for NewUser {
 }
 
 impl NewUser {
-    /// Drawn from the system's source of randomness.
+    /// Draws a key pair from the system's source of randomness.
     pub fn draw() -> Self {
         Self { pair: KeyPair::new_user() }
     }
 
-    /// What the server's configuration names.
+    /// The public key, which the server's configuration lists.
     pub fn public_key(&self) -> String {
         self.pair.public_key()
     }
 
     /// The text of this user's credential file; `authority` is the certificate (PEM) that signed the server's.
+    ///
+    /// # Errors
+    /// When the key pair has no seed.
     pub fn credential(
         &self,
         role: Role,

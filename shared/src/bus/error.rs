@@ -1,4 +1,4 @@
-//! What can go wrong on the bus: each message says what is wrong, and what to do where a person can do something.
+//! Errors on the bus: each message says what is wrong, and what to do if a person can do something.
 
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ pub enum BusError {
     NoJetStream { url: String },
     #[error("the server has no {what}")]
     Missing { what: String },
-    /// Nothing was written.
+    /// A swap found another revision. Nothing was written.
     #[error("the record of job {job} was changed by somebody else meanwhile")]
     Conflict { job: JobId },
     #[error("cannot {action}: {source}")]
@@ -40,13 +40,13 @@ pub enum BusError {
     Decode { what: String, source: serde_json::Error },
     #[error("{what} {source}")]
     Version { what: String, source: VersionError },
-    /// Only a coordinator may bring the store of a server up to date.
+    /// Only a coordinator may update the store of a server.
     #[error(
         "the store of this server has version {found}, but this program needs version {needed}: start `ferry run` of this \
          version on it, which updates the store, or use the programs that wrote it"
     )]
     OldStore { found: u64, needed: u32 },
-    /// Something that came over the bus contradicts itself or what it must be.
+    /// Something that came over the bus contradicts itself or its name.
     #[error("{what} was refused because it cannot be right: {reason}")]
     Untrue { what: String, reason: String },
     #[error("cannot use {}: {source}", path.display())]
@@ -55,7 +55,7 @@ pub enum BusError {
         "the lease that is stored on the server cannot work: {source}; set another with `ferry run --lease`"
     )]
     Timing { source: TimingError },
-    /// The server knows the blob and does not send its bytes: it is going away, or has lost them.
+    /// The server knows the blob but does not send its bytes: it is shutting down, or has lost them.
     #[error("the server does not send the bytes of blob {name}")]
     Stalled { name: String },
     #[error("blob {name} is damaged: it should have digest {expected}, but has {found}")]
@@ -63,7 +63,7 @@ pub enum BusError {
 }
 
 impl BusError {
-    /// True when the same call may succeed later without anything else changing.
+    /// True if the same call may succeed later by itself.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Transport { .. } | Self::Stalled { .. } => true,
@@ -85,7 +85,7 @@ impl BusError {
         }
     }
 
-    /// True when the caller named the wrong server or credential, or one of another version.
+    /// True if the caller named the wrong server or credential, or one of another version.
     pub fn is_bad_input(&self) -> bool {
         match self {
             Self::Address { .. }
@@ -113,7 +113,7 @@ impl BusError {
         Self::Transport { action: action.into(), source: source.into() }
     }
 
-    /// A request that failed, as an error of this action; what is `Missing` or `Damaged` was handled before.
+    /// The error of a request that failed during `action`. Callers handle `Missing` and `Damaged` themselves first.
     pub(super) fn failed(action: impl Into<String>, failure: ServerError) -> Self {
         match failure {
             ServerError::Doubt(source) => Self::transport(action, source),

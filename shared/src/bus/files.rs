@@ -1,4 +1,4 @@
-//! Files of any size as blobs of one part each: constant memory, and an interrupted transfer goes on where it was.
+//! Files of any size, stored in parts of one blob each: memory use is constant, and an interrupted transfer continues.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -13,7 +13,10 @@ use crate::result::BlobRef;
 const PART: usize = 64 << 20;
 
 impl Bus {
-    /// Stores a file part by part; parts that are there already, as after an interruption, are not sent again.
+    /// Stores a file part by part. Parts that are already stored, as after an interruption, are not sent again.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is too large.
     pub async fn put_file(&self, bucket: Bucket, stem: &str, path: &Path) -> Result<StoredFile, BusError> {
         let io = |source| BusError::File { path: path.to_owned(), source };
         let mut file = std::fs::File::open(path).map_err(io)?;
@@ -44,8 +47,11 @@ impl Bus {
         }
     }
 
-    /// Brings a file to `path`. Whole parts that an earlier, interrupted call left there are checked and kept; every
-    /// other part is checked as it comes. `arrived` hears of every kept or new part, in bytes.
+    /// Fetches a file to `path`. Whole parts that an earlier, interrupted call left there are checked and kept; every
+    /// other part is checked as it arrives. `arrived` is called with the size of every kept or new part, in bytes.
+    ///
+    /// # Errors
+    /// When the description cannot be right, a part cannot be fetched ([`Self::read_blob`]), or the disk fails.
     pub async fn get_file(
         &self,
         bucket: Bucket,
@@ -70,7 +76,7 @@ impl Bus {
     }
 }
 
-/// Reads the whole parts at the start of a file, cuts off what follows them and stands behind them.
+/// Counts the whole parts at the start of a file, cuts off what follows, and moves to the end.
 fn keep_whole(mut file: std::fs::File, parts: &[BlobRef]) -> std::io::Result<(usize, std::fs::File)> {
     let (mut kept, mut end) = (0, 0);
     for part in parts {
@@ -99,7 +105,7 @@ impl Write for Hashing<'_> {
     }
 }
 
-/// Away from the thread that keeps the leases.
+/// Runs blocking work away from the thread that sends heartbeats.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {

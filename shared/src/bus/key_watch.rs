@@ -1,9 +1,9 @@
-//! A watch of keys that notices when it has gone dead.
+//! A watch of keys that notices when it has died.
 //!
-//! Deliveries may stop for good without any error. In a cluster a watch lives on one server. When that server is lost, the
-//! client has the watch made again under the same name; if the other servers do not know of the loss yet and put it on the
-//! lost one, nobody answers, and the name stays taken. So the newest revision is asked for now and then. A watch that stays
-//! behind it is given up, and the next one has another name.
+//! Deliveries may stop for good without any error. In a cluster a watch lives on one server. When that server is lost,
+//! the client asks for the watch again under the same name. If the other servers have not noticed the loss and place it
+//! on the lost server, nobody answers, and the name stays taken. Therefore the newest revision is asked for at
+//! intervals. A watch that stays behind it is dropped, and a new one is opened under another name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::server::{Entry, Flow, Server, ServerError};
 
-/// Between two questions for the newest revision. A dead watch is found within two of them.
+/// Interval at which the newest revision is asked for. A dead watch is noticed within two intervals.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// The values under some keys: as they are, then as they change.
+/// The values under some keys: the current ones, then every change.
 pub(super) struct KeyWatch {
     server: Arc<dyn Server>,
     keys: &'static str,
@@ -42,18 +42,18 @@ impl KeyWatch {
     pub(super) async fn next(&mut self) -> Option<Entry> {
         loop {
             tokio::select! {
-                biased; // What has been delivered is seen before the watch is judged.
+                biased; // Take what was delivered before judging the watch.
                 entry = self.entries.next() => match entry? {
                     Ok(entry) => {
                         self.seen = self.seen.max(entry.revision);
                         return Some(entry);
                     }
-                    Err(error) => tracing::debug!(%error, "the watch reported an error and goes on"),
+                    Err(error) => tracing::debug!(%error, "the watch reported an error and continues"),
                 },
                 Some(newest) = answer(&mut self.asked) => {
                     self.asked = None;
                     if self.is_dead(newest) {
-                        tracing::warn!("the watch of {} has gone dead and is opened again", self.keys);
+                        tracing::warn!("the watch of {} stopped delivering; opening it again", self.keys);
                         return None;
                     }
                 }
@@ -67,7 +67,7 @@ impl KeyWatch {
         self.asked = Some(Box::pin(async move { server.newest(keys).await }));
     }
 
-    /// Twice in a row the server had something newer, and nothing came in between.
+    /// True if twice in a row the server had something newer, and nothing was delivered in between.
     fn is_dead(&mut self, newest: Result<u64, ServerError>) -> bool {
         match newest {
             Ok(newest) if newest > self.seen => self.behind.replace(self.seen) == Some(self.seen),

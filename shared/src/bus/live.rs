@@ -1,4 +1,4 @@
-//! Presence and progress reports of workers, for displays. No decision rests on a progress report.
+//! Presence and progress reports of workers, for displays. No decision depends on a progress report.
 
 use futures::StreamExt;
 
@@ -10,13 +10,13 @@ use crate::protocol::{LiveReport, Presence, subjects};
 /// The largest report, in bytes.
 const LARGEST: usize = 16 << 10;
 
-/// A report; `None` if it cannot be one of ours.
+/// Decodes a report; `None` if it is too long or malformed.
 fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     if bytes.len() <= LARGEST { serde_json::from_slice(bytes).ok() } else { None }
 }
 
 impl Bus {
-    /// Reports this worker's progress; lost when nobody listens.
+    /// Reports this worker's progress. The report is lost if nobody listens.
     pub async fn hint(&self, report: &LiveReport) {
         let Ok(payload) = serde_json::to_vec(report) else { return };
         if let Err(error) = self.server.hint(&subjects::live(&report.worker), payload.into()).await {
@@ -25,13 +25,19 @@ impl Bus {
     }
 
     /// All workers' progress reports.
+    ///
+    /// # Errors
+    /// When the server does not answer.
     pub async fn hints(&self) -> Result<Hints, BusError> {
         let inner = self.server.hints(subjects::LIVE_ALL).await;
         Ok(Hints { inner: inner.map_err(|e| BusError::failed("listen to the workers", e))? })
     }
 
-    /// Renews this worker's presence and returns the server's time in nanoseconds since the Unix epoch, the clock
-    /// against which ages of records are taken.
+    /// Renews this worker's presence and returns the server's time in nanoseconds since the Unix epoch, to compute the
+    /// ages of records with.
+    ///
+    /// # Errors
+    /// When the server does not answer.
     pub async fn appear(&self, presence: &Presence) -> Result<i128, BusError> {
         let key = presence.worker.as_str();
         let value = serde_json::to_vec(presence).map_err(|e| BusError::transport("report presence", e))?;
@@ -42,6 +48,9 @@ impl Bus {
     }
 
     /// The workers that are present.
+    ///
+    /// # Errors
+    /// When the server does not answer.
     pub async fn workers(&self) -> Result<Vec<Presence>, BusError> {
         let values = self.server.present().await.map_err(|e| BusError::failed("list the workers", e))?;
         let mut workers: Vec<Presence> =
@@ -50,7 +59,7 @@ impl Bus {
         Ok(workers)
     }
 
-    /// This worker ends in good order.
+    /// Withdraws the presence of a worker that ends normally.
     pub async fn disappear(&self, worker: &WorkerId) {
         if let Err(error) = self.server.disappear(worker.as_str()).await {
             tracing::debug!(%error, "cannot withdraw this worker's presence; it expires by itself");
@@ -76,7 +85,7 @@ impl Hints {
             match self.inner.next().await?.map(|payload| read(&payload)) {
                 Ok(Some(report)) => return Some(report),
                 Ok(None) => tracing::debug!("a progress report cannot be read"),
-                Err(error) => tracing::debug!(%error, "the progress reports had an error and go on"),
+                Err(error) => tracing::debug!(%error, "the progress reports had an error and continue"),
             }
         }
     }

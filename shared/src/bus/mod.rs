@@ -1,6 +1,6 @@
-//! How coordinator and workers reach each other: doubts settled, versions and digests checked, on any [`Server`].
+//! How coordinator and workers reach each other, on any [`Server`]: settles doubts, checks versions and digests.
 //!
-//! Only `nats/` names the messaging client. Tests run it on the crate `memory-server`, a server in their own process.
+//! Only `nats/` names the messaging client. Tests use the crate `memory-server`, a server in their own process.
 
 mod blobs;
 mod books;
@@ -31,7 +31,7 @@ use server::Server;
 pub use server::{Inventory, Queued, Stored, Upload};
 pub use standings::StandingWatch;
 
-/// Between two tries of a write that must get through.
+/// The pauses between two tries of a write that must get through.
 const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(50), Duration::from_secs(2));
 
 /// One connection to a server. Clones share it.

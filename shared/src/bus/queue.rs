@@ -10,18 +10,27 @@ use crate::ids::JobId;
 use crate::protocol::subjects;
 
 impl Bus {
-    /// Queues a job, unless it is queued already.
+    /// Queues a job, unless it is already queued.
+    ///
+    /// # Errors
+    /// When the server does not answer. The job may have been queued all the same.
     pub async fn enqueue(&self, job: JobId) -> Result<Queued, BusError> {
         let published = self.server.publish(&subjects::queue(job)).await;
         published.map_err(|e| BusError::failed("queue a job", e))
     }
 
     /// Empties the queue: for a server with a single coordinator, before it queues its own jobs.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
     pub async fn clear_queue(&self) -> Result<(), BusError> {
         self.server.purge().await.map_err(|e| BusError::failed("clear the queue", e))
     }
 
-    /// Jobs for this worker, one at a time: nothing is taken from the server ahead of need.
+    /// Jobs for this worker, one at a time: none is taken from the server before it is needed.
+    ///
+    /// # Errors
+    /// When the server does not answer, or has no queue yet.
     pub async fn jobs(&self) -> Result<Jobs, BusError> {
         let inner = self.server.pull().await.map_err(|e| BusError::failed("ask for jobs", e))?;
         Ok(Jobs { inner })
@@ -50,7 +59,7 @@ impl Jobs {
                     }
                     tracing::warn!(subject = %message.subject(), "a message in the queue names no job");
                 }
-                Err(error) => tracing::debug!(%error, "the queue reported an error and goes on"),
+                Err(error) => tracing::debug!(%error, "the queue reported an error and continues"),
             }
         }
     }
@@ -69,26 +78,26 @@ impl std::fmt::Debug for Delivery {
 }
 
 impl Delivery {
-    /// Extends the time before the queue gives the job to another worker. Only after the record was written under the
-    /// fencing token: the server accepts this from anybody who ever held the message.
+    /// Extends the time before the queue gives the job to another worker. Call this only after the record was written
+    /// under the fencing token, because the server accepts it from anybody who ever held the message.
     pub async fn extend(&self) {
         self.tell(Ack::Working).await;
     }
 
-    /// Hands the job back, to be given out again after `delay`.
+    /// Hands the job back, to be handed out again after `delay`.
     pub async fn hand_back(&self, delay: Duration) {
         self.tell(Ack::Back(delay)).await;
     }
 
-    /// Takes the job out of the queue, once its record is final. If this gets lost, the next worker that receives the job
-    /// takes it out.
+    /// Takes the job out of the queue, once its record is final. If this is lost, the next worker that receives the job
+    /// does it.
     pub async fn finish(&self) {
         self.tell(Ack::Done).await;
     }
 
     async fn tell(&self, ack: Ack) {
         if let Err(error) = self.message.answer(ack).await {
-            tracing::debug!(job = %self.job, %error, "the queue was not told");
+            tracing::debug!(job = %self.job, %error, "cannot answer the queue");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What Ferry needs of a server, request by request: the seam between the bus and a messaging system.
+//! What Ferry needs from a server, request by request: the interface between the bus and a messaging system.
 //!
-//! One call is one request: nothing here retries, settles a doubt, reads a version or checks a digest. All that is
-//! the bus's own, above this line, and so it is the same on a real server and on the one in memory.
+//! One call is one request: nothing here retries, settles a doubt, reads a version or checks a digest. The bus does all
+//! that above this interface, and so it is the same on a real server and on the one in memory.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use futures::stream::BoxStream;
 
 use crate::result::BlobRef;
 
-/// An answer that is still to come.
+/// The future answer to a request.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, ServerError>>;
 
-/// What a server sends by itself. An error is a stumble: what follows it has lost nothing. The end means that it has
-/// to be asked for anew.
+/// A stream of what a server sends by itself. After an error it continues without loss. When it ends, it must be opened
+/// again.
 pub type Flow<T> = BoxStream<'static, Result<T, ServerError>>;
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a request has no good answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The key has another revision than the one named. Nothing was written.
@@ -32,16 +32,16 @@ pub enum ServerError {
     /// The server's own check of the bytes failed.
     #[error("the stored bytes are damaged")]
     Damaged,
-    /// The server will not do it, and says why.
+    /// The server refuses, and says why.
     #[error("the server refuses: {0}")]
     Refused(String),
-    /// No answer, or none that can be read: the request may have been carried out, may not, or may yet be.
+    /// No answer, or an unreadable one. The request may have been carried out, or may still be.
     #[error(transparent)]
     Doubt(AnyError),
 }
 
 impl ServerError {
-    /// Nobody knows what became of the request.
+    /// The error of a request whose outcome is unknown.
     pub fn doubt(source: impl Into<AnyError>) -> Self {
         Self::Doubt(source.into())
     }
@@ -52,12 +52,12 @@ pub trait Server: fmt::Debug + Books + Queue + Blobs + Live + 'static {}
 
 impl<T: fmt::Debug + Books + Queue + Blobs + Live + 'static> Server for T {}
 
-/// A value of the books as it stands.
+/// A value of the books at one revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub key: String,
     pub value: Bytes,
-    /// What the next compare-and-swap must name.
+    /// The revision that the next compare-and-swap must name.
     pub revision: u64,
     /// Server time of the write, in nanoseconds since the Unix epoch.
     pub written_nanos: i128,
@@ -67,7 +67,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
     pub key: String,
-    /// Revision that the key must have; 0 is "must not exist".
+    /// Revision that the key must have; 0 means that it must not exist.
     pub expected: u64,
     pub value: Bytes,
 }
@@ -75,36 +75,36 @@ pub struct Write {
 /// A key-value bucket with revisions.
 pub trait Books: Send + Sync {
     fn entry<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Entry>>;
-    /// Writes `value` if `key` has revision `expected` (0: if it does not exist), and gives the new revision.
+    /// Writes `value` if `key` has revision `expected` (0: if it does not exist), and returns the new revision.
     fn update<'a>(&'a self, key: &'a str, value: Bytes, expected: u64) -> Reply<'a, u64>;
     fn put<'a>(&'a self, key: &'a str, value: Bytes) -> Reply<'a, ()>;
-    /// Takes a key away without a trace; one that is not there is fine. The coordinator alone may.
+    /// Deletes a key with its history, if it exists. Only the coordinator may do this.
     fn delete<'a>(&'a self, key: &'a str) -> Reply<'a, ()>;
     /// All writes or none.
     fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, ()>;
     fn keys(&self) -> Reply<'_, Vec<String>>;
-    /// Revision of the newest write under `keys` (such as `job.*`), 0 where there is none.
+    /// Revision of the newest write under `keys` (such as `job.*`), 0 if there is none.
     fn newest<'a>(&'a self, keys: &'a str) -> Reply<'a, u64>;
-    /// Every value under `keys` (such as `job.*`) as it stands, then every change.
+    /// Every current value under `keys` (such as `job.*`), then every change.
     fn watch<'a>(&'a self, keys: &'a str) -> Reply<'a, Flow<Entry>>;
 }
 
-/// Outcome of queueing a job.
+/// The outcome of queueing a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Queued {
     Now,
-    /// It is queued or in flight already.
+    /// It is already queued or handed out.
     Already,
 }
 
-/// What a receiver says about a message. The server takes it from anybody who ever held the message.
+/// A receiver's answer to a message. The server accepts it from anybody who ever held the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ack {
-    /// Take it out of the queue, and say when that is done.
+    /// Take it out of the queue, and confirm.
     Done,
     /// Hand it out again after this time.
     Back(Duration),
-    /// Still at work: start the deadline anew.
+    /// Still at work: restart the deadline.
     Working,
 }
 
@@ -118,34 +118,34 @@ pub trait Message: Send + Sync {
 pub trait Queue: Send + Sync {
     fn publish<'a>(&'a self, subject: &'a str) -> Reply<'a, Queued>;
     fn purge(&self) -> Reply<'_, ()>;
-    /// A message that nobody answers for this long is handed out again.
+    /// Sets after what time without an answer a message is handed out again.
     fn set_deadline(&self, deadline: Duration) -> Reply<'_, ()>;
-    /// Messages one at a time, each handed out when the flow is asked for it.
+    /// Messages one at a time, each handed out when it is polled for.
     fn pull(&self) -> Reply<'_, Flow<Box<dyn Message>>>;
 }
 
 /// Object stores of immutable bytes.
 pub trait Blobs: Send + Sync {
     fn holds<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, bool>;
-    /// Stores a blob, unless its bytes are discarded as an unfinished upload meanwhile: then it fails.
+    /// Stores a blob. Fails if its bytes are discarded as an unfinished upload in the meantime.
     fn store<'a>(&'a self, bucket: &'a str, blob: &'a BlobRef, bytes: &'a Bytes) -> Reply<'a, ()>;
     /// The bytes in pieces. A server may never send a piece that it has lost.
     fn open<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, Flow<Bytes>>;
     fn remove<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, ()>;
     /// Everything in a bucket, whole or not.
     fn inventory<'a>(&'a self, bucket: &'a str) -> Reply<'a, Inventory>;
-    /// Removes the bytes of an unfinished upload; one that has become an object meanwhile stays. Should its uploader be
-    /// alive after all, it has to start over.
+    /// Removes the bytes of an unfinished upload, unless it has become an object in the meantime. If its uploader is
+    /// still alive, it has to start over.
     fn discard<'a>(&'a self, bucket: &'a str, upload: &'a str) -> Reply<'a, ()>;
 }
 
 /// What a bucket holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inventory {
-    /// Bytes on the server's disk, as far as they are accounted for.
+    /// Bytes on the server's disk, by the server's count.
     pub bytes: u64,
     pub objects: Vec<Stored>,
-    /// Uploads without a description: they are going on, or their uploader died.
+    /// Uploads without a description: still in progress, or abandoned.
     pub uploads: Vec<Upload>,
 }
 
@@ -158,19 +158,19 @@ pub struct Stored {
     pub written_nanos: i128,
 }
 
-/// Bytes that no object is made of.
+/// Bytes that belong to no object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
     pub id: String,
-    /// What it takes on the server; an estimate, made from the number of its chunks.
+    /// Its size on the server, estimated from the number of its chunks.
     pub size: u64,
     /// Server time of its newest bytes, in nanoseconds since the Unix epoch.
     pub written_nanos: i128,
 }
 
-/// Presence, whose entries expire by themselves, and hints, which are lost when nobody listens.
+/// Presence, whose entries expire by themselves, and hints, which are lost if nobody listens.
 pub trait Live: Send + Sync {
-    /// Renews an entry and gives the server's time in nanoseconds since the Unix epoch.
+    /// Renews an entry and returns the server's time in nanoseconds since the Unix epoch.
     fn appear<'a>(&'a self, key: &'a str, value: Bytes) -> Reply<'a, i128>;
     fn present(&self) -> Reply<'_, Vec<Bytes>>;
     fn disappear<'a>(&'a self, key: &'a str) -> Reply<'a, ()>;

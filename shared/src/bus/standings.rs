@@ -1,4 +1,5 @@
-//! Workers' standings in the books, written by the workers and the coordinator. A key counts only for the worker it names.
+//! Workers' standings in the books, written by the workers and the coordinator. A key is only valid for the worker that
+//! it names.
 
 use super::books::decode;
 use super::key_watch::KeyWatch;
@@ -10,17 +11,26 @@ use crate::protocol::subjects;
 
 impl Bus {
     /// The standing of the worker `name`; trusted if the books have none.
+    ///
+    /// # Errors
+    /// When the server does not answer, or the entry cannot be read or names another worker.
     pub async fn standing(&self, name: &str) -> Result<Standing, BusError> {
         let entry = self.entry(&subjects::standing_key(name)).await?;
         entry.map_or(Ok(Standing::Trusted), |entry| Ok(read(&entry)?.standing))
     }
 
     /// Writes a worker's standing.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
     pub async fn write_standing(&self, record: &WorkerRecord) -> Result<(), BusError> {
         self.write(&subjects::standing_key(&record.name), record).await
     }
 
     /// All standings in the books, by name. Any worker can write them, so those that cannot be right are skipped.
+    ///
+    /// # Errors
+    /// When the server does not answer.
     pub async fn standings(&self) -> Result<Vec<WorkerRecord>, BusError> {
         let mut records = Vec::new();
         for key in self.keys(subjects::STANDING_KEYS).await? {
@@ -34,7 +44,10 @@ impl Bus {
         Ok(records)
     }
 
-    /// All workers' standings, then every change of them.
+    /// All workers' standings, then every change.
+    ///
+    /// # Errors
+    /// When the server does not answer.
     pub async fn watch_standings(&self) -> Result<StandingWatch, BusError> {
         let watched = KeyWatch::begin(self.server.clone(), subjects::STANDING_KEYS).await;
         Ok(StandingWatch { inner: watched.map_err(|e| BusError::failed("watch the workers", e))? })
@@ -63,7 +76,7 @@ impl std::fmt::Debug for StandingWatch {
 }
 
 impl StandingWatch {
-    /// The next change. `None` when the watch has ended and must be made anew.
+    /// The next change. `None` when the watch has ended and must be opened again.
     pub async fn next(&mut self) -> Option<WorkerRecord> {
         loop {
             match read(&self.inner.next().await?) {

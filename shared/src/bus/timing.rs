@@ -1,10 +1,13 @@
-//! Lease and heartbeat, which hold for everyone on a server.
+//! Lease and heartbeat, which apply to everyone on a server.
 
 use super::{Bus, BusError};
 use crate::protocol::{Timing, subjects};
 
 impl Bus {
     /// The timing of this server: what a coordinator wrote, else the default.
+    ///
+    /// # Errors
+    /// When the server does not answer, or the stored timing cannot be used.
     pub async fn timing(&self) -> Result<Timing, BusError> {
         match self.read::<Timing>(subjects::TIMING_KEY, Timing::VERSION).await {
             Ok(timing) => {
@@ -18,6 +21,9 @@ impl Bus {
 
     /// Sets the timing for every job that is claimed from now on. Running jobs keep their heartbeat; if it is longer than
     /// the new lease, another worker may take them over once.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
     pub async fn agree_on(&self, timing: &Timing) -> Result<(), BusError> {
         if self.timing().await.ok().as_ref() != Some(timing) {
             self.write(subjects::TIMING_KEY, timing).await?;

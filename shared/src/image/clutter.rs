@@ -13,7 +13,7 @@ const NAMES: [&str; 9] = [
     "system volume information",
 ];
 
-/// True for hidden entries (`.DS_Store`, `._1.jpg`, `.ipynb_checkpoints`) and for what a program left beside images.
+/// True for hidden entries (`.DS_Store`, `._1.jpg`, `.ipynb_checkpoints`) and files that programs leave beside images.
 pub fn is_clutter(name: &str) -> bool {
     name.starts_with('.') || NAMES.contains(&name.to_ascii_lowercase().as_str())
 }

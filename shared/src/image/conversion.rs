@@ -1,4 +1,4 @@
-//! What became of images that are not plain RGB.
+//! What images were converted from.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub enum Conversion {
     SixteenBits,
     Grey,
     AlphaDropped,
-    /// Decoded by its content, which is not what the name's ending says.
+    /// The content has another format than the name's extension says.
     Misnamed,
 }
 

@@ -1,4 +1,4 @@
-//! An image file to a square of RGB bytes: the only file that knows the decoders and the resampler.
+//! Decodes an image file to a square of RGB bytes: the only file that knows the decoders and the resampler.
 
 mod clutter;
 mod conversion;
@@ -33,13 +33,16 @@ pub struct Picture {
 
 /// Decodes `path` by its content, whatever its name says, turns it upright and resamples it to `size` x `size` x 3
 /// bytes (bilinear with antialiasing, as Pillow does). The sides are scaled separately, so landmarks in [-1, 1] stay
-/// true. The reason if it cannot be decoded completely.
+/// valid.
+///
+/// # Errors
+/// The reason, when the image cannot be read or decoded completely, or is too large.
 pub fn square_rgb(path: &Path, size: u32) -> Result<Picture, String> {
     let bytes = read(path)?;
-    // A decoder that panics on what it has not foreseen must not end an import of many hours.
+    // A decoder that panics on a broken file must not end an import that takes hours.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode(&bytes)));
     let Decoded { rgb, format, mut conversions } =
-        decoded.unwrap_or_else(|_| Err("the decoder broke down over it".to_owned()))?;
+        decoded.unwrap_or_else(|_| Err("the decoder crashed on it".to_owned()))?;
     let named = path.extension().and_then(ImageFormat::from_extension);
     if named.is_some_and(|named| named != format) {
         conversions.push(Conversion::Misnamed);
@@ -139,7 +142,7 @@ mod tests {
         bytes.into_inner()
     }
 
-    /// 24 x 16, red grows to the right, green downwards.
+    /// 24 x 16: red increases to the right, green downwards.
     fn ramp() -> RgbImage {
         RgbImage::from_fn(24, 16, |x, y| Rgb([x as u8 * 10, y as u8 * 15, 0]))
     }
@@ -193,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_cmyk_jpeg_becomes_rgb() {
-        // As Photoshop stores it: inverted, so 255 is no ink. Half of the light passes the yellow ink.
+        // Inverted, as Photoshop stores it, so 255 is no ink. Half of the light passes the yellow ink.
         for color in [jpeg_encoder::ColorType::Cmyk, jpeg_encoder::ColorType::CmykAsYcck] {
             let mut bytes = Vec::new();
             let inks = [0, 255, 127, 55].repeat(16 * 16);
@@ -265,7 +268,7 @@ mod tests {
         let middle = png.len() / 2;
         png[middle] ^= 0x10;
         assert!(import("flipped.png", &png).is_err());
-        // A file that opens and cannot be read, whoever the user is.
+        // A file that can be opened but not read, even by root.
         let unreadable = square_rgb(Path::new("/proc/self/mem"), 8).unwrap_err();
         assert!(unreadable.contains("os error"), "{unreadable}");
     }

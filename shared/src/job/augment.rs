@@ -19,7 +19,7 @@ pub enum BasicOff {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AugmentationDraw {
-    /// One draw an image.
+    /// One draw per image.
     Image,
     /// One draw for the whole batch (the authors' code).
     Batch,
@@ -54,7 +54,7 @@ pub struct AugmentSpec {
     pub jitter_hue: f64,
     /// Probability of a horizontal flip.
     pub flip: f64,
-    /// Probability of the affine warp; 0 is the literal list of paper section 3.2.
+    /// Probability of the affine warp; 0 follows the list in paper section 3.2 to the letter.
     pub affine: f64,
     /// Largest rotation of the affine warp in degrees.
     pub affine_degrees: f64,

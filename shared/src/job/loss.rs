@@ -52,7 +52,7 @@ pub enum MixaugTerms {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LossSpec {
     pub augmentation: Augmentation,
-    /// λ ~ Beta(alpha, alpha), one draw a batch (paper Table 1).
+    /// λ ~ Beta(alpha, alpha), one draw per batch (paper Table 1).
     pub alpha: f64,
     pub class_weights: ClassWeights,
     pub affinity_labels: AffinityLabels,

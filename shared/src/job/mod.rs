@@ -71,12 +71,17 @@ impl JobSpec {
     }
 
     /// The spec with these settings and the default of every other one.
+    ///
+    /// # Errors
+    /// When a name is not a setting, or a value has the wrong type or is out of range.
     pub fn of(settings: &Settings) -> Result<Self, SettingError> {
         settings.iter().try_fold(Self::default(), |spec, (name, value)| spec.with(name, value.clone()))
     }
 
-    /// This spec with setting `name` replaced by `value`: the name must exist, the value must have its type and
-    /// lie in its range.
+    /// This spec with setting `name` replaced by `value`.
+    ///
+    /// # Errors
+    /// When `name` is not a setting, or `value` has the wrong type or is out of range.
     pub fn with(&self, name: &str, value: Value) -> Result<Self, SettingError> {
         let mut settings = self.settings();
         if !settings.contains_key(name) {
@@ -103,8 +108,8 @@ impl JobSpec {
         problems
     }
 
-    /// The settings that matter for this job's result: one that another switches off is left out, so that two
-    /// ways to write the same training are the same job.
+    /// The settings that matter for this job's result. A setting that another one switches off is left out, so that
+    /// two ways to write the same training are the same job.
     pub fn canonical(&self) -> Settings {
         let mut settings = self.settings();
         self.irrelevant(&mut |names, _| names.iter().for_each(|name| drop(settings.remove(*name))));
@@ -133,7 +138,7 @@ impl JobSpec {
 
     /// `UUIDv5` over the canonical settings, the dataset's digest and [`TRAINER_REVISION`].
     pub fn id(&self, dataset_digest: &str) -> JobId {
-        // serde_json's map is sorted by name and prints numbers in their shortest form: one text per content.
+        // serde_json's map is sorted by name and prints numbers in their shortest form, so equal content is equal text.
         let identity = serde_json::json!({
             "settings": self.canonical(),
             "dataset": dataset_digest,
@@ -150,7 +155,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6665_7272_795f_4a6f_a273_5f69_6473_000
 enum Irrelevant {
     /// The value of this setting switches them off.
     Because(&'static str),
-    /// They have the values that all jobs had before there were these settings.
+    /// They have the values that all jobs had before these settings existed.
     Default,
 }
 
@@ -194,7 +199,7 @@ mod tests {
         assert_eq!(id, JobSpec::default().id("d"));
         assert_ne!(id, spec.id("e"));
         assert_ne!(id, spec.with("learning_rate", json!(2e-4)).unwrap().id("d"));
-        // The whole set is the same whatever the subset's seed, and a ResNet has no MobileViTv2 width.
+        // The full set does not depend on the subset's seed, and a ResNet has no MobileViTv2 width.
         assert_eq!(spec.network.backbone, Backbone::Vggface2Resnet50);
         assert_eq!(id, spec.with("subset_seed", json!(4)).unwrap().id("d"));
         assert_eq!(id, spec.with("mobilevitv2_width", json!(0.5)).unwrap().id("d"));
@@ -205,7 +210,7 @@ mod tests {
     #[test]
     fn weights_count_by_their_content_and_only_where_there_are_any() {
         let spec = JobSpec::default();
-        // So that jobs without weights keep the ids they had before there were such settings.
+        // So that jobs without weights keep the ids they had before these settings existed.
         let names = ["emotion_weights", "appearance_weights", "head_weights"];
         assert!(names.iter().all(|name| !spec.canonical().contains_key(*name)));
         let digests = ["a", "b"].map(|digit| json!(format!("sha256:{}", digit.repeat(64))));
@@ -227,7 +232,7 @@ mod tests {
     #[test]
     fn the_default_arithmetic_leaves_ids_alone_and_any_other_changes_them() {
         let spec = JobSpec::default();
-        // As this id was before there were such settings.
+        // This id from before these settings existed.
         assert_eq!(spec.id("d").to_string(), "336cf4d8-488a-5d90-96a1-8749a3054793");
         let others = [
             ("precision", json!("tf32")),

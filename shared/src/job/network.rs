@@ -29,7 +29,7 @@ pub enum HeadFusion {
     Sum,
 }
 
-/// Whose batch statistics the shared layers' batch norms keep.
+/// Which batch statistics the shared layers' batch norms keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SharedStatistics {

@@ -12,7 +12,7 @@ use super::training::TrainingSpec;
 
 /// Where settings that a sweep file does not name take their values from.
 ///
-/// A preset is no setting of a job: it stands for settings, and those make the job's id.
+/// A preset is not itself a setting of a job: it stands for settings, and only those count in the job's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
@@ -68,10 +68,10 @@ impl Preset {
     }
 }
 
-/// Table 1 fine-tunes large pre-trained networks. A small one that starts from drawn weights sees a few hundred steps:
-/// it needs larger steps that shrink more slowly, an Adam that forgets sooner, gentler augmentation, fewer heads that are
-/// summed (log-softmax over untrained heads hides the feature), and batch statistics per branch, since shared ones do
-/// not settle in so few steps.
+/// Table 1 fine-tunes large pre-trained networks. A small network that starts from random weights is trained for a few
+/// hundred steps. It needs larger steps that shrink more slowly, an Adam that forgets sooner, gentler augmentation,
+/// fewer heads that are summed (log-softmax over untrained heads hides the feature), and batch statistics per branch,
+/// since shared ones do not settle in so few steps.
 fn small(paper: JobSpec) -> JobSpec {
     JobSpec {
         network: NetworkSpec {

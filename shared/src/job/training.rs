@@ -10,7 +10,7 @@ use super::{Drop, Irrelevant, Problem, require};
 pub struct TrainingSpec {
     /// Images in a training step.
     pub batch_size: u32,
-    /// Images that are validated and tested at once; null is `batch_size`. Another number gives other last bits.
+    /// Images in a batch of validation or test; null is `batch_size`. Another number changes the last bits.
     #[serde(default)]
     pub evaluation_batch_size: Option<u32>,
     /// Passes over the training images.
@@ -29,7 +29,7 @@ pub struct TrainingSpec {
     pub adam_epsilon: f64,
     /// Seeds initial weights, order, mixing and augmentation.
     pub seed: u64,
-    /// Threads of libtorch on a CPU. Sums are split by thread, so another number gives other bits.
+    /// Threads of libtorch on a CPU. Sums are split by thread, so another number changes the last bits.
     pub cpu_threads: u32,
 }
 
@@ -52,12 +52,12 @@ impl Default for TrainingSpec {
 }
 
 impl TrainingSpec {
-    /// How many images are validated and tested at once.
+    /// The number of images in a batch of validation or test.
     pub fn evaluated_at_once(&self) -> u32 {
         self.evaluation_batch_size.unwrap_or(self.batch_size)
     }
 
-    /// The size that is taken anyway is left out, so that jobs keep the ids they had before there was this setting.
+    /// A size equal to `batch_size` is left out, so that jobs keep the ids they had before this setting existed.
     pub(super) fn irrelevant(&self, drop: &mut Drop<'_>) {
         if self.evaluated_at_once() == self.batch_size {
             drop(&["evaluation_batch_size"], Irrelevant::Default);

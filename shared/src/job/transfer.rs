@@ -1,11 +1,11 @@
-//! Weights that a job starts from instead of drawn ones, named by their content.
+//! Weights that a job starts from instead of random ones, named by their content.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Drop, Irrelevant, Problem, require};
 
-/// Where in the network weights go: each slot has a setting of its own.
+/// A part of the network that a file of weights can fill. Each slot has a setting of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Slot {
     /// The backbone of the emotion branch.
@@ -28,7 +28,7 @@ impl Slot {
         }
     }
 
-    /// Start of the names of the variables that the slot fills.
+    /// Prefix of the names of the variables that the slot fills.
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::Emotion => "emotion.features.",
@@ -45,8 +45,8 @@ impl Slot {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TransferSpec {
-    /// Weights of the emotion branch's backbone: a file of `ferry-worker weights convert` or a trained model, by a
-    /// path from the sweep file's folder or as `sha256:` and 64 hexadecimal digits; null draws them.
+    /// Weights of the emotion branch's backbone: a file from `ferry-worker weights convert` or a trained model, as a
+    /// path relative to the sweep file's folder or as `sha256:` and 64 hexadecimal digits; null draws random weights.
     pub emotion_weights: Option<String>,
     /// Weights of the appearance branch's backbone, named in the same way.
     pub appearance_weights: Option<String>,
@@ -92,7 +92,7 @@ pub fn digest(name: &str) -> Option<&str> {
     (digits.len() == 64 && digits.bytes().all(lower)).then_some(digits)
 }
 
-/// The first twelve digits where `text` is a digest's name, else all of it: for people.
+/// For display: the first twelve digits if `text` is `sha256:` and a digest, else all of it.
 pub fn shortened(text: &str) -> &str {
     digest(text).map_or(text, |digits| &digits[..12])
 }

@@ -1,4 +1,4 @@
-//! Errors about packs: which file, what is wrong, what to do.
+//! Errors of packs: which file, what is wrong, what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub enum PackError {
     Manifest { path: PathBuf, reason: String },
     #[error("{}:{line}: {reason}; the file is damaged; make the pack again", .path.display())]
     Index { path: PathBuf, line: usize, reason: String },
-    #[error("{}: {found} bytes where {expected} belong; the file is truncated or of another pack; copy it again or make the pack again", .path.display())]
+    #[error("{}: it has {found} bytes instead of {expected}; the file is truncated or belongs to another pack; copy it again or make the pack again", .path.display())]
     Size { path: PathBuf, found: u64, expected: u64 },
     #[error("{}: the content has digest {found}, pack.json says {expected}; the pack was damaged or edited; make it again", .dir.display())]
     Digest { dir: PathBuf, found: String, expected: String },
@@ -26,9 +26,9 @@ pub enum PackError {
     ImageSize(u32),
     #[error("{} is not a pack and is not replaced; name a new or empty folder", .0.display())]
     Occupied(PathBuf),
-    #[error("{} links to {}, which cannot be made: make its folder first, or mend the link", .dir.display(), .to.display())]
+    #[error("{} links to {}, which cannot be made: make its folder first, or fix the link", .dir.display(), .to.display())]
     Link { dir: PathBuf, to: PathBuf },
-    #[error("{} is where a disk is mounted and cannot be replaced; name a folder in it", .0.display())]
+    #[error("{} is a mount point and cannot be replaced; name a folder in it", .0.display())]
     MountPoint(PathBuf),
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },

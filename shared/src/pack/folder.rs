@@ -1,4 +1,4 @@
-//! Where an unfinished pack is kept, and the single step that moves it to its place.
+//! The folder of an unfinished pack, and the single step that moves it to its place.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -9,7 +9,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{FILES, PackError, SAMPLES};
 
-/// More links than this, one leading to the next, are a circle.
+/// A longer chain of links than this is taken for a circle.
 const MOST_LINKS: usize = 40;
 
 /// The folder of an unfinished pack; after the swap, of the replaced pack.
@@ -17,7 +17,7 @@ const MOST_LINKS: usize = 40;
 pub(super) enum Folder {
     /// Removed on drop.
     Own(PathBuf),
-    /// Kept for the caller, who may continue or remove it.
+    /// Kept on drop: the caller may continue in it or remove it.
     Lent(PathBuf),
 }
 
@@ -59,7 +59,7 @@ impl Drop for Folder {
     }
 }
 
-/// Removes what killed writers left: their lock on the sample list ended with them.
+/// Removes what killed writers left. A folder is abandoned if nobody holds the lock on its sample list.
 fn remove_abandoned(folder: &Path, prefix: &str) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let unlocked = || File::open(entry.path().join(SAMPLES)).is_ok_and(|file| file.try_lock().is_ok());
@@ -69,14 +69,14 @@ fn remove_abandoned(folder: &Path, prefix: &str) {
     }
 }
 
-/// The folder that `dir` means once links are followed. What is written beside it is on its disk, so that it can take
-/// its place in one step.
+/// The folder that `dir` leads to after following links. What is written beside it is on the same disk, and so can be
+/// renamed to its place in one step.
 ///
 /// # Errors
-/// If a link leads in a circle or to a folder that cannot be made, or `dir` is where a disk is mounted.
+/// When links form a circle, a link leads to a folder that cannot be made, or `dir` is a mount point.
 pub fn destination(dir: &Path) -> Result<PathBuf, PackError> {
     let linked = |to: &Path| PackError::Link { dir: dir.to_owned(), to: to.to_owned() };
-    // A trailing slash would make the system follow the link before it can be seen.
+    // With a trailing slash the system would follow the link before it can be seen.
     let mut place: PathBuf = dir.components().collect();
     if place.file_name().is_none() {
         place = fs::canonicalize(&place).map_err(PackError::io(dir))?;
@@ -95,7 +95,7 @@ pub fn destination(dir: &Path) -> Result<PathBuf, PackError> {
     Err(linked(&place))
 }
 
-/// True when `dir` is on another disk than the folder it lies in: nothing beside it can take its place.
+/// True when `dir` is on another disk than its parent folder: nothing beside it can be renamed to its place.
 fn is_mount_point(dir: &Path) -> bool {
     let device = |path: &Path| fs::metadata(path).map(|about| about.dev());
     matches!((device(dir), device(parent(dir))), (Ok(own), Ok(outer)) if own != outer)
@@ -178,7 +178,7 @@ impl PartFile {
         self.file.write_all(bytes).map_err(PackError::io(&self.path))
     }
 
-    /// Makes durable what was written so far.
+    /// Syncs to disk what was written so far.
     pub(super) fn sync(&mut self) -> Result<(), PackError> {
         let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_data());
         synced.map_err(PackError::io(&self.path))

@@ -4,7 +4,7 @@ use super::{Sample, Split, check};
 
 pub(super) const HEADER: &str = "split,label,landmarks,id\n";
 
-/// One sample's line; the id comes last because it may hold commas.
+/// One sample's line; the id comes last because it may contain commas.
 pub(super) fn line(sample: &Sample<'_>) -> String {
     let label = sample.label.map_or(String::new(), |class| class.to_string());
     format!("{},{label},{},{}\n", sample.split, u8::from(sample.landmarks.is_some()), sample.id)
@@ -19,7 +19,7 @@ pub(super) struct Entry<'a> {
     pub(super) id: &'a str,
 }
 
-/// Reads a whole file; on failure the line number (from 1) and the reason.
+/// Reads a whole file. An error is the line number (from 1) and the reason.
 pub(super) fn parse(text: &str) -> Result<Vec<Entry<'_>>, (usize, String)> {
     let body = text.strip_prefix(HEADER).ok_or_else(|| (1, "not a sample list".to_owned()))?;
     if !body.is_empty() && !body.ends_with('\n') {
@@ -34,7 +34,7 @@ fn entry(line: &str) -> Result<Entry<'_>, String> {
     let (Some(split), Some(label), Some(landmarks), Some(id)) =
         (fields.next(), fields.next(), fields.next(), fields.next())
     else {
-        return Err("fewer than four fields".to_owned());
+        return Err("it has fewer than four fields".to_owned());
     };
     let split = Split::ALL
         .into_iter()

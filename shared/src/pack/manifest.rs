@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{MANIFEST, MAX_IMAGE_SIZE, PackError, image_bytes};
 use crate::version::{DecodeError, Versions};
 
-/// The pack format that this build writes and reads. A change of layout or digest raises it.
+/// The pack format that this build writes and reads. Raise it when the layout or the digest changes.
 pub const VERSION: u32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -31,10 +31,10 @@ pub use reader::Pack;
 pub use resume::Checkpoint;
 pub use writer::PackWriter;
 
-/// Side of the largest square that a pack can hold, in pixels.
+/// The largest height and width of the images in a pack, in pixels.
 const MAX_IMAGE_SIZE: u32 = 4096;
 
-/// 68 points (x, y) in [-1, 1] of the image: x to the right, y down; -1 and 1 are the outer edges.
+/// 68 points (x, y) in [-1, 1] of the image: x to the right, y down; -1 and 1 are the outer edges of the image.
 pub type Landmarks = [[f32; 2]; LANDMARKS];
 
 /// Which part of a dataset a sample belongs to.
@@ -66,21 +66,21 @@ impl fmt::Display for Split {
     }
 }
 
-/// One sample on its way into a pack.
+/// One sample to be written to a pack.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample<'a> {
     pub split: Split,
-    /// Names the sample within its split, usually by its file; one line of text.
+    /// Unique within the split, usually the file's name; one line of text.
     pub id: &'a str,
     /// Class index; a training or validation sample must have one.
     pub label: Option<u8>,
-    /// A training sample must have them.
+    /// A training sample must have landmarks.
     pub landmarks: Option<&'a Landmarks>,
     /// H x W x 3 bytes, RGB.
     pub pixels: &'a [u8],
 }
 
-/// What a sample must satisfy to be in a pack; the reason if it does not.
+/// Checks the rules for a sample of a pack.
 fn check(split: Split, label: Option<u8>, has_landmarks: bool) -> Result<(), String> {
     if label.is_none() && split != Split::Test {
         return Err(format!("a {split} sample needs a label"));
@@ -101,7 +101,7 @@ const PIXELS: &str = "pixels.bin";
 
 const LANDMARK_BYTES: usize = LANDMARKS * 2 * size_of::<f32>();
 
-/// The names of the files that make up a pack; copying these, and no others, moves a pack.
+/// The names of the files that make up a pack. To copy a pack, copy exactly these.
 pub const FILES: [&str; 4] = [MANIFEST, SAMPLES, LANDMARK_FILE, PIXELS];
 
 /// The paths of the pack's files under `dir`.

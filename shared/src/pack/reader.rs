@@ -1,4 +1,4 @@
-//! Reads a pack: strict about sizes at opening, pixels mapped rather than loaded.
+//! Reads a pack: checks sizes when it opens, and maps pixels instead of loading them.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -29,12 +29,15 @@ struct SplitIndex {
     /// Position of the split's first image in the pixel file.
     start: usize,
     list: SampleList,
-    /// Per sample its record in the landmark file.
+    /// For each sample the index of its record in the landmark file.
     landmarks: Vec<Option<usize>>,
 }
 
 impl Pack {
     /// Opens the pack in `dir`: checks version, every size and every line of the sample list, but not the digest.
+    ///
+    /// # Errors
+    /// When `dir` is not a pack, a file cannot be read, or one of these checks fails.
     pub fn open(dir: &Path) -> Result<Self, PackError> {
         let manifest = Manifest::read(dir)?;
         let splits = read_index(dir, &manifest)?;
@@ -47,6 +50,9 @@ impl Pack {
     }
 
     /// Recomputes the content digest from every byte and compares it with the recorded one.
+    ///
+    /// # Errors
+    /// When they differ.
     pub fn verify(&self) -> Result<(), PackError> {
         let mut content = ContentDigest::new(self.image_size());
         for split in Split::ALL {
@@ -121,8 +127,8 @@ impl Pack {
         &self.pixels[(split.start + i) * bytes..][..bytes]
     }
 
-    /// The landmarks of sample `i` of `split`, if it has any; a training sample always has. Panics when `i` is out
-    /// of range, like an index.
+    /// The landmarks of sample `i` of `split`, if it has any; a training sample always does. Panics when `i` is out of
+    /// range, like an index.
     pub fn landmarks(&self, split: Split, i: usize) -> Option<Landmarks> {
         let record = self.splits[split as usize].landmarks[i]?;
         Some(decode(&self.landmarks[record * LANDMARK_BYTES..][..LANDMARK_BYTES]))
@@ -154,7 +160,8 @@ fn read_index(dir: &Path, manifest: &Manifest) -> Result<[SplitIndex; 3], PackEr
     }
     let counts = splits.each_ref().map(|split| split.list.ids.len() as u64);
     if counts != manifest.samples || records as u64 != manifest.with_landmarks {
-        let reason = format!("{counts:?} samples, {records} with landmarks, which pack.json contradicts");
+        let reason =
+            format!("it has {counts:?} samples, {records} with landmarks, but pack.json says otherwise");
         return Err(damaged(entries.len() + 1, reason));
     }
     Ok(splits)

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::content::{ContentDigest, decode};
 use super::{LANDMARK_BYTES, LANDMARK_FILE, PIXELS, PackError, SAMPLES, Sample, Split, image_bytes, index};
 
-/// What a writer has safely on disk: enough to continue after a kill.
+/// What a writer has safely on disk, so that another one can continue after it was killed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Samples per split, in the order of `Split::ALL`.
@@ -19,7 +19,7 @@ pub struct Checkpoint {
     pub with_landmarks: u64,
     /// Bytes of the sample list.
     pub index_bytes: u64,
-    /// Digest of the content so far, which shows damage to staged bytes.
+    /// Digest of the content so far, to detect damage to staged bytes.
     pub digest: String,
 }
 
@@ -33,7 +33,7 @@ impl Checkpoint {
     }
 }
 
-/// The state that a writer has after the staged samples.
+/// The state of a writer after the staged samples.
 #[derive(Debug)]
 pub(super) struct Staged {
     pub(super) content: ContentDigest,

@@ -203,7 +203,7 @@ fn a_killed_writer_is_taken_up_at_every_checkpoint() {
         let whole = root.path().join("whole");
         let writer = PackWriter::stage(&staging, &whole, SIZE).unwrap();
         assert_eq!(write_staged(writer, 0, |checkpoint| checkpoints.push(checkpoint)), digest);
-        // What the killed writer had is the finished one's beginning with something torn behind it.
+        // A killed writer leaves the beginning of the finished files, followed by torn data.
         fs::create_dir(&staging).unwrap();
         for name in [SAMPLES, LANDMARK_FILE, PIXELS] {
             let torn = [&fs::read(whole.join(name)).unwrap()[..], b"torn"].concat();

@@ -1,4 +1,4 @@
-//! Writes a pack as a stream into another folder and moves the complete pack to its place.
+//! Writes a pack sample by sample into another folder, and moves the complete pack to its place.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,8 +14,8 @@ use super::{
     image_bytes, index, resume,
 };
 
-/// Writes one pack. Nothing appears at the destination before [`Self::finish`]; a writer that is dropped earlier leaves an
-/// existing pack unchanged.
+/// Writes one pack. Nothing appears at the destination before [`Self::finish`]; if the writer is dropped earlier, an
+/// existing pack is unchanged.
 #[derive(Debug)]
 pub struct PackWriter {
     dir: PathBuf,
@@ -37,6 +37,9 @@ impl PackWriter {
     /// writer.
     ///
     /// `dir` may be absent, empty or an older pack (which the new one will replace), or a link to one of these.
+    ///
+    /// # Errors
+    /// When `image_size` is out of range, `dir` holds anything but a pack, or a file cannot be made.
     pub fn create(dir: &Path, image_size: u32, provenance: Value) -> Result<Self, PackError> {
         let dir = &destination(dir)?;
         check_request(dir, image_size)?;
@@ -45,6 +48,9 @@ impl PackWriter {
 
     /// Like [`Self::create`], but writes in the empty folder `staging`, which stays when the writer is dropped, for
     /// [`Self::resume`]. `dir` is a [`destination`], `staging` lies beside it.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
     pub fn stage(staging: &Path, dir: &Path, image_size: u32) -> Result<Self, PackError> {
         check_request(dir, image_size)?;
         Self::begin(dir, Folder::Lent(staging.to_owned()), image_size, Value::Null)
@@ -52,7 +58,7 @@ impl PackWriter {
 
     fn begin(dir: &Path, folder: Folder, image_size: u32, provenance: Value) -> Result<Self, PackError> {
         let mut index = PartFile::create(folder.path(), SAMPLES)?;
-        // Held until the end, so that other writers do not take this folder for abandoned.
+        // Locked until the end, so that other writers do not take this folder for abandoned.
         index.file.get_ref().try_lock().map_err(|e| PackError::io(&index.path)(e.into()))?;
         index.write(index::HEADER.as_bytes())?;
         Ok(Self {
@@ -71,8 +77,12 @@ impl PackWriter {
         })
     }
 
-    /// Continues what a killed writer left in `staging` after its checkpoint `reached`; what it wrote later is dropped.
-    /// Every staged byte is read again: content without the digest of `reached` is an error.
+    /// Continues after the checkpoint `reached` of a killed writer, with the files that it left in `staging`; what it
+    /// wrote after the checkpoint is dropped.
+    ///
+    /// # Errors
+    /// When the staged content does not have the digest of `reached`, another writer is at work in `staging`, or as
+    /// [`Self::create`].
     pub fn resume(
         staging: &Path,
         dir: &Path,
@@ -81,7 +91,7 @@ impl PackWriter {
     ) -> Result<Self, PackError> {
         check_request(dir, image_size)?;
         let found = resume::reread(staging, image_size, reached)?;
-        // Checked before anything is written: the folder may hold a pack that others still read.
+        // Checked before anything is written, because others may still read a pack in this folder.
         let index = PartFile::cut(staging, SAMPLES, reached.index_bytes)?;
         index.file.get_ref().try_lock().map_err(|e| PackError::io(&index.path)(e.into()))?;
         let manifest = staging.join(MANIFEST);
@@ -104,7 +114,10 @@ impl PackWriter {
         })
     }
 
-    /// Makes durable what was added so far; returns how far that is.
+    /// Syncs everything added so far to disk, and returns how far that is.
+    ///
+    /// # Errors
+    /// When the disk fails.
     pub fn checkpoint(&mut self) -> Result<Checkpoint, PackError> {
         self.index.sync()?;
         self.landmarks.sync()?;
@@ -128,6 +141,9 @@ impl PackWriter {
     }
 
     /// Appends a sample. Samples come in split order: all of train, then validation, then test.
+    ///
+    /// # Errors
+    /// When the sample breaks a rule of the format or comes out of order, or the disk fails.
     pub fn add(&mut self, sample: &Sample<'_>) -> Result<(), PackError> {
         if sample.split > self.last {
             self.last = sample.split;
@@ -153,13 +169,13 @@ impl PackWriter {
     fn check(&self, sample: &Sample<'_>) -> Result<(), String> {
         check(sample.split, sample.label, sample.landmarks.is_some())?;
         if sample.split < self.last {
-            return Err(format!("it comes after {} samples", self.last));
+            return Err(format!("it comes after samples of the {} split", self.last));
         }
         if sample.id.is_empty() || sample.id.contains(char::is_control) {
             return Err("its id is not one line of text".to_owned());
         }
         if self.ids.contains(sample.id) {
-            return Err("its id is taken".to_owned());
+            return Err("its id is already taken".to_owned());
         }
         let bytes = image_bytes(self.image_size);
         if sample.pixels.len() != bytes {
@@ -171,7 +187,10 @@ impl PackWriter {
         Ok(())
     }
 
-    /// Makes everything durable, moves the pack to its place and returns its content digest.
+    /// Syncs everything to disk, moves the pack to its place and returns its content digest.
+    ///
+    /// # Errors
+    /// When the disk fails, or `dir` now holds anything but a pack.
     pub fn finish(self) -> Result<String, PackError> {
         let digest = self.content.finish();
         let manifest = Manifest {
@@ -192,7 +211,7 @@ impl PackWriter {
         file.write(text.as_bytes())?;
         file.finish()?;
         sync_folder(self.folder.path())?;
-        // Somebody may have put files there meanwhile.
+        // Somebody may have put files there in the meantime.
         refuse_foreign(&self.dir)?;
         put_in_place(self.folder.path(), &self.dir)?;
         sync_folder(parent(&self.dir))?;

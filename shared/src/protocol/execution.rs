@@ -20,7 +20,7 @@ pub enum CheckpointEvery {
     Minutes(NonZeroU32),
 }
 
-/// A text that does not say when to store checkpoints.
+/// A text that is not a [`CheckpointEvery`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` does not say how often to store checkpoints: write `epoch`, `200 steps` or `5 minutes`")]
 pub struct NotADistance(String);

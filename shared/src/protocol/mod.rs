@@ -16,12 +16,12 @@ pub use execution::{CheckpointEvery, NotADistance};
 pub use stored_file::StoredFile;
 pub use timing::{Timing, TimingError};
 
-/// Version of a server's store: it grows with every layout in the books. A worker serves a store of its own version only;
-/// `ferry run` updates an older one. 1 had no version written down. 2: jobs may be parked, workers
-/// have a standing, checkpoints may lie within an epoch.
+/// Version of a server's store: raised with every new layout in the books. A worker only serves a store of its own
+/// version; `ferry run` updates an older one. Version 1 was not written down. 2: jobs may be parked, workers have a
+/// standing, checkpoints may lie within an epoch.
 pub const SCHEMA: u32 = 2;
 
-/// Coordinator to worker: what to train. Frozen when the job is admitted, except for how it is carried out.
+/// Coordinator to worker: what to train. Fixed when the job is admitted, except for how it is carried out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobOrder {
     pub v: u32,
@@ -38,12 +38,15 @@ pub struct JobOrder {
 
 impl JobOrder {
     /// Version of this message's layout. 2: a job may start from weights. 3: a job may have an arithmetic of its own.
-    /// A program of an earlier version would pass over either. 4: it says how often to store checkpoints, of which a
-    /// program of version 3 cannot read those within an epoch.
+    /// Programs of earlier versions would ignore either. 4: how often to store checkpoints; programs of version 3
+    /// cannot read checkpoints within an epoch.
     pub const VERSION: u32 = 4;
 
-    /// What is wrong with an order that was received for `job`, if anything. A job's id covers everything that its result
-    /// depends on, so nobody can put other settings or another dataset under it.
+    /// Checks an order that was received for `job`. A job's id covers everything that its result depends on, so nobody
+    /// can put other settings or another dataset under it.
+    ///
+    /// # Errors
+    /// When a digest is malformed, or the order's contents do not hash to the job's id.
     pub fn check(&self, job: JobId) -> Result<(), String> {
         let digests = self.spec.transfer.digests().map(|(_, digest)| digest);
         if let Some(bad) =
@@ -60,12 +63,12 @@ impl JobOrder {
     }
 }
 
-/// Worker to anyone who listens: progress for displays. It is never stored, and no decision rests on it.
+/// Worker to anyone who listens: progress for displays. It is never stored, and no decision depends on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LiveReport {
     pub worker: WorkerId,
     pub job: JobId,
-    /// Epoch in training, from 1, of `epochs`.
+    /// The current epoch, from 1, of `epochs`.
     pub epoch: u32,
     pub epochs: u32,
     /// Finished steps of this epoch, of `steps`.
@@ -73,7 +76,7 @@ pub struct LiveReport {
     pub steps: u32,
 }
 
-/// Worker to the presence bucket: which workers are there. It expires by itself.
+/// Worker to the presence bucket: this worker is here. It expires by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
     pub worker: WorkerId,
@@ -89,7 +92,7 @@ pub struct Presence {
     pub readiness: Readiness,
 }
 
-/// Whether a worker takes jobs yet. One that will soon counts where a job is left to other workers.
+/// Whether a worker takes jobs yet. A job is left to other workers even if they are only starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Readiness {
@@ -100,8 +103,9 @@ pub enum Readiness {
 }
 
 impl Presence {
-    /// A worker whose process is about to be started. Whoever starts it says so, because the process needs seconds
-    /// before it can; the worker withdraws this when it reports by itself, else it expires.
+    /// The presence of a worker whose process is about to be started. Whoever starts it reports this, because the
+    /// process itself needs some seconds before it can. The worker withdraws it when it reports for itself; else it
+    /// expires.
     pub fn announced(name: &str, host: &str) -> Self {
         Self {
             worker: WorkerId::new(name, uuid::Uuid::nil()),
@@ -132,8 +136,11 @@ impl PackManifest {
     /// Version of this record's layout. 2: files come in parts.
     pub const VERSION: u32 = 2;
 
-    /// What is wrong with a manifest that was received, if anything. It must name each file of a pack once and nothing
-    /// else, because the names become paths.
+    /// Checks a manifest that was received. It must name each file of a pack once and nothing else, because the names
+    /// become paths.
+    ///
+    /// # Errors
+    /// When it has another digest, or does not name exactly the files of a pack.
     pub fn check(&self, digest: &str) -> Result<(), String> {
         if self.digest != digest {
             return Err(format!("it belongs to another dataset, {:?}", self.digest));

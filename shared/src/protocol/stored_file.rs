@@ -11,7 +11,7 @@ pub struct StoredFile {
     pub parts: Vec<BlobRef>,
 }
 
-/// As it may lie on a server: earlier versions stored every file as one blob.
+/// The layouts on a server: earlier versions stored every file as one blob.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Layout {
@@ -29,7 +29,7 @@ impl From<Layout> for StoredFile {
 }
 
 impl StoredFile {
-    /// The most parts a file may have. What names them must fit into one value of the books.
+    /// The most parts that a file may have. The list of them must fit into one value of the books.
     pub const MOST_PARTS: usize = 4096;
 
     /// Bytes of the whole file.
@@ -37,7 +37,10 @@ impl StoredFile {
         self.parts.iter().fold(0, |sum, part| sum.saturating_add(part.size))
     }
 
-    /// What is wrong with a description that was received, if anything; no part may be larger than `largest`.
+    /// Checks a description that was received.
+    ///
+    /// # Errors
+    /// When there are too many parts, or a part is larger than `largest` or cannot be right.
     pub fn check(&self, largest: u64) -> Result<(), String> {
         if self.parts.len() > Self::MOST_PARTS {
             return Err(format!("it has {} parts, more than {}", self.parts.len(), Self::MOST_PARTS));

@@ -1,10 +1,10 @@
-//! Every stream, bucket, key and subject name. No other file spells one.
+//! The names of all streams, buckets, keys and subjects. No other file spells one out.
 
 use crate::ids::{JobId, WorkerId};
 
 /// JetStream's own requests.
 pub const API: &str = "$JS.API";
-/// Prefix of the same requests, and of everything else that the accounts of workers and observers may use.
+/// Prefix of the same requests, and of everything else that workers and observers may use, in their accounts.
 pub const GUEST_API: &str = "ferry.api";
 
 /// Work queue of jobs that can be claimed; its messages are hints only.
@@ -18,7 +18,7 @@ pub const QUEUE_SUBJECTS: &str = "ferry.job.*";
 pub const BOOKS: &str = "ferry_books";
 /// Stream behind [`BOOKS`].
 pub const BOOKS_STREAM: &str = "KV_ferry_books";
-/// Bucket of worker presence, entries expire.
+/// Bucket of worker presence, whose entries expire.
 pub const PRESENCE: &str = "ferry_presence";
 
 /// Stream behind [`PRESENCE`].
@@ -91,7 +91,7 @@ pub fn weights_key(digest: &str) -> String {
 /// Key of the note about the last garbage collection.
 pub const COLLECTION_KEY: &str = "collection";
 
-/// Key that is written to test whether the store takes writes.
+/// Key that is written to test whether the store accepts writes.
 pub const TRIAL_KEY: &str = "trial";
 
 /// Key of a worker's standing in the books, by its name.

@@ -1,4 +1,5 @@
-//! Lease and heartbeat: how long a silent worker keeps its job, and how often it reports. One value for all, in the books.
+//! Lease and heartbeat: how long a silent worker keeps its job, and how often a worker reports. The books hold one
+//! value for all jobs.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ pub struct Timing {
     heartbeat_ms: u64,
 }
 
-/// Why a timing cannot be used: live workers would be taken for dead.
+/// Why a timing cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TimingError {
     #[error("a lease of {found:?} is not between {MIN_LEASE:?} and {MAX_LEASE:?}")]
@@ -24,20 +25,23 @@ pub enum TimingError {
     Heartbeat { heartbeat: Duration, lease: Duration },
 }
 
-/// With a shorter one, a single lost packet could cost a job.
+/// With a shorter lease, a single lost packet could cost a worker its job.
 pub const MIN_LEASE: Duration = Duration::from_secs(1);
 /// A job of a dead worker should not wait longer than this.
 pub const MAX_LEASE: Duration = Duration::from_hours(1);
-/// A shorter one would load the server for nothing.
+/// A shorter interval would load the server for nothing.
 pub const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
-/// Heartbeats in one lease, so that two may get lost.
+/// Heartbeats per lease, so that two in a row may get lost.
 const BEATS_PER_LEASE: u32 = 3;
 
 impl Timing {
     /// Version of this record's layout.
     pub const VERSION: u32 = 1;
 
-    /// A lease, and the time between two heartbeats: a third of the lease when absent.
+    /// A lease, and the time between two heartbeats: by default a third of the lease.
+    ///
+    /// # Errors
+    /// When the lease is out of range, or the heartbeat is longer than a third of it or too short.
     pub fn new(lease: Duration, heartbeat: Option<Duration>) -> Result<Self, TimingError> {
         let heartbeat = heartbeat.unwrap_or(lease / BEATS_PER_LEASE);
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -46,7 +50,10 @@ impl Timing {
         Ok(timing)
     }
 
-    /// Also for timings that were read from elsewhere.
+    /// Checks a timing that was read from elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
     pub fn check(&self) -> Result<(), TimingError> {
         let (lease, heartbeat) = (self.lease(), self.heartbeat());
         if !(MIN_LEASE..=MAX_LEASE).contains(&lease) {

@@ -1,9 +1,9 @@
-//! Tables as CSV: the one reader and the one writer of them, and the only file that knows the crate `csv`.
+//! The one reader and the one writer of CSV tables, and the only file that knows the crate `csv`.
 //!
-//! Other programs write the same table in many ways. All of these are read: commas, semicolons or tabs between the
-//! fields; LF, CRLF or CR between the lines; quotes after RFC 4180, also behind a space; UTF-8 with or without a byte
-//! order mark, UTF-16 with one; a spreadsheet's line `sep=;`; column names in any case; a decimal comma where commas
-//! do not separate fields.
+//! Programs write the same table in many ways. All of these are read: commas, semicolons or tabs between fields; LF,
+//! CRLF or CR between lines; quotes as in RFC 4180, also after a space; UTF-8 with or without a byte order mark, UTF-16
+//! with one; a spreadsheet's line `sep=;`; column names in upper or lower case; a decimal comma where commas do not
+//! separate fields.
 
 mod text;
 
@@ -15,11 +15,11 @@ use encoding_rs_io::{DecodeReaderBytes, DecodeReaderBytesBuilder};
 
 use text::{Dialect, FieldStarts, LineEnds, first_line};
 
-/// Names that a column of image names may have; the first one found counts.
+/// Names that the column of image names may have; the first one found is used.
 const IMAGE_COLUMNS: [&str; 8] =
     ["image", "file", "filename", "file_name", "name", "path", "image_path", "id"];
 
-/// What pandas, R and spreadsheets write where there is no value, in lower case.
+/// How pandas, R and spreadsheets write a missing value, in lower case.
 const MISSING: [&str; 7] = ["", "na", "nan", "n/a", "<na>", "null", "none"];
 
 /// "True" in lower case, also as spreadsheets write it in some other languages.
@@ -44,7 +44,7 @@ pub struct TableReader<R: Read> {
     record: StringRecord,
 }
 
-/// The header's line, the rest, and an end of line.
+/// The header's line, the rest, and a final line break.
 type WholeText<R> = io::Chain<io::Chain<Cursor<Vec<u8>>, Text<R>>, &'static [u8]>;
 type Text<R> = BufReader<LineEnds<DecodeReaderBytes<R, Vec<u8>>>>;
 
@@ -74,7 +74,7 @@ impl<R: Read> TableReader<R> {
         let (first, format) = first_line(&mut text)?;
         let mut builder = ReaderBuilder::new();
         builder.has_headers(false).flexible(true).trim(Trim::All).delimiter(format.separator);
-        // Every row ends in a line end, the last one too, so that lines can be counted by them.
+        // Every row ends in a line break, the last one too, so that counting them counts the lines.
         let inner = Cursor::new(first).chain(text).chain(&b"\n"[..]);
         let mut rows = builder.from_reader(FieldStarts::new(inner, format.separator));
         let mut record = StringRecord::new();
@@ -104,13 +104,13 @@ impl<R: Read> TableReader<R> {
         }
         if self.record.as_slice().contains('\n') {
             let line = self.record.position().map_or(1, csv::Position::line) + self.format.skipped;
-            let reason = "a field goes on in the next line; a closing quote is missing".to_owned();
+            let reason = "a field continues on the next line; a closing quote is missing".to_owned();
             return Err(TableError { line, reason });
         }
         Ok(Some(Row {
             record: &self.record,
             columns: self.header.names.len(),
-            // The record's own position is before the blank lines that it was read across.
+            // The record's own position is before the blank lines that precede it.
             line: self.rows.position().line() - 1 + self.format.skipped,
             decimal_comma: self.format.separator != b',',
         }))
@@ -118,13 +118,13 @@ impl<R: Read> TableReader<R> {
 }
 
 impl Header {
-    /// The place of the column `wanted`: as it is spelled, else in other case.
+    /// The place of the column `wanted`: the exact spelling first, then one that differs in case.
     pub fn place(&self, wanted: &str) -> Option<usize> {
         let other_case = || self.names.iter().position(|name| name.eq_ignore_ascii_case(wanted));
         self.exact_place(wanted).or_else(other_case)
     }
 
-    /// The place of the column `wanted`, spelled just so.
+    /// The place of the column `wanted` in exactly this spelling.
     pub fn exact_place(&self, wanted: &str) -> Option<usize> {
         self.names.iter().position(|name| name == wanted)
     }
@@ -134,7 +134,7 @@ impl Header {
         IMAGE_COLUMNS.iter().find_map(|name| self.place(name))
     }
 
-    /// The column names for messages, the first few.
+    /// The first few column names, for messages.
     pub fn shown(&self) -> String {
         const SHOWN: usize = 6;
         let more = if self.names.len() > SHOWN { ", …" } else { "" };
@@ -158,7 +158,10 @@ impl<'a> Row<'a> {
         self.get(place).filter(|text| !is_missing(text))
     }
 
-    /// The reason if the row has more fields than the header: its fields are not those of the columns above them.
+    /// Checks that the row has no more fields than the header; otherwise its fields do not belong to the columns.
+    ///
+    /// # Errors
+    /// The reason, when the row has too many fields.
     pub fn check_width(&self) -> Result<(), String> {
         let mut fields = self.record.len();
         while fields > self.columns && self.record.get(fields - 1) == Some("") {
@@ -171,6 +174,9 @@ impl<'a> Row<'a> {
     }
 
     /// The number at `place`, with a decimal comma where commas do not separate the fields.
+    ///
+    /// # Errors
+    /// The reason, when the row is too short or the field is not a number.
     pub fn number<T: FromStr>(&self, place: usize) -> Result<T, String> {
         let text = self.get(place).ok_or("the row is too short")?;
         let parsed = if self.decimal_comma && text.contains(',') && !text.contains('.') {
@@ -181,7 +187,10 @@ impl<'a> Row<'a> {
         parsed.map_err(|_| format!("{text:?} is not a number"))
     }
 
-    /// The yes or no at `place`, as a number or in words; `None` if there is no value.
+    /// The yes or no at `place`, as a number or a word; `None` if there is no value.
+    ///
+    /// # Errors
+    /// The reason, when the field is neither.
     pub fn flag(&self, place: usize) -> Result<Option<bool>, String> {
         let Some(text) = self.value(place) else { return Ok(None) };
         let word = text.to_ascii_lowercase();
@@ -194,7 +203,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Writes lines of fields, quoted where they must be.
+/// Writes lines of fields, with quotes where they are needed.
 pub fn write(lines: &[Vec<String>]) -> String {
     let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
     for line in lines {
@@ -239,7 +248,7 @@ mod tests {
         format!("\u{feff}{text}").encode_utf16().flat_map(bytes).collect()
     }
 
-    /// Case 13: one table in every way that programs write it.
+    /// Case 13: one table in all the ways that programs write it.
     #[test]
     fn every_way_to_write_a_table_is_read_the_same() {
         let plain = "image,expression\nä b.jpg,3\n2.jpg,\n";

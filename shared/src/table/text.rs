@@ -1,13 +1,13 @@
-//! The bytes of a table before they are rows: line ends, spaces before fields, and what the first line says.
+//! The bytes of a table before they are rows: line breaks, spaces before fields, and what the first line says.
 
 use std::io::{self, BufRead, Read};
 
 use super::TableError;
 
-/// Bytes of the longest first line; 68 landmarks in two and three dimensions with all else take some thousand.
+/// The most bytes that the first line may have. With 68 landmarks in two and three dimensions it has a few thousand.
 const MOST_HEADER: u64 = 1 << 20;
 
-/// How a table is written, as far as its first lines tell.
+/// How a table is written, as its first lines show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Dialect {
     pub(super) separator: u8,
@@ -35,7 +35,7 @@ pub(super) fn first_line(text: &mut impl BufRead) -> Result<(Vec<u8>, Dialect), 
     }
 }
 
-/// One line with its end, on beyond line ends between quotes.
+/// One line with its line break; line breaks between quotes do not end it.
 fn quoted_line(text: &mut impl BufRead) -> Result<Vec<u8>, String> {
     let mut line = Vec::new();
     loop {
@@ -54,10 +54,10 @@ fn quoted_line(text: &mut impl BufRead) -> Result<Vec<u8>, String> {
     }
 }
 
-/// The separator that stands most often outside of quotes; a comma where none does.
+/// The separator that occurs most often outside quotes; a comma if there is none.
 fn separator(header: &[u8]) -> u8 {
     let outside = header.split(|&byte| byte == b'"').step_by(2).collect::<Vec<_>>().concat();
-    // The last of equal ones wins.
+    // Of equal counts the last one wins.
     [b'\t', b';', b','].into_iter().max_by_key(|&separator| occurrences(&outside, separator)).unwrap_or(b',')
 }
 
@@ -99,7 +99,7 @@ impl<R: Read> Read for LineEnds<R> {
     }
 }
 
-/// Drops the spaces before each field, so that a quote behind them is seen as one.
+/// Drops the spaces before each field, so that a quote after them is recognised.
 #[derive(Debug)]
 pub(super) struct FieldStarts<R> {
     inner: R,
@@ -113,7 +113,7 @@ enum At {
     Start,
     Plain,
     Quoted,
-    /// Behind a quote within a quoted field: it ends the field unless another one follows.
+    /// After a quote within a quoted field: it ends the field unless another quote follows.
     Quote,
 }
 

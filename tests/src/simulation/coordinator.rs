@@ -31,11 +31,11 @@ impl RunFolder {
 
 /// Why the coordinator ended before the sweep.
 #[derive(Debug)]
-pub(super) enum Ended {
-    /// During start-up: `ferry run` reports it, and the user starts it again.
-    BeforeTheSweep(anyhow::Error),
-    /// Later. This must not happen, whatever the server does.
-    InTheSweep(anyhow::Error),
+pub(super) enum CoordinatorError {
+    /// During start-up: `ferry run` says so and the user starts it again.
+    BeforeSweep(anyhow::Error),
+    /// Later: that must not happen, whatever the server does.
+    DuringSweep(anyhow::Error),
 }
 
 /// Runs until every job is stored, given up or parked, or all workers are excluded.
@@ -44,15 +44,16 @@ pub(super) async fn run(
     sweep: &Sweep,
     history: &History,
     run_folder: &RunFolder,
-) -> Result<Engine, Ended> {
-    let mut conductor = begin(bus, sweep, history, run_folder).await.map_err(Ended::BeforeTheSweep)?;
+) -> Result<Engine, CoordinatorError> {
+    let mut conductor =
+        begin(bus, sweep, history, run_folder).await.map_err(CoordinatorError::BeforeSweep)?;
     let mut store = |fetched: &FetchedResult| {
         run_folder.put(fetched.result.clone());
         Ok(())
     };
     while !conductor.engine().is_finished() && conductor.engine().workers_out().len() < history.workers {
-        let occurrence = conductor.next().await;
-        conductor.act(occurrence, &mut store).await.map_err(Ended::InTheSweep)?;
+        let input = conductor.next().await;
+        conductor.act(input, &mut store).await.map_err(CoordinatorError::DuringSweep)?;
     }
     Ok(conductor.into_engine())
 }

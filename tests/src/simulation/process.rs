@@ -1,4 +1,4 @@
-//! A simulated process: it runs, is suspended, or is gone.
+//! A simulated process: it runs, is suspended, or has ended.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -6,41 +6,41 @@ use std::sync::Arc;
 use memory_server::{Flag, Link};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ProcessState {
     Running,
-    Frozen,
-    Gone,
+    Suspended,
+    Ended,
 }
 
 /// A process and its connection. Clones are the same process.
 #[derive(Debug, Clone)]
 pub(super) struct Process {
-    state: Arc<Flag<State>>,
+    state: Arc<Flag<ProcessState>>,
     pub(super) link: Link,
 }
 
 impl Process {
     pub(super) fn new(link: Link) -> Self {
-        Self { state: Arc::new(Flag::new(State::Running)), link }
+        Self { state: Arc::new(Flag::new(ProcessState::Running)), link }
     }
 
     /// `kill -9`.
     pub(super) fn kill(&self) {
-        self.state.change(|state| *state = State::Gone);
+        self.state.change(|state| *state = ProcessState::Ended);
         self.link.kill();
     }
 
-    pub(super) fn freeze(&self) {
-        if self.state.get() == State::Running {
-            self.state.change(|state| *state = State::Frozen);
-            self.link.freeze();
+    pub(super) fn suspend(&self) {
+        if self.state.get() == ProcessState::Running {
+            self.state.change(|state| *state = ProcessState::Suspended);
+            self.link.suspend();
         }
     }
 
-    pub(super) fn thaw(&self) {
-        if self.state.get() == State::Frozen {
-            self.state.change(|state| *state = State::Running);
-            self.link.thaw();
+    pub(super) fn resume(&self) {
+        if self.state.get() == ProcessState::Suspended {
+            self.state.change(|state| *state = ProcessState::Running);
+            self.link.resume();
         }
     }
 
@@ -50,11 +50,13 @@ impl Process {
         let mut work = pin!(work);
         loop {
             match self.state.get() {
-                State::Gone => return None,
-                State::Frozen => self.state.wait_for(|state| state != State::Frozen).await,
-                State::Running => tokio::select! {
+                ProcessState::Ended => return None,
+                ProcessState::Suspended => {
+                    self.state.wait_for(|state| state != ProcessState::Suspended).await;
+                }
+                ProcessState::Running => tokio::select! {
                     biased;
-                    () = self.state.wait_for(|state| state != State::Running) => {}
+                    () = self.state.wait_for(|state| state != ProcessState::Running) => {}
                     outcome = &mut work => return Some(outcome),
                 },
             }

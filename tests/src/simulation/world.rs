@@ -15,7 +15,7 @@ use uuid::Uuid;
 use worker::agent::{self, AgentError, Equipment, PackStore, Spool, WeightsStore};
 
 use super::checker::{Checker, Expected};
-use super::coordinator::{self, Ended, RunFolder};
+use super::coordinator::{self, CoordinatorError, RunFolder};
 use super::history::{Fault, History, Kind};
 use super::process::Process;
 use super::sweep::{Fixture, Sweep};
@@ -27,11 +27,11 @@ use super::{HistoryResult, Options};
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 /// Time for late writes of resumed workers after the last fault.
 const SETTLE_TIME: Duration = Duration::from_secs(20);
-/// The longest time from the last fault to the end of the sweep, in addition to training. It covers the end of leases
-/// (15 s), the replacement of lost queue messages (30 s), and watches that notice a crash (9 s), each of them twice.
+/// Longest time from the last fault to the end of the sweep, in addition to training: leases expire (15 s), lost queue
+/// messages are replaced (30 s), watches notice a crash (9 s), and each may happen twice.
 const END_LIMIT: Duration = Duration::from_mins(2);
 
-/// Additional time if a worker is bad: jobs wait for another worker, and a dead worker counts as present for 45 s.
+/// More time if a worker is bad: jobs wait for another worker, and one that died still counts as present for 45 s.
 const SECOND_TRIES: Duration = Duration::from_mins(4);
 
 struct World {
@@ -42,22 +42,22 @@ struct World {
     run_folder: RunFolder,
     server: MemoryServer,
     record: Arc<Mutex<Record>>,
-    workers: Vec<Mutex<Option<Running>>>,
+    workers: Vec<Mutex<Option<RunningProcess>>>,
     /// One folder for each worker, which survives its processes.
     caches: Vec<TempDir>,
-    coordinator: Mutex<Option<Running>>,
-    /// True once the sweep is finished or a promise is broken.
+    coordinator: Mutex<Option<RunningProcess>>,
+    /// True once the sweep is finished or a promise broken.
     over: watch::Sender<bool>,
 }
 
-/// A running process with the handles that faults use.
-struct Running {
+/// A running process, as the faults see it.
+struct RunningProcess {
     process: Process,
     stop: watch::Sender<bool>,
     rest: Duration,
 }
 
-/// The records of a history so far.
+/// What was recorded so far.
 struct Record {
     trace: Trace,
     checker: Checker,
@@ -87,7 +87,7 @@ pub(super) async fn run(history: History, fixture: &Fixture, options: Options) -
         world
             .record()
             .checker
-            .violate(now, &format!("the sweep did not end within {patience:?} after the last fault"));
+            .violate(now, &format!("the sweep did not end within {patience:?} of faults_end"));
     }
     let record = world.record();
     HistoryResult {
@@ -148,17 +148,17 @@ impl World {
         tokio::time::sleep(at.saturating_sub(self.server.now())).await;
     }
 
-    /// Runs a worker, and restarts it whenever it ends.
+    /// Restarts it whenever it ends.
     async fn keep_worker(self: Arc<Self>, index: usize) {
-        for start in 0_u128.. {
-            // Worker ids show only the first 32 bits.
-            let nonce = Uuid::from_u128(((index as u128) << 16 | start) << 96);
+        for life in 0_u128.. {
+            // The first 32 bits tell lives apart.
+            let nonce = Uuid::from_u128(((index as u128) << 16 | life) << 96);
             let me = WorkerId::new(&format!("w{index}"), nonce);
             let (bus, link) = self.server.connect(me.as_str());
             let process = Process::new(link);
             let (stop, stopped) = watch::channel(false);
             *locked(&self.workers[index]) =
-                Some(Running { process: process.clone(), stop, rest: RESTART_DELAY });
+                Some(RunningProcess { process: process.clone(), stop, rest: RESTART_DELAY });
             let trainer = Box::new(Simulated {
                 process: process.clone(),
                 scripts: Arc::new(self.sweep.scripts()),
@@ -178,7 +178,7 @@ impl World {
             };
             match process.run(agent::serve(equipment)).await {
                 None => {}
-                Some(Ok(())) => self.note(&format!("{me} ended normally")),
+                Some(Ok(())) => self.note(&format!("{me} ended in good order")),
                 Some(Err(AgentError::Out { reason })) => self.note(&format!("{me} is out: {reason}")),
                 Some(Err(error)) => self.violate(&format!("{me} ended: {error}")),
             }
@@ -188,15 +188,14 @@ impl World {
         }
     }
 
-    /// Runs the coordinator, and restarts it until the sweep is finished. Each start queues jobs again that lost too
-    /// many workers.
+    /// Restarts it until the sweep is finished; jobs that lost too many workers are queued again.
     async fn keep_coordinator(self: Arc<Self>) {
-        for start in 0.. {
-            let (bus, link) = self.server.connect(&format!("ferry-{start}"));
+        for life in 0.. {
+            let (bus, link) = self.server.connect(&format!("ferry-{life}"));
             let process = Process::new(link);
             let (stop, _) = watch::channel(false);
             *locked(&self.coordinator) =
-                Some(Running { process: process.clone(), stop, rest: RESTART_DELAY });
+                Some(RunningProcess { process: process.clone(), stop, rest: RESTART_DELAY });
             let running = coordinator::run(bus, &self.sweep, &self.history, &self.run_folder);
             match process.run(running).await {
                 None => {}
@@ -207,12 +206,16 @@ impl World {
                 }
                 Some(Ok(_)) => {
                     self.note(
-                        "workers died too often, or all are excluded; the user starts ferry again after the last fault",
+                        "workers died too often, or all are excluded; the user runs it again after the last fault",
                     );
                     self.until(self.history.faults_end).await;
                 }
-                Some(Err(Ended::BeforeTheSweep(error))) => self.note(&format!("ferry ended: {error:#}")),
-                Some(Err(Ended::InTheSweep(error))) => self.violate(&format!("ferry ended: {error:#}")),
+                Some(Err(CoordinatorError::BeforeSweep(error))) => {
+                    self.note(&format!("ferry ended: {error:#}"))
+                }
+                Some(Err(CoordinatorError::DuringSweep(error))) => {
+                    self.violate(&format!("ferry ended: {error:#}"))
+                }
             }
             process.kill();
             let rest = locked(&self.coordinator).take().map_or(RESTART_DELAY, |running| running.rest);
@@ -248,8 +251,8 @@ impl World {
             }
             Fault::Freeze { worker, time } => {
                 if let Some(process) = self.workers[worker].process() {
-                    process.freeze();
-                    after(time, move || process.thaw());
+                    process.suspend();
+                    after(time, move || process.resume());
                 }
             }
             Fault::Cut { worker, time } => cut(self.workers[worker].process(), time),
@@ -287,7 +290,7 @@ trait Slot {
     fn kill(&self, rest: Duration);
 }
 
-impl Slot for Mutex<Option<Running>> {
+impl Slot for Mutex<Option<RunningProcess>> {
     fn process(&self) -> Option<Process> {
         locked(self).as_ref().map(|running| running.process.clone())
     }
@@ -300,13 +303,13 @@ impl Slot for Mutex<Option<Running>> {
     }
 }
 
-/// A worker's cache, in memory if possible, so that thousands of histories do not wait for a disk.
+/// In memory if possible, so that thousands of histories do not wait for a disk.
 fn cache() -> TempDir {
     let memory = std::path::Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     match made {
         Ok(folder) => folder,
-        Err(error) => panic!("cannot create a worker's cache: {error}"),
+        Err(error) => panic!("a worker's cache cannot be made: {error}"),
     }
 }
 

@@ -13,7 +13,7 @@ pub mod order;
 use serde::Serialize;
 use shared::pack::Split;
 use shared::predicted::Prediction;
-use shared::vote::{Ballot, vote};
+use shared::vote::{MemberProbabilities, vote};
 use tch::Device;
 
 pub use error::PredictError;
@@ -115,9 +115,9 @@ pub fn predict(
 }
 
 fn mean(votes: &[(Used, Probabilities)]) -> Result<Vec<[f64; shared::expression::CLASSES]>, PredictError> {
-    let ballots: Vec<Ballot<'_>> = votes
+    let members: Vec<MemberProbabilities<'_>> = votes
         .iter()
-        .map(|(used, rows)| Ballot {
+        .map(|(used, rows)| MemberProbabilities {
             job: used.job,
             dataset_digest: &used.dataset_digest,
             // Every member saw the same images in the same order.
@@ -125,7 +125,7 @@ fn mean(votes: &[(Used, Probabilities)]) -> Result<Vec<[f64; shared::expression:
             probabilities: rows,
         })
         .collect();
-    Ok(vote(&ballots)?)
+    Ok(vote(&members)?)
 }
 
 /// The split of a pack to predict if none is named.

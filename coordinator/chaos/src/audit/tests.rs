@@ -1,4 +1,4 @@
-//! Sound input passes; every way to tamper with it is found.
+//! Valid input passes, and every way to tamper with it is found.
 
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ impl Input {
     }
 }
 
-/// Tampering with a sound run in this way gives exactly one violation, which says `words`.
+/// Tampering with a valid run in this way gives exactly one violation, whose text contains `words`.
 #[track_caller]
 fn tampered(words: &str, tamper: impl FnOnce(&mut Input)) {
     let mut input = Input::sound();

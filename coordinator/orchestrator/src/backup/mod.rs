@@ -83,12 +83,12 @@ fn require_free(place: &Path) -> Result<(), BackupError> {
 }
 
 /// A folder beside the final place, while it is incomplete; deleted unless it is kept.
-struct Begun {
+struct PartialFolder {
     root: PathBuf,
     place: PathBuf,
 }
 
-impl Begun {
+impl PartialFolder {
     fn beside(place: &Path) -> Result<Self, BackupError> {
         require_free(place)?;
         let mut name = place.file_name().unwrap_or_default().to_owned();
@@ -107,7 +107,7 @@ impl Begun {
     }
 }
 
-impl Drop for Begun {
+impl Drop for PartialFolder {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.root)
             && error.kind() != std::io::ErrorKind::NotFound

@@ -13,7 +13,7 @@ use shared::protocol::subjects;
 use shared::version::{DecodeError, Versions};
 
 use super::manifest::Manifest;
-use super::{BLOBS, BackupError, Begun, MANIFEST, SUMS, Summary, Tell, io};
+use super::{BLOBS, BackupError, MANIFEST, PartialFolder, SUMS, Summary, Tell, io};
 use crate::broker::{self, Broker, BrokerError};
 use crate::home::Home;
 
@@ -26,15 +26,15 @@ pub async fn restore(src: &Path, place: &Path, tell: Tell<'_>) -> Result<Summary
     for (name, digest) in &sums {
         verify(src, name, digest)?;
     }
-    let begun = Begun::beside(place)?;
-    let home = Home::new(&begun.root);
+    let partial = PartialFolder::beside(place)?;
+    let home = Home::new(&partial.root);
     let lock = home.lock().map_err(BrokerError::from)?;
     let broker = Broker::start(&home).await?;
     let filled = fill(src, &manifest, &broker, tell).await;
     broker.stop().await;
     drop(lock);
     let summary = filled?;
-    begun.keep()?;
+    partial.keep()?;
     Ok(summary)
 }
 

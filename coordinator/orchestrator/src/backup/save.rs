@@ -15,7 +15,7 @@ use shared::protocol::{JobOrder, PackManifest, SweepRecord, WeightsManifest, sub
 use shared::result::{BlobRef, JobResult};
 
 use super::manifest::{Entry, Manifest, Store, Stored};
-use super::{BLOBS, BackupError, Begun, MANIFEST, SUMS, Summary, Tell, io};
+use super::{BLOBS, BackupError, MANIFEST, PartialFolder, SUMS, Summary, Tell, io};
 
 /// How often a job may replace its checkpoints while they are copied.
 const TRIES: u32 = 10;
@@ -24,8 +24,8 @@ const TRIES: u32 = 10;
 /// Every blob is verified by its digest. A record and the result that it was accepted with belong together, and other
 /// jobs do not matter to it: so each job is copied as it stands when its turn comes.
 pub async fn save(bus: &Bus, dest: &Path, tell: Tell<'_>) -> Result<Summary, BackupError> {
-    let begun = Begun::beside(dest)?;
-    let mut backup = Backup::new(begun.root.clone())?;
+    let partial = PartialFolder::beside(dest)?;
+    let mut backup = Backup::new(partial.root.clone())?;
     let mut keys = bus.keys("").await?;
     keys.sort();
     let total = keys.len() as u64;
@@ -35,7 +35,7 @@ pub async fn save(bus: &Bus, dest: &Path, tell: Tell<'_>) -> Result<Summary, Bac
     }
     tell(total, total);
     let summary = backup.close()?;
-    begun.keep()?;
+    partial.keep()?;
     Ok(summary)
 }
 

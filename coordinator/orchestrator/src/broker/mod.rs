@@ -164,7 +164,7 @@ async fn try_launch(dir: &Path, program: &Path, token: &str, port: i32) -> Resul
     let config = dir.join("server.conf");
     write(&config, &configuration(token, port))?;
     truncate(&log)?;
-    let mut child = guard::command(program, guard::Death::Ask)
+    let mut child = guard::command(program, guard::OnParentDeath::Ask)
         .map_err(BrokerError::Spawn)?
         .arg("-c")
         .arg("server.conf")

@@ -1,4 +1,4 @@
-//! Images that a pack holds more than once: equal pixels, as stored.
+//! Images that a pack holds more than once, by their stored pixels.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use sha2::{Digest, Sha256};
 use shared::pack::{Pack, Split};
 use shared::plural::count;
 
-/// Images hashed between two reports of progress.
+/// How many images are hashed between two reports of progress.
 const BATCH: usize = 4096;
-/// Groups that the text lists; the JSON lists all.
+/// How many groups the text lists; the JSON lists all.
 const LISTED: usize = 10;
 
-/// Where an image of a pack is.
+/// The place of an image in a pack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImagePosition {
     pub split: Split,
@@ -25,7 +25,7 @@ pub struct ImagePosition {
 /// Images with equal pixels.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Duplicates {
-    /// Groups with images in more than one split: the model is tested on what it was trained on.
+    /// Groups with images in more than one split. A model would be tested on what it was trained on.
     pub across_splits: Vec<Vec<ImagePosition>>,
     /// Groups whose labels differ.
     pub of_different_labels: Vec<Vec<ImagePosition>>,

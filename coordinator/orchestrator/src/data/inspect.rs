@@ -1,4 +1,4 @@
-//! What a pack holds, counted.
+//! Counts what a pack holds.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub struct Summary {
     /// Smallest and largest x and y of all landmarks, in [-1, 1] of the image; `None` without landmarks.
     pub landmark_bounds: Option<[[f32; 2]; 2]>,
     pub provenance: Value,
-    /// `None`: not looked for.
+    /// `None` if they were not looked for.
     pub duplicates: Option<Duplicates>,
 }
 
@@ -82,7 +82,7 @@ impl SplitSummary {
         Expression::ALL.into_iter().filter(|class| self.classes[class.index()] == 0).collect()
     }
 
-    /// What the images of this split do not allow.
+    /// What is missing in this split, and what follows from that.
     fn note(&self) -> Option<String> {
         let split = self.split;
         if self.images == 0 {
@@ -237,7 +237,7 @@ mod tests {
                     all are in its lower right quarter: import them with --landmark-unit fraction if they are fractions of the image
         digest      DIGEST
         "#);
-        // Case 8: a class without images is told, with what it does to macro F1.
+        // Case 8: a class without images is reported, with its effect on macro F1.
         insta::assert_snapshot!(found.notes().join("\n"), @r#"
         no training image shows Anger, Fear, Happiness, Surprise: models cannot learn them, so macro F1 is at most 33.3 %
         the pack has no validation images: a sweep needs them to choose epochs and ensembles, so it cannot use this pack

@@ -1,4 +1,4 @@
-//! Pictures to pack: drawn faces, imported folders, and a look at what a pack holds. No tensors.
+//! Datasets: draws faces, imports folders of images, and shows what a pack holds. No tensors.
 
 pub mod duplicates;
 pub mod import;

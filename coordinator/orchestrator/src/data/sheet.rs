@@ -1,4 +1,4 @@
-//! The contact sheet: a few images of each class, each beside itself with its landmarks drawn in.
+//! The contact sheet: a few images of each class, each shown plain and with its landmarks drawn in.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -15,7 +15,10 @@ const CELL: u32 = 128;
 const GAP: u32 = 2;
 const MARK: Rgb<u8> = Rgb([0, 255, 90]);
 
-/// Writes a sheet of `split` to `path`, one row per class; the file name's ending names the format.
+/// Writes a sheet of `split` to `path`, one row per class. The file name's extension sets the format.
+///
+/// # Errors
+/// When the format is unknown, or the file cannot be written.
 pub fn write(pack: &Pack, split: Split, path: &Path) -> Result<(), image::ImageError> {
     let zoom = (CELL / pack.image_size()).max(1);
     let cell = pack.image_size() * zoom + GAP;

@@ -1,4 +1,4 @@
-//! How long jobs take: an estimate from their settings, corrected by the epochs seen. For the order and the ETA only.
+//! How long jobs take: an estimate from their settings, corrected by measured epochs. Only used for order and ETA.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use shared::job::JobSpec;
 use shared::job::loss::Augmentation;
 use shared::job::network::Backbone;
 
-/// Estimated work of one epoch, in image-passes × pixels × a factor for the networks. Only ratios mean anything.
+/// Estimated work of one epoch: image-passes × pixels × a factor for the networks. Only ratios are meaningful.
 pub fn epoch_units(spec: &JobSpec, train_images: usize) -> f64 {
     let images = train_images as f64 * spec.subset.subset_fraction;
     let pixels = f64::from(spec.augment.image_size).powi(2);
@@ -33,7 +33,7 @@ fn resnet(spec: &JobSpec, backbone: Backbone) -> f64 {
     depth * (f64::from(spec.network.width) / 64.0).powi(2)
 }
 
-/// Jobs of one kind take equally long per unit: what is learned from one is used for the others.
+/// Jobs of one kind take the same time per unit, so what is learned from one is used for the others.
 type Kind = (u8, u8);
 
 fn kind(spec: &JobSpec) -> Kind {
@@ -65,7 +65,7 @@ impl CostModel {
         self.specs.get(&job)
     }
 
-    /// An epoch of `job` took `seconds`, says its worker.
+    /// Learns that an epoch of `job` took `seconds`, as its worker reported.
     pub fn learn(&mut self, job: JobId, seconds: f64) {
         let Some(spec) = self.specs.get(&job).filter(|_| Duration::try_from_secs_f64(seconds).is_ok()) else {
             return;
@@ -77,14 +77,14 @@ impl CostModel {
         }
     }
 
-    /// Estimated seconds for the remaining epochs of a job; `None` before anything was learned.
+    /// Estimated seconds for the remaining epochs of a job; `None` before any epoch was measured.
     pub fn remaining(&self, job: JobId, finished_epochs: u32) -> Option<f64> {
         let spec = self.specs.get(&job)?;
         let rate = self.kinds.get(&kind(spec)).unwrap_or(&self.all);
         (rate.units > 0.0).then(|| self.units(job, finished_epochs) * rate.seconds / rate.units)
     }
 
-    /// Jobs with the most remaining work first: the tail of the sweep is then short jobs, which fill the workers
+    /// Sorts jobs by remaining work, longest first, so that the sweep ends with short jobs, which fill the workers
     /// evenly (LPT, Graham 1969). Ties keep their order.
     pub fn longest_first(&self, jobs: &mut [(JobId, u32)]) {
         jobs.sort_by_key(|&(job, finished)| Reverse(ordered(self.units(job, finished))));
@@ -170,7 +170,7 @@ mod tests {
             model.learn(id(1), seconds);
             assert_eq!(model.eta(&[(id(1), 0)], 1), None);
         }
-        // Possible, but more than a clock can show.
+        // A possible value, but more than a clock can show.
         model.learn(id(1), 1.8e19);
         assert_eq!(model.eta(&[(id(1), 0)], 1), None);
     }

@@ -1,17 +1,17 @@
-//! A worker process that died in the middle of a job because of the job: what killed it, and what is known to help. Pure.
+//! A worker process that died because of its job: what killed it, and what is known to help. Pure.
 
 use shared::job::JobSpec;
 
 /// What ended a worker process while it trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {
-    /// A signal that a program gets for what it does itself.
+    /// A signal that a program causes itself.
     Signal(&'static str),
     /// The kernel killed it because memory ran out.
     OutOfMemory,
 }
 
-/// Signals that a program gets for what it does itself, as Linux numbers them.
+/// Signals that a program causes itself, with their Linux numbers.
 const OWN_FAULTS: [(i32, &str); 7] = [
     (4, "SIGILL"),
     (5, "SIGTRAP"),
@@ -28,8 +28,8 @@ const KILLED: i32 = 9;
 const NARROW: u32 = 8;
 
 impl Crash {
-    /// What a process that ended by `signal` died of. `None` where somebody else ended it. `out_of_memory` says whether
-    /// the kernel killed a process for lack of memory just now.
+    /// What killed a process that ended by `signal`; `None` if somebody else ended it. `out_of_memory` says whether the
+    /// kernel has just killed a process for lack of memory.
     pub fn of(signal: Option<i32>, out_of_memory: bool) -> Option<Self> {
         let signal = signal?;
         if signal == KILLED {
@@ -39,7 +39,7 @@ impl Crash {
         own.map(|&(_, name)| Self::Signal(name))
     }
 
-    /// The error of the job that it happened to, with settings that are known to cause it.
+    /// The error of the job, with the settings that are known to cause it.
     pub fn error(self, spec: Option<&JobSpec>) -> String {
         let what = match self {
             Self::Signal(name) => format!("the worker died of {name} while training this job"),
@@ -77,7 +77,7 @@ impl Crash {
     }
 }
 
-/// Processes that the kernel has killed for lack of memory since it started, from the text of `/proc/vmstat`.
+/// How many processes the kernel has killed for lack of memory since it started, from the text of `/proc/vmstat`.
 pub fn oom_kills(vmstat: &str) -> Option<u64> {
     vmstat.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }

@@ -1,4 +1,4 @@
-//! Decides what a sweep does next: (jobs, event) to effects. Pure: no clock, no runtime, no bus; [`crate::service`]
+//! Decides what a sweep does next: turns an event into effects. Pure: no clock, no runtime, no bus. [`crate::service`]
 //! carries the effects out.
 
 pub mod cost;
@@ -21,18 +21,18 @@ pub enum Event {
     RecordChanged { job: JobId, revision: u64, record: JobRecord },
     /// A worker's standing was written, by anyone.
     StandingChanged(WorkerRecord),
-    /// A finished job's result now lies in the run folder.
+    /// A finished job's result is now in the run folder.
     Stored(JobId),
-    /// It could not be fetched now; it will be asked for again.
+    /// A finished job's result could not be fetched; it will be fetched again later.
     NotStored(JobId),
-    /// Time to repair what got lost on the way.
+    /// It is time to make good what was lost on the way.
     Reconcile,
 }
 
 /// Something to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Queue the job; harmless when it is queued.
+    /// Queue the job; harmless if it is already queued.
     Enqueue(JobId),
     /// Fetch the result and its probabilities into the run folder.
     Fetch(JobId),
@@ -40,7 +40,7 @@ pub enum Effect {
     DropCheckpoint(String),
     /// Write a worker's standing.
     WriteStanding(WorkerRecord),
-    /// Move a job's record, unless somebody else does so first.
+    /// Change a job's record, unless somebody else changes it first.
     Swap { job: JobId, revision: u64, next: JobRecord },
     /// Tell the user.
     Tell(Notice),
@@ -49,7 +49,7 @@ pub enum Effect {
 /// One job as the coordinator sees it.
 #[derive(Debug, Clone, PartialEq)]
 struct Job {
-    /// The newest record seen; `None` before the first.
+    /// The newest record seen; `None` before the first one.
     seen: Option<Seen>,
     phase: Phase,
 }
@@ -63,22 +63,22 @@ struct Seen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// Done, its result on the way to the run folder.
+    /// Done; its result is being fetched.
     Fetching,
-    /// Done, its result to be asked for again.
+    /// Done; its result must be fetched again.
     ToFetch,
     Stored,
     Failed,
 }
 
-/// The jobs of one sweep and where they stand.
+/// The jobs of one sweep and their states.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Engine {
     jobs: BTreeMap<JobId, Job>,
     health: WorkerHealth,
 }
 
-/// How many jobs stand where.
+/// How many jobs are in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     pub pending: usize,
@@ -90,7 +90,7 @@ pub struct Tally {
     pub failures: usize,
     /// Workers lost since their jobs' last checkpoints.
     pub losses: usize,
-    /// Times that a job was given back because of server, network or disk.
+    /// How often a job was deferred because of the server, the network or a disk.
     pub deferrals: usize,
 }
 
@@ -101,7 +101,7 @@ impl Tally {
 }
 
 impl Engine {
-    /// An engine for `jobs`; those in `stored` have their results in the run folder from an earlier run.
+    /// An engine for `jobs`. The results of those in `stored` are in the run folder from an earlier run.
     pub fn new(jobs: impl IntoIterator<Item = JobId>, stored: &dyn Fn(JobId) -> bool) -> Self {
         let job = |id| {
             let phase = if stored(id) { Phase::Stored } else { Phase::Open };
@@ -110,7 +110,7 @@ impl Engine {
         Self { jobs: jobs.into_iter().map(job).collect(), health: WorkerHealth::default() }
     }
 
-    /// Takes an event in and says what to do about it. Records of other sweeps' jobs are ignored.
+    /// Handles an event and returns what to do. Records of other sweeps' jobs are ignored.
     pub fn apply(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::RecordChanged { job, revision, record } => self.record_changed(job, revision, record),
@@ -186,7 +186,7 @@ impl Engine {
     fn record_changed(&mut self, id: JobId, revision: u64, record: JobRecord) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return Vec::new() };
         if job.seen.as_ref().is_some_and(|seen| seen.revision >= revision) {
-            return Vec::new(); // A new watch replays what is known.
+            return Vec::new(); // A new watch repeats what is already known.
         }
         let before = job.seen.as_ref().map(|seen| &seen.record);
         let mut effects = dropped(before, &record);
@@ -223,18 +223,18 @@ impl Engine {
         told(&record.name, &record.standing).into_iter().chain(excused).collect()
     }
 
-    /// Takes back the failures of a job on workers that are out.
+    /// Takes back the failures of a job on workers that get no more jobs.
     fn excuse(&mut self, id: JobId) -> Option<Effect> {
         let job = self.jobs.get_mut(&id)?;
         let Seen { revision, record } = job.seen.as_ref()?;
         let next = record.excused(&self.health.out())?;
         if !next.state.is_final() {
-            job.phase = Phase::Open; // Not only when the books show it: the sweep must not end meanwhile.
+            job.phase = Phase::Open; // Before the books show it, so that the sweep does not end in the meantime.
         }
         Some(Effect::Swap { job: id, revision: *revision, next })
     }
 
-    /// How the fetch of a result ended. By then the job may have been asked to be trained anew.
+    /// Handles the end of a result's fetch. By then the job may have been asked to be trained again.
     fn fetched(&mut self, id: JobId, phase: Phase) -> Vec<Effect> {
         if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.phase == Phase::Fetching) {
             job.phase = phase;
@@ -243,7 +243,7 @@ impl Engine {
     }
 
     /// Queue messages are hints and may get lost (a stale acknowledgement removes one), so every open job is queued
-    /// again. The server refuses those that still are in the queue.
+    /// again. The server refuses those that are still in the queue.
     fn reconcile(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         for (&id, job) in &mut self.jobs {

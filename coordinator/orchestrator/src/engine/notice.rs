@@ -1,4 +1,4 @@
-//! What a user is told: the difference between two records of a job, in terms of what happened.
+//! What a user is told: what happened between two records of a job.
 
 use serde::Serialize;
 use shared::books::{Incident, JobRecord, JobState};
@@ -8,13 +8,13 @@ use shared::ids::{JobId, WorkerId};
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Notice {
-    /// A worker took the job; `epoch` is where it goes on.
+    /// A worker took the job, which continues after `epoch`.
     Started {
         job: JobId,
         worker: WorkerId,
         epoch: u32,
     },
-    /// A worker took it over from one that stopped responding.
+    /// A worker took the job over from one that stopped responding.
     TakenOver {
         job: JobId,
         worker: WorkerId,
@@ -27,7 +27,7 @@ pub enum Notice {
         epoch: u32,
         macro_f1: f64,
     },
-    /// The holder gave it back unharmed.
+    /// The holder handed the job back unharmed.
     GivenBack {
         job: JobId,
     },
@@ -36,13 +36,13 @@ pub enum Notice {
         job: JobId,
         error: String,
     },
-    /// It failed for good; `log` is the end of the last training's log.
+    /// The job failed for good; `log` is the end of the last training's log.
     GivenUp {
         job: JobId,
         reason: String,
         log: Vec<String>,
     },
-    /// It was handed back because of something temporary: server, network or disk.
+    /// The job was handed back because of something temporary: the server, the network or a disk.
     #[serde(rename = "set_back")]
     Deferred {
         job: JobId,
@@ -69,7 +69,7 @@ pub enum Notice {
     },
 }
 
-/// What happened between two records. A record seen for the first time tells only what still goes on.
+/// What happened between two records. From a record that is seen for the first time, only the current state is told.
 pub fn between(job: JobId, before: Option<&JobRecord>, after: &JobRecord) -> Vec<Notice> {
     let known = before.map_or(after.notes.len(), |before| before.notes.len().min(after.notes.len()));
     let mut notices: Vec<Notice> =

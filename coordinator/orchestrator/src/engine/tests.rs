@@ -96,7 +96,7 @@ fn open_jobs_are_queued_again_and_failed_ones_are_not() {
     assert!(!engine.is_finished());
 }
 
-/// Case 21: also where its first result is just being fetched.
+/// Case 21: even while its first result is being fetched.
 #[test]
 fn a_job_that_is_trained_anew_is_fetched_anew() {
     let mut engine = engine();

@@ -1,17 +1,17 @@
-//! Tells bad jobs, which fail wherever they are tried, from bad workers, on which jobs fail that go further elsewhere. Pure.
+//! Tells bad jobs, which fail on every worker, from bad workers, on which jobs fail that get further elsewhere. Pure.
 //!
 //! A failure is an incident of the worker on which it happened. The incident is withdrawn when the job fails for good,
-//! that is elsewhere as well, and confirmed when the job gets further on another worker. A worker that finishes a job has
-//! all its incidents dropped. Two open incidents put a worker on probation; two confirmed ones drain it. Workers that
-//! vanish before their first checkpoint have an incident, too, but it takes three such jobs: a machine that is switched
-//! off now and then is not a bad worker.
+//! and so elsewhere as well. It is confirmed when the job gets further on another worker. When a worker finishes a job,
+//! all its incidents are dropped. Two open incidents put a worker on probation; two confirmed ones drain it. A worker
+//! that vanishes before its first checkpoint also has an incident, but it takes three such jobs: a machine that is
+//! sometimes switched off is not a bad worker.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::books::{Incident, IncidentKind, JobRecord, JobState, Standing, Token};
 use shared::ids::{Attempt, JobId};
 
-/// Different failed jobs that put a worker on probation, and that drain it once they got further elsewhere.
+/// How many different failed jobs put a worker on probation, and drain it once they got further elsewhere.
 const FAILED_JOBS: usize = 2;
 /// The same for incidents of any kind, including jobs whose worker stopped responding.
 const LOST_JOBS: usize = 3;
@@ -25,9 +25,9 @@ pub struct WorkerHealth {
 #[derive(Debug, Clone, PartialEq)]
 struct WorkerHistory {
     standing: Standing,
-    /// What the books last said.
+    /// The standing in the books.
     written: Standing,
-    /// Revision of the last job that it finished: failures before that do not count.
+    /// Revision of the last job that it finished. Earlier failures do not count.
     finished: u64,
     /// The last attempt here that got as far as a checkpoint.
     advanced: Option<(JobId, Attempt)>,
@@ -37,7 +37,7 @@ struct WorkerHistory {
 #[derive(Debug, Clone, PartialEq)]
 struct Suspicion {
     kind: IncidentKind,
-    /// Finished epochs that the job had here.
+    /// The epochs that the job had finished here.
     epoch: u32,
     confirmed: bool,
 }
@@ -50,7 +50,7 @@ impl Default for WorkerHistory {
 }
 
 impl WorkerHealth {
-    /// Takes in that a job's record changed; returns the workers whose standing changed with it.
+    /// Handles the change of a job's record; returns the workers whose standing changed with it.
     pub fn record_changed(
         &mut self,
         job: JobId,
@@ -80,13 +80,13 @@ impl WorkerHealth {
         self.update_standings()
     }
 
-    /// Takes in what the books say about a worker. A worker that takes itself out is believed.
+    /// Handles what the books say about a worker. A worker that takes itself out is believed.
     pub fn standing_changed(&mut self, name: &str, standing: &Standing) {
         let history = self.histories.entry(name.to_owned()).or_default();
         history.written = standing.clone();
         match standing {
             Standing::Unfit { .. } | Standing::Drained { .. } => history.standing = standing.clone(),
-            // It says that it is fit again; the incidents from its jobs are weighed here.
+            // The worker says that it is fit again. The incidents from its jobs are judged here.
             Standing::Trusted if matches!(history.standing, Standing::Unfit { .. }) => {
                 history.standing = Standing::Trusted;
             }
@@ -132,7 +132,7 @@ impl WorkerHealth {
         }
     }
 
-    /// `job` got past `epoch` on the worker of `token`: a worker that failed it before is the cause.
+    /// `job` got past `epoch` on the worker of `token`, so a worker that failed it before is the cause.
     fn confirm(&mut self, job: JobId, token: &Token, epoch: u32) {
         let others = self.histories.iter_mut().filter(|(name, _)| *name != token.owner.name());
         for (_, history) in others {
@@ -166,7 +166,7 @@ impl WorkerHistory {
         self.incidents.entry(job).or_insert(Suspicion { kind, epoch, confirmed: false });
     }
 
-    /// A worker that stores a checkpoint does not die at once.
+    /// The worker stored a checkpoint, so it does not die right after it takes a job.
     fn advance(&mut self, job: JobId, token: &Token) {
         self.advanced = Some((job, token.attempt));
         self.incidents.retain(|_, suspicion| !matches!(suspicion.kind, IncidentKind::Lost));
@@ -193,7 +193,7 @@ impl WorkerHistory {
     }
 }
 
-/// True when the holder has stored a checkpoint.
+/// True if the holder has stored a checkpoint.
 fn got_further(before: Option<&JobRecord>, by: &Token, after: &JobRecord) -> bool {
     let Some(JobRecord { state: JobState::Running { token, .. }, checkpoints, .. }) = before else {
         return false;

@@ -1,7 +1,7 @@
 //! Which jobs an ensemble takes, and why: a pure function of the plan and the validation scores.
 //!
-//! Test scores never enter. Scores that agree to nine decimals count as equal, and equals go by the order of the plan,
-//! so neither rounding nor the order in which jobs finish decides.
+//! Test scores are never used. Scores that agree to nine decimals count as equal, and ties go by the order of the plan,
+//! so that neither rounding nor the order in which jobs finish matters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use shared::job::Settings;
 
 use crate::sweep::plan::{EnsembleRule, Filter, Plan, PlannedJob, Query};
 
-/// What is known about the plan's jobs; a job in neither is still to finish.
+/// What is known about the plan's jobs. A job in neither has not finished yet.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scores {
     /// Validation macro F1 in percent of the finished jobs.
@@ -21,7 +21,7 @@ pub struct Scores {
     pub failed: BTreeSet<JobId>,
 }
 
-/// The members of an ensemble as far as they are known.
+/// The members of an ensemble, as far as they are known.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Selection {
     /// Finished jobs in the order of the plan, each once.
@@ -38,12 +38,12 @@ pub struct Selection {
 pub enum Certainty {
     /// Every candidate that could matter has finished.
     Final,
-    /// `waiting` jobs could still change the members; `failed` candidates are left out, and would count if they were
+    /// `waiting` jobs could still change the members; `failed` candidates are left out, but would count if they were
     /// trained after all.
     Provisional { waiting: Vec<JobId>, failed: Vec<JobId> },
 }
 
-/// What one query took and from what.
+/// What one query took, and from which candidates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "take", rename_all = "snake_case")]
 pub enum Step {
@@ -51,14 +51,14 @@ pub enum Step {
         filter: Filter,
         taken: Vec<JobId>,
     },
-    /// `ranking` holds every finished candidate, best first: the first `k` are taken, the next is the runner-up.
+    /// `ranking` holds every finished candidate, best first. The first `k` are taken.
     Top {
         k: usize,
         filter: Filter,
         ranking: Vec<Ranked>,
         taken: Vec<JobId>,
     },
-    /// `groups` holds every group, best mean first, those without a finished job last: the first is taken.
+    /// `groups` holds every group, best mean first, and those without a finished job last. The first is taken.
     BestGroup {
         by: Vec<String>,
         filter: Filter,
@@ -85,7 +85,7 @@ pub struct GroupMean {
     pub mean: Option<f64>,
 }
 
-/// Applies an ensemble's rule to what is known.
+/// Applies an ensemble's rule to the scores known so far.
 pub fn choose(plan: &Plan, scores: &Scores, rule: &EnsembleRule) -> Selection {
     let mut taken = BTreeSet::new();
     let mut waiting = BTreeSet::new();
@@ -133,7 +133,7 @@ fn candidates<'a>(plan: &'a Plan, query: &Query) -> Vec<&'a PlannedJob> {
     plan.jobs.iter().filter(|job| job.matches(filter)).collect()
 }
 
-/// What the query takes now, and the unfinished jobs that could still change that.
+/// What the query takes now, and the unfinished jobs that could still change it.
 fn take(candidates: &[&PlannedJob], scores: &Scores, query: &Query) -> (Step, Vec<JobId>) {
     let ids: Vec<JobId> = candidates.iter().map(|job| job.id).collect();
     let open = |ids: &[JobId]| ids.iter().copied().filter(|&id| scores.open(id)).collect();
@@ -154,7 +154,7 @@ fn take(candidates: &[&PlannedJob], scores: &Scores, query: &Query) -> (Step, Ve
                 .filter(|group| can_win(group, &groups, scores))
                 .flat_map(|group| open(&group.jobs))
                 .collect();
-            // Stable: equal means keep the order of the plan.
+            // A stable sort, so that equal means keep the order of the plan.
             groups.sort_by_key(|group| std::cmp::Reverse(group.mean.map(grid)));
             let best = groups.first().filter(|group| group.mean.is_some());
             let taken = best.map(|group| finished(&group.jobs)).unwrap_or_default();
@@ -200,7 +200,7 @@ fn can_win(group: &GroupMean, groups: &[GroupMean], scores: &Scores) -> bool {
     others.map(|other| bound(other, 0.0)).max().is_none_or(|best| bound(group, 100.0) >= best)
 }
 
-/// F1 in units of 1e-9 percent points: sums in another order differ by less, and integers compare without surprises.
+/// F1 in units of 1e-9 percentage points: sums in another order differ by less, and integers compare exactly.
 fn grid(f1: f64) -> i64 {
     (f1 * 1e9).round() as i64
 }
@@ -297,7 +297,7 @@ mod tests {
         let open = Certainty::Provisional { waiting: vec![id(5)], failed: vec![] };
         assert_eq!(waiting(top(2)), open);
         assert_eq!(waiting(best_group()), open);
-        // 10 and at best 100 have a mean of 55: this group can no longer win.
+        // The mean of 10 and at best 100 is 55: this group can no longer win.
         let hopeless = scores(&[(0, 60.0), (1, 90.0), (2, 74.0), (3, 77.0), (4, 10.0)]);
         let selection = choose(&plan(6), &hopeless, &rule(vec![best_group()]));
         assert_eq!((selection.members, selection.certainty), (vec![id(2), id(3)], Certainty::Final));
@@ -323,7 +323,7 @@ mod tests {
     }
 
     proptest! {
-        /// What `Final` promises: whatever the jobs still open score, the members stay.
+        /// What `Final` promises: the members stay, whatever the open jobs score.
         #[test]
         fn a_final_selection_never_changes(
             all in prop::collection::vec(0u32..=20, 6),

@@ -8,14 +8,14 @@ use shared::rng::{Purpose, Stream};
 /// How the intervals are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Bootstrap {
-    /// Resamplings of the images, with replacement, each as many as there are.
+    /// Number of resamplings. Each draws as many images as there are, with replacement.
     pub replicates: u32,
     pub seed: u64,
     /// Share of the replicates that an interval spans, such as 0.95.
     pub level: f64,
 }
 
-/// From and to, F1 in percent.
+/// The bounds of an interval, F1 in percent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Interval {
     pub low: f64,
@@ -32,8 +32,8 @@ pub struct Intervals {
 impl Bootstrap {
     /// Intervals of the F1 scores of `pairs` (true class, predicted class). `None` without pairs or replicates.
     ///
-    /// Each replicate has a random stream of its own, so more replicates extend fewer. A class that a replicate has
-    /// neither drawn nor predicted scores 0 there, as in [`Confusion::per_class_f1`].
+    /// Each replicate has a random stream of its own, so the first replicates do not depend on how many there are. A
+    /// class that a replicate has neither drawn nor predicted scores 0 there, as in [`Confusion::per_class_f1`].
     pub fn intervals(&self, pairs: &[(usize, usize)]) -> Option<Intervals> {
         let mut macro_f1 = Vec::new();
         let mut per_class: [Vec<f64>; CLASSES] = Default::default();
@@ -62,7 +62,7 @@ impl Bootstrap {
     }
 }
 
-/// Linear between the order statistics (Hyndman & Fan 1996, type 7: NumPy's default). `sorted` is not empty.
+/// Linear interpolation between order statistics (Hyndman & Fan 1996, type 7: NumPy's default). `sorted` is not empty.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let below = place.floor() as usize;
@@ -76,7 +76,7 @@ mod tests {
 
     const USUAL: Bootstrap = Bootstrap { replicates: 1000, seed: 0, level: 0.95 };
 
-    /// `right` hits and `wrong` misses in each class.
+    /// `right` correct and `wrong` false predictions in each class.
     fn pairs(right: usize, wrong: usize) -> Vec<(usize, usize)> {
         let class = |class| {
             let hits = (0..right).map(move |_| (class, class));

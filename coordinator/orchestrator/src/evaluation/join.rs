@@ -1,4 +1,4 @@
-//! Which prediction belongs to which label, and what belongs to nothing.
+//! Joins predictions with labels, and lists what has no counterpart.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,17 @@ use shared::predicted::Classified;
 /// Two tables joined by the images' names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Joined {
-    /// (true class, predicted class) of each image that has both, by name: the order of the lines does not matter.
+    /// (true class, predicted class) of each image that has both, sorted by name, so the order of the lines does not
+    /// matter.
     #[serde(skip)]
     pub pairs: Vec<(usize, usize)>,
     /// Labelled images without a prediction.
     pub missing: Vec<String>,
-    /// Predicted images that the labels do not name.
+    /// Predicted images that are not in the labels.
     pub extra: Vec<String>,
-    /// Images that a table names more than once: none of their lines is used.
+    /// Images that a table lists more than once: none of their lines is used.
     pub duplicate: Vec<String>,
-    /// Images that the labels name without a class.
+    /// Images that are in the labels without a class.
     pub unlabelled: usize,
 }
 
@@ -28,7 +29,7 @@ impl Joined {
     }
 }
 
-/// Joins them. A prediction without a class counts as missing.
+/// Joins two tables. A prediction without a class counts as missing.
 pub fn join(predictions: &[Classified], labels: &[Classified]) -> Joined {
     let mut images: BTreeMap<&str, [Vec<Option<usize>>; 2]> = BTreeMap::new();
     for (table, rows) in [labels, predictions].into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Predictions against labels: joined by image, scored, with an interval for the score. Pure.
+//! Predictions joined with labels by image, scored, with confidence intervals. Pure.
 
 mod bootstrap;
 mod join;

@@ -1,4 +1,4 @@
-//! Configurations: the jobs of a group that differ in their seeds only, with a name that tells them from the others.
+//! Configurations: the jobs of a group that differ only in their seeds, with a name that tells them from other jobs.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,19 @@ use shared::ids::JobId;
 use super::labels::{self, SEEDS};
 use crate::sweep::plan::{Plan, PlannedJob};
 
-/// Repetitions of one training.
+/// Repetitions of one training with different seeds.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Configuration {
     pub(super) group: String,
-    /// The values in which it differs from others of its group.
+    /// The values in which it differs from other configurations of its group.
     pub(super) label: String,
     /// In the order of the plan.
     pub(super) jobs: Vec<JobId>,
 }
 
 impl Configuration {
-    /// The group, to stand before the label; none where it is the label, as in a group of one configuration.
+    /// The group, to print before the label. `None` if the group is itself the label, as in a group of one
+    /// configuration.
     pub(super) fn group_before_label(&self) -> Option<&str> {
         (self.group != self.label).then_some(&*self.group)
     }
@@ -48,7 +49,7 @@ pub(super) fn configurations(plan: &Plan) -> Vec<Configuration> {
     found.into_iter().map(|(_, configuration)| configuration).collect()
 }
 
-/// What tells a job from the others of its configuration: its seeds, where they differ within the group.
+/// What tells a job from others of its configuration: its seeds, if they differ within the group.
 pub(super) fn repetition(plan: &Plan, job: &PlannedJob) -> Option<String> {
     let seeds: Vec<String> = SEEDS
         .into_iter()
@@ -61,7 +62,7 @@ pub(super) fn repetition(plan: &Plan, job: &PlannedJob) -> Option<String> {
 fn label(plan: &Plan, job: &PlannedJob) -> String {
     let told = job.params.iter().filter(|(name, _)| !SEEDS.contains(&name.as_str()));
     let told = told.filter(|(name, _)| varies(plan, &job.group, name));
-    // Method and appearance branch lead, as in the paper's tables.
+    // Method and appearance branch come first, as in the paper's tables.
     let rank = |name: &str| ["augmentation", "backbone"].iter().position(|first| *first == name).unwrap_or(2);
     let mut told: Vec<(&String, &Value)> = told.collect();
     told.sort_by_key(|(name, _)| rank(name));

@@ -1,4 +1,4 @@
-//! results.csv: one line a job, the params as columns.
+//! results.csv: one line per job, with its params as columns.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ fn text(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-/// One line after RFC 4180, with `\n`.
+/// One line as in RFC 4180, ending in `\n`.
 fn line(cells: &[String]) -> String {
     let cells: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
     cells.join(",") + "\n"

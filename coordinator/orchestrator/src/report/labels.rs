@@ -1,4 +1,4 @@
-//! Names of settings, values and numbers as a person reads them; unknown ones as they stand in the sweep file.
+//! Names of settings, values and numbers for people. Unknown ones are shown as in the sweep file.
 
 use serde_json::Value;
 use shared::job::transfer::shortened;
@@ -6,10 +6,10 @@ use shared::job::transfer::shortened;
 use super::results::ScoreWarning;
 use crate::sweep::plan::Filter;
 
-/// Settings that only repeat a configuration with other draws.
+/// Settings that only repeat a configuration with other random draws.
 pub(super) const SEEDS: [&str; 2] = ["subset_seed", "seed"];
 
-/// A setting's name as a column heading; the paper's word where it has one.
+/// A setting's name as a column heading, in the paper's words where it has them.
 pub(super) fn setting(name: &str) -> String {
     match name {
         "augmentation" => "Method".to_owned(),
@@ -46,7 +46,7 @@ pub(super) fn value(name: &str, value: &Value) -> String {
     }
 }
 
-/// A value that stands without its column heading: only self-explaining values go without the setting's name.
+/// A value without a column heading. The setting's name is added, unless the value explains itself.
 pub(super) fn standing_alone(name: &str, v: &Value) -> String {
     match name {
         "augmentation" | "backbone" | "group" => value(name, v),
@@ -54,7 +54,7 @@ pub(super) fn standing_alone(name: &str, v: &Value) -> String {
     }
 }
 
-/// A filter in words: `group weak, Mix-up`; empty filters match every job.
+/// A filter in words, such as `weak, Mix-up`. An empty filter matches every job.
 pub(super) fn filter(filter: &Filter) -> String {
     if filter.is_empty() {
         return "all jobs".to_owned();
@@ -70,23 +70,23 @@ pub(super) fn filter(filter: &Filter) -> String {
 
 /// F1 in percent with the paper's two decimals.
 pub(super) fn f1(value: f64) -> String {
-    // A half in decimals is seldom one in binary: 68.455 is stored a little below and would round down.
+    // A decimal half is rarely exact in binary: 68.455 is stored a little lower and would round down.
     format!("{:.2}", value + 1e-9)
 }
 
-/// F1 with what speaks against it in brackets: `6.70 (diverged, chance level)`.
+/// F1, followed by warnings in brackets: `6.70 (diverged, chance level)`.
 pub(super) fn f1_with_warnings(value: Option<f64>, warnings: &[ScoreWarning]) -> String {
     let brief: Vec<&str> = warnings.iter().map(|warning| warning.kind.brief()).collect();
     let value = f1_or_dash(value);
     if brief.is_empty() { value } else { format!("{value} ({})", brief.join(", ")) }
 }
 
-/// F1, or a dash where there is none.
+/// F1, or a dash if there is none.
 pub(super) fn f1_or_dash(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), f1)
 }
 
-/// A signed difference with a true minus sign.
+/// A signed difference, with a typographic minus sign.
 pub(super) fn difference(value: f64) -> String {
     let text = format!("{value:+.2}");
     match text.strip_prefix('-') {
@@ -97,7 +97,7 @@ pub(super) fn difference(value: f64) -> String {
     }
 }
 
-/// Ours minus the paper's, where both are known.
+/// Ours minus the paper's, if both are known.
 pub(super) fn gap(ours: Option<f64>, paper: Option<f64>) -> String {
     ours.zip(paper).map_or_else(|| "–".to_owned(), |(ours, paper)| difference(ours - paper))
 }

@@ -60,7 +60,7 @@ fn ensembles(view: &View<'_>) -> String {
     format!("## Ensembles (soft voting)\n\n{}", grid(&header, rows))
 }
 
-/// `compared`: with the paper's scores beside ours.
+/// `compared` adds the paper's scores.
 fn ensemble(row: &EnsembleRow, compared: bool) -> Vec<String> {
     let mut cells = vec![
         ensemble_name(row),
@@ -244,7 +244,7 @@ fn escape(text: &str) -> String {
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => escaped.extend(['\\', c]),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
-            // A free-standing ampersand is literal already and reads better so.
+            // An ampersand on its own is literal anyway, and is easier to read unescaped.
             '&' if rest.peek().is_some_and(|next| next.is_alphanumeric() || *next == '#') => {
                 escaped.push_str("&amp;");
             }

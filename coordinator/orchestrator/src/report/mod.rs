@@ -1,6 +1,6 @@
 //! The report of a run, rebuilt from its folder alone: results.json, results.csv, report.md, report.html.
 //!
-//! Nothing here reads a clock or the machine, so two builds from one folder give the same bytes.
+//! Nothing here reads a clock or looks at the machine, so two builds from one folder give the same bytes.
 
 mod charts;
 mod configurations;
@@ -35,13 +35,19 @@ pub struct Written {
     pub csv: PathBuf,
 }
 
-/// The jobs that are members of any ensemble, as far as they have finished.
+/// The finished jobs that are members of an ensemble.
+///
+/// # Errors
+/// When the members of an ensemble cannot vote together.
 pub fn members(record: &RunRecord) -> Result<BTreeSet<JobId>, ReportError> {
     let ensembles = results::build(record)?.ensembles;
     Ok(ensembles.into_iter().flat_map(|ensemble| ensemble.selection.members).collect())
 }
 
-/// Builds all four files of the report into the run folder. Any subset of the jobs may be finished.
+/// Builds all four files of the report in the run folder. Any subset of the jobs may be finished.
+///
+/// # Errors
+/// When the run folder is damaged or cannot be written, or the members of an ensemble cannot vote together.
 pub fn write(run: &RunDir) -> Result<Written, ReportError> {
     let record = run.load()?;
     let results = results::build(&record)?;

@@ -1,4 +1,4 @@
-//! Why an ensemble has its members, in sentences.
+//! Sentences that explain why an ensemble has its members.
 
 use serde_json::Value;
 use shared::plural::count;
@@ -7,7 +7,7 @@ use super::labels;
 use super::view::View;
 use crate::ensemble::{Certainty, GroupMean, Ranked, Step};
 
-/// One sentence for what a query took and from what.
+/// One sentence about what a query took, and from which candidates.
 pub(super) fn step(view: &View<'_>, step: &Step) -> String {
     match step {
         Step::All { filter, taken } => {

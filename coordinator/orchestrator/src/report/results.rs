@@ -1,4 +1,4 @@
-//! results.json: every number of the report in the form that scripts read. F1 in percent, paths relative to the run.
+//! results.json: every number of the report, for scripts. F1 is in percent, paths are relative to the run folder.
 
 use serde::Serialize;
 use shared::expression::CLASSES;
@@ -11,7 +11,7 @@ use shared::result::{DeviceRecord, JobResult, Score};
 use shared::warning::Warning;
 
 use super::error::ReportError;
-use crate::ensemble::{Ballot, Scores, Selection, choose, score, vote};
+use crate::ensemble::{MemberProbabilities, Scores, Selection, choose, score, vote};
 use crate::run_dir::{self, RunDir, RunRecord};
 use crate::sweep::plan::{EnsembleRule, PaperScores, PlannedJob};
 use crate::view::labels::reproduce;
@@ -29,14 +29,14 @@ pub struct Results {
 }
 
 impl Results {
-    /// What to say of a sweep in which nothing that has a score is better than guessing.
+    /// What to say if no job or ensemble with a score is better than guessing.
     pub fn all_at_chance(&self) -> Option<String> {
         let mut scored = self.jobs.iter().filter(|job| job.val_macro_f1.is_some()).peekable();
         scored.peek()?;
         let ensembles = self.ensembles.iter().filter(|ensemble| ensemble.val_macro_f1.is_some());
         let none_above = scored.all(|job| !job.is_above_chance())
             && ensembles.into_iter().all(|ensemble| !ensemble.is_above_chance());
-        let text = "No model of this sweep is better than guessing. If the networks start from drawn weights, try \
+        let text = "No model of this sweep is better than guessing. If the networks start from random weights, try \
                     `preset: small`; if they diverged, lower `learning_rate`.";
         none_above.then(|| text.to_owned())
     }
@@ -49,7 +49,7 @@ pub struct DrainedWorker {
     pub reason: String,
 }
 
-/// How far a job is, as far as the run folder knows.
+/// A job's state, as the run folder shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
@@ -58,7 +58,7 @@ pub enum JobState {
     Unfinished,
 }
 
-/// One job. All that a result brings is null until there is one.
+/// One job. Everything that comes from its result is null until there is one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct JobRow {
     pub id: JobId,
@@ -66,7 +66,7 @@ pub struct JobRow {
     pub state: JobState,
     /// Why it failed for good.
     pub error: Option<String>,
-    /// The last lines that its last training logged before it failed.
+    /// The last lines of the log of the training that failed last.
     pub log: Option<Vec<String>>,
     /// The command that shows the error again; null unless the job failed.
     pub reproduce: Option<String>,
@@ -75,26 +75,26 @@ pub struct JobRow {
     pub epochs: Option<usize>,
     pub best_epoch: Option<u32>,
     pub val_macro_f1: Option<f64>,
-    /// Null also where the test labels are not known.
+    /// Also null if the test labels are not known.
     pub test_macro_f1: Option<f64>,
     pub val_per_class_f1: Option<[f64; CLASSES]>,
     pub test_per_class_f1: Option<[f64; CLASSES]>,
     pub train_seconds: Option<f64>,
-    /// Into how many micro-batches a step was cut at most, because batches did not fit into memory; 1 is none.
+    /// The most micro-batches that a step was cut into because batches did not fit into memory; 1 means that none was.
     pub micro_batches: Option<u32>,
     pub worker: Option<WorkerId>,
     pub attempts: Option<u32>,
     pub device: Option<DeviceRecord>,
     pub probabilities: Option<ProbabilityPaths>,
-    /// Null also where the run folder does not have it.
+    /// Also null if the run folder does not have it.
     pub model: Option<ModelFile>,
-    /// Why its score deserves no trust; absent where nothing speaks against it.
+    /// Reasons not to trust its score; absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<ScoreWarning>,
 }
 
 impl JobRow {
-    /// False where guessing reaches its validation score.
+    /// False if guessing reaches its validation score.
     pub fn is_above_chance(&self) -> bool {
         above_chance(&self.warnings)
     }
@@ -104,7 +104,7 @@ fn above_chance(warnings: &[ScoreWarning]) -> bool {
     warnings.iter().all(|warning| warning.kind != WarningKind::ChanceLevel)
 }
 
-/// What speaks against a score: `diverged` or `chance_level`, and a sentence.
+/// A reason not to trust a score: `diverged` or `chance_level`, and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ScoreWarning {
     pub kind: WarningKind,
@@ -120,7 +120,7 @@ pub enum WarningKind {
 }
 
 impl WarningKind {
-    /// To stand beside a score.
+    /// A word or two, to print beside a score.
     pub(super) const fn brief(self) -> &'static str {
         match self {
             Self::Diverged => "diverged",
@@ -147,15 +147,15 @@ pub struct ModelFile {
     pub size: u64,
 }
 
-/// Where a job's matrices lie, relative to the run folder.
+/// Paths of a job's matrices, relative to the run folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProbabilityPaths {
     pub val: String,
     pub test: Option<String>,
 }
 
-/// One ensemble. It is final when every candidate that could matter has finished; until then its members and scores
-/// are those of the jobs known so far, and null when there is none.
+/// One ensemble. It is final when every candidate that could matter has finished. Until then its members and scores are
+/// those of the jobs known so far; scores are null while there is no member.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EnsembleRow {
     pub name: String,
@@ -173,7 +173,7 @@ pub struct EnsembleRow {
     pub test_confusion: Option<Confusion>,
     /// What the paper reports under this name.
     pub paper: Option<PaperScores>,
-    /// As those of a job.
+    /// Like those of a job.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<ScoreWarning>,
 }
@@ -273,8 +273,9 @@ fn ensemble_row(
     selection: Selection,
 ) -> Result<EnsembleRow, ReportError> {
     let samples = &record.samples;
-    let val = ensemble_score(record, rule, &selection, samples.validation.as_ref(), validation_ballot)?;
-    let test = ensemble_score(record, rule, &selection, samples.test.as_ref(), test_ballot)?;
+    let val =
+        ensemble_score(record, rule, &selection, samples.validation.as_ref(), validation_probabilities)?;
+    let test = ensemble_score(record, rule, &selection, samples.test.as_ref(), test_probabilities)?;
     Ok(EnsembleRow {
         name: rule.name.clone(),
         selection,
@@ -290,25 +291,26 @@ fn ensemble_row(
     })
 }
 
-/// `None` without members, without this split, or where no label is known.
+/// `None` without members, without this split, or without any known label.
 fn ensemble_score(
     record: &RunRecord,
     rule: &EnsembleRule,
     selection: &Selection,
     samples: Option<&SampleList>,
-    ballot: fn(&RunRecord, JobId) -> Option<Ballot<'_>>,
+    probabilities: fn(&RunRecord, JobId) -> Option<MemberProbabilities<'_>>,
 ) -> Result<Option<Score>, ReportError> {
-    let ballots: Option<Vec<Ballot<'_>>> = selection.members.iter().map(|&job| ballot(record, job)).collect();
-    let (Some(samples), Some(ballots)) = (samples, ballots.filter(|ballots| !ballots.is_empty())) else {
+    let members: Option<Vec<MemberProbabilities<'_>>> =
+        selection.members.iter().map(|&job| probabilities(record, job)).collect();
+    let (Some(samples), Some(members)) = (samples, members.filter(|members| !members.is_empty())) else {
         return Ok(None);
     };
-    let mean = vote(&ballots).map_err(|source| ReportError::Vote { ensemble: rule.name.clone(), source })?;
+    let mean = vote(&members).map_err(|source| ReportError::Vote { ensemble: rule.name.clone(), source })?;
     Ok(score(&mean, samples))
 }
 
-fn validation_ballot(record: &RunRecord, job: JobId) -> Option<Ballot<'_>> {
+fn validation_probabilities(record: &RunRecord, job: JobId) -> Option<MemberProbabilities<'_>> {
     let result = record.results.get(&job)?;
-    Some(Ballot {
+    Some(MemberProbabilities {
         job,
         dataset_digest: &result.dataset_digest,
         samples_digest: &result.validation.samples_digest,
@@ -316,9 +318,9 @@ fn validation_ballot(record: &RunRecord, job: JobId) -> Option<Ballot<'_>> {
     })
 }
 
-fn test_ballot(record: &RunRecord, job: JobId) -> Option<Ballot<'_>> {
+fn test_probabilities(record: &RunRecord, job: JobId) -> Option<MemberProbabilities<'_>> {
     let result = record.results.get(&job)?;
-    Some(Ballot {
+    Some(MemberProbabilities {
         job,
         dataset_digest: &result.dataset_digest,
         samples_digest: &result.test.as_ref()?.samples_digest,

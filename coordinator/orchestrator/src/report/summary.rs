@@ -6,7 +6,7 @@ use shared::terminal::plain;
 use super::{EnsembleRow, JobRow, JobState, Results, WarningKind, Written};
 use crate::ensemble::Certainty;
 
-/// The ensembles' table and where the report lies: the end of `ferry run` and of `ferry report`.
+/// The table of ensembles and the path of the report: what `ferry run` and `ferry report` print last.
 pub fn summary(written: &Written) -> String {
     let results = &written.results;
     let in_state = |state| results.jobs.iter().filter(|job| job.state == state).count();
@@ -30,7 +30,7 @@ pub fn summary(written: &Written) -> String {
     plain(&lines.join("\n")) + "\n"
 }
 
-/// How many scores deserve no trust, and why.
+/// How many scores are not to be trusted, and why.
 fn warnings(results: &Results) -> Vec<String> {
     let mut lines = Vec::new();
     let having = |kind| {

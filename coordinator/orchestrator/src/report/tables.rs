@@ -15,11 +15,11 @@ pub(super) struct Table {
     /// Headings of the settings that make the rows.
     pub(super) columns: Vec<String>,
     pub(super) rows: Vec<Row>,
-    /// Whether some row is a mean of several jobs.
+    /// Whether any row is a mean of several jobs.
     pub(super) spread: bool,
     /// Whether the paper has numbers for it.
     pub(super) paper: bool,
-    /// Whether rows are gathered under a second mean.
+    /// Whether rows are grouped under a second mean.
     pub(super) grouped: bool,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Row {
     pub(super) jobs: usize,
     pub(super) mean: Option<Spread>,
     pub(super) paper: Option<f64>,
-    /// On the first row of a group only.
+    /// Only in the first row of a group.
     pub(super) group: Option<Group>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Group {
     pub(super) rows: usize,
     /// Over all finished jobs of those rows.
     pub(super) mean: Option<f64>,
-    /// Mean of the paper's numbers, where it has one for each row.
+    /// Mean of the paper's numbers, if it has one for each row.
     pub(super) paper: Option<f64>,
 }
 
@@ -49,12 +49,12 @@ pub(super) struct Group {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Spread {
     pub(super) mean: f64,
-    /// Sample standard deviation (n − 1), from two jobs on.
+    /// Sample standard deviation (n − 1); `None` for a single job.
     pub(super) deviation: Option<f64>,
     pub(super) finished: usize,
 }
 
-/// Mean and sample deviation; `None` of nothing.
+/// Mean and sample standard deviation; `None` if there are no values.
 pub(super) fn mean(values: &[f64]) -> Option<Spread> {
     let n = values.len() as f64;
     let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / n)?;
@@ -111,7 +111,7 @@ impl Cell {
     }
 }
 
-/// Rows in the order of the plan, those of one group gathered at its first.
+/// Rows in the order of the plan. Rows of one group follow its first row.
 fn cells(plan: &Plan, rule: &TableRule) -> Vec<Cell> {
     let settings = |job: &PlannedJob| -> Settings {
         let value = |name: &String| job.value(name).unwrap_or(Value::Null);

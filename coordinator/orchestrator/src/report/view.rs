@@ -1,4 +1,4 @@
-//! What both forms of the report show: configurations, filled tables, names of jobs, the best of each kind.
+//! What both forms of the report show: configurations, tables, names of jobs, the best job and ensemble.
 
 use std::collections::BTreeMap;
 
@@ -92,7 +92,7 @@ impl<'a> View<'a> {
         self.top_ensemble().filter(|ensemble| ensemble.is_above_chance())
     }
 
-    /// The same, at chance level too.
+    /// The same, even if it is at chance level.
     pub(super) fn top_ensemble(&self) -> Option<&'a EnsembleRow> {
         first_max(self.results.ensembles.iter(), |ensemble| ensemble.val_macro_f1)
     }
@@ -103,7 +103,7 @@ impl<'a> View<'a> {
             || self.tables.iter().any(|table| table.paper)
     }
 
-    /// Jobs and ensembles whose scores deserve no trust, each with the reason.
+    /// Jobs and ensembles whose scores are not to be trusted, each with the reason.
     pub(super) fn warnings(&self) -> Vec<(String, &'a str)> {
         let jobs = self.results.jobs.iter().flat_map(|job| {
             let name = format!("{} {}", job.id.short(), self.name(job.id));
@@ -138,7 +138,7 @@ impl<'a> View<'a> {
         self.results.jobs.iter().filter_map(|job| job.train_seconds).sum()
     }
 
-    /// The devices jobs ran on with how many each, in text: `cpu, Xeon (AVX512), 1 thread, on host: 38 jobs`.
+    /// The devices that jobs ran on, with the number of jobs: `Xeon (AVX512, 1 thread), cpu on host: 38 jobs`.
     pub(super) fn devices(&self) -> Vec<String> {
         let mut devices: BTreeMap<String, usize> = BTreeMap::new();
         for device in self.results.jobs.iter().filter_map(|job| job.device.as_ref()) {
@@ -154,7 +154,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// The first item with the greatest score; items without one are passed over.
+/// The first item with the greatest score; items without a score are skipped.
 fn first_max<'a, T>(items: impl Iterator<Item = &'a T>, score: impl Fn(&T) -> Option<f64>) -> Option<&'a T> {
     items
         .filter_map(|item| Some((item, score(item)?)))

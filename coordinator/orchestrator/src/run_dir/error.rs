@@ -1,4 +1,4 @@
-//! What can be wrong with a run folder: each message names the file and the remedy.
+//! Errors of run folders: each message names the file and what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ impl RunDirError {
         move |source| Self::Io { action, path, source }
     }
 
-    /// A damaged file of one job's result, which running the sweep again restores.
+    /// A damaged file of one job's result. Running the sweep again restores it.
     pub(super) fn damaged_result(job: JobId, path: &Path, problem: impl Into<String>) -> Self {
         let remedy = format!(
             "Remove results/{job}.json and run the same `ferry run` command again: it stores that job again."

@@ -1,4 +1,4 @@
-//! Results that were replaced: a job that is trained anew leaves its earlier result in the run folder.
+//! Results that were replaced: a job that is trained again leaves its earlier result in the run folder.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use shared::result::JobResult;
 use super::{RunDir, RunDirError, stem};
 
 impl RunDir {
-    /// Moves a job's result with its matrices and its model to `earlier/<job>/<attempt>/`, and says where that is.
-    /// `None` when there is no result.
+    /// Moves a job's result with its matrices and its model to `earlier/<job>/<attempt>/`, and returns that path.
+    /// `None` if there is no result.
     ///
     /// # Errors
     /// When the result is damaged, or the folder cannot be written.
@@ -22,7 +22,8 @@ impl RunDir {
         }
     }
 
-    /// Copies first and removes then, the record before what it points to: whoever sees it finds all of it.
+    /// Copies everything first, then removes the record before the files that it points to, so that a reader who finds
+    /// a record also finds its files.
     fn set_result_aside(&self, result: &JobResult) -> Result<PathBuf, RunDirError> {
         let job = result.job;
         let place = self.root.join("earlier").join(job.to_string()).join(result.attempt.0.to_string());
@@ -43,9 +44,9 @@ impl RunDir {
         Ok(place)
     }
 
-    /// Keeps the result that a new one of another attempt is about to replace.
+    /// Keeps the result that a new one, of another attempt, is about to replace.
     pub(super) fn keep_replaced(&self, new: &JobResult) -> Result<(), RunDirError> {
-        // One that cannot be read is no loss.
+        // A result that cannot be read is no loss.
         if let Ok(Some(old)) = self.result(new.job)
             && (old.attempt, &old.worker) != (new.attempt, &new.worker)
         {

@@ -9,10 +9,10 @@
 //!   models/<job>.safetensors         weights of the jobs whose models are wanted
 //!   failures/<job>.json              why a job failed for good
 //!   workers/<name>.json              why a worker was drained
-//!   earlier/<job>/<attempt>/         a result that was replaced because the job was trained anew
+//!   earlier/<job>/<attempt>/         a result that was replaced because the job was trained again
 //! ```
-//! Every file is written beside its place and renamed, so a reader sees all of it or none. Nothing inside names the
-//! folder itself: it can be moved or copied.
+//! Every file is written under another name and renamed, so a reader sees all of it or nothing. Nothing inside contains
+//! the folder's own path, so it can be moved or copied.
 
 mod error;
 mod history;
@@ -45,13 +45,13 @@ pub struct RunDir {
 pub struct RunRecord {
     pub plan: Plan,
     pub samples: Samples,
-    /// Results of the plan's jobs. Files of jobs that an edited sweep no longer names are left alone and not read.
+    /// Results of the plan's jobs. Files of jobs that an edited sweep no longer contains stay, but are not read.
     pub results: BTreeMap<JobId, JobResult>,
     /// Probabilities of the same jobs.
     pub probabilities: BTreeMap<JobId, Probabilities>,
-    /// Jobs of these whose models are in the folder.
+    /// Those of these jobs whose models are in the folder.
     pub models: BTreeSet<JobId>,
-    /// Why jobs failed for good; a job that has a result is never here.
+    /// Why jobs failed for good. A job that has a result is never here.
     pub failures: BTreeMap<JobId, JobFailure>,
     /// Workers that were taken out of this sweep, each with the reason.
     pub drained: BTreeMap<String, String>,
@@ -61,12 +61,12 @@ pub struct RunRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobFailure {
     pub error: String,
-    /// The last lines that the last training logged.
+    /// The last lines of the last training's log.
     #[serde(default)]
     pub log: Vec<String>,
 }
 
-/// The sample lists of the two scored splits; `None` until written, or where the dataset has no such split.
+/// The sample lists of the two scored splits. `None` until written, or if the dataset has no such split.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Samples {
     pub validation: Option<SampleList>,
@@ -80,7 +80,7 @@ pub struct Probabilities {
     pub test: Option<Vec<[f32; CLASSES]>>,
 }
 
-/// Score of a matrix against the labels of its samples; `None` where no label is known.
+/// Score of a matrix against the labels of its samples; `None` if no label is known.
 pub fn score(probabilities: &[[f32; CLASSES]], samples: &SampleList) -> Option<Score> {
     let pairs = samples.labels.iter().zip(probabilities);
     let confusion = Confusion::from_pairs(
@@ -89,7 +89,7 @@ pub fn score(probabilities: &[[f32; CLASSES]], samples: &SampleList) -> Option<S
     (confusion.total() > 0).then(|| confusion.into())
 }
 
-/// F1 values computed twice from the same counts differ by rounding at most.
+/// F1 values computed twice from the same counts differ only by rounding.
 const SCORE_TOLERANCE: f64 = 1e-9;
 
 /// Layout version of `plan.json` and the failure files.
@@ -156,7 +156,7 @@ impl RunDir {
     }
 }
 
-/// Short split names as scripts know them.
+/// The short names of splits in file names.
 const fn stem(split: Split) -> &'static str {
     match split {
         Split::Train => "train",

@@ -1,4 +1,4 @@
-//! Models in the run folder: large files, written as they arrive and seen only when whole.
+//! Models in the run folder: large files, written as they arrive and visible only when complete.
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,7 @@ use shared::result::JobResult;
 
 use super::{RunDir, RunDirError};
 
-/// A model that is being fetched. Nothing is seen at its place before [`Self::keep`]; dropped earlier it leaves nothing.
+/// A model that is being fetched. It appears at its place with [`Self::keep`]; if dropped earlier, it leaves nothing.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     path: PathBuf,
@@ -18,14 +18,14 @@ pub(crate) struct Incoming {
 }
 
 impl RunDir {
-    /// True when the folder has the model of this result, as far as its size tells. Its digest was checked when it was
-    /// stored, and is again by whoever uses it.
+    /// True if the folder has the model of this result, judged by its size. Its digest was checked when it was stored,
+    /// and is checked again when it is used.
     pub fn has_model(&self, result: &JobResult) -> bool {
         fs::metadata(self.root.join(Self::model_name(result.job)))
             .is_ok_and(|file| file.is_file() && file.len() == result.model.size)
     }
 
-    /// Makes room for a job's model.
+    /// Begins to write a job's model.
     pub(crate) fn receive_model(&self, job: JobId) -> Result<Incoming, RunDirError> {
         let path = self.root.join(Self::model_name(job));
         let folder = self.root.join("models");
@@ -41,7 +41,7 @@ impl Incoming {
         self.file.write_all(bytes)
     }
 
-    /// Puts the whole, verified model in its place.
+    /// Moves the complete, verified model to its place.
     pub(crate) fn keep(self) -> Result<(), RunDirError> {
         self.file.finish(Durability::Synced).map_err(RunDirError::io("write", &self.path))
     }

@@ -1,4 +1,4 @@
-//! Reading a run folder: strict, so that a report never rests on a damaged file.
+//! Reads a run folder strictly, so that no report is built from a damaged file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,6 +21,9 @@ use crate::sweep::plan::Plan;
 
 impl RunDir {
     /// Opens an existing run folder.
+    ///
+    /// # Errors
+    /// When the folder has no plan.
     pub fn open(root: &Path) -> Result<Self, RunDirError> {
         if !root.join(PLAN).is_file() {
             return Err(RunDirError::NotARun { path: root.to_owned() });
@@ -29,6 +32,9 @@ impl RunDir {
     }
 
     /// The stored plan.
+    ///
+    /// # Errors
+    /// When the plan cannot be read, is damaged, or has another version.
     pub fn plan(&self) -> Result<Plan, RunDirError> {
         let path = self.root.join(PLAN);
         let bytes = read(&path)?.ok_or_else(|| RunDirError::NotARun { path: self.root.clone() })?;
@@ -38,6 +44,9 @@ impl RunDir {
     }
 
     /// The stored sample list of a split, if it has been written.
+    ///
+    /// # Errors
+    /// When the list cannot be read or is damaged.
     pub fn samples(&self, split: Split) -> Result<Option<SampleList>, RunDirError> {
         let path = self.samples_path(split);
         let Some(bytes) = read(&path)? else { return Ok(None) };
@@ -48,7 +57,10 @@ impl RunDir {
             .map_err(|error| RunDirError::damaged_run(&path, error.to_string()))
     }
 
-    /// Reads and checks everything that belongs to the stored plan. The first damaged file ends it with its name.
+    /// Reads and checks everything that belongs to the stored plan.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is damaged; the error names the first one.
     pub fn load(&self) -> Result<RunRecord, RunDirError> {
         let plan = self.plan()?;
         let samples =
@@ -121,7 +133,7 @@ impl RunDir {
         })
     }
 
-    /// A folder of an earlier version has none.
+    /// The drained workers. A folder of an earlier version lists none.
     fn drained(&self) -> Result<BTreeMap<String, String>, RunDirError> {
         let folder = self.root.join("workers");
         let mut drained = BTreeMap::new();
@@ -149,7 +161,7 @@ impl RunDir {
     }
 }
 
-/// The file's bytes, `None` when there is no such file.
+/// The file's bytes; `None` if there is no such file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, RunDirError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -158,7 +170,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, RunDirError> {
     }
 }
 
-/// Decodes JSON after checking its version, so that another version is told apart from a damaged file.
+/// Decodes JSON after checking its version, so that a file of another version is not reported as damaged.
 fn decode<T: DeserializeOwned>(
     path: &Path,
     bytes: &[u8],

@@ -1,4 +1,4 @@
-//! Writing a run folder: what is written was checked first.
+//! Writes a run folder. Everything is checked before it is written.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,11 +21,11 @@ use super::{
 use crate::sweep::plan::{DatasetSource, Plan};
 
 impl RunDir {
-    /// Where the run of `plan` belongs: `usual`, or where that holds a run of the same sweep that this plan would
+    /// The folder for the run of `plan`: `usual`, or, if that holds a run of the same sweep that this plan would
     /// replace, the first of `usual-2`, `usual-3`, … that is free or holds a run that this plan continues.
     ///
     /// # Errors
-    /// A folder on the way cannot be read, or is damaged.
+    /// When one of these folders cannot be read, or is damaged.
     pub fn place(usual: &Path, plan: &Plan) -> Result<PathBuf, RunDirError> {
         let mut root = usual.to_owned();
         for number in 2.. {
@@ -33,7 +33,7 @@ impl RunDir {
                 break;
             }
             let stored = Self::open(&root)?.plan()?;
-            // The folder of a sweep with another name is refused where it is created.
+            // `create` refuses the folder of a sweep with another name.
             if stored.name != plan.name || continues(&stored, plan) {
                 break;
             }
@@ -44,9 +44,12 @@ impl RunDir {
         Ok(root)
     }
 
-    /// Makes the run folder `root` (such as `runs/demo`) or takes up the one that is there, and stores the plan.
-    /// Results of an earlier plan of the same sweep stay. An absolute dataset path is stored as its last part: the
-    /// digest is what identifies the dataset.
+    /// Creates the run folder `root` (such as `runs/demo`) or opens an existing one, and stores the plan. Results of an
+    /// earlier plan of the same sweep stay. Only the last part of an absolute dataset path is stored, because the
+    /// digest identifies the dataset.
+    ///
+    /// # Errors
+    /// When the plan has no dataset yet, the folder belongs to another sweep or is damaged, or it cannot be written.
     pub fn create(root: &Path, plan: &Plan) -> Result<Self, RunDirError> {
         if plan.dataset_digest.is_none() {
             return Err(RunDirError::NoDataset { sweep: plan.name.clone() });
@@ -72,6 +75,9 @@ impl RunDir {
     }
 
     /// Stores the row order of a scored split's matrices.
+    ///
+    /// # Errors
+    /// When the list cannot be stored as CSV, or the file cannot be written.
     pub fn write_samples(&self, split: Split, samples: &SampleList) -> Result<(), RunDirError> {
         let csv = samples.to_csv();
         if samples.ids.len() != samples.labels.len() || SampleList::from_csv(&csv).as_ref() != Ok(samples) {
@@ -81,8 +87,11 @@ impl RunDir {
         write_file(&self.samples_path(split), csv.as_bytes())
     }
 
-    /// Stores an accepted result with its matrices. Refused, with nothing written, when it does not belong to this
-    /// run or its matrices are not what it says they are: other bytes, rows, samples or scores.
+    /// Stores an accepted result with its matrices.
+    ///
+    /// # Errors
+    /// When the result does not belong to this run, its matrices have other bytes, rows, samples or scores than it says
+    /// (nothing is written then), or a file cannot be written.
     pub fn write_result(
         &self,
         result: &JobResult,
@@ -119,12 +128,15 @@ impl RunDir {
         for (split, _, bytes) in files {
             write_file(&self.probabilities_path(job, split), bytes)?;
         }
-        // The record comes last: whoever sees it finds its matrices.
+        // The record comes last, so that a reader who finds it also finds its matrices.
         Self::write_json(&self.result_path(job), result)?;
         remove_if_there(&self.failure_path(job))
     }
 
     /// Stores why a job failed for good. A later result of the same job replaces it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn write_failure(&self, job: JobId, failure: &JobFailure) -> Result<(), RunDirError> {
         if !self.plan()?.jobs.iter().any(|planned| planned.id == job) {
             return Err(RunDirError::UnknownJob { job });
@@ -134,8 +146,11 @@ impl RunDir {
     }
 
     /// Stores why a worker was taken out of this sweep.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn write_drain(&self, worker: &str, reason: &str) -> Result<(), RunDirError> {
-        // A worker's name comes over the bus: nothing but its letters becomes part of a path.
+        // A worker's name comes over the bus, so only harmless characters of it become part of a path.
         let name: String = worker.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
         let folder = self.root.join("workers");
         fs::create_dir_all(&folder).map_err(RunDirError::io("create", &folder))?;
@@ -158,7 +173,7 @@ impl RunDir {
     }
 }
 
-/// Checks a matrix against the record of its split and the run's samples; gives its rows, or what is wrong.
+/// Checks a matrix against the record of its split and the run's samples. Returns its rows, or what is wrong.
 pub(super) fn check_matrix(
     record: &SplitResult,
     bytes: &[u8],
@@ -191,7 +206,7 @@ pub(super) fn check_matrix(
     }
 }
 
-/// Whether a report of `plan` has everything that one of `stored` has: the same dataset, and the same jobs or more.
+/// True if a report of `plan` has everything that one of `stored` has: the same dataset, and at least the same jobs.
 fn continues(stored: &Plan, plan: &Plan) -> bool {
     let jobs: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
     stored.dataset_digest == plan.dataset_digest && stored.jobs.iter().all(|job| jobs.contains(&job.id))

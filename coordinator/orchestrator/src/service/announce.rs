@@ -1,4 +1,4 @@
-//! Tells others that a sweep is being run, so that nobody removes it meanwhile.
+//! Announces that a sweep is running, so that nobody removes it in the meantime.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use shared::protocol::subjects;
 use tokio::task::JoinHandle;
 
 const EVERY: Duration = Duration::from_secs(10);
-/// A coordinator that has not been heard of for this long is gone.
+/// A coordinator that has not renewed its announcement for this long is gone.
 const LIFE: Duration = Duration::from_secs(45);
-/// For a server that is away when the run ends: the announcement expires by itself.
+/// How long to try to withdraw the announcement. If the server is away, it expires by itself.
 const WITHDRAWAL: Duration = Duration::from_secs(1);
 
-/// The value of the key; its write tells the server's time.
+/// The value of the key. The server time of its write is what counts.
 #[derive(Debug, Serialize, Deserialize)]
 struct Conducting {
     v: u32,
 }
 
-/// Renewed for as long as this lives.
+/// An announcement that is renewed until this is dropped.
 #[derive(Debug)]
 pub(super) struct Announcement {
     bus: Bus,
@@ -28,13 +28,13 @@ pub(super) struct Announcement {
     renewal: JoinHandle<()>,
 }
 
-/// Says once that `sweep` is being run.
+/// Announces once that `sweep` is running.
 pub(super) async fn announce(bus: &Bus, sweep: &str) -> Result<(), BusError> {
     bus.write(&subjects::conductor_key(sweep), &Conducting { v: 1 }).await
 }
 
 impl Announcement {
-    /// Goes on saying it.
+    /// Keeps renewing the announcement.
     pub(super) fn keep_up(bus: Bus, sweep: &str) -> Self {
         let (renewing, name) = (bus.clone(), sweep.to_owned());
         let renewal = tokio::spawn(async move {
@@ -48,7 +48,7 @@ impl Announcement {
         Self { bus, key: subjects::conductor_key(sweep), renewal }
     }
 
-    /// The sweep is no longer being run.
+    /// Withdraws the announcement.
     pub(super) async fn withdraw(self) {
         self.renewal.abort();
         if let Ok(Err(error)) = tokio::time::timeout(WITHDRAWAL, self.bus.delete(&self.key)).await {
@@ -63,7 +63,7 @@ impl Drop for Announcement {
     }
 }
 
-/// The sweeps that are being run at `now`, by the server's time in nanoseconds since the Unix epoch.
+/// The sweeps that are running at `now`, the server's time in nanoseconds since the Unix epoch.
 pub(super) async fn announced(bus: &Bus, now: i128) -> Result<BTreeSet<String>, BusError> {
     let mut sweeps = BTreeSet::new();
     for key in bus.keys(subjects::CONDUCTOR_KEYS).await? {

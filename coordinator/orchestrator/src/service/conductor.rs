@@ -17,20 +17,20 @@ use crate::engine::crash::Crash;
 use crate::engine::{Effect, Engine, Event, Notice};
 
 const RECONCILE_EVERY: Duration = Duration::from_secs(30);
-/// Before a watch is opened again on a server that is away. Other work goes on meanwhile.
+/// The pause before a watch is opened again on a server that is away. Other work continues in the meantime.
 const REOPEN: Duration = Duration::from_millis(500);
 
-/// Something that happened and that [`Conductor::act`] has to deal with.
+/// Something that happened, to be handled by [`Conductor::act`].
 #[derive(Debug)]
-pub struct Occurrence(Happened);
+pub struct Input(InputKind);
 
 #[derive(Debug)]
-enum Happened {
+enum InputKind {
     Record(BookEntry),
     Standing(WorkerRecord),
-    /// The watch of the records has ended: they may have changed unseen.
+    /// The watch of the records has ended; changes may have been missed.
     RecordsClosed,
-    /// The same of the workers' standings.
+    /// The same for the workers' standings.
     StandingsClosed,
     Fetch(JobId, Box<Result<FetchedResult, BusError>>),
     Reconcile,
@@ -48,7 +48,7 @@ pub struct Conductor {
     reconcile: Interval,
 }
 
-/// A watch, or the time at which it is to be opened again.
+/// A watch, or the time at which to open it again.
 #[derive(Debug)]
 enum Subscription<W> {
     Open(W),
@@ -57,6 +57,9 @@ enum Subscription<W> {
 
 impl Conductor {
     /// Begins with a sweep whose jobs are in the books.
+    ///
+    /// # Errors
+    /// When the server refuses to let the books be watched.
     pub async fn begin(bus: Bus, engine: Engine, cost: CostModel) -> Result<Self, BusError> {
         let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -73,54 +76,58 @@ impl Conductor {
         &self.cost
     }
 
-    /// The engine as it stands at the end.
+    /// The engine in its final state.
     pub fn into_engine(self) -> Engine {
         self.engine
     }
 
-    /// Waits for the next occurrence. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Occurrence {
-        Occurrence(tokio::select! {
+    /// Waits for the next input. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Input {
+        Input(tokio::select! {
             biased; // Rare events first, so that frequent ones cannot starve them.
-            _ = self.reconcile.tick() => Happened::Reconcile,
+            _ = self.reconcile.tick() => InputKind::Reconcile,
             Some(fetched) = self.fetches.join_next() => match fetched {
-                Ok((job, outcome)) => Happened::Fetch(job, Box::new(outcome)),
+                Ok((job, outcome)) => InputKind::Fetch(job, Box::new(outcome)),
                 Err(error) => std::panic::resume_unwind(error.into_panic()), // Fetches are never cancelled.
             },
             record = self.standings.next() => {
-                record.map_or(Happened::StandingsClosed, Happened::Standing)
+                record.map_or(InputKind::StandingsClosed, InputKind::Standing)
             }
-            entry = self.records.next() => entry.map_or(Happened::RecordsClosed, Happened::Record),
+            entry = self.records.next() => entry.map_or(InputKind::RecordsClosed, InputKind::Record),
         })
     }
 
-    /// Acts on an occurrence and returns what the user should know. `store` keeps a fetched result.
+    /// Acts on an input and returns what the user should know. `store` keeps a fetched result.
+    ///
+    /// # Errors
+    /// When a result cannot be stored for another reason than a full disk, the server has lost one, or the books can no
+    /// longer be watched.
     pub async fn act(
         &mut self,
-        occurrence: Occurrence,
+        input: Input,
         store: &mut (dyn FnMut(&FetchedResult) -> anyhow::Result<()> + Send),
     ) -> anyhow::Result<Vec<Notice>> {
-        match occurrence.0 {
-            Happened::Record(entry) => Ok(self.record_changed(entry).await),
-            Happened::Standing(record) => Ok(self.apply(Event::StandingChanged(record)).await),
-            Happened::RecordsClosed => {
+        match input.0 {
+            InputKind::Record(entry) => Ok(self.record_changed(entry).await),
+            InputKind::Standing(record) => Ok(self.apply(Event::StandingChanged(record)).await),
+            InputKind::RecordsClosed => {
                 self.records = subscribed(self.bus.watch_records().await)?;
                 Ok(Vec::new())
             }
-            Happened::StandingsClosed => {
+            InputKind::StandingsClosed => {
                 self.standings = subscribed(self.bus.watch_standings().await)?;
                 Ok(Vec::new())
             }
-            Happened::Fetch(job, outcome) => {
+            InputKind::Fetch(job, outcome) => {
                 let event = stored(job, *outcome, store)?;
                 Ok(self.apply(event).await)
             }
-            Happened::Reconcile => Ok(self.apply(Event::Reconcile).await),
+            InputKind::Reconcile => Ok(self.apply(Event::Reconcile).await),
         }
     }
 
-    /// A local worker has died, and nobody else knows what of: enters that into the books for the jobs that it held.
-    /// Returns at once. A job that killed it by a `crash` has failed there, with `log` as its last lines; else the job
+    /// A local worker has died, and only this process knows why: enters that into the books for the jobs that it held,
+    /// in the background. With a `crash` the job has failed there, with `log` as its last lines; without one, the job
     /// lost its worker.
     pub fn worker_died(&self, worker: &WorkerId, held: &[JobId], crash: Option<Crash>, log: &str) {
         let log: Vec<String> = log.lines().map(str::to_owned).collect();
@@ -129,7 +136,7 @@ impl Conductor {
             let (bus, worker, log) = (self.bus.clone(), worker.clone(), log.clone());
             tokio::spawn(async move {
                 if let Err(error) = close_for(&bus, &worker, job, error, &log).await {
-                    tracing::warn!(%job, %error, "the books do not learn how {worker} died");
+                    tracing::warn!(%job, %error, "cannot enter into the books how {worker} died");
                 }
             });
         }
@@ -182,7 +189,7 @@ impl Conductor {
         }
         self.cost.longest_first(&mut to_queue);
         for (job, _) in to_queue {
-            // The server may just be restarting: the next reconciliation queues the rest.
+            // The server may be restarting. The next reconciliation queues the rest.
             if let Err(error) = self.bus.enqueue(job).await {
                 tracing::warn!(%error, "cannot queue a job now; it is queued again later");
                 break;
@@ -192,7 +199,7 @@ impl Conductor {
     }
 }
 
-/// Moves a job's record in the name of the dead worker that holds it, unless somebody was faster.
+/// Changes a job's record in the name of the dead worker that holds it, unless somebody else changed it first.
 async fn close_for(
     bus: &Bus,
     worker: &WorkerId,
@@ -211,14 +218,14 @@ async fn close_for(
         };
         let Ok(next) = next else { return Ok(()) };
         match bus.swap(job, revision, &next).await {
-            Err(BusError::Conflict { .. }) => {} // Its last heartbeat was still on the way.
+            Err(BusError::Conflict { .. }) => {} // The worker's last heartbeat was still on its way.
             outcome => return outcome.map(drop),
         }
     }
     Ok(())
 }
 
-/// A new watch shows everything again. A server that is away is asked again soon.
+/// A new watch, which shows everything again. If the server is away, the watch is opened later.
 fn subscribed<W>(watch: Result<W, BusError>) -> Result<Subscription<W>, BusError> {
     match watch {
         Ok(watch) => Ok(Subscription::Open(watch)),
@@ -227,7 +234,7 @@ fn subscribed<W>(watch: Result<W, BusError>) -> Result<Subscription<W>, BusError
     }
 }
 
-/// A watch of something.
+/// A watch of records or standings.
 trait Watch {
     type Item;
     async fn next(&mut self) -> Option<Self::Item>;
@@ -248,7 +255,7 @@ impl Watch for StandingWatch {
 }
 
 impl<W: Watch> Subscription<W> {
-    /// The next change; `None` when the watch has to be opened again.
+    /// The next change; `None` when the watch must be opened again.
     async fn next(&mut self) -> Option<W::Item> {
         match self {
             Self::Open(watch) => watch.next().await,
@@ -260,12 +267,12 @@ impl<W: Watch> Subscription<W> {
     }
 }
 
-/// True if a full disk is the cause.
+/// True if a full disk is the cause of the error.
 fn wants_room(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref()).any(disk::is_lack_of_room)
 }
 
-/// Stores a fetched result, and says what became of it.
+/// Stores a fetched result, and returns the event that follows.
 fn stored(
     job: JobId,
     outcome: Result<FetchedResult, BusError>,

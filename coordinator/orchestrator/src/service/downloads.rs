@@ -1,4 +1,4 @@
-//! What finished jobs left on the server, verified by digest: results with their probabilities, and trained models.
+//! Fetches from the server what finished jobs left there, verified by digest: results, probabilities and models.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub struct FetchedResult {
     pub test: Option<Bytes>,
 }
 
-/// A finished job's result, with its probabilities.
+/// Fetches a finished job's result with its probabilities.
 pub(super) async fn fetch_result(bus: &Bus, job: JobId) -> Result<FetchedResult, BusError> {
     let result = bus.result(job).await?;
     let validation = bus.get_blob(Bucket::Results, &result.validation.probabilities).await?;
@@ -39,14 +39,15 @@ pub enum Models {
     Members,
     /// Every finished job's.
     All,
-    /// None. Models that are there already stay.
+    /// None. Models that are already there stay.
     None,
 }
 
-/// For a server that is away for a moment.
+/// Retries, in case the server is away for a moment.
 const FETCH: Retry = Backoff::every(Duration::from_secs(1)).tries(3);
 
-/// Puts the wanted models into the run folder, except those that are there, so that they can be used without a server.
+/// Fetches the wanted models into the run folder, except those already there, so that they can be used without a
+/// server.
 pub(super) async fn fetch_models(
     bus: &Bus,
     run_dir: &RunDir,

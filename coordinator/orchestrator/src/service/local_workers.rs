@@ -1,4 +1,4 @@
-//! The workers that a run starts on its own machine: how many, with which names, announced before they come.
+//! The workers that a run starts on its own machine: how many, under which names, and announced before they start.
 
 use shared::bus::{Bus, Endpoint};
 use shared::protocol::Presence;
@@ -8,7 +8,7 @@ use super::RunRequest;
 use crate::fleet::{self, Fleet, Slot, WorkerSetup};
 use crate::sweep::plan::Plan;
 
-/// Starts the workers of this machine. `host` begins their names.
+/// Starts the workers of this machine. Their names begin with `host`.
 pub(super) async fn start(
     request: &RunRequest,
     endpoint: &Endpoint,
@@ -27,12 +27,12 @@ pub(super) async fn start(
     Ok(Fleet::start(setup, slots)?)
 }
 
-/// Tells the workers that others are about to come: a second try of a failed job may then wait for another worker.
+/// Tells the workers that others are about to start, so that the second try of a failed job can wait for one of them.
 async fn announce_workers(bus: &Bus, setup: &WorkerSetup, slots: &[Slot]) {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     for slot in slots {
         if let Err(error) = bus.appear(&Presence::announced(&setup.worker_name(slot), &host)).await {
-            tracing::debug!(%error, "a worker comes unannounced");
+            tracing::debug!(%error, "cannot announce a worker");
         }
     }
 }
@@ -41,16 +41,16 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Characters kept of a host's name: more would leave no room for the slot's name after it.
+/// How many characters of a host's name are kept, to leave room for the slot's name after it.
 const HOST_NAME: usize = 32;
 
-/// What the names of this run's workers begin with, unique among the runs on this host. On a server of its own a run
-/// needs no such name.
+/// The prefix of the names of this run's workers, unique among the runs on this host. A run with its own server needs
+/// none.
 pub(super) fn host_name(request: &RunRequest) -> Option<UniqueName> {
     request.server.as_ref()?;
     let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let host = node.split('.').next().unwrap_or_default();
-    // Names that are given out in series differ at their end.
+    // Keep the end of the name, because numbered host names differ at their end.
     let surplus = host.chars().count().saturating_sub(HOST_NAME);
     Some(UniqueName::free("run", &host.chars().skip(surplus).collect::<String>()))
 }

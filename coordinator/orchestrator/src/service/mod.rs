@@ -1,4 +1,4 @@
-//! A sweep from its plan to its report: what is started for it, monitored, and ended gracefully.
+//! Runs a sweep from its plan to its report: starts what it needs, monitors it, and ends it gracefully.
 
 mod announce;
 mod conductor;
@@ -41,14 +41,14 @@ use crate::view::model::Snapshot;
 use crate::view::{Style, View, labels::Labels};
 
 use announce::Announcement;
-pub use conductor::{Conductor, Occurrence};
+pub use conductor::{Conductor, Input};
 pub use downloads::{FetchedResult, Models};
 pub use garbage::{Ages, Collected, collect as collect_garbage};
 use other_sweeps::OtherSweeps;
 use prepare::ChosenFolder;
 pub use prepare::admit;
 pub use removal::{Amount, Holdings, Removal, RemovalError, SweepHoldings, Target, sweep_holdings};
-pub use retry::{Ended, RetryError, find_ended, retry};
+pub use retry::{EndedJob, RetryError, find_ended, retry};
 use server_monitor::ServerMonitor;
 use session::{HomeCheck, Session, SessionContext, SessionEnd, Workers};
 pub use share::UnknownWeights;
@@ -59,7 +59,7 @@ use wait_out::wait_out;
 #[derive(Debug)]
 pub struct RunRequest {
     pub plan: Plan,
-    /// The sweep file as the user calls it.
+    /// The path of the sweep file as the user wrote it.
     pub file: PathBuf,
     /// Folder of the plan's pack.
     pub pack: PathBuf,
@@ -68,11 +68,11 @@ pub struct RunRequest {
     pub out: PathBuf,
     /// A server to use instead of one of our own.
     pub server: Option<Endpoint>,
-    /// GPUs that get a worker each; without any, workers share the cores.
+    /// GPUs that get one worker each. If there are none, workers share the CPU cores.
     pub gpus: Vec<ChosenGpu>,
-    /// Number of local workers; the devices decide when absent.
+    /// Number of local workers. `None` leaves it to the devices.
     pub workers: Option<usize>,
-    /// Lease and heartbeat to agree on; what holds on the server when absent.
+    /// Lease and heartbeat to set. `None` keeps those of the server.
     pub timing: Option<Timing>,
     /// Which models to store in the run folder at the end.
     pub models: Models,
@@ -87,7 +87,7 @@ pub enum RunEnd {
         failed: usize,
         report: report::Written,
     },
-    /// No worker is left that may take jobs; the report has what there is so far.
+    /// No worker is left that may take jobs. The report covers what is done so far.
     Stranded {
         done: usize,
         open: usize,
@@ -106,8 +106,8 @@ pub enum RunEnd {
 /// Runs a sweep to its end and writes its report.
 ///
 /// # Errors
-/// What no waiting mends: the server or the workers cannot be started, the run folder cannot be written, the state
-/// directory is gone.
+/// When waiting does not help: the server or the workers cannot be started, the run folder cannot be written, or the
+/// state directory is gone.
 pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     let mut stop = StopSignals::listen()?;
     let lock = request.home.lock()?;
@@ -137,7 +137,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     for (worker, reason) in &drained {
         run_dir.write_drain(worker, reason)?;
     }
-    // The report is written whatever became of the models.
+    // The report is written even if the models could not be fetched.
     let report = report::write(&run_dir)?;
     match end {
         End::Finished { models } => models?,
@@ -151,7 +151,7 @@ fn labels(request: &RunRequest) -> Labels {
     Labels::of(&request.plan).from_file(&request.file)
 }
 
-/// Where the home is gone, what the user still has.
+/// If the home is gone, adds to the error what the user still has.
 fn lost_home(error: anyhow::Error, run_dir: &RunDir) -> anyhow::Error {
     if !matches!(error.downcast_ref(), Some(HomeError::Gone { .. })) {
         return error;
@@ -166,7 +166,7 @@ fn lost_home(error: anyhow::Error, run_dir: &RunDir) -> anyhow::Error {
     )
 }
 
-/// What the run folder keeps of a job without result.
+/// What the run folder keeps of a job without a result.
 fn failure(record: &JobRecord, reason: &str) -> JobFailure {
     JobFailure {
         error: reason.to_owned(),
@@ -174,7 +174,7 @@ fn failure(record: &JobRecord, reason: &str) -> JobFailure {
     }
 }
 
-/// What a run begins with: what earlier runs of the sweep have left.
+/// The state in which a run begins, given the results of earlier runs.
 struct Start {
     engine: Engine,
     snapshot: Snapshot,
@@ -213,7 +213,7 @@ enum End {
     Stranded {
         why: String,
     },
-    /// Every job is stored, given up or parked; and whether the wanted models are stored, too.
+    /// Every job is stored or failed for good. `models` says whether the wanted models are stored, too.
     Finished {
         models: anyhow::Result<()>,
     },
@@ -227,7 +227,7 @@ struct RunContext<'a> {
     lock: &'a HomeLock,
 }
 
-/// From the start of the server to the last stored result; the local workers live exactly as long as this.
+/// Runs everything from the start of the server to the last stored result. The local workers live exactly as long.
 async fn conduct(
     &RunContext { request, pack, run_dir, lock }: &RunContext<'_>,
     stored: BTreeMap<JobId, JobResult>,
@@ -235,12 +235,12 @@ async fn conduct(
     view: &mut View,
     stop: &mut StopSignals,
 ) -> anyhow::Result<Conducted> {
-    let begun = tokio::select! {
+    let prepared = tokio::select! {
         biased;
         () = stop.requested() => None,
-        begun = begin(request, pack, &stored, broker, view) => Some(begun?),
+        prepared = begin(request, pack, &stored, broker, view) => Some(prepared?),
     };
-    let Some(Begun { endpoint, bus, conductor, snapshot }) = begun else {
+    let Some(PreparedSweep { endpoint, bus, conductor, snapshot }) = prepared else {
         say_stopping(view);
         let Start { engine, .. } =
             Start::from(&request.plan, &stored.iter().map(|(&job, result)| (job, result)).collect());
@@ -289,21 +289,21 @@ async fn conduct(
 }
 
 /// A sweep that is in the books and about to be conducted.
-struct Begun {
+struct PreparedSweep {
     endpoint: Endpoint,
     bus: Bus,
     conductor: Conductor,
     snapshot: Snapshot,
 }
 
-/// Connects to the server, ours or another one, and enters the sweep into its books.
+/// Connects to our own or another server, and enters the sweep into its books.
 async fn begin(
     request: &RunRequest,
     pack: &Pack,
     stored: &BTreeMap<JobId, JobResult>,
     broker: &mut Option<Broker>,
     view: &mut View,
-) -> anyhow::Result<Begun> {
+) -> anyhow::Result<PreparedSweep> {
     let (endpoint, bus) = if let Some(endpoint) = &request.server {
         // It may be away for a moment.
         let connect = async || Ok(Bus::connect_and_lay_out(endpoint, "ferry").await?);
@@ -317,7 +317,7 @@ async fn begin(
     wait_out(
         |text| view.remark(text),
         async || {
-            // Also what was agreed on before: the queue of a restored server does not know it yet.
+            // Set it even if it is unchanged, because the queue of a restored server does not know it yet.
             let timing = match request.timing {
                 Some(timing) => timing,
                 None => bus.timing().await?,
@@ -335,10 +335,10 @@ async fn begin(
     let specs = request.plan.jobs.iter().map(|job| (job.id, job.spec.clone()));
     let cost = CostModel::new(pack.len(Split::Train), specs);
     let conductor = Conductor::begin(bus.clone(), engine, cost).await?;
-    Ok(Begun { endpoint, bus, conductor, snapshot })
+    Ok(PreparedSweep { endpoint, bus, conductor, snapshot })
 }
 
-/// Workers that keep training on a server of somebody else's when the local ones have ended.
+/// The workers on somebody else's server that keep training after the local ones have ended.
 async fn elsewhere(request: &RunRequest, bus: &Bus) -> Vec<String> {
     if request.server.is_none() {
         return Vec::new();
@@ -350,10 +350,10 @@ async fn elsewhere(request: &RunRequest, bus: &Bus) -> Vec<String> {
     present.iter().map(|worker| format!("{} on {}", worker.worker.name(), worker.host)).collect()
 }
 
-/// The server is asked one last thing, and may be away.
+/// How long to wait for the server's last answer; it may be away.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Says at once that a request to stop was heard; what follows may take a while.
+/// Confirms a request to stop immediately, because what follows may take a while.
 fn say_stopping(view: &mut View) {
     view.close();
     view.remark("stopping… workers save their progress and hand their jobs back, which can take up to 15 s");
@@ -362,7 +362,7 @@ fn say_stopping(view: &mut View) {
 /// Resolves when the user, or the system, wants this process to end.
 ///
 /// # Errors
-/// The system refuses a signal handler.
+/// When the system refuses a signal handler.
 pub async fn interrupted() -> std::io::Result<()> {
     StopSignals::listen()?.requested().await;
     Ok(())

@@ -1,7 +1,7 @@
 //! Other sweeps on the same server: what their jobs are called, and how many are still open.
 //!
-//! The queue of a server is shared, first come, first served. A local worker may train a job of another sweep, and one's
-//! own jobs may wait behind it; the user sees which sweep that is.
+//! The queue of a server is shared: first come, first served. A local worker may train a job of another sweep, and this
+//! sweep's jobs may wait behind it, so the user is shown which sweep that is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::sweep::plan::Plan;
 use crate::view::labels::Labels;
 
-/// A job that is still unknown is looked up again after this time.
+/// Time after which a job that is still unknown is looked up again.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 /// A sweep on the server that is not the one that runs here.
@@ -25,7 +25,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 struct OtherSweep {
     name: String,
     labels: Labels,
-    /// Jobs without an end.
+    /// Jobs that have not ended.
     open: usize,
 }
 
@@ -36,14 +36,14 @@ pub(super) struct OtherSweeps {
     /// The sweep that runs here.
     own: String,
     known: Vec<OtherSweep>,
-    /// Those that the user has been told about.
+    /// The sweeps that the user has been told about.
     told: BTreeMap<String, usize>,
     lookup: Option<JoinHandle<anyhow::Result<Vec<OtherSweep>>>>,
     asked: Instant,
 }
 
 impl OtherSweeps {
-    /// Starts to look them up.
+    /// Starts to look up the other sweeps.
     pub(super) fn begin(bus: Bus, own: &str) -> Self {
         let mut sweeps = Self {
             bus,
@@ -57,7 +57,8 @@ impl OtherSweeps {
         sweeps
     }
 
-    /// `SWEEP: LABEL` of another sweep's job. An unknown job is looked up in the background; until then it is its id.
+    /// `SWEEP: LABEL` of another sweep's job. An unknown job is looked up in the background; until then its id is
+    /// shown.
     pub(super) fn label(&mut self, job: JobId) -> String {
         let found = self.known.iter().find_map(|sweep| Some((&sweep.name, sweep.labels.find(job)?)));
         if let Some((name, label)) = found {
@@ -69,7 +70,7 @@ impl OtherSweeps {
         format!("another sweep's job {}", job.short())
     }
 
-    /// What a finished look-up found that the user does not know yet.
+    /// Messages about sweeps that the user does not know about yet.
     pub(super) async fn news(&mut self) -> Vec<String> {
         let Some(lookup) = self.lookup.take_if(|lookup| lookup.is_finished()) else { return Vec::new() };
         match lookup.await {
@@ -132,7 +133,7 @@ async fn find(bus: Bus, own: String) -> anyhow::Result<Vec<OtherSweep>> {
 mod tests {
     use super::*;
 
-    /// Case 27: a sweep is not silently behind another one.
+    /// Case 27: the user is told when a sweep waits behind another one.
     #[test]
     fn the_user_is_told_what_else_is_queued() {
         insta::assert_snapshot!(waiting("old", 1, "new"), @"this server also has 1 job of the sweep `old` to train; workers take jobs in the order in which they were queued, so those of `new` may have to wait; `ferry remove old` takes a sweep that is no longer wanted off the server");

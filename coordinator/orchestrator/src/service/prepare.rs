@@ -1,4 +1,4 @@
-//! Before the first job runs: the run folder, and the books in the state that this sweep asks for.
+//! Preparations before the first job runs: the run folder, and the entries of the sweep in the books.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,8 +21,8 @@ pub(super) struct ChosenFolder {
     pub(super) remark: Option<String>,
 }
 
-/// The run folder below `out`, with plan and sample lists in it: the folder of the sweep's name, or a numbered one where
-/// that already holds the results of other jobs under the same name.
+/// The run folder below `out`, with plan and sample lists in it: the folder with the sweep's name, or a numbered one if
+/// that already holds the results of other jobs.
 pub(super) fn run_dir(out: &Path, plan: &Plan, pack: &Pack) -> Result<ChosenFolder, RunDirError> {
     let usual = out.join(&plan.name);
     let root = RunDir::place(&usual, plan)?;
@@ -43,7 +43,7 @@ pub(super) fn run_dir(out: &Path, plan: &Plan, pack: &Pack) -> Result<ChosenFold
     Ok(ChosenFolder { run_dir, remark })
 }
 
-/// The results that earlier runs left whole. A damaged file is no disaster: all are fetched again.
+/// The results of earlier runs. If a file is damaged, all results are fetched again.
 pub(super) fn stored_results(run_dir: &RunDir) -> BTreeMap<JobId, JobResult> {
     match run_dir.load() {
         Ok(record) => record.results,
@@ -54,7 +54,7 @@ pub(super) fn stored_results(run_dir: &RunDir) -> BTreeMap<JobId, JobResult> {
     }
 }
 
-/// Jobs whose results in the run folder are of before the user asked to train them anew.
+/// Jobs whose results in the run folder are older than the user's request to train them again.
 pub(super) async fn outdated(
     bus: &Bus,
     stored: &BTreeMap<JobId, JobResult>,
@@ -70,9 +70,12 @@ pub(super) async fn outdated(
     Ok(outdated)
 }
 
-/// Enters the sweep into the books. Jobs they know keep their state, except that failed ones are opened
-/// again, and workers that were drained are trusted again: the user asks for them anew. `ours_alone`: no other
-/// coordinator uses this server, so what its queue still holds from another sweep is taken out.
+/// Enters the sweep into the books. Jobs that are already in the books keep their state, except that failed ones are
+/// opened again and drained workers are trusted again, because the user asks for another try. With `ours_alone` no
+/// other coordinator uses this server, so what its queue still holds from another sweep is removed.
+///
+/// # Errors
+/// When the server refuses or does not answer, or an entry in its books cannot be read.
 pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<()> {
     let orders: Vec<JobOrder> = plan.jobs.iter().map(|job| order(plan, job.id, &job.spec)).collect();
     bus.admit(&orders).await?;
@@ -87,7 +90,7 @@ pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<(
         };
         if let Some(next) = next {
             match bus.swap(order.job, entry.revision, &next).await {
-                // A worker was faster: the job is open.
+                // A worker was faster, so the job is already open.
                 Ok(_) | Err(BusError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -103,8 +106,8 @@ pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<(
     Ok(())
 }
 
-/// Trusts all workers that were judged by what jobs did on them, and names those that were out. A worker that took
-/// itself out stays out until its own canary passes.
+/// Trusts all workers again that were on probation or drained, and returns the names of the drained ones. A worker that
+/// took itself out stays out until its self-test passes.
 async fn trust_again(bus: &Bus) -> anyhow::Result<BTreeSet<String>> {
     let mut drained = BTreeSet::new();
     for record in bus.standings().await? {

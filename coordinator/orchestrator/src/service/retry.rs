@@ -1,4 +1,4 @@
-//! Asking for a job to be trained anew, while a sweep runs or before the next run.
+//! Asks for a job to be trained again, while a sweep runs or before the next run.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +10,25 @@ use shared::protocol::{SweepRecord, subjects};
 use crate::sweep::plan::Plan;
 use crate::view::labels::Labels;
 
-/// A job that can be trained anew.
+/// A job that has ended and can be trained again.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ended {
+pub struct EndedJob {
     pub job: JobId,
     pub label: String,
     /// The sweeps that ask for it.
     pub sweeps: Vec<String>,
-    /// What came of it, in words.
+    /// How it ended, in words.
     pub outcome: String,
 }
 
-/// Why a job cannot be trained anew.
+/// Why a job cannot be trained again.
 #[derive(Debug, thiserror::Error)]
 pub enum RetryError {
     #[error("no job's id begins with `{wanted}`: `ferry status --json` lists the jobs with their ids")]
     Unknown { wanted: String },
     #[error("`{wanted}` is the beginning of several ids: {}; give more of it", .ids.join(", "))]
     Ambiguous { wanted: String, ids: Vec<String> },
-    #[error("job {} ({label}) is {now}: it has not ended yet, so there is nothing to train anew", job.short())]
+    #[error("job {} ({label}) is {now}: it has not ended yet, so there is nothing to train again", job.short())]
     Open { job: JobId, label: String, now: String },
     #[error(transparent)]
     Bus(#[from] BusError),
@@ -50,8 +50,8 @@ impl RetryError {
 /// The one job whose id begins with `wanted`, in any sweep that the books know.
 ///
 /// # Errors
-/// When there is no such job, there are several, or it has not ended.
-pub async fn find_ended(bus: &Bus, wanted: &str) -> Result<Ended, RetryError> {
+/// When there is no such job, there are several, it has not ended, or the server does not answer.
+pub async fn find_ended(bus: &Bus, wanted: &str) -> Result<EndedJob, RetryError> {
     let mut found: BTreeMap<JobId, (String, Vec<String>)> = BTreeMap::new();
     let mut keys = bus.keys(subjects::SWEEP_KEYS).await?;
     keys.sort();
@@ -84,14 +84,14 @@ pub async fn find_ended(bus: &Bus, wanted: &str) -> Result<Ended, RetryError> {
         }
         None => return Err(RetryError::Open { job, label, now: "not in the books yet".to_owned() }),
     };
-    Ok(Ended { job, label, sweeps, outcome })
+    Ok(EndedJob { job, label, sweeps, outcome })
 }
 
 /// Opens the job again and queues it.
 ///
 /// # Errors
-/// When it has not ended, or its record changed at the same moment.
-pub async fn retry(bus: &Bus, Ended { job, label, .. }: &Ended) -> Result<(), RetryError> {
+/// When the job has not ended, its record changed at the same moment, or the server does not answer.
+pub async fn retry(bus: &Bus, EndedJob { job, label, .. }: &EndedJob) -> Result<(), RetryError> {
     let (job, label) = (*job, label.clone());
     let Some(entry) = bus.record(job).await? else {
         return Err(RetryError::Open { job, label, now: "not in the books".to_owned() });
@@ -100,7 +100,7 @@ pub async fn retry(bus: &Bus, Ended { job, label, .. }: &Ended) -> Result<(), Re
         return Err(RetryError::Open { job, label, now: entry.record.state.describe() });
     };
     bus.swap(job, entry.revision, &next).await?;
-    // A run queues all open jobs now and then; so this only saves time, also for workers that no run looks after.
+    // A run regularly queues all open jobs, so this only saves time, and helps workers while no run is active.
     if let Err(error) = bus.enqueue(job).await {
         tracing::debug!(%job, %error, "not queued yet");
     }

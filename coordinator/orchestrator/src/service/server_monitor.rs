@@ -1,4 +1,4 @@
-//! Monitoring the server: whether it answers and its store can be written, and a restart of our own where that helps.
+//! Monitors the server: whether it answers and its store can be written. Restarts our own server if that helps.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::view::model::clock;
 
 /// Time between two health checks.
 const EVERY: Duration = Duration::from_secs(3);
-/// A store that does not answer within this time is asked again later.
+/// If the store does not answer within this time, it is asked again later.
 const ANSWER: Duration = Duration::from_secs(1);
-/// This many complaints in a row are taken seriously: a server that is starting complains, too.
+/// This many complaints in a row are acted upon, because a server that is starting complains, too.
 const COMPLAINTS: u32 = 3;
-/// This many checks in a row without an answer are reported: a busy machine may miss one.
+/// This many checks in a row without an answer are reported, because a busy machine may miss one.
 const SILENCES: u32 = 2;
 
 /// The server of a run.
@@ -28,9 +28,9 @@ pub(super) struct ServerMonitor<'a> {
     /// Complaints in a row.
     complaints: u32,
     silence: Option<Silence>,
-    /// What the user was last told about its store.
-    told: Told,
-    /// It was restarted since it last accepted writes.
+    /// The problem of its store that was last reported to the user.
+    reported: ReportedProblem,
+    /// True if it was restarted since it last accepted writes.
     restarted: bool,
 }
 
@@ -42,8 +42,8 @@ struct Silence {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Nothing,
+enum ReportedProblem {
+    None,
     /// Its disk is full, or cannot be written for another reason.
     NoRoom,
     /// Its disk has room, or is on another machine, and it refuses writes.
@@ -66,17 +66,17 @@ impl<'a> ServerMonitor<'a> {
             checked: None,
             complaints: 0,
             silence: None,
-            told: Told::Nothing,
+            reported: ReportedProblem::None,
             restarted: false,
         }
     }
 
-    /// For how long the server has not answered, once that is worth mentioning.
+    /// For how long the server has not answered, once that is worth reporting.
     pub(super) fn away(&self) -> Option<Duration> {
         self.silence.filter(|silence| silence.checks >= SILENCES).map(|silence| silence.since.elapsed())
     }
 
-    /// Resolves when our own server ends; never for a server that somebody else runs.
+    /// Resolves when our own server ends; never for somebody else's server.
     pub(super) async fn server_ended(&mut self) -> std::io::Result<ExitStatus> {
         match self.broker {
             Some(broker) => broker.ended().await,
@@ -87,13 +87,13 @@ impl<'a> ServerMonitor<'a> {
     /// Restarts our own server after it ended, as soon as its disk has room. Safe to drop.
     ///
     /// # Errors
-    /// It cannot be restarted although its disk has room.
+    /// When it cannot be restarted although its disk has room.
     pub(super) async fn revive(&mut self, status: ExitStatus, view: &mut View) -> anyhow::Result<()> {
         let Some(broker) = self.broker.as_mut() else { return Ok(()) };
         view.remark(&format!("nats-server ended ({status}) and is being restarted"));
         while let Err(error) = broker.restart().await {
             let Some(full) = broker.no_room() else { return Err(error.into()) };
-            if std::mem::replace(&mut self.told, Told::NoRoom) != Told::NoRoom {
+            if std::mem::replace(&mut self.reported, ReportedProblem::NoRoom) != ReportedProblem::NoRoom {
                 view.remark(&make_room(&full));
             }
             tokio::time::sleep(EVERY).await;
@@ -101,7 +101,7 @@ impl<'a> ServerMonitor<'a> {
         Ok(())
     }
 
-    /// Checks now and then that the server answers and its store can be written, and does or says what helps.
+    /// Checks every few seconds that the server answers and its store can be written, and does or says what helps.
     pub(super) async fn look_after(&mut self, view: &mut View) -> anyhow::Result<()> {
         if self.checked.is_some_and(|at| at.elapsed() < EVERY) {
             return Ok(());
@@ -111,7 +111,7 @@ impl<'a> ServerMonitor<'a> {
             Condition::Healthy => {
                 self.answered(view);
                 (self.complaints, self.restarted) = (0, false);
-                if std::mem::replace(&mut self.told, Told::Nothing) != Told::Nothing {
+                if std::mem::replace(&mut self.reported, ReportedProblem::None) != ReportedProblem::None {
                     view.remark("the server's store can be written again");
                 }
             }
@@ -139,7 +139,7 @@ impl<'a> ServerMonitor<'a> {
         silence.checks += 1;
         if silence.checks == SILENCES {
             view.remark(
-                "the server does not answer; workers keep training meanwhile, and the sweep continues when it is back",
+                "the server does not answer; workers keep training, and the sweep continues when the server is back",
             );
         }
     }
@@ -159,7 +159,7 @@ impl<'a> ServerMonitor<'a> {
 
     async fn mend(&mut self, complaint: &str, view: &mut View) -> anyhow::Result<()> {
         if let Some(full) = self.broker.as_ref().and_then(Broker::no_room) {
-            if std::mem::replace(&mut self.told, Told::NoRoom) != Told::NoRoom {
+            if std::mem::replace(&mut self.reported, ReportedProblem::NoRoom) != ReportedProblem::NoRoom {
                 view.remark(&format!("the server's store cannot be written ({complaint})"));
                 view.remark(&make_room(&full));
             }
@@ -167,16 +167,16 @@ impl<'a> ServerMonitor<'a> {
         }
         match self.broker.as_mut() {
             // A store that failed once stays broken until the server is restarted.
-            Some(broker) if self.told == Told::NoRoom || !self.restarted => {
+            Some(broker) if self.reported == ReportedProblem::NoRoom || !self.restarted => {
                 view.remark(&format!(
                     "the server's store failed ({complaint}); its disk has room, so the server is being restarted"
                 ));
                 broker.renew().await?;
-                (self.complaints, self.told, self.restarted) = (0, Told::Refuses, true);
+                (self.complaints, self.reported, self.restarted) = (0, ReportedProblem::Refuses, true);
             }
             Some(_) | None => {
-                let told = std::mem::replace(&mut self.told, Told::Refuses);
-                if told != Told::Refuses || self.complaints == COMPLAINTS {
+                let told = std::mem::replace(&mut self.reported, ReportedProblem::Refuses);
+                if told != ReportedProblem::Refuses || self.complaints == COMPLAINTS {
                     view.remark(&format!(
                         "the server's store refuses writes ({complaint}): free some space for it or raise its limit; \
                          the sweep then continues by itself"

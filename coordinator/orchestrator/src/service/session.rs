@@ -11,7 +11,7 @@ use shared::protocol::{LiveReport, Presence};
 use shared::signals::StopSignals;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::conductor::{Conductor, Occurrence};
+use super::conductor::{Conductor, Input};
 use super::downloads::FetchedResult;
 use super::other_sweeps::OtherSweeps;
 use super::server_monitor::ServerMonitor;
@@ -24,16 +24,16 @@ use crate::view::View;
 use crate::view::labels::Labels;
 use crate::view::model::{LiveJob, Snapshot};
 
-/// Time between two questions to the server for workers, when none seems to be left.
+/// How often the server is asked for workers when none seems to be left.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
-/// The run ends when no worker that may take jobs has been there for this long.
+/// The run ends when there has been no worker that may take jobs for this long.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A worker that sent no report for this long is not shown.
 const REPORT_LIFE: Duration = Duration::from_secs(10);
 
-/// How the watch over a sweep ended.
+/// How a session ended.
 pub(super) enum SessionEnd {
     Finished,
     Interrupted,
@@ -47,7 +47,7 @@ pub(super) struct Session<'a> {
     pub(super) context: SessionContext<'a>,
 }
 
-/// What a running sweep has around it: workers, server, home, display.
+/// What surrounds a running sweep: workers, server, home, display.
 pub(super) struct SessionContext<'a> {
     pub(super) bus: Bus,
     pub(super) fleet: Fleet,
@@ -63,23 +63,23 @@ pub(super) struct SessionContext<'a> {
 /// Whether the state directory is still there.
 pub(super) struct HomeCheck<'a> {
     pub(super) lock: &'a HomeLock,
-    /// The server's store is in it.
+    /// True if the server's store is in it.
     pub(super) holds_store: bool,
-    /// The user has been told that it is gone.
+    /// True if the user has been told that it is gone.
     pub(super) told: bool,
 }
 
-/// What is known of the workers that train here.
+/// What is known about the workers that train here.
 pub(super) struct Workers {
     labels: Labels,
     others: OtherSweeps,
-    /// The last report of each, and when it came.
+    /// The last report of each worker, and when it arrived.
     reports: BTreeMap<WorkerId, (Instant, LiveReport)>,
     /// Workers that were drained, and why.
     pub(super) drained: BTreeMap<String, String>,
     /// When the server was last asked whether any worker may take jobs.
     asked: Option<Instant>,
-    /// Since when none may.
+    /// Since when no worker may take jobs.
     deserted: Option<Instant>,
 }
 
@@ -95,7 +95,8 @@ impl Workers {
         }
     }
 
-    /// What each worker trains now, as far as the records agree: a worker that lost its job does not know that yet.
+    /// What each worker trains now. Reports that contradict the records are left out: a worker that lost its job may
+    /// not know it yet.
     fn live(&mut self, engine: &Engine) -> Vec<LiveJob> {
         let Self { labels, others, reports, .. } = self;
         let mut live = Vec::new();
@@ -117,12 +118,13 @@ impl Workers {
 }
 
 impl Session<'_> {
-    /// Until every job is stored or failed for good, the user interrupts, or no worker may take jobs any more.
+    /// Runs until every job is stored or failed for good, the user interrupts, or no worker may take jobs any more.
     ///
     /// # Errors
-    /// What no waiting mends: the store is damaged, the run folder cannot be written, the state directory is gone.
+    /// When waiting does not help: the store is damaged, the run folder cannot be written, or the state directory is
+    /// gone.
     pub(super) async fn run_to_end(&mut self, stop: &mut StopSignals) -> anyhow::Result<SessionEnd> {
-        // Whatever the session waits for, such as a server that is away, it lets go of at once.
+        // A request to stop ends the session immediately, even if it waits for a server that is away.
         let ended = tokio::select! {
             biased;
             () = stop.requested() => None,
@@ -138,10 +140,10 @@ impl Session<'_> {
         let mut reports = self.context.bus.hints().await?;
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        self.look(); // What is shown while the conductor acts for the first time.
+        self.look(); // To show something while the conductor acts for the first time.
         loop {
             tokio::select! {
-                biased; // What is rare goes first, so that nothing is drowned.
+                biased; // Rare events first, so that frequent ones cannot starve them.
                 status = self.context.monitor.server_ended() => {
                     let SessionContext { monitor, view, .. } = &mut self.context;
                     monitor.revive(status?, view).await?;
@@ -151,7 +153,7 @@ impl Session<'_> {
                     let worker = report.worker.clone();
                     self.context.workers.reports.insert(worker, (Instant::now(), report));
                 }
-                occurrence = self.conductor.next() => self.act(occurrence, &mut second).await?,
+                input = self.conductor.next() => self.act(input, &mut second).await?,
             }
             if self.conductor.engine().is_finished() {
                 self.every_second().await?;
@@ -164,8 +166,8 @@ impl Session<'_> {
         }
     }
 
-    /// Lets the conductor act. That may wait for the server, and the display must not stand still meanwhile.
-    async fn act(&mut self, occurrence: Occurrence, second: &mut Interval) -> anyhow::Result<()> {
+    /// Lets the conductor act. That may wait for the server, so the display is updated in the meantime.
+    async fn act(&mut self, input: Input, second: &mut Interval) -> anyhow::Result<()> {
         let Self { conductor, context } = self;
         let (run_dir, mut results) = (context.run_dir, Vec::new());
         let mut store = |fetched: &FetchedResult| {
@@ -174,7 +176,7 @@ impl Session<'_> {
             Ok(())
         };
         let notices = {
-            let mut acting = pin!(conductor.act(occurrence, &mut store));
+            let mut acting = pin!(conductor.act(input, &mut store));
             loop {
                 tokio::select! {
                     biased;
@@ -198,14 +200,14 @@ impl Session<'_> {
         self.context.every_second().await
     }
 
-    /// Restarts local workers that have ended, and enters into the books what they died of.
+    /// Restarts local workers that have ended, and enters into the books what killed them.
     fn tend_workers(&mut self) -> anyhow::Result<()> {
         let Self { conductor, context } = self;
         let engine = conductor.engine();
         for exit in context.fleet.tend(Instant::now(), |worker| engine.held_by(worker))? {
             context.workers.reports.remove(&exit.worker);
             context.view.remark(&exit.to_string());
-            // Otherwise its restarted process finds what it left behind, and releases the job with the newest checkpoint.
+            // Otherwise its restarted process finds its leftovers, and releases the job with the newest checkpoint.
             if exit.crash.is_some() || exit.restart_in.is_none() {
                 conductor.worker_died(&exit.worker, &exit.held, exit.crash, &exit.tail);
             }
@@ -230,7 +232,7 @@ impl Session<'_> {
 }
 
 impl SessionContext<'_> {
-    /// Looks after all of it, and shows the last snapshot.
+    /// Checks the state directory, the server and other sweeps, and shows the last snapshot.
     async fn every_second(&mut self) -> anyhow::Result<()> {
         let now = Instant::now();
         self.check_home()?;
@@ -244,7 +246,8 @@ impl SessionContext<'_> {
         Ok(())
     }
 
-    /// Without the store in it the sweep cannot continue; anything else in it can be made again.
+    /// Checks that the state directory is still there. Without the store in it the sweep cannot continue; everything
+    /// else in it can be made again.
     fn check_home(&mut self) -> anyhow::Result<()> {
         let HomeCheck { lock, holds_store, told } = &mut self.home;
         match lock.check(if *holds_store { &["nats"] } else { &[] }) {
@@ -271,8 +274,8 @@ impl SessionContext<'_> {
         self.view.notice(notice, &self.snapshot);
     }
 
-    /// Why no worker is left that may take jobs: all local ones are given up, and those that are connected from
-    /// elsewhere, if there are any, are all drained. A new one has some time to join.
+    /// Why no worker is left that may take jobs: all local workers are given up, and all that are connected from
+    /// elsewhere are drained. `None` while a worker may take jobs, or a new one still has time to join.
     async fn stranded(&mut self, out: &BTreeSet<String>) -> Option<String> {
         if !self.is_deserted(out).await {
             self.workers.deserted = None;
@@ -293,7 +296,7 @@ impl SessionContext<'_> {
         (since.elapsed() >= PATIENCE).then_some(why)
     }
 
-    /// True when no worker that may take jobs is there now, as far as the server says.
+    /// True if, as far as the server knows, there is now no worker that may take jobs.
     async fn is_deserted(&mut self, out: &BTreeSet<String>) -> bool {
         let gone = self.fleet.is_lost() || (self.fleet.usable() == 0 && !out.is_empty());
         let mut reports = self.workers.reports.values();

@@ -1,4 +1,4 @@
-//! Putting dataset and weights on the bus, so that workers on other machines need no shared filesystem.
+//! Uploads dataset and weights to the server, so that workers on other machines need no shared filesystem.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use shared::protocol::{PackManifest, WeightsManifest, subjects};
 
 use crate::sweep::plan::Plan;
 
-/// A sweep names weights by a digest, and the server does not have them.
+/// A sweep names weights by their digest, but the server does not have them.
 #[derive(Debug, thiserror::Error)]
 #[error("the weights sha256:{0} are not on the server: give the path of their file once")]
 pub struct UnknownWeights(String);
 
-/// Uploads the pack's files, unless they are there. A failure is only logged, because workers that have the pack need no
-/// upload.
+/// Uploads the pack's files, unless they are already there. A failure is only logged, because workers that have the
+/// pack do not need the upload.
 pub(super) async fn pack(bus: Bus, dir: PathBuf) {
     match store(&bus, &dir).await {
         Ok(()) => tracing::debug!("the dataset is on the server"),
@@ -47,8 +47,8 @@ async fn store(bus: &Bus, dir: &std::path::Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Uploads every file of weights that the plan's jobs start from, unless it is there. This happens before the first job
-/// is queued, because no job can begin without them.
+/// Uploads every file of weights that the plan's jobs start from, unless it is already there. This happens before the
+/// first job is queued, because no job can begin without its weights.
 pub(super) async fn weights(bus: &Bus, plan: &Plan) -> anyhow::Result<()> {
     let digests: BTreeSet<&str> =
         plan.jobs.iter().flat_map(|job| job.spec.transfer.digests().map(|(_, digest)| digest)).collect();

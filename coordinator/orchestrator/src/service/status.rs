@@ -1,4 +1,4 @@
-//! Reading the state of all sweeps on a server, without changing anything.
+//! Reads the state of all sweeps on a server, without changing anything.
 
 use serde::Serialize;
 use shared::books::{JobState, Standing, WorkerRecord};
@@ -10,14 +10,14 @@ use shared::warning::Warning;
 use crate::sweep::plan::Plan;
 use crate::view::labels::Labels;
 
-/// One sweep as its records have it.
+/// One sweep, as its records show it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SweepStatus {
     pub name: String,
     pub jobs: Vec<JobStatus>,
 }
 
-/// One job of it.
+/// One job of a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct JobStatus {
     pub id: JobId,
@@ -30,19 +30,20 @@ pub struct JobStatus {
     pub epochs: u32,
     /// Validation macro F1 so far, in percent.
     pub macro_f1: Option<f64>,
-    /// What speaks against the score of a finished job, each in a sentence.
+    /// Reasons not to trust the score of a finished job, each in a sentence.
     pub warnings: Vec<String>,
     pub attempts: u32,
     /// Attempts that ended with an error of the training.
     pub failures: usize,
     /// Workers that were lost since the last finished epoch.
     pub losses: u32,
-    /// Times it was returned to the queue because of server, network or disk, which does not count against it.
+    /// How often it was returned to the queue because of the server, the network or a disk, which does not count
+    /// against it.
     #[serde(rename = "setbacks")]
     pub deferrals: u32,
     /// Why it failed for good.
     pub error: Option<String>,
-    /// The last lines that its last failed training logged.
+    /// The last lines of the log of the training that failed last.
     pub log: Vec<String>,
     /// The command that shows the error of a failed job.
     pub reproduce: Option<String>,
@@ -63,10 +64,10 @@ pub struct Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BucketStatus {
     pub bucket: &'static str,
-    /// Bytes that the server keeps, unfinished uploads included.
+    /// Bytes that the server keeps, including unfinished uploads.
     pub bytes: u64,
     pub objects: usize,
-    /// Bytes of these.
+    /// Bytes of these objects.
     pub live_bytes: u64,
     /// Uploads that were never finished; they are removed after an hour.
     pub uploads: usize,
@@ -75,7 +76,7 @@ pub struct BucketStatus {
 /// All sweeps by name, the workers, and the store.
 ///
 /// # Errors
-/// The server cannot be reached, or a record cannot be read.
+/// When the server cannot be reached, or a record cannot be read.
 pub async fn read_status(bus: &Bus) -> anyhow::Result<Status> {
     let mut keys = bus.keys(subjects::SWEEP_KEYS).await?;
     keys.sort();

@@ -1,4 +1,4 @@
-//! Which errors a sweep waits out before it begins: those that pass by themselves, or that somebody can mend meanwhile.
+//! The errors that a sweep waits out before it begins: those that pass by themselves, or that somebody can fix.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use shared::bus::BusError;
 use shared::retry::Backoff;
 use tokio::time::Instant;
 
-/// A server that takes no connection for this long is not coming back, or its address is wrong.
+/// A server that accepts no connection for this long is not coming back, or its address is wrong.
 const UNREACHABLE: Duration = Duration::from_secs(20);
 const BACKOFF: Backoff = Backoff::every(Duration::from_secs(2));
 
-/// Does `work` until it succeeds or fails for good. A server that is there but cannot do it, because its disk is full
-/// for instance, is waited for without end; one that cannot be reached, for [`UNREACHABLE`]. `tell` hears each reason
-/// once. Work that failed may have been done in part, so it must be harmless to do it twice.
+/// Does `work` until it succeeds or fails for good. If the server answers but cannot do it, for instance because its
+/// disk is full, this waits without limit; if the server cannot be reached, for [`UNREACHABLE`]. `tell` is called once
+/// for each reason. Work that failed may have been done in part, so it must be harmless to do it twice.
 pub(super) async fn wait_out<T>(
     mut tell: impl FnMut(&str),
     mut work: impl AsyncFnMut() -> anyhow::Result<T>,
@@ -38,7 +38,7 @@ pub(super) async fn wait_out<T>(
 mod tests {
     use super::*;
 
-    /// How the work ends when its errors come one after the other, and what was told.
+    /// The outcome of work that fails with these errors one after the other, and what was told.
     async fn tried(errors: Vec<BusError>) -> (anyhow::Result<usize>, Vec<String>) {
         let mut told = Vec::new();
         let (mut errors, mut tries) = (errors.into_iter(), 0);

@@ -1,4 +1,4 @@
-//! Checks a located tree against the JSON Schema and says in plain words what differs, where, and what is meant.
+//! Checks a located tree against the JSON Schema, and says in plain words what is wrong, where, and what was meant.
 
 use std::collections::HashSet;
 
@@ -28,7 +28,7 @@ impl<'a> Checker<'a> {
         self.problems.push(Problem::new(span, message));
     }
 
-    /// `label` names the node in messages.
+    /// Checks a node. `label` names it in messages.
     fn node(&mut self, node: &Node, schema: &'a Value, label: &str) {
         let schema = resolve(schema, self.definitions);
         if let Some(choices) = choices(schema) {
@@ -61,7 +61,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// One matching branch is enough. If none matches, the branch of the node's own type says why.
+    /// Checks alternatives: one that matches is enough. If none does, the one of the node's type says why.
     fn branches(&mut self, node: &Node, branches: &'a [Value], label: &str) {
         let mut reasons = Vec::new();
         for branch in branches {
@@ -80,7 +80,8 @@ impl<'a> Checker<'a> {
         self.wrong_type(node, label, &all.collect::<Vec<_>>().join(" or "));
     }
 
-    /// YAML reads `007`, `1e3` or `null` as numbers or nothing: where a text is expected, quotes make it one.
+    /// Reports a wrong type. YAML reads `007`, `1e3` or `null` as a number or nothing; if a text is expected, quotes
+    /// help.
     fn wrong_type(&mut self, node: &Node, label: &str, expected: &str) {
         let got = self.got(node);
         let problem = Problem::new(node.span, format!("{label}: expected {expected}, got {got}"));
@@ -93,7 +94,7 @@ impl<'a> Checker<'a> {
         });
     }
 
-    /// What the file says at `span`.
+    /// The text of the file at `span`.
     fn written(&self, span: Span) -> &'a str {
         let Span { offset, len } = span.within(self.text);
         &self.text[offset..offset + len]
@@ -237,7 +238,7 @@ fn expected(schema: &Value) -> String {
     types(schema).iter().map(word).collect::<Vec<_>>().join(" or ")
 }
 
-/// The same text for the same value: 1 and 1.0 are one.
+/// A text that is the same for equal values, such as 1 and 1.0.
 fn alike(value: &Value) -> String {
     value.as_f64().map_or_else(|| value.to_string(), |number| format!("{number:?}"))
 }

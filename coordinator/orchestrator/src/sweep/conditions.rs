@@ -8,7 +8,7 @@ use super::problem::{Problem, nearest};
 use super::spec::{Conditions, Located, Settings};
 use super::values::normal;
 
-/// The jobs and groups of a sweep, which conditions may name.
+/// The jobs and groups of a sweep, which conditions may refer to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known<'a> {
     pub jobs: &'a [PlannedJob],
@@ -16,7 +16,7 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// The filter of `conditions`. A value that no job has goes to `problems`.
+    /// The filter of `conditions`. A value that no job has is added to `problems`.
     pub(super) fn filter(&self, conditions: &Conditions, problems: &mut Vec<Problem>) -> Option<Filter> {
         let already = problems.len();
         let mut filter = Filter::new();
@@ -33,7 +33,7 @@ impl Known<'_> {
         (problems.len() == already).then_some(filter)
     }
 
-    /// One value for each of `settings`. A value that no job has goes to `problems`.
+    /// One value for each of `settings`. A value that no job has is added to `problems`.
     pub(super) fn row(
         &self,
         settings: &Settings,
@@ -77,7 +77,7 @@ impl Known<'_> {
         Err(problem.suggest(name, self.groups.iter().copied()))
     }
 
-    /// The jobs that meet `filter`, by their index in the plan.
+    /// The jobs that match `filter`, by their index in the plan.
     pub(super) fn matching(&self, filter: &Filter) -> Vec<usize> {
         (0..self.jobs.len()).filter(|&index| self.jobs[index].matches(filter)).collect()
     }

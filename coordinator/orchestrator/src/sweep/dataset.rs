@@ -16,19 +16,19 @@ use super::spec::{Dataset, Located};
 const SIZES: std::ops::RangeInclusive<u32> = 16..=512;
 const FEWEST: u32 = CLASSES as u32;
 
-/// What a plan knows of its dataset.
+/// What a plan knows about its dataset.
 #[derive(Debug)]
 pub(super) struct Resolved {
     pub(super) source: DatasetSource,
-    /// Where the sweep file names it.
+    /// Its place in the sweep file.
     pub(super) span: Span,
-    /// `None` where there is no pack yet.
+    /// `None` if there is no pack yet.
     pub(super) digest: Option<String>,
-    /// `None` where neither the pack nor the options of a synthetic one tell.
+    /// `None` if there is neither a pack nor the options of a synthetic one.
     pub(super) content: Option<Content>,
 }
 
-/// The images that jobs are trained and judged on.
+/// The images that jobs are trained and evaluated on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Content {
     /// Height and width in pixels.
@@ -42,7 +42,7 @@ pub(super) struct Content {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Images {
     pub(super) count: u64,
-    /// Those with a label, by class index.
+    /// Number of labelled images by class index.
     pub(super) by_class: [u64; CLASSES],
 }
 
@@ -77,7 +77,7 @@ impl Content {
     }
 }
 
-/// The folder under `home` of the faces drawn with `options` by this revision of the drawing.
+/// The folder under `home` for the faces that this revision of the generator draws with `options`.
 pub fn synthetic_dir(home: &Path, options: &SyntheticOptions) -> PathBuf {
     let text = serde_json::json!([synth::REVISION, options]).to_string();
     let hash = hex::encode(Sha256::digest(text.as_bytes()));
@@ -92,7 +92,7 @@ pub fn pack_dir(source: &DatasetSource, home: &Path) -> PathBuf {
     }
 }
 
-/// The dataset that the file names; what cannot be used goes to `problems`.
+/// The dataset that the file names. What is wrong with it is added to `problems`.
 pub(super) fn resolve(
     dataset: &Dataset,
     folder: &Path,
@@ -138,7 +138,7 @@ fn check_options(options: &Located<SyntheticOptions>, problems: &mut Vec<Problem
     }
 }
 
-/// The pack in `dir`; `None` if nothing is there. What is there and is not a whole pack is a problem.
+/// The pack in `dir`; `None` if nothing is there. Anything else than a whole pack is added to `problems`.
 fn open(dir: &Path, span: Span, problems: &mut Vec<Problem>) -> Option<Pack> {
     if !dir.exists() {
         return None;

@@ -1,4 +1,4 @@
-//! Jobs against their dataset: what cannot be trained is refused, what trains but may not be meant is noted.
+//! Compares jobs with their dataset: refuses what cannot be trained, and notes what can be but may not be intended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use super::problem::{Problem, Span};
 /// A batch norm in training needs two images.
 const FEWEST_TRAINING_IMAGES: u64 = 2;
 
-/// What no job can be trained with; `span` is the dataset's place in the sweep file.
+/// Why jobs cannot be trained on this dataset; `span` is the dataset's place in the sweep file.
 pub(super) fn problems(content: &Content, jobs: &[PlannedJob], span: Span) -> Vec<Problem> {
     let mut problems = Vec::new();
     if content.validation.count == 0 {
@@ -35,7 +35,7 @@ pub(super) fn problems(content: &Content, jobs: &[PlannedJob], span: Span) -> Ve
     problems
 }
 
-/// What may surprise, each in a sentence.
+/// What may be surprising, each in a sentence.
 pub(super) fn notes(content: &Content, jobs: &[PlannedJob]) -> Vec<String> {
     let mut notes = Vec::new();
     let train = missing_classes("training", &content.train, "cannot be learned");
@@ -49,7 +49,7 @@ pub(super) fn notes(content: &Content, jobs: &[PlannedJob]) -> Vec<String> {
     notes
 }
 
-/// A class that is missing costs a sixth of macro F1.
+/// Notes missing classes, each of which costs a sixth of macro F1.
 fn missing_classes(split: &str, images: &Images, effect: &str) -> Option<String> {
     let missing = Expression::ALL.into_iter().filter(|expression| images.by_class[expression.index()] == 0);
     let missing: Vec<&str> = missing.map(Expression::name).collect();
@@ -106,13 +106,13 @@ impl Subset {
         self.0.iter().sum()
     }
 
-    /// Images of the rarest class that there is.
+    /// Number of images of the rarest class that has any.
     fn smallest_class(&self) -> u64 {
         self.0.iter().copied().filter(|images| *images > 0).min().unwrap_or_default()
     }
 }
 
-/// Each sentence once, with the groups whose jobs it is about where it is not about all.
+/// Each sentence once, preceded by the groups that it is about unless it is about all jobs.
 fn by_group(jobs: &[PlannedJob], notes: impl Fn(&PlannedJob) -> Vec<String>) -> Vec<String> {
     let groups: BTreeSet<&str> = jobs.iter().map(|job| job.group.as_str()).collect();
     let mut told: Vec<String> = Vec::new();

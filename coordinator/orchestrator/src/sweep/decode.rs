@@ -1,4 +1,4 @@
-//! A checked tree to the types of `spec`. The check has seen every name and type, so decoding cannot fail.
+//! Decodes a checked tree into the types of `spec`. Decoding cannot fail, because the check covers every name and type.
 
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ pub fn decode(root: &Node) -> SweepFile {
 
 fn dataset(root: &Node) -> Dataset {
     match root.get("dataset").and_then(|node| node.get("synthetic")) {
-        // Every option has a default, so only a value that the check refuses could fail here.
+        // Every option has a default, so this could only fail for a value that the check refuses.
         Some(node) => Dataset::Synthetic(Synthetic {
             synthetic: Located {
                 value: serde_json::from_value(node.json()).unwrap_or_default(),
@@ -85,7 +85,7 @@ fn settings(node: &Node) -> Settings {
     node.entries().iter().map(|(key, node)| (name(key), value(node))).collect()
 }
 
-/// A list is one value of a setting that takes lists, and several allowed values of any other.
+/// Decodes conditions. A list is a single value of a setting that takes lists, and several allowed values of any other.
 fn conditions(node: &Node) -> Conditions {
     let defaults = shared::job::JobSpec::default();
     let condition = |(key, node): &(Key, Node)| {

@@ -1,4 +1,5 @@
-//! Groups to jobs: the product of each group's axes, minus its excludes, plus its includes, in the order of the file.
+//! Expands groups to jobs: the product of each group's axes, minus its excludes, plus its includes, in the file's
+//! order.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,10 +13,10 @@ use super::problem::{Problem, Span};
 use super::spec::{Group, Located, SweepFile};
 use super::values::{normal, normal_settings, preset};
 
-/// A group whose values are checked and in their normal form.
+/// A group with its values checked and in normal form.
 struct Resolved {
     name: Located<String>,
-    /// What the file sets for every job of the group, perhaps a preset among it.
+    /// What the file sets for every job of the group, possibly including a preset.
     fixed: Settings,
     axes: Vec<(String, Vec<Value>)>,
     exclude: Vec<(Span, Overlay)>,
@@ -61,9 +62,9 @@ impl Resolved {
     }
 }
 
-/// The jobs of `file`, each once, with ids for the dataset of `digest`; wrong values go to `problems`.
+/// The jobs of `file`, each once, with ids for the dataset with `digest`. Wrong values are added to `problems`.
 ///
-/// The number of combinations is compared with `max_jobs` before any of them is made.
+/// The number of combinations is compared with `max_jobs` before any of them is built.
 pub fn expand(file: &SweepFile, digest: &str, problems: &mut Vec<Problem>) -> Vec<PlannedJob> {
     let already = problems.len();
     let base = normal_settings(&file.defaults, problems).into_iter().collect();
@@ -148,7 +149,7 @@ fn combinations(group: &Resolved, problems: &mut Vec<Problem>) -> Vec<Overlay> {
         all = all.iter().flat_map(|base| values.iter().map(move |value| with(base, value))).collect();
     }
     for (span, tuple) in &group.exclude {
-        // An entry that only repeats an earlier one is as much of a mistake as one that matches nothing.
+        // An entry that only repeats an earlier one is a mistake, like one that matches nothing.
         let before = all.len();
         let excluded =
             |job: &Overlay| tuple.iter().all(|(name, value)| group.value(job, name).as_ref() == Some(value));
@@ -173,7 +174,7 @@ fn excludes_nothing(span: Span, tuple: &[(String, Value)], group: &Resolved) -> 
     }
 }
 
-/// The first few different values, in the order of their appearance.
+/// The first few different values, in order of appearance.
 pub(super) fn listed<'a>(values: impl Iterator<Item = &'a Value>) -> String {
     let mut seen = Vec::new();
     for value in values {
@@ -186,7 +187,7 @@ pub(super) fn listed<'a>(values: impl Iterator<Item = &'a Value>) -> String {
     format!("{}{rest}", first.join(", "))
 }
 
-/// The settings that any group names, which tell the jobs of this sweep apart; and the preset, wherever it is named.
+/// The settings that any group names, which distinguish the jobs of this sweep; and the preset, if the file names one.
 fn named_settings(file: &SweepFile) -> BTreeSet<String> {
     let groups = file.groups.iter().map(|(_, group)| group);
     let names = groups.flat_map(|group| {
@@ -206,7 +207,7 @@ struct Jobs<'a> {
 }
 
 impl Jobs<'_> {
-    /// Adds the job with `settings` and preset, or the group's name to the job that it already is.
+    /// Adds the job with `settings` and preset. If that job already exists, adds only the group's name to it.
     fn add(&mut self, group: &str, mut settings: Settings) -> Result<(), String> {
         let params = self.params.iter().filter_map(|name| Some((name.clone(), settings.get(name)?.clone())));
         let params = params.collect();

@@ -1,4 +1,4 @@
-//! Sweep files: what they may say, and the plan that follows from one.
+//! Sweep files: what they may contain, and the plan that follows from one.
 
 pub mod check;
 mod conditions;
@@ -35,6 +35,9 @@ use shared::protocol::CheckpointEvery;
 ///
 /// Synthetic datasets are looked for under `home`. Without the dataset the plan has no digest, and its ids are
 /// provisional.
+///
+/// # Errors
+/// When the file cannot be read or used; the error lists the problems with their places.
 pub fn load(path: &Path, home: &Path) -> Result<Plan, SweepError> {
     let text = read(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -47,7 +50,7 @@ fn read(path: &Path) -> Result<String, SweepError> {
         return Err(refuse("is a folder; name a sweep file".to_owned()));
     }
     let mut bytes = Vec::new();
-    // One byte more than allowed shows that the file is too long, without reading all of what may be endless.
+    // Reading one byte more than allowed shows that the file is too long, even if it is endless.
     let read =
         File::open(path).and_then(|file| file.take(parse::MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
     read.map_err(|error| refuse(format!("cannot be read: {error}")))?;
@@ -62,6 +65,9 @@ fn read(path: &Path) -> Result<String, SweepError> {
 }
 
 /// Resolves the text of a sweep file in `folder`.
+///
+/// # Errors
+/// The problems, when the file cannot be used.
 pub fn plan(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>> {
     let refused = |problems: Vec<Problem>| problems.into_iter().map(|p| p.quoting(text)).collect();
     resolve(text, folder, home).map_err(refused)
@@ -116,7 +122,7 @@ fn checkpoint_every(file: &spec::SweepFile, problems: &mut Vec<Problem>) -> Chec
     })
 }
 
-/// The run folder has the same name.
+/// Checks the name, which is also that of the run folder.
 fn check_name(name: &spec::Located<String>, problems: &mut Vec<Problem>) {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let good = name.value.chars().all(allowed) && !name.value.starts_with('.') && name.value.len() <= 64;

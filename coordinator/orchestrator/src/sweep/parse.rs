@@ -1,4 +1,4 @@
-//! YAML text to a tree in which each value knows its place in the file. The only file that names the YAML crate.
+//! Parses YAML text into a tree in which each value has its place in the file. The only file that names the YAML crate.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::problem::{Problem, Span};
 
 /// Largest sweep file in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
-/// Nodes after aliases are expanded: far more than any sweep needs, far fewer than fill the memory.
+/// The most nodes after aliases are expanded: far more than any sweep needs, but far too few to fill the memory.
 const MAX_NODES: usize = 400_000;
 const MAX_DEPTH: usize = 32;
 
@@ -39,7 +39,7 @@ pub struct Key {
 }
 
 impl Node {
-    /// The value without its places; of equal keys the last wins.
+    /// The value without places. Of equal keys the last one wins.
     pub fn json(&self) -> Value {
         match &self.content {
             Content::Scalar(value) => value.clone(),
@@ -50,12 +50,12 @@ impl Node {
         }
     }
 
-    /// The items of a list; nothing for anything else.
+    /// The items of a list; empty for anything else.
     pub fn items(&self) -> &[Self] {
         if let Content::List(items) = &self.content { items } else { &[] }
     }
 
-    /// The entries of a map; nothing for anything else.
+    /// The entries of a map; empty for anything else.
     pub fn entries(&self) -> &[(Key, Self)] {
         if let Content::Map(entries) = &self.content { entries } else { &[] }
     }
@@ -67,6 +67,9 @@ impl Node {
 }
 
 /// Reads one YAML document.
+///
+/// # Errors
+/// When the text is too long, is not a single valid YAML document, or expands to too much.
 pub fn parse(text: &str) -> Result<Node, Problem> {
     if text.len() > MAX_BYTES {
         let text = format!("the file has {} bytes; a sweep file may have {MAX_BYTES}", text.len());
@@ -88,7 +91,7 @@ fn syntax_problem(text: &str, error: &serde_yaml::Error) -> Problem {
     Problem::new(span, syntax_message(error))
 }
 
-/// The crate's message, except where it refers to the crate's own options.
+/// The crate's message, unless it refers to the crate's own options.
 fn syntax_message(error: &serde_yaml::Error) -> String {
     use serde_yaml::Error;
     match error {
@@ -115,7 +118,7 @@ fn syntax_message(error: &serde_yaml::Error) -> String {
     }
 }
 
-/// The scanner's errors carry line and column (in characters, from 1) but no bytes.
+/// The place of an error. The scanner's errors have line and column (in characters, from 1), but no byte offset.
 fn place_of(text: &str, location: Location) -> Span {
     if location.span().byte_offset().is_some() {
         return span_of(location);

@@ -17,9 +17,9 @@ pub struct Plan {
     /// The sweep's name: also the name of its run folder.
     pub name: String,
     pub dataset: DatasetSource,
-    /// The pack's content digest; `None` while the dataset is not there yet, and then all ids are provisional.
+    /// The pack's content digest; `None` while there is no dataset yet, and then all ids are provisional.
     pub dataset_digest: Option<String>,
-    /// No result depends on it.
+    /// How often to store checkpoints. No result depends on it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub checkpoint_every: CheckpointEvery,
     /// In the order of the file, each job once.
@@ -29,7 +29,7 @@ pub struct Plan {
     /// Files of weights that the jobs start from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<WeightsFile>,
-    /// What a user should know before starting it, each in one sentence; not stored.
+    /// What a user should know before starting the sweep, each in one sentence; not stored.
     #[serde(skip)]
     pub notes: Vec<String>,
 }
@@ -46,14 +46,14 @@ pub struct WeightsFile {
     pub digest: String,
     /// The file's name, for people.
     pub name: String,
-    /// Bytes.
+    /// Its size in bytes.
     pub size: u64,
     /// The parts of a network that are in it, in words.
     pub holds: String,
-    /// What is worth knowing about its use in this sweep.
+    /// Remarks about its use in this sweep.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
-    /// Where it is on this machine; not stored, since a run folder may be moved.
+    /// Its path on this machine; not stored, because a run folder may be moved.
     #[serde(skip)]
     pub path: PathBuf,
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-/// Problems that are reported; further ones are only counted.
+/// How many problems are reported; further ones are only counted.
 const MOST_REPORTED: usize = 10;
 
 /// A range of bytes of the file.
@@ -16,7 +16,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// This span, cut to whole characters within `text`.
+    /// This span, adjusted to whole characters within `text`.
     #[must_use]
     pub fn within(self, text: &str) -> Self {
         let floor = |mut at: usize| {
@@ -38,7 +38,7 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
-    /// The message ends with what the file says at `span`.
+    /// True if the message ends with the text of the file at `span`.
     quotes: bool,
 }
 
@@ -47,7 +47,7 @@ impl Problem {
         Self { span, message: message.into(), help: None, quotes: false }
     }
 
-    /// A problem whose message ends with `; got` and the value as it is written in the file.
+    /// A problem whose message ends with `; got` and the value as written in the file.
     pub fn with_value(span: Span, message: impl Into<String>) -> Self {
         Self { quotes: true, ..Self::new(span, message) }
     }
@@ -69,7 +69,7 @@ impl Problem {
         self
     }
 
-    /// Adds the nearest of the `right` names, or all of them when none is near and there are few.
+    /// Suggests the nearest of the `right` names, or all of them if none is near and there are only a few.
     #[must_use]
     pub fn suggest<'a>(self, wrong: &str, right: impl IntoIterator<Item = &'a str>) -> Self {
         let right: Vec<&str> = right.into_iter().collect();
@@ -81,7 +81,7 @@ impl Problem {
     }
 }
 
-/// The name most like `wrong`, if any is like it.
+/// The name most similar to `wrong`, if any is similar.
 pub fn nearest<'a>(wrong: &str, right: &[&'a str]) -> Option<&'a str> {
     let plain = |name: &str| name.to_lowercase().replace(['-', ' '], "_");
     let wrong = plain(wrong);

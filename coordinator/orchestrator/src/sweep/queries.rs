@@ -7,7 +7,7 @@ use super::plan::{EnsembleRule, Filter, PlannedJob, Query};
 use super::problem::Problem;
 use super::spec::{Ensemble, Located, Member};
 
-/// The rules of `ensembles`; queries that can select nothing go to `problems`.
+/// The rules of `ensembles`. Queries that cannot select anything are added to `problems`.
 pub(super) fn resolve(
     ensembles: &[(Located<String>, Ensemble)],
     known: Known<'_>,
@@ -62,7 +62,7 @@ fn query(member: &Located<Member>, known: Known<'_>, problems: &mut Vec<Problem>
     }
 }
 
-/// Sizes of the groups that the values of `by` make among `candidates`.
+/// Sizes of the groups into which the values of `by` divide `candidates`.
 fn group_sizes(candidates: &[usize], by: &[String], jobs: &[PlannedJob]) -> Vec<usize> {
     let mut groups: Vec<(Vec<_>, usize)> = Vec::new();
     for &candidate in candidates {
@@ -141,7 +141,7 @@ pub fn conditions(filter: &Filter) -> String {
     let condition = |(name, values): (&String, &Vec<serde_json::Value>)| {
         format!("{name} {}", values.iter().map(plain).collect::<Vec<_>>().join(" or "))
     };
-    // The group comes first: it says most.
+    // The group comes first, because it says most.
     let (group, settings): (Vec<_>, Vec<_>) = filter.iter().partition(|(name, _)| *name == "group");
     group.into_iter().chain(settings).map(condition).collect::<Vec<_>>().join(", ")
 }
@@ -185,7 +185,7 @@ mod tests {
         check(&[best(&[1, 2])], 2, true);
         check(&[best(&[1, 2]), best(&[3])], 4, true);
         check(&[top(3, 1), top(3, 2)], 6, true);
-        // The best heads and the best of the first epochs may share a job.
+        // The jobs with the best heads and the best jobs with one epoch may overlap.
         check(&[best(&[1, 2]), top(1, 1)], 3, false);
         check(&[top(2, 1), top(2, 1)], 3, false);
     }

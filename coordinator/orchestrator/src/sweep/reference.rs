@@ -1,4 +1,4 @@
-//! docs/settings.md: everything that a sweep file may say as Markdown, made from the schema and the settings themselves.
+//! Generates docs/settings.md: everything that a sweep file may contain, from the schema and the settings themselves.
 
 use std::fmt::Write as _;
 
@@ -112,7 +112,7 @@ fn row(name: &str, schema: &Value, definitions: &Map<String, Value>) -> [String;
     [format!("`{name}`"), default, values(target, definitions), about.map(one_line).unwrap_or_default()]
 }
 
-/// What may be written: the words of an enumeration with their meanings, else the type.
+/// The allowed values: the words of an enumeration with their meanings, otherwise the type.
 fn values(schema: &Value, definitions: &Map<String, Value>) -> String {
     if let Some(choices) = schema["oneOf"].as_array() {
         return choices.iter().map(choice).collect::<Vec<_>>().join("<br>");
@@ -151,7 +151,7 @@ fn word(schema_type: &str) -> &str {
     }
 }
 
-/// The range of a job's setting in the words with which a value outside of it is refused.
+/// The range of a job's setting, in the words of the error for a value outside of it.
 fn range(name: &str) -> Option<String> {
     let outside = [json!(-1.0), json!(0), json!(u32::MAX), json!([0, 0, 0, 0]), json!([0, 0, 0])];
     outside.into_iter().find_map(|value| match JobSpec::default().with(name, value) {

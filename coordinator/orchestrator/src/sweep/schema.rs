@@ -1,4 +1,4 @@
-//! The JSON Schema of sweep files, generated from the types: editors complete from it, and `check` reads it.
+//! The JSON Schema of sweep files, generated from the types: for completion in editors, and for `check`.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use super::spec::SweepFile;
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<SweepFile>();
     schema.insert("title".to_owned(), json!("A sweep of ferry"));
-    // Its settings are copied into other definitions; nothing refers to it as a whole.
+    // The settings are copied into other definitions; nothing refers to the definition itself.
     if let Some(definitions) = schema.get_mut("$defs").and_then(Value::as_object_mut) {
         definitions.remove("JobSpec");
     }

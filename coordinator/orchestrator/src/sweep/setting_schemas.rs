@@ -1,11 +1,11 @@
-//! Schemas of the places where a sweep file names settings: made from the settings of a job, used by the types of `spec`.
+//! Schemas of the places where a sweep file names settings, made from the settings of a job for the types of `spec`.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 use shared::job::JobSpec;
 use shared::job::preset::Preset;
 
-/// Every setting of a job with its own schema, its default included, and `preset`.
+/// Every setting of a job with its schema and its default, and `preset`.
 fn settings(generator: &mut SchemaGenerator) -> Map<String, Value> {
     let job = generator.subschema_for::<JobSpec>();
     let job = resolve(job.as_value(), generator.definitions()).clone();
@@ -34,7 +34,7 @@ fn settings_and_group(generator: &mut SchemaGenerator) -> Map<String, Value> {
     properties
 }
 
-/// The schema that a `$ref` points to in `definitions`; any other schema is returned as it is.
+/// The schema that a `$ref` points to in `definitions`; any other schema is returned unchanged.
 pub(super) fn resolve<'a>(schema: &'a Value, definitions: &'a Map<String, Value>) -> &'a Value {
     let name = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/"));
     name.and_then(|name| definitions.get(name)).unwrap_or(schema)
@@ -44,7 +44,7 @@ fn object(properties: &Map<String, Value>) -> Value {
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
 }
 
-/// A reference to the definition `name`, which is made on first use.
+/// A reference to the definition `name`, which is added on first use.
 fn defined(generator: &mut SchemaGenerator, name: &str, make: fn(&mut SchemaGenerator) -> Value) -> Schema {
     if !generator.definitions().contains_key(name) {
         let definition = make(generator);

@@ -1,4 +1,5 @@
-//! What a sweep file may say. These types make the JSON Schema; `decode` fills them from a checked file.
+//! The contents of a sweep file. The JSON Schema is generated from these types; `decode` fills them from a checked
+//! file.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +11,9 @@ use super::plan::{PaperScores, SyntheticOptions};
 use super::problem::Span;
 use super::setting_schemas;
 
-/// Jobs that a file may ask for unless it says otherwise.
+/// How many jobs a file may ask for by default.
 pub const DEFAULT_MAX_JOBS: u64 = 100_000;
-/// Jobs that it may ask for: all of them are held in memory.
+/// The largest value of `max_jobs`, because all jobs are held in memory.
 pub const MOST_JOBS: u64 = 1_000_000;
 
 /// A sweep: many training jobs, and the ensembles and tables made from their results.

@@ -5,7 +5,7 @@ use super::plan::{PaperRow, TableRule};
 use super::problem::Problem;
 use super::spec::{Located, Table};
 
-/// The rules of `tables`; tables and rows without jobs go to `problems`.
+/// The rules of `tables`. Tables and rows without jobs are added to `problems`.
 pub(super) fn resolve(tables: &[Table], known: Known<'_>, problems: &mut Vec<Problem>) -> Vec<TableRule> {
     for (index, table) in tables.iter().enumerate() {
         if tables[..index].iter().any(|other| other.title.value == table.title.value) {

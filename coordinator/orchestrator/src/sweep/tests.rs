@@ -1,4 +1,4 @@
-//! What holds for every sweep: ids depend on the jobs alone, and groups expand to what their axes say.
+//! Properties of every sweep: ids depend only on the jobs, and groups expand to what their axes say.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use shared::ids::JobId;
 use super::plan;
 use super::plan::Plan;
 
-/// Axes whose every value makes another job, whatever the other settings are.
+/// Axes of which every value makes a different job, whatever the other settings are.
 const AXES: [(&str, [&str; 3]); 4] = [
     ("heads", ["2", "3", "4"]),
     ("learning_rate", ["1.0e-3", "2.0e-3", "0.5"]),
@@ -97,7 +97,7 @@ proptest! {
         let mut turned = groups.clone();
         turned.reverse();
         for (_, group) in &mut turned {
-            // The exclude names the first axis' first value, so the first axis stays first.
+            // The exclude names the first axis's first value, so the first axis stays first.
             group.axes[1..].reverse();
             group.axes.iter_mut().skip(1).for_each(|(_, values)| values.reverse());
         }
@@ -180,7 +180,7 @@ fn the_digest_of_a_pack_that_is_there_makes_the_ids() {
     assert!(plan(text, root.path(), root.path()).is_err());
 }
 
-/// Compared pair by pair, these values would be five thousand million pairs.
+/// Comparing these values pair by pair would take five billion comparisons.
 #[test]
 fn the_longest_axis_is_looked_through() {
     let values: Vec<String> = (0..100_000).chain([7]).map(|n| n.to_string()).collect();

@@ -1,7 +1,7 @@
-//! Values of settings: in range, written one way (`1` becomes `1.0` where the setting is a fraction).
+//! Values of settings: checks their range and brings them to normal form (`1` becomes `1.0` for a fractional setting).
 //!
-//! A sweep file may also name a preset wherever it names settings. A preset is not a setting of a job: it gives the
-//! settings that the file does not name their values.
+//! A sweep file may also name a preset wherever it names settings. A preset is not a setting of a job: it supplies the
+//! values of the settings that the file does not name.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,7 +16,7 @@ pub(super) fn preset(value: &Value) -> Option<Preset> {
     Preset::deserialize(value).ok()
 }
 
-/// The value that a job has when `name` is set to `value`; the problem if it cannot have it.
+/// The value that a job has when `name` is set to `value`, or the problem if it cannot have it.
 pub(super) fn normal(name: &str, value: &Located<Value>) -> Result<Value, Problem> {
     if name == Preset::KEY {
         let wrong = || Problem::new(value.span, format!("there is no preset {}", value.value));
@@ -33,7 +33,7 @@ pub(super) fn normal(name: &str, value: &Located<Value>) -> Result<Value, Proble
     }
 }
 
-/// [`normal`] for each of `settings`; wrong ones go to `problems`.
+/// [`normal`] for each of `settings`. Wrong ones are added to `problems`.
 pub(super) fn normal_settings(settings: &Settings, problems: &mut Vec<Problem>) -> Vec<(String, Value)> {
     let mut result = Vec::new();
     for (name, value) in settings {

@@ -1,4 +1,4 @@
-//! Weights files that a sweep names: paths become digests, so that a job is identified by their content.
+//! Weights files that a sweep names: paths become digests, so that a job is identified by the content.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,15 +13,15 @@ use super::plan::{PlannedJob, WeightsFile};
 use super::problem::{Problem, Span};
 use super::spec::{Located, SweepFile};
 
-/// Largest weights file: ten times the largest network of the paper.
+/// Largest weights file in bytes: ten times the largest network of the paper.
 const LARGEST: u64 = 2 << 30;
 
 /// The files that a sweep names, each read once.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// By the path as the sweep file has it; the reason where it cannot be used.
+    /// The files by their paths in the sweep file, or the reason why a file cannot be used.
     read: BTreeMap<String, Result<File, String>>,
-    /// Where the sweep file names a digest first.
+    /// Where the sweep file first names each digest.
     places: BTreeMap<(Slot, String), Span>,
 }
 
@@ -33,7 +33,7 @@ struct File {
     provenance: Provenance,
 }
 
-/// Replaces every path of weights in `file` by `sha256:` and its content's digest. Paths start at `folder`.
+/// Replaces every path of weights in `file` by `sha256:` and the digest of the content. Paths are relative to `folder`.
 pub(super) fn resolve(file: &mut SweepFile, folder: &Path, problems: &mut Vec<Problem>) -> Files {
     let mut files = Files::default();
     let mut settings = |settings: &mut Vec<(Located<String>, Located<Value>)>| {
@@ -78,7 +78,7 @@ impl Files {
                 Err(reason) => {
                     let problem = Problem::new(value.span, format!("`{name}`: {reason}"));
                     problems.push(problem);
-                    // Further problems with this value would only repeat it.
+                    // Other problems with this value would only repeat this one.
                     value.value = Value::Null;
                     return;
                 }
@@ -89,7 +89,7 @@ impl Files {
         }
     }
 
-    /// The files that `jobs` use, in the order of their names; what cannot fill a job's network is a problem.
+    /// The files that `jobs` use, in the order of their names. A file that cannot fill a job's network is a problem.
     pub(super) fn used_by(&self, jobs: &[PlannedJob], problems: &mut Vec<Problem>) -> Vec<WeightsFile> {
         let mut used: BTreeMap<&str, WeightsFile> = BTreeMap::new();
         let mut told = BTreeSet::new();

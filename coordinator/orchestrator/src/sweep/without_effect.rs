@@ -1,4 +1,4 @@
-//! Settings that a sweep file names and that do nothing in any job they are named for.
+//! Finds settings in a sweep file that do nothing in any job that they are set for.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +9,11 @@ use super::plan::PlannedJob;
 use super::spec::{Group, Located, SweepFile};
 use super::values::normal;
 
-/// One sentence for each of them.
+/// One sentence for each of these settings.
 pub(super) fn notes(file: &SweepFile, jobs: &[PlannedJob]) -> Vec<String> {
     let mut notes = Vec::new();
     for (name, value) in &file.defaults {
-        // A group's own value counts there, whatever the default is.
+        // In a group that sets its own value, the default does not matter.
         let inherits = |job: &&PlannedJob| {
             let own = |(group, content): &(Located<String>, Group)| {
                 is_in(job, &group.value) && names(content).any(|named| named == name.value)
@@ -47,7 +47,7 @@ fn names(group: &Group) -> impl Iterator<Item = &str> {
     group.matrix.iter().map(|(name, _)| name.value.as_str()).chain(fixed)
 }
 
-/// A default that is written out is no mistake; another value that no job of `jobs` uses may be one.
+/// To write out a default is not a mistake; another value that no job of `jobs` uses may be one.
 fn note(name: &str, values: &[Located<Value>], jobs: &[&PlannedJob], place: &str) -> Option<String> {
     let default = JobSpec::default().settings().remove(name)?;
     if jobs.is_empty() || values.iter().all(|value| normal(name, value).is_ok_and(|value| value == default)) {

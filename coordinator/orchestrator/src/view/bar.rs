@@ -1,27 +1,27 @@
-//! Bars of a width that is given. Pure.
+//! Progress bars of a given width. Pure.
 
 use console::{Style, measure_text_width, truncate_str};
 
 use super::screen::Size;
 
-/// How many cells a bar may have.
+/// The range of cells that a bar may have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cells {
     pub(super) longest: usize,
-    /// A bar that is shorter cannot be read.
+    /// A shorter bar cannot be read.
     pub(super) shortest: usize,
 }
 
 const STEP: Cells = Cells { longest: 40, shortest: 10 };
 
 impl Cells {
-    /// As many as there is room for; none where the bar would be too short.
+    /// The number of cells that fit into `room`; 0 if the bar would be too short.
     pub(super) fn within(self, room: usize) -> usize {
         if room < self.shortest { 0 } else { room.min(self.longest) }
     }
 }
 
-/// A bar of so many cells.
+/// A bar of this many cells.
 pub(super) fn bar(done: u64, length: u64, cells: usize, style: Style) -> String {
     if cells == 0 {
         return String::new();
@@ -31,7 +31,7 @@ pub(super) fn bar(done: u64, length: u64, cells: usize, style: Style) -> String 
     format!("{}{}", style.clone().apply_to(full), style.dim().apply_to(rest))
 }
 
-/// One step as one line: its name, a bar, and what there is to say about it.
+/// The line of one step: its name, a bar, and a text.
 pub fn step(what: &str, text: &str, done: u64, length: u64, size: Size, colour: bool) -> String {
     let width = size.columns.saturating_sub(1).max(1);
     let room = width.saturating_sub(measure_text_width(what) + measure_text_width(text) + 2);

@@ -1,4 +1,5 @@
-//! Standard error, shared by all that write to it: log lines and messages appear above the bars, never through them.
+//! Standard error, shared by all its writers, so that log lines and messages appear above the bars and never inside
+//! them.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,29 +24,29 @@ fn console() -> MutexGuard<'static, Console> {
     CONSOLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes whole lines, above the bars where there are any.
+/// Writes whole lines, above the bars if there are any.
 pub fn print(text: &str) {
     console().redraw(&format!("{text}\n"));
 }
 
-/// Shows bars until [`clear`], each time in place of the last ones.
+/// Shows bars until [`clear`], in place of those shown before.
 pub fn show(layout: Layout) {
     let mut console = console();
     console.layout = Some(layout);
     console.redraw("");
 }
 
-/// Takes the bars away.
+/// Removes the bars.
 pub fn clear() {
     let mut console = console();
     console.layout = None;
     console.redraw("");
 }
 
-/// Takes Ctrl-Z over from the system: the bars go away before this process stops, and come back when it goes on.
+/// Handles Ctrl-Z: removes the bars before this process stops, and shows them again when it continues.
 ///
 /// # Errors
-/// The system refuses a signal handler.
+/// When the system refuses a signal handler.
 pub(super) fn clear_when_suspended() -> io::Result<()> {
     let Some(mut suspended) = shared::signals::listen(SignalKind::from_raw(Signal::TSTP.as_raw()))? else {
         return Ok(()); // A shell without job control.
@@ -60,12 +61,12 @@ pub(super) fn clear_when_suspended() -> io::Result<()> {
     Ok(())
 }
 
-/// Stops this process until somebody lets it continue. Nothing may be logged here: the log goes to the console.
+/// Stops this process until it is continued. Nothing may be logged here, because the log goes to the console.
 fn suspend() -> rustix::io::Result<()> {
     let mut console = console();
     console.erase();
     let outcome = kill_process(getpid(), Signal::STOP);
-    // Here it continues: the shell has written to the terminal meanwhile.
+    // It continues here. The shell has written to the terminal in the meantime.
     console.screen.forget();
     console.redraw("");
     outcome
@@ -76,7 +77,7 @@ impl Console {
         let size = size();
         let mut bytes = String::new();
         match &self.layout {
-            // In the background the terminal is the shell's: no bars there.
+            // In the background the terminal belongs to the shell, so there are no bars.
             Some(_) if !is_in_foreground() => {
                 self.screen.forget();
                 bytes.push_str(log);
@@ -99,7 +100,7 @@ impl Console {
     }
 }
 
-/// A reader that went away (a closed pipe) is no reason to stop training.
+/// Errors are ignored: a closed pipe is no reason to stop training.
 fn write(bytes: &str) {
     let _closed = io::stderr().lock().write_all(bytes.as_bytes());
 }
@@ -110,12 +111,12 @@ fn size() -> Size {
     Size { columns: or(columns, 80), rows: or(rows, 24) }
 }
 
-/// A terminal that is not the controlling one has no background.
+/// A terminal that is not the controlling terminal has no background processes.
 fn is_in_foreground() -> bool {
     tcgetpgrp(io::stderr()).map_or(true, |group| group == getpgrp())
 }
 
-/// Where the log goes: each event as a whole, above the bars.
+/// Writes the log to the console: each event as a whole, above the bars.
 #[derive(Debug, Default)]
 pub struct LogWriter {
     event: Vec<u8>,

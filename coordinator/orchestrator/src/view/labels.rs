@@ -12,7 +12,7 @@ use crate::sweep::plan::{Plan, PlannedJob};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
     by_job: BTreeMap<JobId, String>,
-    /// The sweep file as the user wrote its path.
+    /// The path of the sweep file as the user wrote it.
     file: String,
 }
 
@@ -52,7 +52,8 @@ pub fn reproduce(file: &str, job: JobId) -> String {
     format!("ferry-worker reproduce {file} --job {}", job.short())
 }
 
-/// Each (group, setting) with more than one value. What a group keeps constant is implied by its name.
+/// Each (group, setting) with more than one value. A setting that is constant in a group is implied by the group's
+/// name.
 fn varying(jobs: &[PlannedJob]) -> BTreeSet<(&str, &str)> {
     let mut values: BTreeMap<(&str, &str), BTreeSet<String>> = BTreeMap::new();
     for job in jobs {
@@ -70,7 +71,7 @@ fn label(job: &PlannedJob, varying: &BTreeSet<(&str, &str)>) -> String {
     parts.join(" ")
 }
 
-/// A word is clear by itself; a switch or a number needs the name of its setting.
+/// A word explains itself; a switch or a number needs the name of its setting.
 fn part(name: &str, value: &Value) -> String {
     match value {
         Value::String(word) => shortened(word).to_owned(),

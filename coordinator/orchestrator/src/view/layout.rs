@@ -1,4 +1,4 @@
-//! The lines at the bottom of the terminal, made to fit its width: what matters least goes first. Pure.
+//! The lines at the bottom of the terminal, made to fit its width: the least important parts are dropped first. Pure.
 
 use console::{Style, measure_text_width, truncate_str};
 
@@ -9,14 +9,14 @@ use super::screen::Size;
 const WORKER_BAR: Cells = Cells { longest: 20, shortest: 8 };
 const TOTAL_BAR: Cells = Cells { longest: 40, shortest: 10 };
 
-/// Columns that a label takes from the bar, where it needs them.
+/// Columns that a label may take from the bar if it needs them.
 const LABEL: usize = 24;
 
 /// One line per worker, and one for the sweep.
 pub(super) fn lines(snapshot: &Snapshot, size: Size, colour: bool) -> Vec<String> {
-    // One column stays free: some terminals wrap as soon as the last one is written.
+    // One column stays free, because some terminals wrap as soon as the last column is written.
     let width = size.columns.saturating_sub(1).max(1);
-    // The headline, the line with the cursor, and the one that names the workers without a line.
+    // The headline, the line with the cursor, and the line that counts the workers that are not shown.
     let room = size.rows.saturating_sub(3).max(1);
     let shown = if snapshot.live.len() > room { room - 1 } else { snapshot.live.len() };
     let mut lines = workers(&snapshot.live[..shown], width, colour);
@@ -39,7 +39,7 @@ fn total(snapshot: &Snapshot, width: usize, colour: bool) -> String {
     [bar, text].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// The parts in one line, without those that matter least where there is no room for all.
+/// The parts in one line. If there is no room for all, the least important ones are left out.
 pub(super) fn fit(mut parts: Vec<Part>, width: usize) -> String {
     loop {
         let line = parts.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join(" · ");
@@ -78,7 +78,7 @@ fn score(job: &LiveJob) -> String {
     format!("epoch {}/{}  F1 {f1}", job.report.epoch, job.report.epochs)
 }
 
-/// Steps done, of how many. A worker's report may say anything.
+/// Finished steps, and all steps. The numbers are limited, because a worker's report may say anything.
 fn progress(job: &LiveJob) -> (u64, u64) {
     let steps = u64::from(job.report.steps);
     let before = u64::from(job.report.epoch.saturating_sub(1)) * steps;

@@ -1,4 +1,4 @@
-//! A run as lines: words for logs and pipes, JSON for scripts.
+//! A run as lines: text for logs and pipes, JSON for scripts.
 
 use std::io::Write;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use crate::engine::{Notice, Tally};
 /// Time between two progress lines when nothing else happens.
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 
-/// One line of words per event, on standard error.
+/// One line of text per event, on standard error.
 #[derive(Debug)]
 pub struct Lines {
     labels: Labels,
-    /// `None` before the first.
+    /// `None` before the first one.
     last_progress: Option<Duration>,
     ended: usize,
 }
@@ -36,7 +36,7 @@ impl Lines {
         say(&format!("{:>7}  {text}", clock(snapshot.elapsed)));
     }
 
-    /// A line at the start, whenever a job has ended, and every half minute: workers may take a while to start.
+    /// A line at the start, whenever a job has ended, and every half minute, because workers may take a while to start.
     pub(super) fn refresh(&mut self, snapshot: &Snapshot) {
         let ended = snapshot.tally.done + snapshot.tally.failed;
         let due = self.last_progress.is_none_or(|last| snapshot.elapsed >= last + PROGRESS_EVERY);
@@ -51,7 +51,7 @@ impl Lines {
 #[derive(Debug)]
 pub struct JsonLines {
     labels: Labels,
-    /// What the last progress event said.
+    /// The numbers of the last progress event.
     told: Option<Tally>,
 }
 
@@ -88,7 +88,7 @@ impl JsonLines {
             "running": tally.running,
             "done": tally.done,
             "failed": tally.failed,
-            "parked": 0, // For scripts of earlier versions, which add it to `failed`.
+            "parked": 0, // For scripts written for earlier versions, which add it to `failed`.
             "failures": tally.failures,
             "losses": tally.losses,
             "setbacks": tally.deferrals,
@@ -141,7 +141,7 @@ pub(super) fn words(notice: &Notice, labels: &Labels) -> String {
     }
 }
 
-/// The job that it is about; some are about a worker.
+/// The job that a notice is about; `None` if it is about a worker.
 fn job_of(notice: &Notice) -> Option<JobId> {
     match notice {
         Notice::Suspected { .. } | Notice::Drained { .. } => None,
@@ -161,7 +161,7 @@ fn say(text: &str) {
     console::print(&plain(text));
 }
 
-/// A reader that went away (a closed pipe) is no reason to stop training.
+/// Errors are ignored: a closed pipe is no reason to stop training.
 fn emit(line: &Value) {
     let _closed = writeln!(std::io::stdout().lock(), "{line}");
 }

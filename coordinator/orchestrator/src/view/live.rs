@@ -1,4 +1,4 @@
-//! A run on a terminal: a line per worker and one for the sweep, redrawn in place.
+//! A run on a terminal: one line per worker and one for the sweep, redrawn in place.
 
 use shared::terminal::{plain, wants_colour};
 

@@ -1,4 +1,4 @@
-//! What a person (or a script) sees while a sweep runs.
+//! What people and scripts see while a sweep runs.
 
 pub mod bar;
 pub mod console;
@@ -31,7 +31,7 @@ pub enum Style {
 }
 
 impl Style {
-    /// JSON when asked for, bars on a terminal, else lines.
+    /// JSON if asked for, bars on a terminal, otherwise lines.
     pub fn choose(json: bool) -> Self {
         match (json, std::io::stderr().is_terminal()) {
             (true, _) => Self::Json,
@@ -75,7 +75,7 @@ impl View {
         }
     }
 
-    /// The state as it is now; called about once a second.
+    /// Shows the current state; called about once a second.
     pub fn refresh(&mut self, snapshot: &Snapshot) {
         match self {
             Self::Live(view) => view.refresh(snapshot),
@@ -84,7 +84,7 @@ impl View {
         }
     }
 
-    /// Takes the bars away. Remarks still appear.
+    /// Removes the bars. Remarks still appear.
     pub fn close(&mut self) {
         match self {
             Self::Live(_) => console::clear(),

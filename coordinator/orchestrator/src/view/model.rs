@@ -12,31 +12,31 @@ use crate::engine::Tally;
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     pub tally: Tally,
-    /// What the workers say they train, by worker.
+    /// The jobs that workers report, by worker.
     pub live: Vec<LiveJob>,
     /// The best finished or running job by validation macro F1, in percent.
     pub best: Option<(JobId, f64)>,
     pub elapsed: Duration,
     pub eta: Option<Duration>,
-    /// For how long the server has not answered, if it does not.
+    /// For how long the server has not answered; `None` if it answers.
     pub server_away: Option<Duration>,
 }
 
-/// A job that a worker says it trains.
+/// A job that a worker reports.
 #[derive(Debug, Clone)]
 pub struct LiveJob {
     pub report: LiveReport,
-    /// What the job is called, with the name of its sweep where that is another one.
+    /// The job's label, with the name of its sweep if that is another one.
     pub label: String,
-    /// It belongs to this sweep.
+    /// True if it belongs to this sweep.
     pub own: bool,
     /// Its validation macro F1 so far, in percent.
     pub macro_f1: Option<f64>,
 }
 
 impl Snapshot {
-    /// A job has reached this validation macro F1. Every score is reported when it comes: most epochs begin and end
-    /// between two snapshots.
+    /// A job has reached this validation macro F1. Called for every score, because most epochs begin and end between
+    /// two snapshots.
     pub fn saw(&mut self, job: JobId, macro_f1: f64) {
         if self.best.is_none_or(|(_, best)| macro_f1 > best) {
             self.best = Some((job, macro_f1));
@@ -54,7 +54,7 @@ pub fn clock(time: Duration) -> String {
     }
 }
 
-/// A part of a line. Where there is no room for all, the least important part goes first.
+/// A part of a line. If there is no room for all, the least important part is dropped first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     pub importance: u8,
@@ -66,8 +66,8 @@ pub fn headline(snapshot: &Snapshot) -> Vec<Part> {
     let tally = snapshot.tally;
     let elsewhere = snapshot.live.iter().filter(|job| !job.own).count();
     let eta = snapshot.eta.map_or_else(|| "unknown".to_owned(), clock);
-    // Failed, lost and returned are three different things: the training failed, its worker vanished, something
-    // temporary was in the way.
+    // Failed, lost and returned are different: the training failed, its worker vanished, or the server, the network or
+    // a disk was in the way.
     let parts = [
         (9, true, format!("{}/{} jobs done", tally.done, tally.total())),
         (6, tally.failed > 0, format!("{} failed", tally.failed)),

@@ -1,4 +1,4 @@
-//! Lines that are redrawn in place, as the bytes that a terminal needs for it. Pure.
+//! The bytes that redraw lines in place on a terminal. Pure.
 
 use console::measure_text_width;
 
@@ -10,10 +10,10 @@ pub struct Size {
 }
 
 /// The lines that are on the terminal now. Below them is an empty line with the cursor, where the terminal echoes what
-/// the user types (`^C`): on a line of ours the echo could wrap and shift everything.
+/// the user types (`^C`). On one of the drawn lines the echo could wrap and shift everything.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
-    /// Of each drawn line, its width.
+    /// The width of each drawn line.
     drawn: Vec<usize>,
 }
 
@@ -22,19 +22,19 @@ impl Screen {
         Self { drawn: Vec::new() }
     }
 
-    /// The bytes that take the lines away. A terminal that has become narrower since has wrapped them.
+    /// The bytes that remove the lines. If the terminal has become narrower since, it has wrapped them.
     pub(super) fn erase(&mut self, columns: usize) -> String {
         let rows: usize = self.drawn.drain(..).map(|width| width.div_ceil(columns.max(1)).max(1)).sum();
         if rows == 0 { String::new() } else { format!("\r\x1b[{rows}A\x1b[J") }
     }
 
-    /// The bytes that draw these lines, each of which fits the terminal.
+    /// The bytes that draw these lines, each of which must fit the terminal.
     pub(super) fn draw(&mut self, lines: &[String]) -> String {
         self.drawn = lines.iter().map(|line| measure_text_width(line)).collect();
         lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
     }
 
-    /// The lines now belong to the scrollback: somebody else has written to the terminal.
+    /// Leaves the lines in the scrollback, because somebody else has written to the terminal.
     pub(super) fn forget(&mut self) {
         self.drawn.clear();
     }
@@ -73,7 +73,7 @@ mod tests {
         }
     }
 
-    /// Case 25: log lines stand above the bars, `^C` disturbs nothing, and nothing stays behind.
+    /// Case 25: log lines appear above the bars, `^C` disturbs nothing, and nothing is left behind.
     #[test]
     fn lines_are_replaced_and_leave_nothing() {
         let mut terminal = Terminal::new(40);

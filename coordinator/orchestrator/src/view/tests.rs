@@ -27,7 +27,7 @@ fn live(name: &str, label: &str, epoch: u32, macro_f1: Option<f64>) -> LiveJob {
     LiveJob { report, label: label.to_owned(), own: !label.contains(": "), macro_f1 }
 }
 
-/// As much at once as a headline can hold.
+/// A snapshot with everything that a headline can show.
 fn troubled() -> Snapshot {
     let tally = Tally { pending: 12, running: 2, done: 10, failed: 2, failures: 4, losses: 1, deferrals: 3 };
     let mut snapshot = Snapshot { tally, elapsed: Duration::from_secs(3723), ..Snapshot::default() };
@@ -47,7 +47,7 @@ fn shown(snapshot: &Snapshot, columns: usize, rows: usize) -> String {
     lines.join("\n")
 }
 
-/// Case 26: at 100 columns every line fits, also while the ETA is unknown.
+/// Case 26: at 100 columns every line fits, even while the ETA is unknown.
 #[test]
 fn bars_fit_100_columns() {
     insta::assert_snapshot!(shown(&troubled(), 100, 30), @"
@@ -99,7 +99,7 @@ fn a_wide_terminal_shows_everything() {
     ");
 }
 
-/// Case 25: a server that does not answer is seen in the headline.
+/// Case 25: the headline shows that the server does not answer.
 #[test]
 fn the_headline_says_that_the_server_is_away() {
     let snapshot = Snapshot { server_away: Some(Duration::from_secs(12)), ..troubled() };

@@ -31,7 +31,7 @@ the layout, the landmark formats and what happens to bad files.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportArgs {
-    /// Folder with `training_set_synthetic_images`, `validation_set_real_images` and perhaps test images.
+    /// Folder with `training_set_synthetic_images`, `validation_set_real_images` and, optionally, test images.
     source: PathBuf,
     /// Folder of the new pack, or a link to it; a pack in it is replaced once the new one is complete.
     dir: PathBuf,
@@ -42,7 +42,7 @@ pub(crate) struct ImportArgs {
     /// (.csv, .npz) [default: `landmarks` in the source].
     #[arg(long, value_name = "PATH")]
     landmarks: Option<PathBuf>,
-    /// Unit of the landmarks [default: judged by the numbers of all images].
+    /// Unit of the landmarks [default: inferred from the numbers of all images].
     #[arg(long, value_name = "UNIT")]
     landmark_unit: Option<Unit>,
     /// The landmarks are in [-1, 1] of DECA's crops; a CSV with `image` and the square (`left,top,size` or
@@ -52,7 +52,7 @@ pub(crate) struct ImportArgs {
     /// Labels of the test images, `image,expression` [default: `test_labels.csv` in the source].
     #[arg(long, value_name = "FILE")]
     test_labels: Option<PathBuf>,
-    /// Leave out the class folders with this name, in any case; may be repeated.
+    /// Leave out the class folders with this name, in upper or lower case; may be repeated.
     #[arg(long = "exclude-class", value_name = "NAME")]
     exclude_classes: Vec<String>,
     /// Write nothing and end with exit code 1 when any file has a problem.
@@ -128,7 +128,7 @@ fn tell_problems(dir: &Path, problems: &[Problem]) -> anyhow::Result<()> {
     list_problems(dir, problems)
 }
 
-/// Writes the list of all problems where not each was shown, and removes that of an earlier import otherwise.
+/// Writes the list of all problems if not all were shown; otherwise removes the list of an earlier import.
 fn list_problems(dir: &Path, problems: &[Problem]) -> anyhow::Result<()> {
     let path = problem_list(dir)?;
     let shown = || path.display().to_string();
@@ -141,7 +141,7 @@ fn list_problems(dir: &Path, problems: &[Problem]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `PACK.problems.csv` beside the pack, which holds nothing but its own files.
+/// `PACK.problems.csv`, beside the pack because a pack only holds its own files.
 fn problem_list(dir: &Path) -> anyhow::Result<PathBuf> {
     let mut path = destination(dir)?.into_os_string();
     path.push(".problems.csv");

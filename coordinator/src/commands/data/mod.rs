@@ -18,11 +18,11 @@ pub(crate) enum DataCommand {
     Synth(synth::SynthArgs),
     /// Pack the images, labels and landmarks of a folder with the challenge's layout.
     Import(import::ImportArgs),
-    /// Show what a pack holds: classes, sizes, landmarks, images that are in several splits.
+    /// Show what a pack holds: classes, sizes, landmarks, and images that are in several splits.
     Inspect(inspect::InspectArgs),
 }
 
-/// Runs `command`. Exit code 1 is a strict import that found problems; an error is bad input or a failed disk.
+/// Runs `command`. Exit code 1 means that a strict import found problems.
 pub(crate) fn run(command: &DataCommand) -> anyhow::Result<ExitCode> {
     match command {
         DataCommand::Synth(args) => synth::run(args),

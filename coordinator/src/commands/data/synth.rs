@@ -15,7 +15,7 @@ use orchestrator::sweep::plan::SyntheticOptions;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ferry data synth data/drawn --train 3000 --size 64")]
 pub(crate) struct SynthArgs {
-    /// Folder of the new pack; a pack that lies there is replaced when the new one is complete.
+    /// Folder of the new pack; an existing pack is replaced when the new one is complete.
     dir: PathBuf,
     #[arg(long, default_value_t = 0)]
     seed: u64,

@@ -1,7 +1,7 @@
 //! Blobs in JetStream's object store (ADR-20), written in pipelined chunks and read by direct requests.
 //!
-//! The client's own reader makes a consumer for every object, and a consumer's deliveries may go to any subject: a
-//! right that no worker should have. Direct requests need none, and end where chunks are missing instead of waiting.
+//! The client's own reader makes a consumer for every object, and a consumer can deliver to any subject: a right that
+//! no worker should have. Direct requests need no consumer, and fail on a missing chunk instead of waiting.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -23,9 +23,9 @@ use crate::result::BlobRef;
 
 pub(super) const CHUNK: usize = 512 * 1024;
 const IN_FLIGHT: usize = 16;
-/// Chunks asked for at once.
+/// How many chunks one request asks for.
 const BATCH: usize = 16;
-/// An answer that takes longer does not come any more.
+/// After this time an answer is taken for lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Blobs for Nats {
@@ -71,8 +71,8 @@ impl Blobs for Nats {
         })
     }
 
-    /// The description first: without it the bytes are invisible. It goes with all its traces: a marker in its place,
-    /// which the client's own deletion leaves, would keep a whole block of dead bytes on the server's disk.
+    /// Removes the description first: without it the bytes are invisible. It is purged, because the marker that the
+    /// client's own deletion leaves would keep a whole block of dead bytes on the server's disk.
     fn remove<'a>(&'a self, bucket: &'a str, name: &'a str) -> Reply<'a, ()> {
         Box::pin(async move {
             let info = self.description(bucket, name).await?.ok_or(ServerError::Missing)?;
@@ -87,14 +87,14 @@ impl Blobs for Nats {
 
     fn discard<'a>(&'a self, bucket: &'a str, upload: &'a str) -> Reply<'a, ()> {
         Box::pin(async move {
-            // A message after the last chunk, so that no description of these chunks can be written any more.
+            // A message after the last chunk, so that a description of these chunks can no longer be written.
             let chunks = subjects::object_chunks(bucket, upload);
             let published = self.jetstream.publish(self.subject(chunks.clone()), Bytes::new()).await;
             let mark = confirmed(published.map_err(ServerError::doubt)?).await?;
             if self.take_inventory(bucket).await?.uploads.iter().any(|found| found.id == upload) {
                 return self.purge(bucket, &chunks).await;
             }
-            // It has become an object meanwhile.
+            // It has become an object in the meantime.
             self.object_store(bucket).await?.delete_message(mark).await.map_err(ServerError::doubt)?;
             Ok(())
         })
@@ -106,14 +106,14 @@ impl Nats {
         self.jetstream.get_stream_no_info(subjects::object_stream(bucket)).await.map_err(ServerError::doubt)
     }
 
-    /// Takes every message of `subject` away; no trace is left.
+    /// Removes every message of `subject` without a trace.
     async fn purge(&self, bucket: &str, subject: &str) -> Result<(), ServerError> {
         let stream = self.object_store(bucket).await?;
         stream.purge().filter(subject).await.map_err(ServerError::doubt)?;
         Ok(())
     }
 
-    /// The object's description, asked of the leader: a follower may not know yet what was just stored.
+    /// The object's description. The leader is asked, because a follower may not know yet what was just stored.
     async fn description(&self, bucket: &str, name: &str) -> Result<Option<ObjectInfo>, ServerError> {
         let stream = self.object_store(bucket).await?;
         match stream.get_last_raw_message_by_subject(&description_of(bucket, name)).await {
@@ -127,8 +127,9 @@ impl Nats {
         }
     }
 
-    /// The object's description makes it visible: written last, and only while the first chunk is there and nothing has
-    /// come after the last one. A collector that took this upload for a dead one's has changed either.
+    /// Writes the object's description, which makes it visible. It is written last, and only if the first chunk is
+    /// still there and nothing follows the last one: a collector that took this upload for an abandoned one has changed
+    /// that.
     async fn describe(
         &self,
         bucket: &str,
@@ -173,34 +174,34 @@ fn description_of(bucket: &str, name: &str) -> String {
     subjects::object_description(bucket, &URL_SAFE.encode(name))
 }
 
-/// Waits until the server has stored a message; gives its sequence.
+/// Waits until the server has stored a message; returns its sequence number.
 async fn confirmed(ack: PublishAckFuture) -> Result<u64, ServerError> {
     Ok(ack.await.map_err(ServerError::doubt)?.sequence)
 }
 
-/// The stored bytes of an object: how many chunks, and the sequences of the first and the last one.
+/// The stored chunks of an object: how many, and the sequence numbers of the first and the last one.
 struct Chunks {
     count: usize,
     ends: Option<(u64, u64)>,
 }
 
-/// The sequences of the first and the last chunk with one more.
+/// The sequence numbers of the first and the last chunk, with one more chunk.
 fn extended(ends: Option<(u64, u64)>, next: u64) -> (u64, u64) {
     (ends.map_or(next, |(first, _)| first), next)
 }
 
-/// An object on its way here.
+/// An object that is being read.
 struct Reading {
     client: nats::Client,
-    /// Where chunks are asked for.
+    /// The subject on which chunks are requested.
     subject: String,
     /// Subject of the object's chunks.
     chunks: String,
-    /// Chunks that have not come yet.
+    /// Chunks that have not arrived yet.
     left: usize,
-    /// Sequence from which the next batch is sought.
+    /// Sequence number from which the next batch is requested.
     next: u64,
-    /// Answers to the last request, and how many are still to come.
+    /// Answers to the last request, and how many are still missing.
     batch: Option<(nats::Subscriber, usize)>,
 }
 
@@ -216,7 +217,7 @@ impl Reading {
         };
         let answer = tokio::time::timeout(PATIENCE, answers.next()).await.map_err(ServerError::doubt)?;
         let answer = answer.ok_or_else(|| ServerError::doubt("the connection was closed"))?;
-        // A status instead of a chunk: nothing (more) is there, or the stream is not to be had.
+        // A status instead of a chunk: there are no more chunks, or the stream is not available.
         match answer.status {
             None => {}
             Some(status) if status.as_u16() == 503 => {

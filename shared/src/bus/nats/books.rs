@@ -45,7 +45,7 @@ impl Books for Nats {
         })
     }
 
-    /// An atomic batch of JetStream (ADR-50): one request a message, the last one commits.
+    /// An atomic batch of JetStream (ADR-50): one request per message, and the last one commits.
     fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, ()> {
         Box::pin(async move {
             let id = uuid::Uuid::new_v4().simple().to_string();
@@ -89,8 +89,8 @@ impl Books for Nats {
     }
 }
 
-/// Every key that was ever written and not purged. Asked of the stream itself: the client's own way takes the right to
-/// make consumers, whose deliveries may go anywhere.
+/// Every key that was written and not purged. The stream itself is asked, because the client's own way needs the right
+/// to make consumers, which can deliver anywhere.
 pub(super) async fn keys(store: &kv::Store) -> Result<Vec<String>, ServerError> {
     let subjects =
         store.stream.info_with_subjects(format!("{}>", store.prefix)).await.map_err(ServerError::doubt)?;
@@ -107,7 +107,7 @@ fn plain(entry: kv::Entry) -> Entry {
     Entry { key: entry.key, value: entry.value, revision: entry.revision, written_nanos }
 }
 
-/// Tells a server that says no (its store is at its limit, or switched off) from one that says nothing.
+/// Tells a server that refuses (its store is full or switched off) from one that does not answer.
 fn not_put(error: kv::PutError) -> ServerError {
     let publish = error.source().and_then(|source| source.downcast_ref::<PublishError>());
     match publish.map(PublishError::kind) {

@@ -24,6 +24,9 @@ pub struct Endpoint {
 impl Endpoint {
     /// Reads `nats://[token@]host[:port]`, or the addresses of several servers of one cluster, separated by commas. A
     /// separate token wins over one in the address.
+    ///
+    /// # Errors
+    /// When an address has no host, or another scheme than nats, tls, ws and wss.
     pub fn parse(address: &str, token: Option<String>) -> Result<Self, BusError> {
         let mut inner = None;
         let mut urls = Vec::new();
@@ -35,7 +38,7 @@ impl Endpoint {
         Ok(Self { url: urls.join(","), token: token.or(inner), credential: None })
     }
 
-    /// The same server, let in by this credential and over TLS alone.
+    /// The same server, with this credential and only over TLS.
     #[must_use]
     pub fn with_credential(self, credential: Option<Credential>) -> Self {
         Self { credential: credential.map(Arc::new), ..self }
@@ -56,7 +59,10 @@ impl Endpoint {
         self.credential.as_deref()
     }
 
-    /// Refuses a credential of another role before the server does, which would only leave requests unanswered.
+    /// Refuses a credential of another role. The server would only leave requests unanswered.
+    ///
+    /// # Errors
+    /// When the credential is for none of `roles`.
     pub fn require(&self, roles: &[Role]) -> Result<(), BusError> {
         match self.credential() {
             Some(credential) if !roles.contains(&credential.role()) => Err(BusError::Role {
@@ -88,8 +94,8 @@ impl Endpoint {
         }
     }
 
-    /// JetStream's API as this role reaches it: guests have an account of their own, into which the server lends them
-    /// exactly what they may use.
+    /// The prefix of JetStream's API for this role: workers and observers have an account of their own, into which the
+    /// server imports exactly what they may use.
     fn api(&self) -> &'static str {
         match self.credential().map(Credential::role) {
             None | Some(Role::Coordinator) => subjects::API,
@@ -118,6 +124,9 @@ fn wrong(url: &str, problem: &str) -> BusError {
 
 impl Bus {
     /// Connects as coordinator, and creates what is missing on the server.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, refuses the credential, has no JetStream, or has a newer store.
     pub async fn connect_and_lay_out(endpoint: &Endpoint, name: &str) -> Result<Self, BusError> {
         endpoint.require(&[Role::Coordinator])?;
         let (client, jetstream) = open(endpoint, name).await?;
@@ -129,6 +138,9 @@ impl Bus {
     }
 
     /// Connects as worker or observer. A coordinator must have connected to this server before.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, refuses the credential, or has no store of this version.
     pub async fn connect(endpoint: &Endpoint, name: &str) -> Result<Self, BusError> {
         let (client, jetstream) = open(endpoint, name).await?;
         schema::check(&jetstream, Visit::Guest).await?;
@@ -146,7 +158,7 @@ async fn attach(
     Ok(Bus::over(Nats { client, jetstream, api: endpoint.api(), books, presence }))
 }
 
-/// The first connection fails fast, because a wrong credential would otherwise be retried for ever. Afterwards the client
+/// The first connection fails fast, because otherwise a wrong credential would be retried for ever. Later the client
 /// reconnects by itself without limit.
 async fn open(endpoint: &Endpoint, name: &str) -> Result<(nats::Client, jetstream::Context), BusError> {
     let role = endpoint.credential().map(Credential::role);
@@ -166,7 +178,7 @@ async fn open(endpoint: &Endpoint, name: &str) -> Result<(nats::Client, jetstrea
     Ok((client.clone(), builder.api_prefix(endpoint.api()).build(client)))
 }
 
-/// The only place that learns of a request beyond the role's rights: to its caller it is a time-out.
+/// Logs events of the connection. Only here does a request beyond the role's rights show; its caller sees a time-out.
 fn tell(role: Option<Role>, event: &Event) {
     match event {
         Event::ServerError(ServerError::Other(text)) if violation(text).is_some() => {
@@ -215,7 +227,7 @@ fn refusal(endpoint: &Endpoint, error: ConnectError) -> BusError {
     }
 }
 
-/// The TLS library's own error, however deep it lies.
+/// The TLS library's own error among the causes.
 fn tls_error(error: &ConnectError) -> Option<&TlsError> {
     std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source()).find_map(
         |error| {

@@ -11,7 +11,7 @@ use super::Nats;
 use super::blobs::CHUNK;
 use crate::protocol::subjects;
 
-/// Descriptions asked for at a time.
+/// How many descriptions are requested at a time.
 const AT_A_TIME: usize = 16;
 
 impl Nats {
@@ -30,7 +30,7 @@ impl Nats {
         let mut known = BTreeSet::new();
         for (description, written_nanos) in found.into_iter().flatten() {
             let info: ObjectInfo = serde_json::from_slice(&description).map_err(ServerError::doubt)?;
-            // Stores of earlier versions may hold marks of deleted objects.
+            // Stores of earlier versions may hold markers of deleted objects.
             if !info.deleted {
                 known.insert(info.nuid);
                 objects.push(Stored { name: info.name, size: info.size as u64, written_nanos });
@@ -50,13 +50,13 @@ impl Nats {
     }
 }
 
-/// Subjects that hold messages, and how many.
+/// The subjects under `filter` that hold messages, with the number of messages.
 async fn below(stream: &Stream, filter: &str) -> Result<BTreeMap<String, usize>, ServerError> {
     let info = stream.info_with_subjects(filter).await.map_err(ServerError::doubt)?;
     info.try_collect().await.map_err(ServerError::doubt)
 }
 
-/// The last message of a subject, and when it was written; `None` when it is gone by now.
+/// The last message of a subject, and when it was written; `None` if it no longer exists.
 async fn last(stream: &Stream, subject: &str) -> Result<Option<(Vec<u8>, i128)>, ServerError> {
     match stream.get_last_raw_message_by_subject(subject).await {
         Ok(message) => Ok(Some((message.payload.to_vec(), message.time.unix_timestamp_nanos()))),

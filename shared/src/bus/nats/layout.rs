@@ -1,4 +1,4 @@
-//! Streams, buckets and the consumer that a sweep needs. Nothing existing is ever deleted to make it fit.
+//! The streams, buckets and the consumer that a sweep needs. Nothing is ever deleted to make an existing server fit.
 
 use std::time::Duration;
 
@@ -14,8 +14,7 @@ use crate::protocol::{Timing, subjects};
 
 const WHAT: &str = "prepare the server's streams";
 
-/// Tells a server without JetStream from one whose streams are still to be made, and from one that is not ready yet: a
-/// cluster without a leader.
+/// Tells a server without JetStream from one whose streams do not exist yet, and from a cluster that has no leader yet.
 pub(super) async fn require_jetstream(jetstream: &Context, url: &str) -> Result<(), BusError> {
     let Err(error) = jetstream.query_account().await else { return Ok(()) };
     let off = match error.kind() {
@@ -33,7 +32,7 @@ pub(super) async fn require_jetstream(jetstream: &Context, url: &str) -> Result<
     Err(BusError::transport("ask the server for its JetStream", error))
 }
 
-/// Creates what is missing; leaves alone what is there.
+/// Creates what is missing; leaves alone what exists.
 pub(super) async fn ensure(jetstream: &Context, replicas: usize) -> Result<(), BusError> {
     let stores = subjects::OBJECT_STORES.map(|bucket| objects(bucket, replicas));
     for config in [books(replicas), presence(replicas)].into_iter().chain(stores) {
@@ -62,10 +61,10 @@ fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(error.source(), |e| e.source()).any(|e| e.to_string().contains("timed out"))
 }
 
-/// A key-value bucket (ADR-8) by hand: the client's own settings cannot switch on atomic batches.
+/// A key-value bucket (ADR-8), configured by hand because the client's own settings cannot switch on atomic batches.
 ///
-/// Roll-up is off: with it one message of a worker could wipe the whole stream. Of several copies the leader is asked
-/// (no direct access), because a follower may not know yet what was just written.
+/// Roll-up is off, because with it a single message of a worker could wipe the whole stream. With several copies there
+/// is no direct access: the leader is asked, because a follower may not know yet what was just written.
 fn values(stream: &str, bucket: &str, replicas: usize) -> Config {
     Config {
         name: stream.to_owned(),
@@ -88,8 +87,8 @@ fn books(replicas: usize) -> Config {
     config
 }
 
-/// On disk, though nothing in it lasts: a bucket in memory is gone after a crash of the server, itself and not only
-/// its entries, and the workers, who take the server's time from here, could never claim a job again.
+/// On disk, although its entries are short-lived. After a crash of the server a bucket in memory would itself be gone,
+/// and workers, which read the server's time from it, could never claim a job again.
 fn presence(replicas: usize) -> Config {
     let values = values(subjects::PRESENCE_STREAM, subjects::PRESENCE, replicas);
     Config { max_age: Duration::from_secs(45), ..values }
@@ -110,7 +109,7 @@ fn queue(replicas: usize) -> Config {
     }
 }
 
-/// An object store (ADR-20) by hand, for what was said of roll-up at the books.
+/// An object store (ADR-20), configured by hand to switch off roll-up, as for [`values`].
 fn objects(bucket: &str, replicas: usize) -> Config {
     Config {
         name: subjects::object_stream(bucket),

@@ -19,7 +19,7 @@ use crate::protocol::subjects;
 struct Nats {
     client: Client,
     jetstream: Context,
-    /// How this connection's role reaches JetStream: see [`Nats::subject`].
+    /// Prefix of JetStream's API for this connection's role: see [`Nats::subject`].
     api: &'static str,
     books: Store,
     presence: Store,
@@ -32,7 +32,8 @@ impl std::fmt::Debug for Nats {
 }
 
 impl Nats {
-    /// A subject of the server's streams as this connection writes to it: what guests are lent lies under a prefix.
+    /// The subject to which this connection writes for a `subject` of the server's streams: workers and observers use a
+    /// prefix.
     fn subject(&self, subject: String) -> String {
         if self.api == subjects::API { subject } else { format!("{}.{subject}", self.api) }
     }

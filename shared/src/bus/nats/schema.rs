@@ -13,19 +13,19 @@ const KEY: &str = "ferry.schema";
 /// What a program may do with the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Visit {
-    /// It creates stores, and may update an older one.
+    /// May create a store, and update an older one.
     Host,
-    /// It reads and writes a store of its own version; it may not have the right to change streams.
+    /// Uses a store of its own version; may not have the right to change streams.
     Guest,
 }
 
-/// Puts this program's version on a stream that is about to be made.
+/// Writes this program's version into the configuration of a stream.
 pub(super) fn mark(config: &mut Config) {
     config.metadata.insert(KEY.to_owned(), SCHEMA.to_string());
 }
 
-/// Refuses a store of another version, or updates it; nothing in it is deleted. A host may find no store, and creates it
-/// afterwards.
+/// Refuses a store of another version, or updates it without deleting anything. A host may find no store, and creates
+/// it later.
 pub(super) async fn check(jetstream: &Context, visit: Visit) -> Result<(), BusError> {
     const WHAT: &str = "read the version of the store";
     let stream = match jetstream.get_stream(subjects::BOOKS_STREAM).await {
@@ -58,7 +58,7 @@ enum Verdict {
     Raise,
 }
 
-/// A store without a version has version 1, which wrote none down.
+/// A store without a version has version 1, which did not write one.
 fn judge(found: Option<&str>, visit: Visit) -> Result<Verdict, BusError> {
     let wrong = |source| BusError::Version { what: "the store of this server".to_owned(), source };
     let found = Versions::up_to(SCHEMA).check_text(found.unwrap_or("1")).map_err(wrong)?;

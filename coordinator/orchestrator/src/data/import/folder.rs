@@ -1,4 +1,4 @@
-//! What is in a folder, without what file managers and other programs leave there.
+//! Lists folders, without what file managers and other programs leave there.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ use super::names::is_of_image;
 pub(super) struct Listing {
     /// Sorted by name.
     pub(super) entries: Vec<Entry>,
-    /// What can be shown of names that are not UTF-8, sorted.
+    /// Names that are not UTF-8, as far as they can be shown, sorted.
     pub(super) not_utf8: Vec<String>,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Entry {
     pub(super) is_folder: bool,
 }
 
-/// Lists `folder`; hidden entries and clutter are passed over.
+/// Lists `folder`, without hidden entries and clutter.
 pub(super) fn list(folder: &Path) -> io::Result<Listing> {
     let mut listing = Listing::default();
     for entry in fs::read_dir(folder)? {
@@ -42,8 +42,8 @@ pub(super) fn list(folder: &Path) -> io::Result<Listing> {
     Ok(listing)
 }
 
-/// Files below `folder` that are named as images are. Links to folders, which may lead in a circle, and what cannot be
-/// read do not count.
+/// The number of files below `folder` with an image's extension. Links to folders, which may form a circle, and folders
+/// that cannot be read do not count.
 pub(super) fn images_below(folder: &Path) -> u64 {
     let mut images = 0;
     let mut waiting = vec![folder.to_owned()];

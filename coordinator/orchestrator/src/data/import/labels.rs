@@ -1,4 +1,4 @@
-//! `image,expression` tables: the list of test images and their labels.
+//! Reads `image,expression` tables: the list of test images, and their labels.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,7 +10,7 @@ use super::ImportError;
 use super::folder::Entry;
 use super::problems::Reason;
 
-/// A test image and perhaps its class index.
+/// A test image, and its class index if it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) image: String,
@@ -27,7 +27,7 @@ pub(super) fn rows_of(entries: Vec<Entry>) -> Vec<Row> {
     entries.into_iter().map(|entry| Row { image: entry.name, label: None }).collect()
 }
 
-/// Gives `rows` the labels of the table at `path`; returns what is wrong with rows that label no test image.
+/// Gives `rows` the labels of the table at `path`. Returns the problems of lines that label no test image.
 ///
 /// # Errors
 /// If the table cannot be read, or labels no test image.
@@ -91,7 +91,7 @@ mod tests {
         run(&path).map_err(|error| error.to_string().replace(&*root.path().to_string_lossy(), ""))
     }
 
-    /// Case 13: quotes, names of classes and other line ends, as `evaluate` reads them.
+    /// Case 13: quotes, names of classes and other line breaks, as `evaluate` reads them.
     #[test]
     fn labels_are_optional_and_order_is_kept() {
         for text in [

@@ -24,13 +24,13 @@ pub(super) struct Folder {
     pub(super) split: Split,
     /// Relative to the source.
     pub(super) path: String,
-    /// Its name if it is a class: the first part of its images' ids.
+    /// Its name, if it is a class folder: the first part of its images' ids.
     class: Option<String>,
-    /// The split has landmarks, so an image without them is a problem.
+    /// True if the split has landmarks, so that an image without them is a problem.
     pub(super) landmarks_expected: bool,
 }
 
-/// A file that should be an image. It holds no path, since there may be hundreds of thousands.
+/// A file that should be an image. It does not store its path, because there may be hundreds of thousands of them.
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) folder: usize,
@@ -60,7 +60,7 @@ pub(super) struct Found {
     pub(super) folders: Vec<Folder>,
     pub(super) candidates: Vec<Candidate>,
     pub(super) problems: Vec<Problem>,
-    /// Classes that are left out on request.
+    /// Classes to leave out.
     exclude: Vec<String>,
     /// Those of them that were found, in lower case.
     excluded: BTreeSet<String>,
@@ -95,9 +95,9 @@ impl Found {
         }
     }
 
-    /// `path` relative to the source if it is in it.
+    /// `path`, relative to the source if it is inside.
     pub(super) fn shown(&self, path: &Path) -> PathBuf {
-        // Problems are written as JSON, so their paths are text.
+        // Problems are written as JSON, so their paths must be text.
         path.strip_prefix(&self.source).unwrap_or(path).to_string_lossy().into_owned().into()
     }
 
@@ -156,7 +156,7 @@ impl Found {
         Ok(())
     }
 
-    /// True if the class folder `name` is left out on request.
+    /// True if the class folder `name` is to be left out.
     fn is_excluded(&mut self, name: &str) -> bool {
         let excluded = self.exclude.iter().any(|excluded| excluded.eq_ignore_ascii_case(name));
         if excluded {
@@ -165,7 +165,7 @@ impl Found {
         excluded
     }
 
-    /// Notes the landmark folders of a split that no images belong to.
+    /// Notes the landmark folders of a split that have no folder of images.
     fn classes_without_images(
         &mut self,
         split_folder: &str,
@@ -181,7 +181,7 @@ impl Found {
         Ok(())
     }
 
-    /// The flat test folder, in the order of its list if there is one.
+    /// The test folder, in the order of its list if there is one.
     fn test(&mut self, folder: &str, labels: Option<&Path>) -> Result<(), ImportError> {
         let list = self.source.join(TEST_LIST);
         let listed = if list.is_file() { Some(labels::read(&list)?) } else { None };
@@ -207,7 +207,7 @@ impl Found {
         self.images(folder, order, |name| label.get(name).copied().flatten())
     }
 
-    /// One folder: its images in number order or in that of `listed`, and their landmark files.
+    /// One folder: its images, in number order or in the order of `listed`, and their landmark files.
     fn images(
         &mut self,
         folder: Folder,
@@ -230,7 +230,7 @@ impl Found {
             self.entries(&there)?.iter().for_each(|entry| _ = root.take(&there, entry));
         }
         for name in folders {
-            // The landmarks of an alleged image belong to it.
+            // The landmark file of something that only looks like an image belongs to that.
             let _landmarks = (root.of(stem_of_image(&name)), beside.of(stem_of_image(&name)));
             self.nested(&folder.path, &name);
         }
@@ -276,7 +276,7 @@ impl Found {
     fn nested(&mut self, folder: &str, name: &str) {
         let file = Path::new(folder).join(name);
         let path = self.source.join(&file);
-        // A link may lead in a circle.
+        // A link may form a circle.
         let inside = if path.is_symlink() { 0 } else { folder::images_below(&path) };
         let is_left_out = inside > 0 || is_of_image(name);
         let reason = match inside {
@@ -296,7 +296,7 @@ impl Found {
         self.problems.push(Problem { images, ..problem });
     }
 
-    /// Notes the images from `first` on whose landmark file is that of another image, too.
+    /// Notes the images from `first` on that share their landmark file with another image.
     fn shared_landmark_files(&mut self, first: usize) {
         let mut owners: HashMap<(&str, LandmarksAt), &Candidate> = HashMap::new();
         let mut shared = Vec::new();
@@ -314,7 +314,7 @@ impl Found {
         self.problems.extend(shared);
     }
 
-    /// The entries of a folder that may matter, sorted; those whose names are not UTF-8 are noted instead.
+    /// The entries of a folder, sorted and without clutter. Those whose names are not UTF-8 are noted as problems.
     fn entries(&mut self, folder: &Path) -> Result<Vec<Entry>, ImportError> {
         let listing = folder::list(folder).map_err(ImportError::read(folder))?;
         for name in listing.not_utf8 {
@@ -328,7 +328,7 @@ impl Found {
 /// The landmark files of one folder, by stem.
 #[derive(Debug, Default)]
 struct LandmarkFiles {
-    /// Per stem its files, the preferred one first, and whether an image of this stem has been seen.
+    /// For each stem its files, the preferred one first, and whether an image with this stem was seen.
     files: BTreeMap<String, (Vec<Naming>, bool)>,
 }
 
@@ -359,7 +359,7 @@ impl LandmarkFiles {
     }
 }
 
-/// The first of `known` that lies in `root`, whatever its case.
+/// The first of `known` that is in `root`, in upper or lower case.
 fn subfolder(root: &Path, known: &[&str]) -> Result<Option<String>, ImportError> {
     let present = folder::list(root).map_err(ImportError::read(root))?.entries;
     let folder = |wanted: &&str| {
@@ -370,7 +370,7 @@ fn subfolder(root: &Path, known: &[&str]) -> Result<Option<String>, ImportError>
     Ok(known.iter().find_map(folder))
 }
 
-/// What an image's name is sorted by before the name itself.
+/// The number by which images are sorted, before their names.
 fn number(name: &str) -> u64 {
     let stem = Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     stem.parse().unwrap_or(u64::MAX)

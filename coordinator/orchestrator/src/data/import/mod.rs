@@ -34,18 +34,18 @@ use sink::Sink;
 use source::Source;
 use staging::Subject;
 
-/// Images between two checkpoints: a kill loses the work on no more than these.
+/// How many images are between two checkpoints: a kill loses at most the work on these.
 const IMAGES_PER_CHECKPOINT: usize = 1024;
 
-/// Bytes of pixels decoded at once, which bounds memory; at least one image, at most 256.
+/// How many bytes of pixels are decoded at once, to limit memory. At least one image and at most 256 are decoded.
 const BATCH_BYTES: usize = 32 << 20;
 
 /// How many images are handled at a time. The pack does not depend on it.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
-    /// Decoded at once.
+    /// How many are decoded at once.
     batch: usize,
-    /// Written between two checkpoints, up to a batch more.
+    /// How many are written between two checkpoints, rounded up to whole batches.
     checkpoint: usize,
 }
 
@@ -56,22 +56,22 @@ impl Pace {
     }
 }
 
-/// What to import and how.
+/// What to import, and how.
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
     /// The folder with the challenge's layout.
     pub source: PathBuf,
     /// Height and width to store.
     pub image_size: u32,
-    /// Root of the landmark files, or one `.csv` or `.npz` table of all; `None` is `landmarks` in the source.
+    /// Folder of the landmark files, or one `.csv` or `.npz` table of all; `None` means `landmarks` in the source.
     pub landmarks: Option<PathBuf>,
-    /// Unit of the landmarks; `None`: the numbers decide.
+    /// Unit of the landmarks; `None` infers it from the numbers.
     pub landmark_unit: Option<Unit>,
-    /// A table of DECA's crops, in which the landmarks are; `None`: they are in the images.
+    /// A table of DECA's crops, if the landmarks are relative to these; `None` if they are relative to the images.
     pub landmark_crops: Option<PathBuf>,
-    /// Labels of the test images; `None` is `test_labels.csv` in the source, if it exists.
+    /// Labels of the test images; `None` means `test_labels.csv` in the source, if it exists.
     pub test_labels: Option<PathBuf>,
-    /// Folders of classes to leave out, in any case.
+    /// Folders of classes to leave out, in upper or lower case.
     pub exclude_classes: Vec<String>,
     /// Write no pack if there is any problem.
     pub strict: bool,
@@ -84,7 +84,7 @@ pub struct Report {
     pub digest: Option<String>,
     /// Images that an earlier, interrupted run had staged.
     pub resumed_at: usize,
-    /// Images first, in their order; then files and rows that were ignored.
+    /// Problems of images first, in the order of the images; then files and rows that were ignored.
     pub problems: Vec<Problem>,
     /// Counts over the packed images.
     pub tally: Tally,
@@ -93,13 +93,13 @@ pub struct Report {
 /// What an import reports while it works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// About what an earlier import left.
+    /// A note about what an earlier import left.
     Note(&'a str),
-    /// Images done, by this run or an earlier one, of their total.
+    /// How many images are done, by this run or an earlier one, and their total.
     Done { done: u64, total: u64 },
 }
 
-/// Why nothing can be imported at all.
+/// Why nothing can be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     #[error("{}: no folder training_set_synthetic_images; the source must have the layout of the challenge (docs/data.md)", .0.display())]
@@ -140,10 +140,14 @@ impl ImportError {
     }
 }
 
-/// Imports into the pack folder `dir`. Equal sources give equal packs, in whatever order images are decoded and however
-/// often the import was killed and run again. `on_event` is called while it works.
+/// Imports into the pack folder `dir`. Equal sources give equal packs, whatever the order in which images are decoded,
+/// and however often the import was killed and run again. `on_event` is called while it works.
 ///
 /// A pack at `dir` is replaced only by a complete new one.
+///
+/// # Errors
+/// When the source or an option cannot be used, no training image can be used, or the disk fails. Problems of single
+/// files are part of the report.
 pub fn import(
     dir: &Path,
     options: &ImportOptions,
@@ -160,10 +164,10 @@ fn import_at(
 ) -> Result<Report, ImportError> {
     let dir = &destination(dir)?;
     let source = Source::open(options, staging::parent(dir))?;
-    let begun = staging::begin(dir, &subject(options, &source))?;
-    begun.notes.iter().for_each(|note| on_event(Event::Note(note)));
-    let (resumed_at, total) = (begun.done, source.found.candidates.len());
-    let mut sink = Sink::new(&source, begun, pace.checkpoint);
+    let staged = staging::begin(dir, &subject(options, &source))?;
+    staged.notes.iter().for_each(|note| on_event(Event::Note(note)));
+    let (resumed_at, total) = (staged.done, source.found.candidates.len());
+    let mut sink = Sink::new(&source, staged, pace.checkpoint);
     decode_all(&source, pace.batch, resumed_at, &mut sink, &mut |done| {
         on_event(Event::Done { done: done as u64, total: total as u64 });
     })?;
@@ -229,7 +233,7 @@ fn subject(options: &ImportOptions, source: &Source) -> Subject {
     }
 }
 
-/// Images first, then what belongs to none.
+/// Problems of images first, then those that belong to no image.
 fn in_file_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by_key(|problem| problem.consequence == Consequence::Ignored);
     problems

@@ -1,17 +1,17 @@
-//! What the name of an image or of a table's row says: its stem, by which landmarks are found.
+//! The stem in the name of an image or of a table's row, by which landmarks are found.
 
 use std::path::Path;
 
-/// Endings that image files have, in lower case: what stands behind other dots belongs to the stem.
+/// Extensions of image files, in lower case. Whatever follows other dots belongs to the stem.
 const IMAGE_ENDINGS: [&str; 13] =
     ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "tif", "tiff", "webp", "ppm", "pgm", "avif"];
 
-/// True when the name ends as that of an image file.
+/// True if the name has the extension of an image file.
 pub(super) fn is_of_image(name: &str) -> bool {
     ending(name).is_some_and(|ending| IMAGE_ENDINGS.contains(&ending.to_ascii_lowercase().as_str()))
 }
 
-/// The stem of an image file. Images are known by their content, so any ending is one unless it is a number:
+/// The stem of an image file. Images are recognised by their content, so any extension counts unless it is a number:
 /// `frame.0001` has none.
 pub(super) fn stem_of_image(name: &str) -> &str {
     match ending(name) {
@@ -22,7 +22,7 @@ pub(super) fn stem_of_image(name: &str) -> &str {
     }
 }
 
-/// The stem of what a table names, which may have no ending: `face.left` has none.
+/// The stem of a name in a table, which may have no extension: `face.left` has none.
 pub(super) fn stem_of_row(name: &str) -> &str {
     if is_of_image(name) { stem_of_image(name) } else { name }
 }

@@ -1,4 +1,4 @@
-//! What is wrong with single files and rows, and how many of them are told to a person.
+//! Problems of single files and rows, and how they are summed up for people.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 use shared::plural::count;
 use shared::table;
 
-/// As many problems of a kind are shown one by one; more are summed up.
+/// Up to this many problems of a kind are shown one by one; more are summed up.
 const SHOWN: usize = 3;
 
 /// Something wrong with one file, or with a part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Relative to the source where it lies in there.
+    /// Relative to the source if it is inside.
     pub file: PathBuf,
     /// A row of the file, or the landmark file that belongs to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
     pub reason: String,
     pub consequence: Consequence,
-    /// Images that the consequence is for.
+    /// How many images the consequence is for.
     pub images: u64,
 }
 
@@ -33,14 +33,14 @@ pub enum Consequence {
     LeftOut,
     /// The validation or test image is in the pack without landmarks.
     NoLandmarks,
-    /// The image is in the pack as it is; somebody should look at it.
+    /// The image is in the pack, but somebody should check it.
     Kept,
     /// A file, or a row of a table, that belongs to no image.
     Ignored,
 }
 
 impl Consequence {
-    /// All, the gravest first.
+    /// All consequences, the most serious first.
     pub const ALL: [Self; 4] = [Self::LeftOut, Self::NoLandmarks, Self::Kept, Self::Ignored];
 }
 
@@ -67,7 +67,7 @@ impl Problem {
         Self { file, place: reason.place, reason: reason.text, consequence: Consequence::Ignored, images: 0 }
     }
 
-    /// The file and the place in it.
+    /// The file, and the place in it.
     fn location(&self) -> String {
         let place = self.place.iter().map(|place| format!(": {place}"));
         std::iter::once(self.file.display().to_string()).chain(place).collect()
@@ -80,7 +80,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why something cannot be used, apart from where that was seen.
+/// Why something cannot be used, without the file in which that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reason {
     pub(super) place: Option<String>,
@@ -93,7 +93,7 @@ impl<T: Into<String>> From<T> for Reason {
     }
 }
 
-/// One line for each of a few problems of a kind, one line for all of many.
+/// Lines about problems: for each kind either one line per problem or, if there are many, one line for all.
 pub fn summary(problems: &[Problem]) -> Vec<String> {
     let mut kinds: Vec<Vec<&Problem>> = Vec::new();
     let mut places = HashMap::new();
@@ -108,7 +108,7 @@ pub fn summary(problems: &[Problem]) -> Vec<String> {
     kinds.iter().flat_map(|kind| lines(kind)).collect()
 }
 
-/// True when [`summary`] does not show each of `problems`.
+/// True if [`summary`] does not show each of `problems`.
 pub fn is_summed_up(problems: &[Problem]) -> bool {
     summary(problems).len() < problems.len()
 }
@@ -127,7 +127,7 @@ fn lines(kind: &[&Problem]) -> Vec<String> {
     vec![format!("{} times: {reason} ({}): {}, …", kind.len(), first.consequence, examples.join(", "))]
 }
 
-/// How many problems there are of each consequence: "5 problems: 3 images left out, 2 ignored".
+/// How many problems there are with each consequence: "5 problems: 3 images left out, 2 ignored".
 pub fn totals(problems: &[Problem]) -> String {
     let of =
         |consequence: Consequence| problems.iter().filter(move |problem| problem.consequence == consequence);
@@ -157,7 +157,7 @@ pub fn to_csv(problems: &[Problem]) -> String {
     table::write(&std::iter::once(header).chain(problems.iter().map(row)).collect::<Vec<_>>())
 }
 
-/// `reason` without its numbers and what it quotes: equal for problems of one kind.
+/// `reason` without numbers and quoted text: equal for problems of one kind.
 fn pattern(reason: &str) -> String {
     let mut pattern = String::new();
     let mut quoted = false;

@@ -1,11 +1,11 @@
-//! Takes decoded images in order: into the staged pack, the counts and the list of problems, with regular checkpoints.
+//! Writes decoded images in order to the staged pack, the counts and the list of problems, with regular checkpoints.
 
 use shared::pack::{PackWriter, Sample, Split};
 
 use super::ImportError;
 use super::problems::{Consequence, Problem, Reason};
 use super::source::{Read, Source};
-use super::staging::{Begun, Entry, Staging};
+use super::staging::{Entry, StagedImport, Staging};
 use super::tally::{Origin, Tally};
 
 /// Takes images in the order of the source.
@@ -21,14 +21,14 @@ pub(super) struct Sink<'a> {
     training_images: u64,
     tally: Tally,
     problems: Vec<Problem>,
-    /// Since the last journal line.
+    /// Counts since the last journal line.
     recent: Tally,
     recent_problems: usize,
 }
 
 impl<'a> Sink<'a> {
-    pub(super) fn new(source: &'a Source, begun: Begun, images_per_checkpoint: usize) -> Self {
-        let Begun { staging, writer, done, tally, problems, notes: _ } = begun;
+    pub(super) fn new(source: &'a Source, import: StagedImport, images_per_checkpoint: usize) -> Self {
+        let StagedImport { staging, writer, done, tally, problems, notes: _ } = import;
         Self {
             source,
             staging,
@@ -44,7 +44,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Images handled, in the pack or not.
+    /// How many images were handled, in the pack or not.
     pub(super) fn done(&self) -> usize {
         self.done
     }
@@ -53,7 +53,7 @@ impl<'a> Sink<'a> {
         self.training_images
     }
 
-    /// What was wrong with images, in their order.
+    /// Problems of images, in the order of the images.
     pub(super) fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -97,7 +97,7 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Makes everything so far durable and records it in the journal.
+    /// Syncs everything so far to disk and records it in the journal.
     fn note(&mut self) -> Result<(), ImportError> {
         let recent = std::mem::take(&mut self.recent);
         self.tally.add(&recent);

@@ -18,14 +18,14 @@ use super::problems::Reason;
 use super::tally::Frame;
 use super::{ImportError, ImportOptions};
 
-/// All that an import reads.
+/// Everything that an import reads.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) found: Found,
     image_size: u32,
-    /// As declared, for all landmarks.
+    /// The declared unit of all landmarks.
     unit: Option<Unit>,
-    /// As judged, by the format of landmark files.
+    /// The inferred units, by the format of landmark files.
     judged: BTreeMap<Format, Unit>,
     table: Option<Table>,
     crops: Option<Crops>,
@@ -33,17 +33,17 @@ pub(super) struct Source {
     tables: Vec<PathBuf>,
 }
 
-/// An image as it goes into the pack.
+/// An image for the pack.
 #[derive(Debug)]
 pub(super) struct Read {
     pub(super) picture: Picture,
     pub(super) landmarks: Option<(Landmarks, Format, Unit)>,
-    /// Why it has no landmarks although its split has them.
+    /// Why it has no landmarks, although its split has some.
     pub(super) note: Option<Reason>,
 }
 
 impl Source {
-    /// Finds and opens all that `options` name. `scratch` is a folder with room for a table of landmarks.
+    /// Finds and opens everything that `options` name. `scratch` is a folder with room for a table of landmarks.
     pub(super) fn open(options: &ImportOptions, scratch: &Path) -> Result<Self, ImportError> {
         let default = options.source.join("landmarks");
         let landmarks = options.landmarks.as_ref().unwrap_or(&default);
@@ -84,7 +84,7 @@ impl Source {
                     places[place] = Some(i);
                     continue;
                 }
-                Ok(_) => "the image has a row before".to_owned(),
+                Ok(_) => "the image already has a row".to_owned(),
                 Err(reason) => reason,
             };
             ignored.push(IgnoredRow { at: format!("{}: {:?}", row.at, row.image), reason });
@@ -121,7 +121,7 @@ impl Source {
         self.tables.push(path.to_owned());
     }
 
-    /// Finds out the unit of each format: all landmark files together decide.
+    /// Infers the unit of each format from all its landmark files together.
     fn judge_units(&mut self) -> Result<(), ImportError> {
         let found = &self.found;
         let count = |mut counted: BTreeMap<Format, Census>, candidate: &Candidate| {
@@ -162,7 +162,7 @@ impl Source {
             }
             marks => marks,
         };
-        // A training image without landmarks cannot be packed, so it need not be decoded.
+        // A training image without landmarks cannot be packed, so there is no need to decode it.
         if folder.split == Split::Train {
             marks.as_ref().map_err(Clone::clone)?;
         }
@@ -203,8 +203,8 @@ impl Source {
         Reason { place: file.map(|file| format!("landmarks {}", file.display())), text }
     }
 
-    /// SHA-256 over what decides the pack's content and can be seen without reading images: names, labels, sizes and
-    /// modification times. An import may continue another only if this is equal.
+    /// SHA-256 over what determines the pack's content and can be seen without reading images: names, labels, sizes and
+    /// modification times. An import may continue another one only if this is equal.
     pub(super) fn fingerprint(&self) -> String {
         let stats: Vec<[u8; 64]> =
             self.found.candidates.par_iter().map(|candidate| self.stat(candidate)).collect();
@@ -223,7 +223,7 @@ impl Source {
         hex::encode(hash.finalize())
     }
 
-    /// Where an image's landmarks are, and the stamps of both files.
+    /// The place of an image's landmarks, and the stamps of both files.
     fn stat(&self, candidate: &Candidate) -> [u8; 64] {
         let mut stat = [0; 64];
         let (path, _) = self.found.landmark_file(candidate).unzip();

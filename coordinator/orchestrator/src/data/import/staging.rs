@@ -16,8 +16,8 @@ use super::ImportError;
 use super::problems::Problem;
 use super::tally::Tally;
 
-/// Raised whenever the same files give other pixels or landmarks, or journal lines change: no build continues the import
-/// of one that would make another pack.
+/// Raise it whenever the same files give other pixels or landmarks, or journal lines change, so that no build continues
+/// an import of a build that would make another pack.
 const REVISION: u32 = 2;
 const JOURNAL: &str = "journal.jsonl";
 const PACK: &str = "pack";
@@ -50,21 +50,21 @@ pub(super) struct Staging {
     journal: File,
 }
 
-/// An import at its beginning, or where an earlier one stopped.
+/// An import at its start, or at the point where an earlier one stopped.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct StagedImport {
     pub(super) staging: Staging,
     pub(super) writer: PackWriter,
-    /// Images that are staged or have a problem on record.
+    /// Images that are staged or have a recorded problem.
     pub(super) done: usize,
     pub(super) tally: Tally,
     pub(super) problems: Vec<Problem>,
-    /// About earlier imports, for people.
+    /// Notes for the user about earlier imports.
     pub(super) notes: Vec<String>,
 }
 
 /// Begins the import of `subject` into the pack folder `dir`, or continues it.
-pub(super) fn begin(dir: &Path, subject: &Subject) -> Result<Begun, ImportError> {
+pub(super) fn begin(dir: &Path, subject: &Subject) -> Result<StagedImport, ImportError> {
     let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let (folder, prefix) = (parent(dir), format!(".{name}.import-"));
     let header = header(subject);
@@ -80,7 +80,7 @@ pub(super) fn begin(dir: &Path, subject: &Subject) -> Result<Begun, ImportError>
             Ok(writer) => {
                 staging.cut(found.bytes)?;
                 notes.push(format!("continuing at image {} of {}", last.done, subject.images));
-                return Ok(Begun::after(staging, writer, found.entries, notes));
+                return Ok(StagedImport::after(staging, writer, found.entries, notes));
             }
             Err(error) => {
                 notes.push(format!("an interrupted import cannot be continued ({error}); starting over"));
@@ -88,7 +88,7 @@ pub(super) fn begin(dir: &Path, subject: &Subject) -> Result<Begun, ImportError>
         }
     }
     match staging.start(&header, dir, subject.image_size) {
-        Ok(writer) => Ok(Begun::after(staging, writer, Vec::new(), notes)),
+        Ok(writer) => Ok(StagedImport::after(staging, writer, Vec::new(), notes)),
         Err(error) => {
             staging.remove();
             Err(error)
@@ -96,7 +96,7 @@ pub(super) fn begin(dir: &Path, subject: &Subject) -> Result<Begun, ImportError>
     }
 }
 
-impl Begun {
+impl StagedImport {
     fn after(staging: Staging, writer: PackWriter, entries: Vec<Entry>, notes: Vec<String>) -> Self {
         let done = entries.last().map_or(0, |last| last.done);
         let (mut tally, mut problems) = (Tally::default(), Vec::new());
@@ -108,14 +108,14 @@ impl Begun {
     }
 }
 
-/// The complete lines of a journal, and the bytes that they and the header take.
+/// The complete lines of a journal, and their size in bytes with the header.
 struct Lines {
     entries: Vec<Entry>,
     bytes: u64,
 }
 
 impl Staging {
-    /// Records `entry`; the caller has made its data durable.
+    /// Records `entry`. The caller must have synced its data to disk.
     pub(super) fn note(&mut self, entry: &Entry) -> Result<(), ImportError> {
         let line = serde_json::to_string(entry).map_err(|e| self.failed(e.into()))?;
         let written =
@@ -123,7 +123,7 @@ impl Staging {
         written.map_err(|e| self.failed(e))
     }
 
-    /// Removes the staging folder; on failure the next import removes it.
+    /// Removes the staging folder. If that fails, the next import removes it.
     pub(super) fn remove(self) {
         let _ = fs::remove_dir_all(&self.root);
     }
@@ -135,7 +135,7 @@ impl Staging {
         loop {
             line.clear();
             let read = reader.read_line(&mut line);
-            // Not text: as torn as a line without an end.
+            // A line that is not text is treated like a torn one.
             if read.is_err() || !line.ends_with('\n') {
                 break;
             }
@@ -180,7 +180,7 @@ fn header(subject: &Subject) -> String {
     serde_json::to_string(subject).unwrap_or_default()
 }
 
-/// Opens and locks the journal in `root`. The lock ends with the process, however it ends.
+/// Opens and locks the journal in `root`. The lock ends with the process, however that ends.
 fn lock(root: &Path) -> Result<File, ImportError> {
     let path = root.join(JOURNAL);
     let mut options = OpenOptions::new();
@@ -193,8 +193,8 @@ fn lock(root: &Path) -> Result<File, ImportError> {
     }
 }
 
-/// Removes what killed imports of other subjects left for the same target; returns notes about it. Imports that still run
-/// hold their lock and keep their folders.
+/// Removes what killed imports of other subjects left for the same target, and returns notes about it. Imports that are
+/// still running hold their lock and keep their folders.
 fn remove_others(folder: &Path, prefix: &str, mine: &Path, subject: &Subject) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let is_key = |key: &str| key.len() == 16 && key.bytes().all(|digit| digit.is_ascii_hexdigit());

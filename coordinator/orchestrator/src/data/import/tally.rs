@@ -1,4 +1,4 @@
-//! Counts over an import, and what the manifest keeps of them.
+//! Counts over an import, and those that the manifest keeps.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use shared::image::Conversion;
 
 use super::landmarks::{Format, Unit};
 
-/// How many images were converted in one way, and the first of them.
+/// How many images were converted in one way, and the first one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Converted {
     pub images: u64,
     pub first: String,
 }
 
-/// Images whose landmarks came in one format and unit.
+/// How many images have landmarks in one format and unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LandmarkKind {
     pub format: Format,
@@ -25,7 +25,7 @@ pub struct LandmarkKind {
 /// Counts over the images that are in the pack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// Images by `WIDTHxHEIGHT` of their file, upright.
+    /// Number of images by the `WIDTHxHEIGHT` of their file, upright.
     pub sizes: BTreeMap<String, u64>,
     pub conversions: BTreeMap<Conversion, Converted>,
     pub landmarks: Vec<LandmarkKind>,
@@ -68,7 +68,7 @@ impl Tally {
 pub enum Frame {
     /// The image file.
     Image,
-    /// DECA's crop of it; mapped to the image by the crop of each.
+    /// DECA's crop of the image. The landmarks were mapped to the image.
     DecaCrop,
 }
 
@@ -84,14 +84,14 @@ pub struct Origin {
     pub folder: String,
     /// Sizes of the image files, the most frequent first.
     pub source_sizes: Vec<(String, u64)>,
-    /// Images of sizes that are not listed.
+    /// Number of images with sizes that are not listed.
     pub of_other_sizes: u64,
     pub conversions: BTreeMap<Conversion, Converted>,
     pub landmark_frame: Frame,
     pub landmarks: Vec<LandmarkKind>,
-    /// Images that are not in the pack.
+    /// Number of images that are not in the pack.
     pub left_out: u64,
-    /// Class folders that were left out on request.
+    /// Class folders that the user left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded_classes: Vec<String>,
 }

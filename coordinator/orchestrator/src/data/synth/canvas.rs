@@ -1,4 +1,4 @@
-//! Shapes on pixels, anti-aliased: the only file that knows tiny-skia.
+//! Draws anti-aliased shapes: the only file that knows tiny-skia.
 
 use tiny_skia::{
     Color, FillRule, GradientStop, LineCap, LineJoin, LinearGradient, Mask, Paint, Path, PathBuilder, Pixmap,
@@ -7,14 +7,14 @@ use tiny_skia::{
 
 use super::identity::Rgb;
 
-/// A square picture; coordinates are x to the right, y down in [-1, 1], lengths in the same unit.
+/// A square picture. Coordinates are in [-1, 1], x to the right and y down; lengths have the same unit.
 pub(super) struct Canvas {
     pixels: Pixmap,
     half: f32,
 }
 
 impl Canvas {
-    /// `None` when `size` is zero or absurd.
+    /// `None` if `size` is zero or far too large.
     pub(super) fn new(size: u32) -> Option<Self> {
         Some(Self { pixels: Pixmap::new(size, size)?, half: size as f32 / 2.0 })
     }
@@ -35,7 +35,7 @@ impl Canvas {
         self.fill(&around(centre, radii, angle), colour, alpha);
     }
 
-    /// As [`Self::ellipse`], but only inside the curve through `window`.
+    /// Like [`Self::ellipse`], but only inside the curve through `window`.
     pub(super) fn ellipse_within(&mut self, window: &[[f32; 2]], centre: [f32; 2], radius: f32, colour: Rgb) {
         let size = self.pixels.width();
         let (Some(window), Some(mut mask)) = (self.curve(window, true), Mask::new(size, size)) else {

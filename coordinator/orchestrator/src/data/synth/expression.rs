@@ -1,4 +1,4 @@
-//! How an expression moves the face: a few parts, each displaced in proportion to intensity.
+//! How an expression moves the face: a few parts, each displaced in proportion to the intensity.
 //!
 //! The parts follow the facial action units that are usual for the six basic expressions (Ekman and Friesen),
 //! reduced to what a drawing can show.
@@ -8,7 +8,7 @@ use std::ops::Index;
 use shared::expression::{CLASSES, Expression};
 use shared::rng::Stream;
 
-/// A moving part. Zero is rest, one is about the full movement in the direction that the name says.
+/// A moving part. Zero is at rest; one is about the full movement in the direction that the name says.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part {
     InnerBrowUp,
@@ -44,7 +44,7 @@ impl Muscles {
     }
 }
 
-/// Per class two ways to show it at full intensity, in the order of [`Part`].
+/// For each class two ways to show it at full intensity, with values in the order of [`Part`].
 #[rustfmt::skip]
 const WAYS: [[[f64; PARTS]; 2]; CLASSES] = [
     // inner  outer  together upper  lower  nose  corners wide   open  lip   pressed
@@ -62,7 +62,7 @@ const WAYS: [[[f64; PARTS]; 2]; CLASSES] = [
      [ 0.80,  0.90,  0.00,   0.70,  0.00,  0.00,  0.10, -0.20,  0.50, 0.05,  0.00]], // Surprise: mild
 ];
 
-/// The expression that people most often take it for.
+/// The expression that people most often confuse it with.
 const fn rival(expression: Expression) -> Expression {
     match expression {
         Expression::Anger | Expression::Sadness => Expression::Disgust,
@@ -77,7 +77,7 @@ const MOST_RIVAL: f64 = 0.1;
 const PART_NOISE: f64 = 0.06;
 const ASYMMETRY: f64 = 0.1;
 
-/// Draws how one photographed face shows `expression`: left and right side (of the picture).
+/// Draws how one face shows `expression`: the left and the right side (of the picture).
 pub(super) fn draw(stream: &mut Stream, expression: Expression) -> [Muscles; 2] {
     let intensity = stream.between(WEAKEST, 1.0);
     let way = WAYS[expression.index()][stream.below(2) as usize];

@@ -1,4 +1,4 @@
-//! Identity and expression to the 68 landmarks (iBUG order), in the face frame.
+//! Computes the 68 landmarks (iBUG order) from identity and expression, in the face frame.
 
 use shared::expression::LANDMARKS;
 
@@ -12,8 +12,8 @@ pub(super) type Point = [f64; 2];
 pub(super) const TEMPLE: f64 = -0.15;
 const CROWN: f64 = -0.98;
 
-/// The 68 landmarks: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, outer lips 48-59, inner lips 60-67. "Left" is
-/// the left of the picture, where each group begins.
+/// The 68 landmarks: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, outer lips 48-59, inner lips 60-67. Each group
+/// begins on the left side of the picture.
 pub(super) fn landmarks(id: &Identity, sides: &[Muscles; 2]) -> [Point; LANDMARKS] {
     let both = sides[0].mean(sides[1]);
     let mut points = Vec::with_capacity(LANDMARKS);
@@ -50,7 +50,7 @@ fn jaw(id: &Identity, both: Muscles) -> impl Iterator<Item = Point> {
     })
 }
 
-/// A point of a brow, `along` from 0 at its inner to 1 at its outer end.
+/// A point of a brow: `along` goes from 0 at the inner end to 1 at the outer end.
 fn brow(id: &Identity, muscles: Muscles, side: f64, along: f64) -> Point {
     let inner = 0.13 - 0.045 * muscles[Part::BrowsTogether];
     let outer = id.eye_x + id.eye_width + 0.05;
@@ -93,7 +93,7 @@ fn mouth(id: &Identity, sides: &[Muscles; 2], both: Muscles) -> Vec<Point> {
     let lip = id.lip * (1.0 - 0.6 * both[Part::LipsPressed]).clamp(0.2, 1.3);
     let upper = id.mouth_y - 0.055 * both[Part::UpperLipUp] - 0.02 * open;
     let lower = id.mouth_y.max(upper) + 0.30 * open + 0.03 * both[Part::UpperLipUp].max(0.0);
-    // Along a lip the height goes from the corner to the middle as a parabola.
+    // Along a lip the height follows a parabola from the corner to the middle.
     let arc = |across: f64, middle: f64| -> Point {
         let end = if across < 0.0 { left } else { right };
         let t = across.abs();

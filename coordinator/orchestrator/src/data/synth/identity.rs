@@ -1,11 +1,12 @@
-//! Who is drawn: proportions and colours that stay the same over all images of one subject.
+//! The subject: proportions and colours that are the same in all its images.
 
 use shared::rng::Stream;
 
-/// Colour with components in [0, 1].
+/// A colour with components in [0, 1].
 pub(super) type Rgb = [f32; 3];
 
-/// Lengths in the face frame: x to the right, y down, the chin at about y = 1, the face about 1.6 wide.
+/// One subject. Lengths are in the face frame: x to the right, y down, the chin at about y = 1, the face about 1.6
+/// wide.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Identity {
     pub(super) face_width: f64,

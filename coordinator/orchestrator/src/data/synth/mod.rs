@@ -1,7 +1,7 @@
-//! Draws faces by formula: a dataset that every machine can make, without third-party images.
+//! Draws faces by formula: a dataset that every machine can make without third-party images.
 //!
-//! An image is a pure function of seed, subject and image number, so images are drawn in parallel. The 68 landmarks
-//! are the points that the drawing itself goes through. Subjects differ between the splits.
+//! An image is a pure function of seed, subject and image number, so images can be drawn in parallel. The 68 landmarks
+//! are the points that the drawing itself goes through. No subject is in two splits.
 
 mod canvas;
 mod expression;
@@ -29,12 +29,12 @@ use identity::Identity;
 use paint::Head;
 use pose::Pose;
 
-/// Smallest and largest image that is drawn.
+/// Smallest and largest size that can be drawn.
 const SIZES: std::ops::RangeInclusive<u32> = 16..=512;
-/// Raised whenever the same options draw other images, so that faces drawn before are not taken for these.
+/// Raise it whenever the same options draw other images, so that faces drawn earlier are not used in their place.
 pub const REVISION: u32 = 1;
 const IMAGES_PER_SUBJECT: u32 = 10;
-/// Images drawn at once, which bounds memory.
+/// How many images are drawn at once, to limit memory.
 const BATCH: usize = 256;
 
 /// Why a synthetic pack cannot be made.
@@ -52,6 +52,9 @@ pub enum SynthError {
 ///
 /// `progress` is called with the number of images written so far and their total. A pack at `dir` is replaced once the
 /// new one is complete.
+///
+/// # Errors
+/// When an option is out of range, or the pack cannot be written.
 pub fn synthesize(
     dir: &Path,
     options: &SyntheticOptions,
@@ -79,7 +82,7 @@ pub fn synthesize(
     Ok(writer.finish()?)
 }
 
-/// Images of each class in `split` of the pack that `options` describe.
+/// How many images of each class `split` has in the pack that `options` describe.
 pub fn class_counts(options: &SyntheticOptions, split: Split) -> [u64; CLASSES] {
     let mut counts = [0; CLASSES];
     for expression in expressions(options, split) {

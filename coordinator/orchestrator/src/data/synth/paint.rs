@@ -1,4 +1,4 @@
-//! Draws the head from its geometry, back to front.
+//! Paints the head from its geometry, back to front.
 
 use shared::pack::Landmarks;
 
@@ -10,7 +10,7 @@ use super::pose::Pose;
 
 const DARK: Rgb = [0.07, 0.04, 0.04];
 
-/// One head to draw: who, how turned, showing what, with its landmarks in the picture.
+/// One head to paint, with its landmarks in the picture.
 pub(super) struct Head<'a> {
     pub(super) identity: &'a Identity,
     pub(super) pose: &'a Pose,
@@ -19,7 +19,7 @@ pub(super) struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Hair behind the head, neck, face, features, hair before it, glasses.
+    /// Paints hair behind the head, neck, face, features, hair in front, and glasses.
     pub(super) fn paint(&self, canvas: &mut Canvas) {
         self.behind(canvas);
         self.face(canvas);
@@ -79,7 +79,7 @@ impl Head<'_> {
         }
     }
 
-    /// Lines that skin makes: beside a raised lip, and between brows that are drawn together.
+    /// Folds of the skin: beside a raised lip, and between brows that are drawn together.
     fn folds(&self, canvas: &mut Canvas) {
         let (id, muscles) = (self.identity, self.muscles);
         let line = shade(id.skin, 0.55);
@@ -173,7 +173,7 @@ impl Head<'_> {
     }
 }
 
-/// Lighter (above 1) or darker (below 1).
+/// The colour, lighter (`factor` above 1) or darker (below 1).
 pub(super) fn shade(colour: Rgb, factor: f32) -> Rgb {
     colour.map(|v| (v * factor).clamp(0.0, 1.0))
 }

@@ -1,10 +1,10 @@
-//! Face frame to picture: yaw and pitch of a rounded head, roll, scale and shift.
+//! Maps the face frame to the picture: yaw and pitch of a rounded head, roll, scale and shift.
 
 use shared::rng::Stream;
 
 use super::geometry::Point;
 
-/// Where the head is and how it is turned.
+/// The position of the head and how it is turned.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pose {
     yaw: f64,
@@ -26,9 +26,9 @@ impl Pose {
         }
     }
 
-    /// A point of the face frame in the picture, x to the right and y down in [-1, 1].
+    /// Maps a point of the face frame to the picture, x to the right and y down in [-1, 1].
     ///
-    /// The head is an ellipsoid with a nose; turning it moves a point sideways by its depth and foreshortens.
+    /// The head is an ellipsoid with a nose. Turning it moves a point sideways by its depth, and foreshortens.
     pub(super) fn place(&self, [x, y]: Point) -> [f32; 2] {
         let depth = depth([x, y]);
         let turned =

@@ -1,4 +1,4 @@
-//! What is around the head, before it, and between it and the camera.
+//! The scene: what is behind the head, in front of it, and the effects of light and camera.
 
 use shared::rng::Stream;
 
@@ -6,7 +6,7 @@ use super::canvas::Canvas;
 use super::identity::{Identity, Rgb};
 use super::paint::shade;
 
-/// A gradient with a few soft things in it.
+/// A gradient with a few soft shapes.
 pub(super) fn background(stream: &mut Stream, canvas: &mut Canvas) {
     let colours = [colour(stream, 0.1, 0.9), colour(stream, 0.1, 0.9)];
     let angle = stream.between(0.0, std::f64::consts::TAU) as f32;
@@ -23,7 +23,7 @@ pub(super) fn background(stream: &mut Stream, canvas: &mut Canvas) {
     canvas.ellipse([0.0, 1.25], [0.9, 0.5], 0.0, shirt, 1.0);
 }
 
-/// Sometimes a hand, some object or strands of hair hide a part of the face.
+/// Sometimes a hand, an object or strands of hair hide a part of the face.
 pub(super) fn occlusion(stream: &mut Stream, identity: &Identity, canvas: &mut Canvas) {
     let at = |stream: &mut Stream| [stream.between(-0.7, 0.7) as f32, stream.between(-0.5, 0.9) as f32];
     if stream.chance(0.06) {
@@ -80,7 +80,7 @@ pub(super) fn develop(stream: &mut Stream, mut rgb: Vec<f32>, size: usize) -> Ve
     rgb.iter().map(|v| ((v + noise * grain(stream)).clamp(0.0, 1.0) * 255.0 + 0.5) as u8).collect()
 }
 
-/// About standard normal, from one draw: the sum of four uniform 16-bit numbers.
+/// Approximately standard normal, from one draw: the sum of four uniform 16-bit numbers.
 fn grain(stream: &mut Stream) -> f32 {
     let bits = stream.next_u64();
     let sum: u64 = (0..4).map(|i| (bits >> (16 * i)) & 0xFFFF).sum();

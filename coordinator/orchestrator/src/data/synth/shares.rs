@@ -5,9 +5,9 @@ use shared::expression::{CLASSES, Expression};
 /// The challenge's training images per class (paper, Fig. 3).
 const CHALLENGE: [u64; CLASSES] = [18_286, 15_150, 10_923, 73_285, 144_631, 14_976];
 
-/// The expressions of `count` images in class order: equal shares, or the challenge's.
+/// The expressions of `count` images in class order: in equal shares, or in the challenge's.
 ///
-/// Every class gets at least one image when there are enough; what rounding leaves goes to the largest remainders.
+/// Every class gets at least one image if there are enough. Images left over by rounding go to the largest remainders.
 pub(super) fn expressions(count: u32, imbalanced: bool) -> Vec<Expression> {
     let weights = if imbalanced { CHALLENGE } else { [1; CLASSES] };
     let counts = apportion(u64::from(count), weights);

@@ -1,4 +1,4 @@
-//! Drawn packs repeat, keep subjects apart, and carry the label in the landmarks and nowhere simpler.
+//! Drawn packs are reproducible, keep subjects apart, and show the label in the landmarks but not in anything simpler.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -79,7 +79,7 @@ fn landmarks_are_in_the_usual_order_and_mostly_in_the_picture() {
         let mean = |range: std::ops::Range<usize>, axis: usize| {
             range.clone().map(|i| marks[i][axis]).sum::<f32>() / range.len() as f32
         };
-        // Left brow and eye left of the right ones; from top to bottom brows, eyes, nose, mouth, chin.
+        // The left brow and eye are left of the right ones; from top to bottom: brows, eyes, nose, mouth, chin.
         assert!(mean(17..22, 0) < mean(22..27, 0) && mean(36..42, 0) < mean(42..48, 0));
         let heights = [mean(17..27, 1), mean(36..48, 1), mean(31..36, 1), mean(48..68, 1), marks[8][1]];
         assert!(heights.is_sorted(), "{heights:?}");
@@ -98,7 +98,7 @@ fn the_label_is_in_the_landmarks_and_not_in_colour_size_or_place() {
     assert!(by_surface < 0.25, "colour, size and place reach {by_surface:.3}");
 }
 
-/// Landmarks without place, size and roll: the eyes' outer corners come to (-1, 0) and (1, 0).
+/// Landmarks without place, size and roll: the eyes' outer corners are moved to (-1, 0) and (1, 0).
 fn shape(pack: &Pack, split: Split, i: usize) -> Vec<f64> {
     let marks = pack.landmarks(split, i).unwrap().map(|point| point.map(f64::from));
     let (left, right) = (marks[36], marks[45]);

@@ -1,6 +1,6 @@
 //! Scales, coordinates and colours of all charts.
 
-/// A linear scale from data to pixels with round bounds.
+/// A linear scale from data to pixels, with round bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Axis {
     pub(super) low: f64,
@@ -42,25 +42,25 @@ impl Axis {
         (0..=steps).map(|i| self.low + f64::from(i) * self.step).collect()
     }
 
-    /// A tick's text with no more decimals than the step has.
+    /// A tick's text, with as many decimals as the step needs.
     pub(super) fn label(&self, tick: f64) -> String {
         if self.step < 1.0 { format!("{tick:.1}") } else { format!("{tick:.0}") }
     }
 }
 
-/// The next of 0.1, 0.2, 0.5, 1, 2, 5, … that is not below `raw`.
+/// The smallest of 0.1, 0.2, 0.5, 1, 2, 5, … that is not below `raw`.
 fn round_step(raw: f64) -> f64 {
     let power = 10f64.powf(raw.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|m| m * power >= raw * 0.999).unwrap_or(10.0) * power;
     step.max(0.1)
 }
 
-/// A coordinate with a tenth of a pixel.
+/// A coordinate, rounded to a tenth of a pixel.
 pub(super) fn px(value: f64) -> String {
     format!("{value:.1}")
 }
 
-/// The class that colours a group's marks: the style sheet has six, and they repeat.
+/// The CSS class that colours a group's marks. The style sheet has six, which repeat.
 pub(in crate::report) fn colour(group: usize) -> String {
     format!("g{}", group % 6)
 }

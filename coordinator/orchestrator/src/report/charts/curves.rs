@@ -1,4 +1,4 @@
-//! Learning curves as small multiples: validation F1 by epoch, one panel a configuration.
+//! Learning curves as small multiples: validation F1 by epoch, one panel per configuration.
 
 use maud::{Markup, html};
 use shared::ids::JobId;
@@ -17,7 +17,7 @@ const BOTTOM: f64 = 144.0;
 
 type Curve = Vec<(u32, f64)>;
 
-/// All panels share their axes; each shows the other configurations' means in grey behind its own. `None` while no
+/// All panels have the same axes; each shows the other configurations' means in grey behind its own. `None` while no
 /// job has finished.
 pub(in crate::report) fn curves(view: &View<'_>) -> Option<Markup> {
     let every: Vec<Curve> = view.results.jobs.iter().map(|job| curve(view, job.id)).collect();

@@ -119,7 +119,7 @@ fn draw_ensemble(axis: &Axis, ensemble: &EnsembleRow, y: f64) -> Markup {
     }
 }
 
-/// The mark of an ensemble: told from a job's dot by shape, not by colour alone.
+/// The mark of an ensemble, which differs from a job's dot in shape, not just in colour.
 pub(super) fn diamond(class: &str, x: f64, y: f64, title: &str) -> Markup {
     let [top, right, bottom, left] = [y - 7.0, x + 7.0, y + 7.0, x - 7.0].map(px);
     let (x, y) = (px(x), px(y));
@@ -130,7 +130,7 @@ pub(super) fn diamond(class: &str, x: f64, y: f64, title: &str) -> Markup {
     }
 }
 
-/// Names longer than the label column are cut; the full name is in the tooltip and in the tables.
+/// Cuts names that are longer than the label column; the full name is in the tooltip and in the tables.
 fn shortened(name: &str) -> String {
     const MOST: usize = 50;
     if name.chars().count() <= MOST {

@@ -1,5 +1,5 @@
-//! The report's charts as inline SVG. Colours come from the page's style sheet, so they follow light and dark; every
-//! mark has a `<title>`, which browsers show as a tooltip and readers speak.
+//! The report's charts as inline SVG. Colours come from the page's style sheet, so that they follow its light or dark
+//! scheme. Every mark has a `<title>`, which browsers show as a tooltip and screen readers read out.
 
 mod axis;
 mod curves;

@@ -1,4 +1,4 @@
-//! Test against validation F1: how far what was chosen on validation holds on unseen subjects.
+//! Test against validation F1: how well choices made on validation hold on unseen subjects.
 
 use maud::{Markup, html};
 
@@ -14,7 +14,7 @@ const RIGHT: f64 = 488.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 384.0;
 
-/// `None` where no job has both scores.
+/// `None` if no job has both scores.
 pub(in crate::report) fn scatter(view: &View<'_>) -> Option<Markup> {
     let pair = |val: Option<f64>, test: Option<f64>| val.zip(test);
     let jobs: Vec<_> = view
@@ -50,7 +50,7 @@ pub(in crate::report) fn scatter(view: &View<'_>) -> Option<Markup> {
     })
 }
 
-/// Grid, ticks, axis names and the line of equal scores where it crosses the plot.
+/// Grid, ticks, axis names, and the line of equal scores if it crosses the plot.
 fn frame(x: &Axis, y: &Axis) -> Markup {
     let (low, high) = (x.low.max(y.low), x.high.min(y.high));
     html! {

@@ -1,4 +1,4 @@
-//! What lies behind the scores: members with reasons, every job, failures.
+//! The details behind the scores: members with reasons, every job, failures.
 
 use maud::{Markup, html};
 use shared::ids::JobId;
@@ -18,7 +18,7 @@ pub(super) fn members(view: &View<'_>) -> Markup {
     let body = html! { @for ensemble in &view.results.ensembles { (card(view, ensemble)) } };
     section(
         "Which members, and why",
-        "What each query of an ensemble took, and from what. Numbers are validation F1.",
+        "What each query of an ensemble took, and from which candidates. Numbers are validation F1.",
         &body,
     )
 }
@@ -101,7 +101,7 @@ pub(super) fn warnings(view: &View<'_>) -> Markup {
     let body = html! { ul { @for (name, text) in warnings { li { strong { (name) } ": " (text) } } } };
     section(
         "Scores not to trust",
-        "What speaks against single scores. Fix the cause and train these jobs again.",
+        "Why some scores are not to be trusted. Fix the cause and train these jobs again.",
         &body,
     )
 }

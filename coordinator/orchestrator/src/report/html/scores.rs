@@ -43,16 +43,16 @@ pub(super) fn ensembles(view: &View<'_>) -> Markup {
     section("Ensembles", &said(about, paper), &body)
 }
 
-/// What a table is about, and, where the paper's numbers stand in it, what these are of.
+/// What a table is about and, if it shows the paper's numbers, what they were measured on.
 fn said(about: &str, paper: bool) -> String {
     if paper {
-        format!("{about} The paper's numbers are of the LSD challenge's images.")
+        format!("{about} The paper's numbers are for the LSD challenge's images.")
     } else {
         about.to_owned()
     }
 }
 
-/// Ours, and with `paper` the paper's number and the difference.
+/// Our number and, with `paper`, the paper's number and the difference.
 fn against(ours: Option<f64>, theirs: Option<f64>, paper: bool) -> Markup {
     html! {
         td.n.main { (f1_or_dash(ours)) }
@@ -70,7 +70,7 @@ pub(super) fn name(ensemble: &EnsembleRow) -> Markup {
     }
 }
 
-/// What speaks against a score, as badges.
+/// Warnings about a score, as badges.
 pub(super) fn doubts(warnings: &[ScoreWarning]) -> Markup {
     html! { @for warning in warnings { " " span.badge.bad title=(warning.text) { (warning.kind.brief()) } } }
 }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-/// A section with its heading and a line on what it shows.
+/// A section with its heading and a line about what it shows.
 pub(super) fn section(title: &str, note: &str, body: &Markup) -> Markup {
     html! { section { h2 { (title) } p.note { (note) } (body) } }
 }

@@ -1,4 +1,5 @@
-//! Deletes what nothing in the store refers to any more: unfinished uploads when a sweep begins, all of it now and then.
+//! Deletes what nothing in the store refers to any more: unfinished uploads when a sweep begins, everything at
+//! intervals.
 
 mod select;
 
@@ -12,17 +13,17 @@ pub use select::Ages;
 use select::{Named, abandoned_uploads, unused_blobs};
 use shared::plural::count;
 
-/// By then workers have taken up again what they had in hand.
+/// By then workers have resumed their jobs and uploads.
 const FIRST: Duration = Duration::from_mins(5);
 const AGAIN: Duration = Duration::from_mins(30);
 
-/// When the store was last looked through; its write tells the server's time.
+/// Notes the last collection. The server time of its write is what counts.
 #[derive(Debug, Serialize, Deserialize)]
 struct Collection {
     v: u32,
 }
 
-/// Collects until it is dropped. A collection that fails is made good by the next one.
+/// Collects until it is dropped. The next collection makes up for one that fails.
 pub(super) async fn collect_now_and_then(bus: Bus) {
     tell(collect_uploads(&bus, Ages::default().uploads).await);
     tokio::time::sleep(FIRST).await;
@@ -41,7 +42,7 @@ fn tell(collected: Result<Collected, BusError>) {
             count(uploads, "unfinished upload"),
             bytes as f64 / 1e6
         ),
-        Err(error) => tracing::debug!(%error, "cannot look through the store"),
+        Err(error) => tracing::debug!(%error, "cannot collect garbage in the store"),
     }
 }
 
@@ -50,17 +51,20 @@ fn tell(collected: Result<Collected, BusError>) {
 pub struct Collected {
     /// Blobs that nothing referred to.
     pub blobs: usize,
-    /// Uploads that their uploader never finished.
+    /// Uploads that were never finished.
     pub uploads: usize,
     pub bytes: u64,
 }
 
 /// Deletes everything that is garbage now.
+///
+/// # Errors
+/// When the server refuses or does not answer, or an entry in the books cannot be read.
 pub async fn collect(bus: &Bus, ages: Ages) -> Result<Collected, BusError> {
     let mut collected = collect_uploads(bus, ages.uploads).await?;
     let now = server_time(bus).await?;
     for bucket in Bucket::ALL {
-        // First what there is, then what is named: what is stored meanwhile is in neither list.
+        // List the blobs first and the references second, so that what is stored in between is in neither list.
         let inventory = bus.inventory(bucket).await?;
         for blob in unused_blobs(bucket, &inventory, &named(bus).await?, now, ages.blobs) {
             bus.delete_blob(bucket, &blob.name).await?;
@@ -72,7 +76,7 @@ pub async fn collect(bus: &Bus, ages: Ages) -> Result<Collected, BusError> {
 }
 
 /// Deletes unfinished uploads whose newest bytes are older than `age`, which must be longer than a living uploader ever
-/// pauses. Should one be stopped for longer, its upload fails when it goes on, and is made again.
+/// pauses. If one is stopped for longer, its upload fails when it continues, and is repeated.
 async fn collect_uploads(bus: &Bus, age: Duration) -> Result<Collected, BusError> {
     let now = server_time(bus).await?;
     let mut collected = Collected::default();
@@ -91,7 +95,7 @@ pub(super) async fn server_time(bus: &Bus) -> Result<i128, BusError> {
     bus.write_at(subjects::COLLECTION_KEY, &Collection { v: 1 }).await
 }
 
-/// Everything that the books refer to. A record that cannot be read may refer to anything: then nothing is deleted.
+/// Everything that the books refer to. Fails if a record cannot be read, because it may refer to anything.
 async fn named(bus: &Bus) -> Result<Named, BusError> {
     let mut named = Named::default();
     for key in bus.keys(subjects::RECORD_KEYS).await? {

@@ -1,9 +1,9 @@
-//! What in the store nothing refers to any more. Pure.
+//! Selects what nothing in the store refers to any more. Pure.
 //!
-//! Kept: of a job that is not done its last two checkpoints, of a finished one its model and its probabilities, the plan
-//! of each sweep, every pack and every file of weights. All else is garbage once it is old: an upload whose uploader died,
-//! a checkpoint that was replaced while no coordinator ran, a result that came too late, an earlier plan of a sweep, and
-//! what is left of a removed job.
+//! What is kept: the last two checkpoints of a job that is not done, the model and the probabilities of a finished one,
+//! the plan of each sweep, every pack and every file of weights. Everything else is garbage once it is old: an upload
+//! whose uploader died, a checkpoint that was replaced while no coordinator ran, a result that came too late, an
+//! earlier plan of a sweep, and what is left of a removed job.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use std::time::Duration;
 use shared::bus::{Bucket, Inventory, Stored, Upload};
 use shared::ids::JobId;
 
-/// What is younger is never garbage.
+/// The ages below which nothing is garbage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ages {
-    /// For an upload, since its last bytes came.
+    /// For an upload: the time since its last bytes arrived.
     pub uploads: Duration,
-    /// For a blob: what refers to it may still be on its way.
+    /// For a blob, because the reference to it may not be written yet.
     pub blobs: Duration,
 }
 
@@ -26,7 +26,7 @@ impl Default for Ages {
     }
 }
 
-/// What the books name, by bucket.
+/// What the books refer to, by bucket.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Named {
     /// Checkpoints of all records.
@@ -39,7 +39,7 @@ pub(super) struct Named {
     pub(super) done: BTreeSet<JobId>,
 }
 
-/// Whose blob it is, by how its name begins.
+/// What a blob belongs to, by the beginning of its name.
 enum Owner {
     Job(JobId),
     Plan,
@@ -67,7 +67,7 @@ pub(super) fn unused_blobs<'a>(
         Bucket::Checkpoints => !named.checkpoints.contains(&blob.name),
         Bucket::Results => {
             let unneeded = match Owner::of(&blob.name) {
-                // Blobs of a job without a result may be named by one later; those of the others never.
+                // A later result may refer to blobs of a job that has none yet. Nothing can refer to the others.
                 Owner::Job(job) => named.done.contains(&job) || !named.jobs.contains(&job),
                 Owner::Plan => true,
                 Owner::Unknown => false,
@@ -79,7 +79,7 @@ pub(super) fn unused_blobs<'a>(
     inventory.objects.iter().filter(move |blob| is_old(blob.written_nanos, now, age)).filter(unused)
 }
 
-/// Uploads that nobody goes on with.
+/// Uploads that nobody continues.
 pub(super) fn abandoned_uploads(
     inventory: &Inventory,
     now: i128,
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(unused(Bucket::Results, objects, &named, HOUR), gone, "job 2 may still be committed");
     }
 
-    /// Case 33: an upload that nobody has gone on with for ten minutes.
+    /// Case 33: an upload that nobody has continued for ten minutes.
     #[test]
     fn uploads_are_abandoned_by_their_age_alone() {
         let upload = |id: &str, written_nanos| Upload { id: id.into(), size: 1, written_nanos };

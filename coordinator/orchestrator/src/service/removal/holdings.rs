@@ -1,4 +1,4 @@
-//! What belongs to a sweep alone, and what it shares with others. Pure.
+//! What belongs only to one sweep, and what it shares with others. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use shared::bus::Bucket;
 use shared::ids::JobId;
 use shared::protocol::subjects;
 
-/// Everything on a server that a sweep may leave there.
+/// Everything on a server that sweeps may have left there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Survey {
     /// All keys of the books.
@@ -24,14 +24,14 @@ pub(super) struct Survey {
     pub(super) weights_blobs: BTreeMap<String, u64>,
 }
 
-/// A sweep as its plan has it.
+/// A sweep, as its plan lists it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Listed {
     pub(super) jobs: BTreeSet<JobId>,
     pub(super) inputs: Inputs,
 }
 
-/// A job as the books have it.
+/// A job, as the books show it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) done: bool,
@@ -40,35 +40,35 @@ pub(super) struct Job {
     pub(super) inputs: Inputs,
 }
 
-/// What jobs are trained on, by digest.
+/// What jobs are trained on, as digests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Inputs {
     pub(super) packs: BTreeSet<String>,
     pub(super) weights: BTreeSet<String>,
 }
 
-/// What is to be looked at.
+/// What to remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     Sweep(String),
-    /// Jobs, packs and weights that no sweep lists any more, because its file was changed.
+    /// Jobs, packs and weights that no sweep lists any more, because its file has changed.
     Unlisted,
 }
 
-/// How many things of one kind, and their bytes.
+/// A number of items of one kind, and their size in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Amount {
     pub count: usize,
     pub bytes: u64,
 }
 
-/// What belongs to a target alone.
+/// What belongs only to a target.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Holdings {
     pub jobs: usize,
-    /// Of these: with a result.
+    /// Those of the jobs that have a result.
     pub done: usize,
-    /// Jobs that other sweeps list, too. They are not counted above.
+    /// Jobs that other sweeps also list. They are not counted in `jobs`.
     pub shared_jobs: usize,
     pub checkpoints: Amount,
     /// Files of results: models, probabilities, and the sweep's plan.
@@ -80,19 +80,19 @@ pub struct Holdings {
     pub bytes: u64,
 }
 
-/// The same by name.
+/// The holdings in detail, with names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Belongings {
     pub(super) holdings: Holdings,
     /// Workers that hold one of the jobs.
     pub(super) held_by: BTreeSet<String>,
-    /// In the order in which they are to be deleted.
+    /// In the order in which they must be deleted.
     pub(super) keys: Vec<String>,
     pub(super) blobs: Vec<(Bucket, String)>,
 }
 
 impl Survey {
-    /// What belongs to `target` alone.
+    /// What belongs only to `target`.
     pub(super) fn belongings(&self, target: &Target) -> Belongings {
         let others =
             self.sweeps.iter().filter(|(name, _)| !matches!(target, Target::Sweep(own) if own == *name));
@@ -149,7 +149,7 @@ impl Survey {
         }
     }
 
-    /// The sweep's key first: from then on it is not listed, whatever happens to the rest.
+    /// The sweep's key comes first: once it is deleted, the sweep is no longer listed, whatever happens to the rest.
     fn take_sweep(&self, name: &str, found: &mut Belongings) {
         let keys = [subjects::sweep_key(name), subjects::conductor_key(name)];
         found.keys.extend(keys.into_iter().filter(|key| self.keys.contains(key)));
@@ -160,7 +160,7 @@ impl Survey {
         }
     }
 
-    /// The record first: whoever finds none leaves the job alone.
+    /// The record comes first: programs leave a job without a record alone.
     fn take_job(&self, id: JobId, found: &mut Belongings) {
         let job = self.jobs.get(&id).cloned().unwrap_or_default();
         found.holdings.jobs += 1;
@@ -197,17 +197,17 @@ impl Amount {
     }
 }
 
-/// Packs, or files of weights, as they are stored.
+/// Stored packs, or files of weights.
 struct Files<'a> {
     bucket: Bucket,
     key: fn(&str) -> String,
-    /// The blobs of each, by digest.
+    /// The blobs of each file, by digest.
     all: &'a BTreeMap<String, Vec<String>>,
     sizes: &'a BTreeMap<String, u64>,
 }
 
 impl Files<'_> {
-    /// Takes the files in `own` with their blobs, except for blobs that belong to another one, too.
+    /// Takes the files in `own` with their blobs, except for blobs that also belong to another file.
     fn take(&self, own: &BTreeSet<&String>, found: &mut Belongings) -> Amount {
         let (own, staying): (Vec<_>, Vec<_>) = self.all.iter().partition(|(digest, _)| own.contains(digest));
         let kept: BTreeSet<&String> = staying.into_iter().flat_map(|(_, blobs)| blobs).collect();
@@ -227,7 +227,8 @@ impl Files<'_> {
     }
 }
 
-/// Blobs are called `plan.`, the sweep's name and 16 digits of their digest; names of sweeps may have dots.
+/// A plan's blob is called `plan.`, the sweep's name, a dot and 16 digits of its digest. Names of sweeps may contain
+/// dots.
 fn is_plan_of(blob: &str, sweep: &str) -> bool {
     let digits = blob.strip_prefix("plan.").and_then(|rest| rest.strip_prefix(sweep)?.strip_prefix('.'));
     digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
@@ -286,7 +287,7 @@ mod tests {
         }
     }
 
-    /// Case 33: a sweep goes with all that is its own; what others list or train on stays.
+    /// Case 33: everything that belongs only to the sweep is removed; what others list or train on stays.
     #[test]
     fn what_other_sweeps_use_stays() {
         let found = survey().belongings(&Target::Sweep("a".into()));
@@ -316,7 +317,7 @@ mod tests {
         assert_eq!(survey().belongings(&Target::Sweep("b".into())).held_by, set(["gpu0".to_owned()]));
     }
 
-    /// Case 33: jobs of an earlier version of a sweep file are found, too.
+    /// Case 33: jobs of an earlier version of a sweep file are also found.
     #[test]
     fn what_no_sweep_lists_any_more_can_go() {
         let found = survey().belongings(&Target::Unlisted);

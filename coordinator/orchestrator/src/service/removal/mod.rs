@@ -1,4 +1,5 @@
-//! What each sweep holds on a server, and taking one away: its entries in the books and every blob that is its alone.
+//! What each sweep holds on a server, and the removal of one: its entries in the books and every blob that belongs only
+//! to it.
 
 mod holdings;
 mod survey;
@@ -14,19 +15,19 @@ use super::{announce, garbage};
 pub use holdings::{Amount, Holdings, Target};
 use survey::survey;
 
-/// For a server that is away for a moment.
+/// Retries, in case the server is away for a moment.
 const RETRY: Retry = Backoff::every(Duration::from_secs(1)).tries(10);
 
 /// What one sweep holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SweepHoldings {
     pub sweep: String,
-    /// What would be removed with it: all of it, except what it shares with other sweeps.
+    /// What would be removed with it: everything except what it shares with other sweeps.
     #[serde(flatten)]
     pub own: Holdings,
 }
 
-/// Why something cannot be removed. Nothing was removed then.
+/// Why something cannot be removed. Nothing has been removed.
 #[derive(Debug, thiserror::Error)]
 pub enum RemovalError {
     #[error("there is no sweep `{name}` here; {}", known(.sweeps))]
@@ -34,8 +35,8 @@ pub enum RemovalError {
     #[error("`ferry run` is running the sweep `{0}`: stop it first, or wait until it ends")]
     Running(String),
     #[error(
-        "{workers} still trains jobs of it: stop the worker, or wait until it is done; one that is gone is believed for \
-         {lease:?}"
+        "{workers} still trains its jobs: stop the worker, or wait until it is done; if it is already gone, wait {lease:?} \
+         and try again"
     )]
     Held { workers: String, lease: Duration },
     #[error(transparent)]
@@ -52,13 +53,13 @@ fn known(sweeps: &[String]) -> String {
     }
 }
 
-/// Something that may be removed, as it was when it was looked at.
+/// Something that may be removed, and what would be removed with it.
 #[derive(Debug)]
 pub struct Removal {
     belongings: holdings::Belongings,
 }
 
-/// What every sweep holds, by name, and then what no sweep lists any more. Changes nothing.
+/// What every sweep holds, by name, and what no sweep lists any more. Changes nothing.
 ///
 /// # Errors
 /// When the server does not answer, or something in the books cannot be read.
@@ -72,10 +73,10 @@ pub async fn sweep_holdings(bus: &Bus) -> Result<(Vec<SweepHoldings>, Holdings),
 }
 
 impl Removal {
-    /// Looks at what would be removed. `alone`: no coordinator can be running on this server.
+    /// Finds what would be removed. `alone` says that no coordinator can be running on this server.
     ///
     /// # Errors
-    /// When there is no such sweep, it is being run, or workers train its jobs.
+    /// When there is no such sweep, it is running, workers train its jobs, or the server does not answer.
     pub async fn of(bus: &Bus, target: &Target, alone: bool) -> Result<Self, RemovalError> {
         let now = garbage::server_time(bus).await?;
         let timing = bus.timing().await?;
@@ -88,7 +89,7 @@ impl Removal {
             }
             Target::Sweep(name) if running.contains(name) => return Err(RemovalError::Running(name.clone())),
             Target::Sweep(_) => {}
-            // A sweep that is being prepared has jobs in the books before it is listed itself.
+            // While a sweep is being prepared, its jobs are in the books before the sweep itself is listed.
             Target::Unlisted => {
                 if let Some(name) = running.first() {
                     return Err(RemovalError::Running(name.clone()));
@@ -107,13 +108,13 @@ impl Removal {
         &self.belongings.holdings
     }
 
-    /// True when there is nothing to remove.
+    /// True if there is nothing to remove.
     pub fn is_empty(&self) -> bool {
         self.belongings.keys.is_empty() && self.belongings.blobs.is_empty()
     }
 
-    /// Removes it. The books come first: nothing in them may point to a blob that is gone. What a removal that is cut
-    /// short leaves behind is found as unlisted, or collected as garbage.
+    /// Carries the removal out. The books come first, because nothing in them may point to a missing blob. What an
+    /// interrupted removal leaves behind is found as unlisted, or collected as garbage.
     ///
     /// # Errors
     /// When the server does not answer for some time.

@@ -1,4 +1,4 @@
-//! Reads what every sweep, job, pack and file of weights has on a server.
+//! Surveys what every sweep, job, pack and file of weights has on a server.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,9 +13,9 @@ use super::RemovalError;
 use super::holdings::{Inputs, Job, Listed, Survey};
 use crate::sweep::plan::Plan;
 
-/// Reads it; `clock`, the server's time and the lease, tells which jobs are held.
+/// Makes the survey. `clock` is the server's time and the lease, to tell which jobs are held.
 pub(super) async fn survey(bus: &Bus, clock: Option<(i128, Duration)>) -> Result<Survey, RemovalError> {
-    // Blobs first: what is stored meanwhile is named by nothing that is read later, and stays.
+    // Read the blobs first: a blob that is stored in the meantime is not in this list, and stays.
     let checkpoints = sizes(bus, Bucket::Checkpoints).await?;
     let results = sizes(bus, Bucket::Results).await?;
     let pack_blobs = sizes(bus, Bucket::Packs).await?;

@@ -1,4 +1,4 @@
-//! Landmarks in NumPy's files: the only file that knows `.npy` and `.npz`.
+//! Reads landmarks from NumPy's files: the only file that knows `.npy` and `.npz`.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek};
@@ -11,15 +11,15 @@ use zip::ZipArchive;
 
 use super::Points;
 
-/// Bytes of a header; NumPy's own have some hundred.
+/// The most bytes of a header; NumPy's own have a few hundred.
 const MOST_HEADER: usize = 4096;
-/// A dictionary with a list of fields, each with a shape.
+/// The most nested brackets: a dictionary with a list of fields, each with a shape.
 const MOST_DEPTH: usize = 4;
 
-/// Bytes of an image's name: a path, at four bytes a letter.
+/// The most bytes of an image's name: a path, at four bytes per letter.
 const MOST_NAME: usize = 4 * 4096;
 
-/// More images than this are a damaged header.
+/// More images than this mean a damaged header.
 const MOST_IMAGES: u64 = 1 << 24;
 
 /// The landmarks of an array [68, 2] or [1, 68, 2].
@@ -27,21 +27,21 @@ pub(super) fn one_npy(bytes: &[u8]) -> Result<Points, String> {
     one(open(bytes)?)
 }
 
-/// Reads an array's header. The library multiplies the lengths in it unchecked: where overflow panics, a damaged
-/// header must not end an import.
+/// Reads an array's header. The library multiplies the lengths in it unchecked, and a damaged header must not end an
+/// import by an overflow.
 fn open<R: Read>(mut file: R) -> Result<NpyFile<impl Read>, String> {
     let file = Cursor::new(start(&mut file).map_err(words)?).chain(file);
     let opened = catch_unwind(AssertUnwindSafe(|| NpyFile::new(file)));
     opened.unwrap_or_else(|_| Err(io::ErrorKind::InvalidData.into())).map_err(words)
 }
 
-/// The bytes up to the end of the header. The library would make room for whatever length a header claims, and
-/// follow its brackets into any depth, so both are looked at first.
+/// The bytes up to the end of the header. The library would reserve whatever length a header claims, and follow its
+/// brackets to any depth, so both are checked first.
 fn start(file: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut start = vec![0; 10];
     file.read_exact(&mut start)?;
     if !start.starts_with(b"\x93NUMPY") {
-        return Ok(start); // The library says so.
+        return Ok(start); // The library reports the error.
     }
     if start[6] > 1 {
         // Format 1 has two bytes of length, later ones have four.
@@ -75,8 +75,8 @@ pub(super) fn one_npz(bytes: &[u8]) -> Result<Points, String> {
     one(archive.array(at)?)
 }
 
-/// Hands every number of the only array [N, 68, 2] of an archive to `take`, in order, and returns the N names of the
-/// only array of N strings.
+/// Passes every number of the only array [N, 68, 2] of an archive to `take`, in order. Returns the N names of the only
+/// array of N strings.
 pub(super) fn named_rows(
     path: &Path,
     mut take: impl FnMut(f32) -> io::Result<()>,
@@ -111,7 +111,7 @@ fn one<R: Read>(file: NpyFile<R>) -> Result<Points, String> {
     Ok(points)
 }
 
-/// Every number of an array of floats or integers, last axis fastest.
+/// Passes every number of an array of floats or integers to `take`, last axis fastest.
 fn numbers<R: Read>(file: NpyFile<R>, take: &mut dyn FnMut(f32) -> io::Result<()>) -> Result<(), String> {
     if file.order() != Order::C {
         return Err("the array is stored in Fortran order; save np.ascontiguousarray of it".to_owned());
@@ -135,7 +135,7 @@ fn numbers<R: Read>(file: NpyFile<R>, take: &mut dyn FnMut(f32) -> io::Result<()
     }
 }
 
-/// An archive whose arrays are known by shape.
+/// An archive with the shapes of its arrays.
 struct Archive<R: Read + Seek> {
     zip: ZipArchive<R>,
     arrays: Vec<Array>,

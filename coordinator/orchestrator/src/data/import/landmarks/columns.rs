@@ -1,11 +1,11 @@
-//! Landmarks in the columns of a table (OpenFace wiki, "Output Format").
+//! Reads landmarks from the columns of a table (OpenFace wiki, "Output Format").
 
 use shared::expression::LANDMARKS;
 use shared::table::{Header, Row, TableReader};
 
 use super::Points;
 
-/// Which columns of a table hold what. The header decides, so `x_0,…,x_67,y_0,…` and `x_0,y_0,x_1,…` are both read.
+/// The places of the columns, from the header, so that `x_0,…,x_67,y_0,…` and `x_0,y_0,x_1,…` are both read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Columns {
     points: [[usize; 2]; LANDMARKS],
@@ -15,9 +15,9 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// `x_0` or `x0`; numbered from 1 if there is no 0.
+    /// Columns are called `x_0` or `x0`, and are numbered from 1 if there is no 0.
     pub(super) fn of(header: &Header) -> Result<Self, String> {
-        // OpenFace's X_0, Y_0, Z_0 are millimetres in space, its x_0, y_0 pixels of the image.
+        // OpenFace's X_0, Y_0, Z_0 are millimetres in space; its x_0, y_0 are pixels of the image.
         let in_space = ["z_0", "z0"].iter().any(|name| header.place(name).is_some());
         let column = |axis: &str, i: usize| {
             let mut names = [format!("{axis}_{i}"), format!("{axis}{i}")].into_iter();
@@ -41,12 +41,12 @@ impl Columns {
         self.image.is_some()
     }
 
-    /// The image that `row` is about; empty without a column of names.
+    /// The image that `row` is about; empty if there is no column of names.
     pub(super) fn name<'a>(&self, row: &Row<'a>) -> &'a str {
         self.image.and_then(|place| row.get(place)).unwrap_or_default()
     }
 
-    /// The points of `row`; the reason if it has none.
+    /// The points of `row`, or the reason if it has none.
     pub(super) fn points(&self, row: &Row<'_>) -> Result<Points, String> {
         row.check_width()?;
         for (name, place) in [("success", self.success), ("confidence", self.confidence)] {

@@ -1,4 +1,4 @@
-//! Where each of DECA's crops is in its image: a table with one row per image.
+//! Reads where each of DECA's crops is in its image: a table with one row per image.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,13 +13,13 @@ const TFORM: [&str; 6] = ["m00", "m01", "m02", "m10", "m11", "m12"];
 const SQUARE: [&str; 3] = ["left", "top", "size"];
 const CENTRE: [&str; 3] = ["center_x", "center_y", "size"];
 
-/// The crop of each image, by its place; `None` if the table has no usable row for it.
+/// The crop of each image, by the image's place; `None` if the table has no usable row for it.
 #[derive(Debug)]
 pub(in super::super) struct Crops(Vec<Option<Crop>>);
 
-/// Which columns a table has, and their places.
+/// The kind of columns that a table has, and their places.
 enum Layout {
-    /// `tform` of DECA's `datasets.py`, first two rows: image pixel to crop pixel.
+    /// The first two rows of `tform` of DECA's `datasets.py`, from image pixels to crop pixels.
     Tform([usize; 6]),
     /// Corner and side of the square.
     Square([usize; 3]),
@@ -28,8 +28,8 @@ enum Layout {
 }
 
 impl Crops {
-    /// Reads the table at `path` for `images` images; also returns what is wrong with single rows. The reason if
-    /// the table cannot be used at all.
+    /// Reads the table at `path` for `images` images. Also returns the rows that were ignored. The error is the reason
+    /// why the table cannot be used at all.
     pub(in super::super) fn open(
         path: &Path,
         pairing: &Pairing<'_>,
@@ -45,7 +45,7 @@ impl Crops {
         while let Some(row) = table.next_row().map_err(|e| e.to_string())? {
             let image = row.get(name).unwrap_or_default();
             let taken = pairing.find(image).and_then(|place| match crops[place] {
-                Some(_) => Err("the image has a row before".to_owned()),
+                Some(_) => Err("the image already has a row".to_owned()),
                 None => layout.crop(&row).map(|crop| crops[place] = Some(crop)),
             });
             if let Err(reason) = taken {
@@ -58,7 +58,7 @@ impl Crops {
         Ok((Self(crops), ignored))
     }
 
-    /// The crop of the image at `place`; the reason if it has none.
+    /// The crop of the image at `place`, or the reason if it has none.
     pub(in super::super) fn of(&self, place: usize) -> Result<Crop, String> {
         self.0[place].ok_or_else(|| "the table of crops has no usable row for it".to_owned())
     }

@@ -5,10 +5,11 @@ use shared::pack::Landmarks;
 use super::units::{self, FARTHEST};
 use super::{Points, Unit};
 
-/// Side in pixels of the crop that DECA looks at.
+/// Side in pixels of DECA's input.
 const DECA_SIDE: f64 = 224.0;
 
-/// Takes a pixel (x, y) of DECA's crop to a pixel of the image, each coordinate by a row of weights of x, y and 1.
+/// Maps a pixel (x, y) of DECA's crop to a pixel of the image: each row has the weights of x, y and 1 for one
+/// coordinate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in super::super) struct Crop {
     x: [f64; 3],
@@ -16,8 +17,8 @@ pub(in super::super) struct Crop {
 }
 
 impl Crop {
-    /// From the rows of DECA's `tform`, which goes the other way: from the image's pixels to the crop's. `None` if
-    /// it cannot be turned around.
+    /// From the rows of DECA's `tform`, which maps the other way: from the image's pixels to the crop's. `None` if it
+    /// cannot be inverted.
     pub(super) fn from_tform(x: [f64; 3], y: [f64; 3]) -> Option<Self> {
         let determinant = x[0] * y[1] - x[1] * y[0];
         let to_x = [y[1], -x[1], x[1] * y[2] - x[2] * y[1]].map(|v| v / determinant);
@@ -25,7 +26,7 @@ impl Crop {
         Self { x: to_x, y: to_y }.checked()
     }
 
-    /// From the square of the image with this corner and side. As in DECA's `datasets.py`, its corners go to the
+    /// From the square of the image with this corner and side. As in DECA's `datasets.py`, its corners map to the
     /// centres of the crop's corner pixels: 0 and 223.
     pub(super) fn from_square(left: f64, top: f64, side: f64) -> Option<Self> {
         let scale = side / (DECA_SIDE - 1.0);
@@ -37,7 +38,7 @@ impl Crop {
         self.x.iter().chain(&self.y).all(|v| v.is_finite()).then_some(self)
     }
 
-    /// A point in [-1, 1] of the crop to [-1, 1] of an image of `size`: `transform_points` of DECA's `util.py`.
+    /// Maps a point in [-1, 1] of the crop to [-1, 1] of an image of `size`: `transform_points` of DECA's `util.py`.
     fn to_image(self, point: [f64; 2], size: [f64; 2]) -> [f64; 2] {
         let [x, y] = point.map(|v| f64::midpoint(v, 1.0) * DECA_SIDE);
         let pixel = [self.x, self.y].map(|row| row[0] * x + row[1] * y + row[2]);
@@ -45,8 +46,8 @@ impl Crop {
     }
 }
 
-/// The points in [-1, 1] of the image, whose file has `size` (width, height) pixels; -1 and 1 are its outer edges,
-/// so the centre of pixel p is 2(p + 0.5) / width - 1. The reason if a point cannot be one of this image.
+/// Converts points to [-1, 1] of the image, whose file has `size` (width, height) pixels. -1 and 1 are its outer edges,
+/// so the centre of pixel p is 2(p + 0.5) / width - 1. The error is the reason why a point cannot be of this image.
 pub(in super::super) fn to_image(
     points: &Points,
     unit: Unit,
@@ -88,11 +89,11 @@ fn refuse_infinite(i: usize, [x, y]: [f32; 2]) -> Option<String> {
     (!x.is_finite() || !y.is_finite()).then(|| format!("point {i} is ({x}, {y}), which is not finite"))
 }
 
-/// A point may lie outside of the image, but not by more than half of the image's side.
+/// A point may lie outside the image, but not by more than half of the image's side.
 fn refuse_far(i: usize, [x, y]: [f32; 2], landmark: [f32; 2]) -> Option<String> {
     landmark.iter().any(|v| v.abs() > FARTHEST).then(|| {
         format!(
-            "point {i} ({x}, {y}) lies far outside of the image; is the unit another? (see --landmark-unit)"
+            "point {i} ({x}, {y}) lies far outside of the image; is it in another unit? (see --landmark-unit)"
         )
     })
 }
@@ -102,7 +103,7 @@ mod tests {
     use super::super::units::tests::face;
     use super::*;
 
-    /// Where the first point of a face goes, in an image of 100 x 50.
+    /// Where the first point of a face is mapped to, in an image of 100 x 50.
     fn first(point: [f32; 2], unit: Unit, crop: Option<Crop>) -> Result<[f32; 2], String> {
         let radius = match unit {
             Unit::Normalized => 0.5,
@@ -169,7 +170,7 @@ mod tests {
         assert!(first([1.0; 2], Unit::Pixels, Crop::from_square(0.0, 0.0, 9.0)).is_err());
     }
 
-    /// Cases 4 and 5: a face that is none, or of another unit, is not taken over.
+    /// Cases 4 and 5: points that are not a face, or in another unit, are not accepted.
     #[test]
     fn faces_of_another_unit_and_placeholders_are_refused() {
         let refuse = |points: &Points, unit| to_image(points, unit, [100, 50], None).unwrap_err();

@@ -1,4 +1,4 @@
-//! Landmarks from the files that detectors write.
+//! Reads landmarks from the files that detectors write.
 
 mod arrays;
 mod columns;
@@ -25,17 +25,17 @@ pub use probe::probe;
 pub(super) use table::{IgnoredRow, Table, none_usable};
 pub(super) use units::Census;
 
-/// More than any landmark file of one image has.
+/// The most bytes of a landmark file of one image.
 const MOST_BYTES: u64 = 256 * 1024;
 
-/// The points (x, y) as a file has them, in any unit.
+/// Points (x, y) as in the file, in any unit.
 type Points = [[f32; 2]; LANDMARKS];
 
 /// The format of landmarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// 68 lines `x y`, as NumPy's `savetxt` and DECA's `_kpt2d.txt` have them.
+    /// 68 lines `x y`, as in NumPy's `savetxt` and DECA's `_kpt2d.txt`.
     Text,
     /// iBUG's `.pts`.
     Pts,
@@ -48,7 +48,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Which pixels its numbers are, if they are pixels.
+    /// The kind of pixels that its numbers are, if they are pixels.
     pub(super) fn pixels(self) -> Unit {
         match self {
             Self::Pts => Unit::PixelsFromOne,
@@ -56,7 +56,7 @@ impl Format {
         }
     }
 
-    /// For messages.
+    /// The name for messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Text => "text files",
@@ -72,7 +72,7 @@ impl Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// -1 and 1 are the outer edges, as DECA has it.
+    /// -1 and 1 are the outer edges, as in DECA.
     Normalized,
     /// 0 and 1 are the outer edges.
     Fraction,
@@ -82,7 +82,7 @@ pub enum Unit {
     PixelsFromOne,
 }
 
-/// The landmarks of one image, as read.
+/// The landmarks of one image, as in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Marks {
     pub(super) points: Points,
@@ -107,7 +107,7 @@ pub(super) enum Naming {
 impl Naming {
     const FILES: [Self; 6] = [Self::Kpt2d, Self::Txt, Self::Pts, Self::Csv, Self::Npy, Self::Npz];
 
-    /// The stem and naming of the entry `name` of `folder`; `None` if it is no landmark file.
+    /// The stem and naming of the entry `name` of `folder`; `None` if it is not a landmark file.
     pub(super) fn of(folder: &Path, name: &str, is_folder: bool) -> Option<(String, Self)> {
         if is_folder {
             let nested = folder.join(Self::Kpt2dFolder.file(name));
@@ -140,7 +140,7 @@ impl Naming {
     }
 }
 
-/// Reads the landmark file of one image; the reason if it cannot be used.
+/// Reads the landmark file of one image. The error is the reason why it cannot be used.
 pub(super) fn read(path: &Path, naming: Naming) -> Result<(Points, Format), String> {
     let bytes = bytes(path)?;
     Ok(match naming {

@@ -1,4 +1,4 @@
-//! Finds the image that a row of a table means: by its stem, and by its folders as far as the row names them.
+//! Finds the image that a row of a table means: by its stem, and by as many of its folders as the row names.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use crate::data::import::names::{stem_of_image, stem_of_row};
 /// The images that rows can mean.
 #[derive(Debug)]
 pub(in super::super) struct Pairing<'a> {
-    /// By stem: folders, name and place of each image.
+    /// Folders, name and place of each image, by stem.
     images: HashMap<&'a str, Vec<(&'a str, &'a str, usize)>>,
 }
 
@@ -21,15 +21,15 @@ impl<'a> Pairing<'a> {
         Self { images: by_stem }
     }
 
-    /// The place of the image that `row` names, with or without ending, with as many folders as it likes; the
-    /// reason if that is none or more than one.
+    /// The place of the image that `row` names, with or without an extension and with any number of folders. The error
+    /// is the reason if there is none, or more than one.
     pub(in super::super) fn find(&self, row: &str) -> Result<usize, String> {
         let row = row.replace('\\', "/");
         let (folders, name) = row.rsplit_once('/').unwrap_or(("", &row));
         let of_stem = self.images.get(name).or_else(|| self.images.get(stem_of_row(name)));
         let mut found: Vec<_> =
             of_stem.into_iter().flatten().filter(|image| ends_alike(image.0, folders)).collect();
-        // Of images of one stem the one with the ending that the row gives is meant.
+        // Of several images with one stem, the row means the one with the extension that it gives.
         if found.iter().any(|image| image.1 == name) {
             found.retain(|image| image.1 == name);
         }
@@ -41,7 +41,7 @@ impl<'a> Pairing<'a> {
     }
 }
 
-/// True when the shorter of two chains of folders is the end of the longer one.
+/// True if the shorter of two chains of folders is the end of the longer one.
 fn ends_alike(a: &str, b: &str) -> bool {
     let named = |folder: &&str| !folder.is_empty() && *folder != ".";
     a.split('/').rev().filter(named).zip(b.split('/').rev().filter(named)).all(|(a, b)| a == b)
@@ -51,7 +51,8 @@ fn ends_alike(a: &str, b: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Cases 7 and 12: of two images of one stem a row means the one with its ending; a number behind a dot is none.
+    /// Cases 7 and 12: of two images with one stem a row means the one with its extension; a number after a dot is not
+    /// one.
     #[test]
     fn endings_and_dots_are_told_apart() {
         let images = [("a", "1.jpg"), ("a", "1.png"), ("a", "frame.0001.jpg"), ("a", "frame.jpg")];

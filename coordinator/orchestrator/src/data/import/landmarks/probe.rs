@@ -6,8 +6,8 @@ use super::{Census, Crops, Naming, Pairing, Table, Unit, read, to_image};
 
 const UNITS: [Unit; 2] = [Unit::Fraction, Unit::PixelsFromOne];
 
-/// Reads `path` as the landmarks of one image, as a table of all images and as a table of crops; returns how many of
-/// these it can be. Its folder must be writable.
+/// Reads `path` as the landmarks of one image, as a table of all images and as a table of crops. Returns how many of
+/// these succeed. The folder of `path` must be writable.
 pub fn probe(path: &Path) -> usize {
     let folder = path.parent().unwrap_or(Path::new("."));
     [one(path, folder), table(path, folder), crops(path)].into_iter().filter(|&found| found).count()
@@ -26,7 +26,7 @@ fn one(path: &Path, folder: &Path) -> bool {
 }
 
 fn table(path: &Path, scratch: &Path) -> bool {
-    // Where the unit cannot be told, a declared one lets the rows be read.
+    // If the unit cannot be inferred, declare one, so that the rows are read.
     let opened = Table::open(path, scratch, None).or_else(|_| Table::open(path, scratch, Some(Unit::Pixels)));
     let Ok((table, rows)) = opened else { return false };
     for (row, name) in rows.iter().enumerate() {

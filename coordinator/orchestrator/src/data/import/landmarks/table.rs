@@ -1,5 +1,5 @@
-//! One table with the landmarks of all images. It is read once and kept as fixed records in an unnamed file, so that
-//! memory does not grow with it.
+//! Reads a table with the landmarks of all images. It is read once and kept as fixed-size records in an unnamed file,
+//! so that memory use does not grow with it.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,14 +25,14 @@ pub(in super::super) struct Table {
     unit: Unit,
 }
 
-/// The image that a row names, and where.
+/// The image that a row names, and where the row is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct RowName {
     pub(in super::super) image: String,
     pub(in super::super) at: String,
 }
 
-/// A row that says nothing about any image.
+/// A row that is not used for any image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct IgnoredRow {
     /// Its line and what it names.
@@ -40,7 +40,7 @@ pub(in super::super) struct IgnoredRow {
     pub(in super::super) reason: String,
 }
 
-/// Why a table yields nothing.
+/// Why no row of a table can be used.
 pub(in super::super) fn none_usable(ignored: &[IgnoredRow]) -> String {
     match ignored.first() {
         Some(IgnoredRow { at, reason }) => format!("none of its rows can be used; {at} {reason}"),
@@ -49,9 +49,9 @@ pub(in super::super) fn none_usable(ignored: &[IgnoredRow]) -> String {
 }
 
 impl Table {
-    /// Reads the table at `path` and returns it with the names of its rows, in order. `scratch`
-    /// is a folder with room for 544 bytes an image; `unit` is what the caller says about the numbers. The reason
-    /// if the table cannot be used at all.
+    /// Reads the table at `path` and returns it with the names of its rows, in order. `scratch` is a folder with room
+    /// for 544 bytes per image; `unit` is the declared unit, if any. The error is the reason why the table cannot be
+    /// used.
     pub(in super::super) fn open(
         path: &Path,
         scratch: &Path,
@@ -83,7 +83,7 @@ impl Table {
         !self.broken.contains_key(&row)
     }
 
-    /// The landmarks of row `row`; the reason if it has none.
+    /// The landmarks of row `row`, or the reason if it has none.
     pub(in super::super) fn read(&self, row: usize) -> Result<Marks, String> {
         if let Some(reason) = self.broken.get(&row) {
             return Err(reason.clone());
@@ -96,10 +96,10 @@ impl Table {
     }
 }
 
-/// Writes numbers and counts what the faces look like.
+/// Writes the numbers, and counts what units the faces fit.
 struct Sink {
     file: BufWriter<File>,
-    /// The numbers of a face so far.
+    /// The numbers of the current face so far.
     face: Vec<f32>,
     census: Census,
 }

@@ -1,4 +1,4 @@
-//! Landmarks in plain text: bare lines, and iBUG's `.pts`.
+//! Reads landmarks from plain text: bare lines, and iBUG's `.pts`.
 
 use shared::expression::LANDMARKS;
 

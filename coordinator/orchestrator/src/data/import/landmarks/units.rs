@@ -1,27 +1,27 @@
-//! What landmarks measure when nobody says so: judged by the bulk of the points of all faces of an import. Pure.
+//! Infers the unit of landmarks when none is declared, from the bulk of the points of all faces of an import. Pure.
 
 use shared::expression::LANDMARKS;
 
 use super::{Points, Unit};
 
-/// Points at either end of an axis that do not count: a few outliers say nothing about the unit.
+/// How many points at either end of an axis are ignored, because a few outliers say nothing about the unit.
 const OUTLIERS: usize = 7;
 
-/// No coordinate in [-1, 1] lies farther out than this, and no face is so small in pixels.
+/// Coordinates in [-1, 1] do not go beyond this, and no face in pixels is this small.
 pub(super) const FARTHEST: f32 = 2.0;
 
-/// How far the bulk of a face may lie outside of the image in fractions of it.
+/// How far the bulk of a face may lie outside the image, in fractions of it.
 const FRACTION_SLACK: f32 = 0.05;
-/// As far where the unit was declared.
+/// The same if the unit was declared.
 const DECLARED_SLACK: f32 = 0.25;
 
-/// More equal points than this are what a detector writes that found no face.
+/// More equal points than this mean that the detector found no face.
 const MOST_EQUAL: usize = LANDMARKS / 4;
 
-/// A face that is narrower in [-1, 1] than this, or lower, is none: half a pixel of an image of 200.
+/// The least width and height of a face in [-1, 1]: half a pixel of an image of 200.
 const LEAST_EXTENT: f32 = 0.005;
 
-/// What the numbers of one face can be.
+/// The units that the numbers of one face fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fit {
     Pixels,
@@ -31,7 +31,7 @@ enum Fit {
 }
 
 impl Fit {
-    /// `None` if the points are no face.
+    /// `None` if the points are not a face.
     fn of(points: &Points) -> Option<Self> {
         if points.as_flattened().iter().any(|v| !v.is_finite()) || not_a_face(points).is_some() {
             return None;
@@ -48,7 +48,7 @@ impl Fit {
     }
 }
 
-/// How many faces have numbers of which kind.
+/// How many faces fit which units.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in super::super) struct Census {
     pixels: u64,
@@ -74,11 +74,11 @@ impl Census {
         }
     }
 
-    /// The unit that two thirds of the faces or more fit; `pixels` is which pixels they are if they are. Faces that
-    /// do not fit are found one by one by [`check`].
+    /// The unit that at least two thirds of the faces fit; `pixels` is the kind of pixels if they are pixels. Faces
+    /// that do not fit are found one by one by [`check`].
     ///
     /// # Errors
-    /// If two units fit, with the option that settles it.
+    /// When two units fit; the message names the option that decides.
     pub(in super::super) fn unit(self, pixels: Unit) -> Result<Unit, String> {
         let Self { pixels: large, normalized, either } = self;
         let small = normalized + either;
@@ -103,7 +103,7 @@ impl Census {
     }
 }
 
-/// Per axis, where all points but the outliers lie.
+/// The range of all points but the outliers, for each axis.
 fn bulk(points: &Points) -> [[f32; 2]; 2] {
     [0, 1].map(|axis| {
         let mut values = points.map(|point| point[axis]);
@@ -112,7 +112,7 @@ fn bulk(points: &Points) -> [[f32; 2]; 2] {
     })
 }
 
-/// The reason if so many points are equal that they are no face.
+/// The reason if so many points are equal that they are not a face.
 pub(super) fn not_a_face(points: &Points) -> Option<String> {
     let mut sorted = points.map(|[x, y]| [x + 0.0, y + 0.0]); // -0 is 0.
     let order = |a: &[f32; 2], b: &[f32; 2]| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1]));
@@ -127,21 +127,21 @@ pub(super) fn not_a_face(points: &Points) -> Option<String> {
 pub(super) fn check(points: &Points, unit: Unit) -> Option<&'static str> {
     match (unit, Fit::of(points)?) {
         (Unit::Pixels | Unit::PixelsFromOne, Fit::Normalized | Fit::FractionOrNormalized) => {
-            Some("the face is smaller than four pixels; is the unit another? (see --landmark-unit)")
+            Some("the face is smaller than four pixels; is it in another unit? (see --landmark-unit)")
         }
         (Unit::Fraction, Fit::Normalized) => {
             let outside = |range: &[f32; 2]| range[0] < -DECLARED_SLACK || range[1] > 1.0 + DECLARED_SLACK;
-            let reason = "the points are not fractions; is the unit another? (see --landmark-unit)";
+            let reason = "the points are not fractions; are they in another unit? (see --landmark-unit)";
             bulk(points).iter().any(outside).then_some(reason)
         }
-        // What is far too large is found as points outside of the image.
+        // Numbers that are far too large are found later, as points outside the image.
         (Unit::Normalized | Unit::Fraction | Unit::Pixels | Unit::PixelsFromOne, Fit::Pixels)
         | (Unit::Normalized, Fit::Normalized | Fit::FractionOrNormalized)
         | (Unit::Fraction, Fit::FractionOrNormalized) => None,
     }
 }
 
-/// The reason if `landmarks`, in [-1, 1] of the image, lie on one spot or line.
+/// The reason if `landmarks`, in [-1, 1] of the image, lie on a single spot or line.
 pub(super) fn check_extent(landmarks: &Points) -> Option<&'static str> {
     let flat = bulk(landmarks).iter().any(|[low, high]| high - low < LEAST_EXTENT);
     flat.then_some("the points lie on one spot or line: the detector found no face")
@@ -151,7 +151,7 @@ pub(super) fn check_extent(landmarks: &Points) -> Option<&'static str> {
 pub(super) mod tests {
     use super::*;
 
-    /// 68 points on a circle of this radius, but the first one at the centre.
+    /// 68 points on a circle of this radius, except that the first one is at the centre.
     pub(in super::super) fn face([x, y]: [f32; 2], radius: f32) -> Points {
         std::array::from_fn(|i| {
             let angle = i as f32 / LANDMARKS as f32 * std::f32::consts::TAU;
@@ -167,7 +167,7 @@ pub(super) mod tests {
         census.unit(Unit::Pixels)
     }
 
-    /// Case 4: outliers decide nothing, neither of points nor of faces.
+    /// Case 4: outliers do not matter, neither points nor faces.
     #[test]
     fn the_bulk_of_the_points_decides() {
         let mut wild = face([0.1, 0.0], 0.5);
@@ -182,12 +182,12 @@ pub(super) mod tests {
         assert_eq!(unit(&[]), Ok(Unit::Normalized));
     }
 
-    /// Cases 4 and 6: what fits two units is refused.
+    /// Cases 4 and 6: numbers that fit two units are refused.
     #[test]
     fn what_fits_two_units_is_refused() {
         let (small, large) = (face([0.0, 0.1], 0.6), face([60.0, 70.0], 30.0));
         insta::assert_snapshot!(unit(&[small, large]).unwrap_err(), @"the numbers of 1 of 2 faces are pixels and those of 1 lie in [-1, 1]: import them apart, or name one unit with --landmark-unit and the other faces are left out");
-        // A jaw may lie a little outside of the image.
+        // A jaw may lie a little outside the image.
         let fraction = face([0.5, 0.56], 0.47);
         assert!(fraction[17][1] > 1.02);
         insta::assert_snapshot!(unit(&[fraction; 3]).unwrap_err(), @"the numbers of 3 of 3 faces lie in [0, 1]: fractions of the image (--landmark-unit fraction), or faces in the lower right quarter (--landmark-unit normalized)? Say which");
@@ -196,7 +196,7 @@ pub(super) mod tests {
         assert_eq!(unit(&[right_below, small, small, small]), Ok(Unit::Normalized));
     }
 
-    /// Case 5: what a detector writes that found nothing is no face.
+    /// Case 5: the output of a detector that found no face is not accepted.
     #[test]
     fn equal_points_are_no_face() {
         for placeholder in [[0.0, 0.0], [-1.0, -1.0], [56.0, 56.0]] {

@@ -1,4 +1,4 @@
-//! Bad files: each is named with its reason, and nothing else is lost.
+//! Bad files: each is reported with its reason, and nothing else is lost.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

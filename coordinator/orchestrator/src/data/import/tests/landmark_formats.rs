@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// 12 x 20 pixels, so pixel (8.5, 14.5) is at (0.5, 0.5), and (9.5, 15.5) from one.
+/// Images have 12 x 20 pixels, so (0.5, 0.5) is pixel (8.5, 14.5), or (9.5, 15.5) when counted from one.
 const AT: f32 = 0.5;
 
 fn first(source: &Source, options: &ImportOptions) -> (Option<[f32; 2]>, Vec<Problem>) {
@@ -57,7 +57,7 @@ fn the_unit_may_be_declared() {
     }
 }
 
-/// Cases 4 and 6: all files together decide on the unit; what fits two is refused.
+/// Cases 4 and 6: the unit is inferred from all files together; numbers that fit two units are refused.
 #[test]
 fn the_unit_of_text_files_is_judged_by_all_of_them() {
     let source = Source::small();
@@ -103,7 +103,7 @@ fn bad_landmarks_are_named() {
             ("ANGRER/21.jpg", "point 0 is (0, NaN), which is not finite"),
             ("ANGRER/22.jpg", "22.txt: 67 lines"),
             ("ANGRER/23.jpg", "it has no landmarks"),
-            // Case 5: what a detector writes that found no face.
+            // Case 5: the output of a detector that found no face.
             ("ANGRER/25.jpg", "68 of 68 points are (0, 0)"),
             ("ANGRER/26.jpg", "68 of 68 points are (-1, -1)"),
             ("FEAR/1.jpg", "1 lines"),
@@ -142,7 +142,7 @@ fn one_table_serves_all_images() {
         &[
             ("sadness/1.jpg", "landmarks all.csv: point 0 is (NaN, 14.5)"),
             ("FEAR/1.jpg", "it has no landmarks"),
-            ("all.csv", "line 6: \"ANGRER/9\": the image has a row before"),
+            ("all.csv", "line 6: \"ANGRER/9\": the image already has a row"),
             ("all.csv", "line 7: \"1\": may mean"),
             ("all.csv", "line 8: \"FEAR/77.jpg\": belongs to no image"),
         ],
@@ -159,8 +159,8 @@ fn one_table_serves_all_images() {
 #[test]
 fn landmarks_of_crops_are_mapped_to_their_images() {
     let source = Source::small();
-    // A crop whose side is 223 image pixels has pixels as large as the image's, so its middle, pixel 112, lies at
-    // (9, 15) of the image when its corner lies at (-103, -97).
+    // A crop with a side of 223 image pixels has pixels as large as the image's. So its middle, pixel 112, is at (9,
+    // 15) of the image if its corner is at (-103, -97).
     let small = face(0.0, 0.0).map(|point| point.map(|v| v / 20.0));
     source.write(&format!("landmarks/{TRAIN}/ANGRER/9.txt"), lines(&small));
     source.write("crops.csv", "image,left,top,size\nANGRER/9,-103,-97,223\nANGRER/10,0,0,9\n");

@@ -1,4 +1,4 @@
-//! Folders as users have them: stems with dots, nested folders, clutter, other classes, links in place of the pack.
+//! Folders as users have them: stems with dots, nested folders, clutter, other classes, links instead of packs.
 
 use std::os::unix::fs::symlink;
 
@@ -32,7 +32,7 @@ fn stems_may_have_dots() {
     }
 }
 
-/// Case 7: two images of one stem in a folder have one landmark file, which is told.
+/// Case 7: two images with one stem in a folder share a landmark file, which is reported.
 #[test]
 fn a_landmark_file_of_two_images_is_named() {
     let source = Source::small();
@@ -45,7 +45,7 @@ fn a_landmark_file_of_two_images_is_named() {
     assert_eq!(source.import(&options).unwrap().digest, None);
 }
 
-/// Case 20: a folder among images is called one, and all images in it are counted.
+/// Case 20: a folder among images is reported as one, and all images in it are counted.
 #[test]
 fn images_in_nested_folders_are_counted() {
     let source = Source::small();
@@ -66,7 +66,7 @@ fn images_in_nested_folders_are_counted() {
     assert_eq!(origin.left_out, 4);
 }
 
-/// Case 20: what file managers and notebooks leave is no image and no problem.
+/// Case 20: what file managers and notebooks leave is neither an image nor a problem.
 #[test]
 fn clutter_is_passed_over() {
     let source = Source::small();
@@ -136,7 +136,7 @@ fn rows_that_name_no_folder_are_the_reason() {
     assert_eq!(source.left(), 0);
 }
 
-/// Case 3: where the pack's place is a link, the pack grows and lies where the link leads.
+/// Case 3: if the pack's place is a link, the pack is built and stored where the link leads.
 #[test]
 fn a_pack_may_be_a_link_to_a_folder() {
     let source = Source::small();

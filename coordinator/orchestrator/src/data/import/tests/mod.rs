@@ -1,4 +1,4 @@
-//! Imports of small folders: whole ones here, damaged and interrupted ones beside.
+//! Imports of small folders: complete ones here, damaged and interrupted ones in the submodules.
 
 mod bad_files;
 mod landmark_formats;
@@ -25,7 +25,7 @@ fn face(x: f32, y: f32) -> Points {
     })
 }
 
-/// `face` in another unit of an image of 12 x 20 pixels, as the sources have them.
+/// `face` in another unit, for an image of 12 x 20 pixels, which the sources have.
 fn in_unit(face: &Points, unit: Unit) -> Points {
     face.map(|point| {
         [0, 1].map(|axis| {
@@ -44,7 +44,7 @@ fn lines(points: &Points) -> String {
     points.map(|[x, y]| format!("{x} {y}\n")).concat()
 }
 
-/// A source folder in the making, and the place of its pack.
+/// A source folder, and the place of its pack.
 struct Source {
     root: TempDir,
 }
@@ -89,7 +89,7 @@ impl Source {
         self.write(&file.replace("jpg", "txt"), lines(&face(value, 0.5)));
     }
 
-    /// Writes the landmarks of all images anew, as `change` makes them.
+    /// Rewrites the landmarks of all images, changed by `change`.
     fn all_marks(&self, change: impl Fn(Points) -> Points) {
         for image in ["ANGRER/10", "ANGRER/9", "sadness/1"] {
             self.write(&format!("landmarks/{TRAIN}/{image}.txt"), lines(&change(face(0.25, 0.5))));
@@ -129,7 +129,7 @@ impl Source {
         (pack, report.problems.iter().map(ToString::to_string).collect())
     }
 
-    /// What is left over beside the source: a pack, or nothing.
+    /// The number of entries beside the source: a pack, or nothing.
     fn left(&self) -> usize {
         fs::read_dir(self.root.path()).unwrap().count() - 1
     }

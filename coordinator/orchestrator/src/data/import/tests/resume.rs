@@ -1,4 +1,4 @@
-//! Killed imports: at every checkpoint, and with what a kill may leave damaged.
+//! Killed imports: at every checkpoint, and with the damage that a kill may leave.
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn append(file: &Path, bytes: &[u8]) {
     fs::write(file, [&whole, bytes].concat()).unwrap();
 }
 
-/// A checkpoint after each eight images.
+/// A checkpoint after every eight images.
 const PACE: Pace = Pace { batch: 8, checkpoint: 1 };
 
 fn import_noting(source: &Source, options: &ImportOptions) -> (Report, Vec<String>) {
@@ -38,7 +38,7 @@ fn import_noting(source: &Source, options: &ImportOptions) -> (Report, Vec<Strin
     (report.unwrap(), notes)
 }
 
-/// 47 images in six batches; some have problems, so that these must be remembered too.
+/// 47 images in six batches. Some have problems, which must be remembered, too.
 fn larger() -> (Source, ImportOptions) {
     let source = Source::small();
     for number in 100..140 {
@@ -63,7 +63,7 @@ fn a_killed_import_continues_from_each_checkpoint_to_the_same_pack() {
         if let (Event::Done { done: done @ 1.., total }, Some(staged)) = (event, staging(&source))
             && done < total
         {
-            // What a kill would leave now.
+            // Copy what a kill would leave now.
             copy(&staged, &copies.join(done.to_string()));
             kills.push((done as usize, staged));
         }
@@ -74,7 +74,7 @@ fn a_killed_import_continues_from_each_checkpoint_to_the_same_pack() {
     for (done, staged) in kills {
         fs::remove_dir_all(source.pack_dir()).unwrap();
         copy(&copies.join(done.to_string()), &staged);
-        // And the half of what was written next.
+        // Add half of what would have been written next.
         append(&staged.join("journal.jsonl"), b"{\"done\":9999,\"chec");
         for file in ["pixels.bin", "landmarks.f32", "samples.csv"] {
             append(&staged.join("pack").join(file), b"torn");
