@@ -26,7 +26,7 @@ async fn blobs_are_whole_or_refused(server: Backend) -> anyhow::Result<()> {
         bus.delete_blob(Bucket::Results, &blob.name).await?;
         assert!(matches!(bus.get_blob(Bucket::Results, &blob).await, Err(BusError::Missing { .. })));
         assert_eq!(bus.put_blob(Bucket::Results, "b", bytes.clone().into()).await?, blob);
-        assert!(bus.get_blob(Bucket::Results, &blob).await? == bytes, "{size} bytes stored anew");
+        assert!(bus.get_blob(Bucket::Results, &blob).await? == bytes, "{size} bytes stored again");
     }
     Ok(())
 }

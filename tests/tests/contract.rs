@@ -24,7 +24,7 @@ on_both!(
     a_sign_of_life_counts_whoever_gives_it,
     what_nobody_answers_for_is_handed_out_again,
     what_was_handed_out_before_a_crash_is_handed_out_again,
-    a_value_that_was_deleted_can_be_written_anew,
+    a_value_that_was_deleted_can_be_written_again,
     an_upload_that_is_discarded_on_its_way_is_made_again,
     a_workers_standing_is_told_and_kept,
     a_watch_shows_what_is_and_what_comes,
@@ -124,7 +124,7 @@ async fn a_late_result_is_accepted_and_fences_the_holder(server: Backend) -> any
     Ok(())
 }
 
-async fn a_value_that_was_deleted_can_be_written_anew(server: Backend) -> anyhow::Result<()> {
+async fn a_value_that_was_deleted_can_be_written_again(server: Backend) -> anyhow::Result<()> {
     let bus = server.bus().await?;
     let (job, token, record, revision) = claimed(&bus, 4).await?;
     let keys = bus.keys("").await?;
@@ -135,7 +135,7 @@ async fn a_value_that_was_deleted_can_be_written_anew(server: Backend) -> anyhow
     let fenced = bus.swap(job, revision, &record.beat(&token)?).await;
     assert!(matches!(fenced, Err(BusError::Conflict { .. })), "{fenced:?}");
     bus.swap(job, 0, &JobRecord::pending()).await?;
-    assert_eq!(bus.record(job).await?.context("written anew")?.record, JobRecord::pending());
+    assert_eq!(bus.record(job).await?.context("written again")?.record, JobRecord::pending());
     Ok(())
 }
 

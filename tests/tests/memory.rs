@@ -39,7 +39,7 @@ impl Trainer for Cutting {
         }
     }
 
-    fn canary(&self) -> BoxFuture<'_, Result<(), String>> {
+    fn self_test(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(std::future::ready(Ok(())))
     }
 

@@ -26,7 +26,7 @@ fn earlier(workdir: &Workdir, sweep: &str, job: &str) -> anyhow::Result<PathBuf>
 
 /// Case 21: `ferry retry` between two runs. The same settings give the same result.
 #[test]
-fn a_finished_job_is_trained_anew_by_the_next_run_and_its_result_is_kept() -> anyhow::Result<()> {
+fn a_finished_job_is_trained_again_by_the_next_run_and_its_result_is_kept() -> anyhow::Result<()> {
     let workdir = Workdir::new()?;
     let mut run = start(&workdir, "experiments/smoke.yaml")?;
     let job = run.wait_for("done", LIMIT)?["job"].as_str().context("a job")?.to_owned();
@@ -66,7 +66,7 @@ fn a_finished_job_is_trained_anew_by_the_next_run_and_its_result_is_kept() -> an
 
 /// Case 21: `ferry retry` during a run, which trains the job again.
 #[test]
-fn a_finished_job_is_trained_anew_by_the_run_that_is_going_on() -> anyhow::Result<()> {
+fn a_finished_job_is_trained_again_by_the_run_that_is_going_on() -> anyhow::Result<()> {
     let workdir = Workdir::new()?;
     let mut run = start(&workdir, "tests/sweeps/faults.yaml")?;
     let job = run.wait_for("done", LIMIT)?["job"].as_str().context("a job")?.to_owned();

@@ -111,7 +111,7 @@ fn bad_workers_and_bad_jobs_are_told_apart() -> anyhow::Result<()> {
     let always = u32::MAX;
     for (jobs, workers, bad) in [
         (vec![job(0); 5], 2, Some((0, Bad::Trainings))),
-        (vec![job(0); 5], 2, Some((1, Bad::Canary))),
+        (vec![job(0); 5], 2, Some((1, Bad::SelfTest))),
         (vec![job(0), job(always), job(0), job(always), job(0)], 2, None),
         (vec![job(always); 4], 2, None),
         (vec![job(0), job(always), job(0), job(always), job(0)], 3, Some((1, Bad::Trainings))),

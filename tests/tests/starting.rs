@@ -43,7 +43,7 @@ impl Trainer for Failing {
         }
     }
 
-    fn canary(&self) -> BoxFuture<'_, Result<(), String>> {
+    fn self_test(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(std::future::ready(Ok(())))
     }
 

@@ -70,7 +70,7 @@ async fn a_newer_store_is_refused_by_all_and_an_older_one_raised_by_the_coordina
     let raised = server.bus().await?;
     Bus::connect(&server.endpoint()?, "test").await?;
     let entry = raised.keys("kept").await?;
-    assert_eq!(entry, ["kept"], "nothing was made anew");
+    assert_eq!(entry, ["kept"], "nothing was made again");
     Ok(())
 }
 

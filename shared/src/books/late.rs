@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_is_trained_anew_does_not_take_the_old_result_again() {
+    fn a_job_that_is_trained_again_does_not_take_the_old_result_again() {
         let (old, new) = (token(1, "a"), token(2, "b"));
         let again = running(&old).done(&old).unwrap().retried().unwrap();
         assert!(matches!(again.finished_by(&old), Late::Refused(_)));

@@ -54,7 +54,7 @@ fn the_newest_two_checkpoints_are_kept_and_wipe_the_losses() {
 }
 
 #[test]
-fn a_job_is_trained_anew_only_when_it_has_ended() {
+fn a_job_is_trained_again_only_when_it_has_ended() {
     let me = token(2, "a");
     let held = running(&me).checkpointed(&me, checkpoint(1), Progress::default()).unwrap();
     assert_eq!((held.retried(), JobRecord::pending().retried()), (None, None));

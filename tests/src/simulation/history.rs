@@ -43,7 +43,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bad {
     /// Its self-test fails.
-    Canary,
+    SelfTest,
     /// Its self-test passes, but every training on it fails.
     Trainings,
 }
@@ -188,7 +188,7 @@ impl Draw {
             Kind::BadWorker => 0.8,
         };
         let (drawn, worker) = (self.0.chance(often), self.0.below(workers as u64) as usize);
-        let how = if self.0.chance(0.25) { Bad::Canary } else { Bad::Trainings };
+        let how = if self.0.chance(0.25) { Bad::SelfTest } else { Bad::Trainings };
         (drawn && workers > 1).then_some((worker, how))
     }
 

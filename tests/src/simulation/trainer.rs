@@ -89,9 +89,9 @@ impl Trainer for Simulated {
         Ok(training)
     }
 
-    fn canary(&self) -> BoxFuture<'_, Result<(), String>> {
+    fn self_test(&self) -> BoxFuture<'_, Result<(), String>> {
         let verdict = match self.bad {
-            Some(Bad::Canary) => Err("the self-test failed".to_owned()),
+            Some(Bad::SelfTest) => Err("the self-test failed".to_owned()),
             Some(Bad::Trainings) | None => Ok(()),
         };
         Box::pin(std::future::ready(verdict))

@@ -1,4 +1,4 @@
-//! Whether this worker may take jobs at all: its self-test (canary), and its standing in the books.
+//! Whether this worker may take jobs at all: its self-test, and its standing in the books.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ impl Agent {
     ///
     /// The self-test fails, or the books cannot be read.
     pub(super) async fn check_in(&mut self) -> Result<(), AgentError> {
-        if let Err(reason) = self.run_canary().await {
+        if let Err(reason) = self.run_self_test().await {
             return Err(unfit(&self.bus, &self.me, AgentError::Out { reason }).await);
         }
         let (bus, name) = (&self.bus, self.me.name());
@@ -37,8 +37,8 @@ impl Agent {
         Ok(())
     }
 
-    async fn run_canary(&mut self) -> Result<(), String> {
-        self.trainer.canary().await?;
+    async fn run_self_test(&mut self) -> Result<(), String> {
+        self.trainer.self_test().await?;
         tracing::debug!("the self-test passed");
         self.suspicious = false;
         Ok(())
@@ -59,7 +59,7 @@ impl Agent {
             return Some(reason);
         }
         if self.suspicious
-            && let Err(reason) = self.run_canary().await
+            && let Err(reason) = self.run_self_test().await
         {
             delivery.hand_back(Duration::ZERO).await;
             unfit(&self.bus, &self.me, AgentError::Out { reason: reason.clone() }).await;

@@ -1,7 +1,6 @@
 //! The messaging side of a worker. It claims a job, trains it on a separate thread, sends heartbeats, reports, hands in
 //! the result and acknowledges the queue's message.
 
-mod canary;
 mod claim;
 mod disk_wait;
 mod error;
@@ -15,6 +14,7 @@ mod packs;
 mod presence;
 mod record_ages;
 mod resume;
+mod self_test;
 mod serve;
 mod settle;
 mod spool;

@@ -8,7 +8,7 @@ use shared::causes::in_words;
 use shared::result::{DeviceRecord, EpochReport};
 use tch::Device;
 
-use super::canary;
+use super::self_test;
 use super::training::{
     Assignment, Instruction, Reporter, StepProgress, Trainer, Training, TrainingError, panic_message,
 };
@@ -54,8 +54,8 @@ impl Trainer for Torch {
         Ok(training)
     }
 
-    fn canary(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(canary::run(self.0))
+    fn self_test(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(self_test::run(self.0))
     }
 }
 

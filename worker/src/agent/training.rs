@@ -32,7 +32,7 @@ pub trait Trainer: Send + Sync {
     fn start(&self, assignment: Assignment) -> std::io::Result<Training>;
 
     /// The self-test: checks that trainings work here. The error says what is wrong.
-    fn canary(&self) -> BoxFuture<'_, Result<(), String>>;
+    fn self_test(&self) -> BoxFuture<'_, Result<(), String>>;
 }
 
 /// What one training needs. Owned, because it moves to the training thread.

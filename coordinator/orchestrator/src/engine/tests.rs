@@ -98,7 +98,7 @@ fn open_jobs_are_queued_again_and_failed_ones_are_not() {
 
 /// Case 21: even while its first result is being fetched.
 #[test]
-fn a_job_that_is_trained_anew_is_fetched_anew() {
+fn a_job_that_is_trained_again_is_fetched_again() {
     let mut engine = engine();
     let (token, record) = claim(&JobRecord::pending(), "cpu0");
     let done = record.done(&token).unwrap();

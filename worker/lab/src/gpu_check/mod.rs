@@ -55,7 +55,7 @@ const CHECKS: [(&str, Check); 9] = [
     ("deterministic cuDNN repeats a step bit for bit", step::deterministic),
     ("batches arrive whole from pinned memory", memory::pinned),
     ("memory statistics follow a tensor", memory::statistics),
-    ("a batch that does not fit is cut into micro-batches", memory::out_of_memory),
+    ("a batch that does not fit is split into micro-batches", memory::out_of_memory),
 ];
 
 #[expect(clippy::print_stdout, reason = "the report is the output of this subcommand")]

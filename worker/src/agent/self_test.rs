@@ -1,4 +1,4 @@
-//! The self-test (canary): two training steps of a tiny network, whose losses are compared with known values.
+//! The self-test: two training steps of a tiny network, whose losses are compared with known values.
 //!
 //! Weights and images are drawn from counters, so every device computes the same numbers up to rounding. It finds a
 //! device that is missing, has no memory left or computes wrong numbers before the worker takes a job.
@@ -54,7 +54,7 @@ const SIZE: usize = 32;
 /// The device cannot be opened, computes wrong numbers, or hangs. The text says which.
 pub(super) async fn run(device: Device) -> Result<(), String> {
     let (tell, told) = oneshot::channel();
-    let spawned = std::thread::Builder::new().name("canary".to_owned()).spawn(move || {
+    let spawned = std::thread::Builder::new().name("self-test".to_owned()).spawn(move || {
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| check(device)));
         let verdict = match outcome {
             Ok(Ok(())) => Ok(()),
