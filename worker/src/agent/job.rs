@@ -160,7 +160,7 @@ async fn attempt(
         let mut training = match agent.trainer.start(assignment) {
             Ok(training) => training,
             Err(error) => {
-                tracing::error!(%job, %error, "cannot start a training thread");
+                tracing::error!(job = %order.job, %error, "cannot start a training thread");
                 return Ok(hold.release(AGAIN).await?);
             }
         };
