@@ -25,8 +25,8 @@ fn build() -> anyhow::Result<PathBuf> {
     cargo.args(["test", "--workspace", "--no-run", "--quiet"]).current_dir(root());
     // Cargo sets variables about a test's package. Build scripts read them, and would build their libraries again.
     for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "OUT_DIR" {
+        let shown = name.to_string_lossy();
+        if shown.starts_with("CARGO_PKG_") || shown.starts_with("CARGO_MANIFEST_") || shown == "OUT_DIR" {
             cargo.env_remove(&name);
         }
     }

@@ -211,10 +211,10 @@ impl World {
                     self.until(self.history.faults_end).await;
                 }
                 Some(Err(CoordinatorError::BeforeSweep(error))) => {
-                    self.note(&format!("ferry ended: {error:#}"))
+                    self.note(&format!("ferry ended: {error:#}"));
                 }
                 Some(Err(CoordinatorError::DuringSweep(error))) => {
-                    self.violate(&format!("ferry ended: {error:#}"))
+                    self.violate(&format!("ferry ended: {error:#}"));
                 }
             }
             process.kill();
