@@ -126,7 +126,7 @@ mod tests {
             assert_eq!(problems.len(), 3, "{problems:?}");
             assert!(problems[0].at.starts_with("line 3: \"2"), "{problems:?}");
             assert!(problems[1].reason.contains("no image"), "{problems:?}");
-            assert!(problems[2].reason.contains("row before"), "{problems:?}");
+            assert!(problems[2].reason.contains("already has a row"), "{problems:?}");
         }
         std::fs::write(&path, "image,left,top,size\n9,1,1,1\n").unwrap();
         let error = Crops::open(&path, &pairing, 2).unwrap_err();
