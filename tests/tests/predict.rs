@@ -85,3 +85,51 @@ fn a_job_is_previewed_by_the_beginning_of_its_id() -> anyhow::Result<()> {
     assert!(std::fs::read(workdir.path().join("sheet.png"))?.starts_with(b"\x89PNG"));
     Ok(())
 }
+
+/// What people read of the commands that use finished jobs.
+#[test]
+fn finished_models_are_used_and_described() -> anyhow::Result<()> {
+    let workdir = Workdir::new()?;
+    let sweep = root().join("experiments/smoke.yaml").display().to_string();
+    expect(&mut workdir.ferry(&["run", &sweep]), 0)?;
+    let pack = pack(&workdir)?.display().to_string();
+    let model =
+        std::fs::read_dir(workdir.path().join("runs/smoke/models"))?.next().expect("a member")?.path();
+    let (model, job) =
+        (model.display().to_string(), model.file_stem().unwrap_or_default().display().to_string());
+    let text = |words: &[&str]| -> anyhow::Result<String> {
+        let output = expect(&mut workdir.worker(words), 0)?;
+        // The numbers differ between kinds of processors.
+        Ok(without_digits(&String::from_utf8(output.stdout)?.replace(&job, "JOB")))
+    };
+    let predict = ["predict", "--model", &model, "--images", &pack, "--device", "cpu", "-o", "out.csv"];
+    insta::assert_snapshot!(text(&predict)?, @"
+    # images, # broken; # model on cpu, # s
+    Anger #, Disgust #, Fear #, Happiness #, Sadness #, Surprise #
+    ");
+    insta::assert_snapshot!(text(&["export", &model, "-o", "model.pt"])?, @"
+    model.pt: # MB of TorchScript
+      forward: images [B, #, #, #], normalised as `imagenet` -> probabilities [B, #]
+    ");
+    insta::assert_snapshot!(text(&["reproduce", &sweep, "--job", &job, "--device", "cpu"])?, @"
+    epoch #: F# #
+    epoch #: F# #
+    job JOB did not fail on cpu
+    ");
+    let preview = text(&["preview", &sweep, "--job", &job, "-o", "sheet.png"])?;
+    insta::assert_snapshot!(preview.lines().last().unwrap_or_default(), @"job JOB, epoch #: sheet.png");
+    Ok(())
+}
+
+/// Every number, such as 12 or 0.5, as `#`.
+fn without_digits(text: &str) -> String {
+    let mut shown = String::new();
+    for letter in text.chars() {
+        match letter {
+            '0'..='9' if shown.ends_with('#') => {}
+            '0'..='9' => shown.push('#'),
+            other => shown.push(other),
+        }
+    }
+    shown.replace("#.#", "#")
+}

@@ -22,7 +22,7 @@ use shared::stdio;
 #[command(after_help = "Examples:\n  \
     ferry chaos --seed 1\n  \
     ferry chaos --workers 2 --jobs 8 --faults 10 --minutes 1 --seed 7 --json\n\n\
-    Exit codes: 0 nothing was lost or changed, 1 something was, or the sweep did not end, 2 bad input,\n\
+    Exit codes: 0 nothing was lost or changed, 1 something was, or the sweep did not end, 2 bad input, \
     130 interrupted.")]
 pub(crate) struct ChaosArgs {
     /// Number of worker processes.

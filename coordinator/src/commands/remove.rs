@@ -19,7 +19,7 @@ use shared::stdio;
     ferry remove demo\n  \
     ferry remove demo --yes --json\n  \
     ferry remove --unlisted --nats tls://head:4222 --creds coordinator.creds\n\n\
-    Jobs, datasets and weights that other sweeps use are kept, and so are run folders. A sweep that is running, or\n\
+    Jobs, datasets and weights that other sweeps use are kept, and so are run folders. A sweep that is running, or \
     whose jobs are being trained, is not removed.\n\
     Exit codes: 0 done, 1 something failed, 2 bad input.")]
 pub(crate) struct RemoveArgs {

@@ -23,10 +23,11 @@ use crate::predict::{DEFAULT_SPLIT, Input, Member, Predicted, Step, Task, member
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     ferry-worker predict --ensemble 'runs/demo/MU & MA Best Weak' --images photos -o out.csv\n  \
-    ferry-worker predict --model runs/demo/models/ID.safetensors --images data/faces --split validation -o out.csv\n  \
+    ferry-worker predict --model runs/demo/models/ID.safetensors \\\n      \
+    --images data/faces --split validation -o out.csv\n  \
     ferry-worker predict --ensemble 'runs/real-faces/All four' --images lsd_test_data \\\n      \
     --list LSD_Challenge_test_set_release.txt --submission submission.csv\n\n\
-    Exit codes: 0 done (images that cannot be read are listed and left out), 1 an output cannot be written, or an image\n\
+    Exit codes: 0 done (images that cannot be read are listed and left out), 1 an output cannot be written, or an image \
     cannot be read and --strict is set, 2 bad input.")]
 pub struct PredictArgs {
     /// A model: a file in the `models` folder of a run.

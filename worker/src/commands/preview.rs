@@ -17,7 +17,7 @@ use crate::preview::{Preview, preview};
 /// Options of `ferry-worker preview`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ferry-worker preview experiments/demo.yaml --job 1f3a -o sheet.png\n\n\
-    Each pair is one training image: left the emotion view after basic augmentation, right the appearance view with\n\
+    Each pair is one training image: left the emotion view after basic augmentation, right the appearance view with \
     its landmarks. Mixing is not shown: it happens later, on whole batches. `ferry plan SWEEP --all` lists the jobs.")]
 pub struct PreviewArgs {
     /// The sweep file.

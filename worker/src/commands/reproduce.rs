@@ -21,7 +21,7 @@ use crate::train::{Control, Outcome, TrainEvent, TrainTask, train_from};
 #[derive(Debug, Args)]
 #[command(after_help = "Example, for a job that failed in a sweep:\n  \
     ferry-worker reproduce experiments/demo.yaml --job 1f3a2b4c\n\n\
-    The job is trained as on a worker, from the start, and nothing is stored. Exit codes: 0 the job did not fail here,\n\
+    The job is trained as on a worker, from the start, and nothing is stored. Exit codes: 0 the job did not fail here, \
     1 it failed, 2 it could not start.")]
 pub struct ReproduceArgs {
     /// The sweep file.
