@@ -96,7 +96,7 @@ fn run(command: &Command) -> End {
         Command::Serve(args) => serve::run(args).map_err(|failure| (failure, false)),
         Command::Report(args) => report::run(args).map_err(|error| (error.into(), args.json)),
         Command::Evaluate(args) => evaluate::run(args).map_err(|error| (error.into(), args.json)),
-        Command::Retry(args) => retry::run(args).map_err(|failure| (failure, false)),
+        Command::Retry(args) => retry::run(args).map_err(|failure| (failure, args.json)),
         Command::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
         Command::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
         Command::Remove(args) => remove::run(args).map_err(|failure| (failure, args.json)),

@@ -101,7 +101,7 @@ fn a_sweep_is_removed_and_what_others_use_stays() -> anyhow::Result<()> {
     expect(&mut workdir.ferry(&["run", "second.yaml"]), 0)?;
 
     insta::assert_snapshot!(refused(&workdir, &["third", "--yes"])?, @"error: there is no sweep `third` here; there are: first, second");
-    insta::assert_snapshot!(refused(&workdir, &["first"])?, @"error: nothing was removed: add --yes to remove it");
+    insta::assert_snapshot!(refused(&workdir, &["first"])?, @"error: nothing was changed: there is no terminal to ask for confirmation, so add --yes");
     assert_eq!(sweeps(&workdir)?, ["first", "second"], "nothing was removed");
 
     let removed = json(&workdir, &["remove", "first", "--yes", "--json"])?;

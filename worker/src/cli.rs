@@ -18,7 +18,7 @@ use crate::device::DeviceChoice;
     args_conflicts_with_subcommands = true,
     after_help = "Example, on another machine while a sweep runs:\n  \
         ferry-worker --nats nats://head:4222\n  \
-        ferry-worker --nats tls://head:4222 --creds worker.creds    # a server made by `ferry init --cluster`\n\n\
+        ferry-worker --nats tls://head:4222 --creds worker.creds    # made by ferry init\n\n\
         Exit codes: 0 stopped on request, 1 something failed and a restart may help, 2 it cannot work on this machine \
         or with this command line (no such device, wrong address, refused credential)."
 )]

@@ -5,18 +5,34 @@ use std::path::PathBuf;
 use clap::Args;
 use shared::bus::{Bus, Role};
 
-use super::server::ServerArgs;
+use super::server::{ServerArgs, without_token};
 use orchestrator::broker::{self, Broker};
 use orchestrator::home::{self, Home, HomeError, HomeLock};
 
 /// Where the records are.
 #[derive(Debug, Args)]
 pub(crate) struct BooksArgs {
-    /// State directory to read.
+    /// State directory of the sweeps.
     #[arg(long, env = "FERRY_HOME", default_value = home::DEFAULT)]
     pub home: PathBuf,
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+impl BooksArgs {
+    /// Where no sweep was found, and where else to look.
+    pub(super) fn no_sweep(&self) -> String {
+        if let Some(url) = &self.server.nats {
+            return format!("no sweep has run on {} yet", without_token(url));
+        }
+        let home = std::path::absolute(&self.home).unwrap_or_else(|_| self.home.clone());
+        let home = home.display();
+        if self.home.is_dir() {
+            format!("no sweep has run in {home} yet; --home names another state directory, --nats a server")
+        } else {
+            format!("there is no state directory {home}; name one with --home, or a server with --nats")
+        }
+    }
 }
 
 /// An open connection to the records.

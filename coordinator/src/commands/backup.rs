@@ -48,10 +48,7 @@ pub(crate) fn run(args: &BackupArgs) -> Result<ExitCode, CommandError> {
 
 async fn save(args: &BackupArgs) -> Result<Summary, CommandError> {
     let Some(access) = Access::open(&args.books, "ferry-backup").await? else {
-        let home = args.books.home.display();
-        return Err(CommandError::Input(anyhow::anyhow!(
-            "no sweep has run in {home}: name another state directory with --home"
-        )));
+        return Err(CommandError::Input(anyhow::anyhow!(args.books.no_sweep())));
     };
     let mut progress = Progress::counting("saving", "entries");
     let saved = backup::save(&access.bus, &args.dest, &mut |done, total| progress.show(done, total)).await;

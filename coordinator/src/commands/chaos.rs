@@ -14,10 +14,11 @@ use shared::stdio;
 
 /// Kill processes at random during a small sweep, then check that nothing was lost or changed.
 ///
-/// Real processes train a sweep of its own. Meanwhile faults are injected: workers, nats-server and the coordinator are
-/// killed, workers suspended past their lease, connections cut and delayed, checkpoints damaged, the server's disk
-/// filled, jobs delivered twice. In the end every job must be done exactly once, with the same bits as in a run without
-/// faults. That run comes first and is kept in the folder for the next seed.
+/// Real processes train a small sweep while faults are injected: workers, nats-server and the coordinator (`ferry run`)
+/// are killed, workers are suspended for longer than their lease, connections are cut and delayed, checkpoints are
+/// damaged, the server's disk is filled, jobs are delivered twice. In the end every job must be done exactly once, with
+/// the same bits as in a run without faults. That run comes first; it is kept in the folder and used again for other
+/// seeds.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     ferry chaos --seed 1\n  \

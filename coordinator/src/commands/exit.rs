@@ -7,13 +7,14 @@ use shared::bus::BusError;
 use shared::exit::Exit;
 use shared::pack::PackError;
 
+use super::confirm::NobodyToAsk;
 use orchestrator::data::import::ImportError;
 use orchestrator::data::synth::SynthError;
 use orchestrator::devices::DevicesError;
 use orchestrator::home::HomeError;
 use orchestrator::report::ReportError;
 use orchestrator::run_dir::RunDirError;
-use orchestrator::service::UnknownWeights;
+use orchestrator::service::{RemovalError, RetryError, UnknownWeights};
 use orchestrator::sweep::problem::SweepError;
 
 /// An error that knows how the process ends because of it.
@@ -32,6 +33,9 @@ fn code(error: &(dyn Error + 'static)) -> Option<Exit> {
     }
     let known = [
         of::<BadInput>,
+        of::<NobodyToAsk>,
+        of::<RetryError>,
+        of::<RemovalError>,
         of::<SweepError>,
         of::<RunDirError>,
         of::<ReportError>,
@@ -55,6 +59,32 @@ pub(super) struct BadInput(pub(super) String);
 impl ProcessExit for BadInput {
     fn process_exit_code(&self) -> Exit {
         Exit::BadInput
+    }
+}
+
+impl ProcessExit for NobodyToAsk {
+    fn process_exit_code(&self) -> Exit {
+        Exit::BadInput
+    }
+}
+
+impl ProcessExit for RetryError {
+    fn process_exit_code(&self) -> Exit {
+        match self {
+            Self::Unknown { .. } | Self::Ambiguous { .. } | Self::Open { .. } => Exit::BadInput,
+            Self::Bus(error) => error.process_exit_code(),
+            Self::Plan { .. } => Exit::Failed,
+        }
+    }
+}
+
+impl ProcessExit for RemovalError {
+    fn process_exit_code(&self) -> Exit {
+        match self {
+            Self::Unknown { .. } | Self::Running(_) | Self::Held { .. } => Exit::BadInput,
+            Self::Bus(error) => error.process_exit_code(),
+            Self::Plan { .. } => Exit::Failed,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod access;
 pub(crate) mod backup;
 pub(crate) mod chaos;
+mod confirm;
 pub(crate) mod data;
 pub(crate) mod error;
 pub(crate) mod evaluate;

@@ -26,7 +26,7 @@ const SHOWN: usize = 8;
 pub(crate) struct PlanArgs {
     /// The sweep file.
     file: PathBuf,
-    /// State directory, in which synthetic datasets are looked for.
+    /// State directory; synthetic datasets are in it.
     #[arg(long, env = "FERRY_HOME", value_name = "DIR", default_value = ".ferry")]
     home: PathBuf,
     /// Show every job.

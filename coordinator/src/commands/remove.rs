@@ -1,15 +1,16 @@
 //! `ferry remove`: removes a sweep that is no longer wanted from a state directory or a server.
 
-use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
 use super::access::{Access, BooksArgs};
+use super::confirm::is_confirmed;
 use super::error::CommandError;
+use super::exit::BadInput;
 use super::progress::Progress;
-use orchestrator::service::{Amount, Holdings, Removal, RemovalError, Target};
+use orchestrator::service::{Amount, Holdings, Removal, Target};
 use shared::plural::count;
 use shared::stdio;
 
@@ -21,7 +22,7 @@ use shared::stdio;
     ferry remove --unlisted --nats tls://head:4222 --creds coordinator.creds\n\n\
     Jobs, datasets and weights that other sweeps use are kept, and so are run folders. A sweep that is running, or \
     whose jobs are being trained, is not removed.\n\
-    Exit codes: 0 done, 1 something failed, 2 bad input.")]
+    Exit codes: 0 done, 1 something failed or you said no, 2 bad input.")]
 pub(crate) struct RemoveArgs {
     /// Name of the sweep; `ferry status` lists them.
     #[arg(required_unless_present = "unlisted", conflicts_with = "unlisted")]
@@ -45,31 +46,21 @@ pub(crate) fn run(args: &RemoveArgs) -> Result<ExitCode, CommandError> {
         .enable_all()
         .build()
         .map_err(|error| CommandError::Work(error.into()))?;
-    runtime.block_on(remove(args))
+    Ok(runtime.block_on(remove(args))?)
 }
 
-async fn remove(args: &RemoveArgs) -> Result<ExitCode, CommandError> {
-    let Some(access) = Access::open_as_coordinator(&args.books, "ferry-remove").await.map_err(refusal)?
-    else {
-        let home = args.books.home.display();
-        return Err(CommandError::Input(anyhow::anyhow!(
-            "no sweep has run in {home}: name another state directory with --home"
-        )));
+async fn remove(args: &RemoveArgs) -> anyhow::Result<ExitCode> {
+    let Some(access) = Access::open_as_coordinator(&args.books, "ferry-remove").await? else {
+        return Err(BadInput(args.books.no_sweep()).into());
     };
     let outcome = look_and_remove(args, &access).await;
     access.close().await;
     outcome
 }
 
-async fn look_and_remove(args: &RemoveArgs, access: &Access) -> Result<ExitCode, CommandError> {
+async fn look_and_remove(args: &RemoveArgs, access: &Access) -> anyhow::Result<ExitCode> {
     let target = args.sweep.clone().map_or(Target::Unlisted, Target::Sweep);
-    let removal =
-        Removal::of(&access.bus, &target, access.is_alone()).await.map_err(|error| match error {
-            RemovalError::Unknown { .. } | RemovalError::Running(_) | RemovalError::Held { .. } => {
-                CommandError::Input(error.into())
-            }
-            RemovalError::Bus(_) | RemovalError::Plan { .. } => refusal(error.into()),
-        })?;
+    let removal = Removal::of(&access.bus, &target, access.is_alone()).await?;
     let what = what(&target);
     if !args.json {
         let text = if removal.is_empty() {
@@ -77,46 +68,22 @@ async fn look_and_remove(args: &RemoveArgs, access: &Access) -> Result<ExitCode,
         } else {
             text(&what, removal.holdings())
         };
-        print(&text)?;
+        stdio::print(&text)?;
     }
-    let wanted = removal.is_empty() || args.yes || ask()?;
+    let wanted = removal.is_empty() || args.yes || is_confirmed("Remove it for good?")?;
     if wanted {
         let mut progress = Progress::counting("removing", "entries");
-        let carried_out = removal.carry_out(&access.bus, &mut |done, total| progress.show(done, total)).await;
-        carried_out.map_err(|error| CommandError::Work(error.into()))?;
+        removal.carry_out(&access.bus, &mut |done, total| progress.show(done, total)).await?;
     }
     if args.json {
         let sweep = args.sweep.as_deref();
-        print(&format!(
-            "{}\n",
-            json!({ "sweep": sweep, "removed": wanted, "holdings": removal.holdings() })
-        ))?;
+        stdio::print_line(
+            &json!({ "sweep": sweep, "removed": wanted, "holdings": removal.holdings() }).to_string(),
+        )?;
     } else if !removal.is_empty() {
-        print(if wanted { "removed\n" } else { "nothing was removed\n" })?;
+        stdio::print(if wanted { "removed\n" } else { "nothing was removed\n" })?;
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// A wrong server or credential is bad input.
-fn refusal(error: anyhow::Error) -> CommandError {
-    let bad_input =
-        error.downcast_ref::<shared::bus::BusError>().is_some_and(shared::bus::BusError::is_bad_input);
-    if bad_input { CommandError::Input(error) } else { CommandError::Work(error) }
-}
-
-fn print(text: &str) -> Result<(), CommandError> {
-    Ok(stdio::print(text)?)
-}
-
-/// Asks the person at the terminal; scripts must use `--yes`.
-fn ask() -> Result<bool, CommandError> {
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(CommandError::Input(anyhow::anyhow!("nothing was removed: add --yes to remove it")));
-    }
-    eprint!("Remove it for good? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(|error| CommandError::Work(error.into()))?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    Ok(if wanted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn what(target: &Target) -> String {

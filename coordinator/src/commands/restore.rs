@@ -22,7 +22,7 @@ use orchestrator::backup;
 pub(crate) struct RestoreArgs {
     /// The folder that `ferry backup` created.
     pub src: PathBuf,
-    /// The state directory to create.
+    /// The state directory to create; it must not exist yet.
     #[arg(long)]
     pub home: PathBuf,
     /// Print one JSON object instead of text.

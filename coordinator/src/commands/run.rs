@@ -59,10 +59,11 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub workers: Option<usize>,
     /// Seconds without a heartbeat after which a worker is considered dead and its job is given to another worker. Applies
-    /// to all jobs on this server from now on. Default: the last value set on this server, initially 15.
+    /// to every job that is claimed on this server from now on. Default: the last value set on this server, initially 15.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub lease: Option<Duration>,
-    /// Seconds between two heartbeats of a worker, at most a third of the lease. Default: a third of the lease.
+    /// Seconds between two heartbeats of a worker, at most a third of the lease; needs --lease. Default: a third of the
+    /// lease.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "lease")]
     pub heartbeat: Option<Duration>,
     /// Models to store in the run folder for `ferry-worker predict`: those of the ensemble members, all, or none. A

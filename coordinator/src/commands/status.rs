@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 use shared::books::{Standing, incidents_in_words};
-use shared::bus::BusError;
 use shared::ids::JobId;
 use shared::plural::count;
 use shared::protocol::Readiness;
@@ -14,7 +13,6 @@ use shared::terminal::plain;
 
 use super::access::{Access, BooksArgs};
 use super::error::CommandError;
-use super::server::without_token;
 use orchestrator::service::{BucketStatus, JobStatus, Status, SweepStatus, read_status};
 
 /// Shows the progress of all sweeps in a state directory or on a server, even while they run.
@@ -34,10 +32,7 @@ pub(crate) struct StatusArgs {
 /// # Errors
 /// Bad input when the server's address or credential cannot be used; failed work when it cannot be reached.
 pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode, CommandError> {
-    show(args).map_err(|error| {
-        let wrong_server = error.downcast_ref::<BusError>().is_some_and(BusError::is_bad_input);
-        if wrong_server { CommandError::Input(error) } else { CommandError::Work(error) }
-    })
+    Ok(show(args)?)
 }
 
 fn show(args: &StatusArgs) -> anyhow::Result<ExitCode> {
@@ -48,7 +43,7 @@ fn show(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         let all = json!({ "sweeps": sweeps, "workers": workers, "standings": standings, "store": store });
         format!("{all}\n")
     } else if status.sweeps.is_empty() {
-        format!("{}\n", no_sweep(&args.books))
+        format!("{}\n", args.books.no_sweep())
     } else {
         plain(&text(&status))
     };
@@ -63,20 +58,6 @@ async fn read(args: &StatusArgs) -> anyhow::Result<Status> {
     let status = read_status(&access.bus).await;
     access.close().await;
     status
-}
-
-/// Where no sweep was found, and where else to look.
-fn no_sweep(books: &BooksArgs) -> String {
-    if let Some(url) = &books.server.nats {
-        return format!("no sweep has run on {} yet", without_token(url));
-    }
-    let home = std::path::absolute(&books.home).unwrap_or_else(|_| books.home.clone());
-    let home = home.display();
-    if books.home.is_dir() {
-        format!("no sweep has run in {home} yet; --home names another state directory, --nats a server")
-    } else {
-        format!("there is no state directory {home}; name one with --home, or a server with --nats")
-    }
 }
 
 fn text(status: &Status) -> String {

@@ -36,7 +36,7 @@ pub struct PredictArgs {
     /// An ensemble: a run folder and the ensemble's name, RUN/NAME.
     #[arg(long, value_name = "RUN/NAME")]
     ensemble: Option<String>,
-    /// A folder of images, including its subfolders, or a pack.
+    /// A folder of images, including its subfolders, or a pack made by `ferry data import`.
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
     /// The split of a pack: train, validation or test.

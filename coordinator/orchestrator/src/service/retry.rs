@@ -36,17 +36,6 @@ pub enum RetryError {
     Plan { sweep: String, source: serde_json::Error },
 }
 
-impl RetryError {
-    /// True when the caller asked for something that cannot be done.
-    pub fn is_bad_input(&self) -> bool {
-        match self {
-            Self::Unknown { .. } | Self::Ambiguous { .. } | Self::Open { .. } => true,
-            Self::Bus(error) => error.is_bad_input(),
-            Self::Plan { .. } => false,
-        }
-    }
-}
-
 /// The one job whose id begins with `wanted`, in any sweep that the books know.
 ///
 /// # Errors
