@@ -1,17 +1,19 @@
 //! A `ferry run --json` in the background, followed event by event.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::Value;
 
-/// A running sweep.
+use crate::processes::Owned;
+
+/// A running sweep. It ends with the test.
 #[derive(Debug)]
 pub struct Run {
-    child: Child,
+    child: Owned,
     events: Receiver<Value>,
     /// All events so far, for the messages of failed waits.
     seen: Vec<Value>,
@@ -36,12 +38,12 @@ impl Run {
                 }
             }
         });
-        Ok(Self { child, events, seen: Vec::new() })
+        Ok(Self { child: Owned(child), events, seen: Vec::new() })
     }
 
     /// The process id of `ferry`.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
     /// Every event so far.
@@ -82,7 +84,7 @@ impl Run {
                     anyhow::bail!("waited {} s for {what}; seen:\n{}", limit.as_secs(), listed(&self.seen))
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    let status = self.child.wait()?;
+                    let status = self.child.0.wait()?;
                     anyhow::bail!("ferry ended ({status}) before {what}; seen:\n{}", listed(&self.seen))
                 }
             }
@@ -97,7 +99,7 @@ impl Run {
     pub fn end(mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
         let deadline = Instant::now() + limit;
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.child.0.try_wait()? {
                 return Ok(status);
             }
             if let Ok(event) = self.events.recv_timeout(Duration::from_millis(100)) {
@@ -113,8 +115,8 @@ impl Run {
     ///
     /// It cannot be killed.
     pub fn kill(mut self) -> anyhow::Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
+        self.child.0.kill()?;
+        self.child.0.wait()?;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The books as a key-value bucket, whose stream also takes atomic batches.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 
 use bytes::Bytes;
@@ -89,17 +90,20 @@ impl Books for Nats {
     }
 }
 
-/// Every key that was written and not purged. The stream itself is asked, because the client's own way needs the right
-/// to make consumers, which can deliver anywhere.
+/// Every key that was written and not purged, once. The stream itself is asked, because the client's own way needs the
+/// right to make consumers, which can deliver anywhere.
 pub(super) async fn keys(store: &kv::Store) -> Result<Vec<String>, ServerError> {
     let subjects =
         store.stream.info_with_subjects(format!("{}>", store.prefix)).await.map_err(ServerError::doubt)?;
     let key = |(subject, _): (String, usize)| subject.strip_prefix(&store.prefix).map(str::to_owned);
-    subjects
+    // A set, because the client asks for the keys from a position on until there are none: a key that is written
+    // meanwhile shifts the others, and one of them comes twice.
+    let keys: BTreeSet<String> = subjects
         .try_filter_map(|subject| std::future::ready(Ok(key(subject))))
         .try_collect()
         .await
-        .map_err(ServerError::doubt)
+        .map_err(ServerError::doubt)?;
+    Ok(keys.into_iter().collect())
 }
 
 fn plain(entry: kv::Entry) -> Entry {
