@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tests::processes::{Owned, signal};
-use tests::programs::{Workdir, root};
+use tests::programs::{Workdir, expect, root};
 use tests::run::Run;
 use tests::server::Server;
 
@@ -14,21 +14,38 @@ fn sweep() -> String {
     root().join("tests/sweeps/faults.yaml").display().to_string()
 }
 
-/// Case 17: the state directory is deleted while the sweep runs.
+/// Case 17: the state directory is deleted while the sweep runs, or only the server's store in it.
 #[test]
 fn a_deleted_state_directory_is_noticed_within_seconds() -> anyhow::Result<()> {
+    let workdir = moved_while_it_runs(".ferry", "the state directory .ferry was deleted or moved")?;
+    assert!(!workdir.path().join(".ferry").exists(), "it was not created again");
+    moved_while_it_runs(".ferry/nats/store/jetstream", "the state directory .ferry was deleted or moved")?;
+    Ok(())
+}
+
+/// Case 17, for the results: the same command writes the folder again.
+#[test]
+fn a_deleted_run_folder_is_noticed_and_can_be_written_again() -> anyhow::Result<()> {
+    let workdir =
+        moved_while_it_runs("runs", "was deleted or moved while the sweep was running. No result is lost")?;
+    expect(&mut workdir.ferry(&["run", &sweep(), "--workers", "1"]), 0)?;
+    assert!(workdir.path().join("runs/faults/report.html").is_file());
+    Ok(())
+}
+
+/// Moves `folder` away after the first epoch. The run must end within a minute, with exit code 1 and these `words`.
+fn moved_while_it_runs(folder: &str, words: &str) -> anyhow::Result<Workdir> {
     let workdir = Workdir::new()?;
     let errors = std::fs::File::create(workdir.path().join("errors"))?;
     let mut command = workdir.ferry(&["run", &sweep(), "--workers", "1"]);
-    let mut run = command.stdout(Stdio::null()).stderr(errors).spawn()?;
+    let mut run = Owned(command.stdout(Stdio::null()).stderr(errors).spawn()?);
     let said = || std::fs::read_to_string(workdir.path().join("errors")).unwrap_or_default();
     tests::wait::until(LIMIT, "an epoch", || said().contains("epoch 1").then_some(()))?;
-    std::fs::rename(workdir.path().join(".ferry"), workdir.path().join("gone"))?;
-    let status = tests::wait::until(Duration::from_mins(1), "its end", || run.try_wait().ok().flatten())?;
+    std::fs::rename(workdir.path().join(folder), workdir.path().join("gone"))?;
+    let status = tests::wait::until(Duration::from_mins(1), "its end", || run.0.try_wait().ok().flatten())?;
     assert_eq!(status.code(), Some(1), "{}", said());
-    assert!(said().contains("the state directory .ferry was deleted or moved"), "{}", said());
-    assert!(!workdir.path().join(".ferry").exists(), "it was not created again");
-    Ok(())
+    assert!(said().contains(words), "{}", said());
+    Ok(workdir)
 }
 
 /// Cases 25 and 31: a lost server is reported, and Ctrl-C still works immediately.

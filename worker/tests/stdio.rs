@@ -15,7 +15,7 @@ const WORKER: &str = env!("CARGO_BIN_EXE_ferry-worker");
 /// A folder with the file `raw.safetensors`.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("raw.safetensors"), resnet18::file("", 0.5)).unwrap();
+    fs::write(folder.path().join("raw.safetensors"), resnet18::file("", |_| 0.5)).unwrap();
     folder
 }
 
@@ -39,8 +39,9 @@ const ANSWERS: [&str; 7] = [
 #[test]
 fn weights_are_described() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("raw.safetensors"), resnet18::file("_orig_mod.", 0.5)).unwrap();
-    fs::write(folder.path().join("nan.safetensors"), resnet18::file("", f32::NAN)).unwrap();
+    fs::write(folder.path().join("raw.safetensors"), resnet18::file("_orig_mod.", |_| 0.5)).unwrap();
+    fs::write(folder.path().join("nan.safetensors"), resnet18::file("", |_| f32::NAN)).unwrap();
+    fs::write(folder.path().join("negative.safetensors"), resnet18::file("", |_| -0.5)).unwrap();
     let printed = |words: &str| {
         let output = worker(folder.path(), words).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
@@ -61,6 +62,7 @@ fn weights_are_described() {
       written to w.safetensors
     ");
     insta::assert_snapshot!(printed("weights convert nan.safetensors -o n.safetensors"), @"error: nan.safetensors: NaN or infinite values in `bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `bn1.weight`, `conv1.weight`, `layer1.0.bn1.bias`, `layer1.0.bn1.running_mean`, `layer1.0.bn1.running_var` and 52 more: no training can start from them");
+    insta::assert_snapshot!(printed("weights convert negative.safetensors -o n.safetensors"), @"error: negative.safetensors: negative variances in `bn1.running_var`, `layer1.0.bn1.running_var`, `layer1.0.bn2.running_var`, `layer2.0.bn1.running_var`, `layer2.0.bn2.running_var`, `layer2.0.downsample.1.running_var`, `layer3.0.bn1.running_var`, `layer3.0.bn2.running_var` and 4 more: no network can compute with them; the file is damaged");
     assert!(!folder.path().join("n.safetensors").exists());
 }
 

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
 mod common;
+#[path = "common/resnet18.rs"]
+mod resnet18;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +20,8 @@ use shared::weights::Slot;
 use tch::Device;
 use tempfile::TempDir;
 use worker::train::{Control, Finished, Outcome, TrainError, TrainEvent, TrainTask, train_from};
+use worker::weights::Source;
+use worker::weights::convert::{Options, convert, examine};
 
 const SIZE: u32 = 16;
 
@@ -98,6 +102,25 @@ fn a_trained_model_is_where_another_training_starts() {
         assert_eq!(values(&started.model, name) == values(&model, name), is_moved, "{name}");
         assert_eq!(values(&started.model, name) == values(&drawn.model, name), !is_moved, "{name}");
     }
+}
+
+/// Statistics that only the evaluation uses: the losses stay finite, and the probabilities do not.
+#[test]
+fn weights_that_give_no_probabilities_fail_the_job() {
+    let (folder, pack) = pack();
+    let value = |name: &str| match name.rsplit_once('.') {
+        Some((_, "running_mean")) => -3e38,
+        Some((layer, "weight")) if layer.contains("bn") => 100.0,
+        Some(_) | None => 0.01,
+    };
+    let path = folder.path().join("raw.safetensors");
+    std::fs::write(&path, resnet18::file("", value)).unwrap();
+    let source = Source::open(&path).unwrap();
+    let understood = examine(&source, &Options::default()).unwrap();
+    let file = Bytes::from(convert(&source, &understood).unwrap());
+    let spec = small(&[]).with("emotion_weights", named(&file)).unwrap();
+    let error = run(&spec, &pack, &Weights::from([(Slot::Emotion, file)]), None).unwrap_err();
+    assert!(matches!(error, TrainError::NotAProbability { row: 0, .. }), "{error}");
 }
 
 #[test]

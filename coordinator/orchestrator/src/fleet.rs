@@ -62,6 +62,12 @@ pub fn slots(gpus: &[ChosenGpu], cores: usize, threads: usize, workers: Option<u
     gpus.iter().cloned().map(Slot::Gpu).take(workers.unwrap_or(usize::MAX)).collect()
 }
 
+/// How many workers a machine with this many cores can take, with room for experiments. Beyond it, they only take
+/// each other's cores and memory, and a slip such as `--workers 1000` would bring the machine to a halt.
+pub fn most_cpu_workers(cores: usize) -> usize {
+    4 * cores.max(4)
+}
+
 /// What every local worker is told.
 #[derive(Debug, Clone)]
 pub struct WorkerSetup {

@@ -115,7 +115,9 @@ impl ProcessExit for RunDirError {
             | Self::NoDataset { .. }
             | Self::Version { .. }
             | Self::Damaged { .. } => Exit::BadInput,
-            Self::UnknownJob { .. } | Self::Refused { .. } | Self::Samples { .. } => Exit::Failed,
+            Self::Gone { .. } | Self::UnknownJob { .. } | Self::Refused { .. } | Self::Samples { .. } => {
+                Exit::Failed
+            }
         }
     }
 }

@@ -18,7 +18,8 @@ use super::error::CommandError;
 use super::progress::Progress;
 use super::server::{ServerArgs, without_token};
 use orchestrator::data::synth;
-use orchestrator::devices::{self, Environment, GpuChoice, Nvml};
+use orchestrator::devices::{self, ChosenGpu, Environment, GpuChoice, Nvml};
+use orchestrator::fleet;
 use orchestrator::home::{self, Home};
 use orchestrator::report::summary;
 use orchestrator::service::{self, Models, RunEnd, RunRequest};
@@ -82,6 +83,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     let server = endpoint(args).map_err(|error| CommandError::Input(error.into()))?;
     let gpus = devices::settle(&Nvml, args.gpus.as_ref(), &Environment::read())
         .map_err(|error| CommandError::Input(error.into()))?;
+    check_workers(args, &gpus)?;
     let timing = args.lease.map(|lease| Timing::new(lease, args.heartbeat)).transpose();
     let timing = timing.map_err(|error| CommandError::Input(error.into()))?;
     let plan = plan_with_dataset(&args.file, &home)?;
@@ -113,6 +115,23 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
 }
 
 /// The server, if one is named. Refuses a credential of the wrong role before any work is done.
+/// A number of local workers that cannot be meant.
+fn check_workers(args: &RunArgs, gpus: &[ChosenGpu]) -> Result<(), CommandError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let most = fleet::most_cpu_workers(cores);
+    let problem = match args.workers {
+        Some(0) if args.server.nats.is_none() => {
+            "--workers 0 leaves nobody to train: other machines can join only with --nats".to_owned()
+        }
+        Some(workers) if gpus.is_empty() && workers > most => format!(
+            "--workers {workers} is too many for {}: at most {most} start here",
+            count(cores, "CPU core")
+        ),
+        Some(_) | None => return Ok(()),
+    };
+    Err(CommandError::Input(anyhow::anyhow!(problem)))
+}
+
 fn endpoint(args: &RunArgs) -> Result<Option<Endpoint>, BusError> {
     let endpoint = args.server.endpoint()?;
     endpoint.as_ref().map_or(Ok(()), |endpoint| endpoint.require(&[Role::Coordinator]))?;

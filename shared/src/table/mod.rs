@@ -195,7 +195,7 @@ impl<'a> Row<'a> {
         let Some(text) = self.value(place) else { return Ok(None) };
         let word = text.to_ascii_lowercase();
         match self.number::<f64>(place) {
-            Ok(number) => Ok(Some(number != 0.0)),
+            Ok(number) => Ok(Some(number > 0.0)), // -1 stands for "no" where 0 is a value.
             Err(_) if TRUE.contains(&word.as_str()) => Ok(Some(true)),
             Err(_) if FALSE.contains(&word.as_str()) => Ok(Some(false)),
             Err(_) => Err(format!("{text:?} is neither yes nor no")),

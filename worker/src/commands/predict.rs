@@ -74,6 +74,9 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         (None, Some(ensemble)) => members::ensemble(ensemble)?,
         (Some(_), Some(_)) | (None, None) => bail!("name either --model or --ensemble"),
     };
+    if args.out.is_some() && args.out == args.submission {
+        bail!("-o and --submission name the same file: give each its own");
+    }
     let input = Input { images: args.images.clone(), split: args.split, list: args.list.clone() };
     let device = device::choose(args.device)?;
     let mut progress = Progress::new();

@@ -28,6 +28,11 @@ pub enum TrainError {
     )]
     NotFinite { epoch: u32, step: usize, term: Term, value: f64 },
     #[error(
+        "the network answers {value} instead of a probability for image {row} of the split: the training diverged (try \
+         a lower learning_rate), or the weights that it started from are damaged"
+    )]
+    NotAProbability { row: usize, value: f32 },
+    #[error(
         "the smallest possible micro-batch ({samples} images) does not fit into the device's memory: use a smaller \
          network or image_size, or a device with more memory"
     )]

@@ -19,7 +19,7 @@ pub type Probabilities = Vec<[f32; CLASSES]>;
 ///
 /// # Errors
 ///
-/// An image cannot be read, or libtorch fails.
+/// An image cannot be read, a probability is not finite, or libtorch fails.
 pub fn probabilities(
     network: &Mtl,
     frames: &Frames<'_>,
@@ -43,6 +43,13 @@ pub fn probabilities(
             logits.f_softmax(-1, Kind::Float)?.f_to_device(Device::Cpu)?.f_reshape([-1])
         })?;
         let values = Vec::<f32>::try_from(batch)?;
+        // The loss does not show this: in training, normalisation uses the batch and not the stored statistics.
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            return Err(TrainError::NotAProbability {
+                row: rows.len() + index / CLASSES,
+                value: values[index],
+            });
+        }
         rows.extend(values.chunks_exact(CLASSES).map(|row| std::array::from_fn(|class| row[class])));
         progress(rows.len());
     }

@@ -32,6 +32,8 @@ pub enum ConvertError {
     Layout(#[from] LayoutError),
     #[error("not all names belong to one network, but those below {}", below(.0))]
     Below(Vec<(String, Layout)>),
+    #[error("negative variances in {}: no network can compute with them; the file is damaged", some(.0))]
+    NegativeVariance(Vec<String>),
     #[error("NaN or infinite values in {}: no training can start from them", some(.0))]
     NotFinite(Vec<String>),
     #[error("the network is not complete: {0}")]
@@ -100,6 +102,7 @@ pub fn examine(source: &Source, options: &Options) -> Result<Understood, Convert
         mapping.dropped.iter().map(|(name, reason)| (dict.names[name].clone(), reason.clone())).collect();
     dropped.extend(dict.outside);
     check_finite(source, kept.keys())?;
+    check_variances(source, kept.keys())?;
     let dtype = |full: &String| (full.clone(), source.tensors[full].dtype);
     let converted = kept.keys().map(dtype).filter(|(_, dtype)| *dtype != Dtype::F32).collect();
     let preprocessing = options.preprocessing.unwrap_or(mapping.preprocessing);
@@ -128,6 +131,19 @@ fn check_finite<'a>(source: &Source, names: impl Iterator<Item = &'a String>) ->
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(ConvertError::NotFinite(wrong)) }
+}
+
+/// Batch normalisation takes the root of a stored variance: a network with a negative one answers NaN.
+fn check_variances<'a>(source: &Source, names: impl Iterator<Item = &'a String>) -> Result<(), ConvertError> {
+    let mut wrong = Vec::new();
+    for name in names.filter(|name| name.ends_with("running_var")) {
+        let negative = source.tensors[name].to_f32().and_then(|tensor| Ok(tensor.f_lt(0.0)?.f_any()?));
+        let negative = negative.map_err(|source| ConvertError::Tensor { name: name.clone(), source })?;
+        if negative.int64_value(&[]) != 0 {
+            wrong.push(format!("`{name}`"));
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(ConvertError::NegativeVariance(wrong)) }
 }
 
 /// The bytes of the converted file. The same source and options give the same bytes.

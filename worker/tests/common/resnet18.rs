@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// The file, with `prefix` in front of every name and with every value equal to `value`.
-pub(crate) fn file(prefix: &str, value: f32) -> Vec<u8> {
+/// The file, with `prefix` in front of every name, and with the `value` of a name everywhere in its tensor.
+pub(crate) fn file(prefix: &str, value: impl Fn(&str) -> f32) -> Vec<u8> {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     for (name, shape) in shapes() {
         let start = data.len();
-        (0..shape.iter().product::<usize>()).for_each(|_| data.extend(value.to_le_bytes()));
+        let value = value(&name).to_le_bytes();
+        (0..shape.iter().product::<usize>()).for_each(|_| data.extend(value));
         let entry = json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, data.len()] });
         header.insert(format!("{prefix}{name}"), entry);
     }

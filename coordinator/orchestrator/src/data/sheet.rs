@@ -38,7 +38,7 @@ pub fn write(pack: &Pack, split: Split, path: &Path) -> Result<(), image::ImageE
         }
     }
     let mut picture = Cursor::new(Vec::new());
-    sheet.write_to(&mut picture, ImageFormat::from_path(path)?)?;
+    sheet.write_to(&mut picture, ImageFormat::Png)?;
     Ok(files::write(path, picture.get_ref())?)
 }
 

@@ -14,6 +14,12 @@ pub enum RunDirError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is not a run folder: it has no plan.json. Name the folder of a sweep, such as runs/demo.", path.display())]
     NotARun { path: PathBuf },
+    #[error(
+        "the run folder {} was deleted or moved while the sweep was running. No result is lost: run the same command \
+         again, and it writes the folder again.",
+        path.display()
+    )]
+    Gone { path: PathBuf },
     #[error("{} belongs to the sweep `{found}`, not to `{wanted}`. Choose another folder with --out.", path.display())]
     OtherSweep { path: PathBuf, found: String, wanted: String },
     #[error(

@@ -31,6 +31,17 @@ impl RunDir {
         Ok(Self { root: root.to_owned() })
     }
 
+    /// Whether the folder is still there: people delete or move it while a sweep runs.
+    ///
+    /// # Errors
+    /// [`RunDirError::Gone`] when it is not.
+    pub fn check(&self) -> Result<(), RunDirError> {
+        let plan = self.root.join(PLAN);
+        let missing =
+            std::fs::metadata(&plan).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+        if missing { Err(RunDirError::Gone { path: self.root.clone() }) } else { Ok(()) }
+    }
+
     /// The stored plan.
     ///
     /// # Errors

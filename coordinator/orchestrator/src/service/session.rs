@@ -171,6 +171,7 @@ impl Session<'_> {
         let Self { conductor, context } = self;
         let (run_dir, mut results) = (context.run_dir, Vec::new());
         let mut store = |fetched: &FetchedResult| {
+            run_dir.check()?;
             run_dir.write_result(&fetched.result, &fetched.validation, fetched.test.as_deref())?;
             results.push(fetched.result.clone());
             Ok(())
@@ -236,6 +237,7 @@ impl SessionContext<'_> {
     async fn every_second(&mut self) -> anyhow::Result<()> {
         let now = Instant::now();
         self.check_home()?;
+        self.run_dir.check()?;
         for news in self.workers.others.news().await {
             self.view.remark(&news);
         }
@@ -250,7 +252,7 @@ impl SessionContext<'_> {
     /// else in it can be made again.
     fn check_home(&mut self) -> anyhow::Result<()> {
         let HomeCheck { lock, holds_store, told } = &mut self.home;
-        match lock.check(if *holds_store { &["nats"] } else { &[] }) {
+        match lock.check(if *holds_store { &["nats", "nats/store/jetstream"] } else { &[] }) {
             Ok(()) => Ok(()),
             Err(error) if *holds_store => Err(error.into()),
             Err(error) => {

@@ -126,7 +126,7 @@ pub(super) mod tests {
         let (header, row) = table(blocks);
         let found =
             |name: &str, value: &str| only_row(format!("{name},{header}\n{value},{row}\n").as_bytes());
-        for no in ["0", "0.0", "0.00", "False", "FALSE", "false", "F", "no"] {
+        for no in ["0", "-1", "0.0", "0.00", "False", "FALSE", "false", "F", "no"] {
             for name in ["success", "Success", "confidence"] {
                 let error = found(name, no).unwrap_err();
                 assert!(error.contains("found no face") && error.contains(no), "{name} {no}: {error}");

@@ -144,7 +144,19 @@ pub(super) fn check(points: &Points, unit: Unit) -> Option<&'static str> {
 /// The reason if `landmarks`, in [-1, 1] of the image, lie on a single spot or line.
 pub(super) fn check_extent(landmarks: &Points) -> Option<&'static str> {
     let flat = bulk(landmarks).iter().any(|[low, high]| high - low < LEAST_EXTENT);
-    flat.then_some("the points lie on one spot or line: the detector found no face")
+    (flat || deviation_across(landmarks) < LEAST_EXTENT / 4.0)
+        .then_some("the points lie on one spot or line: the detector found no face")
+}
+
+/// The standard deviation of the points across the line that fits them best: the root of the smaller eigenvalue of
+/// their covariance.
+fn deviation_across(points: &Points) -> f32 {
+    let mean = |of: &dyn Fn(&[f32; 2]) -> f32| points.iter().map(of).sum::<f32>() / LANDMARKS as f32;
+    let [x, y] = [mean(&|p| p[0]), mean(&|p| p[1])];
+    let [xx, yy, xy] =
+        [mean(&|p| (p[0] - x).powi(2)), mean(&|p| (p[1] - y).powi(2)), mean(&|p| (p[0] - x) * (p[1] - y))];
+    let spread = ((xx - yy) / 2.0).hypot(xy);
+    (f32::midpoint(xx, yy) - spread).max(0.0).sqrt()
 }
 
 #[cfg(test)]
@@ -210,6 +222,7 @@ pub(super) mod tests {
         assert_eq!(not_a_face(&lips), None);
         assert!(check_extent(&face([0.3, 0.3], 1e-4)).is_some());
         assert!(check_extent(&std::array::from_fn(|i| [i as f32 / 68.0, 0.5])).is_some());
+        assert!(check_extent(&std::array::from_fn(|i| [i as f32 / 68.0, 0.5 - i as f32 / 90.0])).is_some());
         assert_eq!(check_extent(&face([0.3, 0.3], 0.01)), None);
     }
 
