@@ -8,14 +8,14 @@ fn the_help_of_chaos() -> anyhow::Result<()> {
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout)?;
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    insta::assert_snapshot!(lines.join("\n"), @r#"
+    insta::assert_snapshot!(lines.join("\n"), @"
     Kill processes at random during a small sweep, then check that nothing was lost or changed.
 
-    Real processes train a sweep of its own. Meanwhile faults are injected: workers, nats-server and the
-    coordinator are killed, workers suspended past their lease, connections cut and delayed, checkpoints
-    damaged, the server's disk filled, jobs delivered twice. In the end every job must be done exactly
-    once, with the same bits as in a run without faults. That run comes first and is kept in the folder
-    for the next seed.
+    Real processes train a small sweep while faults are injected: workers, nats-server and the
+    coordinator (`ferry run`) are killed, workers are suspended for longer than their lease, connections
+    are cut and delayed, checkpoints are damaged, the server's disk is filled, jobs are delivered twice.
+    In the end every job must be done exactly once, with the same bits as in a run without faults. That
+    run comes first; it is kept in the folder and used again for other seeds.
 
     Usage: ferry chaos [OPTIONS]
 
@@ -62,6 +62,6 @@ fn the_help_of_chaos() -> anyhow::Result<()> {
 
     Exit codes: 0 nothing was lost or changed, 1 something was, or the sweep did not end, 2 bad input,
     130 interrupted.
-    "#);
+    ");
     Ok(())
 }
