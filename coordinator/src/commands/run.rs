@@ -317,6 +317,25 @@ mod tests {
         ");
     }
 
+    #[test]
+    fn numbers_of_workers_that_cannot_be_meant_are_refused() {
+        let refused = |words: &[&str]| match check_workers(&args(words), &[]) {
+            Err(CommandError::Input(error)) => error.to_string(),
+            Err(_) | Ok(()) => String::new(),
+        };
+        insta::assert_snapshot!(refused(&["demo.yaml", "--workers", "0"]), @"--workers 0 leaves nobody to train: other machines can join only with --nats");
+        assert!(
+            refused(&["demo.yaml", "--workers", "100000"]).starts_with("--workers 100000 is too many for ")
+        );
+        for words in [
+            &["demo.yaml", "--workers", "0", "--nats", "nats://head"][..],
+            &["demo.yaml"],
+            &["demo.yaml", "--workers", "16"],
+        ] {
+            assert_eq!(refused(words), "", "{words:?}");
+        }
+    }
+
     /// Case 24: if other workers keep training, the run says so, and how to stop them.
     #[test]
     fn workers_elsewhere_are_named() {
