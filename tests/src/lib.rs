@@ -12,5 +12,6 @@ pub mod run;
 pub mod server;
 pub mod simulation;
 pub mod sources;
+pub mod undisturbed;
 pub mod wait;
 pub mod worker;

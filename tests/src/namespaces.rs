@@ -23,7 +23,8 @@ impl Hosts {
     ///
     /// This machine or user cannot create network namespaces.
     pub fn new() -> anyhow::Result<Self> {
-        let id = std::process::id();
+        // An interface's name has 15 characters at most.
+        let id = &uuid::Uuid::new_v4().simple().to_string()[..8];
         let hosts =
             Self { head: format!("ferry-h{id}"), far: format!("ferry-f{id}"), cable: format!("fv{id}") };
         let Self { head, far, cable } = &hosts;

@@ -9,11 +9,12 @@ use tests::processes::signal;
 use tests::programs::{Workdir, expect, root};
 use tests::results::comparable;
 use tests::run::Run;
+use tests::undisturbed;
 
 const LIMIT: Duration = Duration::from_mins(6);
 
 fn sweep() -> String {
-    root().join("tests/sweeps/faults.yaml").display().to_string()
+    undisturbed::faults().display().to_string()
 }
 
 fn results(workdir: &Workdir) -> anyhow::Result<Value> {

@@ -12,6 +12,7 @@ use tests::programs::{Workdir, expect, root};
 use tests::results::comparable;
 use tests::run::Run;
 use tests::server::Server;
+use tests::undisturbed;
 
 const LIMIT: Duration = Duration::from_mins(4);
 
@@ -141,10 +142,7 @@ fn nothing_is_made_over_something_and_no_server_runs_twice() -> anyhow::Result<(
 
 #[test]
 fn three_servers_lose_one_in_the_middle_of_a_sweep() -> anyhow::Result<()> {
-    let undisturbed = Workdir::new()?;
-    let sweep = path(&root().join("tests/sweeps/faults.yaml"));
-    expect(&mut undisturbed.ferry(&["run", &sweep, "--workers", "1"]), 0)?;
-
+    let undisturbed = undisturbed::results(&undisturbed::faults())?;
     let mut cluster = Cluster::start(3)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     drop(runtime.block_on(cluster.coordinator())?);
@@ -155,7 +153,6 @@ fn three_servers_lose_one_in_the_middle_of_a_sweep() -> anyhow::Result<()> {
     let finished = run.wait_for("finished", LIMIT)?;
     assert_eq!(finished["failed"], 0);
     assert!(run.end(LIMIT)?.success());
-    let results = |workdir: &Workdir| comparable(&workdir.path().join("runs/faults/results.json"));
-    assert_eq!(results(&workdir)?, results(&undisturbed)?);
+    assert_eq!(comparable(&workdir.path().join("runs/faults/results.json"))?, undisturbed);
     Ok(())
 }

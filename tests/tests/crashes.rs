@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tests::processes::{children, signal};
-use tests::programs::{Workdir, expect, root};
+use tests::programs::{Workdir, expect};
 use tests::run::Run;
-use tests::wait;
+use tests::{undisturbed, wait};
 
 const LIMIT: Duration = Duration::from_mins(4);
 
 /// Runs a sweep with one worker, which gets the signal `killed_by` whenever it trains the first job. Returns the event that
 /// ends the job, and the one that ends the sweep.
 fn one_deadly_job(workdir: &Workdir, killed_by: &str) -> anyhow::Result<[Value; 2]> {
-    let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
+    let sweep = undisturbed::faults().display().to_string();
     // A short lease, because a dead worker's message comes back only after it.
     let args = ["run", &sweep, "--workers", "1", "--lease", "3", "--json"];
     let mut run = Run::start(workdir.ferry(&args))?;

@@ -9,7 +9,7 @@ use tests::processes::Owned;
 use tests::programs::{Workdir, root};
 use tests::run::Run;
 use tests::server::Server;
-use tests::wait;
+use tests::{undisturbed, wait};
 
 const LIMIT: Duration = Duration::from_mins(4);
 /// MiB for everything that a server writes in these sweeps. It frees deleted data only every two minutes, and a fast
@@ -25,7 +25,7 @@ fn a_full_disk_of_the_server_is_told_and_the_sweep_goes_on_when_there_is_room() 
     let Some(small) = Disk::mount(ROOM)? else { return Ok(()) };
     let workdir = Workdir::new()?;
     let home = small.path().join("state").display().to_string();
-    let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
+    let sweep = undisturbed::faults().display().to_string();
     let mut run = Run::start(workdir.ferry(&["run", &sweep, "--home", &home, "--workers", "1", "--json"]))?;
     run.wait_for("epoch", LIMIT)?;
     let filling = small.fill()?;

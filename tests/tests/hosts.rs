@@ -7,10 +7,10 @@ use shared::bus::Role;
 use tests::cluster::Cluster;
 use tests::namespaces::{HEAD, Hosts, within};
 use tests::processes::{Owned, is_alive};
-use tests::programs::{Workdir, expect, root};
+use tests::programs::Workdir;
 use tests::results::comparable;
 use tests::run::Run;
-use tests::wait;
+use tests::{undisturbed, wait};
 
 const LIMIT: Duration = Duration::from_mins(4);
 
@@ -24,9 +24,9 @@ fn a_host_that_is_cut_off_for_longer_than_a_lease_changes_no_result() -> anyhow:
             return Ok(());
         }
     };
-    let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
-    let undisturbed = Workdir::new()?;
-    expect(&mut undisturbed.ferry(&["run", &sweep, "--workers", "1"]), 0)?;
+    let sweep = undisturbed::faults();
+    let undisturbed = undisturbed::results(&sweep)?;
+    let sweep = sweep.display().to_string();
 
     let cluster = Cluster::start_in(&hosts.head, HEAD)?;
     let (workdir, elsewhere) = (Workdir::new()?, Workdir::new()?);
@@ -58,7 +58,6 @@ fn a_host_that_is_cut_off_for_longer_than_a_lease_changes_no_result() -> anyhow:
     let finished = run.wait_for("finished", LIMIT)?;
     assert_eq!(finished["failed"], 0);
     assert!(run.end(LIMIT)?.success() && is_alive(far.0.id()));
-    let results = |workdir: &Workdir| comparable(&workdir.path().join("runs/faults/results.json"));
-    assert_eq!(results(&workdir)?, results(&undisturbed)?);
+    assert_eq!(comparable(&workdir.path().join("runs/faults/results.json"))?, undisturbed);
     Ok(())
 }

@@ -4,14 +4,15 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tests::processes::{Owned, signal};
-use tests::programs::{Workdir, expect, root};
+use tests::programs::{Workdir, expect};
 use tests::run::Run;
 use tests::server::Server;
+use tests::undisturbed;
 
 const LIMIT: Duration = Duration::from_mins(4);
 
 fn sweep() -> String {
-    root().join("tests/sweeps/faults.yaml").display().to_string()
+    undisturbed::faults().display().to_string()
 }
 
 /// Case 17: the state directory is deleted while the sweep runs, or only the server's store in it.

@@ -8,7 +8,7 @@ use tests::processes::{Owned, children};
 use tests::programs::{Workdir, expect, root};
 use tests::run::Run;
 use tests::server::Server;
-use tests::wait;
+use tests::{undisturbed, wait};
 
 const LIMIT: Duration = Duration::from_mins(4);
 
@@ -96,7 +96,7 @@ fn workers_of_one_host_that_were_given_no_name_have_different_ones() -> anyhow::
 
 /// A sweep whose training has started, and the event that names its server.
 fn running(workdir: &Workdir) -> anyhow::Result<(Run, serde_json::Value)> {
-    let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
+    let sweep = undisturbed::faults().display().to_string();
     let mut run = Run::start(workdir.ferry(&["run", &sweep, "--json"]))?;
     run.wait_for("started", LIMIT)?;
     let endpoint = std::fs::read_to_string(workdir.path().join(".ferry/endpoint.json"))?;

@@ -9,7 +9,7 @@ use tests::processes::{Owned, children, is_alive, signal};
 use tests::programs::{DEFAULT_SIGNALS, Workdir, root};
 use tests::run::Run;
 use tests::server::Server;
-use tests::wait;
+use tests::{undisturbed, wait};
 
 const LIMIT: Duration = Duration::from_mins(4);
 
@@ -69,7 +69,7 @@ fn a_sweep_under_nohup_survives_its_terminal() -> anyhow::Result<()> {
 /// Case 1: signals that are not ignored still end a run gracefully, including that of a closed terminal.
 #[test]
 fn a_closed_terminal_ends_a_run_gracefully_unless_it_is_ignored() -> anyhow::Result<()> {
-    let sweep = root().join("tests/sweeps/faults.yaml").display().to_string();
+    let sweep = undisturbed::faults().display().to_string();
     for (ignored, ending) in [("HUP", "TERM"), ("INT", "HUP")] {
         let workdir = Workdir::new()?;
         let command = workdir.ferry(&["run", &sweep, "--workers", "1", "--json"]);

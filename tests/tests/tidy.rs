@@ -68,6 +68,18 @@ fn every_file_keeps_the_rules() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A file that main.rs does not name is not compiled, and its tests would never run.
+#[test]
+fn every_test_file_is_part_of_the_program() -> anyhow::Result<()> {
+    let main = include_str!("main.rs");
+    let stem = |path: &str| Some(path.strip_prefix("tests/tests/")?.strip_suffix(".rs")?.to_owned());
+    let all: Vec<String> = files()?.iter().filter_map(|(path, _)| stem(path)).collect();
+    let left_out: Vec<_> =
+        all.iter().filter(|stem| *stem != "main" && !main.contains(&format!("\nmod {stem};\n"))).collect();
+    assert!(all.len() > 20 && left_out.is_empty(), "not in tests/tests/main.rs: {left_out:?}");
+    Ok(())
+}
+
 /// docs/cases.md has a row for each case, and some source file has a comment that names it above a test.
 #[test]
 fn every_case_has_a_test() -> anyhow::Result<()> {
