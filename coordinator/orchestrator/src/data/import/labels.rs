@@ -8,6 +8,7 @@ use shared::predicted::{self, Classified, TableError};
 
 use super::ImportError;
 use super::folder::Entry;
+use super::names::stem_of_image;
 use super::problems::Reason;
 
 /// A test image, and its class index if it is known.
@@ -27,7 +28,8 @@ pub(super) fn rows_of(entries: Vec<Entry>) -> Vec<Row> {
     entries.into_iter().map(|entry| Row { image: entry.name, label: None }).collect()
 }
 
-/// Gives `rows` the labels of the table at `path`. Returns the problems of lines that label no test image.
+/// Gives `rows` the labels of the table at `path`, whose names may lack the extension. Returns the problems of lines that
+/// label no test image.
 ///
 /// # Errors
 /// If the table cannot be read, or labels no test image.
@@ -38,12 +40,11 @@ pub(super) fn join(path: &Path, rows: &mut [Row]) -> Result<Vec<Reason>, ImportE
     if labels.iter().all(|row| row.class.is_none()) {
         return Err(error(labels[0].line, "no image has a label"));
     }
-    let place: HashMap<String, usize> =
-        rows.iter().enumerate().map(|(i, row)| (row.image.clone(), i)).collect();
+    let places = Places::of(rows);
     let (count, mut strays) = (labels.len(), Vec::new());
     for label in labels {
-        match place.get(&label.image) {
-            Some(&i) => rows[i].label = Row::from(label).label.or(rows[i].label),
+        match places.find(&label.image) {
+            Some(i) => rows[i].label = Row::from(label).label.or(rows[i].label),
             None => strays.push(label),
         }
     }
@@ -56,6 +57,28 @@ pub(super) fn join(path: &Path, rows: &mut [Row]) -> Result<Vec<Reason>, ImportE
         text: "it is not a test image".to_owned(),
     };
     Ok(strays.into_iter().map(reason).collect())
+}
+
+/// Where the test images are in their list.
+struct Places {
+    by_name: HashMap<String, usize>,
+    /// `None` if several images have this stem.
+    by_stem: HashMap<String, Option<usize>>,
+}
+
+impl Places {
+    fn of(rows: &[Row]) -> Self {
+        let mut by_stem = HashMap::new();
+        for (i, row) in rows.iter().enumerate() {
+            let stem = stem_of_image(&row.image).to_owned();
+            by_stem.entry(stem).and_modify(|place| *place = None).or_insert(Some(i));
+        }
+        Self { by_name: rows.iter().enumerate().map(|(i, row)| (row.image.clone(), i)).collect(), by_stem }
+    }
+
+    fn find(&self, image: &str) -> Option<usize> {
+        self.by_name.get(image).copied().or_else(|| self.by_stem.get(image).copied().flatten())
+    }
 }
 
 fn classified(path: &Path) -> Result<Vec<Classified>, ImportError> {
@@ -126,6 +149,15 @@ mod tests {
         let strays = with("image,expression\nc,5\nx,0\nb,2\n", |path| join(path, &mut joined)).unwrap();
         assert_eq!(joined, [of("a", None), of("b", Some(2)), of("c", Some(5))]);
         assert_eq!(strays[0].place.as_deref(), Some("line 3: \"x\""));
+        // Case 12: names without an extension are found, unless they may mean two images.
+        let mut named =
+            vec![of("1.jpg", None), of("2.jpg", None), of("2.png", None), of("2", None), of("a.1.png", None)];
+        let strays = with("image,expression\n1,0\n2,5\na.1,4\na,3\n", |path| join(path, &mut named)).unwrap();
+        assert_eq!(
+            named.iter().map(|row| row.label).collect::<Vec<_>>(),
+            [Some(0), None, None, Some(5), Some(4)]
+        );
+        assert_eq!(strays.len(), 1, "{strays:?}");
         let refuse = |text: &str| with(text, |path| join(path, &mut rows())).unwrap_err();
         // Case 13: a table that yields nothing is an error.
         assert_eq!(refuse("image,expression\na,\nb,\n"), "/table.csv:2: no image has a label");

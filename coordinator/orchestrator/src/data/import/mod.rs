@@ -99,6 +99,13 @@ pub enum Event<'a> {
     Done { done: u64, total: u64 },
 }
 
+fn usable(candidates: usize) -> String {
+    match candidates {
+        0 => "there are no training images in the class folders".to_owned(),
+        _ => format!("none of the {candidates} training images can be used"),
+    }
+}
+
 /// Why nothing can be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -113,8 +120,8 @@ pub enum ImportError {
     #[error("--exclude-class {0}: no class folder has this name")]
     NothingExcluded(String),
     #[error(
-        "{}: none of the {candidates} training images can be used\n  {}",
-        .source_dir.display(), summary(.problems).join("\n  ")
+        "{}: {}\n  {}",
+        .source_dir.display(), usable(*.candidates), summary(.problems).join("\n  ")
     )]
     NoTrainingImage { source_dir: PathBuf, candidates: usize, problems: Vec<Problem> },
     #[error("{}:{line}: {reason}", .path.display())]

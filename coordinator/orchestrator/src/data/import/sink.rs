@@ -87,7 +87,7 @@ impl<'a> Sink<'a> {
                     pixels: &picture.pixels,
                 })?;
                 self.training_images += u64::from(split == Split::Train);
-                self.problems.extend(note.map(|note| problem(note, Consequence::NoLandmarks)));
+                self.problems.extend(note.map(|(reason, consequence)| problem(reason, consequence)));
                 self.recent.image(&file.to_string_lossy(), picture.source, &picture.conversions);
                 if let Some((_, format, unit)) = landmarks {
                     self.recent.landmarks(format, unit, 1);

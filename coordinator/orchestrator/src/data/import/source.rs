@@ -14,7 +14,7 @@ use super::landmarks::{
     self, Census, Crops, Format, IgnoredRow, Marks, Pairing, Table, Unit, none_usable, to_image,
 };
 use super::layout::{self, Candidate, Found, LandmarksAt};
-use super::problems::Reason;
+use super::problems::{Consequence, Reason};
 use super::tally::Frame;
 use super::{ImportError, ImportOptions};
 
@@ -38,8 +38,8 @@ pub(super) struct Source {
 pub(super) struct Read {
     pub(super) picture: Picture,
     pub(super) landmarks: Option<(Landmarks, Format, Unit)>,
-    /// Why it has no landmarks, although its split has some.
-    pub(super) note: Option<Reason>,
+    /// What is wrong with its landmarks, or why it has none, although its split has some.
+    pub(super) note: Option<(Reason, Consequence)>,
 }
 
 impl Source {
@@ -175,10 +175,23 @@ impl Source {
             Ok(Some((landmarks, marks.format, marks.unit)))
         });
         match placed {
-            Ok(landmarks) => Ok(Read { picture, landmarks, note: None }),
+            Ok(landmarks) => {
+                let doubt =
+                    landmarks.as_ref().and_then(|(points, _, unit)| self.doubt(candidate, points, *unit));
+                Ok(Read { picture, landmarks, note: doubt.map(|reason| (reason, Consequence::Kept)) })
+            }
             Err(reason) if folder.split == Split::Train => Err(reason),
-            Err(reason) => Ok(Read { picture, landmarks: None, note: Some(reason) }),
+            Err(reason) => {
+                Ok(Read { picture, landmarks: None, note: Some((reason, Consequence::NoLandmarks)) })
+            }
         }
+    }
+
+    /// What speaks against the inferred unit of these landmarks of an image.
+    fn doubt(&self, candidate: &Candidate, points: &Landmarks, unit: Unit) -> Option<Reason> {
+        let inferred = self.unit.is_none() && self.crops.is_none();
+        let text = if inferred { landmarks::doubt(points, unit)? } else { return None };
+        Some(self.about_landmarks(candidate, text.to_owned()))
     }
 
     fn marks(&self, candidate: &Candidate) -> Result<Option<Marks>, Reason> {

@@ -23,7 +23,7 @@ pub(super) use frame::to_image;
 pub(super) use pairing::Pairing;
 pub use probe::probe;
 pub(super) use table::{IgnoredRow, Table, none_usable};
-pub(super) use units::Census;
+pub(super) use units::{Census, doubt};
 
 /// The most bytes of a landmark file of one image.
 const MOST_BYTES: u64 = 256 * 1024;

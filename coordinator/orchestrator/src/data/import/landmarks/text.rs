@@ -4,10 +4,11 @@ use shared::expression::LANDMARKS;
 
 use super::Points;
 
-/// 68 lines `x y`, as DECA's demo writes them (yfeng95/DECA, `_kpt2d.txt`).
+/// 68 lines `x y`, as DECA's demo writes them (yfeng95/DECA, `_kpt2d.txt`). Lines that start with `#` are comments, as in
+/// NumPy's `savetxt` and `loadtxt`.
 pub(super) fn lines(text: &str) -> Result<Points, String> {
     let lines = text.trim_end().lines().enumerate().map(|(i, line)| (i + 1, line));
-    points(&lines.collect::<Vec<_>>())
+    points(&lines.filter(|(_, line)| !line.starts_with('#')).collect::<Vec<_>>())
 }
 
 /// `version: 1`, `n_points: 68`, then the points between braces (ibug.doc.ic.ac.uk, 300 Faces in-the-Wild).
@@ -60,6 +61,8 @@ mod tests {
     fn reads_scientific_notation_and_ignores_a_trailing_line() {
         let points = lines(&(written("-1.25e-1 1.5") + "\r\n\n")).unwrap();
         assert_eq!((points[0], points[67]), ([-0.125, 1.5], [0.67, -0.5]));
+        let commented = lines(&format!("# x y\n{}# end\n", written("-1.25e-1 1.5")));
+        assert_eq!(commented, Ok(points));
     }
 
     #[test]

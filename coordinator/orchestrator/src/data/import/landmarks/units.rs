@@ -141,6 +141,21 @@ pub(super) fn check(points: &Points, unit: Unit) -> Option<&'static str> {
     }
 }
 
+/// The reason to look at a face whose unit was inferred from all faces together: it alone would fit another unit, too.
+pub(in super::super) fn doubt(points: &Points, unit: Unit) -> Option<&'static str> {
+    match (unit, Fit::of(points)?) {
+        (Unit::Normalized, Fit::FractionOrNormalized) => Some(
+            "the points lie in [0, 1], unlike those of most faces: is this face in the lower right quarter of the image, \
+             or are they fractions of it? (--landmark-unit normalized if they are right)",
+        ),
+        (Unit::Normalized, Fit::Normalized | Fit::Pixels)
+        | (
+            Unit::Fraction | Unit::Pixels | Unit::PixelsFromOne,
+            Fit::Normalized | Fit::FractionOrNormalized | Fit::Pixels,
+        ) => None,
+    }
+}
+
 /// The reason if `landmarks`, in [-1, 1] of the image, lie on a single spot or line.
 pub(super) fn check_extent(landmarks: &Points) -> Option<&'static str> {
     let flat = bulk(landmarks).iter().any(|[low, high]| high - low < LEAST_EXTENT);
@@ -224,6 +239,16 @@ pub(super) mod tests {
         assert!(check_extent(&std::array::from_fn(|i| [i as f32 / 68.0, 0.5])).is_some());
         assert!(check_extent(&std::array::from_fn(|i| [i as f32 / 68.0, 0.5 - i as f32 / 90.0])).is_some());
         assert_eq!(check_extent(&face([0.3, 0.3], 0.01)), None);
+    }
+
+    /// Cases 4 and 6: a face that would fit two units is named if the unit was inferred from the others.
+    #[test]
+    fn a_face_that_fits_two_units_is_doubted() {
+        assert!(
+            doubt(&face([0.5, 0.5], 0.3), Unit::Normalized).unwrap().starts_with("the points lie in [0, 1]")
+        );
+        assert_eq!(doubt(&face([0.0, 0.1], 0.6), Unit::Normalized), None);
+        assert_eq!(doubt(&face([0.5, 0.5], 0.3), Unit::Fraction), None);
     }
 
     #[test]

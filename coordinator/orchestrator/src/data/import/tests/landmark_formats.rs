@@ -74,6 +74,21 @@ fn the_unit_of_text_files_is_judged_by_all_of_them() {
     insta::assert_snapshot!(error, @"landmarks in text files: the numbers of 5 of 5 faces lie in [0, 1]: fractions of the image (--landmark-unit fraction), or faces in the lower right quarter (--landmark-unit normalized)? Say which");
 }
 
+/// Cases 4 and 6: a face whose numbers alone fit two units is named, unless the unit was declared.
+#[test]
+fn a_face_that_fits_another_unit_is_named() {
+    for (unit, named) in [(None, 1), (Some(Unit::Normalized), 0)] {
+        let source = Source::small();
+        source.write(&format!("landmarks/{VALIDATION}/FEAR/1.txt"), from(Unit::Fraction));
+        let (_, problems) = first(&source, &ImportOptions { landmark_unit: unit, ..source.options() });
+        assert_eq!(problems.len(), named, "{problems:?}");
+        let of_face = |problem: &Problem| {
+            problem.consequence == Consequence::Kept && problem.reason.starts_with("the points lie in [0, 1]")
+        };
+        assert!(problems.iter().all(of_face), "{problems:?}");
+    }
+}
+
 #[test]
 fn bad_landmarks_are_named() {
     let source = Source::small();
