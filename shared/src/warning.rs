@@ -67,7 +67,7 @@ impl fmt::Display for Warning {
                 )
             }
             Self::ChanceLevel { level } => {
-                write!(f, "no better than guessing, which reaches {level:.1} on this validation split")
+                write!(f, "at chance level, which is {level:.1} on this validation split")
             }
         }
     }
@@ -109,10 +109,7 @@ mod tests {
             Warning::of_score(&Confusion::from_pairs((0..600).map(pairs)).into())
         };
         let one_class = of(|i| (i % 6, 2)).unwrap();
-        assert_eq!(
-            one_class.to_string(),
-            "no better than guessing, which reaches 19.5 on this validation split"
-        );
+        assert_eq!(one_class.to_string(), "at chance level, which is 19.5 on this validation split");
         assert_eq!(of(|i| (i % 6, if i % 3 == 0 { i % 6 } else { (i / 6) % 6 })), None);
     }
 }

@@ -197,14 +197,14 @@ fn a_training_that_diverged_is_marked_wherever_its_score_stands() {
         warnings[0]["text"].as_str().unwrap(),
         @"the training diverged: the landmark loss was 1.7e12 in epoch 1; lower `learning_rate`"
     );
-    assert!(warnings[1]["text"].as_str().unwrap().starts_with("no better than guessing, which reaches 19."));
+    assert!(warnings[1]["text"].as_str().unwrap().starts_with("at chance level, which is 19."));
     // Nothing is added to a score that nothing speaks against.
     assert!(json["jobs"][1].get("warnings").is_none() && json["ensembles"][0].get("warnings").is_none());
     let markdown = fs::read_to_string(root.path().join("report.md")).unwrap();
     let lines: Vec<&str> = markdown.lines().filter(|line| line.contains(&plan.jobs[0].id.short())).collect();
     assert!(lines.iter().any(|line| line.contains("(diverged, chance level) |")), "{lines:?}");
     let told = |text: &str| lines.iter().filter(|line| line.starts_with("- ") && line.contains(text)).count();
-    assert_eq!((told("the training diverged"), told("no better than guessing")), (1, 1), "{lines:?}");
+    assert_eq!((told("the training diverged"), told("at chance level")), (1, 1), "{lines:?}");
     assert!(!markdown.contains("No model of this sweep"));
     let html = fs::read_to_string(root.path().join("report.html")).unwrap();
     assert_eq!(html.matches(">diverged</span>").count(), 1);
@@ -213,7 +213,7 @@ fn a_training_that_diverged_is_marked_wherever_its_score_stands() {
     let warnings: Vec<&str> = summary.lines().filter(|line| line.starts_with("Warning")).collect();
     assert_snapshot!(warnings.join("\n"), @r"
     Warning: 1 job diverged; lower `learning_rate`
-    Warning: 1 job is no better than guessing
+    Warning: 1 job is at chance level
     ");
     let csv = fs::read_to_string(root.path().join("results.csv")).unwrap();
     assert!(csv.lines().nth(1).unwrap().contains("the training diverged"), "{csv}");
@@ -240,14 +240,11 @@ fn a_sweep_at_chance_level_is_not_praised() {
     let written = report::write(&folder).unwrap();
     let summary = orchestrator::report::summary(&written);
     let best_two = summary.lines().find(|line| line.starts_with("Best two")).unwrap();
-    assert!(best_two.ends_with("no better than guessing"), "{summary}");
-    assert!(
-        summary.contains("\nWarning: 2 jobs are no better than guessing\nNo model of this sweep"),
-        "{summary}"
-    );
+    assert!(best_two.ends_with("at chance level"), "{summary}");
+    assert!(summary.contains("\nWarning: 2 jobs are at chance level\nNo model of this sweep"), "{summary}");
     let markdown = fs::read_to_string(root.path().join("report.md")).unwrap();
     assert!(
-        markdown.starts_with("# abaw4-lsd\n\n**No model of this sweep is better than guessing."),
+        markdown.starts_with("# abaw4-lsd\n\n**No model of this sweep is above chance level."),
         "{markdown}"
     );
     assert!(markdown.contains("## Scores not to trust\n"), "{markdown}");
@@ -255,7 +252,7 @@ fn a_sweep_at_chance_level_is_not_praised() {
     for praise in ["Best ensemble", "Best single model", "best single model", "class=\"best\"", "reaches 4"] {
         assert!(!html.contains(praise), "{praise}");
     }
-    assert!(html.contains("No model of this sweep is better than guessing"));
+    assert!(html.contains("No model of this sweep is above chance level"));
 }
 
 /// A model counts when its file is there and as long as the result says (those of the fixture are empty).

@@ -29,14 +29,14 @@ pub struct Results {
 }
 
 impl Results {
-    /// What to say if no job or ensemble with a score is better than guessing.
+    /// What to say if no job or ensemble with a score is above chance level.
     pub fn all_at_chance(&self) -> Option<String> {
         let mut scored = self.jobs.iter().filter(|job| job.val_macro_f1.is_some()).peekable();
         scored.peek()?;
         let ensembles = self.ensembles.iter().filter(|ensemble| ensemble.val_macro_f1.is_some());
         let none_above = scored.all(|job| !job.is_above_chance())
             && ensembles.into_iter().all(|ensemble| !ensemble.is_above_chance());
-        let text = "No model of this sweep is better than guessing. If the networks start from random weights, try \
+        let text = "No model of this sweep is above chance level. If the networks start from random weights, try \
                     `preset: small`; if they diverged, lower `learning_rate`.";
         none_above.then(|| text.to_owned())
     }

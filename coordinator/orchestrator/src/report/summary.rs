@@ -43,8 +43,8 @@ fn warnings(results: &Results) -> Vec<String> {
     }
     match having(WarningKind::ChanceLevel) {
         0 => {}
-        1 => lines.push("Warning: 1 job is no better than guessing".to_owned()),
-        jobs => lines.push(format!("Warning: {jobs} jobs are no better than guessing")),
+        1 => lines.push("Warning: 1 job is at chance level".to_owned()),
+        jobs => lines.push(format!("Warning: {jobs} jobs are at chance level")),
     }
     lines.extend(results.all_at_chance());
     lines
@@ -56,7 +56,7 @@ fn line(ensemble: &EnsembleRow, name_width: usize) -> String {
         Certainty::Final => "",
         Certainty::Provisional { .. } => "  provisional",
     };
-    let chance = if ensemble.is_above_chance() { "" } else { "  no better than guessing" };
+    let chance = if ensemble.is_above_chance() { "" } else { "  at chance level" };
     format!(
         "{:name_width$}  {:>7}  {:>7}  {:>7}{chance}{state}",
         ensemble.name,
