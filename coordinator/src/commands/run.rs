@@ -114,8 +114,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     Ok(finish(&end, args)?)
 }
 
-/// The server, if one is named. Refuses a credential of the wrong role before any work is done.
-/// A number of local workers that cannot be meant.
+/// Refuses a number of local workers that cannot be meant.
 fn check_workers(args: &RunArgs, gpus: &[ChosenGpu]) -> Result<(), CommandError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let most = fleet::most_cpu_workers(cores);
@@ -127,11 +126,16 @@ fn check_workers(args: &RunArgs, gpus: &[ChosenGpu]) -> Result<(), CommandError>
             "--workers {workers} is too many for {}: at most {most} start here",
             count(cores, "CPU core")
         ),
+        Some(workers) if !gpus.is_empty() && workers > gpus.len() => format!(
+            "--workers {workers} is too many for {}: each GPU has one worker",
+            count(gpus.len(), "GPU")
+        ),
         Some(_) | None => return Ok(()),
     };
     Err(CommandError::Input(anyhow::anyhow!(problem)))
 }
 
+/// The server, if one is named. Refuses a credential of the wrong role before any work is done.
 fn endpoint(args: &RunArgs) -> Result<Option<Endpoint>, BusError> {
     let endpoint = args.server.endpoint()?;
     endpoint.as_ref().map_or(Ok(()), |endpoint| endpoint.require(&[Role::Coordinator]))?;
@@ -319,10 +323,14 @@ mod tests {
 
     #[test]
     fn numbers_of_workers_that_cannot_be_meant_are_refused() {
-        let refused = |words: &[&str]| match check_workers(&args(words), &[]) {
+        let refused_with = |words: &[&str], gpus: &[ChosenGpu]| match check_workers(&args(words), gpus) {
             Err(CommandError::Input(error)) => error.to_string(),
             Err(_) | Ok(()) => String::new(),
         };
+        let refused = |words: &[&str]| refused_with(words, &[]);
+        let gpu = ChosenGpu { name: "gpu0".to_owned(), uuid: "GPU-a".to_owned() };
+        insta::assert_snapshot!(refused_with(&["demo.yaml", "--workers", "2"], std::slice::from_ref(&gpu)), @"--workers 2 is too many for 1 GPU: each GPU has one worker");
+        assert_eq!(refused_with(&["demo.yaml", "--workers", "1"], &[gpu]), "");
         insta::assert_snapshot!(refused(&["demo.yaml", "--workers", "0"]), @"--workers 0 leaves nobody to train: other machines can join only with --nats");
         assert!(
             refused(&["demo.yaml", "--workers", "100000"]).starts_with("--workers 100000 is too many for ")
