@@ -37,6 +37,8 @@ c10::DeviceIndex device_index(int32_t device) { return static_cast<c10::DeviceIn
 
 void ferry_native_free(char* error) { std::free(error); }
 
+void ferry_exit(int32_t code) { std::_Exit(code); }
+
 char* ferry_autocast_enter(int32_t cuda, ferry_autocast_state* before) {
     return attempt([&] {
         const auto device = device_type(cuda);

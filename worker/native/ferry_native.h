@@ -28,6 +28,9 @@ typedef struct {
 
 void ferry_native_free(char* error);
 
+// Ends the process without running libtorch's destructors. Does not return.
+void ferry_exit(int32_t code);
+
 // Autocast to bfloat16 on this thread, for the CPU (cuda = 0) or CUDA. The outermost exit clears the cache of cast
 // weights.
 char* ferry_autocast_enter(int32_t cuda, ferry_autocast_state* before);

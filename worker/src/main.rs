@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use worker::agent::{self, AgentError};
 use worker::cli::{AgentArgs, Cli};
 use worker::commands::{self, Command, Ending};
+use worker::native;
 
 /// A training step creates and drops thousands of small tensors. With the C library's allocator, small networks would
 /// spend a seventh of their time in it.
@@ -52,16 +53,15 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(ending.code)
 }
 
-/// Works for a server until asked to stop.
-fn serve(args: AgentArgs) -> ExitCode {
+/// Works for a server until asked to stop, which may be during the self-test.
+fn serve(args: AgentArgs) -> ! {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.map_err(AgentError::Runtime).and_then(|runtime| runtime.block_on(agent::run(args)));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    native::exit(match outcome {
+        Ok(()) => 0,
         Err(error) => {
-            let code = if error.is_permanent() { 2 } else { 1 };
             tracing::error!("{error}"); // The message of an `AgentError` includes its cause.
-            ExitCode::from(code)
+            if error.is_permanent() { 2 } else { 1 }
         }
-    }
+    })
 }

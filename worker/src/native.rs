@@ -14,6 +14,7 @@ use torch_sys::C_tensor;
 
 unsafe extern "C" {
     fn ferry_native_free(error: *mut c_char);
+    fn ferry_exit(code: i32) -> !;
     fn ferry_autocast_enter(cuda: i32, before: *mut AutocastState) -> *mut c_char;
     fn ferry_autocast_exit(cuda: i32, before: *const AutocastState) -> *mut c_char;
     fn ferry_tf32(convolutions: *mut i32, products: *mut i32) -> *mut c_char;
@@ -53,6 +54,12 @@ fn checked(error: *mut c_char) -> Result<(), TchError> {
     let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
     unsafe { ferry_native_free(error) };
     Err(TchError::Torch(text))
+}
+
+/// Ends the process at once. The usual end runs libtorch's destructors, and a thread that still computes would crash then.
+pub fn exit(code: u8) -> ! {
+    // SAFETY: it touches no memory and does not return.
+    unsafe { ferry_exit(i32::from(code)) }
 }
 
 /// The tensor that a shim call returns.
