@@ -88,6 +88,8 @@ fn a_closed_terminal_ends_a_run_gracefully_unless_it_is_ignored() -> anyhow::Res
 fn a_worker_that_is_stopped_while_it_starts_ends_in_an_orderly_way() -> anyhow::Result<()> {
     let (server, workdir) = (Server::start()?, Workdir::new()?);
     let url = server.url();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _laid_out = runtime.block_on(server.bus())?;
     for number in 0..8_u64 {
         let mut command =
             workdir.worker(&["--nats", &url, "--name", "w", "--cache", "cache", "--device", "cpu"]);

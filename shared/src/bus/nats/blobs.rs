@@ -17,11 +17,11 @@ use nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use serde_json::json;
 
 use super::super::server::{Blobs, Flow, Inventory, Reply, ServerError};
-use super::Nats;
+use super::inventory::messages_below;
+use super::{CHUNK, Nats};
 use crate::protocol::subjects;
 use crate::result::BlobRef;
 
-pub(super) const CHUNK: usize = 512 * 1024;
 const IN_FLIGHT: usize = 16;
 /// How many chunks one request asks for.
 const BATCH: usize = 16;
@@ -38,21 +38,21 @@ impl Blobs for Nats {
             let nuid = uuid::Uuid::new_v4().simple().to_string();
             let subject = self.subject(subjects::object_chunks(bucket, &nuid));
             let mut in_flight = VecDeque::with_capacity(IN_FLIGHT);
-            let mut ends = None;
+            let mut last = None;
             for start in (0..bytes.len()).step_by(CHUNK) {
                 if in_flight.len() == IN_FLIGHT
                     && let Some(oldest) = in_flight.pop_front()
                 {
-                    ends = Some(extended(ends, confirmed(oldest).await?));
+                    last = Some(confirmed(oldest).await?);
                 }
                 let chunk = bytes.slice(start..bytes.len().min(start + CHUNK));
                 let ack = self.jetstream.publish(subject.clone(), chunk).await.map_err(ServerError::doubt)?;
                 in_flight.push_back(ack);
             }
             for ack in in_flight {
-                ends = Some(extended(ends, confirmed(ack).await?));
+                last = Some(confirmed(ack).await?);
             }
-            self.describe(bucket, blob, nuid, Chunks { count: bytes.len().div_ceil(CHUNK), ends }).await
+            self.describe(bucket, blob, nuid, Chunks { count: bytes.len().div_ceil(CHUNK), last }).await
         })
     }
 
@@ -127,9 +127,10 @@ impl Nats {
         }
     }
 
-    /// Writes the object's description, which makes it visible. It is written last, and only if the first chunk is
-    /// still there and nothing follows the last one: a collector that took this upload for an abandoned one has changed
-    /// that.
+    /// Writes the object's description, which makes it visible. It is written last, and only if the subject of the
+    /// chunks holds them and nothing else: a collector that took this upload for an abandoned one has put its mark there,
+    /// between the chunks or after them, and may have removed those before it. A mark that comes after they were counted
+    /// follows the last chunk, and then the server refuses the description.
     async fn describe(
         &self,
         bucket: &str,
@@ -138,13 +139,13 @@ impl Nats {
         chunks: Chunks,
     ) -> Result<(), ServerError> {
         let mut headers = HeaderMap::new();
-        if let Some((first, last)) = chunks.ends {
-            let stream = self.object_store(bucket).await?;
-            if first != last && stream.get_raw_message(first).await.is_err() {
+        if let Some(last) = chunks.last {
+            let subject = subjects::object_chunks(bucket, &nuid);
+            let stored = messages_below(&self.object_store(bucket).await?, &subject).await?;
+            if stored.get(&subject) != Some(&chunks.count) {
                 return Err(ServerError::doubt("the upload was discarded"));
             }
             headers.insert("Nats-Expected-Last-Subject-Sequence", last.to_string().as_str());
-            let subject = subjects::object_chunks(bucket, &nuid);
             headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", subject.as_str());
         }
         let digest = hex::decode(&blob.sha256).map_err(ServerError::doubt)?;
@@ -179,15 +180,10 @@ async fn confirmed(ack: PublishAckFuture) -> Result<u64, ServerError> {
     Ok(ack.await.map_err(ServerError::doubt)?.sequence)
 }
 
-/// The stored chunks of an object: how many, and the sequence numbers of the first and the last one.
+/// The stored chunks of an object: how many, and the sequence number of the last one.
 struct Chunks {
     count: usize,
-    ends: Option<(u64, u64)>,
-}
-
-/// The sequence numbers of the first and the last chunk, with one more chunk.
-fn extended(ends: Option<(u64, u64)>, next: u64) -> (u64, u64) {
-    (ends.map_or(next, |(first, _)| first), next)
+    last: Option<u64>,
 }
 
 /// An object that is being read.

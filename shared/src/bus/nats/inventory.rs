@@ -7,8 +7,7 @@ use nats::jetstream::object_store::ObjectInfo;
 use nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 
 use super::super::server::{Inventory, ServerError, Stored, Upload};
-use super::Nats;
-use super::blobs::CHUNK;
+use super::{CHUNK, Nats};
 use crate::protocol::subjects;
 
 /// How many descriptions are requested at a time.
@@ -19,7 +18,8 @@ impl Nats {
         let stream = self.jetstream.get_stream(subjects::object_stream(bucket)).await;
         let stream = stream.map_err(ServerError::doubt)?;
         let bytes = stream.cached_info().state.bytes;
-        let described = below(&stream, &subjects::object_description(bucket, ">")).await?.into_keys();
+        let described =
+            messages_below(&stream, &subjects::object_description(bucket, ">")).await?.into_keys();
         let of = &stream;
         let found: Vec<Option<(Vec<u8>, i128)>> = stream::iter(described)
             .map(|subject| async move { last(of, &subject).await })
@@ -39,7 +39,7 @@ impl Nats {
         objects.sort_by(|a, b| a.name.cmp(&b.name));
         let prefix = subjects::object_chunks(bucket, "");
         let mut uploads = Vec::new();
-        for (subject, chunks) in below(&stream, &subjects::object_chunks(bucket, ">")).await? {
+        for (subject, chunks) in messages_below(&stream, &subjects::object_chunks(bucket, ">")).await? {
             let Some(id) = subject.strip_prefix(&prefix).filter(|id| !known.contains(*id)) else { continue };
             if let Some((bytes, written_nanos)) = last(&stream, &subject).await? {
                 let size = (chunks.saturating_sub(1) * CHUNK + bytes.len()) as u64;
@@ -51,7 +51,10 @@ impl Nats {
 }
 
 /// The subjects under `filter` that hold messages, with the number of messages.
-async fn below(stream: &Stream, filter: &str) -> Result<BTreeMap<String, usize>, ServerError> {
+pub(super) async fn messages_below<I>(
+    stream: &Stream<I>,
+    filter: &str,
+) -> Result<BTreeMap<String, usize>, ServerError> {
     let info = stream.info_with_subjects(filter).await.map_err(ServerError::doubt)?;
     info.try_collect().await.map_err(ServerError::doubt)
 }

@@ -15,6 +15,9 @@ use nats::jetstream::kv::Store;
 
 use crate::protocol::subjects;
 
+/// The bytes of one message of an object.
+const CHUNK: usize = 512 * 1024;
+
 /// One connection.
 struct Nats {
     client: Client,
