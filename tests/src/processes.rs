@@ -29,13 +29,6 @@ pub fn is_alive(pid: u32) -> bool {
     stat(pid).is_some_and(|fields| !fields.starts_with('Z'))
 }
 
-/// True while the process has a thread of this name.
-pub fn has_thread(pid: u32, name: &str) -> bool {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let names = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
-    names.into_iter().any(|found| found.trim_end() == name)
-}
-
 /// Sends a signal, such as `KILL` or `INT`.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use tests::processes::{Owned, children, has_thread, is_alive, signal};
+use tests::processes::{Owned, children, is_alive, signal};
 use tests::programs::{DEFAULT_SIGNALS, Workdir, root};
 use tests::run::Run;
 use tests::server::Server;
@@ -79,28 +79,6 @@ fn a_closed_terminal_ends_a_run_gracefully_unless_it_is_ignored() -> anyhow::Res
         signal(run.pid(), ending)?;
         run.wait_for("interrupted", LIMIT)?;
         assert_eq!(run.end(LIMIT)?.code(), Some(130));
-    }
-    Ok(())
-}
-
-/// The self-test computes on a thread of its own, which nobody waits for when the worker is stopped.
-#[test]
-fn a_worker_that_is_stopped_while_it_starts_ends_in_an_orderly_way() -> anyhow::Result<()> {
-    let (server, workdir) = (Server::start()?, Workdir::new()?);
-    let url = server.url();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let _laid_out = runtime.block_on(server.bus())?;
-    for number in 0..8_u64 {
-        let mut command =
-            workdir.worker(&["--nats", &url, "--name", "w", "--cache", "cache", "--device", "cpu"]);
-        let mut worker = Owned(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
-        let thread = || has_thread(worker.0.id(), "self-test").then_some(());
-        wait::until(LIMIT, "the self-test", thread)?;
-        // Different parts of the self-test.
-        std::thread::sleep(Duration::from_millis(20 * number));
-        signal(worker.0.id(), "TERM")?;
-        let status = wait::until(LIMIT, "its end", || worker.0.try_wait().ok().flatten())?;
-        assert!(status.success(), "{status}");
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 // The functions of libtorch that Ferry needs and tch lacks. Only src/native.rs calls them.
 //
-// Every function returns null, or an error text that the caller frees with ferry_native_free. No exception leaves them.
-// Nothing here needs CUDA's headers or libtorch_cuda. On a machine without CUDA, calls that need a GPU return errors.
+// Functions that can fail return null, or an error text that the caller frees with ferry_native_free. No exception leaves
+// them. Nothing here needs CUDA's headers or libtorch_cuda. On a machine without CUDA, calls that need a GPU return errors.
 
 #pragma once
 
@@ -29,7 +29,7 @@ typedef struct {
 void ferry_native_free(char* error);
 
 // Ends the process without running libtorch's destructors. Does not return.
-void ferry_exit(int32_t code);
+[[noreturn]] void ferry_exit(int32_t code);
 
 // Autocast to bfloat16 on this thread, for the CPU (cuda = 0) or CUDA. The outermost exit clears the cache of cast
 // weights.
