@@ -99,13 +99,6 @@ pub enum Event<'a> {
     Done { done: u64, total: u64 },
 }
 
-fn usable(candidates: usize) -> String {
-    match candidates {
-        0 => "there are no training images in the class folders".to_owned(),
-        _ => format!("none of the {candidates} training images can be used"),
-    }
-}
-
 /// Why nothing can be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -119,10 +112,7 @@ pub enum ImportError {
     UnknownClass { parent: PathBuf, name: String },
     #[error("--exclude-class {0}: no class folder has this name")]
     NothingExcluded(String),
-    #[error(
-        "{}: {}\n  {}",
-        .source_dir.display(), usable(*.candidates), summary(.problems).join("\n  ")
-    )]
+    #[error("{}: {}", .source_dir.display(), nothing_to_train_on(*.candidates, .problems))]
     NoTrainingImage { source_dir: PathBuf, candidates: usize, problems: Vec<Problem> },
     #[error("{}:{line}: {reason}", .path.display())]
     Table { path: PathBuf, line: u64, reason: String },
@@ -244,6 +234,15 @@ fn subject(options: &ImportOptions, source: &Source) -> Subject {
 fn in_file_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by_key(|problem| problem.consequence == Consequence::Ignored);
     problems
+}
+
+/// Why there is nothing to train on: a sentence, and a line for each problem.
+fn nothing_to_train_on(candidates: usize, problems: &[Problem]) -> String {
+    let sentence = match candidates {
+        0 => "there are no training images in the class folders".to_owned(),
+        _ => format!("none of the {candidates} training images can be used"),
+    };
+    std::iter::once(sentence).chain(summary(problems)).collect::<Vec<_>>().join("\n  ")
 }
 
 fn no_training_image(options: &ImportOptions, source: &Source, problems: Vec<Problem>) -> ImportError {

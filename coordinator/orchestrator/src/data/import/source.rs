@@ -187,11 +187,12 @@ impl Source {
         }
     }
 
-    /// What speaks against the inferred unit of these landmarks of an image.
+    /// What speaks against the unit of these landmarks of an image, if it was inferred.
     fn doubt(&self, candidate: &Candidate, points: &Landmarks, unit: Unit) -> Option<Reason> {
-        let inferred = self.unit.is_none() && self.crops.is_none();
-        let text = if inferred { landmarks::doubt(points, unit)? } else { return None };
-        Some(self.about_landmarks(candidate, text.to_owned()))
+        if self.unit.is_some() || self.crops.is_some() {
+            return None;
+        }
+        Some(self.about_landmarks(candidate, landmarks::doubt(points, unit)?.to_owned()))
     }
 
     fn marks(&self, candidate: &Candidate) -> Result<Option<Marks>, Reason> {

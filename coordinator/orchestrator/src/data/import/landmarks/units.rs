@@ -145,8 +145,8 @@ pub(super) fn check(points: &Points, unit: Unit) -> Option<&'static str> {
 pub(in super::super) fn doubt(points: &Points, unit: Unit) -> Option<&'static str> {
     match (unit, Fit::of(points)?) {
         (Unit::Normalized, Fit::FractionOrNormalized) => Some(
-            "the points lie in [0, 1], unlike those of most faces: is this face in the lower right quarter of the image, \
-             or are they fractions of it? (--landmark-unit normalized if they are right)",
+            "the points lie in [0, 1], unlike those of most faces: correct them if they are fractions of the image; \
+             --landmark-unit normalized says that they are right",
         ),
         (Unit::Normalized, Fit::Normalized | Fit::Pixels)
         | (
