@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
 use std::process::Command;
-use std::time::Duration;
+use std::sync::mpsc::{Sender, channel};
 
 use tch::{Device, Kind, Tensor};
 use worker::native;
@@ -11,11 +11,13 @@ use worker::native;
 const CHILD: &str = "FERRY_TEST_EXIT";
 const CODE: u8 = 7;
 
-fn compute() {
+/// Computes for ever, and says so after each round.
+fn compute(rounds: &Sender<()>) {
     let weights = Tensor::ones([8, 3, 3, 3], (Kind::Float, Device::Cpu));
     loop {
         let images = Tensor::ones([4, 3, 32, 32], (Kind::Float, Device::Cpu)).set_requires_grad(true);
         images.conv2d(&weights, None::<&Tensor>, [1, 1], [1, 1], [1, 1], 1).sum(Kind::Float).backward();
+        let _nobody_waits = rounds.send(());
     }
 }
 
@@ -23,9 +25,10 @@ fn compute() {
 fn a_process_ends_normally_while_a_thread_computes() {
     if std::env::var_os(CHILD).is_some() {
         for _ in 0..2 {
-            std::thread::spawn(compute);
+            let (sender, rounds) = channel();
+            std::thread::spawn(move || compute(&sender));
+            rounds.recv().unwrap();
         }
-        std::thread::sleep(Duration::from_millis(300)); // Until they compute.
         native::exit(CODE);
     }
     for _ in 0..5 {
