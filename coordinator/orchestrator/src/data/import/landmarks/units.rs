@@ -146,7 +146,7 @@ pub(in super::super) fn doubt(points: &Points, unit: Unit) -> Option<&'static st
     match (unit, Fit::of(points)?) {
         (Unit::Normalized, Fit::FractionOrNormalized) => Some(
             "the points lie in [0, 1], unlike those of most faces: correct them if they are fractions of the image; \
-             --landmark-unit normalized says that they are right",
+             if they are right, use --landmark-unit normalized",
         ),
         (Unit::Normalized, Fit::Normalized | Fit::Pixels)
         | (
