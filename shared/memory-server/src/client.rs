@@ -81,13 +81,14 @@ impl Books for Client {
         let prefix = keys.trim_end_matches('*').to_owned();
         Box::pin(async move {
             let life = self.link.request(|state, _| Ok(state.life)).await?;
-            let watching = Watching { link: self.link.clone(), prefix, seen: 0, life, deaf: false };
-            Ok(stream::unfold(watching, Watching::next).boxed())
+            let watch = ServerWatch { link: self.link.clone(), prefix, seen: 0, life, deaf: false };
+            Ok(stream::unfold(watch, ServerWatch::next).boxed())
         })
     }
 }
 
-struct Watching {
+/// What the server keeps of a watch.
+struct ServerWatch {
     link: Link,
     prefix: String,
     seen: u64,
@@ -96,7 +97,7 @@ struct Watching {
     deaf: bool,
 }
 
-impl Watching {
+impl ServerWatch {
     /// After the server was away, the watch reports one error and continues without loss. Sometimes it ends instead, or
     /// goes deaf.
     async fn next(mut self) -> Option<(Result<Entry, ServerError>, Self)> {
