@@ -66,6 +66,21 @@ fn a_full_device_is_one_sentence() {
     }
 }
 
+#[test]
+fn the_schema_of_each_trainer_is_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let schema = |args: &[&str]| output(dir.path(), &[&["schema"], args].concat());
+    assert_eq!(schema(&[]).stdout, schema(&["--trainer", "mtl"]).stdout);
+    let empty: serde_json::Value = serde_json::from_slice(&schema(&["--trainer", "empty"]).stdout).unwrap();
+    assert_eq!(empty["properties"]["trainer"]["enum"], serde_json::json!(["empty"]));
+    let page = String::from_utf8(schema(&["--trainer", "empty", "--markdown"]).stdout).unwrap();
+    assert!(page.contains("| `epoch_ms` | `0` | whole number |"), "{page}");
+    let wrong = schema(&["--trainer", "emtpy"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let errors = said(dir.path(), &wrong.stderr);
+    insta::assert_snapshot!(errors.lines().next().unwrap(), @"error: invalid value 'emtpy' for '--trainer <NAME>': there is no such trainer; did you mean `empty`?");
+}
+
 /// Case 28: `ferry status` names where it looked.
 #[test]
 fn a_status_without_sweeps_names_the_place() {

@@ -47,7 +47,7 @@ fn the_paper_file_writes_every_setting_out_as_the_default_has_it() {
             named.extend(file["groups"][group][part].as_object().unwrap().clone());
         }
     }
-    for (name, value) in shared::job::JobSpec::default().settings() {
+    for (name, value) in shared::mtl::MtlSpec::default().settings() {
         assert!(named.contains_key(&name), "{name} is not written out");
         if let Some(written) = file["defaults"].get(&name) {
             assert_eq!(written, &value, "{name}");
@@ -57,7 +57,7 @@ fn the_paper_file_writes_every_setting_out_as_the_default_has_it() {
 
 #[test]
 fn experiments_are_valid_and_misspelled_ones_are_not() {
-    let validator = jsonschema::validator_for(schema::root()).unwrap();
+    let validator = jsonschema::validator_for(schema::root(&shared::mtl::Mtl)).unwrap();
     for name in ["abaw4-lsd.yaml", "demo.yaml", "from-scratch.yaml", "real-faces.yaml", "smoke.yaml"] {
         let text = std::fs::read_to_string(path(name)).unwrap();
         assert!(text.starts_with("# yaml-language-server: $schema=sweep.schema.json\n"), "{name}");
@@ -82,6 +82,36 @@ fn experiments_are_valid_and_misspelled_ones_are_not() {
             assert!(!validator.is_valid(&wrong), "{name}: {at}");
         }
     }
+}
+
+/// Every kind of trainer has a schema of its own, which editors can use.
+#[test]
+fn the_schema_of_another_trainer_accepts_its_sweeps_alone() {
+    let validator = jsonschema::validator_for(schema::root(&shared::empty::Empty)).unwrap();
+    let file = json!({
+        "name": "a", "trainer": "empty", "rank_by": {"metric": "loss", "goal": "min"}, "defaults": {"epochs": 1},
+        "groups": {"g": {"matrix": {"seed": [0, 1], "fail_in_epoch": [null, 1]}}},
+        "ensembles": {"e": {"members": [{"where": {"group": "g", "seed": [0, 1]}, "best_group": ["seed"]}]}},
+        "tables": [{"title": "t", "rows": ["seed"], "paper": [{"seed": 1, "f1": 50}]}],
+    });
+    let errors: Vec<String> = validator.iter_errors(&file).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    for (at, value) in [
+        ("/dataset", json!("pack")),
+        ("/trainer", json!("mtl")),
+        ("/defaults/preset", json!("paper")),
+        ("/defaults/heads", json!(1)),
+        ("/groups/g/matrix/seed", json!([-1])),
+        ("/rank_by/goal", json!("mx")),
+    ] {
+        let mut wrong = file.clone();
+        let (parent, key) = at.rsplit_once('/').unwrap();
+        wrong.pointer_mut(parent).unwrap()[key] = value;
+        assert!(!validator.is_valid(&wrong), "{at}");
+    }
+    let mut unnamed = file;
+    unnamed.as_object_mut().unwrap().remove("trainer");
+    assert!(!validator.is_valid(&unnamed));
 }
 
 #[test]

@@ -282,3 +282,90 @@ ensembles:
     Work: 5 epochs, about 96 images
     "#);
 }
+
+/// A sweep of a trainer that reads no dataset.
+const EMPTY: &str = "\
+name: tiny
+trainer: empty
+rank_by: {metric: loss, goal: min}
+defaults: {epochs: 2}
+groups:
+  a: {matrix: {seed: [0, 1], gain: [1, 2]}}
+  b: {matrix: {fail_in_epoch: [1]}}
+ensembles:
+  e: {members: [{where: {group: a}, top: 3}]}
+";
+
+#[test]
+fn a_plan_without_a_dataset() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("s.yaml"), EMPTY).unwrap();
+    let output = ferry(folder.path(), &["plan", "s.yaml"]);
+    assert_snapshot!(String::from_utf8(output.stdout).unwrap().trim_end(), @r"
+    tiny: 5 jobs, trainer empty, ranked by loss (lowest first)
+
+    Groups
+      a  4 jobs  gain {1.0, 2.0} × seed {0, 1}
+      b  1 job
+
+    Ensembles
+      e  3  the 3 best with group a
+
+    Jobs
+      9e492cf9  a  fail_in_epoch=null gain=1.0 seed=0
+      f8f6dc8e  a  fail_in_epoch=null gain=2.0 seed=0
+      3bee3c7d  a  fail_in_epoch=null gain=1.0 seed=1
+      949bd24b  a  fail_in_epoch=null gain=2.0 seed=1
+      bdf50447  b  fail_in_epoch=1 gain=1.0 seed=0
+
+    Work: 10 epochs
+    ");
+    let output = ferry(folder.path(), &["plan", "s.yaml", "--json"]);
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&plan["dataset_digest"], &plan["provisional"]), (&().into(), &false.into()));
+    assert_eq!(
+        plan["jobs"][1]["params"],
+        serde_json::json!({ "seed": 0, "gain": 2.0, "fail_in_epoch": null })
+    );
+    let id = plan["jobs"][1]["id"].as_str().unwrap();
+    let output = ferry(folder.path(), &["plan", "s.yaml", "--spec", id]);
+    let job: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&job["id"], &job["pack"], &job["spec"]["epochs"]), (&id.into(), &().into(), &2.into()));
+}
+
+#[test]
+fn a_plan_for_a_wrong_trainer_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut told = String::new();
+    for (from, to) in [("empty", "emtpy"), ("defaults", "dataset: pack\ndefaults"), ("epochs", "heads")] {
+        fs::write(folder.path().join("s.yaml"), EMPTY.replacen(from, to, 1)).unwrap();
+        let output = ferry(folder.path(), &["plan", "s.yaml"]);
+        assert_eq!(output.status.code(), Some(2));
+        told += &String::from_utf8(output.stderr).unwrap();
+    }
+    assert_snapshot!(told.trim_end(), @r#"
+      × s.yaml:2:10: `trainer`: there is no "emtpy"
+       ╭─[s.yaml:2:10]
+     1 │ name: tiny
+     2 │ trainer: emtpy
+       ·          ─────
+     3 │ rank_by: {metric: loss, goal: min}
+       ╰────
+      help: did you mean `empty`?
+      × s.yaml:4:10: `dataset`: the trainer `empty` reads no dataset; leave `dataset` out
+       ╭─[s.yaml:4:10]
+     3 │ rank_by: {metric: loss, goal: min}
+     4 │ dataset: pack
+       ·          ────
+     5 │ defaults: {epochs: 2}
+       ╰────
+      × s.yaml:4:12: unknown key `heads` in `defaults`
+       ╭─[s.yaml:4:12]
+     3 │ rank_by: {metric: loss, goal: min}
+     4 │ defaults: {heads: 2}
+       ·            ─────
+     5 │ groups:
+       ╰────
+      help: known: classes, epoch_ms, epochs, fail_in_epoch, gain, samples, seed
+    "#);
+}

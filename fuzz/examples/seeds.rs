@@ -7,19 +7,21 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
-use orchestrator::sweep;
-use orchestrator::sweep::plan::SyntheticOptions;
 use ferry_fuzz::input::SEPARATOR;
+use orchestrator::sweep;
+use orchestrator::sweep::plan::{Plan, SyntheticOptions};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::books::{JobRecord, WorkerRecord};
+use shared::empty::Empty;
 use shared::expression::{CLASSES, LANDMARKS};
-use shared::job::JobSpec;
+use shared::mtl::{Mtl, MtlSpec};
 use shared::predicted::{Prediction, to_csv, to_submission};
-use shared::predictions::to_npy;
+use shared::predictions::{Matrix, to_npy};
 use shared::protocol::{JobOrder, LiveReport, PackManifest, Presence, Timing, WeightsManifest};
 use shared::result::JobResult;
+use shared::trainer::TrainerKind;
 use tch::{Device, Kind, Tensor};
 use worker::archive;
 use worker::train::checkpoint::{Best, Checkpoint, Identity, Partial};
@@ -81,6 +83,8 @@ fn sweeps(seeds: &mut Seeds, project: &Path) -> Done {
          [1, 2], seed: [3]}\n    settings: {<<: *d}\n    exclude: [{heads: 1}]\n    include: [{heads: 4}]\n\
          ensembles:\n  e: {members: [{where: {heads: [2, 4]}}, {best_group: [heads]}, {top: 1}]}\ntables:\n  - \
          {title: t, rows: [heads], paper: [{heads: 2, f1: 60}]}\n",
+        "name: a\ntrainer: empty\ndefaults: {epochs: 2, classes: 3}\ngroups:\n  g: {matrix: {seed: [1, 2]}}\n\
+         ensembles:\n  e: {members: [{top: 1}]}\n",
     ] {
         seeds.add(&[text.as_bytes()])?;
     }
@@ -93,12 +97,7 @@ fn messages(seeds: &mut Seeds, project: &Path) -> Done {
     let job = &plan.jobs[0];
     let blob = json!({ "name": "b", "sha256": "0".repeat(64), "size": 4 });
     let token = json!({ "attempt": 1, "owner": "w-00000001" });
-    let progress = json!({ "epoch": 2, "macro_f1": 50.5, "epoch_seconds": 1.5 });
-    let score = json!({ "macro_f1": 1.0, "per_class_f1": [1, 2, 3, 4, 5, 6],
-        "confusion": { "counts": counts() } });
-    let split = json!({ "probabilities": blob, "samples_digest": "0".repeat(64), "score": score });
-    let epoch = json!({ "epoch": 1, "learning_rate": 1e-4, "losses": { "cross_entropy": 1.0, "affinity": 0.5,
-        "partition": 0.1, "landmark": 0.2 }, "validation": score, "seconds": 1.5 });
+    let progress = json!({ "epoch": 2, "score": 50.5, "epoch_seconds": 1.5 });
     for state in [
         json!({ "state": "pending" }),
         json!({ "state": "running", "token": token, "beat": 3, "progress": progress }),
@@ -106,9 +105,9 @@ fn messages(seeds: &mut Seeds, project: &Path) -> Done {
         json!({ "state": "failed", "reason": "x" }),
         json!({ "state": "parked", "reason": "x" }),
     ] {
-        seeds.json::<JobRecord>(json!({ "v": 2, "state": state, "attempts": 2, "losses": 1, "notes": ["n"],
+        seeds.json::<JobRecord>(json!({ "v": 3, "state": state, "attempts": 2, "losses": 1, "notes": ["n"],
             "failures": [{ "token": token, "error": "e", "log": ["l"], "mark": 3 }], "setbacks": 1,
-            "checkpoints": [{ "epoch": 1, "step": 2, "blob": blob }] }))?;
+            "checkpoints": [{ "epoch": 1, "step": 2, "blob": blob }], "saved_score": 49.5 }))?;
     }
     let incidents = json!([{ "job": job.id, "offence": { "offence": "failed", "error": "e" } },
         { "job": job.id, "offence": { "offence": "lost" } }]);
@@ -120,19 +119,10 @@ fn messages(seeds: &mut Seeds, project: &Path) -> Done {
     ] {
         seeds.json::<WorkerRecord>(json!({ "v": 1, "name": "x", "standing": standing }))?;
     }
-    for every in ["epoch", "200 steps", "5 minutes"] {
-        seeds.json::<JobOrder>(
-            json!({ "v": 4, "job": job.id, "spec": job.spec, "dataset_digest": "0".repeat(64),
-            "trainer_revision": shared::job::TRAINER_REVISION, "checkpoint_every": every }),
-        )?;
-    }
+    orders_and_results(seeds, &plan, &blob)?;
     seeds.json::<Timing>(json!({ "v": 1, "lease_ms": 15_000, "heartbeat_ms": 5_000 }))?;
-    seeds.json::<JobResult>(json!({ "v": 1, "job": job.id, "dataset_digest": "0".repeat(64), "trainer_revision": 1,
-        "epochs": [epoch], "best_epoch": 1, "validation": split, "test": null, "model": blob, "train_seconds": 1.5,
-        "device": { "device": "cpu", "model": "m", "cpu_capability": "AVX2", "threads": 1, "host": "h" },
-        "worker": "w-00000001", "attempt": 1 }))?;
     seeds.json::<Presence>(json!({ "worker": "w-00000001", "host": "h", "device": "cpu", "job": job.id,
-        "trainer_revision": 1 }))?;
+        "trainers": [{ "kind": "mtl", "revision": 1 }, { "kind": "empty", "revision": 1 }] }))?;
     seeds.json::<LiveReport>(
         json!({ "worker": "w-00000001", "job": job.id, "epoch": 1, "epochs": 2, "step": 3, "steps": 4 }),
     )?;
@@ -142,6 +132,38 @@ fn messages(seeds: &mut Seeds, project: &Path) -> Done {
     let stored = serde_json::to_vec(&plan)?;
     let pointer = json!({ "name": "p", "sha256": sha256(&stored), "size": stored.len() });
     seeds.add(&[&serde_json::to_vec(&json!({ "v": 1, "name": "a", "plan": pointer }))?, &stored])
+}
+
+/// Of this version and of earlier ones.
+fn orders_and_results(seeds: &mut Seeds, plan: &Plan, blob: &Value) -> Done {
+    let (job, digest) = (&plan.jobs[0], "0".repeat(64));
+    let content = Mtl.job(&job.settings, &digest);
+    let ranking = json!({ "metric": "val_macro_f1", "goal": "max" });
+    for every in ["epoch", "200 steps", "5 minutes"] {
+        let execution = json!({ "checkpoint_every": every, "ranking": ranking });
+        seeds.json::<JobOrder>(json!({ "v": 5, "job": content.id(), "content": content, "execution": execution }))?;
+        seeds.json::<JobOrder>(json!({ "v": 4, "job": job.id, "spec": job.settings, "dataset_digest": digest,
+            "trainer_revision": shared::mtl::REVISION, "checkpoint_every": every }))?;
+    }
+    let content = Empty.job(Empty.defaults(), "");
+    let execution = json!({ "ranking": { "metric": "score" } });
+    seeds.json::<JobOrder>(json!({ "v": 5, "job": content.id(), "content": content, "execution": execution }))?;
+
+    let device = json!({ "device": "cpu", "model": "m", "cpu_capability": "AVX2", "threads": 1, "host": "h" });
+    let metrics = json!({ "val_macro_f1": 50.5, "val_chance_level": 19.5, "loss_affinity": null });
+    let set = json!({ "probabilities": blob, "samples_digest": digest, "samples": blob, "macro_f1": 50.5 });
+    seeds.json::<JobResult>(json!({ "v": 3, "job": job.id, "trainer": shared::mtl::trainer(),
+        "inputs": { "dataset": digest }, "metrics": metrics, "history": [{ "epoch": 1, "seconds": 1.5,
+        "metrics": metrics }], "best_epoch": 1, "predictions": { "validation": set }, "artifacts": { "model": blob },
+        "train_seconds": 1.5, "device": device, "worker": "w-00000001", "attempt": 1 }))?;
+    let score = json!({ "macro_f1": 1.0, "per_class_f1": [1, 2, 3, 4, 5, 6],
+        "confusion": { "counts": counts() } });
+    let split = json!({ "probabilities": blob, "samples_digest": digest, "score": score });
+    let epoch = json!({ "epoch": 1, "learning_rate": 1e-4, "losses": { "cross_entropy": 1.0, "affinity": 0.5,
+        "partition": 0.1, "landmark": 0.2 }, "validation": score, "seconds": 1.5 });
+    seeds.json::<JobResult>(json!({ "v": 1, "job": job.id, "dataset_digest": digest, "trainer_revision": 1,
+        "epochs": [epoch], "best_epoch": 1, "validation": split, "test": null, "model": blob, "train_seconds": 1.5,
+        "device": device, "worker": "w-00000001", "attempt": 1 }))
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -172,7 +194,7 @@ fn checkpoints(seeds: &mut Seeds) -> Done {
         best: Some(Best { epoch: 1, weights: tensors(&["w"]), probabilities: vec![[0.1; CLASSES]; 2] }),
         partial: None,
     };
-    let identity = Identity::new(&JobSpec::default(), "d");
+    let identity = Identity::new(&MtlSpec::default(), "d");
     let file = checkpoint.write(&identity)?;
     seeds.add(&[&file])?;
     let facts = archive::Archive::open(&file)?.facts().clone();
@@ -183,8 +205,8 @@ fn checkpoints(seeds: &mut Seeds) -> Done {
     let early = Checkpoint { reports: Vec::new(), best: None, partial: Some(partial), ..checkpoint };
     let facts = archive::Archive::open(&early.write(&identity)?)?.facts().clone();
     seeds.add(&[b"\x0f\x0f", &serde_json::to_vec(&facts)?])?;
-    let model = json!({ "format": "ferry-model", "job": JobSpec::default().id("d"), "dataset_digest": "d",
-        "trainer_revision": 1, "best_epoch": 1, "settings": JobSpec::default().canonical() });
+    let model = json!({ "format": "ferry-model", "job": MtlSpec::default().id("d"), "dataset_digest": "d",
+        "trainer_revision": 1, "best_epoch": 1, "settings": MtlSpec::default().canonical() });
     seeds.add(&[b"", &serde_json::to_vec(&model)?])
 }
 
@@ -277,7 +299,9 @@ fn predicted(seeds: &mut Seeds) -> Done {
     let utf16 = "\u{feff}sep=;\r\n\"Image\"; \"Label\"\r\n\"1.jpg\"; \"3\"\r\n".encode_utf16();
     seeds.add(&[&utf16.flat_map(u16::to_le_bytes).collect::<Vec<_>>()])?;
     seeds.add(&[b"id,label\nx,\ny,3\n"])?;
-    seeds.add(&[&to_npy(&[[0.5; CLASSES]; 2])])
+    seeds.add(&[&to_npy(&Matrix::from(&[[0.5; CLASSES]; 2][..]))])?;
+    seeds.add(&[b"id,label\nx,6\ny,999\n"])?;
+    seeds.add(&[&to_npy(&Matrix::from(&[[0.5; 2]; 3][..]))])
 }
 
 /// A NumPy file, format version 1.

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use shared::blob::BlobRef;
 use shared::bus::Bus;
 use shared::bus::server::{
     Blobs, Books, Entry, ServerError, Flow, Inventory, Live, Message, Queue, Queued, Reply, Stored, Upload, Write,
 };
 use shared::ids::JobId;
 use shared::protocol::subjects;
-use shared::result::BlobRef;
 
 /// A server with fixed answers.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ferry_fuzz::input;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use shared::job::JobSpec;
+use shared::mtl::MtlSpec;
 use shared::weights::Provenance;
 use tch::{Kind, Tensor};
 use worker::train::ModelRecord;
@@ -41,7 +41,7 @@ fn model(facts: &Facts) {
     if let Ok(record) = serde_json::from_value::<ModelRecord>(facts.clone().into())
         && let Ok(spec) = record.spec()
     {
-        assert_eq!(JobSpec::of(&spec.canonical()).expect("settings in range").id(""), spec.id(""));
+        assert_eq!(MtlSpec::of(&spec.canonical()).expect("settings in range").id(""), spec.id(""));
     }
 }
 
@@ -50,7 +50,7 @@ fn expected() -> (Identity, Layout) {
     let shapes = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), vec![2, 3])).collect();
     let layout =
         Layout { weights: shapes(&["w"]), moments: shapes(&["exp_avg.w", "exp_avg_sq.w"]), samples: 2 };
-    (Identity::new(&JobSpec::default(), "d"), layout)
+    (Identity::new(&MtlSpec::default(), "d"), layout)
 }
 
 /// The tensors of a valid checkpoint; each byte of `odd` changes or removes one of them.

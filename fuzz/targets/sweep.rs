@@ -40,9 +40,15 @@ fn of_few_jobs(text: &str) -> Option<String> {
 /// What must be true of every plan.
 fn holds(plan: &Plan) {
     assert!(!plan.jobs.is_empty());
+    let kind = plan.kind().expect("a sweep of a trainer that is known");
+    let digest = plan.dataset_digest.as_deref().unwrap_or_default();
+    assert_eq!(kind.needs_dataset(), plan.dataset.is_some());
     for job in &plan.jobs {
-        assert!(job.spec.problems().is_empty(), "a job that no worker would train: {:?}", job.spec);
-        assert_eq!(job.id, job.spec.id(plan.dataset_digest.as_deref().unwrap_or_default()));
+        let problems = kind.problems(&job.settings);
+        assert!(problems.is_empty(), "a job that no worker would train: {problems:?}");
+        assert_eq!(job.id, kind.job(&job.settings, digest).id());
+        let _words = (kind.switched_off(&job.settings), kind.remedies(&job.settings));
+        assert!(kind.effort(&job.settings, 1000).units >= 0.0 && kind.threads(&job.settings) < 1 << 20);
     }
     for rule in &plan.ensembles {
         let size = queries::size(&rule.members, &plan.jobs);

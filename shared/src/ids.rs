@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A job's identity: UUIDv5 over everything that changes its result (see [`crate::job::JobSpec::id`]).
+/// A job's identity: UUIDv5 over everything that changes its result (see [`crate::mtl::MtlSpec::id`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(Uuid);

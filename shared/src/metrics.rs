@@ -1,135 +1,178 @@
-//! Confusion counts and the F1 scores that follow from them.
+//! Named numbers that a trainer reports, and which of them ranks jobs.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-use crate::expression::CLASSES;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Confusion counts: `counts[true][predicted]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Confusion {
-    pub counts: [[u64; CLASSES]; CLASSES],
+/// The most metrics that one report may have.
+pub const MOST_METRICS: usize = 256;
+
+/// The longest name of a metric, in bytes.
+const LONGEST_NAME: usize = 64;
+
+/// Why a metric was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MetricError {
+    #[error(
+        "{0:?} cannot be the name of a metric: use up to {LONGEST_NAME} letters, digits, `_`, `-` and `.`, and begin \
+         with a letter"
+    )]
+    Name(String),
+    #[error("a report has {0} metrics, but at most {MOST_METRICS} are allowed")]
+    TooMany(usize),
 }
 
-impl Confusion {
-    /// Counts pairs of (true class, predicted class). Pairs with a class index above 5 are not counted.
-    pub fn from_pairs(pairs: impl IntoIterator<Item = (usize, usize)>) -> Self {
-        let mut confusion = Self::default();
-        for (truth, predicted) in pairs {
-            if let Some(cell) = confusion.counts.get_mut(truth).and_then(|row| row.get_mut(predicted)) {
-                *cell += 1;
-            }
+/// Metrics by name. A value that is not finite is stored as null and read back as NaN.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Metrics(BTreeMap<String, f64>);
+
+impl Metrics {
+    /// The metrics with these names.
+    ///
+    /// # Errors
+    /// When a name is not plain, or there are too many.
+    pub fn of(metrics: impl IntoIterator<Item = (impl Into<String>, f64)>) -> Result<Self, MetricError> {
+        let metrics = Self(metrics.into_iter().map(|(name, value)| (name.into(), value)).collect());
+        metrics.check()?;
+        Ok(metrics)
+    }
+
+    /// Sets a metric whose name is known to be plain, such as one of a trainer's own.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: f64) -> Self {
+        debug_assert!(is_plain(name), "{name}");
+        self.0.insert(name.to_owned(), value);
+        self
+    }
+
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.0.get(name).copied()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Checks metrics that came in a message: their names reach displays and files.
+    ///
+    /// # Errors
+    /// When a name is not plain, or there are too many.
+    pub fn check(&self) -> Result<(), MetricError> {
+        if self.0.len() > MOST_METRICS {
+            return Err(MetricError::TooMany(self.0.len()));
         }
-        confusion
-    }
-
-    /// One-vs-rest F1 per class in percent: 2·TP / (2·TP + FP + FN). A class that is neither present nor
-    /// predicted scores 0 and still counts in the mean (the default of scikit-learn).
-    pub fn per_class_f1(&self) -> [f64; CLASSES] {
-        std::array::from_fn(|class| {
-            let hits = self.counts[class][class];
-            let truths: u64 = self.counts[class].iter().sum();
-            let predictions: u64 = self.counts.iter().map(|row| row[class]).sum();
-            match truths + predictions {
-                0 => 0.0,
-                total => 100.0 * (2 * hits) as f64 / total as f64,
-            }
-        })
-    }
-
-    /// The challenge's metric: unweighted mean of the six class F1 scores, in percent.
-    pub fn macro_f1(&self) -> f64 {
-        self.per_class_f1().iter().sum::<f64>() / CLASSES as f64
-    }
-
-    /// Number of samples counted.
-    pub fn total(&self) -> u64 {
-        self.counts.iter().flatten().sum()
-    }
-
-    /// Number of samples of each true class.
-    pub fn truths(&self) -> [u64; CLASSES] {
-        self.counts.map(|row| row.iter().sum())
-    }
-}
-
-/// The macro F1, in percent, that a guess reaches on a split with these numbers of samples per true class: its mean
-/// plus two standard deviations. A score at or below it may be luck.
-///
-/// The guess draws each class as often as it occurs, with share p. The F1 of a class is then p on average, so macro F1
-/// is a sixth whatever the shares are; no other guess that ignores the images has a higher mean. The variance of F1 is
-/// that of its linearisation, (1 - p)(1 - 3p/4) / N, and classes are taken as independent.
-pub fn chance_level(truths: &[u64; CLASSES]) -> f64 {
-    let total = truths.iter().sum::<u64>() as f64;
-    if total == 0.0 {
-        return 0.0;
-    }
-    let shares = truths.map(|count| count as f64 / total);
-    let present = shares.iter().filter(|share| **share > 0.0);
-    let variance: f64 = present.map(|p| (1.0 - p) * (1.0 - 0.75 * p) / total).sum();
-    let classes = CLASSES as f64;
-    100.0 * (1.0 + 2.0 * variance.sqrt()) / classes
-}
-
-/// Index of the largest value; ties go to the lowest index. Empty input gives 0.
-pub fn argmax(values: &[f32]) -> usize {
-    let mut best = 0;
-    for (index, value) in values.iter().enumerate() {
-        if value > &values[best] {
-            best = index;
+        match self.0.keys().find(|name| !is_plain(name)) {
+            Some(name) => Err(MetricError::Name(name.chars().take(80).collect())),
+            None => Ok(()),
         }
     }
-    best
+}
+
+/// True for a name that is harmless in paths, subjects and displays.
+pub(crate) fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    name.len() <= LONGEST_NAME
+        && name.chars().all(plain)
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+}
+
+impl Serialize for Metrics {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let finite =
+            self.0.iter().map(|(name, value)| (name, Some(*value).filter(|value| value.is_finite())));
+        serializer.collect_map(finite)
+    }
+}
+
+impl<'de> Deserialize<'de> for Metrics {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
+        Ok(Self(stored.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect()))
+    }
+}
+
+/// One report of a training: how far it was, and its metrics there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Finished epochs.
+    pub epoch: u32,
+    /// Finished steps of the next epoch; 0 between two epochs.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub step: u32,
+    /// Time since the point before it.
+    pub seconds: f64,
+    pub metrics: Metrics,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(step: &u32) -> bool {
+    *step == 0
+}
+
+/// Whether a higher or a lower value is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// Higher is better.
+    #[default]
+    Max,
+    /// Lower is better.
+    Min,
+}
+
+/// The metric by which jobs are compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ranking {
+    pub metric: String,
+    #[serde(default)]
+    pub goal: Goal,
+}
+
+impl Ranking {
+    /// The value that ranks; `None` if it is missing or not finite.
+    pub fn score(&self, metrics: &Metrics) -> Option<f64> {
+        metrics.get(&self.metric).filter(|value| value.is_finite())
+    }
+
+    /// `score`, so that a higher value is always better.
+    pub fn merit(&self, score: f64) -> f64 {
+        match self.goal {
+            Goal::Max => score,
+            Goal::Min => -score,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::{Purpose, Stream};
 
     #[test]
-    fn perfect_predictions_score_one_hundred() {
-        let confusion = Confusion::from_pairs((0..60).map(|i| (i % 6, i % 6)));
-        assert!((confusion.macro_f1() - 100.0).abs() < 1e-12);
-    }
-
-    #[test]
-    fn a_hand_case_with_absent_classes() {
-        // Truth 0 0 0 1, predicted 0 0 1 1: F1(0) = 4/5, F1(1) = 2/3, the other four classes 0.
-        let confusion = Confusion::from_pairs([(0, 0), (0, 0), (0, 1), (1, 1)]);
-        let f1 = confusion.per_class_f1();
-        assert!((f1[0] - 80.0).abs() < 1e-12 && (f1[1] - 200.0 / 3.0).abs() < 1e-12);
-        assert!((confusion.macro_f1() - (80.0 + 200.0 / 3.0) / 6.0).abs() < 1e-12);
-        assert_eq!(confusion.total(), 4);
-    }
-
-    #[test]
-    fn guesses_seldom_pass_the_chance_level() {
-        for truths in [[100; CLASSES], [20; CLASSES], [66, 55, 39, 264, 522, 54], [50, 50, 0, 50, 50, 50]] {
-            let labels: Vec<usize> =
-                truths.iter().enumerate().flat_map(|(c, &n)| std::iter::repeat_n(c, n as usize)).collect();
-            let level = chance_level(&truths);
-            let mut stream = Stream::new(3, Purpose::Shuffle, &truths);
-            let guess = |stream: &mut Stream| labels[stream.below(labels.len() as u64) as usize];
-            let scores: Vec<f64> = (0..1000)
-                .map(|_| Confusion::from_pairs(labels.iter().map(|&c| (c, guess(&mut stream)))).macro_f1())
-                .collect();
-            let mean = scores.iter().sum::<f64>() / 1000.0;
-            assert!((mean - 100.0 / 6.0).abs() < 0.5, "{truths:?}: {mean}");
-            let above = scores.iter().filter(|score| **score > level).count();
-            assert!((1..=50).contains(&above), "{truths:?}: {above} of 1000 above {level}");
+    fn names_are_plain_and_few() {
+        for bad in ["", "../x", "a/b", "a b", "\u{1b}[2J", ".hidden", "1st", &"a".repeat(65)] {
+            assert!(matches!(Metrics::of([(bad, 1.0)]), Err(MetricError::Name(_))), "{bad:?}");
         }
-        assert_eq!(chance_level(&[0; CLASSES]).to_bits(), 0.0_f64.to_bits());
+        let many = (0..=MOST_METRICS).map(|n| (format!("m{n}"), 0.0));
+        assert_eq!(Metrics::of(many), Err(MetricError::TooMany(MOST_METRICS + 1)));
+        let good = Metrics::of([("loss.total", 0.1), ("val_f1-macro", 2.0)]).unwrap();
+        assert_eq!(serde_json::from_str::<Metrics>(&serde_json::to_string(&good).unwrap()).unwrap(), good);
     }
 
     #[test]
-    fn always_naming_one_class_is_at_chance_level() {
-        let confusion = Confusion::from_pairs((0..60).map(|i| (i % 6, 4)));
-        assert!(confusion.macro_f1() < chance_level(&confusion.truths()));
-    }
-
-    #[test]
-    fn ties_go_to_the_lowest_class() {
-        assert_eq!(argmax(&[0.1, 0.4, 0.4, 0.1]), 1);
-        assert_eq!(argmax(&[]), 0);
+    fn a_value_that_is_not_a_number_is_stored_and_never_ranks() {
+        let metrics = Metrics::of([("loss", f64::NAN), ("f1", 3.0)]).unwrap();
+        let text = serde_json::to_string(&metrics).unwrap();
+        assert_eq!(text, r#"{"f1":3.0,"loss":null}"#);
+        let metrics: Metrics = serde_json::from_str(&text).unwrap();
+        assert!(metrics.get("loss").unwrap().is_nan());
+        let by = |metric: &str, goal| Ranking { metric: metric.to_owned(), goal };
+        assert_eq!(by("loss", Goal::Min).score(&metrics), None);
+        assert_eq!(by("f1", Goal::Max).score(&metrics), Some(3.0));
+        assert!((by("f1", Goal::Min).merit(3.0) + 3.0).abs() < 1e-12);
     }
 }

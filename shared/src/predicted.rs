@@ -6,9 +6,9 @@
 
 use std::collections::HashMap;
 
+use crate::confusion::argmax;
 use crate::expression::{CLASSES, Expression};
 use crate::table::{self, Header, Row, TableReader};
-use crate::vote::most_probable;
 
 pub use crate::table::TableError;
 
@@ -22,7 +22,7 @@ pub struct Prediction {
 impl Prediction {
     /// The most probable class; the lowest index wins a tie.
     pub fn class(&self) -> usize {
-        most_probable(&self.probabilities)
+        argmax(&self.probabilities)
     }
 }
 
@@ -138,7 +138,7 @@ impl Columns {
         let class = self.class.and_then(|place| row.value(place).map(|text| class_of(row, place, text)));
         let class = class.transpose()?;
         let Some(places) = self.probabilities else { return Ok((image.to_owned(), class)) };
-        let probable = most_probable(&probabilities(row, places)?);
+        let probable = argmax(&probabilities(row, places)?);
         match class {
             Some(class) if class != probable => {
                 let name = |class: usize| Expression::from_index(class).map_or("", Expression::name);

@@ -1,15 +1,62 @@
-//! Class probabilities by sample: the only thing ensembles need. Stored as NumPy `.npy`, shape [N, 6], little-endian f32.
+//! Class probabilities by sample: the only thing ensembles need. Stored as NumPy `.npy`, shape [N, C], little-endian f32.
 
 use sha2::{Digest, Sha256};
 
-use crate::expression::CLASSES;
+/// The most classes that a matrix may have.
+pub const MOST_CLASSES: usize = 65_536;
+
+/// A value for each class of each sample, row by row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Matrix<T = f32> {
+    classes: usize,
+    values: Vec<T>,
+}
+
+impl<T> Matrix<T> {
+    /// The matrix with these values, row by row. `None` unless they fill whole rows of 1 to [`MOST_CLASSES`] classes.
+    pub fn new(classes: usize, values: Vec<T>) -> Option<Self> {
+        let whole = (1..=MOST_CLASSES).contains(&classes) && values.len().is_multiple_of(classes);
+        whole.then_some(Self { classes, values })
+    }
+
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.values.len() / self.classes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// All values, row by row.
+    pub fn values(&self) -> &[T] {
+        &self.values
+    }
+
+    /// One row for each sample.
+    pub fn rows(&self) -> std::slice::ChunksExact<'_, T> {
+        self.values.chunks_exact(self.classes)
+    }
+}
+
+impl<T: Clone, const CLASSES: usize> From<&[[T; CLASSES]]> for Matrix<T> {
+    /// `CLASSES` must be between 1 and [`MOST_CLASSES`].
+    fn from(rows: &[[T; CLASSES]]) -> Self {
+        const { assert!(CLASSES >= 1 && CLASSES <= MOST_CLASSES) };
+        Self { classes: CLASSES, values: rows.as_flattened().to_vec() }
+    }
+}
 
 /// Samples of one split in their stored order: the row order of every probability matrix over that split.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SampleList {
     pub ids: Vec<String>,
     /// Class index, or `None` where the label is not known (an unlabelled test set).
-    pub labels: Vec<Option<u8>>,
+    pub labels: Vec<Option<u32>>,
 }
 
 impl SampleList {
@@ -18,7 +65,12 @@ impl SampleList {
         let mut hash = Sha256::new();
         for (id, label) in self.ids.iter().zip(&self.labels) {
             hash.update(id.as_bytes());
-            hash.update([0, label.map_or(u8::MAX, |class| class)]);
+            // One byte for the first classes, so that lists have the digests that they had when there were six.
+            match label.map(u8::try_from) {
+                None => hash.update([0, u8::MAX]),
+                Some(Ok(class)) if class < u8::MAX => hash.update([0, class]),
+                Some(_) => hash.update([&[1][..], &label.unwrap_or_default().to_le_bytes()].concat()),
+            }
         }
         hex::encode(hash.finalize())
     }
@@ -49,7 +101,7 @@ impl SampleList {
             let label = match label {
                 "" => None,
                 class => {
-                    Some(class.parse::<u8>().ok().filter(|&c| usize::from(c) < CLASSES).ok_or_else(bad)?)
+                    Some(class.parse().ok().filter(|&class| class < MOST_CLASSES as u32).ok_or_else(bad)?)
                 }
             };
             list.ids.push(id.to_owned());
@@ -62,50 +114,61 @@ impl SampleList {
 /// What is wrong with a stored probability matrix or sample list.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PredictionsError {
-    #[error("not a .npy file of shape [N, {CLASSES}], little-endian f32: {0}")]
+    #[error("not a .npy file of shape [N, C], little-endian f32: {0}")]
     Npy(String),
     #[error("line {line} of a sample list is not `id,class`: {text:?}")]
     SampleLine { line: usize, text: String },
 }
 
-/// Encodes an [N, 6] matrix as `.npy` version 1.0; NumPy's `load` reads it.
-pub fn to_npy(probabilities: &[[f32; CLASSES]]) -> Vec<u8> {
-    let mut header = header_text(probabilities.len());
+/// Encodes a matrix as `.npy` version 1.0; NumPy's `load` reads it.
+pub fn to_npy(probabilities: &Matrix) -> Vec<u8> {
+    let mut header = header_text(probabilities.len(), probabilities.classes);
     let unpadded = MAGIC.len() + 2 + header.len() + 1;
     header.push_str(&" ".repeat(unpadded.next_multiple_of(64) - unpadded));
     header.push('\n');
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&(header.len() as u16).to_le_bytes());
     bytes.extend_from_slice(header.as_bytes());
-    bytes.extend(probabilities.iter().flatten().flat_map(|p| p.to_le_bytes()));
+    bytes.extend(probabilities.values.iter().flat_map(|p| p.to_le_bytes()));
     bytes
 }
 
-/// Decodes an [N, 6] little-endian f32 `.npy` file; anything else is refused, and so are values that are no
+/// Decodes an [N, C] little-endian f32 `.npy` file; anything else is refused, and so are values that are no
 /// probabilities (NaN, infinite).
-pub fn from_npy(bytes: &[u8]) -> Result<Vec<[f32; CLASSES]>, PredictionsError> {
+///
+/// # Errors
+/// When the bytes are not such a file.
+pub fn from_npy(bytes: &[u8]) -> Result<Matrix, PredictionsError> {
     let wrong = |what: &str| PredictionsError::Npy(what.to_owned());
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| wrong("wrong magic or version"))?;
     let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(|| wrong("truncated header"))?;
     let (header, data) = rest
         .split_at_checked(usize::from(u16::from_le_bytes(*length)))
         .ok_or_else(|| wrong("truncated header"))?;
-    let row = CLASSES * size_of::<f32>();
-    if header.trim_ascii_end() != header_text(data.len() / row).as_bytes() || data.len() % row != 0 {
-        return Err(wrong(&String::from_utf8_lossy(header)));
-    }
+    let header = String::from_utf8_lossy(header.trim_ascii_end());
+    let (rows, classes) = shape(&header).ok_or_else(|| wrong(&header))?;
     let values: Vec<f32> =
         data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    if header != header_text(rows, classes) || Some(data.len()) != (rows * classes).checked_mul(4) {
+        return Err(wrong(&header));
+    }
     if values.iter().any(|v| !v.is_finite()) {
         return Err(wrong("a value is not finite"));
     }
-    Ok(values.chunks_exact(CLASSES).map(|row| std::array::from_fn(|class| row[class])).collect())
+    Matrix::new(classes, values).ok_or_else(|| wrong(&header))
 }
 
 const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
 
-fn header_text(rows: usize) -> String {
-    format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {CLASSES}), }}")
+fn header_text(rows: usize, classes: usize) -> String {
+    format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {classes}), }}")
+}
+
+/// Rows and classes in a header. The caller compares the whole text.
+fn shape(header: &str) -> Option<(usize, usize)> {
+    let (rows, classes) = header.split_once('(')?.1.split_once(')')?.0.split_once(", ")?;
+    let (rows, classes): (u32, u32) = (rows.parse().ok()?, classes.parse().ok()?);
+    (classes as usize <= MOST_CLASSES).then_some((rows as usize, classes as usize))
 }
 
 #[cfg(test)]
@@ -114,21 +177,27 @@ mod tests {
 
     #[test]
     fn npy_round_trips_and_is_aligned() {
-        let rows: Vec<[f32; CLASSES]> =
-            (0..5).map(|i| std::array::from_fn(|c| (i * 6 + c) as f32 / 30.0)).collect();
-        let bytes = to_npy(&rows);
-        assert_eq!((bytes.len() - rows.len() * 24) % 64, 0);
-        assert_eq!(from_npy(&bytes).unwrap(), rows);
-        assert_eq!(from_npy(&to_npy(&[])).unwrap(), Vec::<[f32; CLASSES]>::new());
+        for classes in [1, 2, 6, 1000] {
+            let matrix = Matrix::new(classes, (0..5 * classes).map(|n| n as f32 / 30.0).collect()).unwrap();
+            let bytes = to_npy(&matrix);
+            assert_eq!((bytes.len() - 5 * classes * 4) % 64, 0);
+            assert_eq!(from_npy(&bytes).unwrap(), matrix);
+            let empty = Matrix::new(classes, Vec::new()).unwrap();
+            assert_eq!(from_npy(&to_npy(&empty)).unwrap(), empty);
+        }
+        assert_eq!(Matrix::new(3, vec![0.0; 4]), None);
+        assert_eq!(Matrix::<f32>::new(0, Vec::new()), None);
     }
 
     #[test]
     fn damaged_npy_is_refused() {
-        let good = to_npy(&[[0.5; CLASSES]; 3]);
+        let good = to_npy(&Matrix::from(&[[0.5; 6]; 3][..]));
         for cut in [0, 5, 9, 40, good.len() - 1, good.len() - 24] {
             assert!(from_npy(&good[..cut]).is_err(), "cut at {cut}");
         }
-        assert!(from_npy(&to_npy(&[[f32::NAN; CLASSES]])).is_err());
+        assert!(from_npy(&to_npy(&Matrix::from(&[[f32::NAN; 6]][..]))).is_err());
+        let text = String::from_utf8_lossy(&good).replace("(3, 6)", "(2, 9)");
+        assert!(from_npy(text.as_bytes()).is_err());
     }
 
     #[test]
@@ -139,6 +208,9 @@ mod tests {
         let relabelled = SampleList { labels: vec![Some(2), None], ..list.clone() };
         assert_ne!(list.digest(), swapped.digest());
         assert_ne!(list.digest(), relabelled.digest());
-        assert!(SampleList::from_csv("id,label\nx,9\n").is_err());
+        assert!(SampleList::from_csv("id,label\nx,70000\n").is_err());
+        let many = |class| SampleList { ids: vec!["a".into()], labels: vec![Some(class)] };
+        assert_ne!(many(254).digest(), many(255).digest());
+        assert_ne!(many(300).digest(), many(301).digest());
     }
 }

@@ -10,14 +10,15 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::job::augment::Normalization;
-use crate::job::network::{Backbone, NetworkSpec};
-use crate::job::{JobSpec, Settings};
 use crate::mistaken::Mistaken;
+use crate::mtl::MtlSpec;
+use crate::mtl::augment::Normalization;
+use crate::mtl::network::{Backbone, NetworkSpec};
 use crate::seal::FACTS;
+use crate::settings::Settings;
 use crate::version::{DecodeError, VersionError, Versions};
 
-pub use crate::job::transfer::Slot;
+pub use crate::mtl::transfer::Slot;
 
 /// The `format` of a model that a sweep trained.
 pub const MODEL_FORMAT: &str = "ferry-model";
@@ -177,7 +178,7 @@ pub enum ProvenanceError {
     #[error("its description {0}")]
     Version(#[from] VersionError),
     #[error("the settings in it cannot be used: {0}")]
-    Settings(#[from] crate::job::SettingError),
+    Settings(#[from] crate::settings::SettingError),
 }
 
 impl From<DecodeError> for ProvenanceError {
@@ -231,7 +232,7 @@ impl Provenance {
 
     fn of_model(facts: &Value) -> Result<Self, ProvenanceError> {
         let settings: Settings = serde_json::from_value(facts["settings"].clone())?;
-        let spec = JobSpec::of(&settings)?;
+        let spec = MtlSpec::of(&settings)?;
         Ok(Self {
             format: Self::FORMAT.to_owned(),
             version: Self::VERSION,

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use memory_server::MemoryServer;
 use sha2::{Digest, Sha256};
+use shared::blob::BlobRef;
 use shared::books::{Standing, WorkerRecord};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::protocol::{StoredFile, subjects};
-use shared::result::BlobRef;
 
 /// Bytes of every part of a stored file but the last.
 const PART: usize = 64 << 20;

@@ -4,6 +4,7 @@ pub mod backend;
 pub mod cluster;
 pub mod disk;
 pub mod import_graph;
+pub mod in_process;
 pub mod namespaces;
 pub mod processes;
 pub mod programs;

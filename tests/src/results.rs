@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use serde_json::Value;
+use shared::blob::BlobRef;
 use shared::books::Token;
 use shared::ids::JobId;
-use shared::job::TRAINER_REVISION;
-use shared::metrics::Confusion;
-use shared::result::{
-    BlobRef, DeviceRecord, EpochReport, JobResult, LossTerms, MemoryUse, Score, SplitResult,
-};
+use shared::metrics::{Metrics, Point};
+use shared::result::{JobResult, MODEL, Predictions, VALIDATION};
+
+use crate::in_process::{self, SCORE};
 
 /// Reads a results.json and removes times, workers and attempts.
 ///
@@ -31,35 +31,25 @@ pub fn comparable(path: &Path) -> anyhow::Result<Value> {
 /// A result of one epoch, whose blobs are not stored anywhere.
 pub fn handed_in(job: JobId, token: &Token) -> JobResult {
     let blob = BlobRef { name: "b".into(), sha256: "s".into(), size: 1 };
-    let score = Score::from(Confusion::default());
-    let split = SplitResult { probabilities: blob.clone(), samples_digest: "x".into(), score: Some(score) };
+    let predictions = Predictions {
+        probabilities: blob.clone(),
+        samples_digest: "x".into(),
+        samples: None,
+        macro_f1: Some(0.0),
+    };
+    let metrics = Metrics::default().with(SCORE, 0.1);
     JobResult {
         v: JobResult::VERSION,
         job,
-        dataset_digest: "d".into(),
-        trainer_revision: TRAINER_REVISION,
-        epochs: vec![EpochReport {
-            epoch: 1,
-            learning_rate: 0.1,
-            losses: LossTerms::default(),
-            validation: score,
-            seconds: 1.0,
-            memory: MemoryUse::default(),
-        }],
-        best_epoch: 1,
-        validation: split,
-        test: None,
-        model: blob,
+        trainer: in_process::trainer("simulated"),
+        inputs: shared::job::Inputs::default(),
+        metrics: metrics.clone(),
+        history: vec![Point { epoch: 1, step: 0, seconds: 1.0, metrics }],
+        best_epoch: Some(1),
+        predictions: [(VALIDATION.to_owned(), predictions)].into(),
+        artifacts: [(MODEL.to_owned(), blob)].into(),
         train_seconds: 1.0,
-        device: DeviceRecord {
-            device: "cpu".into(),
-            model: "m".into(),
-            memory: None,
-            uuid: None,
-            cpu_capability: "c".into(),
-            threads: 1,
-            host: "h".into(),
-        },
+        device: in_process::device("h"),
         worker: token.owner.clone(),
         attempt: token.attempt,
     }

@@ -42,6 +42,20 @@ pub fn paths(text: &str) -> Vec<String> {
     imports.into_iter().map(|import| import.path).chain(inline).collect()
 }
 
+/// `path` in `file`, rewritten to start with `crate` if its `super`s lead to the root of the crate.
+pub fn from_the_crate(file: &str, path: &str) -> String {
+    let below = file.split_once("/src/").map_or("", |(_, below)| below);
+    let depth = below.matches('/').count() + usize::from(!below.ends_with("mod.rs"));
+    let rest = path.trim_start_matches("super::");
+    let ups = (path.len() - rest.len()) / "super::".len();
+    if ups > 0 && ups >= depth { format!("crate::{rest}") } else { path.to_owned() }
+}
+
+/// True if `path` is `start` or below it.
+pub fn begins(path: &str, start: &str) -> bool {
+    path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
 /// The `use` declarations in `text`, with every group expanded (`a::{b, c::d}` is `a::b` and `a::c::d`), and the paths
 /// with at least two segments in the rest of the code.
 pub fn read(text: &str) -> (Vec<Import>, Vec<String>) {

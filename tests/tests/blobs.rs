@@ -1,8 +1,8 @@
 //! What Ferry relies on for blobs, checked on a real nats-server and on the one in memory: a blob is intact or refused,
 //! and nothing is left after deletion.
 
+use shared::blob::BlobRef;
 use shared::bus::{Bucket, BusError};
-use shared::result::BlobRef;
 use tests::backend::Backend;
 use tests::on_both;
 

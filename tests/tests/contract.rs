@@ -7,11 +7,10 @@ use anyhow::Context;
 use shared::books::{Claim, JobRecord, JobState, Late, Standing, Token, WorkerRecord};
 use shared::bus::{Bucket, Bus, BusError, Delivery, Jobs, Queued};
 use shared::ids::{Attempt, JobId, WorkerId};
-use shared::job::{JobSpec, TRAINER_REVISION};
-use shared::protocol::{CheckpointEvery, JobOrder, LiveReport, Presence, Readiness, Timing};
+use shared::protocol::{Execution, JobOrder, LiveReport, Presence, Readiness, Timing};
 use tests::backend::Backend;
-use tests::on_both;
 use tests::results::handed_in as result;
+use tests::{in_process, on_both};
 use uuid::Uuid;
 
 on_both!(
@@ -41,15 +40,9 @@ async fn next(jobs: &mut Jobs) -> anyhow::Result<Delivery> {
     tokio::time::timeout(LIMIT, jobs.next()).await?.context("the queue ended")
 }
 
-fn order(n: u128) -> JobOrder {
-    JobOrder {
-        v: JobOrder::VERSION,
-        job: JobId::new(Uuid::from_u128(n)),
-        spec: JobSpec::default(),
-        dataset_digest: "d".into(),
-        trainer_revision: TRAINER_REVISION,
-        checkpoint_every: CheckpointEvery::Epoch,
-    }
+/// A job whose id follows from its number.
+fn order(n: u64) -> JobOrder {
+    in_process::order(in_process::job(&in_process::trainer("simulated"), &[("n", n)]))
 }
 
 fn take(record: &JobRecord, name: &str) -> (Token, JobRecord) {
@@ -59,7 +52,7 @@ fn take(record: &JobRecord, name: &str) -> (Token, JobRecord) {
     }
 }
 
-async fn claimed(bus: &Bus, n: u128) -> anyhow::Result<(JobId, Token, JobRecord, u64)> {
+async fn claimed(bus: &Bus, n: u64) -> anyhow::Result<(JobId, Token, JobRecord, u64)> {
     let order = order(n);
     bus.admit(std::slice::from_ref(&order)).await?;
     let entry = bus.record(order.job).await?.expect("admitted");
@@ -87,7 +80,8 @@ async fn one_of_many_claimers_wins_and_admitting_again_moves_nothing(server: Bac
     let admitted = bus.admitted_at(order.job).await?;
     bus.admit(std::slice::from_ref(&order)).await?;
     assert_eq!((bus.order(order.job).await?, bus.admitted_at(order.job).await?), (order.clone(), admitted));
-    let carried_out = JobOrder { checkpoint_every: "2 steps".parse()?, ..order };
+    let execution = Execution { checkpoint_every: "2 steps".parse()?, ..order.execution.clone() };
+    let carried_out = JobOrder { execution, ..order };
     bus.admit(std::slice::from_ref(&carried_out)).await?;
     assert_eq!(bus.order(carried_out.job).await?, carried_out);
     assert_eq!(bus.record(carried_out.job).await?.expect("still there").record.attempts, 1);
@@ -203,7 +197,7 @@ async fn a_job_is_queued_once_and_handed_out_once(server: Backend) -> anyhow::Re
 }
 
 /// One job handed to one worker, given back, and handed to another.
-async fn held_twice(bus: &Bus, n: u128) -> anyhow::Result<(Delivery, Delivery)> {
+async fn held_twice(bus: &Bus, n: u64) -> anyhow::Result<(Delivery, Delivery)> {
     bus.enqueue(order(n).job).await?;
     let first = next(&mut bus.jobs().await?).await?;
     first.hand_back(Duration::ZERO).await;
@@ -325,7 +319,7 @@ async fn presence_tells_the_time_and_goes(server: Backend) -> anyhow::Result<()>
         host: "h".into(),
         device: "cpu".into(),
         job: Some(order(1).job),
-        trainer_revision: 1,
+        trainers: ["simulated", "other"].map(in_process::trainer).into(),
         readiness: Readiness::Ready,
     };
     let before = bus.appear(&presence).await?;
@@ -342,7 +336,7 @@ async fn presence_tells_the_time_and_goes(server: Backend) -> anyhow::Result<()>
 /// Every claim needs the server's time. Without it, no job would ever be taken again.
 async fn presence_outlives_a_crash_of_the_server(mut server: Backend) -> anyhow::Result<()> {
     let bus = server.bus().await?;
-    let presence = Presence::announced("w", "h");
+    let presence = Presence::announced("w", "h", Vec::new());
     let before = bus.appear(&presence).await?;
     server.crash_and_restart().await?;
     let after = tokio::time::timeout(LIMIT, async {

@@ -60,8 +60,8 @@ impl Stage {
 
     /// Waits until the server's clock shows this time.
     async fn until(&self, nanos: i128) -> anyhow::Result<()> {
-        // A presence with another trainer revision, so that no worker leaves a job to it.
-        let presence = Presence { trainer_revision: 0, ..Presence::announced("clock", "here") };
+        // A presence that offers no trainer, so that no worker leaves a job to it.
+        let presence = Presence::announced("clock", "here", Vec::new());
         while self.bus.appear(&presence).await? < nanos {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

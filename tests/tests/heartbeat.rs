@@ -9,21 +9,23 @@ use futures::future::BoxFuture;
 use memory_server::MemoryServer;
 use shared::books::{JobRecord, JobState};
 use shared::bus::RecordWatch;
+use shared::device::DeviceRecord;
 use shared::ids::WorkerId;
-use shared::job::{JobSpec, TRAINER_REVISION};
-use shared::protocol::{CheckpointEvery, JobOrder, Timing};
-use shared::result::DeviceRecord;
+use shared::job::{Job, TrainerId};
+use shared::protocol::Timing;
 use tempfile::TempDir;
-use tests::simulation::Fixture;
+use tests::in_process;
 use tokio::sync::watch;
 use uuid::Uuid;
-use worker::agent::{
-    self, Assignment, Equipment, PackStore, Spool, Trainer, Training, TrainingError, WeightsStore,
-};
+use worker::agent::{self, Assignment, Equipment, Trainer, Training, TrainingError};
 
 const LIMIT: Duration = Duration::from_mins(2);
 /// Four leases of them.
 const BEATS: u64 = 40;
+
+fn trainer() -> TrainerId {
+    in_process::trainer("busy")
+}
 
 /// Keeps twice as many threads busy as there are cores, and reports nothing until it is asked to stop.
 struct Busy {
@@ -31,16 +33,16 @@ struct Busy {
 }
 
 impl Trainer for Busy {
-    fn record(&self, threads: u32, host: &str) -> DeviceRecord {
-        DeviceRecord {
-            device: "cpu".into(),
-            model: "busy".into(),
-            memory: None,
-            uuid: None,
-            cpu_capability: "none".into(),
-            threads,
-            host: host.into(),
-        }
+    fn id(&self) -> TrainerId {
+        trainer()
+    }
+
+    fn device(&self) -> String {
+        "cpu (none)".to_owned()
+    }
+
+    fn record(&self, _job: &Job, host: &str) -> DeviceRecord {
+        in_process::device(host)
     }
 
     fn self_test(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -70,24 +72,14 @@ impl Trainer for Busy {
 
 fn worker(
     server: &MemoryServer,
-    fixture: &Fixture,
     cache: &TempDir,
     name: &str,
     let_go: &Arc<AtomicBool>,
 ) -> (Equipment, watch::Sender<bool>) {
     let me = WorkerId::new(name, Uuid::new_v4());
-    let (stop, stopped) = watch::channel(false);
-    let equipment = Equipment {
-        bus: server.connect(me.as_str()).0,
-        host: "here".into(),
-        trainer: Box::new(Busy { let_go: let_go.clone() }),
-        packs: PackStore::holding(fixture.pack()),
-        weights: WeightsStore::new(Vec::new(), cache.path()),
-        spool: Spool::open(cache.path(), &me),
-        stop: stopped,
-        me,
-    };
-    (equipment, stop)
+    let bus = server.connect(me.as_str()).0;
+    let busy = Box::new(Busy { let_go: let_go.clone() });
+    in_process::worker(bus, me, vec![busy], Vec::new(), cache.path())
 }
 
 /// The next record of the only job.
@@ -108,31 +100,23 @@ fn pulse(record: &JobRecord) -> (&str, u64) {
 #[tokio::test]
 async fn a_busy_training_does_not_stop_the_pulse() -> anyhow::Result<()> {
     let server = MemoryServer::start(1, None, None);
-    let (fixture, cache) = (Fixture::new()?, tempfile::tempdir()?);
+    let cache = tempfile::tempdir()?;
     let bus = server.connect("test").0;
-    let spec = JobSpec::default();
-    let job = spec.id(fixture.pack().digest());
-    let order = JobOrder {
-        v: JobOrder::VERSION,
-        job,
-        spec,
-        dataset_digest: fixture.pack().digest().to_owned(),
-        trainer_revision: TRAINER_REVISION,
-        checkpoint_every: CheckpointEvery::Epoch,
-    };
+    let order = in_process::order(in_process::job(&trainer(), &[]));
+    let job = order.job;
     let timing = Timing::new(Duration::from_secs(1), Some(Duration::from_millis(100)))?;
     bus.agree_on(&timing).await?;
     bus.admit(&[order]).await?;
     bus.enqueue(job).await?;
 
     let let_go = Arc::new(AtomicBool::new(false));
-    let (busy, stop_busy) = worker(&server, &fixture, &cache, "busy", &let_go);
+    let (busy, stop_busy) = worker(&server, &cache, "busy", &let_go);
     let busy = tokio::spawn(agent::serve(busy));
     let wait = async {
         let mut watch = bus.watch_records().await?;
         while next(&mut watch).await?.attempts == 0 {}
         // From now on, another worker waits for the job.
-        let (idle, stop_idle) = worker(&server, &fixture, &cache, "idle", &let_go);
+        let (idle, stop_idle) = worker(&server, &cache, "idle", &let_go);
         let idle = tokio::spawn(agent::serve(idle));
         let seen = loop {
             let record = next(&mut watch).await?;

@@ -1,24 +1,27 @@
-//! What the books record about a training whose batches did not fit into memory.
+//! What the books record about a training whose batches did not fit into memory, on the dataset that its job names.
 
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use futures::future::BoxFuture;
 use shared::books::{JobRecord, JobState};
 use shared::bus::Bus;
+use shared::confusion::Confusion;
+use shared::device::DeviceRecord;
 use shared::expression::{CLASSES, LANDMARKS};
 use shared::ids::WorkerId;
-use shared::job::{JobSpec, TRAINER_REVISION};
-use shared::metrics::Confusion;
+use shared::job::{Job, TrainerId};
+use shared::mtl::MtlSpec;
+use shared::mtl::report::{EpochReport, LossTerms, MICRO_BATCHES, MemoryUse, final_metrics};
 use shared::pack::{Pack, PackWriter, Sample, Split};
-use shared::protocol::{CheckpointEvery, JobOrder};
-use shared::result::{DeviceRecord, EpochReport, LossTerms, MemoryUse, Score};
+use shared::predictions::Matrix;
+use shared::protocol::JobOrder;
+use shared::result::{MODEL, TEST, VALIDATION};
 use tests::backend::Backend;
-use tokio::sync::watch;
+use tests::in_process;
 use uuid::Uuid;
-use worker::agent::{self, Assignment, Equipment, PackStore, Spool, Trainer, Training, WeightsStore};
-use worker::train::{Finished, Outcome};
+use worker::agent::{self, Assignment, Finished, FinishedPredictions, Outcome, Trainer, Training};
 
 const NOTE: &str = "a batch did not fit";
 const LIMIT: Duration = Duration::from_mins(1);
@@ -27,16 +30,16 @@ const LIMIT: Duration = Duration::from_mins(1);
 struct Cutting;
 
 impl Trainer for Cutting {
-    fn record(&self, threads: u32, host: &str) -> DeviceRecord {
-        DeviceRecord {
-            device: "cpu".to_owned(),
-            model: "none".to_owned(),
-            memory: None,
-            uuid: None,
-            cpu_capability: "none".to_owned(),
-            threads,
-            host: host.to_owned(),
-        }
+    fn id(&self) -> TrainerId {
+        shared::mtl::trainer()
+    }
+
+    fn device(&self) -> String {
+        "cpu (none)".to_owned()
+    }
+
+    fn record(&self, _job: &Job, host: &str) -> DeviceRecord {
+        in_process::device(host)
     }
 
     fn self_test(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -45,20 +48,29 @@ impl Trainer for Cutting {
 
     fn start(&self, assignment: Assignment) -> std::io::Result<Training> {
         let (training, reporter) = Training::of(&assignment);
-        let rows = |split| vec![[0.0; CLASSES]; assignment.pack.len(split)];
+        let folder = assignment.dataset.as_deref().ok_or_else(|| std::io::Error::other("no dataset"))?;
+        let pack = Pack::open(folder).map_err(std::io::Error::other)?;
+        let predictions = |split| {
+            let samples = pack.samples(split);
+            let probabilities = Matrix::from(&vec![[0.0; CLASSES]; samples.ids.len()][..]);
+            FinishedPredictions { probabilities, samples, own_samples: false }
+        };
+        let report = EpochReport {
+            epoch: 1,
+            learning_rate: 1e-4,
+            losses: LossTerms::default(),
+            validation: Confusion::from_pairs(CLASSES, []).into(),
+            seconds: 1.0,
+            memory: MemoryUse { micro_batches: 4, device: None },
+        };
         let finished = Finished {
-            epochs: vec![EpochReport {
-                epoch: 1,
-                learning_rate: 1e-4,
-                losses: LossTerms::default(),
-                validation: Score::from(Confusion::default()),
-                seconds: 1.0,
-                memory: MemoryUse { micro_batches: 4, device: None },
-            }],
-            best_epoch: 1,
-            validation: rows(Split::Validation),
-            test: Some(rows(Split::Test)),
-            model: vec![0],
+            metrics: final_metrics(Some(&report), None),
+            history: vec![report.point()],
+            best_epoch: Some(1),
+            predictions: [(VALIDATION, Split::Validation), (TEST, Split::Test)]
+                .map(|(name, split)| (name.to_owned(), predictions(split)))
+                .into(),
+            artifacts: [(MODEL.to_owned(), vec![0])].into(),
             train_seconds: 1.0,
         };
         tokio::spawn(async move {
@@ -69,17 +81,16 @@ impl Trainer for Cutting {
     }
 }
 
-fn pack() -> anyhow::Result<Arc<Pack>> {
-    let folder = tempfile::tempdir()?;
-    let dir = folder.path().join("pack");
-    let mut writer = PackWriter::create(&dir, 1, serde_json::Value::Null)?;
+/// A dataset in the folder `dir`.
+fn pack(dir: &Path) -> anyhow::Result<Pack> {
+    let mut writer = PackWriter::create(dir, 1, serde_json::Value::Null)?;
     for split in Split::ALL {
         let landmarks = [[0.0; 2]; LANDMARKS];
         let (label, landmarks) = (Some(0), Some(&landmarks));
         writer.add(&Sample { split, id: "0", label, landmarks, pixels: &[0; 3] })?;
     }
     writer.finish()?;
-    Ok(Arc::new(Pack::open(&dir)?))
+    Ok(Pack::open(dir)?)
 }
 
 async fn done(bus: &Bus, order: &JobOrder) -> anyhow::Result<JobRecord> {
@@ -95,35 +106,27 @@ async fn done(bus: &Bus, order: &JobOrder) -> anyhow::Result<JobRecord> {
 #[tokio::test(start_paused = true)]
 async fn the_record_and_the_result_say_that_batches_were_cut() -> anyhow::Result<()> {
     let server = Backend::memory()?;
-    let (bus, pack) = (server.bus().await?, pack()?);
-    let spec = JobSpec::default();
-    let order = JobOrder {
-        v: JobOrder::VERSION,
-        job: spec.id(pack.digest()),
-        spec,
-        dataset_digest: pack.digest().to_owned(),
-        trainer_revision: TRAINER_REVISION,
-        checkpoint_every: CheckpointEvery::Epoch,
-    };
+    let (bus, cache) = (server.bus().await?, tempfile::tempdir()?);
+    let data = cache.path().join("data");
+    let pack = pack(&data)?;
+    let order = in_process::order(MtlSpec::default().job(pack.digest()));
     bus.admit(std::slice::from_ref(&order)).await?;
     bus.enqueue(order.job).await?;
-    let (_stop, stopped) = watch::channel(false);
-    let (me, cache) = (WorkerId::new("w", Uuid::nil()), tempfile::tempdir()?);
-    let worker = agent::serve(Equipment {
-        bus: server.bus().await?,
-        host: "here".to_owned(),
-        trainer: Box::new(Cutting),
-        packs: PackStore::holding(pack),
-        weights: WeightsStore::new(Vec::new(), cache.path()),
-        spool: Spool::open(cache.path(), &me),
-        me,
-        stop: stopped,
-    });
+    let me = WorkerId::new("w", Uuid::nil());
+    let (equipment, _stop) =
+        in_process::worker(server.bus().await?, me, vec![Box::new(Cutting)], vec![data], cache.path());
+    let worker = agent::serve(equipment);
     let record = tokio::select! {
         record = tokio::time::timeout(LIMIT, done(&bus, &order)) => record.context("the job is not done")??,
         ended = worker => anyhow::bail!("the worker ended: {ended:?}"),
     };
     assert_eq!(record.notes, [NOTE]);
-    assert_eq!(bus.result(order.job).await?.micro_batches(), 4);
+    let result = bus.result(order.job).await?;
+    assert_eq!(result.best().and_then(|best| best.metrics.get(MICRO_BATCHES)), Some(4.0));
+    assert_eq!(result.inputs, order.content.inputs);
+    for (name, split) in [(VALIDATION, Split::Validation), (TEST, Split::Test)] {
+        let set = result.predictions.get(name).context("predictions")?;
+        assert_eq!((&set.samples_digest, &set.samples), (&pack.samples(split).digest(), &None), "{name}");
+    }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use memory_server::{Damage, ServerBug};
 use shared::protocol::{CheckpointEvery, Timing};
-use tests::simulation::{self, Bad, Counts, Fault, Fixture, History, HistoryResult, Kind, Options, Script};
+use tests::simulation::{self, Bad, Counts, Fault, History, HistoryResult, Kind, Options, Script};
 
 /// A tenth of `make simulate`: enough for the rarest event to happen several times.
 const SEEDS: u64 = 1000;
@@ -12,16 +12,15 @@ const SEEDS: u64 = 1000;
 /// Enough to compare histories, and for a broken fence to be noticed.
 const FEW: u64 = 120;
 
-fn drawn(seed: u64, fixture: &Fixture) -> HistoryResult {
-    simulation::run(History::draw(seed), fixture, Options::default())
+fn drawn(seed: u64) -> HistoryResult {
+    simulation::run(History::draw(seed), Options::default())
 }
 
 #[test]
-fn every_promise_holds() -> anyhow::Result<()> {
-    let fixture = Fixture::new()?;
+fn every_promise_holds() {
     let mut counts = Counts::default();
     for seed in 0..SEEDS {
-        let outcome = drawn(seed, &fixture);
+        let outcome = drawn(seed);
         counts += outcome.counts;
         assert_eq!(outcome.violation, None, "to see it: cargo run --bin ferry-sim -- --seed {seed} --trace");
         assert!(outcome.counts.claims > 0, "seed {seed}: no job was ever claimed");
@@ -31,36 +30,29 @@ fn every_promise_holds() -> anyhow::Result<()> {
         [midway, adopted, late, contradicted].iter().all(|count| *count > 0),
         "something never happened: {counts}"
     );
-    Ok(())
 }
 
 #[test]
-fn a_seed_repeats_itself() -> anyhow::Result<()> {
-    let fixture = Fixture::new()?;
-    let again = Fixture::new()?;
-    let outcomes: Vec<_> = (0..FEW).map(|seed| drawn(seed, &fixture)).collect();
+fn a_seed_repeats_itself() {
+    let outcomes: Vec<_> = (0..FEW).map(drawn).collect();
     for (seed, outcome) in (0..).zip(&outcomes) {
-        assert_eq!(outcome, &drawn(seed, &again), "seed {seed}");
+        assert_eq!(outcome, &drawn(seed), "seed {seed}");
     }
     assert!(outcomes.windows(2).all(|pair| pair[0].digest != pair[1].digest), "seeds differ");
-    Ok(())
 }
 
 #[test]
-fn a_broken_fence_is_noticed() -> anyhow::Result<()> {
-    let fixture = Fixture::new()?;
+fn a_broken_fence_is_noticed() {
     for bug in [ServerBug::BlindSwap, ServerBug::TornBatch] {
         let options = Options { bug: Some(bug), trace: false };
-        let noticed =
-            (0..FEW).any(|seed| simulation::run(History::draw(seed), &fixture, options).violation.is_some());
+        let noticed = (0..FEW).any(|seed| simulation::run(History::draw(seed), options).violation.is_some());
         assert!(noticed, "{bug:?} goes unnoticed in {FEW} histories");
     }
-    Ok(())
 }
 
 /// The simulation found this: the next worker requested each checkpoint six times, 15 s each, before it started over.
 #[test]
-fn checkpoints_without_bytes_are_given_up_soon() -> anyhow::Result<()> {
+fn checkpoints_without_bytes_are_given_up_soon() {
     let second = Duration::from_secs;
     let gone = Fault::Damage(Damage::NoChunks);
     let history = History {
@@ -79,10 +71,9 @@ fn checkpoints_without_bytes_are_given_up_soon() -> anyhow::Result<()> {
         ],
         faults_end: second(16),
     };
-    let outcome = simulation::run(history, &Fixture::new()?, Options::default());
+    let outcome = simulation::run(history, Options::default());
     assert_eq!(outcome.violation, None);
     assert_eq!(outcome.counts.claims, 2);
-    Ok(())
 }
 
 fn without_faults(jobs: Vec<Script>, workers: usize, bad: Option<(usize, Bad)>) -> History {
@@ -106,27 +97,26 @@ fn job(failures: u32) -> Script {
 
 /// The checker makes sure that no good job suffers and no good worker is drained.
 #[test]
-fn bad_workers_and_bad_jobs_are_told_apart() -> anyhow::Result<()> {
-    let fixture = Fixture::new()?;
+fn bad_workers_and_bad_jobs_are_told_apart() {
     let always = u32::MAX;
     for (jobs, workers, bad) in [
         (vec![job(0); 5], 2, Some((0, Bad::Trainings))),
         (vec![job(0); 5], 2, Some((1, Bad::SelfTest))),
         (vec![job(0), job(always), job(0), job(always), job(0)], 2, None),
         (vec![job(always); 4], 2, None),
-        (vec![job(0), job(always), job(0), job(always), job(0)], 3, Some((1, Bad::Trainings))),
+        // So many good jobs that the bad worker gets two of them, whatever the order.
+        ([vec![job(always); 2], vec![job(0); 8]].concat(), 3, Some((1, Bad::Trainings))),
     ] {
         let history = without_faults(jobs, workers, bad);
-        let outcome = simulation::run(history.clone(), &fixture, Options::default());
+        let outcome = simulation::run(history.clone(), Options::default());
         assert_eq!(outcome.violation, None, "{history:?}");
         assert_eq!(outcome.counts.drained > 0, bad.is_some(), "{history:?}: {}", outcome.counts);
     }
-    Ok(())
 }
 
 /// The server's clock is set back by an hour while a worker is dead, so the record seems to be from the future.
 #[test]
-fn a_clock_that_leaps_back_does_not_keep_a_dead_workers_job() -> anyhow::Result<()> {
+fn a_clock_that_leaps_back_does_not_keep_a_dead_workers_job() {
     let second = Duration::from_secs;
     let history = History {
         seed: 0,
@@ -144,7 +134,6 @@ fn a_clock_that_leaps_back_does_not_keep_a_dead_workers_job() -> anyhow::Result<
         ],
         faults_end: second(9),
     };
-    let outcome = simulation::run(history, &Fixture::new()?, Options::default());
+    let outcome = simulation::run(history, Options::default());
     assert_eq!(outcome.violation, None);
-    Ok(())
 }

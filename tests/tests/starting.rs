@@ -1,5 +1,6 @@
 //! A bad worker that is ready first, while others are still starting.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -7,40 +8,41 @@ use futures::future::BoxFuture;
 use orchestrator::engine::Engine;
 use orchestrator::engine::cost::CostModel;
 use orchestrator::service::Conductor;
-use serde_json::json;
 use shared::books::JobRecord;
 use shared::bus::Bus;
+use shared::device::DeviceRecord;
 use shared::ids::{JobId, WorkerId};
-use shared::job::{JobSpec, TRAINER_REVISION};
-use shared::protocol::{CheckpointEvery, JobOrder, Presence};
-use shared::result::DeviceRecord;
+use shared::job::{Job, TrainerId};
+use shared::protocol::{JobOrder, Presence};
+use shared::trainer::Effort;
 use tests::backend::Backend;
-use tests::simulation::Fixture;
-use tokio::sync::watch;
+use tests::in_process;
 use uuid::Uuid;
-use worker::agent::{
-    self, Assignment, Equipment, PackStore, Spool, Trainer, Training, TrainingError, WeightsStore,
-};
+use worker::agent::{self, Assignment, Trainer, Training, TrainingError};
 
 const JOBS: u64 = 8;
 /// A presence that nobody renews lasts for 45 s.
 const BEFORE_IT_EXPIRES: Duration = Duration::from_secs(40);
 const LIMIT: Duration = Duration::from_mins(10);
 
+fn trainer() -> TrainerId {
+    in_process::trainer("failing")
+}
+
 /// Every training on it fails immediately, but its self-test passes.
 struct Failing;
 
 impl Trainer for Failing {
-    fn record(&self, threads: u32, host: &str) -> DeviceRecord {
-        DeviceRecord {
-            device: "cpu".into(),
-            model: "bad".into(),
-            memory: None,
-            uuid: None,
-            cpu_capability: "none".into(),
-            threads,
-            host: host.into(),
-        }
+    fn id(&self) -> TrainerId {
+        trainer()
+    }
+
+    fn device(&self) -> String {
+        "cpu (none)".to_owned()
+    }
+
+    fn record(&self, _job: &Job, host: &str) -> DeviceRecord {
+        in_process::device(host)
     }
 
     fn self_test(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -54,19 +56,8 @@ impl Trainer for Failing {
     }
 }
 
-fn orders(digest: &str) -> anyhow::Result<Vec<JobOrder>> {
-    let order = |seed: u64| -> anyhow::Result<JobOrder> {
-        let spec = JobSpec::default().with("seed", json!(seed))?;
-        Ok(JobOrder {
-            v: JobOrder::VERSION,
-            job: spec.id(digest),
-            spec,
-            dataset_digest: digest.to_owned(),
-            trainer_revision: TRAINER_REVISION,
-            checkpoint_every: CheckpointEvery::Epoch,
-        })
-    };
-    (0..JOBS).map(order).collect()
+fn jobs() -> Vec<Job> {
+    (0..JOBS).map(|seed| in_process::job(&trainer(), &[("seed", seed)])).collect()
 }
 
 async fn records(bus: &Bus, jobs: &[JobId]) -> anyhow::Result<Vec<JobRecord>> {
@@ -82,13 +73,16 @@ async fn records(bus: &Bus, jobs: &[JobId]) -> anyhow::Result<Vec<JobRecord>> {
 #[tokio::test(start_paused = true)]
 async fn a_bad_worker_that_starts_first_burns_few_jobs() -> anyhow::Result<()> {
     let server = Backend::memory()?;
-    let (bus, fixture, cache) = (server.bus().await?, Fixture::new()?, tempfile::tempdir()?);
-    let orders = orders(fixture.pack().digest())?;
+    let (bus, cache) = (server.bus().await?, tempfile::tempdir()?);
+    let plan = Arc::new(in_process::plan("burnt", trainer(), jobs()));
+    let orders: Vec<JobOrder> = jobs().into_iter().map(in_process::order).collect();
     let jobs: Vec<JobId> = orders.iter().map(|order| order.job).collect();
     bus.admit(&orders).await?;
-    bus.appear(&Presence::announced("late", "here")).await?;
-    let cost = CostModel::new(1, orders.iter().map(|order| (order.job, order.spec.clone())));
-    let mut conductor = Conductor::begin(bus.clone(), Engine::new(jobs.clone(), &|_| false), cost).await?;
+    bus.appear(&Presence::announced("late", "here", vec![trainer()])).await?;
+    let effort = Effort { epochs: 1, units: 1.0, class: 0 };
+    let cost = CostModel::new(jobs.iter().map(|job| (*job, effort)));
+    let engine = Engine::new(jobs.clone(), &|_| false);
+    let mut conductor = Conductor::begin(bus.clone(), engine, cost, plan).await?;
     let coordinate = async {
         while !conductor.engine().is_finished() {
             let next = conductor.next().await;
@@ -96,18 +90,10 @@ async fn a_bad_worker_that_starts_first_burns_few_jobs() -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     };
-    let (_stop, stopped) = watch::channel(false);
     let me = WorkerId::new("bad", Uuid::nil());
-    let worker = agent::serve(Equipment {
-        bus: server.bus().await?,
-        host: "here".to_owned(),
-        trainer: Box::new(Failing),
-        packs: PackStore::holding(fixture.pack()),
-        weights: WeightsStore::new(Vec::new(), cache.path()),
-        spool: Spool::open(cache.path(), &me),
-        me,
-        stop: stopped,
-    });
+    let (equipment, _stop) =
+        in_process::worker(server.bus().await?, me, vec![Box::new(Failing)], Vec::new(), cache.path());
+    let worker = agent::serve(equipment);
     let look = async {
         tokio::time::sleep(BEFORE_IT_EXPIRES).await;
         records(&bus, &jobs).await

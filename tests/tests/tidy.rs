@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use tests::import_graph::{Circle, ImportGraph};
-use tests::sources::{files, is_rust, paths};
+use tests::sources::{begins, files, from_the_crate, is_rust, paths};
 
 /// Lines that a source file may have.
 const MOST_LINES: usize = 400;
@@ -23,7 +23,7 @@ const OWNERS: [(&str, &[&str]); 2] = [
 ];
 
 /// Folders, and the paths that no file in them may use.
-const APART: [(&str, &[&str]); 9] = [
+const APART: [(&str, &[&str]); 10] = [
     ("coordinator/orchestrator/src/engine/", PURE),
     ("coordinator/orchestrator/src/ensemble/", PURE),
     ("shared/src/books/", PURE),
@@ -36,7 +36,11 @@ const APART: [(&str, &[&str]); 9] = [
         "worker/src/data/",
         &["crate::train", "crate::models", "crate::losses", "crate::weights", "crate::agent"],
     ),
-    ("worker/src/train/", &["crate::agent", "crate::commands"]),
+    ("worker/src/train/", &["crate::agent", "crate::commands", "crate::trainers"]),
+    (
+        "worker/src/agent/",
+        &["crate::trainers", "crate::train", "crate::models", "crate::losses", "crate::data"],
+    ),
     ("coordinator/orchestrator/src/engine/", &["crate::service", "crate::commands"]),
     ("coordinator/orchestrator/src/service/", &["crate::commands"]),
 ];
@@ -176,20 +180,6 @@ fn members(manifest: &str) -> Vec<String> {
 
 fn has_lints(manifest: &str) -> bool {
     manifest.split_once("[lints]").is_some_and(|(_, rest)| rest.trim_start().starts_with("workspace = true"))
-}
-
-/// `path` in `file`, rewritten to start with `crate` if its `super`s lead to the root of the crate.
-fn from_the_crate(file: &str, path: &str) -> String {
-    let below = file.split_once("/src/").map_or("", |(_, below)| below);
-    let depth = below.matches('/').count() + usize::from(!below.ends_with("mod.rs"));
-    let rest = path.trim_start_matches("super::");
-    let ups = (path.len() - rest.len()) / "super::".len();
-    if ups > 0 && ups >= depth { format!("crate::{rest}") } else { path.to_owned() }
-}
-
-/// True if `path` is `start` or below it.
-fn begins(path: &str, start: &str) -> bool {
-    path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The device of this worker, and its description in results.
 
-use shared::result::DeviceRecord;
+use shared::device::DeviceRecord;
 use tch::Device;
 
 use crate::cuda::{self, CudaError};
@@ -71,6 +71,12 @@ pub fn record(device: Device, threads: u32, host: &str) -> DeviceRecord {
         threads,
         host: host.to_owned(),
     }
+}
+
+/// The device's name and model, for displays.
+pub fn described(device: Device) -> String {
+    let DeviceRecord { device, model, .. } = record(device, 0, "");
+    format!("{device} ({model})")
 }
 
 /// This machine's name.

@@ -16,5 +16,6 @@ pub mod native;
 pub mod predict;
 pub mod preview;
 pub mod train;
+pub mod trainers;
 pub mod variables;
 pub mod weights;

@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use worker::agent::{self, AgentError};
 use worker::cli::{AgentArgs, Cli};
 use worker::commands::{self, Command, Ending};
-use worker::native;
+use worker::{native, trainers};
 
 /// A training step creates and drops thousands of small tensors. With the C library's allocator, small networks would
 /// spend a seventh of their time in it.
@@ -56,7 +56,9 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 /// Works for a server until asked to stop, which may be during the self-test.
 fn serve(args: AgentArgs) -> ! {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = runtime.map_err(AgentError::Runtime).and_then(|runtime| runtime.block_on(agent::run(args)));
+    let outcome = runtime
+        .map_err(AgentError::Runtime)
+        .and_then(|runtime| runtime.block_on(agent::run(args, trainers::ids(), trainers::all)));
     native::exit(match outcome {
         Ok(()) => 0,
         Err(error) => {

@@ -8,7 +8,7 @@
 use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
 
-use shared::result::DeviceMemory;
+use shared::mtl::report::DeviceMemory;
 use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
 

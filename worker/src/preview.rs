@@ -5,7 +5,7 @@
 
 use image::{Rgb, RgbImage};
 use shared::expression::{Expression, LANDMARKS};
-use shared::job::JobSpec;
+use shared::mtl::MtlSpec;
 use shared::pack::{Pack, Split};
 
 use crate::data::{FrameError, TrainingSet, Views};
@@ -32,7 +32,7 @@ pub struct Preview {
 /// # Errors
 ///
 /// An image cannot be resized.
-pub fn preview(pack: &Pack, spec: &JobSpec, epoch: u32, count: usize) -> Result<Preview, FrameError> {
+pub fn preview(pack: &Pack, spec: &MtlSpec, epoch: u32, count: usize) -> Result<Preview, FrameError> {
     let set = TrainingSet::new(pack, spec)?;
     let views = Views::new(&spec.augment, spec.training.seed);
     let (size, count) = (views.size(), count.min(set.labels().len()));
@@ -147,7 +147,7 @@ mod tests {
             [("image_size", json!(SIZE)), ("batch_size", json!(4)), ("jitter_brightness", json!(0.0))];
         let still = ["jitter_contrast", "jitter_saturation", "jitter_hue", "flip", "affine", "erasing"];
         let settings = plain.into_iter().chain(still.map(|name| (name, json!(0.0))));
-        let spec = settings.fold(JobSpec::default(), |spec, (name, value)| spec.with(name, value).unwrap());
+        let spec = settings.fold(MtlSpec::default(), |spec, (name, value)| spec.with(name, value).unwrap());
         let Preview { sheet, shown } = preview(&pack, &spec, 1, 6).unwrap();
         assert_eq!(shown.len(), 6);
         let pair = 2 * 128 + GAP + GUTTER;

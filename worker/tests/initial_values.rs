@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use shared::job::network::{Backbone, NetworkSpec};
+use shared::mtl::network::{Backbone, NetworkSpec};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 use worker::models::Mtl;

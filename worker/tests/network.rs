@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use shared::job::network::{Backbone, NetworkSpec};
+use shared::mtl::network::{Backbone, NetworkSpec};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 use worker::losses::mix::TWICE_MOMENTUM;

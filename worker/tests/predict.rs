@@ -16,6 +16,7 @@ use shared::ids::JobId;
 use shared::image::square_rgb;
 use shared::pack::{Pack, PackWriter, Sample, Split};
 use shared::predicted::Prediction;
+use shared::predictions::Matrix;
 use shared::rng::{Purpose, Stream};
 use shared::vote::{MemberProbabilities, vote};
 use tch::Device;
@@ -189,13 +190,16 @@ fn an_ensemble_is_the_vote_of_its_members_in_any_order() {
     let bench = Bench::new();
     let trained: Vec<(Finished, Member)> =
         (1..=3).map(|seed| bench.train(&[("seed", json!(seed)), ("batch_size", json!(4 + seed))])).collect();
+    let rows: Vec<Matrix> =
+        trained.iter().map(|(finished, _)| Matrix::from(finished.test.as_deref().unwrap())).collect();
     let inputs: Vec<MemberProbabilities<'_>> = trained
         .iter()
-        .map(|(finished, member)| MemberProbabilities {
+        .zip(&rows)
+        .map(|((_, member), probabilities)| MemberProbabilities {
             job: member.recorded.as_ref().unwrap().job,
-            dataset_digest: bench.pack.digest(),
+            dataset_digest: Some(bench.pack.digest()),
             samples_digest: "s",
-            probabilities: finished.test.as_ref().unwrap(),
+            probabilities,
         })
         .collect();
     let expected = vote(&inputs).unwrap();
@@ -203,8 +207,8 @@ fn an_ensemble_is_the_vote_of_its_members_in_any_order() {
     for images in ["pack", "photos"] {
         members.rotate_left(1);
         let predicted = run(&members, &bench.input(images, Split::Test)).unwrap();
-        let bits = |row: &[f64; CLASSES]| row.map(f64::to_bits);
-        assert!(predicted.predictions.iter().map(|p| bits(&p.probabilities)).eq(expected.iter().map(bits)));
+        let bits = |row: &[f64]| row.iter().map(|p| p.to_bits()).collect::<Vec<_>>();
+        assert!(predicted.predictions.iter().map(|p| bits(&p.probabilities)).eq(expected.rows().map(bits)));
         assert_eq!(predicted.models.len(), 3);
     }
 }

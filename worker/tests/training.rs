@@ -9,7 +9,7 @@ use std::path::Path;
 use common::small;
 use serde_json::{Value, json};
 use shared::expression::{CLASSES, LANDMARKS};
-use shared::job::JobSpec;
+use shared::mtl::MtlSpec;
 use shared::pack::{Pack, PackWriter, Sample, Split};
 use shared::rng::{Purpose, Stream};
 use tch::Device;
@@ -58,13 +58,13 @@ fn pack(counts: [usize; 3]) -> (TempDir, Pack) {
     (folder, pack)
 }
 
-fn spec(changes: &[(&str, Value)]) -> JobSpec {
+fn spec(changes: &[(&str, Value)]) -> MtlSpec {
     small(&[&[("epochs", json!(4))], changes].concat())
 }
 
 /// Runs a training. Returns its outcome and its checkpoints.
 fn run(
-    spec: &JobSpec,
+    spec: &MtlSpec,
     pack: &Pack,
     resume: Option<&[u8]>,
     stop_after: Option<u32>,
@@ -116,7 +116,7 @@ fn resumes_exactly(changes: &[(&str, Value)]) {
 }
 
 /// Requests a checkpoint after step `at` (epoch, step), and stops the training there.
-fn stopped_within(spec: &JobSpec, pack: &Pack, resume: Option<&[u8]>, at: (u32, usize)) -> Vec<u8> {
+fn stopped_within(spec: &MtlSpec, pack: &Pack, resume: Option<&[u8]>, at: (u32, usize)) -> Vec<u8> {
     let mut stopped = None;
     let mut sink = |event| match event {
         TrainEvent::Step { epoch, step, .. } if (epoch, step) == at => Control::Checkpoint,
@@ -244,13 +244,13 @@ fn the_result_holds_what_it_should() {
     }
     let rates: Vec<f64> = outcome.epochs.iter().map(|report| report.learning_rate).collect();
     assert_eq!(rates, [3e-3, 1.5e-3, 7.5e-4, 3.75e-4]);
-    let f1 = |report: &shared::result::EpochReport| report.validation.macro_f1;
+    let f1 = |report: &shared::mtl::report::EpochReport| report.validation.macro_f1;
     let most = outcome.epochs.iter().map(f1).fold(f64::MIN, f64::max);
     let best = outcome.epochs.iter().find(|report| f1(report) >= most).unwrap();
     assert_eq!(outcome.best_epoch, best.epoch);
     let pairs = outcome.validation.iter().zip(pack.labels(Split::Validation));
     let hits = pairs
-        .filter(|(row, label)| shared::metrics::argmax(&row[..]) == usize::from(label.unwrap()))
+        .filter(|(row, label)| shared::confusion::argmax(&row[..]) == usize::from(label.unwrap()))
         .count() as u64;
     assert_eq!((0..CLASSES).map(|c| best.validation.confusion.counts[c][c]).sum::<u64>(), hits);
     assert!(best.validation.confusion.total() == 12);
@@ -280,7 +280,7 @@ fn learning_happens() {
     let outcome = finished(run(&spec, &pack, None, None).unwrap().0);
     let best = outcome.epochs.iter().map(|report| report.validation.macro_f1).fold(0.0, f64::max);
     assert!(best > 60.0, "{best}");
-    let entropy = |report: &shared::result::EpochReport| report.losses.cross_entropy;
+    let entropy = |report: &shared::mtl::report::EpochReport| report.losses.cross_entropy;
     assert!(entropy(&outcome.epochs[7]) < entropy(&outcome.epochs[0]));
 }
 
@@ -309,7 +309,7 @@ fn foreign_and_damaged_checkpoints_are_refused() {
     let (_folder, pack) = pack([16, 6, 0]);
     let spec_one = spec(&[("epochs", json!(2))]);
     let checkpoint = run(&spec_one, &pack, None, Some(1)).unwrap().1.remove(0);
-    let refused = |spec: &JobSpec, pack: &Pack, bytes: &[u8]| match run(spec, pack, Some(bytes), None) {
+    let refused = |spec: &MtlSpec, pack: &Pack, bytes: &[u8]| match run(spec, pack, Some(bytes), None) {
         Err(TrainError::Checkpoint(error)) => error,
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("it resumed"),
@@ -336,7 +336,7 @@ fn foreign_and_damaged_checkpoints_are_refused() {
 
 #[test]
 fn impossible_tasks_are_refused_by_name() {
-    let refused = |spec: &JobSpec, counts| {
+    let refused = |spec: &MtlSpec, counts| {
         let (_folder, pack) = pack(counts);
         run(spec, &pack, None, None).unwrap_err().to_string()
     };

@@ -14,7 +14,7 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use shared::expression::{CLASSES, LANDMARKS};
-use shared::job::JobSpec;
+use shared::mtl::MtlSpec;
 use shared::pack::{Pack, PackWriter, Sample, Split};
 use shared::weights::Slot;
 use tch::Device;
@@ -52,7 +52,7 @@ fn pack() -> (TempDir, Pack) {
 type Weights = BTreeMap<Slot, Bytes>;
 
 fn run(
-    spec: &JobSpec,
+    spec: &MtlSpec,
     pack: &Pack,
     weights: &Weights,
     resume: Option<&[u8]>,
@@ -142,7 +142,7 @@ fn other_weights_than_the_jobs_are_refused() {
     let model = Bytes::from(first.model);
     let moved = small(&[("head_weights", named(&model))]);
     let refused =
-        |spec: &JobSpec, weights: &Weights| run(spec, &pack, weights, None).unwrap_err().to_string();
+        |spec: &MtlSpec, weights: &Weights| run(spec, &pack, weights, None).unwrap_err().to_string();
     assert_eq!(
         refused(&moved, &Weights::new()),
         "the weights file of `head_weights` was not passed to the training"

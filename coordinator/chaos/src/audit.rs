@@ -1,7 +1,7 @@
 //! Checks what is stored after a run with faults: every job was done exactly once, with the result of a run without
 //! faults, and no state was ever reverted. Pure, so that tests can tamper with the input and see the audit fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use shared::books::{Checkpoint, JobRecord, JobState, Token};
@@ -10,20 +10,20 @@ use shared::result::JobResult;
 
 use super::observer::Observation;
 
-/// Digests of what a job computed.
+/// Digests of what a job computed, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    pub validation: String,
-    pub test: Option<String>,
-    pub model: String,
+    pub probabilities: BTreeMap<String, String>,
+    pub artifacts: BTreeMap<String, String>,
 }
 
 impl From<&JobResult> for Output {
     fn from(result: &JobResult) -> Self {
+        let sets = result.predictions.iter();
+        let files = result.artifacts.iter();
         Self {
-            validation: result.validation.probabilities.sha256.clone(),
-            test: result.test.as_ref().map(|test| test.probabilities.sha256.clone()),
-            model: result.model.sha256.clone(),
+            probabilities: sets.map(|(name, set)| (name.clone(), set.probabilities.sha256.clone())).collect(),
+            artifacts: files.map(|(name, file)| (name.clone(), file.sha256.clone())).collect(),
         }
     }
 }
@@ -127,13 +127,13 @@ fn check_result(expected: &Output, result: &JobResult, token: &Token, found: &mu
         found(format!("done by {token}, but the result was written by {worker}{attempt}"));
     }
     let output = Output::from(result);
-    for (what, is, was) in [
-        ("matrix of validation probabilities", Some(&output.validation), Some(&expected.validation)),
-        ("matrix of test probabilities", output.test.as_ref(), expected.test.as_ref()),
-        ("model", Some(&output.model), Some(&expected.model)),
+    for (is, was, before, after) in [
+        (&output.probabilities, &expected.probabilities, "matrix of ", " probabilities"),
+        (&output.artifacts, &expected.artifacts, "", ""),
     ] {
-        if is != was {
-            found(format!("its {what} differs from that of the run without faults"));
+        let names: BTreeSet<&String> = is.keys().chain(was.keys()).collect();
+        for name in names.into_iter().filter(|name| is.get(*name) != was.get(*name)) {
+            found(format!("its {before}{name}{after} differs from that of the run without faults"));
         }
     }
 }

@@ -260,8 +260,8 @@ fn unsaved_work(injections: &[Injection], attempt: &Attempt, end: &Observation) 
 
 #[cfg(test)]
 mod tests {
+    use shared::blob::BlobRef;
     use shared::ids::{Attempt as Number, WorkerId};
-    use shared::result::BlobRef;
     use uuid::Uuid;
 
     use super::*;

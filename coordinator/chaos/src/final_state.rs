@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
-use shared::result::{BlobRef, JobResult};
+use shared::result::JobResult;
 
 use super::audit::{FinalState, Output};
 
@@ -33,10 +33,7 @@ pub(super) async fn read(
 
 /// Why a blob of this result cannot be read; `None` if all can.
 async fn unreadable(bus: &Bus, result: &JobResult) -> Option<String> {
-    let test = result.test.as_ref().map(|test| &test.probabilities);
-    let blobs: Vec<&BlobRef> =
-        [&result.validation.probabilities, &result.model].into_iter().chain(test).collect();
-    for blob in blobs {
+    for blob in result.blobs() {
         if let Err(error) = bus.get_blob(Bucket::Results, blob).await {
             return Some(error.to_string());
         }

@@ -73,8 +73,8 @@ pub fn most_cpu_workers(cores: usize) -> usize {
 pub struct WorkerSetup {
     pub program: PathBuf,
     pub endpoint: Endpoint,
-    /// A pack, or a folder of packs, on this machine.
-    pub data: PathBuf,
+    /// A pack, or a folder of packs, on this machine, if the jobs read one.
+    pub data: Option<PathBuf>,
     pub logs: PathBuf,
     /// Put before each worker's name where workers of several machines share a server: a worker is judged by its name.
     pub name_prefix: String,
@@ -304,12 +304,14 @@ fn spawn(setup: &WorkerSetup, slot: &Slot) -> Result<MemberState, FleetError> {
     let (name, life) = (setup.worker_name(slot), uuid::Uuid::new_v4());
     let worker = WorkerId::new(&name, life);
     command
-        .args(["--name", &name, "--life", &life.to_string(), "--nats", setup.endpoint.url(), "--data"])
-        .arg(&setup.data)
+        .args(["--name", &name, "--life", &life.to_string(), "--nats", setup.endpoint.url()])
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(fail)?)
         .stderr(log)
         .kill_on_drop(true);
+    if let Some(data) = &setup.data {
+        command.arg("--data").arg(data);
+    }
     command.env_remove("FERRY_CREDS").env_remove("FERRY_TOKEN");
     if let Some(token) = setup.endpoint.token() {
         command.env("FERRY_TOKEN", token); // Not an argument: those are visible to every user of the machine.

@@ -7,11 +7,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Value, json};
-use shared::expression::Expression;
-use shared::metrics::Confusion;
+use shared::confusion::{Confusion, Score};
+use shared::expression::{CLASSES, Expression};
 use shared::plural::count;
 use shared::predicted::{self, Classified};
-use shared::result::Score;
 use shared::stdio;
 
 use super::exit::BadInput;
@@ -75,7 +74,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     if joined.pairs.is_empty() {
         return Err(BadInput("no image has both a prediction and a label".to_owned()).into());
     }
-    let score = Score::from(Confusion::from_pairs(joined.pairs.iter().copied()));
+    let score = Score::from(Confusion::from_pairs(CLASSES, joined.pairs.iter().copied()));
     let bootstrap = Bootstrap { replicates: args.bootstrap, seed: args.seed, level: args.level };
     let intervals = bootstrap.intervals(&joined.pairs);
     let text = if args.json {
@@ -150,7 +149,7 @@ fn in_words(score: &Score, joined: &Joined, bootstrap: &Bootstrap, intervals: Op
     }
     for expression in Expression::ALL {
         let _ = write!(text, "\n{:<12}", expression.name());
-        for count in score.confusion.counts[expression.index()] {
+        for count in &score.confusion.counts[expression.index()] {
             let _ = write!(text, "{count:>10}");
         }
     }
@@ -225,7 +224,7 @@ mod tests {
             duplicate: vec![],
             unlabelled: 2,
         };
-        let score = Score::from(Confusion::from_pairs(joined.pairs.iter().copied()));
+        let score = Score::from(Confusion::from_pairs(CLASSES, joined.pairs.iter().copied()));
         let bootstrap = Bootstrap { replicates: 50, seed: 3, level: 0.9 };
         let intervals = bootstrap.intervals(&joined.pairs);
         let words = in_words(&score, &joined, &bootstrap, intervals.as_ref());

@@ -1,5 +1,6 @@
 //! `ferry plan`: what a sweep file asks for, without starting or writing anything.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,7 +8,9 @@ use std::process::ExitCode;
 use anyhow::{bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
-use shared::job::transfer::shortened;
+use shared::blob::shortened;
+use shared::kinds::KINDS;
+use shared::metrics::Goal;
 use shared::plural::count;
 use shared::stdio;
 
@@ -65,19 +68,23 @@ fn one_job(plan: &Plan, prefix: &str, home: &Path) -> anyhow::Result<Value> {
             second.id
         ),
     };
-    let pack = pack_dir(&plan.dataset, home);
-    ensure!(
-        plan.dataset_digest.is_some(),
-        "there is no dataset in {} yet: {}",
-        pack.display(),
-        match &plan.dataset {
-            DatasetSource::Pack(_) => "make it with `ferry data import`",
-            DatasetSource::Synthetic(_) => "`ferry run` draws it first",
-        }
-    );
+    let pack = plan.dataset.as_ref().map(|source| pack_dir(source, home));
+    if let (Some(source), Some(pack)) = (&plan.dataset, &pack) {
+        ensure!(
+            plan.has_inputs(),
+            "there is no dataset in {} yet: {}",
+            pack.display(),
+            match source {
+                DatasetSource::Pack(_) => "make it with `ferry data import`",
+                DatasetSource::Synthetic(_) => "`ferry run` draws it first",
+            }
+        );
+    }
     let weights: Vec<Value> =
         plan.weights.iter().map(|file| json!({ "digest": file.digest, "path": file.path })).collect();
-    Ok(json!({ "id": job.id, "spec": job.spec, "pack": pack, "weights": weights }))
+    Ok(
+        json!({ "id": job.id, "trainer": plan.trainer, "spec": job.settings, "pack": pack, "weights": weights }),
+    )
 }
 
 fn in_json(plan: &Plan) -> Value {
@@ -94,7 +101,7 @@ fn in_json(plan: &Plan) -> Value {
     json!({
         "name": plan.name,
         "dataset_digest": plan.dataset_digest,
-        "provisional": plan.dataset_digest.is_none(),
+        "provisional": !plan.has_inputs(),
         "jobs": jobs,
         "ensembles": ensembles,
         "weights": plan.weights,
@@ -103,7 +110,7 @@ fn in_json(plan: &Plan) -> Value {
 }
 
 fn in_words(plan: &Plan, all: bool) -> String {
-    let mut text = format!("{}: {}, {}\n", plan.name, count(plan.jobs.len(), "job"), dataset(plan));
+    let mut text = format!("{}: {}{}\n", plan.name, count(plan.jobs.len(), "job"), particulars(plan));
     text.push_str("\nGroups\n");
     text.push_str(&aligned(&groups(plan)));
     if !plan.ensembles.is_empty() {
@@ -122,8 +129,9 @@ fn in_words(plan: &Plan, all: bool) -> String {
     if shown < plan.jobs.len() {
         let _ = writeln!(text, "  … and {} more (--all shows them)", plan.jobs.len() - shown);
     }
-    let epochs: u64 = plan.jobs.iter().map(|job| u64::from(job.spec.training.epochs)).sum();
-    let _ = writeln!(text, "\nWork: {}{}", count(epochs as usize, "epoch"), images(plan));
+    let epochs = epochs(plan);
+    let sum: u64 = epochs.iter().copied().map(u64::from).sum();
+    let _ = writeln!(text, "\nWork: {}{}", count(sum as usize, "epoch"), images(plan, &epochs));
     if !plan.notes.is_empty() {
         text.push_str("\nNotes\n");
         for note in &plan.notes {
@@ -133,8 +141,27 @@ fn in_words(plan: &Plan, all: bool) -> String {
     text
 }
 
-fn dataset(plan: &Plan) -> String {
-    let source = match &plan.dataset {
+/// What else is said of the jobs: another trainer or ranking than usual, and the dataset.
+fn particulars(plan: &Plan) -> String {
+    let mut text = String::new();
+    if plan.trainer != KINDS[0].id() {
+        let _ = write!(text, ", trainer {}", plan.trainer.kind);
+    }
+    if plan.kind().is_none_or(|kind| kind.ranking() != plan.ranking) {
+        let best = match plan.ranking.goal {
+            Goal::Max => "highest",
+            Goal::Min => "lowest",
+        };
+        let _ = write!(text, ", ranked by {} ({best} first)", plan.ranking.metric);
+    }
+    if let Some(source) = &plan.dataset {
+        let _ = write!(text, ", {}", dataset(plan, source));
+    }
+    text
+}
+
+fn dataset(plan: &Plan, source: &DatasetSource) -> String {
+    let shown = match source {
         DatasetSource::Pack(path) => format!("dataset {}", path.display()),
         DatasetSource::Synthetic(options) => format!(
             "{} + {} + {} synthetic faces of {} pixels",
@@ -142,25 +169,33 @@ fn dataset(plan: &Plan) -> String {
         ),
     };
     if let Some(digest) = &plan.dataset_digest {
-        return format!("{source} ({})", digest.get(..12).unwrap_or(digest));
+        return format!("{shown} ({})", digest.get(..12).unwrap_or(digest));
     }
-    let missing = match &plan.dataset {
+    let missing = match source {
         DatasetSource::Pack(path) => format!(
             "There is no dataset in {}: `ferry run` will refuse this sweep until `ferry data import` has made it.",
             path.display()
         ),
         DatasetSource::Synthetic(_) => "`ferry run` will draw the faces first.".to_owned(),
     };
-    format!("{source}\n{missing} Job ids are provisional until then.")
+    format!("{shown}\n{missing} Job ids are provisional until then.")
+}
+
+/// The epochs of each job.
+fn epochs(plan: &Plan) -> Vec<u32> {
+    let Some(kind) = plan.kind() else { return Vec::new() };
+    plan.jobs.iter().map(|job| kind.effort(&job.settings, 0).epochs).collect()
 }
 
 /// The number of images that all jobs together see, if the plan alone says how large the training split is.
-fn images(plan: &Plan) -> String {
-    let DatasetSource::Synthetic(options) = &plan.dataset else { return String::new() };
-    let seen = |job: &PlannedJob| {
-        f64::from(options.train) * job.spec.subset.subset_fraction * f64::from(job.spec.training.epochs)
+fn images(plan: &Plan, epochs: &[u32]) -> String {
+    let Some(DatasetSource::Synthetic(options)) = &plan.dataset else { return String::new() };
+    let seen = |(job, epochs): (&PlannedJob, &u32)| {
+        let fraction = job.settings.get("subset_fraction").and_then(Value::as_f64).unwrap_or(1.0);
+        f64::from(options.train) * fraction * f64::from(*epochs)
     };
-    format!(", about {} images", rounded(plan.jobs.iter().map(seen).sum::<f64>().round() as u64))
+    let all = plan.jobs.iter().zip(epochs).map(seen).sum::<f64>();
+    format!(", about {} images", rounded(all.round() as u64))
 }
 
 /// A number for people: three significant digits, with thousands separators.
@@ -201,12 +236,9 @@ fn axes(jobs: &[&PlannedJob]) -> String {
     let names = jobs.first().map(|job| job.params.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
     let mut axes = Vec::new();
     for name in names {
-        let mut values: Vec<String> = Vec::new();
-        for value in jobs.iter().filter_map(|job| job.params.get(&name)).map(plain) {
-            if !values.contains(&value) {
-                values.push(value);
-            }
-        }
+        let mut seen = HashSet::new();
+        let all = jobs.iter().filter_map(|job| job.params.get(&name)).map(plain);
+        let values: Vec<String> = all.filter(|value| seen.insert(value.clone())).collect();
         match values.len() {
             0 | 1 => {}
             2..=4 => axes.push(format!("{name} {{{}}}", values.join(", "))),

@@ -90,12 +90,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     for note in &plan.notes {
         eprintln!("note: {note}");
     }
-    let pack = pack_dir(&plan.dataset, home.root());
+    let dataset = plan.dataset.as_ref().map(|source| pack_dir(source, home.root()));
     let style = Style::choose(args.json);
     let request = RunRequest {
         plan,
         file: args.file.clone(),
-        pack,
+        dataset,
         home,
         out: args.out.clone(),
         server,
@@ -150,11 +150,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// The plan with its dataset in place: synthetic faces are drawn on first use.
 fn plan_with_dataset(file: &Path, home: &Home) -> Result<Plan, CommandError> {
     let plan = sweep::load(file, home.root())?;
-    if plan.dataset_digest.is_some() {
-        return Ok(plan);
-    }
-    let pack = pack_dir(&plan.dataset, home.root());
-    match plan.dataset {
+    let (false, Some(source)) = (plan.has_inputs(), &plan.dataset) else { return Ok(plan) };
+    let pack = pack_dir(source, home.root());
+    match source {
         DatasetSource::Pack(_) => {
             let pack = pack.display();
             let help = format!(
@@ -165,7 +163,7 @@ fn plan_with_dataset(file: &Path, home: &Home) -> Result<Plan, CommandError> {
         DatasetSource::Synthetic(options) => {
             home.data().context("the synthetic dataset cannot be stored")?;
             let mut progress = Progress::new("drawing faces");
-            synth::synthesize(&pack, &options, &mut |done, total| progress.show(done, total))
+            synth::synthesize(&pack, options, &mut |done, total| progress.show(done, total))
                 .context("the synthetic dataset cannot be drawn")?;
         }
     }

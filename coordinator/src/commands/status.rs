@@ -119,12 +119,13 @@ fn sweep(sweep: &SweepStatus) -> Vec<String> {
     let mut lines = vec![format!("{}: {}", sweep.name, counts.join(", "))];
     let width = sweep.jobs.iter().map(|job| job.label.chars().count()).max().unwrap_or(0);
     for job in &sweep.jobs {
-        let f1 = job.macro_f1.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.1}"));
+        let score = job.score.map_or_else(|| "-".to_owned(), |score| format!("{score:.1}"));
+        let name = &sweep.score_name;
         let worker = job.worker.as_deref().unwrap_or("");
         let (label, state, epoch, epochs) = (&job.label, job.state, job.epoch, job.epochs);
         let troubles = troubles(job);
         lines.push(format!(
-            "  {label:width$}  {state:7}  epoch {epoch:>3}/{epochs:<3}  F1 {f1:>5}  {worker}{troubles}"
+            "  {label:width$}  {state:7}  epoch {epoch:>3}/{epochs:<3}  {name} {score:>5}  {worker}{troubles}"
         ));
         lines.extend(job.warnings.iter().map(|warning| format!("      {warning}")));
         lines.extend(job.error.iter().map(|error| format!("      {error}")));
@@ -163,7 +164,7 @@ mod tests {
             worker: None,
             epoch: 0,
             epochs: 8,
-            macro_f1: None,
+            score: None,
             warnings: Vec::new(),
             attempts: 0,
             failures: 0,
@@ -179,8 +180,8 @@ mod tests {
     #[test]
     fn the_status_reads_well() {
         let jobs = vec![
-            JobStatus { worker: Some("cpu0".into()), epoch: 8, macro_f1: Some(61.25), ..job(1, "done") },
-            JobStatus { epoch: 6, macro_f1: Some(58.0), losses: 1, deferrals: 2, ..job(2, "pending") },
+            JobStatus { worker: Some("cpu0".into()), epoch: 8, score: Some(61.25), ..job(1, "done") },
+            JobStatus { epoch: 6, score: Some(58.0), losses: 1, deferrals: 2, ..job(2, "pending") },
             JobStatus {
                 failures: 3,
                 error: Some("it failed on 2 workers: no memory".into()),
@@ -195,7 +196,7 @@ mod tests {
             device: "cpu".into(),
             job,
             readiness: Readiness::Ready,
-            trainer_revision: 1,
+            trainers: Vec::new(),
         };
         let bucket = |bucket, objects, uploads| BucketStatus {
             bucket,
@@ -206,7 +207,7 @@ mod tests {
         };
         let status = Status {
             workers: vec![training("cpu0", Some(jobs[1].id)), training("cpu1", None)],
-            sweeps: vec![SweepStatus { name: "demo".into(), jobs }],
+            sweeps: vec![SweepStatus { name: "demo".into(), score_name: "F1".into(), jobs }],
             standings: Vec::new(),
             store: vec![bucket("ferry-packs", 1, 0), bucket("ferry-checkpoints", 4, 1)],
         };

@@ -1,22 +1,30 @@
 //! A made-up run of the paper's sweep: eight strong jobs, thirty weak ones, five ensembles, drawn from a seed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use orchestrator::run_dir::{JobFailure, RunDir, score};
+use orchestrator::run_dir::{JobFailure, ResultFiles, RunDir};
 use orchestrator::sweep::plan::{
     DatasetSource, EnsembleRule, Filter, PaperRow, PaperScores, Plan, PlannedJob, Query, SyntheticOptions,
     TableRule,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use shared::blob::BlobRef;
+use shared::confusion::Score;
+use shared::device::DeviceRecord;
 use shared::expression::CLASSES;
 use shared::ids::{Attempt, JobId, WorkerId};
-use shared::job::{JobSpec, Settings};
+use shared::mtl::report::{EpochReport, LossTerms, MemoryUse, final_metrics};
+use shared::mtl::{self, Mtl, MtlSpec};
 use shared::pack::Split;
-use shared::predictions::{SampleList, to_npy};
-use shared::result::{BlobRef, DeviceRecord, EpochReport, JobResult, LossTerms, MemoryUse, SplitResult};
+use shared::predictions::{Matrix, SampleList, to_npy};
+use shared::result::{JobResult, MODEL, Predictions};
 use shared::rng::{Purpose, Stream};
+use shared::settings::Settings;
+use shared::trainer::TrainerKind;
+use shared::vote::score;
 use uuid::Uuid;
 
 pub(crate) const DIGEST: &str = "9f2c4b7d11e05a3688c1d9e7f0a2b4c6d8e0f1a2b3c4d5e6f708192a3b4c5d6e";
@@ -45,7 +53,9 @@ pub(crate) fn plan() -> Plan {
     }
     Plan {
         name: "abaw4-lsd".into(),
-        dataset: DatasetSource::Synthetic(SyntheticOptions::default()),
+        trainer: mtl::trainer(),
+        ranking: Mtl.ranking(),
+        dataset: Some(DatasetSource::Synthetic(SyntheticOptions::default())),
         dataset_digest: Some(DIGEST.into()),
         checkpoint_every: shared::protocol::CheckpointEvery::default(),
         jobs,
@@ -58,9 +68,10 @@ pub(crate) fn plan() -> Plan {
 
 fn planned(group: &str, params: Value) -> PlannedJob {
     let params: Settings = serde_json::from_value(params).unwrap();
-    let with = |spec: JobSpec, (name, value): (&String, &Value)| spec.with(name, value.clone()).unwrap();
-    let spec = params.iter().fold(JobSpec::default(), with);
-    PlannedJob { id: spec.id(DIGEST), group: group.into(), also_in: vec![], params, spec }
+    let with = |spec: MtlSpec, (name, value): (&String, &Value)| spec.with(name, value.clone()).unwrap();
+    let spec = params.iter().fold(MtlSpec::default(), with);
+    let (id, settings) = (spec.id(DIGEST), spec.settings());
+    PlannedJob { id, group: group.into(), also_in: vec![], params, settings }
 }
 
 pub(crate) fn filter(conditions: &[(&str, &str)]) -> Filter {
@@ -144,7 +155,7 @@ fn tables() -> Vec<TableRule> {
 
 pub(crate) fn samples(split: Split) -> SampleList {
     let mut stream = Stream::new(1, Purpose::SyntheticFace, &[split as u64]);
-    let labels = (0..SAMPLES).map(|_| Some(stream.below(CLASSES as u64) as u8)).collect();
+    let labels = (0..SAMPLES).map(|_| Some(stream.below(CLASSES as u64) as u32)).collect();
     SampleList { ids: (0..SAMPLES).map(|i| format!("{split}/face_{i:05}.png")).collect(), labels }
 }
 
@@ -166,40 +177,47 @@ impl IdSeed for PlannedJob {
 }
 
 /// Softmax over label signal, noise that all jobs share (hard samples) and noise of the job's own.
-fn probabilities(job: &PlannedJob, split: Split, skill: f64, epoch: u32) -> Vec<[f32; CLASSES]> {
+fn probabilities(job: &PlannedJob, split: Split, skill: f64, epoch: u32) -> Matrix {
     let labels = samples(split).labels;
     let skill = if split == Split::Test { skill - 0.25 } else { skill };
-    let row = |(i, label): (usize, &Option<u8>)| {
+    let row = |(i, label): (usize, &Option<u32>)| {
         let mut shared = Stream::new(7, Purpose::Mixing, &[split as u64, i as u64]);
         let mut own = Stream::new(job.id_seed(), Purpose::Shuffle, &[split as u64, i as u64]);
         let mut late =
             Stream::new(job.id_seed(), Purpose::EmotionView, &[split as u64, i as u64, u64::from(epoch)]);
         let logits: [f64; CLASSES] = std::array::from_fn(|class| {
-            let signal = if *label == Some(class as u8) { skill } else { 0.0 };
+            let signal = if *label == Some(class as u32) { skill } else { 0.0 };
             signal + 0.95 * shared.normal() + 0.45 * own.normal() + 0.18 * late.normal()
         });
         let exponentials = logits.map(f64::exp);
         let sum: f64 = exponentials.iter().sum();
         exponentials.map(|e| (e / sum) as f32)
     };
-    labels.iter().enumerate().map(row).collect()
+    let rows: Vec<[f32; CLASSES]> = labels.iter().enumerate().map(row).collect();
+    Matrix::from(&rows[..])
 }
 
 fn blob(name: &str, bytes: &[u8]) -> BlobRef {
     BlobRef { name: name.into(), sha256: hex::encode(Sha256::digest(bytes)), size: bytes.len() as u64 }
 }
 
-/// A job's result with its two matrices.
-pub(crate) fn result(job: &PlannedJob) -> (JobResult, Vec<u8>, Vec<u8>) {
-    let final_skill = skill(job);
-    let at = |epoch: u32| final_skill * (1.0 - 0.55 * (-f64::from(epoch) / 2.2).exp());
-    let (validation, test) = (samples(Split::Validation), samples(Split::Test));
+pub(crate) const SPLITS: [Split; 2] = [Split::Validation, Split::Test];
+
+/// How good a job is in an epoch.
+fn skill_at(job: &PlannedJob, epoch: u32) -> f64 {
+    skill(job) * (1.0 - 0.55 * (-f64::from(epoch) / 2.2).exp())
+}
+
+/// What the trainer reports, and the best epoch.
+fn epochs(job: &PlannedJob) -> (Vec<EpochReport>, u32) {
+    let validation = samples(Split::Validation);
+    let of = |epoch| probabilities(job, Split::Validation, skill_at(job, epoch), epoch);
     let epochs: Vec<EpochReport> = (1..=EPOCHS)
         .map(|epoch| EpochReport {
             epoch,
             learning_rate: 1e-4 * 0.6f64.powi(epoch as i32 - 1),
             losses: LossTerms { cross_entropy: 1.8 / f64::from(epoch), ..LossTerms::default() },
-            validation: score(&probabilities(job, Split::Validation, at(epoch), epoch), &validation).unwrap(),
+            validation: score(&of(epoch), &validation).unwrap(),
             seconds: 4.5,
             memory: MemoryUse::default(),
         })
@@ -207,70 +225,104 @@ pub(crate) fn result(job: &PlannedJob) -> (JobResult, Vec<u8>, Vec<u8>) {
     let better = |a: &EpochReport, b: &EpochReport| b.validation.macro_f1 > a.validation.macro_f1;
     let best =
         epochs.iter().fold(&epochs[0], |best, next| if better(best, next) { next } else { best }).epoch;
-    let split = |split, list: &SampleList| {
-        let rows = probabilities(job, split, at(best), best);
-        let npy = to_npy(&rows);
-        let probabilities = blob(&format!("{}.{split}", job.id), &npy);
-        (SplitResult { probabilities, samples_digest: list.digest(), score: score(&rows, list) }, npy)
-    };
-    let (validation, val_npy) = split(Split::Validation, &validation);
-    let (test, test_npy) = split(Split::Test, &test);
-    let result = JobResult {
-        v: JobResult::VERSION,
-        job: job.id,
-        dataset_digest: DIGEST.into(),
-        trainer_revision: 1,
-        epochs,
-        best_epoch: best,
-        validation,
-        test: Some(test),
-        model: blob("model", b""),
-        train_seconds: if job.group == "strong" { 61.5 } else { 18.25 },
-        device: DeviceRecord {
-            device: "cpu".into(),
-            model: "Intel Core i9-10940X".into(),
-            memory: None,
-            uuid: None,
-            cpu_capability: "AVX512".into(),
-            threads: 1,
-            host: "bench".into(),
-        },
-        worker: WorkerId::new(&format!("cpu-{}", job.id_seed() % 2), Uuid::nil()),
-        attempt: Attempt(1),
-    };
-    (result, val_npy, test_npy)
+    (epochs, best)
+}
+
+/// What a worker hands in: the epochs, and the probabilities of the best one over both splits.
+pub(crate) struct HandedIn {
+    pub(crate) epochs: Vec<EpochReport>,
+    pub(crate) best: u32,
+    matrices: [Matrix; 2],
+}
+
+impl HandedIn {
+    pub(crate) fn of(job: &PlannedJob) -> Self {
+        let (epochs, best) = epochs(job);
+        let matrices = SPLITS.map(|split| probabilities(job, split, skill_at(job, best), best));
+        Self { epochs, best, matrices }
+    }
+
+    /// The score on one of [`SPLITS`].
+    pub(crate) fn score(&self, split: usize) -> Option<Score> {
+        score(&self.matrices[split], &samples(SPLITS[split]))
+    }
+
+    pub(crate) fn result(&self, job: &PlannedJob) -> (JobResult, ResultFiles) {
+        let (mut predictions, mut files) = (BTreeMap::new(), ResultFiles::default());
+        for (index, split) in SPLITS.into_iter().enumerate() {
+            let npy = to_npy(&self.matrices[index]);
+            let record = Predictions {
+                probabilities: blob(&format!("{}.{split}", job.id), &npy),
+                samples_digest: samples(split).digest(),
+                samples: None,
+                macro_f1: self.score(index).map(|score| score.macro_f1),
+            };
+            predictions.insert(split.to_string(), record);
+            files.matrices.insert(split.to_string(), npy.into());
+        }
+        let best = self.epochs.iter().find(|report| report.epoch == self.best);
+        let result = JobResult {
+            v: JobResult::VERSION,
+            job: job.id,
+            trainer: mtl::trainer(),
+            inputs: Mtl.inputs(&job.settings, DIGEST),
+            metrics: final_metrics(best, self.score(1).as_ref()),
+            history: self.epochs.iter().map(EpochReport::point).collect(),
+            best_epoch: Some(self.best),
+            predictions,
+            artifacts: BTreeMap::from([(MODEL.to_owned(), blob("model", b""))]),
+            train_seconds: if job.group == "strong" { 61.5 } else { 18.25 },
+            device: device(),
+            worker: WorkerId::new(&format!("cpu-{}", job.id_seed() % 2), Uuid::nil()),
+            attempt: Attempt(1),
+        };
+        (result, files)
+    }
+}
+
+pub(crate) fn device() -> DeviceRecord {
+    DeviceRecord {
+        device: "cpu".into(),
+        model: "Intel Core i9-10940X".into(),
+        memory: None,
+        uuid: None,
+        cpu_capability: "AVX512".into(),
+        threads: 1,
+        host: "bench".into(),
+    }
+}
+
+/// A job's result with its two matrices.
+pub(crate) fn result(job: &PlannedJob) -> (JobResult, ResultFiles) {
+    HandedIn::of(job).result(job)
 }
 
 /// The result of a training that diverged in its first epoch: every image gets one class, a loss is absurd.
-pub(crate) fn diverged(job: &PlannedJob) -> (JobResult, Vec<u8>, Vec<u8>) {
-    let (mut result, _, _) = result(job);
-    let rows = vec![[0.05, 0.75, 0.05, 0.05, 0.05, 0.05]; SAMPLES];
-    let npy = to_npy(&rows);
-    let split = |split, list: &SampleList| SplitResult {
-        probabilities: blob(&format!("{}.{split}", job.id), &npy),
-        samples_digest: list.digest(),
-        score: score(&rows, list),
-    };
-    let (validation, test) = (samples(Split::Validation), samples(Split::Test));
-    for report in &mut result.epochs {
-        report.losses.landmark = 1.7e12;
-        report.validation = score(&rows, &validation).unwrap();
+pub(crate) fn diverged(job: &PlannedJob) -> (JobResult, ResultFiles) {
+    one_class(job, 1.7e12)
+}
+
+/// The result of a training that names the same class for every image.
+pub(crate) fn one_class(job: &PlannedJob, landmark_loss: f64) -> (JobResult, ResultFiles) {
+    let rows = Matrix::from(&[[0.05, 0.75, 0.05, 0.05, 0.05, 0.05]; SAMPLES][..]);
+    let mut epochs = epochs(job).0;
+    for report in &mut epochs {
+        report.losses.landmark = landmark_loss;
+        report.validation = score(&rows, &samples(Split::Validation)).unwrap();
     }
-    result.best_epoch = 1;
-    result.validation = split(Split::Validation, &validation);
-    result.test = Some(split(Split::Test, &test));
-    (result, npy.clone(), npy)
+    HandedIn { epochs, best: 1, matrices: [rows.clone(), rows] }.result(job)
 }
 
 /// A run folder with the results of the jobs that `finished` picks.
 pub(crate) fn run(root: &Path, plan: &Plan, finished: impl Fn(usize, &PlannedJob) -> bool) -> RunDir {
     let run = RunDir::create(root, plan).unwrap();
-    for split in [Split::Validation, Split::Test] {
-        run.write_samples(split, &samples(split)).unwrap();
+    for split in SPLITS {
+        run.write_samples(&split.to_string(), &samples(split)).unwrap();
     }
+    let mut writer = run.result_writer().unwrap();
     for (_, job) in plan.jobs.iter().enumerate().filter(|(index, job)| finished(*index, job)) {
-        let (result, val, test) = result(job);
-        run.write_result(&result, &val, Some(&test)).unwrap();
+        let (result, files) = result(job);
+        writer.write(&result, &files).unwrap();
     }
     run
 }

@@ -8,6 +8,7 @@ use orchestrator::report;
 use orchestrator::sweep::plan::{Filter, Query};
 use serde_json::Value;
 use shared::predictions::from_npy;
+use shared::result::{TEST, VALIDATION};
 
 use crate::fixture::{self, failure, ids, plan, run};
 
@@ -100,12 +101,13 @@ fn members_are_chosen_without_the_test_split() {
     let plan = plan();
     report::write(&run(with.path(), &plan, |_, _| true)).unwrap();
     let folder = orchestrator::run_dir::RunDir::create(without.path(), &plan).unwrap();
-    folder
-        .write_samples(shared::pack::Split::Validation, &fixture::samples(shared::pack::Split::Validation))
-        .unwrap();
+    folder.write_samples(VALIDATION, &fixture::samples(shared::pack::Split::Validation)).unwrap();
+    let mut writer = folder.result_writer().unwrap();
     for job in &plan.jobs {
-        let (result, val, _) = fixture::result(job);
-        folder.write_result(&shared::result::JobResult { test: None, ..result }, &val, None).unwrap();
+        let (mut result, mut files) = fixture::result(job);
+        result.predictions.remove(TEST);
+        files.matrices.remove(TEST);
+        writer.write(&result, &files).unwrap();
     }
     report::write(&folder).unwrap();
     let (with, without) = (results(with.path()), results(without.path()));
@@ -186,8 +188,8 @@ fn a_training_that_diverged_is_marked_wherever_its_score_stands() {
     let root = tempfile::tempdir().unwrap();
     let plan = plan();
     let folder = run(root.path(), &plan, |n, _| n > 0);
-    let (result, val, test) = fixture::diverged(&plan.jobs[0]);
-    folder.write_result(&result, &val, Some(&test)).unwrap();
+    let (result, files) = fixture::diverged(&plan.jobs[0]);
+    folder.result_writer().unwrap().write(&result, &files).unwrap();
     let written = report::write(&folder).unwrap();
     let json = results(root.path());
     let warnings = json["jobs"][0]["warnings"].as_array().unwrap();
@@ -232,10 +234,10 @@ fn a_sweep_at_chance_level_is_not_praised() {
     plan.ensembles[0].paper = None;
     plan.tables.clear();
     let folder = run(root.path(), &plan, |_, _| false);
+    let mut writer = folder.result_writer().unwrap();
     for job in &plan.jobs {
-        let (mut result, val, test) = fixture::diverged(job);
-        result.epochs.iter_mut().for_each(|report| report.losses.landmark = 1.0);
-        folder.write_result(&result, &val, Some(&test)).unwrap();
+        let (result, files) = fixture::one_class(job, 1.0);
+        writer.write(&result, &files).unwrap();
     }
     let written = report::write(&folder).unwrap();
     let summary = orchestrator::report::summary(&written);

@@ -2,13 +2,15 @@
 
 use std::fs;
 
-use orchestrator::run_dir::{RunDir, RunDirError};
+use orchestrator::run_dir::{ResultFiles, RunDir, RunDirError};
 use orchestrator::sweep::plan::DatasetSource;
+use shared::mtl::report::MICRO_BATCHES;
 use shared::pack::Split;
-use shared::predictions::{SampleList, to_npy};
-use shared::result::JobResult;
+use shared::predictions::{Matrix, SampleList, to_npy};
+use shared::result::{JobResult, Predictions, TEST, VALIDATION};
 
 use crate::fixture::{self, failure, plan, result, run};
+use crate::version_2;
 
 #[test]
 fn everything_written_is_read_back() {
@@ -19,17 +21,17 @@ fn everything_written_is_read_back() {
     folder.write_drain("gpu0", "no memory").unwrap();
     let record = RunDir::open(root.path()).unwrap().load().unwrap();
     assert_eq!(record.plan, plan);
-    assert_eq!(record.samples.test, Some(fixture::samples(Split::Test)));
+    assert_eq!(record.samples[TEST], fixture::samples(Split::Test));
     assert!(
         record.results[&plan.jobs[1].id] == result(&plan.jobs[1]).0,
         "a result changed on its way through the disk"
     );
-    assert_eq!((record.results.len(), record.probabilities.len()), (2, 2));
+    assert_eq!((record.results.len(), record.predictions.len()), (2, 2));
     assert_eq!(record.failures[&plan.jobs[2].id], failure("why"));
     assert_eq!(record.drained["gpu0"], "no memory");
     // A later result takes the failure's place, and no temporary file stays.
-    let (late, val, test) = result(&plan.jobs[2]);
-    folder.write_result(&late, &val, Some(&test)).unwrap();
+    let (late, files) = result(&plan.jobs[2]);
+    folder.result_writer().unwrap().write(&late, &files).unwrap();
     let record = folder.load().unwrap();
     assert!(record.failures.is_empty() && record.results.len() == 3);
     let files = fixture::files(root.path());
@@ -40,9 +42,9 @@ fn everything_written_is_read_back() {
 fn no_absolute_path_is_stored() {
     let root = tempfile::tempdir().unwrap();
     let mut plan = plan();
-    plan.dataset = DatasetSource::Pack(root.path().join("somewhere/faces"));
+    plan.dataset = Some(DatasetSource::Pack(root.path().join("somewhere/faces")));
     let folder = RunDir::create(&root.path().join("run"), &plan).unwrap();
-    assert_eq!(folder.load().unwrap().plan.dataset, DatasetSource::Pack("faces".into()));
+    assert_eq!(folder.load().unwrap().plan.dataset, Some(DatasetSource::Pack("faces".into())));
 }
 
 #[test]
@@ -95,30 +97,52 @@ fn wrong_results_are_refused_and_leave_nothing() {
     let stranger = plan.jobs.pop().unwrap();
     let folder = run(root.path(), &plan, |_, _| false);
     let before = fixture::files(root.path());
-    let (good, val, test) = result(&plan.jobs[0]);
-    let refused = |result: &JobResult, val: &[u8], test: Option<&[u8]>, word: &str| {
-        let error = folder.write_result(result, val, test).unwrap_err().to_string();
+    let (good, files) = result(&plan.jobs[0]);
+    let mut writer = folder.result_writer().unwrap();
+    let mut refused = |result: &JobResult, files: &ResultFiles, word: &str| {
+        let error = writer.write(result, files).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     };
-    refused(&result(&stranger).0, &val, Some(&test), "not in the plan");
-    refused(
-        &JobResult { dataset_digest: "other".into(), ..good.clone() },
-        &val,
-        Some(&test),
-        "another dataset",
-    );
-    refused(&good, &val[..val.len() - 1], Some(&test), "SHA-256");
-    refused(&good, &val, None, "test split");
-    let mut short = good.clone();
-    let npy = to_npy(&[[0.1; 6]; 3]);
-    short.validation.probabilities.sha256 = sha256(&npy);
-    refused(&short, &npy, Some(&test), "3 rows, the sample list has 600");
-    let mut reordered = good.clone();
-    reordered.validation.samples_digest = "x".into();
-    refused(&reordered, &val, Some(&test), "another sample list");
-    let mut flattering = good.clone();
-    flattering.validation.score.as_mut().unwrap().macro_f1 += 0.01;
-    refused(&flattering, &val, Some(&test), "macro F1");
+    let predictions = |change: &dyn Fn(&mut Predictions)| {
+        let mut changed = good.clone();
+        change(changed.predictions.get_mut(VALIDATION).unwrap());
+        changed
+    };
+    refused(&result(&stranger).0, &files, "not in the plan");
+    let mut elsewhere = good.clone();
+    elsewhere.inputs.dataset = Some("other".into());
+    refused(&elsewhere, &files, "another dataset");
+    elsewhere.inputs.dataset = None;
+    refused(&elsewhere, &files, "another dataset");
+    let with = |npy: Vec<u8>| {
+        let mut files = files.clone();
+        files.matrices.insert(VALIDATION.to_owned(), npy.into());
+        files
+    };
+    let val = &files.matrices[VALIDATION];
+    refused(&good, &with(val[..val.len() - 1].to_vec()), "SHA-256");
+    let mut fewer = files.clone();
+    fewer.matrices.remove(TEST);
+    refused(&good, &fewer, "test split");
+    let mut silent = good.clone();
+    silent.predictions.remove(TEST);
+    refused(&silent, &files, "test split");
+    let npy = to_npy(&Matrix::from(&[[0.1; 6]; 3][..]));
+    let short = predictions(&|record| record.probabilities.sha256 = sha256(&npy));
+    refused(&short, &with(npy.clone()), "3 rows, the sample list has 600");
+    let npy = to_npy(&Matrix::from(&[[0.1; 4]; 600][..]));
+    let narrow = predictions(&|record| record.probabilities.sha256 = sha256(&npy));
+    refused(&narrow, &with(npy.clone()), "are of 4 classes");
+    refused(&predictions(&|record| record.samples_digest = "x".into()), &files, "another sample list");
+    let flattering = predictions(&|record| record.macro_f1 = record.macro_f1.map(|f1| f1 + 0.01));
+    refused(&flattering, &files, "macro F1");
+    for name in ["../elsewhere", "val", ""] {
+        let mut named = good.clone();
+        named.predictions.insert(name.to_owned(), good.predictions[TEST].clone());
+        let mut files = files.clone();
+        files.matrices.insert(name.to_owned(), files.matrices[TEST].clone());
+        refused(&named, &files, "name");
+    }
     assert_eq!(fixture::files(root.path()), before);
 }
 
@@ -143,7 +167,7 @@ fn damage_is_reported_by_the_file_that_has_it() {
     damage(format!("results/{job}.json"), Some(format!("{{\"v\":{newer}}}").as_bytes()), &[&version]);
     damage(format!("probabilities/{job}.val.npy"), Some(&[0; 32]), &["SHA-256"]);
     damage(format!("probabilities/{job}.test.npy"), None, &["missing"]);
-    damage("val.samples.csv".into(), Some(b"id,label\nx,9\n"), &["damaged", "line 2"]);
+    damage("val.samples.csv".into(), Some(b"id,label\nx,70000\n"), &["damaged", "line 2"]);
     damage("val.samples.csv".into(), None, &["missing"]);
     damage("plan.json".into(), Some(b"\0\0\0"), &["damaged"]);
 }
@@ -155,7 +179,7 @@ fn a_result_of_the_first_layout_is_read_as_one_of_whole_batches() {
     let job = plan.jobs[0].id;
     let folder = run(root.path(), &plan, |n, _| n < 1);
     let path = root.path().join(format!("results/{job}.json"));
-    let mut stored: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut stored = version_2::result(&plan.jobs[0]);
     stored["v"] = 1.into();
     for (part, fields) in [("device", &["memory", "uuid"][..]), ("epochs", &["memory"])] {
         let records = match &mut stored[part] {
@@ -170,7 +194,29 @@ fn a_result_of_the_first_layout_is_read_as_one_of_whole_batches() {
     }
     fs::write(&path, stored.to_string()).unwrap();
     let read = folder.load().unwrap().results.remove(&job).unwrap();
-    assert_eq!((read.v, read.micro_batches(), read.device.uuid), (1, 1, None));
+    let micro_batches = read.history.iter().map(|point| point.metrics.get(MICRO_BATCHES));
+    assert!(read.history.len() == 12 && micro_batches.into_iter().all(|batches| batches == Some(1.0)));
+    assert_eq!((read.v, read.device.uuid), (JobResult::VERSION, None));
+}
+
+#[test]
+fn results_of_the_second_layout_are_read_as_if_stored_now() {
+    let (now, earlier) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let plan = plan();
+    let finished = |n: usize, _: &_| n % 3 != 1;
+    let [folder, old] = [&now, &earlier].map(|root| run(root.path(), &plan, finished));
+    for job in plan.jobs.iter().enumerate().filter(|(n, job)| finished(*n, job)).map(|(_, job)| job) {
+        let path = earlier.path().join(format!("results/{}.json", job.id));
+        fs::write(&path, version_2::result(job).to_string()).unwrap();
+    }
+    assert!(old.load().unwrap().results == folder.load().unwrap().results);
+    for folder in [&folder, &old] {
+        orchestrator::report::write(folder).unwrap();
+    }
+    for name in ["results.json", "results.csv", "report.md", "report.html"] {
+        let [new, old] = [&now, &earlier].map(|root| fs::read(root.path().join(name)).unwrap());
+        assert!(new == old, "{name} differs");
+    }
 }
 
 #[test]
@@ -183,7 +229,7 @@ fn what_is_no_run_folder_is_said_so() {
     plan.dataset_digest = Some(fixture::DIGEST.into());
     let folder = RunDir::create(root.path(), &plan).unwrap();
     let broken = SampleList { ids: vec!["a\nb".into()], labels: vec![None] };
-    assert!(matches!(folder.write_samples(Split::Test, &broken), Err(RunDirError::Samples { .. })));
+    assert!(matches!(folder.write_samples(TEST, &broken), Err(RunDirError::Samples { .. })));
 }
 
 fn sha256(bytes: &[u8]) -> String {

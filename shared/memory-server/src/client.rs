@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::queue::{Handed, PULL_LIFE, Pull};
 use super::{Event, Inner, Link};
+use shared::blob::BlobRef;
 use shared::bus::server::{
     Ack, Blobs, Books, Entry, Flow, Inventory, Live, Message, Queue, Queued, Reply, ServerError, Write,
 };
-use shared::result::BlobRef;
 
 /// After this time a watch notices that the server was away.
 const MISSED_HEARTBEATS: Duration = Duration::from_secs(9);

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::queue::{Handed, WorkQueue};
 use super::{Damage, Event, Observer, ServerBug};
+use shared::blob::BlobRef;
 use shared::bus::server::{Ack, Entry, Inventory, Queued, ServerError, Stored, Upload, Write};
-use shared::result::BlobRef;
 use shared::rng::{Purpose, Stream};
 
 /// The server's clock at its first start, chosen arbitrarily.

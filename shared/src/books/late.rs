@@ -66,14 +66,17 @@ impl JobRecord {
 /// How a second result of a job differs from the accepted one; `None` if they are equal. Where and when they were
 /// trained does not count.
 pub fn difference(accepted: &JobResult, second: &JobResult) -> Option<String> {
-    let probabilities = |result: &JobResult| {
-        let test = result.test.as_ref().map(|split| split.probabilities.sha256.clone());
-        (result.validation.probabilities.sha256.clone(), test)
+    let probabilities = |result: &JobResult| -> Vec<(String, String)> {
+        let sets = result.predictions.iter();
+        sets.map(|(name, set)| (name.clone(), set.probabilities.sha256.clone())).collect()
+    };
+    let artifacts = |result: &JobResult| -> Vec<(String, String)> {
+        result.artifacts.iter().map(|(name, blob)| (name.clone(), blob.sha256.clone())).collect()
     };
     let parts = [
         ("the best epoch", accepted.best_epoch == second.best_epoch),
         ("the probabilities", probabilities(accepted) == probabilities(second)),
-        ("the weights", accepted.model.sha256 == second.model.sha256),
+        ("the weights", artifacts(accepted) == artifacts(second)),
     ];
     let unequal: Vec<&str> = parts.into_iter().filter(|(_, equal)| !equal).map(|(part, _)| part).collect();
     let places =

@@ -15,8 +15,8 @@ pub use standing::{Incident, IncidentKind, Standing, WorkerRecord, incidents_in_
 
 use serde::{Deserialize, Serialize};
 
+use crate::blob::BlobRef;
 use crate::ids::{Attempt, WorkerId};
-use crate::result::BlobRef;
 
 /// Workers lost in a row, without a checkpoint in between, after which a job fails for good.
 pub const MAX_LOSSES: u32 = 5;
@@ -48,10 +48,10 @@ pub struct JobRecord {
     /// Attempts made before the job was last asked to be trained again: their results are no longer accepted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retried_after: u32,
-    /// Validation macro F1 of the newest checkpoint's last finished epoch, in percent. It stays when another worker
-    /// takes the job over. Records from before this field have none until their next checkpoint.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub saved_macro_f1: Option<f64>,
+    /// The metric that ranks jobs, at the newest checkpoint's last finished epoch. It stays when another worker takes the
+    /// job over. Records from before this field have none until their next checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "saved_macro_f1")]
+    pub saved_score: Option<f64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -88,8 +88,9 @@ pub struct Token {
 pub struct Progress {
     /// Finished epochs.
     pub epoch: u32,
-    /// Validation macro F1 of the last finished epoch, in percent.
-    pub macro_f1: Option<f64>,
+    /// The metric that ranks jobs, at the last finished epoch.
+    #[serde(alias = "macro_f1")]
+    pub score: Option<f64>,
     /// Wall time of the last finished epoch.
     pub epoch_seconds: Option<f64>,
 }
@@ -180,8 +181,8 @@ impl JobState {
 
 impl JobRecord {
     /// Version of this record's layout. 2: a job may be parked, and a checkpoint may lie within an epoch, which a
-    /// program of version 1 would take for one after the epoch.
-    pub const VERSION: u32 = 2;
+    /// program of version 1 would take for one after the epoch. 3: scores of any trainer.
+    pub const VERSION: u32 = 3;
 
     /// The record of a new job.
     pub fn pending() -> Self {
@@ -195,7 +196,7 @@ impl JobRecord {
             notes: Vec::new(),
             deferrals: 0,
             retried_after: 0,
-            saved_macro_f1: None,
+            saved_score: None,
         }
     }
 
@@ -204,13 +205,13 @@ impl JobRecord {
         self.checkpoints.last().map_or(0, |checkpoint| checkpoint.epoch)
     }
 
-    /// Validation macro F1 of the last finished epoch, in percent, whichever worker finished it. The progress of a
-    /// running job only covers epochs that its current worker finished.
-    pub fn last_macro_f1(&self) -> Option<f64> {
+    /// The metric that ranks jobs, at the last finished epoch, whichever worker finished it. The progress of a running
+    /// job only covers epochs that its current worker finished.
+    pub fn last_score(&self) -> Option<f64> {
         match &self.state {
-            JobState::Running { progress, .. } => progress.macro_f1.or(self.saved_macro_f1),
+            JobState::Running { progress, .. } => progress.score.or(self.saved_score),
             JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {
-                self.saved_macro_f1
+                self.saved_score
             }
         }
     }
@@ -238,7 +239,7 @@ impl JobRecord {
     ) -> Result<Self, Fenced> {
         let (beat, _) = self.held(by)?;
         let mut next = self.clone();
-        next.saved_macro_f1 = progress.macro_f1.or(self.saved_macro_f1);
+        next.saved_score = progress.score.or(self.saved_score);
         next.state = JobState::Running { token: by.clone(), beat: beat.saturating_add(1), progress };
         next.losses = 0;
         next.checkpoints.push(checkpoint);

@@ -84,23 +84,23 @@ fn a_setback_costs_the_job_nothing_and_notes_stay_few() {
 #[test]
 fn the_last_score_outlives_the_worker() {
     let me = token(1, "a");
-    let scored = Progress { epoch: 6, macro_f1: Some(61.5), epoch_seconds: Some(2.0) };
+    let scored = Progress { epoch: 6, score: Some(61.5), epoch_seconds: Some(2.0) };
     let record = running(&me).checkpointed(&me, checkpoint(6), scored).unwrap();
     let within_the_next_epoch = Progress { epoch: 6, ..Progress::default() };
     let record = record.checkpointed(&me, Checkpoint { step: 9, ..checkpoint(6) }, within_the_next_epoch);
     let released = record.unwrap().released(&me).unwrap();
-    assert_eq!(released.last_macro_f1(), Some(61.5));
+    assert_eq!(released.last_score(), Some(61.5));
     let taken = released.claim(&token(2, "b").owner, Duration::ZERO, Duration::ZERO);
     let Claim::Take { record, .. } = taken else { panic!("a released job can be taken: {taken:?}") };
-    assert_eq!(record.last_macro_f1(), Some(61.5));
+    assert_eq!(record.last_score(), Some(61.5));
     let JobState::Running { progress, .. } = &record.state else { panic!("it runs: {:?}", record.state) };
-    assert_eq!(progress.macro_f1, None, "this worker has not finished an epoch yet");
+    assert_eq!(progress.score, None, "this worker has not finished an epoch yet");
 }
 
 #[test]
 fn a_record_without_a_score_is_written_as_before_there_were_scores() {
     let text = serde_json::to_string(&JobRecord::pending()).unwrap();
-    assert!(!text.contains("saved_macro_f1"), "{text}");
+    assert!(!text.contains("saved_score"), "{text}");
     assert_eq!(serde_json::from_str::<JobRecord>(&text).unwrap(), JobRecord::pending());
 }
 

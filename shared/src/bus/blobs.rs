@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::server::{Inventory, ServerError};
 use super::{BACKOFF, Bus, BusError};
+use crate::blob::BlobRef;
 use crate::protocol::subjects;
-use crate::result::BlobRef;
 
 /// An object store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

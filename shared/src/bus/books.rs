@@ -120,9 +120,9 @@ impl Bus {
             let key = subjects::order_key(order.job);
             if !self.create(&key, encode(order)).await? {
                 let known = self.order(order.job).await?;
-                if known.checkpoint_every != order.checkpoint_every {
-                    let checkpoint_every = order.checkpoint_every;
-                    self.write(&key, &JobOrder { v: JobOrder::VERSION, checkpoint_every, ..known }).await?;
+                if known.execution != order.execution {
+                    let execution = order.execution.clone();
+                    self.write(&key, &JobOrder { v: JobOrder::VERSION, execution, ..known }).await?;
                 }
             }
             self.create(&subjects::record_key(order.job), pending.clone()).await?;
@@ -150,13 +150,15 @@ impl Bus {
     /// A finished job's result.
     ///
     /// # Errors
-    /// When the server does not answer, or the result is missing, cannot be read or belongs to another job.
+    /// When the server does not answer, or the result is missing, cannot be read, belongs to another job or cannot be
+    /// right.
     pub async fn result(&self, job: JobId) -> Result<JobResult, BusError> {
         let key = subjects::result_key(job);
         let result: JobResult = self.read(&key, JobResult::VERSION).await?;
         if result.job != job {
             return Err(BusError::Untrue { what: key, reason: format!("it belongs to job {}", result.job) });
         }
+        result.check().map_err(|reason| BusError::Untrue { what: key, reason })?;
         Ok(result)
     }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::{Bucket, Bus, BusError};
+use crate::blob::BlobRef;
 use crate::protocol::StoredFile;
-use crate::result::BlobRef;
 
 /// Bytes of every part but the last.
 const PART: usize = 64 << 20;

@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn reports_that_are_too_long_or_not_plain_are_skipped() {
         let presence = |host: &str| {
-            let presence = Presence::announced("w", host);
+            let presence = Presence::announced("w", host, Vec::new());
             serde_json::to_vec(&presence).unwrap()
         };
         let readable = |bytes: &[u8]| read::<Presence>(bytes).is_some_and(|presence| presence.is_plain());

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
-use crate::result::BlobRef;
+use crate::blob::BlobRef;
 
 /// The future answer to a request.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, ServerError>>;

@@ -28,7 +28,8 @@ pub struct Pack {
 struct SplitIndex {
     /// Position of the split's first image in the pixel file.
     start: usize,
-    list: SampleList,
+    ids: Vec<String>,
+    labels: Vec<Option<u8>>,
     /// For each sample the index of its record in the landmark file.
     landmarks: Vec<Option<usize>>,
 }
@@ -96,7 +97,7 @@ impl Pack {
 
     /// Number of samples in `split`.
     pub fn len(&self, split: Split) -> usize {
-        self.splits[split as usize].list.ids.len()
+        self.splits[split as usize].ids.len()
     }
 
     /// True when `split` has no samples.
@@ -106,23 +107,25 @@ impl Pack {
 
     /// Class index of every sample of `split`; always known for training and validation.
     pub fn labels(&self, split: Split) -> &[Option<u8>] {
-        &self.splits[split as usize].list.labels
+        &self.splits[split as usize].labels
     }
 
     /// Ids and labels of `split` in stored order.
     pub fn samples(&self, split: Split) -> SampleList {
-        self.splits[split as usize].list.clone()
+        let SplitIndex { ids, labels, .. } = &self.splits[split as usize];
+        let labels = labels.iter().map(|label| label.map(u32::from)).collect();
+        SampleList { ids: ids.clone(), labels }
     }
 
     /// The id of sample `i` of `split`. Panics when `i` is out of range, like an index.
     pub fn id(&self, split: Split, i: usize) -> &str {
-        &self.splits[split as usize].list.ids[i]
+        &self.splits[split as usize].ids[i]
     }
 
     /// The pixels of sample `i` of `split`: H x W x 3 bytes, RGB. Panics when `i` is out of range, like an index.
     pub fn image(&self, split: Split, i: usize) -> &[u8] {
         let split = &self.splits[split as usize];
-        assert!(i < split.list.ids.len(), "image {i} of a split of {}", split.list.ids.len());
+        assert!(i < split.ids.len(), "image {i} of a split of {}", split.ids.len());
         let bytes = image_bytes(self.image_size());
         &self.pixels[(split.start + i) * bytes..][..bytes]
     }
@@ -150,15 +153,15 @@ fn read_index(dir: &Path, manifest: &Manifest) -> Result<[SplitIndex; 3], PackEr
         }
         last = entry.split;
         let split = &mut splits[entry.split as usize];
-        if split.list.ids.is_empty() {
+        if split.ids.is_empty() {
             split.start = position;
         }
-        split.list.ids.push(entry.id.to_owned());
-        split.list.labels.push(entry.label);
+        split.ids.push(entry.id.to_owned());
+        split.labels.push(entry.label);
         split.landmarks.push(entry.has_landmarks.then_some(records));
         records += usize::from(entry.has_landmarks);
     }
-    let counts = splits.each_ref().map(|split| split.list.ids.len() as u64);
+    let counts = splits.each_ref().map(|split| split.ids.len() as u64);
     if counts != manifest.samples || records as u64 != manifest.with_landmarks {
         let reason =
             format!("it has {counts:?} samples, {records} with landmarks, but pack.json says otherwise");

@@ -1,6 +1,7 @@
 //! Messages between coordinator and workers, by direction, and the subjects and keys that they use.
 
-mod execution;
+mod checkpoint_every;
+mod order;
 mod stored_file;
 pub mod subjects;
 pub mod timing;
@@ -8,60 +9,18 @@ pub mod timing;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{JobId, WorkerId};
-use crate::job::{JobSpec, TRAINER_REVISION};
+use crate::job::TrainerId;
 use crate::pack::FILES;
-use crate::result::is_digest;
 
-pub use execution::{CheckpointEvery, NotADistance};
+pub use checkpoint_every::{CheckpointEvery, NotADistance};
+pub use order::{Execution, JobOrder};
 pub use stored_file::StoredFile;
 pub use timing::{Timing, TimingError};
 
 /// Version of a server's store: raised with every new layout in the books. A worker only serves a store of its own
 /// version; `ferry run` updates an older one. Version 1 was not written down. 2: jobs may be parked, workers have a
-/// standing, checkpoints may lie within an epoch.
-pub const SCHEMA: u32 = 2;
-
-/// Coordinator to worker: what to train. Fixed when the job is admitted, except for how it is carried out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JobOrder {
-    pub v: u32,
-    pub job: JobId,
-    pub spec: JobSpec,
-    /// Content digest of the pack to train on.
-    pub dataset_digest: String,
-    /// [`crate::job::TRAINER_REVISION`] of the coordinator; a worker of another revision skips the job.
-    pub trainer_revision: u32,
-    /// The only part that may change after admission, because it changes no result.
-    #[serde(default)]
-    pub checkpoint_every: CheckpointEvery,
-}
-
-impl JobOrder {
-    /// Version of this message's layout. 2: a job may start from weights. 3: a job may have an arithmetic of its own.
-    /// Programs of earlier versions would ignore either. 4: how often to store checkpoints; programs of version 3
-    /// cannot read checkpoints within an epoch.
-    pub const VERSION: u32 = 4;
-
-    /// Checks an order that was received for `job`. A job's id covers everything that its result depends on, so nobody
-    /// can put other settings or another dataset under it.
-    ///
-    /// # Errors
-    /// When a digest is malformed, or the order's contents do not hash to the job's id.
-    pub fn check(&self, job: JobId) -> Result<(), String> {
-        let digests = self.spec.transfer.digests().map(|(_, digest)| digest);
-        if let Some(bad) =
-            std::iter::once(self.dataset_digest.as_str()).chain(digests).find(|d| !is_digest(d))
-        {
-            return Err(format!("{:?} is not a SHA-256 digest", bad.chars().take(80).collect::<String>()));
-        }
-        if self.job != job
-            || (self.trainer_revision == TRAINER_REVISION && self.spec.id(&self.dataset_digest) != job)
-        {
-            return Err("its contents belong to another job".to_owned());
-        }
-        Ok(())
-    }
-}
+/// standing, checkpoints may lie within an epoch. 3: jobs of any trainer.
+pub const SCHEMA: u32 = 3;
 
 /// Worker to anyone who listens: progress for displays. It is never stored, and no decision depends on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,9 +43,9 @@ pub struct Presence {
     /// `cpu` or `cuda:0`, and the model's name.
     pub device: String,
     pub job: Option<JobId>,
-    /// [`crate::job::TRAINER_REVISION`] of the worker: it takes jobs of this revision only.
+    /// The trainers that it offers: it takes no other jobs.
     #[serde(default)]
-    pub trainer_revision: u32,
+    pub trainers: Vec<TrainerId>,
     /// Workers of earlier versions do not say.
     #[serde(default)]
     pub readiness: Readiness,
@@ -106,15 +65,20 @@ impl Presence {
     /// The presence of a worker whose process is about to be started. Whoever starts it reports this, because the
     /// process itself needs some seconds before it can. The worker withdraws it when it reports for itself; else it
     /// expires.
-    pub fn announced(name: &str, host: &str) -> Self {
+    pub fn announced(name: &str, host: &str, trainers: Vec<TrainerId>) -> Self {
         Self {
             worker: WorkerId::new(name, uuid::Uuid::nil()),
             host: host.to_owned(),
             device: "not known yet".to_owned(),
             job: None,
-            trainer_revision: TRAINER_REVISION,
+            trainers,
             readiness: Readiness::Starting,
         }
+    }
+
+    /// True if it offers this trainer.
+    pub fn offers(&self, trainer: &TrainerId) -> bool {
+        self.trainers.contains(trainer)
     }
 
     /// True if the texts are short and have no control characters, which a terminal would obey.
@@ -181,7 +145,7 @@ pub struct SweepRecord {
     pub v: u32,
     pub name: String,
     /// The coordinator's plan as JSON.
-    pub plan: crate::result::BlobRef,
+    pub plan: crate::blob::BlobRef,
 }
 
 impl SweepRecord {
@@ -192,36 +156,9 @@ impl SweepRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::BlobRef;
+    use crate::blob::BlobRef;
 
     const DIGEST: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-
-    fn order(spec: JobSpec, dataset_digest: &str) -> JobOrder {
-        let job = spec.id(dataset_digest);
-        JobOrder {
-            v: JobOrder::VERSION,
-            job,
-            spec,
-            dataset_digest: dataset_digest.into(),
-            trainer_revision: TRAINER_REVISION,
-            checkpoint_every: CheckpointEvery::default(),
-        }
-    }
-
-    #[test]
-    fn an_order_that_does_not_match_its_id_is_refused() {
-        let good = order(JobSpec::default(), DIGEST);
-        assert_eq!(good.check(good.job), Ok(()));
-        let mut spec = JobSpec::default();
-        spec.training.epochs += 1;
-        let other = order(spec, DIGEST);
-        assert!(other.check(good.job).is_err(), "the order of another job");
-        assert!(JobOrder { job: good.job, ..other }.check(good.job).is_err(), "other settings under this id");
-        for digest in ["../../etc", "", &DIGEST.to_uppercase(), &"a".repeat(65)] {
-            let bad = order(JobSpec::default(), digest);
-            assert!(bad.check(bad.job).is_err(), "{digest}");
-        }
-    }
 
     #[test]
     fn a_pack_is_its_four_files_and_nothing_else() {

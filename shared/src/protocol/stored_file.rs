@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::result::BlobRef;
+use crate::blob::BlobRef;
 
 /// Where the bytes of a file are: its parts in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use memory_server::ServerBug;
-use tests::simulation::{self, Counts, Fixture, History, Options};
+use tests::simulation::{self, Counts, History, Options};
 
 /// Runs sweeps of the real orchestration code on a server in memory, under random faults, and checks every promise after
 /// every write.
@@ -49,15 +49,14 @@ fn main() -> anyhow::Result<ExitCode> {
         Broken::BlindSwap => ServerBug::BlindSwap,
         Broken::TornBatch => ServerBug::TornBatch,
     });
-    let fixture = Fixture::new()?;
     match cli.seed {
-        Some(seed) => Ok(one(seed, &fixture, Options { bug, trace: cli.trace })),
-        None => many(&cli, &fixture, Options { bug, trace: false }),
+        Some(seed) => Ok(one(seed, Options { bug, trace: cli.trace })),
+        None => many(&cli, Options { bug, trace: false }),
     }
 }
 
 #[expect(clippy::print_stdout, reason = "the outcome is the requested output")]
-fn one(seed: u64, fixture: &Fixture, options: Options) -> ExitCode {
+fn one(seed: u64, options: Options) -> ExitCode {
     if options.trace {
         let filter =
             tracing_subscriber::EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| "info".into());
@@ -66,7 +65,7 @@ fn one(seed: u64, fixture: &Fixture, options: Options) -> ExitCode {
     } else {
         println!("{:#?}", History::draw(seed));
     }
-    let outcome = simulation::run(History::draw(seed), fixture, options);
+    let outcome = simulation::run(History::draw(seed), options);
     println!("digest {:016x}, {}", outcome.digest, outcome.counts);
     match outcome.violation {
         None => ExitCode::SUCCESS,
@@ -78,7 +77,7 @@ fn one(seed: u64, fixture: &Fixture, options: Options) -> ExitCode {
 }
 
 #[expect(clippy::print_stdout, reason = "the outcome is the requested output")]
-fn many(cli: &Cli, fixture: &Fixture, options: Options) -> anyhow::Result<ExitCode> {
+fn many(cli: &Cli, options: Options) -> anyhow::Result<ExitCode> {
     let threads = cli.threads.unwrap_or(std::thread::available_parallelism().map_or(1, usize::from));
     let style = ProgressStyle::with_template("{pos}/{len} histories {wide_bar} {per_sec}, {eta} left {msg}")?;
     let bar = ProgressBar::new(cli.seeds).with_style(style);
@@ -95,7 +94,7 @@ fn many(cli: &Cli, fixture: &Fixture, options: Options) -> anyhow::Result<ExitCo
                     if seed >= last {
                         return;
                     }
-                    let outcome = simulation::run(History::draw(seed), fixture, options);
+                    let outcome = simulation::run(History::draw(seed), options);
                     if sender.send((seed, outcome)).is_err() {
                         return;
                     }

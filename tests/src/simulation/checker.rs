@@ -5,31 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use memory_server::Event;
-use sha2::{Digest, Sha256};
 use shared::books::{
     Checkpoint, IncidentKind, JobRecord, JobState, MAX_FAILED_WORKERS, MAX_FAILURES, MAX_LOSSES, MAX_NOTES,
     Standing, Token, WorkerRecord,
 };
 use shared::ids::{JobId, WorkerId};
-use shared::predictions::to_npy;
 use shared::protocol::{CheckpointEvery, subjects};
 use shared::result::JobResult;
-use worker::train::Finished;
 
 use super::counts::Counts;
+use super::expected::Expected;
 use super::history::{History, Kind, Script};
-use super::trainer::{DEVICE_FAILURE, FAILURE, STEPS, TrainingLog, other_weights};
+use super::trainer::{DEVICE_FAILURE, FAILURE, STEPS, TrainingLog};
 
 /// If another worker is idle, a dead worker's job is taken at most this long after its lease has ended.
 const GRANULARITY: Duration = Duration::from_secs(1);
-
-/// What a job should end with.
-#[derive(Debug)]
-pub(super) struct Expected {
-    pub(super) seed: u64,
-    pub(super) script: Script,
-    pub(super) finished: Finished,
-}
 
 /// What was observed of one job.
 #[derive(Debug, Default)]
@@ -176,6 +166,7 @@ impl Checker {
         let script = self.expected[&job].script;
         let reported = (spent.failures + spent.device_failures) as usize;
         require(after.failures.len() <= reported, || text("a failure that no training reported"))?;
+        require(self.expected[&job].shows(after), || text("a score that no training reported"))?;
         match (&before.state, &after.state) {
             (JobState::Pending, JobState::Running { token, .. }) => {
                 self.counts.claims += 1;
@@ -274,12 +265,7 @@ impl Checker {
         require(seen.result.is_none(), || format!("{job} got a second result"))?;
         let by_holder = result.worker == token.owner && result.attempt == token.attempt;
         require(by_holder, || format!("{job}: the result is not by {token}"))?;
-        let Expected { finished, script, .. } = &self.expected[&job];
-        let sha256 = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
-        let equal = result.epochs == finished.epochs
-            && result.best_epoch == finished.best_epoch
-            && models(finished, script).any(|model| result.model.sha256 == sha256(&model))
-            && result.validation.probabilities.sha256 == sha256(&to_npy(&finished.validation));
+        let equal = self.expected[&job].is(&result);
         require(equal, || format!("{job}: the result is not that of an undisturbed training"))?;
         seen.result = Some(result);
         Ok(())
@@ -368,12 +354,6 @@ fn is_holder(by: &str, token: &Token) -> bool {
         || split(by)
             .zip(split(token.owner.as_str()))
             .is_some_and(|((name, later), (owner, earlier))| name == owner && later > earlier)
-}
-
-/// The weights with which a job may end.
-fn models(finished: &Finished, script: &Script) -> impl Iterator<Item = Vec<u8>> {
-    let other = script.nondeterministic.then(|| other_weights(&finished.model));
-    std::iter::once(finished.model.clone()).chain(other)
 }
 
 fn is_done(record: &JobRecord) -> bool {

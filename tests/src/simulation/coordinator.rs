@@ -66,9 +66,8 @@ async fn begin(
 ) -> anyhow::Result<Conductor> {
     let stored = run_folder.results();
     let engine = Engine::new(sweep.jobs.keys().copied(), &|job| stored.contains_key(&job));
-    let specs = sweep.jobs.iter().map(|(&job, (spec, _))| (job, spec.clone()));
-    let cost = CostModel::new(100, specs);
+    let cost = CostModel::new(sweep.efforts());
     bus.agree_on(&history.timing).await?;
     admit(&bus, &sweep.plan, history.ours_alone).await?;
-    Ok(Conductor::begin(bus, engine, cost).await?)
+    Ok(Conductor::begin(bus, engine, cost, sweep.plan.clone()).await?)
 }

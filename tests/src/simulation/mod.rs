@@ -2,11 +2,13 @@
 //!
 //! The books, claims, the bus, the worker's agent, and the coordinator's engine and conductor are real. The server, the
 //! network, processes that die or are suspended, and trainings are simulated. A simulated training takes virtual seconds
-//! and computes a chain of digests. The same seed gives the same history, event by event.
+//! and computes a chain of digests; its trainer is known to the workers here and to nobody else. The same seed gives the
+//! same history, event by event.
 
 mod checker;
 mod coordinator;
 mod counts;
+mod expected;
 mod history;
 mod process;
 mod sweep;
@@ -17,7 +19,6 @@ mod world;
 pub use counts::Counts;
 pub use history::{Bad, Fault, History, Kind, Script};
 use memory_server::ServerBug;
-pub use sweep::Fixture;
 
 /// How to run a history.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,10 +40,10 @@ pub struct HistoryResult {
 }
 
 /// Runs a history to its end.
-pub fn run(history: History, fixture: &Fixture, options: Options) -> HistoryResult {
+pub fn run(history: History, options: Options) -> HistoryResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     match runtime {
-        Ok(runtime) => runtime.block_on(world::run(history, fixture, options)),
+        Ok(runtime) => runtime.block_on(world::run(history, options)),
         Err(error) => panic!("a runtime without threads cannot be built: {error}"),
     }
 }

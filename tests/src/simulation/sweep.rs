@@ -1,94 +1,72 @@
-//! The sweep of a history: its plan, and a dataset of a few grey images that no training reads.
+//! The sweep of a history: jobs of a trainer that no program knows, without a dataset.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use orchestrator::sweep::plan::{DatasetSource, Plan, PlannedJob};
-use shared::expression::LANDMARKS;
+use orchestrator::sweep::plan::Plan;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use shared::ids::JobId;
-use shared::job::JobSpec;
-use shared::job::training::TrainingSpec;
-use shared::pack::{Pack, PackWriter, Sample, Split};
+use shared::job::{Job, TrainerId};
+use shared::trainer::Effort;
 
 use super::history::{History, Script};
+use crate::in_process;
 
-/// The dataset that all histories of a process share.
-#[derive(Debug, Clone)]
-pub struct Fixture {
-    pub(super) pack: Arc<Pack>,
+/// The settings of one job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Spec {
+    pub(super) seed: u64,
+    pub(super) epochs: u32,
 }
 
-impl Fixture {
-    /// Writes the dataset, opens it, and removes its files again.
-    ///
+impl Spec {
     /// # Errors
     ///
-    /// The temporary folder cannot be written.
-    pub fn new() -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let dir = folder.path().join("pack");
-        let mut writer = PackWriter::create(&dir, 1, serde_json::Value::Null)?;
-        let landmarks = [[0.0; 2]; LANDMARKS];
-        for split in Split::ALL {
-            for index in 0..3u8 {
-                writer.add(&Sample {
-                    split,
-                    id: &index.to_string(),
-                    label: Some(index),
-                    landmarks: Some(&landmarks),
-                    pixels: &[index; 3],
-                })?;
-            }
-        }
-        writer.finish()?;
-        Ok(Self { pack: Arc::new(Pack::open(&dir)?) })
+    /// The job is not one of a simulation.
+    pub(super) fn of(job: &Job) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(Value::Object(job.settings.clone()))
     }
 
-    /// The dataset.
-    pub fn pack(&self) -> Arc<Pack> {
-        self.pack.clone()
+    fn job(self) -> Job {
+        in_process::job(&trainer(), &[("seed", self.seed), ("epochs", self.epochs.into())])
     }
+}
+
+/// The trainer of all jobs.
+pub(super) fn trainer() -> TrainerId {
+    in_process::trainer("simulated")
 }
 
 /// A history's jobs.
 pub(super) struct Sweep {
-    pub(super) plan: Plan,
-    pub(super) jobs: BTreeMap<JobId, (JobSpec, Script)>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) jobs: BTreeMap<JobId, (Spec, Script)>,
 }
 
 impl Sweep {
-    pub(super) fn of(history: &History, fixture: &Fixture) -> Self {
-        let digest = fixture.pack.digest();
+    pub(super) fn of(history: &History) -> Self {
         let specs = history.jobs.iter().enumerate().map(|(index, script)| {
-            let seed = index as u64;
-            let training = TrainingSpec { seed, epochs: script.epochs, ..TrainingSpec::default() };
-            let spec = JobSpec { training, ..JobSpec::default() };
-            (spec.id(digest), (spec, *script))
+            let spec = Spec { seed: index as u64, epochs: script.epochs };
+            (spec.job().id(), (spec, *script))
         });
         let jobs: BTreeMap<_, _> = specs.collect();
-        let planned = jobs.iter().map(|(&id, (spec, _))| PlannedJob {
-            id,
-            group: "all".to_owned(),
-            also_in: Vec::new(),
-            params: serde_json::Map::new(),
-            spec: spec.clone(),
-        });
+        let all = jobs.values().map(|(spec, _)| spec.job());
         let plan = Plan {
-            name: "simulated".to_owned(),
-            dataset: DatasetSource::Pack("pack".into()),
-            dataset_digest: Some(digest.to_owned()),
             checkpoint_every: history.checkpoint_every,
-            jobs: planned.collect(),
-            ensembles: Vec::new(),
-            tables: Vec::new(),
-            weights: Vec::new(),
-            notes: Vec::new(),
+            ..in_process::plan("simulated", trainer(), all)
         };
-        Self { plan, jobs }
+        Self { plan: Arc::new(plan), jobs }
+    }
+
+    /// How much work each job is, as far as the coordinator knows.
+    pub(super) fn efforts(&self) -> impl Iterator<Item = (JobId, Effort)> {
+        let effort = |spec: &Spec| Effort { epochs: spec.epochs, units: 1.0, class: 0 };
+        self.jobs.iter().map(move |(&job, (spec, _))| (job, effort(spec)))
     }
 
     /// Scripts by the seed in the job's settings, by which a training finds its script.
     pub(super) fn scripts(&self) -> BTreeMap<u64, Script> {
-        self.jobs.values().map(|(spec, script)| (spec.training.seed, *script)).collect()
+        self.jobs.values().map(|(spec, script)| (spec.seed, *script)).collect()
     }
 }

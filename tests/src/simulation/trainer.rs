@@ -10,19 +10,21 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use shared::expression::CLASSES;
-use shared::job::JobSpec;
-use shared::metrics::Confusion;
-use shared::pack::Split;
-use shared::result::{DeviceRecord, EpochReport, LossTerms, MemoryUse, Score};
+use shared::device::DeviceRecord;
+use shared::job::{Job, TrainerId};
+use shared::metrics::{Metrics, Point};
+use shared::predictions::{Matrix, SampleList};
+use shared::result::{MODEL, TEST, VALIDATION};
 use tokio::time::Instant;
 use worker::agent::{
-    Assignment, Instruction, Reporter, Saved, StepProgress, Trainer, Training, TrainingError,
+    Assignment, Finished, FinishedPredictions, Instruction, Outcome, Reporter, Saved, StepProgress, Trainer,
+    Training, TrainingError,
 };
-use worker::train::{Control, Finished, Outcome};
 
 use super::history::{Bad, Script};
 use super::process::Process;
+use super::sweep::Spec;
+use crate::in_process::{self, SCORE};
 
 /// Steps in an epoch; a training notices a request to stop after each.
 pub(super) const STEPS: u32 = 4;
@@ -58,6 +60,7 @@ impl TrainingLog {
 
 /// Trains in one simulated process.
 pub(super) struct Simulated {
+    pub(super) trainer: TrainerId,
     pub(super) process: Process,
     pub(super) scripts: Arc<BTreeMap<u64, Script>>,
     pub(super) training_log: Arc<TrainingLog>,
@@ -65,25 +68,28 @@ pub(super) struct Simulated {
 }
 
 impl Trainer for Simulated {
-    fn record(&self, threads: u32, host: &str) -> DeviceRecord {
-        DeviceRecord {
-            device: "cpu".to_owned(),
-            model: "simulated".to_owned(),
-            memory: None,
-            uuid: None,
-            cpu_capability: "none".to_owned(),
-            threads,
-            host: host.to_owned(),
-        }
+    fn id(&self) -> TrainerId {
+        self.trainer.clone()
+    }
+
+    fn device(&self) -> String {
+        "cpu (simulated)".to_owned()
+    }
+
+    fn record(&self, _job: &Job, host: &str) -> DeviceRecord {
+        in_process::device(host)
     }
 
     fn start(&self, assignment: Assignment) -> std::io::Result<Training> {
+        assert_eq!(assignment.job.trainer, self.trainer, "a job of another trainer");
         let (training, reporter) = Training::of(&assignment);
-        let script = self.scripts[&assignment.spec.training.seed];
+        let spec = Spec::of(&assignment.job)?;
+        reporter.begin(spec.epochs);
+        let script = self.scripts[&spec.seed];
         let (process, training_log, bad) =
             (self.process.clone(), self.training_log.clone(), self.bad.is_some());
         tokio::spawn(async move {
-            let context = Context { spec: &assignment.spec, script, bad, training_log: &training_log };
+            let context = Context { spec, script, bad, training_log: &training_log };
             process.run(train(&assignment, context, reporter)).await;
         });
         Ok(training)
@@ -104,37 +110,35 @@ struct State {
     weights: String,
     /// Finished steps of the current epoch.
     step: u32,
-    epochs: Vec<EpochReport>,
+    history: Vec<Point>,
 }
 
 impl State {
-    fn fresh(spec: &JobSpec) -> Self {
-        Self { weights: digest(&[&spec.training.seed.to_le_bytes()]), step: 0, epochs: Vec::new() }
+    fn fresh(spec: Spec) -> Self {
+        Self { weights: digest(&[&spec.seed.to_le_bytes()]), step: 0, history: Vec::new() }
     }
 
     fn epoch(&self) -> u32 {
-        self.epochs.len() as u32
+        self.history.len() as u32
     }
 
-    fn take_step(&mut self, spec: &JobSpec) {
+    fn take_step(&mut self, spec: Spec) {
         let place = [self.epoch(), self.step].map(u32::to_le_bytes).concat();
-        self.weights = digest(&[self.weights.as_bytes(), &place, &spec.training.seed.to_le_bytes()]);
+        self.weights = digest(&[self.weights.as_bytes(), &place, &spec.seed.to_le_bytes()]);
         self.step += 1;
     }
 
-    fn end_epoch(&mut self, spec: &JobSpec, script: Script) -> EpochReport {
-        let hits = u64::from(self.weights.as_bytes()[0]);
-        let report = EpochReport {
+    fn end_epoch(&mut self, script: Script) -> Point {
+        let score = f64::from(self.weights.as_bytes()[0]) / 3.0;
+        let point = Point {
             epoch: self.epoch() + 1,
-            learning_rate: spec.training.learning_rate,
-            losses: LossTerms::default(),
-            validation: Score::from(Confusion::from_pairs((0..hits).map(|i| (i as usize % CLASSES, 0)))),
+            step: 0,
             seconds: script.epoch.as_secs_f64(),
-            memory: MemoryUse::default(),
+            metrics: Metrics::default().with(SCORE, score),
         };
         self.step = 0;
-        self.epochs.push(report.clone());
-        report
+        self.history.push(point.clone());
+        point
     }
 
     fn bytes(&self) -> Bytes {
@@ -144,20 +148,40 @@ impl State {
         }
     }
 
-    fn finished(self, samples: [usize; 2]) -> Finished {
-        let rows = |count: usize| {
-            let row = std::array::from_fn(|class| f32::from(self.weights.as_bytes()[class]) / 1000.0);
-            vec![row; count]
-        };
-        let [validation, test] = samples.map(rows);
+    /// The first epoch with the highest score.
+    fn best(&self) -> Option<&Point> {
+        let score = |point: &&Point| point.metrics.get(SCORE).unwrap_or_default();
+        self.history.iter().rev().max_by(|one, other| score(one).total_cmp(&score(other)))
+    }
+
+    /// The result. Jobs differ in what they hand in: one in three has no predictions, one in three has two sets of them,
+    /// and every second one chooses no best epoch.
+    fn finished(self, spec: Spec) -> Finished {
+        let best = self.best().filter(|_| spec.seed.is_multiple_of(2));
+        let names = [VALIDATION, TEST].into_iter().take((spec.seed % 3) as usize);
         Finished {
-            best_epoch: self.epoch(),
-            validation,
-            test: Some(test),
-            model: self.weights.into_bytes(),
-            train_seconds: self.epochs.iter().map(|epoch| epoch.seconds).sum(),
-            epochs: self.epochs,
+            metrics: best.or(self.history.last()).map(|point| point.metrics.clone()).unwrap_or_default(),
+            best_epoch: best.map(|point| point.epoch),
+            predictions: names.map(|name| (name.to_owned(), self.predictions(name))).collect(),
+            artifacts: [(MODEL.to_owned(), self.weights.clone().into_bytes())].into(),
+            train_seconds: self.history.iter().map(|point| point.seconds).sum(),
+            history: self.history,
         }
+    }
+
+    /// Predictions over samples of their own, which follow from the weights. One label in three is not known.
+    fn predictions(&self, name: &str) -> FinishedPredictions {
+        let classes = 4;
+        let values = self.weights.bytes().map(|byte| f32::from(byte) / 1000.0).collect();
+        let Some(probabilities) = Matrix::new(classes, values) else {
+            panic!("a digest is a whole number of rows");
+        };
+        let rows = 0..probabilities.len() as u32;
+        let samples = SampleList {
+            ids: rows.clone().map(|row| format!("{name}-{row}")).collect(),
+            labels: rows.map(|row| (row % 3 > 0).then_some(row % classes as u32)).collect(),
+        };
+        FinishedPredictions { probabilities, samples, own_samples: true }
     }
 }
 
@@ -170,13 +194,13 @@ fn digest(parts: &[&[u8]]) -> String {
 }
 
 /// The result of a training without faults.
-pub(super) fn undisturbed(spec: &JobSpec, script: Script, samples: [usize; 2]) -> Finished {
+pub(super) fn undisturbed(spec: Spec, script: Script) -> Finished {
     let mut state = State::fresh(spec);
-    for _ in 0..spec.training.epochs {
+    for _ in 0..spec.epochs {
         (0..STEPS).for_each(|_| state.take_step(spec));
-        state.end_epoch(spec, script);
+        state.end_epoch(script);
     }
-    state.finished(samples)
+    state.finished(spec)
 }
 
 /// The error of a training that fails.
@@ -193,7 +217,7 @@ pub(super) fn other_weights(model: &[u8]) -> Vec<u8> {
 /// Everything that a simulated training needs.
 #[derive(Clone, Copy)]
 struct Context<'a> {
-    spec: &'a JobSpec,
+    spec: Spec,
     script: Script,
     /// Whether the worker is bad.
     bad: bool,
@@ -202,11 +226,11 @@ struct Context<'a> {
 
 impl Context<'_> {
     fn note(&self, change: impl FnOnce(&mut Totals)) {
-        self.training_log.add(self.spec.training.seed, change);
+        self.training_log.add(self.spec.seed, change);
     }
 
     fn spent(&self) -> Totals {
-        self.training_log.of(self.spec.training.seed)
+        self.training_log.of(self.spec.seed)
     }
 }
 
@@ -216,7 +240,7 @@ async fn train(assignment: &Assignment, context: Context<'_>, mut reporter: Repo
 }
 
 async fn epochs(
-    Assignment { pack, resume, .. }: &Assignment,
+    Assignment { resume, .. }: &Assignment,
     context: Context<'_>,
     reporter: &mut Reporter,
 ) -> Result<Outcome, TrainingError> {
@@ -228,12 +252,12 @@ async fn epochs(
         Some(Err(error)) => return Err(TrainingError::Refused(error.to_string())),
         None => State::fresh(spec),
     };
-    while state.epoch() < spec.training.epochs {
-        if steps(context, reporter, &mut state).await? == Control::Stop {
+    while state.epoch() < spec.epochs {
+        if steps(context, reporter, &mut state).await? == Then::Stop {
             return Ok(Outcome::Stopped);
         }
-        let report = state.end_epoch(spec, script);
-        if context.spent().failures < script.failures && state.epoch() == spec.training.epochs.min(2) {
+        let report = state.end_epoch(script);
+        if context.spent().failures < script.failures && state.epoch() == spec.epochs.min(2) {
             context.note(|spent| spent.failures += 1);
             return Err(TrainingError::Failed(FAILURE.to_owned()));
         }
@@ -242,12 +266,18 @@ async fn epochs(
             return Ok(Outcome::Stopped);
         }
     }
-    let samples = [Split::Validation, Split::Test].map(|split| pack.len(split));
-    let mut finished = state.finished(samples);
+    let mut finished = state.finished(spec);
     if differs {
-        finished.model = other_weights(&finished.model);
+        finished.artifacts.values_mut().for_each(|model| *model = other_weights(model));
     }
     Ok(Outcome::Finished(Box::new(finished)))
+}
+
+/// What a training does after the steps of an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    GoOn,
+    Stop,
 }
 
 /// The remaining steps of an epoch.
@@ -255,15 +285,14 @@ async fn steps(
     context: Context<'_>,
     reporter: &mut Reporter,
     state: &mut State,
-) -> Result<Control, TrainingError> {
-    let Context { spec, script, bad, .. } = context;
-    let (job, epochs) = (spec.training.seed, spec.training.epochs);
+) -> Result<Then, TrainingError> {
+    let Context { spec: spec @ Spec { seed, epochs }, script, bad, .. } = context;
     let mut last_checkpoint = Instant::now();
     while state.step < STEPS {
         tokio::time::sleep(script.epoch / STEPS).await;
         context.note(|spent| spent.time += script.epoch / STEPS);
         // Every second job fails only after an epoch, so that it makes progress even on the bad worker.
-        if bad && (job.is_multiple_of(2) || state.epoch() > 0 || epochs == 1) {
+        if bad && (seed.is_multiple_of(2) || state.epoch() > 0 || epochs == 1) {
             context.note(|spent| spent.device_failures += 1);
             return Err(TrainingError::Failed(DEVICE_FAILURE.to_owned()));
         }
@@ -271,10 +300,10 @@ async fn steps(
         reporter.at(StepProgress { epoch: state.epoch() + 1, epochs, step: state.step, steps: STEPS });
         let due = reporter.is_checkpoint_due(last_checkpoint.elapsed()) && state.step < STEPS;
         match reporter.instruction() {
-            Instruction::Stop => return Ok(Control::Stop),
+            Instruction::Stop => return Ok(Then::Stop),
             Instruction::CheckpointAndStop => {
                 save(context, reporter, state, None).await;
-                return Ok(Control::Stop);
+                return Ok(Then::Stop);
             }
             Instruction::GoOn if due => {
                 save(context, reporter, state, None).await;
@@ -283,10 +312,10 @@ async fn steps(
             Instruction::GoOn => {}
         }
     }
-    Ok(Control::Continue)
+    Ok(Then::GoOn)
 }
 
-async fn save(context: Context<'_>, reporter: &mut Reporter, state: &State, report: Option<EpochReport>) {
+async fn save(context: Context<'_>, reporter: &mut Reporter, state: &State, report: Option<Point>) {
     let torn = context.script.torn == Some(state.epoch()) && !context.spent().torn;
     if torn {
         context.note(|spent| spent.torn = true);

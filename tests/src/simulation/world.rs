@@ -8,20 +8,21 @@ use orchestrator::engine::Engine;
 use shared::books::{JobState, MAX_FAILURES};
 use shared::bus::Bucket;
 use shared::ids::WorkerId;
-use shared::pack::Split;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use uuid::Uuid;
-use worker::agent::{self, AgentError, Equipment, PackStore, Spool, WeightsStore};
+use worker::agent::{self, AgentError, Trainer};
 
-use super::checker::{Checker, Expected};
+use super::checker::Checker;
 use super::coordinator::{self, CoordinatorError, RunFolder};
+use super::expected::Expected;
 use super::history::{Fault, History, Kind};
 use super::process::Process;
-use super::sweep::{Fixture, Sweep};
+use super::sweep::{Sweep, trainer};
 use super::trace::Trace;
 use super::trainer::{Simulated, TrainingLog, undisturbed};
 use super::{HistoryResult, Options};
+use crate::in_process;
 
 /// Time until a process that ended on its own is restarted.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
@@ -37,7 +38,6 @@ const SECOND_TRIES: Duration = Duration::from_mins(4);
 struct World {
     history: History,
     sweep: Sweep,
-    fixture: Fixture,
     training_log: Arc<TrainingLog>,
     run_folder: RunFolder,
     server: MemoryServer,
@@ -63,8 +63,8 @@ struct Record {
     checker: Checker,
 }
 
-pub(super) async fn run(history: History, fixture: &Fixture, options: Options) -> HistoryResult {
-    let world = Arc::new(World::new(history, fixture, options));
+pub(super) async fn run(history: History, options: Options) -> HistoryResult {
+    let world = Arc::new(World::new(history, options));
     world.note(&format!("{:?}", world.history));
     for index in 0..world.history.workers {
         tokio::spawn(world.clone().keep_worker(index));
@@ -98,13 +98,12 @@ pub(super) async fn run(history: History, fixture: &Fixture, options: Options) -
 }
 
 impl World {
-    fn new(history: History, fixture: &Fixture, options: Options) -> Self {
-        let sweep = Sweep::of(&history, fixture);
+    fn new(history: History, options: Options) -> Self {
+        let sweep = Sweep::of(&history);
         let training_log = Arc::new(TrainingLog::default());
-        let samples = [Split::Validation, Split::Test].map(|split| fixture.pack.len(split));
         let expected = sweep.jobs.iter().map(|(&job, (spec, script))| {
-            let finished = undisturbed(spec, *script, samples);
-            (job, Expected { seed: spec.training.seed, script: *script, finished })
+            let finished = undisturbed(*spec, *script);
+            (job, Expected { seed: spec.seed, script: *script, finished })
         });
         let checker = Checker::new(&history, expected.collect(), training_log.clone());
         let record = Arc::new(Mutex::new(Record { trace: Trace::new(options.trace), checker }));
@@ -121,7 +120,6 @@ impl World {
             coordinator: Mutex::new(None),
             over: watch::Sender::new(false),
             run_folder: RunFolder::default(),
-            fixture: fixture.clone(),
             history,
             sweep,
             training_log,
@@ -156,26 +154,20 @@ impl World {
             let me = WorkerId::new(&format!("w{index}"), nonce);
             let (bus, link) = self.server.connect(me.as_str());
             let process = Process::new(link);
-            let (stop, stopped) = watch::channel(false);
+            // Of two trainers, each job must reach the right one.
+            let trainers = [in_process::trainer("other"), trainer()].map(|trainer| {
+                Box::new(Simulated {
+                    trainer,
+                    process: process.clone(),
+                    scripts: Arc::new(self.sweep.scripts()),
+                    training_log: self.training_log.clone(),
+                    bad: self.history.bad.filter(|(worker, _)| *worker == index).map(|(_, how)| how),
+                }) as Box<dyn Trainer>
+            });
+            let cache = self.caches[index].path();
+            let (equipment, stop) = in_process::worker(bus, me.clone(), trainers.into(), Vec::new(), cache);
             *locked(&self.workers[index]) =
                 Some(RunningProcess { process: process.clone(), stop, rest: RESTART_DELAY });
-            let trainer = Box::new(Simulated {
-                process: process.clone(),
-                scripts: Arc::new(self.sweep.scripts()),
-                training_log: self.training_log.clone(),
-                bad: self.history.bad.filter(|(worker, _)| *worker == index).map(|(_, how)| how),
-            });
-            let packs = PackStore::holding(self.fixture.pack.clone());
-            let equipment = Equipment {
-                bus,
-                me: me.clone(),
-                host: "simulated".to_owned(),
-                trainer,
-                packs,
-                weights: WeightsStore::new(Vec::new(), self.caches[index].path()),
-                spool: Spool::open(self.caches[index].path(), &me),
-                stop: stopped,
-            };
             match process.run(agent::serve(equipment)).await {
                 None => {}
                 Some(Ok(())) => self.note(&format!("{me} ended in good order")),

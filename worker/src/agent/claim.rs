@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use shared::books::{Claim, JobRecord, Token};
 use shared::bus::{BusError, Delivery};
-use shared::job::TRAINER_REVISION;
 use shared::protocol::JobOrder;
 
 use super::state::{Agent, RECONNECT};
 
 /// How long a job that this worker cannot train stays in the queue before it is handed out again.
 const NOT_FOR_US: Duration = Duration::from_mins(1);
+/// How many remarks about such jobs are remembered. There are few, unless somebody writes nonsense into the books.
+const REMARKS: usize = 1024;
 
 /// A job that this worker has just taken.
 pub(super) struct Claimed {
@@ -35,22 +36,8 @@ impl Agent {
             delivery.finish().await;
             return Ok(None);
         };
-        let order = self.bus.order(job).await?;
-        if let Err(reason) = order.check(job) {
-            tracing::error!(%job, "the order of this job is not valid, so this worker does not take it: {reason}");
-            delivery.hand_back(NOT_FOR_US).await;
-            return Ok(None);
-        }
-        if order.trainer_revision != TRAINER_REVISION {
-            let theirs = order.trainer_revision;
-            tracing::warn!(
-                %job,
-                "not taken: the job needs trainer revision {theirs}, but this worker has {TRAINER_REVISION}"
-            );
-            delivery.hand_back(NOT_FOR_US).await;
-            return Ok(None);
-        }
-        if self.is_others_turn(&entry.record).await? {
+        let Some(order) = self.order_for_us(delivery).await? else { return Ok(None) };
+        if self.is_others_turn(&entry.record, &order.content.trainer).await? {
             self.leave(delivery).await;
             return Ok(None);
         }
@@ -87,5 +74,47 @@ impl Agent {
                 Ok(None)
             }
         }
+    }
+
+    /// The job's order, if this worker can carry it out. Otherwise the job goes back to the queue.
+    async fn order_for_us(&mut self, delivery: &Delivery) -> Result<Option<JobOrder>, BusError> {
+        let job = delivery.job;
+        let order = match self.bus.order(job).await {
+            Ok(order) => order,
+            Err(BusError::Version { what, source }) => {
+                self.leave_alone(delivery, source.to_string(), &format!("{what} {source}")).await;
+                return Ok(None);
+            }
+            // It is damaged, or of another version of Ferry.
+            Err(error @ BusError::Decode { .. }) => {
+                self.leave_alone(delivery, "cannot be read".to_owned(), &error.to_string()).await;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        if let Err(reason) = order.check(job) {
+            tracing::error!(%job, "the order of this job is not valid, so this worker does not take it: {reason}");
+            delivery.hand_back(NOT_FOR_US).await;
+            return Ok(None);
+        }
+        let trainer = &order.content.trainer;
+        if self.trainer(trainer).is_none() {
+            let own: Vec<String> = self.trainers.iter().map(|own| own.id().to_string()).collect();
+            let reason = format!("it needs trainer {trainer}, but this worker has {}", own.join(", "));
+            self.leave_alone(delivery, trainer.to_string(), &reason).await;
+            return Ok(None);
+        }
+        Ok(Some(order))
+    }
+
+    /// Leaves a job to workers that can read and train it. Says so once for each kind of them, however many there are.
+    async fn leave_alone(&mut self, delivery: &Delivery, kind: String, reason: &str) {
+        if self.left_alone.len() >= REMARKS {
+            self.left_alone.clear();
+        }
+        if self.left_alone.insert(kind) {
+            tracing::warn!(job = %delivery.job, "not taken, and neither are others of this kind: {reason}");
+        }
+        delivery.hand_back(NOT_FOR_US).await;
     }
 }

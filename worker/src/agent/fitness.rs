@@ -37,8 +37,11 @@ impl Agent {
         Ok(())
     }
 
+    /// The self-test of every trainer.
     async fn run_self_test(&mut self) -> Result<(), String> {
-        self.trainer.self_test().await?;
+        for trainer in &self.trainers {
+            trainer.self_test().await?;
+        }
         tracing::debug!("the self-test passed");
         self.suspicious = false;
         Ok(())

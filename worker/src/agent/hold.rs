@@ -6,7 +6,8 @@ use std::time::Duration;
 use shared::books::{Checkpoint, Fenced, JobRecord, JobState, Progress, Token};
 use shared::bus::{Bus, BusError, Delivery};
 use shared::ids::JobId;
-use shared::result::{EpochReport, JobResult};
+use shared::metrics::{Point, Ranking};
+use shared::result::JobResult;
 use tokio::time::{Interval, MissedTickBehavior};
 
 /// Why this attempt lost the job.
@@ -72,16 +73,18 @@ impl Hold {
         }
     }
 
-    /// Records a stored checkpoint. `report` is that of the epoch which ended with it.
+    /// Records a stored checkpoint. `report` is that of the epoch which ended with it, and `ranking` names the metric to
+    /// show.
     pub(super) async fn checkpointed(
         &mut self,
         checkpoint: Checkpoint,
-        report: Option<&EpochReport>,
+        report: Option<&Point>,
+        ranking: &Ranking,
     ) -> Result<(), Lost> {
         let progress = match report {
             Some(report) => Progress {
                 epoch: report.epoch,
-                macro_f1: Some(report.validation.macro_f1),
+                score: ranking.score(&report.metrics),
                 epoch_seconds: Some(report.seconds),
             },
             None => self.progress(),

@@ -1,15 +1,14 @@
 //! One job from its claim to its end: inputs, checkpoint, training, result.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use shared::ids::JobId;
-use shared::pack::Pack;
 use shared::protocol::JobOrder;
 use shared::retry::{Backoff, Retry};
-use shared::weights::Slot;
 
 use super::error::AgentError;
 use super::hold::{Hold, Lost};
@@ -17,15 +16,16 @@ use super::resume::Search;
 use super::settle::{settle, upload};
 use super::spool::JobSpool;
 use super::state::Agent;
-use super::training::{Assignment, Ended, TrainingError};
+use super::training::{Assignment, Ended, Trainer, TrainingError};
 use super::uplink::supervise;
 use super::work::{FinishedWork, WorkClaim};
 
 /// What a job needs besides its settings.
 struct Inputs {
-    pack: Arc<Pack>,
-    /// Content of every weights file from which the job starts.
-    weights: BTreeMap<Slot, Bytes>,
+    /// The folder of its dataset, if it has one.
+    dataset: Option<PathBuf>,
+    /// Content of every file of weights that the job names, by digest.
+    weights: BTreeMap<String, Bytes>,
 }
 
 /// An attempt that lost its job, perhaps with a finished result.
@@ -57,6 +57,14 @@ pub(super) async fn run(
 ) -> Result<(), AgentError> {
     let job = order.job;
     tracing::info!(%job, attempt = %hold.token().attempt, "claimed");
+    let Some(trainer) = agent.trainer(&order.content.trainer) else {
+        // It was there when the job was claimed.
+        tracing::error!(%job, "this worker has no trainer {}", order.content.trainer);
+        if let Err(lost) = hold.release(AGAIN).await {
+            log_lost(job, &lost);
+        }
+        return Ok(());
+    };
     let inputs = match hold.while_alive(inputs(agent, order)).await {
         Ok(Ok(inputs)) => {
             agent.without_inputs = 0;
@@ -75,11 +83,11 @@ pub(super) async fn run(
             return Ok(());
         }
     };
-    let device = agent.trainer.record(order.spec.training.cpu_threads, &agent.host);
+    let device = trainer.record(&order.content, &agent.host);
     let (v, order, token) = (WorkClaim::VERSION, order.clone(), hold.token().clone());
     let claim = WorkClaim { v, order, admitted_nanos, token, device };
     let spool = agent.spool.job(claim);
-    let done_with = match Box::pin(attempt(agent, hold, &spool, inputs)).await {
+    let done_with = match Box::pin(attempt(agent, hold, &spool, trainer.as_ref(), inputs)).await {
         Ok(()) => true,
         Err(LostJob { lost, finished_work: None }) => {
             log_lost(job, &lost);
@@ -124,12 +132,16 @@ async fn inputs(agent: &mut Agent, order: &JobOrder) -> Result<Inputs, AgentErro
 }
 
 async fn try_inputs(agent: &mut Agent, order: &JobOrder) -> Result<Inputs, AgentError> {
-    let pack = agent.packs.get(&agent.bus, &order.dataset_digest).await?;
+    let named = &order.content.inputs;
+    let dataset = match &named.dataset {
+        Some(digest) => Some(agent.packs.get(&agent.bus, digest).await?),
+        None => None,
+    };
     let mut weights = BTreeMap::new();
-    for (slot, digest) in order.spec.transfer.digests() {
-        weights.insert(slot, agent.weights.get(&agent.bus, digest).await?);
+    for digest in &named.weights {
+        weights.insert(digest.clone(), agent.weights.get(&agent.bus, digest).await?);
     }
-    Ok(Inputs { pack, weights })
+    Ok(Inputs { dataset, weights })
 }
 
 fn log_lost(job: JobId, lost: &Lost) {
@@ -142,7 +154,8 @@ async fn attempt(
     agent: &mut Agent,
     mut hold: Hold,
     spool: &JobSpool,
-    Inputs { pack, weights }: Inputs,
+    trainer: &dyn Trainer,
+    Inputs { dataset, weights }: Inputs,
 ) -> Result<(), LostJob> {
     let order = &spool.claim().order;
     let bus = agent.bus.clone();
@@ -150,14 +163,15 @@ async fn attempt(
     loop {
         let (from, resume) = search.next(&bus, &mut hold).await?.unzip();
         let assignment = Assignment {
-            spec: order.spec.clone(),
-            pack: pack.clone(),
-            resume,
+            id: order.job,
+            job: order.content.clone(),
+            execution: order.execution.clone(),
+            dataset: dataset.clone(),
             weights: weights.clone(),
-            checkpoint_every: order.checkpoint_every,
-            spool: spool.clone(),
+            resume,
+            keeper: Arc::new(spool.clone()),
         };
-        let mut training = match agent.trainer.start(assignment) {
+        let mut training = match trainer.start(assignment) {
             Ok(training) => training,
             Err(error) => {
                 tracing::error!(job = %order.job, %error, "cannot start a training thread");

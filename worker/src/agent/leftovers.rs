@@ -5,12 +5,13 @@ use std::path::Path;
 
 use shared::books::{JobRecord, JobState, Token};
 use shared::bus::{Bus, BusError};
+use shared::protocol::JobOrder;
 
 use super::hold::{Hold, Lost};
 use super::settle::{Settled, settle};
 use super::spool::{Content, Spool, SpoolError};
 use super::uplink;
-use super::work::Saved;
+use super::work::{Saved, WorkClaim};
 
 /// Why a job's folder is kept for now.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +54,9 @@ fn remove(folder: &Path) {
 /// Hands in what a dead worker left of one job.
 async fn close(bus: &Bus, folder: &Path) -> Result<(), KeepReason> {
     let Content { claim, saved, finished_work } = Content::read(folder)?;
-    let (job, token) = (claim.order.job, claim.token);
-    if bus.admitted_at(job).await? != Some(claim.admitted_nanos) {
+    let WorkClaim { order, token, admitted_nanos, .. } = claim;
+    let job = order.job;
+    if bus.admitted_at(job).await? != Some(admitted_nanos) {
         return Err(KeepReason::Unknown);
     }
     let entry = bus.record(job).await?.ok_or(KeepReason::Unknown)?;
@@ -71,7 +73,7 @@ async fn close(bus: &Bus, folder: &Path) -> Result<(), KeepReason> {
     }
     let heartbeat = bus.timing().await?.heartbeat();
     let hold = Hold::new(bus.clone(), job, token, (entry.record, entry.revision), None, heartbeat);
-    match give_back(bus, hold, job, &saved).await {
+    match give_back(bus, hold, &order, &saved).await {
         Ok(()) => Ok(()),
         Err(Lost::Fenced(fenced)) => {
             tracing::warn!(%job, "{fenced}");
@@ -82,14 +84,14 @@ async fn close(bus: &Bus, folder: &Path) -> Result<(), KeepReason> {
 }
 
 /// Gives the job back with its newest checkpoints. The holder is dead, so there is no need to wait for its lease to end.
-async fn give_back(bus: &Bus, mut hold: Hold, job: shared::ids::JobId, saved: &[Saved]) -> Result<(), Lost> {
+async fn give_back(bus: &Bus, mut hold: Hold, order: &JobOrder, saved: &[Saved]) -> Result<(), Lost> {
     let newest = hold.checkpoints().next().map_or((0, 0), shared::books::Checkpoint::place);
     for saved in saved.iter().filter(|saved| (saved.epoch, saved.step) > newest) {
-        uplink::send(bus, &mut hold, job, saved).await?;
+        uplink::send(bus, &mut hold, order, saved).await?;
     }
     let token = hold.token().clone();
     hold.lose().await?;
-    tracing::info!(%job, "given back in the name of {token}, which has died");
+    tracing::info!(job = %order.job, "given back in the name of {token}, which has died");
     Ok(())
 }
 

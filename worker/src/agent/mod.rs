@@ -1,5 +1,5 @@
-//! The messaging side of a worker. It claims a job, trains it on a separate thread, sends heartbeats, reports, hands in
-//! the result and acknowledges the queue's message.
+//! The messaging side of a worker. It claims a job, lets the job's trainer train it, sends heartbeats, reports, hands in
+//! the result and acknowledges the queue's message. It knows no kind of trainer.
 
 mod claim;
 mod disk_wait;
@@ -14,12 +14,10 @@ mod packs;
 mod presence;
 mod record_ages;
 mod resume;
-mod self_test;
 mod serve;
 mod settle;
 mod spool;
 mod state;
-mod thread;
 mod training;
 mod turn;
 mod uplink;
@@ -30,6 +28,8 @@ pub use error::AgentError;
 pub use packs::{PackStore, PacksError};
 pub use serve::{Equipment, run, serve};
 pub use spool::{JobSpool, Spool};
-pub use training::{Assignment, Instruction, Reporter, StepProgress, Trainer, Training, TrainingError};
+pub use training::{
+    Assignment, Instruction, Keeper, Reporter, StepProgress, Trainer, Training, TrainingError,
+};
 pub use weights::{WeightsError, WeightsStore};
-pub use work::{Saved, WorkClaim};
+pub use work::{Finished, FinishedPredictions, FinishedWork, Outcome, Saved, WorkClaim};

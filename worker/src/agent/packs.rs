@@ -1,7 +1,6 @@
 //! Finds a dataset by its digest: on this machine, in the cache, or on the server.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use shared::bus::{Bucket, Bus, BusError};
 use shared::disk;
@@ -55,44 +54,41 @@ impl PacksError {
     }
 }
 
-/// The datasets that this worker can use. The last one is kept open.
+/// The datasets that this worker can use.
 #[derive(Debug)]
 pub struct PackStore {
     folders: Vec<PathBuf>,
     cache: PathBuf,
-    open: Option<Arc<Pack>>,
+    /// Digest and folder of the last one, every byte of which was verified.
+    last: Option<(String, PathBuf)>,
 }
 
 impl PackStore {
-    pub(super) fn new(folders: Vec<PathBuf>, cache: &Path) -> Self {
-        Self { folders, cache: cache.join("packs"), open: None }
+    /// A store that looks for packs in `folders`, and keeps downloaded ones below `cache`.
+    pub fn new(folders: Vec<PathBuf>, cache: &Path) -> Self {
+        Self { folders, cache: cache.join("packs"), last: None }
     }
 
-    /// A store with `pack` already open.
-    #[must_use]
-    pub fn holding(pack: Arc<Pack>) -> Self {
-        Self { open: Some(pack), ..Self::new(Vec::new(), &user_cache()) }
-    }
-
-    /// The pack with this digest: an intact copy on this machine, or else the server's. The digest is checked first,
-    /// because it becomes the name of a folder.
-    pub(super) async fn get(&mut self, bus: &Bus, digest: &str) -> Result<Arc<Pack>, PacksError> {
-        if let Some(pack) = self.open.as_ref().filter(|pack| pack.digest() == digest) {
-            return Ok(pack.clone());
+    /// The folder of the pack with this digest: an intact copy on this machine, or else the server's. The digest is
+    /// checked first, because it becomes the name of a folder.
+    pub(super) async fn get(&mut self, bus: &Bus, digest: &str) -> Result<PathBuf, PacksError> {
+        if let Some((_, folder)) =
+            self.last.as_ref().filter(|(last, folder)| last == digest && folder.is_dir())
+        {
+            return Ok(folder.clone());
         }
-        if !shared::result::is_digest(digest) {
+        if !shared::blob::is_digest(digest) {
             let reason = "that is not a SHA-256 digest".to_owned();
             return Err(PacksError::Manifest { digest: digest.escape_debug().to_string(), reason });
         }
         let (folders, place) = (self.folders.clone(), self.cache.join(digest));
         let wanted = digest.to_owned();
-        let pack = match on_blocking_thread(move || local(&folders, &place, &wanted)).await {
-            Some(pack) => pack,
+        let folder = match on_blocking_thread(move || local(&folders, &place, &wanted)).await {
+            Some(folder) => folder,
             None => fetch(bus, digest, &self.cache).await?,
         };
-        let pack = Arc::new(pack);
-        self.open = Some(pack.clone());
-        Ok(pack)
+        self.last = Some((digest.to_owned(), folder.clone()));
+        Ok(folder)
     }
 }
 
@@ -106,40 +102,36 @@ async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send +
 
 /// An intact copy on this machine. Every byte is verified before the first training on it. A damaged copy in the user's
 /// folders is skipped; a damaged copy in the cache is removed, so that it is fetched again.
-fn local(folders: &[PathBuf], cached: &Path, digest: &str) -> Option<Pack> {
+fn local(folders: &[PathBuf], cached: &Path, digest: &str) -> Option<PathBuf> {
     let children = |folder: &PathBuf| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect::<Vec<_>>()
     };
     let mut named = folders.iter().flat_map(|folder| std::iter::once(folder.clone()).chain(children(folder)));
-    if let Some(pack) = named.find_map(|folder| whole(&folder, digest)) {
-        return Some(pack);
+    if let Some(folder) = named.find(|folder| is_whole(folder, digest)) {
+        return Some(folder);
     }
-    let pack = whole(cached, digest);
-    if pack.is_none() && cached.exists() {
+    if is_whole(cached, digest) {
+        return Some(cached.to_owned());
+    }
+    if cached.exists() {
         tracing::warn!("the dataset in {} is damaged and is fetched again", cached.display());
         if let Err(error) = std::fs::remove_dir_all(cached) {
             tracing::warn!("cannot remove {}: {error}", cached.display());
         }
     }
-    pack
+    None
 }
 
-/// The pack in `folder`, if it has this digest and no byte of it is damaged.
-fn whole(folder: &Path, digest: &str) -> Option<Pack> {
-    let pack = Pack::open(folder).ok().filter(|pack| pack.digest() == digest)?;
-    match pack.verify() {
-        Ok(()) => Some(pack),
-        Err(error) => {
-            tracing::warn!("{error}; this copy is not used");
-            None
-        }
-    }
+/// True if the pack in `folder` has this digest and no byte of it is damaged.
+fn is_whole(folder: &Path, digest: &str) -> bool {
+    let Some(pack) = Pack::open(folder).ok().filter(|pack| pack.digest() == digest) else { return false };
+    pack.verify().inspect_err(|error| tracing::warn!("{error}; this copy is not used")).is_ok()
 }
 
 /// Downloads a pack next to its final path, verifies every part and the digest of the content, then renames it.
 /// Continues an interrupted download.
-async fn fetch(bus: &Bus, digest: &str, cache: &Path) -> Result<Pack, PacksError> {
+async fn fetch(bus: &Bus, digest: &str, cache: &Path) -> Result<PathBuf, PacksError> {
     let manifest: PackManifest = match bus.read(&subjects::pack_key(digest), PackManifest::VERSION).await {
         Ok(manifest) => manifest,
         Err(source) => return Err(PacksError::Nowhere { digest: digest.to_owned(), source }),
@@ -166,11 +158,11 @@ async fn fetch(bus: &Bus, digest: &str, cache: &Path) -> Result<Pack, PacksError
         partial.discard();
         // Another worker on this machine may have been faster. Its copy can be used if it is intact.
         let (folder, wanted) = (place.clone(), digest.to_owned());
-        let other = on_blocking_thread(move || whole(&folder, &wanted)).await;
-        return other.ok_or(PacksError::Cache { path: place, source });
+        let usable = on_blocking_thread(move || is_whole(&folder, &wanted)).await;
+        return if usable { Ok(place) } else { Err(PacksError::Cache { path: place, source }) };
     }
     partial.discard();
-    Ok(Pack::open(&place)?)
+    Ok(place)
 }
 
 async fn receive(bus: &Bus, manifest: &PackManifest, folder: &Path) -> Result<(), PacksError> {
@@ -207,4 +199,47 @@ pub(super) fn user_cache() -> PathBuf {
         .or_else(|| var("HOME").map(|home| home.join(".cache")))
         .unwrap_or_else(std::env::temp_dir)
         .join("ferry")
+}
+
+#[cfg(test)]
+mod tests {
+    use memory_server::MemoryServer;
+    use serde_json::Value;
+    use shared::expression::LANDMARKS;
+    use shared::pack::{PackWriter, Sample, Split};
+
+    use super::*;
+
+    /// A pack of one sample, and its digest.
+    fn pack(folder: &Path, colour: u8) -> String {
+        let mut writer = PackWriter::create(folder, 16, Value::Null).unwrap();
+        let sample = Sample {
+            split: Split::Train,
+            id: "a.png",
+            label: Some(0),
+            landmarks: Some(&[[0.0, 0.0]; LANDMARKS]),
+            pixels: &[colour; 16 * 16 * 3],
+        };
+        writer.add(&sample).unwrap();
+        writer.finish().unwrap();
+        Pack::open(folder).unwrap().digest().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_dataset_is_verified_once_and_again_after_another() {
+        let bus = MemoryServer::start(0, None, None).connect("test").0;
+        let root = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| root.path().join("data").join(name));
+        let digests = [pack(&one, 1), pack(&two, 2)];
+        let mut store = PackStore::new(vec![root.path().join("data")], &root.path().join("cache"));
+        assert_eq!(store.get(&bus, &digests[0]).await.unwrap(), one);
+        std::fs::write(one.join("pixels.bin"), [9; 16 * 16 * 3]).unwrap();
+        assert_eq!(store.get(&bus, &digests[0]).await.unwrap(), one, "it is not read again");
+        assert_eq!(store.get(&bus, &digests[1]).await.unwrap(), two);
+        let damaged = store.get(&bus, &digests[0]).await.unwrap_err();
+        assert!(matches!(damaged, PacksError::Nowhere { .. }), "{damaged}");
+        std::fs::remove_dir_all(&two).unwrap();
+        assert!(store.get(&bus, &digests[1]).await.is_err(), "it is gone");
+        assert!(matches!(store.get(&bus, "../x").await, Err(PacksError::Manifest { .. })));
+    }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use shared::bus::{Bus, BusError};
 use shared::ids::{JobId, WorkerId};
+use shared::job::TrainerId;
 use shared::protocol::{Presence, Readiness};
-use shared::result::DeviceRecord;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -20,8 +20,8 @@ pub(super) struct Presences {
 
 /// Announces a starting worker before it opens its device, which may take seconds. So it already counts when a worker
 /// decides whether to leave a job to others.
-pub(super) async fn announce(bus: &Bus, me: &WorkerId, host: &str) {
-    let announced = Presence::announced(me.name(), host);
+pub(super) async fn announce(bus: &Bus, me: &WorkerId, host: &str, trainers: Vec<TrainerId>) {
+    let announced = Presence::announced(me.name(), host, trainers);
     let outcome = bus.appear(&Presence { worker: me.clone(), ..announced.clone() }).await;
     if let Err(error) = outcome {
         tracing::debug!(%error, "cannot announce this worker");
@@ -32,12 +32,15 @@ pub(super) async fn announce(bus: &Bus, me: &WorkerId, host: &str) {
 
 impl Presences {
     /// Starts with a worker that takes no jobs yet.
-    pub(super) fn start(bus: Bus, me: &WorkerId, host: &str, record: &DeviceRecord) -> Self {
-        let presence = Presence {
-            worker: me.clone(),
-            device: format!("{} ({})", record.device, record.model),
-            ..Presence::announced(me.name(), host)
-        };
+    pub(super) fn start(
+        bus: Bus,
+        me: &WorkerId,
+        host: &str,
+        device: String,
+        trainers: Vec<TrainerId>,
+    ) -> Self {
+        let presence =
+            Presence { worker: me.clone(), device, ..Presence::announced(me.name(), host, trainers) };
         let (current, mut seen) = watch::channel(presence);
         let renewing = bus.clone();
         let renewal = tokio::spawn(async move {

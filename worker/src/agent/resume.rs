@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use shared::blob::BlobRef;
 use shared::books::Checkpoint;
 use shared::bus::{Bucket, Bus, BusError};
-use shared::result::BlobRef;
 use shared::retry::Backoff;
 
 use super::hold::{Hold, Lost};

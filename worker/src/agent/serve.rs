@@ -1,12 +1,16 @@
 //! The main loop of a worker: connect, check in, then train one job after another until asked to stop.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::bus::{Bus, BusError, Credential, Delivery, Endpoint, Role};
 use shared::ids::WorkerId;
+use shared::job::TrainerId;
 use shared::retry::Backoff;
 use shared::rng::{Purpose, Stream};
 use shared::signals::StopSignals;
+use tch::Device;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -19,7 +23,6 @@ use super::presence::{self, Presences};
 use super::record_ages::RecordAges;
 use super::spool::Spool;
 use super::state::{Agent, RECONNECT};
-use super::thread::Torch;
 use super::training::Trainer;
 use super::weights::WeightsStore;
 use super::{job, leftovers, name};
@@ -38,7 +41,8 @@ pub struct Equipment {
     pub bus: Bus,
     pub me: WorkerId,
     pub host: String,
-    pub trainer: Box<dyn Trainer>,
+    /// The jobs that it takes. The device of the first one is shown.
+    pub trainers: Vec<Box<dyn Trainer>>,
     pub packs: PackStore,
     pub weights: WeightsStore,
     /// Where work is stored that the server does not have yet.
@@ -53,19 +57,23 @@ impl std::fmt::Debug for Equipment {
     }
 }
 
-/// Connects and works until a signal to stop.
+/// Connects and works until a signal to stop. `ids` are those of the trainers that `all` gives for a device.
 ///
 /// # Errors
 ///
 /// The server cannot be reached, the device cannot be used, or as [`serve`].
-pub async fn run(args: AgentArgs) -> Result<(), AgentError> {
+pub async fn run(
+    args: AgentArgs,
+    ids: Vec<TrainerId>,
+    all: impl FnOnce(Device) -> Vec<Box<dyn Trainer>>,
+) -> Result<(), AgentError> {
     let stop = stop_signal()?;
     let host = device::host();
     let name = name::choose(args.name.as_deref(), &host, args.device);
     let me = WorkerId::new(name.as_str(), args.life.unwrap_or_else(Uuid::new_v4));
     let endpoint = endpoint(&args)?;
     let Some(bus) = connect(&endpoint, &me, stop.clone()).await? else { return Ok(()) };
-    presence::announce(&bus, &me, &host).await;
+    presence::announce(&bus, &me, &host, ids).await;
     let device = match device::choose(args.device) {
         Ok(device) => device,
         Err(error) => return Err(unfit(&bus, &me, error.into()).await),
@@ -75,7 +83,7 @@ pub async fn run(args: AgentArgs) -> Result<(), AgentError> {
     let weights = WeightsStore::new(args.data.clone(), &cache);
     let packs = PackStore::new(args.data, &cache);
     let spool = Spool::open(&cache, &me);
-    serve(Equipment { bus, me, host, trainer: Box::new(Torch(device)), packs, weights, spool, stop }).await
+    serve(Equipment { bus, me, host, trainers: all(device), packs, weights, spool, stop }).await
 }
 
 /// Works until asked to stop.
@@ -85,8 +93,11 @@ pub async fn run(args: AgentArgs) -> Result<(), AgentError> {
 /// The self-test fails, the books drain this worker, the inputs of a job cannot be stored here, or the bus fails for
 /// good.
 pub async fn serve(equipment: Equipment) -> Result<(), AgentError> {
-    let Equipment { bus, me, host, trainer, packs, weights, spool, stop } = equipment;
-    let presences = Presences::start(bus.clone(), &me, &host, &trainer.record(0, &host));
+    let Equipment { bus, me, host, trainers, packs, weights, spool, stop } = equipment;
+    let trainers: Vec<Arc<dyn Trainer>> = trainers.into_iter().map(Arc::from).collect();
+    let device = trainers.first().map_or_else(|| "none".to_owned(), |trainer| trainer.device());
+    let ids = trainers.iter().map(|trainer| trainer.id()).collect();
+    let presences = Presences::start(bus.clone(), &me, &host, device, ids);
     let mut stop_for_limit = stop.clone();
     let record_ages = RecordAges::default();
     let counters: Vec<u64> = me.as_str().bytes().map(u64::from).collect();
@@ -94,13 +105,14 @@ pub async fn serve(equipment: Equipment) -> Result<(), AgentError> {
         bus,
         me,
         host,
-        trainer,
+        trainers,
         packs,
         weights,
         spool,
         presences,
         record_ages,
         suspicious: true,
+        left_alone: BTreeSet::new(),
         without_inputs: 0,
         draws: Stream::new(0, Purpose::Turn, &counters),
         stop,

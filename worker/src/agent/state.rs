@@ -1,9 +1,12 @@
 //! The state of one worker: its connection, its equipment, and its recent problems.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::bus::Bus;
 use shared::ids::WorkerId;
+use shared::job::TrainerId;
 use shared::rng::Stream;
 use tokio::sync::watch;
 
@@ -22,7 +25,7 @@ pub(super) struct Agent {
     pub(super) bus: Bus,
     pub(super) me: WorkerId,
     pub(super) host: String,
-    pub(super) trainer: Box<dyn Trainer>,
+    pub(super) trainers: Vec<Arc<dyn Trainer>>,
     pub(super) packs: PackStore,
     pub(super) weights: WeightsStore,
     pub(super) spool: Spool,
@@ -30,9 +33,18 @@ pub(super) struct Agent {
     pub(super) record_ages: RecordAges,
     /// True after a failed training, and at the start: the self-test runs before the next claim.
     pub(super) suspicious: bool,
+    /// What was said about jobs that this worker leaves alone, so that it is said once.
+    pub(super) left_alone: BTreeSet<String>,
     /// Jobs in a row whose dataset or weights could not be fetched.
     pub(super) without_inputs: u32,
     /// The random times for which jobs are left to other workers.
     pub(super) draws: Stream,
     pub(super) stop: watch::Receiver<bool>,
+}
+
+impl Agent {
+    /// The trainer for these jobs, if this worker has it.
+    pub(super) fn trainer(&self, id: &TrainerId) -> Option<Arc<dyn Trainer>> {
+        self.trainers.iter().find(|trainer| trainer.id() == *id).cloned()
+    }
 }

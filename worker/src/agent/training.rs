@@ -1,6 +1,7 @@
 //! The interface between a running training and the agent: it reports checkpoints and its end, and can be asked to stop.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,21 +9,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use shared::books::LOG_TAIL;
-use shared::job::JobSpec;
-use shared::pack::Pack;
-use shared::protocol::CheckpointEvery;
-use shared::result::DeviceRecord;
-use shared::weights::Slot;
+use shared::device::DeviceRecord;
+use shared::ids::JobId;
+use shared::job::{Job, TrainerId};
+use shared::protocol::Execution;
 use tokio::sync::{mpsc, watch};
 
-use super::spool::JobSpool;
-use super::work::{FinishedWork, Saved};
-use crate::train::Outcome;
+use super::work::{Finished, FinishedWork, Outcome, Saved};
 
-/// Where trainings run.
+/// Trains jobs of one kind.
 pub trait Trainer: Send + Sync {
-    /// The description of this device and machine for results.
-    fn record(&self, threads: u32, host: &str) -> DeviceRecord;
+    /// The jobs that it trains.
+    fn id(&self) -> TrainerId;
+
+    /// The device in words, for displays: its name and model.
+    fn device(&self) -> String;
+
+    /// The description of the device and of the machine `host` in the result of `job`.
+    fn record(&self, job: &Job, host: &str) -> DeviceRecord;
 
     /// Starts a training and returns without waiting for it.
     ///
@@ -38,14 +42,28 @@ pub trait Trainer: Send + Sync {
 /// What one training needs. Owned, because it moves to the training thread.
 #[derive(Debug)]
 pub struct Assignment {
-    pub spec: JobSpec,
-    pub pack: Arc<Pack>,
+    pub id: JobId,
+    pub job: Job,
+    pub execution: Execution,
+    /// The folder of the job's dataset, whose content was verified; `None` if the job has none.
+    pub dataset: Option<PathBuf>,
+    /// The content of every file of weights that the job names, by digest.
+    pub weights: BTreeMap<String, Bytes>,
     pub resume: Option<Bytes>,
-    /// Content of the weights files that the job's settings name.
-    pub weights: BTreeMap<Slot, Bytes>,
-    pub checkpoint_every: CheckpointEvery,
-    /// Where checkpoints and the result are stored until the server has them.
-    pub spool: JobSpool,
+    /// Keeps checkpoints and the result until the server has them.
+    pub keeper: Arc<dyn Keeper>,
+}
+
+/// Where a training's products are kept until the server has them. What cannot be kept is only less safe.
+pub trait Keeper: std::fmt::Debug + Send + Sync {
+    fn keep(&self, saved: &Saved);
+
+    /// Makes a result of a finished training and keeps it.
+    ///
+    /// # Errors
+    ///
+    /// As [`FinishedWork::of`]: it cannot be a result.
+    fn keep_result(&self, finished: Finished) -> Result<FinishedWork, String>;
 }
 
 /// The progress of a training, for displays.
@@ -113,10 +131,11 @@ pub struct Reporter {
     progress: watch::Sender<StepProgress>,
     instruction: Arc<AtomicU8>,
     log: Log,
-    checkpoint_every: CheckpointEvery,
+    execution: Execution,
     steps_since: u32,
-    pack: Arc<Pack>,
-    spool: JobSpool,
+    keeper: Arc<dyn Keeper>,
+    /// Why the agent refused a report. Then the training can only end.
+    refusal: Option<String>,
 }
 
 /// The last lines that a training logged. Clones share them.
@@ -143,9 +162,8 @@ const ON_THE_WAY: usize = 2;
 impl Training {
     /// Both sides of a training.
     pub fn of(assignment: &Assignment) -> (Self, Reporter) {
-        let epochs = assignment.spec.training.epochs;
         let (sender, reports) = mpsc::channel(ON_THE_WAY);
-        let (told, progress) = watch::channel(StepProgress { epochs, ..StepProgress::default() });
+        let (told, progress) = watch::channel(StepProgress::default());
         let instruction = Arc::new(AtomicU8::new(Instruction::GoOn as u8));
         let log = Log::default();
         let reporter = Reporter {
@@ -153,10 +171,10 @@ impl Training {
             progress: told,
             instruction: instruction.clone(),
             log: log.clone(),
-            checkpoint_every: assignment.checkpoint_every,
+            execution: assignment.execution.clone(),
             steps_since: 0,
-            pack: assignment.pack.clone(),
-            spool: assignment.spool.clone(),
+            keeper: assignment.keeper.clone(),
+            refusal: None,
         };
         (Self { reports, progress, instruction, log }, reporter)
     }
@@ -198,6 +216,11 @@ impl Training {
 }
 
 impl Reporter {
+    /// Shows how many epochs there will be, before the first step.
+    pub fn begin(&self, epochs: u32) {
+        self.progress.send_replace(StepProgress { epochs, ..StepProgress::default() });
+    }
+
     /// Reports the progress after each step.
     pub fn at(&mut self, progress: StepProgress) {
         self.steps_since += 1;
@@ -211,19 +234,22 @@ impl Reporter {
 
     /// True if a checkpoint is due, `since` the last one.
     pub fn is_checkpoint_due(&self, since: Duration) -> bool {
-        self.checkpoint_every.is_due(self.steps_since, since)
+        self.execution.checkpoint_every.is_due(self.steps_since, since)
     }
 
-    /// Reports a checkpoint. It is stored in the spool first, so that it outlives this process.
+    /// Reports a checkpoint. It is kept first, so that it outlives this process. If its report is refused, the training
+    /// is asked to stop, and fails whatever it reports as its end.
     pub async fn saved(&mut self, saved: Saved) {
-        let report = self.spooled(saved);
-        self.send(report).await;
+        if let Some(report) = self.kept(saved) {
+            self.send(report).await;
+        }
     }
 
     /// As [`Self::saved`], on a thread without a runtime.
     pub fn saved_blocking(&mut self, saved: Saved) {
-        let report = self.spooled(saved);
-        let _gone = self.reports.blocking_send(report);
+        if let Some(report) = self.kept(saved) {
+            let _gone = self.reports.blocking_send(report);
+        }
     }
 
     /// Adds a note to the job's record.
@@ -236,7 +262,7 @@ impl Reporter {
         let _gone = self.reports.blocking_send(Report::Note(note));
     }
 
-    /// Reports the end. A result is stored in the spool first.
+    /// Reports the end. A result is kept first; one that cannot be right is a failure.
     pub async fn ended(&self, outcome: Result<Outcome, TrainingError>) {
         let report = self.closed(outcome);
         self.send(report).await;
@@ -255,32 +281,35 @@ impl Reporter {
             .unwrap_or(Instruction::Stop)
     }
 
-    fn spooled(&mut self, saved: Saved) -> Report {
+    /// The report of a checkpoint that was kept; `None` if it was refused, now or before.
+    fn kept(&mut self, saved: Saved) -> Option<Report> {
         self.steps_since = 0;
-        self.spool.keep(&saved);
-        Report::Saved(Box::new(saved))
+        if self.refusal.is_none() {
+            self.refusal = saved.check(&self.execution.ranking).err();
+        }
+        if self.refusal.is_some() {
+            self.instruction.store(Instruction::Stop as u8, Ordering::Relaxed);
+            return None;
+        }
+        self.keeper.keep(&saved);
+        Some(Report::Saved(Box::new(saved)))
     }
 
     fn closed(&self, outcome: Result<Outcome, TrainingError>) -> Report {
-        Report::Ended(outcome.map(|outcome| match outcome {
-            Outcome::Stopped => Ended::Stopped,
-            Outcome::Finished(finished) => {
-                let finished_work = FinishedWork::of(self.spool.claim(), &self.pack, *finished);
-                self.spool.keep_result(&finished_work);
-                Ended::Finished(Box::new(finished_work))
-            }
-        }))
+        let ended = match (&self.refusal, outcome) {
+            (Some(why), _) => Err(TrainingError::Failed(why.clone())),
+            (None, Err(error)) => Err(error),
+            (None, Ok(Outcome::Stopped)) => Ok(Ended::Stopped),
+            (None, Ok(Outcome::Finished(finished))) => match self.keeper.keep_result(*finished) {
+                Ok(finished_work) => Ok(Ended::Finished(Box::new(finished_work))),
+                Err(why) => Err(TrainingError::Failed(why)),
+            },
+        };
+        Report::Ended(ended)
     }
 
     /// If nobody receives the report, the job is lost and the training will soon be asked to stop.
     async fn send(&self, report: Report) {
         let _gone = self.reports.send(report).await;
     }
-}
-
-/// The message of a panic.
-pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text =
-        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("panicked: {}", text.unwrap_or("no message"))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use shared::books::JobRecord;
 use shared::bus::{BusError, Delivery};
-use shared::job::TRAINER_REVISION;
+use shared::job::TrainerId;
 
 use super::state::Agent;
 
@@ -24,9 +24,14 @@ impl Agent {
         delivery.hand_back(time).await;
     }
 
-    /// True if another worker should try this job first. Starting workers count too, because a bad job often fails
-    /// before another worker has started. A worker that never becomes ready stops counting when its presence expires.
-    pub(super) async fn is_others_turn(&self, record: &JobRecord) -> Result<bool, BusError> {
+    /// True if another worker with this trainer should try the job first. Starting workers count too, because a bad job
+    /// often fails before another worker has started. A worker that never becomes ready stops counting when its presence
+    /// expires.
+    pub(super) async fn is_others_turn(
+        &self,
+        record: &JobRecord,
+        trainer: &TrainerId,
+    ) -> Result<bool, BusError> {
         let me = self.me.name();
         let standing = self.bus.standing(me).await?;
         if record.state.is_final() || !standing.leaves_to_others(record, me) {
@@ -35,8 +40,7 @@ impl Agent {
         let failed_on = record.failed_on();
         for worker in self.bus.workers().await? {
             let name = worker.worker.name();
-            let other =
-                name != me && !failed_on.contains(name) && worker.trainer_revision == TRAINER_REVISION;
+            let other = name != me && !failed_on.contains(name) && worker.offers(trainer);
             if other && self.bus.standing(name).await?.refusal().is_none() {
                 return Ok(true);
             }

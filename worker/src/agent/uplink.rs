@@ -11,7 +11,7 @@ use std::time::Duration;
 use shared::books::{Checkpoint, KEPT_CHECKPOINTS};
 use shared::bus::{Bucket, Bus};
 use shared::ids::JobId;
-use shared::protocol::LiveReport;
+use shared::protocol::{JobOrder, LiveReport};
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
@@ -101,12 +101,12 @@ async fn deliver(
     spool: &JobSpool,
     upload_queue: &UploadQueue,
 ) -> Result<(), Lost> {
-    let job = spool.claim().order.job;
+    let order = &spool.claim().order;
     while let Some(item) = hold.while_alive(upload_queue.next()).await? {
         match item {
             Item::Note(note) => hold.note(note).await?,
             Item::Saved(saved) => {
-                send(bus, hold, job, &saved).await?;
+                send(bus, hold, order, &saved).await?;
                 spool.delivered(&saved);
             }
         }
@@ -114,19 +114,24 @@ async fn deliver(
     Ok(())
 }
 
-/// Stores one checkpoint and records it.
-pub(super) async fn send(bus: &Bus, hold: &mut Hold, job: JobId, saved: &Saved) -> Result<(), Lost> {
+/// A metric that trainers on a GPU may report, in bytes: it is logged with each epoch.
+const GPU_PEAK: &str = "gpu_peak_reserved_bytes";
+
+/// Stores one checkpoint of an order's job and records it.
+pub(super) async fn send(bus: &Bus, hold: &mut Hold, order: &JobOrder, saved: &Saved) -> Result<(), Lost> {
+    let (job, ranking) = (order.job, &order.execution.ranking);
     let Saved { epoch, step, report, checkpoint } = saved;
     let stem = format!("{job}.{}.{epoch}-{step}", hold.token().attempt.0);
     let stored = bus.put_blob(Bucket::Checkpoints, &stem, checkpoint.clone());
     let blob = hold.while_alive(stored).await??;
-    if let Some(report) = report {
-        let peak = report.memory.device.map(|memory| memory.peak_reserved >> 20);
-        tracing::info!(%job, epoch, gpu_peak_mib = peak, "F1 {:.2}", report.validation.macro_f1);
+    let metrics = report.as_ref().map(|report| &report.metrics);
+    if let Some((metrics, score)) = metrics.and_then(|metrics| Some((metrics, ranking.score(metrics)?))) {
+        let peak = metrics.get(GPU_PEAK).map(|bytes| (bytes as u64) >> 20);
+        tracing::info!(%job, epoch, gpu_peak_mib = peak, "{} {score:.2}", ranking.metric);
     } else {
         tracing::info!(%job, epoch, step, "checkpoint");
     }
-    hold.checkpointed(Checkpoint { epoch: *epoch, step: *step, blob }, report.as_ref()).await
+    hold.checkpointed(Checkpoint { epoch: *epoch, step: *step, blob }, report.as_ref(), ranking).await
 }
 
 /// One item to send to the server.

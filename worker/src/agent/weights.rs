@@ -57,7 +57,7 @@ impl WeightsStore {
     /// The verified content of the file with this digest. The digest is checked first, because it becomes the name of a
     /// file.
     pub(super) async fn get(&self, bus: &Bus, digest: &str) -> Result<Bytes, WeightsError> {
-        if !shared::result::is_digest(digest) {
+        if !shared::blob::is_digest(digest) {
             return Err(WeightsError::Name(digest.to_owned()));
         }
         let place = self.cache.join(format!("{digest}.safetensors"));

@@ -1,16 +1,19 @@
-//! The products of a training: checkpoints, and a result with the blobs that it points to.
+//! The products of a training: checkpoints, and a result with the blobs that it points to. All of them are checked
+//! before they are kept.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use shared::blob::BlobRef;
 use shared::books::Token;
-use shared::expression::CLASSES;
-use shared::metrics::{Confusion, argmax};
-use shared::pack::{Pack, Split};
-use shared::predictions::to_npy;
+use shared::bus::Bucket;
+use shared::device::DeviceRecord;
+use shared::metrics::{Metrics, Point, Ranking};
+use shared::predictions::{Matrix, SampleList, to_npy};
 use shared::protocol::JobOrder;
-use shared::result::{BlobRef, DeviceRecord, EpochReport, JobResult, Score, SplitResult};
-
-use crate::train::Finished;
+use shared::result::{JobResult, Predictions};
+use shared::vote;
 
 /// The attempt and the job to which work belongs, and the device that does it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,8 +27,8 @@ pub struct WorkClaim {
 }
 
 impl WorkClaim {
-    /// Version of this record's layout on disk.
-    pub const VERSION: u32 = 1;
+    /// Version of this record's layout on disk. 2: orders for any trainer; earlier ones are read too.
+    pub const VERSION: u32 = 2;
 }
 
 /// A checkpoint of a training.
@@ -36,64 +39,159 @@ pub struct Saved {
     /// Number of finished steps in the next epoch.
     pub step: u32,
     /// The report of the epoch that has just ended; `None` within an epoch.
-    pub report: Option<EpochReport>,
+    pub report: Option<Point>,
     pub checkpoint: Bytes,
+}
+
+impl Saved {
+    /// Checks the report, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// A metric has a wrong name, there are too many, or the metric that ranks jobs is missing or not finite.
+    pub(super) fn check(&self, ranking: &Ranking) -> Result<(), String> {
+        let Some(Point { epoch, metrics, .. }) = &self.report else { return Ok(()) };
+        let refused = |why: &str| Err(format!("the report of epoch {epoch} was refused: {why}"));
+        if let Err(error) = metrics.check() {
+            return refused(&error.to_string());
+        }
+        let name = ranking.metric.escape_debug();
+        match metrics.get(&ranking.metric) {
+            Some(value) if value.is_finite() => Ok(()),
+            Some(value) => refused(&format!("its `{name}` is {value}, so the job cannot be ranked")),
+            None => refused(&format!("it has no `{name}`, the metric that ranks jobs")),
+        }
+    }
+}
+
+/// How a training ended.
+#[derive(Debug)]
+pub enum Outcome {
+    Finished(Box<Finished>),
+    /// The agent asked it to stop.
+    Stopped,
+}
+
+/// A finished training.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Finished {
+    /// The metrics that the job ends with.
+    pub metrics: Metrics,
+    /// What the training reported, in order.
+    pub history: Vec<Point>,
+    /// The epoch whose predictions and artifacts these are, if the trainer chose one.
+    pub best_epoch: Option<u32>,
+    /// By the name of the split, such as [`shared::result::VALIDATION`].
+    pub predictions: BTreeMap<String, FinishedPredictions>,
+    /// Files by name, such as [`shared::result::MODEL`].
+    pub artifacts: BTreeMap<String, Vec<u8>>,
+    /// Over all epochs, including those before a resume.
+    pub train_seconds: f64,
+}
+
+/// Class probabilities over the samples of one split.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FinishedPredictions {
+    /// One row for each sample.
+    pub probabilities: Matrix,
+    pub samples: SampleList,
+    /// True if the samples are not those of the dataset. Then their list becomes part of the result.
+    pub own_samples: bool,
+}
+
+impl FinishedPredictions {
+    /// What is wrong with them, as the end of a sentence.
+    fn problem(&self) -> Option<String> {
+        let Self { probabilities, samples, own_samples } = self;
+        let (rows, ids, labels) = (probabilities.len(), samples.ids.len(), samples.labels.len());
+        if rows != ids || rows != labels {
+            return Some(format!("have {rows} rows for {ids} samples with {labels} labels"));
+        }
+        if let Some(value) = probabilities.values().iter().find(|value| !value.is_finite()) {
+            return Some(format!("contain {value} as a probability"));
+        }
+        let stored = own_samples.then(|| SampleList::from_csv(&samples.to_csv()));
+        match stored {
+            Some(Ok(again)) if again == *samples => None,
+            Some(_) => Some("have sample ids or labels that cannot be stored".to_owned()),
+            None => None,
+        }
+    }
 }
 
 /// A finished result, ready to be sent.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct FinishedWork {
-    pub(super) result: JobResult,
+pub struct FinishedWork {
+    pub result: JobResult,
     /// Everything that `result` points to.
-    pub(super) blobs: Vec<(BlobRef, Bytes)>,
+    pub blobs: Vec<(BlobRef, Bytes)>,
 }
 
 impl FinishedWork {
     /// Builds the result. This needs no server, because blobs are named by their digests.
-    pub(super) fn of(claim: &WorkClaim, pack: &Pack, finished: Finished) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Something in it cannot be stored or read again: the text says what.
+    pub fn of(claim: &WorkClaim, finished: Finished) -> Result<Self, String> {
+        Self::within(claim, finished, Bucket::Results.largest())
+            .map_err(|why| format!("the result was refused: {why}"))
+    }
+
+    /// [`Self::of`], with files of at most `largest` bytes.
+    fn within(claim: &WorkClaim, finished: Finished, largest: u64) -> Result<Self, String> {
         let job = claim.order.job;
+        let Finished { metrics, history, best_epoch, predictions, artifacts, train_seconds } = finished;
         let mut blobs = Vec::new();
-        let mut keep = |stem: String, bytes: Vec<u8>| {
-            let blob = BlobRef::of(&stem, &bytes);
-            blobs.push((blob.clone(), Bytes::from(bytes)));
-            blob
-        };
-        let mut split = |split: Split, rows: &[[f32; CLASSES]]| {
-            let samples = pack.samples(split);
-            let probabilities = keep(format!("{job}.{split}"), to_npy(rows));
-            SplitResult {
-                probabilities,
-                samples_digest: samples.digest(),
-                score: score(&samples.labels, rows),
+        let mut keep = |name: &str, bytes: Vec<u8>| {
+            let size = bytes.len() as u64;
+            if size > largest {
+                let name = name.escape_debug();
+                return Err(format!("`{name}` has {size} bytes, but at most {largest} are allowed"));
             }
+            let blob = BlobRef::of(&format!("{job}.{name}"), &bytes);
+            blobs.push((blob.clone(), Bytes::from(bytes)));
+            Ok(blob)
         };
-        let validation = split(Split::Validation, &finished.validation);
-        let test = finished.test.as_deref().map(|rows| split(Split::Test, rows));
-        let model = keep(format!("{job}.model"), finished.model);
+        let mut stored = BTreeMap::new();
+        for (name, split) in predictions {
+            if let Some(problem) = split.problem() {
+                return Err(format!("the predictions `{}` {problem}", name.escape_debug()));
+            }
+            let FinishedPredictions { probabilities, samples, own_samples } = split;
+            let list = own_samples.then(|| keep(&format!("{name}.samples"), samples.to_csv().into()));
+            let split = Predictions {
+                samples: list.transpose()?,
+                samples_digest: samples.digest(),
+                macro_f1: vote::score(&probabilities, &samples).map(|score| score.macro_f1),
+                probabilities: keep(&name, to_npy(&probabilities))?,
+            };
+            stored.insert(name, split);
+        }
+        let mut files = BTreeMap::new();
+        for (name, bytes) in artifacts {
+            let blob = keep(&name, bytes)?;
+            files.insert(name, blob);
+        }
         let result = JobResult {
             v: JobResult::VERSION,
             job,
-            dataset_digest: claim.order.dataset_digest.clone(),
-            trainer_revision: claim.order.trainer_revision,
-            epochs: finished.epochs,
-            best_epoch: finished.best_epoch,
-            validation,
-            test,
-            model,
-            train_seconds: finished.train_seconds,
+            trainer: claim.order.content.trainer.clone(),
+            inputs: claim.order.content.inputs.clone(),
+            metrics,
+            history,
+            best_epoch,
+            predictions: stored,
+            artifacts: files,
+            train_seconds,
             device: claim.device.clone(),
             worker: claim.token.owner.clone(),
             attempt: claim.token.attempt,
         };
-        Self { result, blobs }
+        result.check()?;
+        Ok(Self { result, blobs })
     }
 }
 
-/// `None` if no label is known.
-fn score(labels: &[Option<u8>], rows: &[[f32; CLASSES]]) -> Option<Score> {
-    let pairs = labels.iter().zip(rows);
-    let confusion = Confusion::from_pairs(
-        pairs.filter_map(|(label, row)| label.map(|class| (usize::from(class), argmax(row)))),
-    );
-    (confusion.total() > 0).then(|| Score::from(confusion))
-}
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
-use shared::result::DeviceRecord;
+use shared::device::DeviceRecord;
 use shared::stdio;
 use tch::Device;
 

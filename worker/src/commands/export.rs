@@ -95,7 +95,7 @@ fn check(path: &Path, size: i64, probabilities: &dyn Fn(&Tensor) -> Tensor) -> a
 
 #[cfg(test)]
 mod tests {
-    use shared::job::JobSpec;
+    use shared::mtl::MtlSpec;
 
     use super::*;
     use crate::archive;
@@ -107,7 +107,7 @@ mod tests {
 
     /// A model of `spec` as a training would store it. Its weights are the same in every run: with random weights, a
     /// network of four channels sometimes gives the same answer for every image.
-    fn example(spec: &JobSpec) -> Vec<u8> {
+    fn example(spec: &MtlSpec) -> Vec<u8> {
         let mut store = VarStore::new(Device::Cpu);
         let network = Mtl::new(&store.root(), &spec.network).unwrap();
         fill(&mut store);
@@ -120,7 +120,7 @@ mod tests {
             job: spec.id("d"),
             dataset_digest: "d".to_owned(),
             pack_image_size: Some(32),
-            trainer_revision: shared::job::TRAINER_REVISION,
+            trainer_revision: shared::mtl::REVISION,
             best_epoch: 1,
             settings: spec.canonical(),
         };
@@ -149,7 +149,7 @@ mod tests {
         }
     }
 
-    fn small(backbone: &str) -> JobSpec {
+    fn small(backbone: &str) -> MtlSpec {
         let settings = [
             ("emotion_backbone", serde_json::json!(backbone)),
             ("backbone", serde_json::json!("resnet18")),
@@ -158,7 +158,7 @@ mod tests {
             ("heads", serde_json::json!(2)),
             ("image_size", serde_json::json!(32)),
         ];
-        settings.into_iter().fold(JobSpec::default(), |spec, (name, value)| spec.with(name, value).unwrap())
+        settings.into_iter().fold(MtlSpec::default(), |spec, (name, value)| spec.with(name, value).unwrap())
     }
 
     #[test]

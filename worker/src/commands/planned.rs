@@ -5,15 +5,24 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
+use serde_json::Value;
 use shared::ids::JobId;
-use shared::job::JobSpec;
+use shared::job::TrainerId;
+use shared::mtl::MtlSpec;
+use shared::settings::Settings;
 
 /// The output of `ferry plan --spec`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Planned {
     pub(super) id: JobId,
-    pub(super) spec: JobSpec,
-    pub(super) pack: PathBuf,
+    #[serde(default = "shared::mtl::trainer")]
+    trainer: TrainerId,
+    /// Every setting of the trainer.
+    #[serde(rename = "spec")]
+    settings: Settings,
+    /// The folder of its dataset, if it has one.
+    #[serde(default)]
+    pack: Option<PathBuf>,
     /// The weights files that the sweep names.
     #[serde(default)]
     pub(super) weights: Vec<WeightsPlace>,
@@ -48,6 +57,27 @@ impl Planned {
             )
         })
     }
+
+    /// The job's settings and the folder of its dataset.
+    ///
+    /// # Errors
+    ///
+    /// Another kind of trainer than that of the networks trains the job.
+    pub(super) fn network_job(&self) -> anyhow::Result<(MtlSpec, &Path)> {
+        let own = shared::mtl::trainer();
+        ensure!(
+            self.trainer.kind == own.kind,
+            "job {} needs trainer {}, but this command knows jobs of trainer {} only",
+            self.id,
+            self.trainer.kind,
+            own.kind
+        );
+        let spec = serde_json::from_value(Value::Object(self.settings.clone())).with_context(|| {
+            format!("the settings of job {} are not those of trainer {}", self.id, own.kind)
+        })?;
+        let pack = self.pack.as_deref();
+        Ok((spec, pack.with_context(|| format!("job {} has no dataset", self.id))?))
+    }
 }
 
 /// The program `ferry`: next to this one, otherwise on the PATH.
@@ -62,5 +92,32 @@ fn ferry() -> anyhow::Result<PathBuf> {
             "`ferry`, which reads the sweep file, is neither in {} nor on the PATH: build it with `make build`",
             beside.display()
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn planned(trainer: &TrainerId, settings: &Settings) -> Planned {
+        let id = MtlSpec::default().id("d");
+        let answer =
+            json!({ "id": id, "trainer": trainer, "spec": settings, "pack": "there", "weights": [] });
+        serde_json::from_value(answer).unwrap()
+    }
+
+    #[test]
+    fn only_jobs_of_networks_are_known_here() {
+        let spec = MtlSpec::default().with("seed", json!(3)).unwrap();
+        let job = planned(&shared::mtl::trainer(), &spec.settings());
+        assert_eq!(job.network_job().unwrap(), (spec, Path::new("there")));
+        let other =
+            planned(&shared::empty::trainer(), &Settings::new()).network_job().unwrap_err().to_string();
+        assert!(
+            other.ends_with("needs trainer empty, but this command knows jobs of trainer mtl only"),
+            "{other}"
+        );
     }
 }

@@ -44,8 +44,9 @@ pub struct PreviewArgs {
 
 pub(super) fn run(args: &PreviewArgs) -> anyhow::Result<ExitCode> {
     let planned = Planned::ask(&args.sweep, &args.job, &args.home)?;
-    let pack = Pack::open(&planned.pack)?;
-    let Preview { sheet, shown } = preview(&pack, &planned.spec, args.epoch, usize::from(args.samples))?;
+    let (spec, pack) = planned.network_job()?;
+    let pack = Pack::open(pack)?;
+    let Preview { sheet, shown } = preview(&pack, &spec, args.epoch, usize::from(args.samples))?;
     let mut picture = Cursor::new(Vec::new());
     sheet.write_to(&mut picture, image::ImageFormat::Png)?;
     write(&args.out, picture.get_ref())?;

@@ -8,6 +8,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
+use shared::mtl::MtlSpec;
 use shared::pack::Pack;
 use shared::stdio;
 use shared::weights::Slot;
@@ -42,11 +43,12 @@ pub struct ReproduceArgs {
 
 pub(super) fn run(args: &ReproduceArgs) -> anyhow::Result<ExitCode> {
     let planned = Planned::ask(&args.sweep, &args.job, &args.home)?;
-    let pack = Pack::open(&planned.pack)?;
+    let (spec, pack) = planned.network_job()?;
+    let pack = Pack::open(pack)?;
     pack.verify()?;
-    let weights = weights(&planned)?;
+    let weights = weights(&planned, &spec)?;
     let device = device::choose(args.device)?;
-    let task = TrainTask { spec: &planned.spec, pack: &pack, device, resume: None };
+    let task = TrainTask { spec: &spec, pack: &pack, device, resume: None };
     let mut last = None;
     let mut printed = Ok(());
     let mut sink = |event: TrainEvent| {
@@ -92,9 +94,9 @@ pub(super) fn run(args: &ReproduceArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The weights files from which the job starts.
-fn weights(planned: &Planned) -> anyhow::Result<BTreeMap<Slot, Bytes>> {
+fn weights(planned: &Planned, spec: &MtlSpec) -> anyhow::Result<BTreeMap<Slot, Bytes>> {
     let mut files = BTreeMap::new();
-    for (slot, digest) in planned.spec.transfer.digests() {
+    for (slot, digest) in spec.transfer.digests() {
         let place = planned.weights.iter().find(|place| place.digest == digest);
         let place =
             place.with_context(|| format!("the sweep names no weights file with digest sha256:{digest}"))?;

@@ -3,7 +3,7 @@
 //! An image is planar: `[3, S, S]`. Flip and warp come before normalisation, erasing after it.
 
 use serde::Deserialize;
-use shared::job::augment::AugmentSpec;
+use shared::mtl::augment::AugmentSpec;
 use shared::rng::Stream;
 
 /// The geometric changes of one emotion view.

@@ -3,7 +3,7 @@
 //! An image is planar: `[3, S, S]`, RGB in [0, 1].
 
 use serde::Deserialize;
-use shared::job::augment::AugmentSpec;
+use shared::mtl::augment::AugmentSpec;
 use shared::rng::Stream;
 
 /// One change of colour with its factor. The neutral factor is 1, or 0 for the hue.

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
 
 use shared::expression::LANDMARKS;
-use shared::job::JobSpec;
+use shared::mtl::MtlSpec;
 use shared::pack::{Pack, Split};
 use shared::subset;
 
@@ -45,7 +45,7 @@ impl<'a> TrainingSet<'a> {
     /// # Errors
     ///
     /// An image cannot be resized.
-    pub fn new(pack: &'a Pack, spec: &JobSpec) -> Result<Self, FrameError> {
+    pub fn new(pack: &'a Pack, spec: &MtlSpec) -> Result<Self, FrameError> {
         // Every training sample of a pack has a label.
         let all: Vec<u8> = pack.labels(Split::Train).iter().copied().flatten().collect();
         let positions = subset::stratified(&all, spec.subset.subset_fraction, spec.subset.subset_seed);
@@ -127,8 +127,8 @@ mod tests {
 
     use super::*;
     use serde_json::Value;
-    use shared::job::augment::AugmentSpec;
-    use shared::job::training::TrainingSpec;
+    use shared::mtl::augment::AugmentSpec;
+    use shared::mtl::training::TrainingSpec;
     use shared::pack::{PackWriter, Sample};
     use tempfile::TempDir;
 
@@ -155,11 +155,11 @@ mod tests {
         (folder, pack)
     }
 
-    fn spec(image_size: u32) -> JobSpec {
-        JobSpec {
+    fn spec(image_size: u32) -> MtlSpec {
+        MtlSpec {
             augment: AugmentSpec { image_size, basic_augmentation: false, ..AugmentSpec::default() },
             training: TrainingSpec { batch_size: 4, ..TrainingSpec::default() },
-            ..JobSpec::default()
+            ..MtlSpec::default()
         }
     }
 

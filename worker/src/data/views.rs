@@ -4,7 +4,7 @@
 //! Appearance view: the normalised source, without geometric changes, so that its landmarks stay correct.
 
 use serde::Deserialize;
-use shared::job::augment::{AugmentSpec, AugmentationDraw, BasicOff, Normalization};
+use shared::mtl::augment::{AugmentSpec, AugmentationDraw, BasicOff, Normalization};
 use shared::rng::{Purpose, Stream};
 
 use super::geometry::Geometry;

@@ -2,7 +2,7 @@
 //!
 //! The projection of each backbone's map to a vector follows Yeonggi-hong/ECCV2022-ABAW-competition.
 
-use shared::job::network::{Backbone, NetworkSpec};
+use shared::mtl::network::{Backbone, NetworkSpec};
 use tch::Tensor;
 use tch::nn::Path;
 

@@ -1,6 +1,6 @@
 //! The emotion branch: DAN, "Distract Your Attention" (Wen et al., arXiv 2109.07270). Names are as in yaoing/DAN.
 
-use shared::job::network::HeadFusion;
+use shared::mtl::network::HeadFusion;
 use tch::nn::Path;
 use tch::{Kind, Tensor};
 

@@ -11,7 +11,7 @@ pub mod mtl;
 mod onednn;
 pub mod resnet;
 
-use shared::job::network::{Backbone, NetworkSpec};
+use shared::mtl::network::{Backbone, NetworkSpec};
 
 pub use blocks::Mode;
 pub use mtl::{Emotion, Mtl};

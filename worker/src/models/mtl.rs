@@ -4,7 +4,7 @@
 //! the two joined. So the expression needs only the emotion branch.
 
 use shared::expression::{CLASSES, LANDMARKS};
-use shared::job::network::{NetworkSpec, SharedStatistics};
+use shared::mtl::network::{NetworkSpec, SharedStatistics};
 use tch::Tensor;
 use tch::nn::Path;
 
@@ -138,7 +138,7 @@ impl SharedLayers {
 mod tests {
     use super::*;
     use crate::golden::{check, fill, noise, number, parameters, store};
-    use shared::job::network::Backbone;
+    use shared::mtl::network::Backbone;
 
     #[test]
     fn shared_layers_give_the_golden_values() {

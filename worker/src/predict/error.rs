@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use shared::ids::JobId;
-use shared::job::SettingError;
 use shared::pack::{PackError, Split};
 use shared::predicted::TableError;
+use shared::settings::SettingError;
 use shared::vote::VoteError;
 use tch::TchError;
 

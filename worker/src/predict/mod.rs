@@ -11,8 +11,10 @@ pub mod model;
 pub mod order;
 
 use serde::Serialize;
+use shared::expression::CLASSES;
 use shared::pack::Split;
 use shared::predicted::Prediction;
+use shared::predictions::Matrix;
 use shared::vote::{MemberProbabilities, vote};
 use tch::Device;
 
@@ -20,8 +22,6 @@ pub use error::PredictError;
 pub use images::{Broken, Images, Input};
 pub use members::Member;
 pub use model::Model;
-
-use crate::train::evaluate::Probabilities;
 
 /// The models and images of a prediction.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ pub fn predict(
     progress: &mut dyn FnMut(Step, usize, usize),
 ) -> Result<Predicted, PredictError> {
     let mut images: Option<Images> = None;
-    let mut votes: Vec<(Used, Probabilities)> = Vec::new();
+    let mut votes: Vec<(Used, Matrix)> = Vec::new();
     for (index, member) in task.members.iter().enumerate() {
         let model = Model::open(member, task.device)?;
         if let Some((first, _)) = votes.first().filter(|(first, _)| first.dataset_digest != model.dataset()) {
@@ -99,7 +99,7 @@ pub fn predict(
         let step = Step::Predicting { number: index + 1, of: task.members.len() };
         let total = images.pack.len(images.split);
         let rows = model.predict(&images.pack, images.split, &mut |done| progress(step, done, total))?;
-        votes.push((model.used(), rows));
+        votes.push((model.used(), Matrix::from(rows.as_slice())));
     }
     let Some(images) = images else { return Err(PredictError::NoMember) };
     // A strict task that ended early has no votes.
@@ -114,18 +114,19 @@ pub fn predict(
     Ok(Predicted { images: found, predictions: ordered, broken, unlisted, models })
 }
 
-fn mean(votes: &[(Used, Probabilities)]) -> Result<Vec<[f64; shared::expression::CLASSES]>, PredictError> {
+fn mean(votes: &[(Used, Matrix)]) -> Result<Vec<[f64; CLASSES]>, PredictError> {
     let members: Vec<MemberProbabilities<'_>> = votes
         .iter()
         .map(|(used, rows)| MemberProbabilities {
             job: used.job,
-            dataset_digest: &used.dataset_digest,
+            dataset_digest: Some(&used.dataset_digest),
             // Every member saw the same images in the same order.
             samples_digest: "",
             probabilities: rows,
         })
         .collect();
-    Ok(vote(&members)?)
+    let mean = vote(&members)?;
+    Ok(mean.rows().map(|row| std::array::from_fn(|class| row[class])).collect())
 }
 
 /// The split of a pack to predict if none is named.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use shared::ids::JobId;
-use shared::job::{JobSpec, TRAINER_REVISION};
+use shared::mtl::{MtlSpec, REVISION};
 use shared::pack::{Pack, Split};
 use tch::Device;
 use tch::nn::VarStore;
@@ -24,7 +24,7 @@ use crate::variables::Variables;
 #[derive(Debug)]
 pub struct Model {
     record: ModelRecord,
-    spec: JobSpec,
+    spec: MtlSpec,
     network: Mtl,
     device: Device,
 }
@@ -75,9 +75,9 @@ impl Model {
 
     fn warn_of_age(&self, path: &Path) {
         let theirs = self.record.trainer_revision;
-        if theirs != TRAINER_REVISION {
+        if theirs != REVISION {
             tracing::warn!(
-                "{} was trained with trainer revision {theirs}, but this program has {TRAINER_REVISION}: the \
+                "{} was trained with trainer revision {theirs}, but this program has {REVISION}: the \
                  probabilities may differ from those stored with the job",
                 path.display()
             );
@@ -89,7 +89,7 @@ impl Model {
     }
 
     /// The settings with which it was trained.
-    pub fn spec(&self) -> &JobSpec {
+    pub fn spec(&self) -> &MtlSpec {
         &self.spec
     }
 

@@ -4,7 +4,7 @@
 //! All trainable variables become views of one flat tensor, so a step takes a dozen kernels, whatever the number of
 //! layers. Every operation is elementwise, so the result equals that of one step per variable.
 
-use shared::job::training::TrainingSpec;
+use shared::mtl::training::TrainingSpec;
 use tch::{Kind, TchError, Tensor};
 
 use crate::archive::Tensors;

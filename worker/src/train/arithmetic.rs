@@ -1,6 +1,6 @@
 //! The arithmetic of training steps: the precision of forward and backward passes, and the memory layout of images.
 
-use shared::job::arithmetic::{ArithmeticSpec, Cudnn, Precision};
+use shared::mtl::arithmetic::{ArithmeticSpec, Cudnn, Precision};
 use tch::{Device, TchError, Tensor};
 
 use crate::native::{self, Autocast, Tf32};

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::expression::CLASSES;
 use shared::ids::JobId;
-use shared::job::{JobSpec, TRAINER_REVISION};
-use shared::result::EpochReport;
+use shared::mtl::report::EpochReport;
+use shared::mtl::{MtlSpec, REVISION};
 use tch::{TchError, Tensor};
 
 use crate::archive::{self, Archive, Tensors};
@@ -40,13 +40,13 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub fn new(spec: &JobSpec, dataset_digest: &str) -> Self {
+    pub fn new(spec: &MtlSpec, dataset_digest: &str) -> Self {
         Self {
             format: FORMAT.to_owned(),
             version: VERSION,
             job: spec.id(dataset_digest),
             dataset_digest: dataset_digest.to_owned(),
-            trainer_revision: TRAINER_REVISION,
+            trainer_revision: REVISION,
         }
     }
 

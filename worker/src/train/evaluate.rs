@@ -1,7 +1,7 @@
 //! Class probabilities of a split: the emotion branch in evaluation mode, then softmax.
 
+use shared::confusion::{Confusion, argmax};
 use shared::expression::CLASSES;
-use shared::metrics::{Confusion, argmax};
 use tch::{Device, Kind, Tensor};
 
 use crate::data::{Frames, Views};
@@ -59,7 +59,10 @@ pub fn probabilities(
 /// Confusion counts over the samples whose label is known.
 pub fn confusion(probabilities: &[[f32; CLASSES]], labels: &[Option<u8>]) -> Confusion {
     let pairs = probabilities.iter().zip(labels);
-    Confusion::from_pairs(pairs.filter_map(|(row, label)| Some((usize::from((*label)?), argmax(row)))))
+    Confusion::from_pairs(
+        CLASSES,
+        pairs.filter_map(|(row, label)| Some((usize::from((*label)?), argmax(row)))),
+    )
 }
 
 #[cfg(test)]

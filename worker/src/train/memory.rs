@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use shared::result::DeviceMemory;
+use shared::mtl::report::DeviceMemory;
 use tch::{Device, TchError};
 
 use crate::native;

@@ -27,9 +27,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use shared::expression::CLASSES;
-use shared::job::JobSpec;
+use shared::mtl::MtlSpec;
+use shared::mtl::report::EpochReport;
 use shared::pack::Pack;
-use shared::result::EpochReport;
 use shared::weights::Slot;
 use tch::Device;
 
@@ -42,7 +42,7 @@ pub(crate) use session::set_threads;
 /// What to train, on what.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainTask<'a> {
-    pub spec: &'a JobSpec,
+    pub spec: &'a MtlSpec,
     pub pack: &'a Pack,
     pub device: Device,
     /// The checkpoint to resume from; `None` starts a new training.
@@ -50,7 +50,6 @@ pub struct TrainTask<'a> {
 }
 
 /// What a training reports while it runs.
-#[expect(clippy::large_enum_variant, reason = "events are handed over one at a time, never collected")]
 #[derive(Debug)]
 pub enum TrainEvent {
     /// Step `step` of `steps` (from 1) is queued. `loss` is the latest known one, on a GPU a few steps old.

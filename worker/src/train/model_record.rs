@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::ids::JobId;
-use shared::job::{JobSpec, SettingError, Settings};
+use shared::mtl::MtlSpec;
+use shared::settings::{SettingError, Settings};
 use shared::weights::MODEL_FORMAT;
 
 use crate::archive::Facts;
@@ -42,8 +43,8 @@ impl ModelRecord {
     /// # Errors
     ///
     /// A setting is unknown or its value is not allowed.
-    pub fn spec(&self) -> Result<JobSpec, SettingError> {
-        JobSpec::of(&self.settings)
+    pub fn spec(&self) -> Result<MtlSpec, SettingError> {
+        MtlSpec::of(&self.settings)
     }
 }
 
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn record(spec: &JobSpec) -> ModelRecord {
+    fn record(spec: &MtlSpec) -> ModelRecord {
         ModelRecord {
             format: ModelRecord::FORMAT.to_owned(),
             job: spec.id("d"),
@@ -69,7 +70,7 @@ mod tests {
         let weak =
             [("subset_fraction", json!(0.2)), ("backbone", json!("mobilevitv2")), ("affine", json!(0.0))];
         let spec =
-            weak.into_iter().fold(JobSpec::default(), |spec, (name, value)| spec.with(name, value).unwrap());
+            weak.into_iter().fold(MtlSpec::default(), |spec, (name, value)| spec.with(name, value).unwrap());
         let back = record(&spec).spec().unwrap();
         assert_eq!(back.id("d"), spec.id("d"));
         let strange =
@@ -79,9 +80,9 @@ mod tests {
 
     #[test]
     fn early_models_lack_the_image_size_of_their_pack() {
-        let mut facts = record(&JobSpec::default()).facts();
+        let mut facts = record(&MtlSpec::default()).facts();
         let read = |facts: &Facts| serde_json::from_value::<ModelRecord>(facts.clone().into()).unwrap();
-        assert_eq!(read(&facts), record(&JobSpec::default()));
+        assert_eq!(read(&facts), record(&MtlSpec::default()));
         facts.remove("pack_image_size");
         assert_eq!(read(&facts).pack_image_size, None);
     }

@@ -1,6 +1,6 @@
 //! The loss terms of an epoch. They stay on the device and are read back every few steps.
 
-use shared::result::LossTerms;
+use shared::mtl::report::LossTerms;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::checkpoint::Partial;

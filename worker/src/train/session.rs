@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use shared::confusion::Score;
 use shared::expression::CLASSES;
-use shared::job::{JobSpec, TRAINER_REVISION};
+use shared::mtl::report::{EpochReport, LossTerms, MemoryUse};
+use shared::mtl::{MtlSpec, REVISION};
 use shared::pack::{Pack, Split};
-use shared::result::{EpochReport, LossTerms, MemoryUse, Score};
 use shared::rng::{Purpose, Stream};
 use shared::weights::Slot;
 use tch::Device;
@@ -36,7 +37,7 @@ use crate::archive;
 use crate::variables::Variables;
 
 pub(super) struct Session<'a> {
-    spec: &'a JobSpec,
+    spec: &'a MtlSpec,
     pack: &'a Pack,
     device: Device,
     identity: Identity,
@@ -287,7 +288,7 @@ impl<'a> Session<'a> {
             job: self.identity.job,
             dataset_digest: self.identity.dataset_digest.clone(),
             pack_image_size: Some(self.pack.image_size()),
-            trainer_revision: TRAINER_REVISION,
+            trainer_revision: REVISION,
             best_epoch: best.epoch,
             settings: self.spec.canonical(),
         };
@@ -308,13 +309,13 @@ impl<'a> Session<'a> {
     }
 }
 
-fn whole_split<'a>(pack: &'a Pack, split: Split, spec: &JobSpec) -> Result<Frames<'a>, TrainError> {
+fn whole_split<'a>(pack: &'a Pack, split: Split, spec: &MtlSpec) -> Result<Frames<'a>, TrainError> {
     let positions = (0..pack.len(split)).collect();
     Ok(Frames::new(pack, split, positions, spec.augment.image_size)?)
 }
 
 /// A network whose weights depend on the settings alone.
-fn initial_network(spec: &JobSpec, device: Device) -> Result<(Mtl, Variables), TrainError> {
+fn initial_network(spec: &MtlSpec, device: Device) -> Result<(Mtl, Variables), TrainError> {
     // libtorch has one random generator for the whole process, so no other thread may draw from it meanwhile.
     static GENERATOR: Mutex<()> = Mutex::new(());
     let _held = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
@@ -326,7 +327,7 @@ fn initial_network(spec: &JobSpec, device: Device) -> Result<(Mtl, Variables), T
 }
 
 /// Sets libtorch's thread counts. They are part of the job, because they decide how sums are split.
-pub(crate) fn set_threads(spec: &JobSpec) {
+pub(crate) fn set_threads(spec: &MtlSpec) {
     // libtorch allows setting this once only, before anything runs.
     static BETWEEN_OPERATORS: Once = Once::new();
     BETWEEN_OPERATORS.call_once(|| tch::set_num_interop_threads(1));

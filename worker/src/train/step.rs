@@ -2,8 +2,8 @@
 //! section 2.2).
 
 use shared::expression::CLASSES;
-use shared::job::JobSpec;
-use shared::job::loss::{AffinityLabels, Augmentation, ClassWeights, LossSpec, MixaugTerms};
+use shared::mtl::MtlSpec;
+use shared::mtl::loss::{AffinityLabels, Augmentation, ClassWeights, LossSpec, MixaugTerms};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::losses::mix::{inverse_share, mix};
@@ -47,7 +47,7 @@ impl Objective {
     /// # Errors
     ///
     /// There is not enough memory on the device.
-    pub fn new(spec: &JobSpec, labels: &[u8], device: Device) -> Result<Self, TchError> {
+    pub fn new(spec: &MtlSpec, labels: &[u8], device: Device) -> Result<Self, TchError> {
         Self::with_kind(spec, labels, device, Kind::Float)
     }
 
@@ -56,7 +56,7 @@ impl Objective {
     /// # Errors
     ///
     /// There is not enough memory on the device.
-    pub fn with_kind(spec: &JobSpec, labels: &[u8], device: Device, kind: Kind) -> Result<Self, TchError> {
+    pub fn with_kind(spec: &MtlSpec, labels: &[u8], device: Device, kind: Kind) -> Result<Self, TchError> {
         let class_weights = match spec.loss.class_weights {
             ClassWeights::Off => None,
             ClassWeights::InverseShare => {
@@ -230,12 +230,12 @@ mod tests {
     use crate::models::Mtl;
     use crate::train::adam::Adam;
     use crate::variables::Variables;
-    use shared::job::network::{Backbone, NetworkSpec};
+    use shared::mtl::network::{Backbone, NetworkSpec};
     use tch::nn::VarStore;
 
     const SIZE: i64 = 32;
 
-    fn spec(augmentation: Augmentation) -> JobSpec {
+    fn spec(augmentation: Augmentation) -> MtlSpec {
         let network = NetworkSpec {
             backbone: Backbone::Resnet18,
             emotion_backbone: Backbone::Resnet18,
@@ -244,7 +244,7 @@ mod tests {
             heads: 2,
             ..NetworkSpec::default()
         };
-        JobSpec { network, loss: LossSpec { augmentation, ..LossSpec::default() }, ..JobSpec::default() }
+        MtlSpec { network, loss: LossSpec { augmentation, ..LossSpec::default() }, ..MtlSpec::default() }
     }
 
     fn network() -> (Mtl, Variables) {
@@ -266,7 +266,7 @@ mod tests {
         Mixing { lambda, partners: vec![1, 0, 3, 4, 5, 2] }
     }
 
-    fn terms(network: &Mtl, spec: &JobSpec, mixing: &Mixing) -> [f64; 4] {
+    fn terms(network: &Mtl, spec: &MtlSpec, mixing: &Mixing) -> [f64; 4] {
         let labels: Vec<u8> = (0..6).collect();
         let objective = Objective::new(spec, &labels, Device::Cpu).unwrap();
         let terms = objective.terms(network, &batch(), mixing).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use shared::job::network::{Backbone, HeadFusion, NetworkSpec};
+use shared::mtl::network::{Backbone, HeadFusion, NetworkSpec};
 use tch::Device;
 use tch::nn::VarStore;
 

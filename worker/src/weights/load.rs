@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use safetensors::{Dtype, SafeTensors};
-use shared::job::network::NetworkSpec;
+use shared::mtl::network::NetworkSpec;
 use shared::seal::{self, SealError};
 use shared::weights::{Provenance, ProvenanceError, Slot, not_finite};
 use tch::{Kind, TchError, Tensor};

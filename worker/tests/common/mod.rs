@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
 use serde_json::{Value, json};
-use shared::job::JobSpec;
+use shared::mtl::MtlSpec;
 
 /// Settings of the smallest network with all parts, trained briefly on images of 16 pixels, with `changes`.
-pub(crate) fn small(changes: &[(&str, Value)]) -> JobSpec {
+pub(crate) fn small(changes: &[(&str, Value)]) -> MtlSpec {
     let settings = [
         ("backbone", json!("resnet18")),
         ("emotion_backbone", json!("resnet18")),
@@ -18,6 +18,6 @@ pub(crate) fn small(changes: &[(&str, Value)]) -> JobSpec {
         ("epochs", json!(2)),
         ("learning_rate", json!(3e-3)),
     ];
-    let with = |spec: JobSpec, (name, value): &(&str, Value)| spec.with(name, value.clone()).unwrap();
-    settings.iter().chain(changes).fold(JobSpec::default(), with)
+    let with = |spec: MtlSpec, (name, value): &(&str, Value)| spec.with(name, value.clone()).unwrap();
+    settings.iter().chain(changes).fold(MtlSpec::default(), with)
 }

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use shared::blob::BlobRef;
+use shared::device::DeviceRecord;
 use shared::ids::{Attempt, WorkerId};
-use shared::result::{BlobRef, DeviceRecord, SplitResult};
+use shared::job::Inputs;
+use shared::metrics::Metrics;
+use shared::result::{MODEL, Predictions, TEST, VALIDATION};
 use uuid::Uuid;
 
 use super::*;
@@ -18,21 +22,28 @@ fn blob(sha256: &str) -> BlobRef {
     BlobRef { name: sha256.to_owned(), sha256: sha256.to_owned(), size: 1 }
 }
 
-fn split(sha256: &str) -> SplitResult {
-    SplitResult { probabilities: blob(sha256), samples_digest: String::new(), score: None }
+fn digests(all: &[(&str, &str)]) -> BTreeMap<String, String> {
+    all.iter().map(|(name, sha256)| ((*name).to_owned(), (*sha256).to_owned())).collect()
+}
+
+fn set(sha256: &str) -> Predictions {
+    let (probabilities, samples_digest) = (blob(sha256), String::new());
+    Predictions { probabilities, samples_digest, samples: None, macro_f1: None }
 }
 
 fn result(by: &Token) -> JobResult {
     JobResult {
         v: JobResult::VERSION,
         job: JOB,
-        dataset_digest: String::new(),
-        trainer_revision: 1,
-        epochs: Vec::new(),
-        best_epoch: 1,
-        validation: split("v"),
-        test: Some(split("t")),
-        model: blob("m"),
+        trainer: shared::empty::trainer(),
+        inputs: Inputs::default(),
+        metrics: Metrics::default(),
+        history: Vec::new(),
+        best_epoch: None,
+        predictions: [(VALIDATION, "v"), (TEST, "t")]
+            .map(|(name, sha256)| (name.to_owned(), set(sha256)))
+            .into(),
+        artifacts: [(MODEL.to_owned(), blob("m"))].into(),
         train_seconds: 1.0,
         device: DeviceRecord {
             device: "cpu".into(),
@@ -80,7 +91,10 @@ struct Input {
 impl Input {
     fn sound() -> Self {
         let (first, second) = (token(1, "a"), token(2, "b"));
-        let output = Output { validation: "v".into(), test: Some("t".into()), model: "m".into() };
+        let output = Output {
+            probabilities: digests(&[(VALIDATION, "v"), (TEST, "t")]),
+            artifacts: digests(&[(MODEL, "m")]),
+        };
         let state = FinalState {
             record: Some(done(&second)),
             result: Some(result(&second)),
@@ -158,15 +172,23 @@ fn a_result_without_the_move_to_done_is_found() {
     assert!(said[0].contains("not done") && said[1].contains("but is not done"), "{said:?}");
 }
 
+fn replace(result: &mut JobResult, name: &str) {
+    result.predictions.insert(name.to_owned(), set("x"));
+}
+
 #[test]
 fn different_bits_are_found_wherever_they_are() {
     let other =
         |change: fn(&mut JobResult)| move |input: &mut Input| change(input.state().result.as_mut().unwrap());
-    tampered("validation", other(|result| result.validation = split("x")));
-    tampered("test", other(|result| result.test = Some(split("x"))));
-    tampered("test", other(|result| result.test = None));
-    tampered("model", other(|result| result.model = blob("x")));
-    tampered("run folder's files differ", |input| input.state().stored.as_mut().unwrap().model = "x".into());
+    tampered("validation", other(|result| replace(result, VALIDATION)));
+    tampered("test", other(|result| replace(result, TEST)));
+    tampered("test", other(|result| drop(result.predictions.remove(TEST))));
+    tampered("train", other(|result| replace(result, "train")));
+    tampered("model", other(|result| drop(result.artifacts.insert(MODEL.to_owned(), blob("x")))));
+    tampered("model", other(|result| result.artifacts.clear()));
+    tampered("run folder's files differ", |input| {
+        input.state().stored.as_mut().unwrap().artifacts = digests(&[(MODEL, "x")]);
+    });
     tampered("missing from the run folder", |input| input.state().stored = None);
 }
 

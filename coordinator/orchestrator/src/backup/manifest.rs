@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use shared::blob::BlobRef;
 use shared::bus::Bucket;
-use shared::result::BlobRef;
 
 /// Everything but the blobs' bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use shared::blob::BlobRef;
 use shared::books::{JobRecord, JobState};
 use shared::bus::{Bus, BusError};
 use shared::files;
 use shared::ids::JobId;
 use shared::protocol::{JobOrder, PackManifest, SweepRecord, WeightsManifest, subjects};
-use shared::result::{BlobRef, JobResult};
 
 use super::manifest::{Entry, Manifest, Store, Stored};
 use super::{BLOBS, BackupError, MANIFEST, PartialFolder, SUMS, Summary, Tell, io};
@@ -137,7 +137,7 @@ impl Backup {
             let mut record = at_rest(&entry.record);
             if let JobState::Done { .. } = record.state {
                 let result = bus.result(job).await.map_err(fail)?;
-                for blob in blobs_of(&result) {
+                for blob in result.blobs() {
                     self.blob(bus, Store::Results, blob).await.map_err(|error| named(job, error))?;
                 }
                 self.enter(&subjects::result_key(job), &result);
@@ -239,11 +239,6 @@ fn at_rest(record: &JobRecord) -> JobRecord {
             record.clone()
         }
     }
-}
-
-fn blobs_of(result: &JobResult) -> impl Iterator<Item = &BlobRef> {
-    let test = result.test.as_ref().map(|test| &test.probabilities);
-    [&result.validation.probabilities, &result.model].into_iter().chain(test)
 }
 
 /// An error of the bus about one job's blob says which job's.

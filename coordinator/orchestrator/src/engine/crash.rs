@@ -1,6 +1,6 @@
 //! A worker process that died because of its job: what killed it, and what is known to help. Pure.
 
-use shared::job::JobSpec;
+use shared::trainer::Remedies;
 
 /// What ended a worker process while it trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,9 +24,6 @@ const OWN_FAULTS: [(i32, &str); 7] = [
 
 const KILLED: i32 = 9;
 
-/// Networks up to this width are known to crash in libtorch with `channels_last`, on CPUs with AVX-512.
-const NARROW: u32 = 8;
-
 impl Crash {
     /// What killed a process that ended by `signal`; `None` if somebody else ended it. `out_of_memory` says whether the
     /// kernel has just killed a process for lack of memory.
@@ -39,8 +36,8 @@ impl Crash {
         own.map(|&(_, name)| Self::Signal(name))
     }
 
-    /// The error of the job, with the settings that are known to cause it.
-    pub fn error(self, spec: Option<&JobSpec>) -> String {
+    /// The error of the job, with what is known to help.
+    pub fn error(self, remedies: &Remedies) -> String {
         let what = match self {
             Self::Signal(name) => format!("the worker died of {name} while training this job"),
             Self::OutOfMemory => {
@@ -48,31 +45,28 @@ impl Crash {
                     .to_owned()
             }
         };
-        match self.remedy(spec) {
+        match self.remedy(remedies) {
             Some(remedy) => format!("{what}; {remedy}"),
             None => what,
         }
     }
 
-    fn remedy(self, spec: Option<&JobSpec>) -> Option<String> {
-        let narrow = spec.filter(|spec| spec.arithmetic.channels_last && spec.network.width <= NARROW);
-        match (self, narrow) {
-            (Self::OutOfMemory, _) => Some(
-                "try a smaller `batch_size` or `image_size`, or fewer workers on this machine (`--workers`)"
-                    .to_owned(),
-            ),
-            (Self::Signal(_), Some(spec)) => Some(format!(
-                "`channels_last: true` with a network as narrow as `width: {}` is known to cause this on some CPUs: set \
-                 `channels_last: false`",
-                spec.network.width
-            )),
-            (Self::Signal("SIGILL"), None) => {
+    fn remedy(self, remedies: &Remedies) -> Option<String> {
+        match (self, &remedies.signal, &remedies.memory) {
+            (Self::OutOfMemory, _, Some(smaller)) => {
+                Some(format!("{smaller}, or fewer workers on this machine (`--workers`)"))
+            }
+            (Self::OutOfMemory, _, None) => {
+                Some("try fewer workers on this machine (`--workers`)".to_owned())
+            }
+            (Self::Signal(_), Some(known), _) => Some(known.clone()),
+            (Self::Signal("SIGILL"), None, _) => {
                 Some("this CPU lacks an instruction that this build of libtorch uses".to_owned())
             }
-            (Self::Signal("SIGBUS"), None) => {
+            (Self::Signal("SIGBUS"), None, _) => {
                 Some("a disk may be full (also /dev/shm), or a file of the dataset was cut short".to_owned())
             }
-            (Self::Signal(_), None) => None,
+            (Self::Signal(_), None, _) => None,
         }
     }
 }
@@ -84,22 +78,28 @@ pub fn oom_kills(vmstat: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use shared::mtl::{Mtl, MtlSpec};
+    use shared::trainer::TrainerKind;
 
     use super::*;
 
     /// Case 23: the signal is named, and the settings that are known to cause it.
     #[test]
     fn a_crash_names_its_signal_and_the_settings_that_cause_it() {
-        let error = |signal, spec: Option<&JobSpec>| Crash::of(Some(signal), false).unwrap().error(spec);
-        let plain = JobSpec::default();
-        let narrow = plain.with("width", json!(8)).unwrap().with("channels_last", json!(true)).unwrap();
-        insta::assert_snapshot!(error(11, Some(&plain)), @"the worker died of SIGSEGV while training this job");
-        insta::assert_snapshot!(error(11, Some(&narrow)), @"the worker died of SIGSEGV while training this job; `channels_last: true` with a network as narrow as `width: 8` is known to cause this on some CPUs: set `channels_last: false`");
-        insta::assert_snapshot!(error(4, None), @"the worker died of SIGILL while training this job; this CPU lacks an instruction that this build of libtorch uses");
-        insta::assert_snapshot!(error(7, Some(&plain)), @"the worker died of SIGBUS while training this job; a disk may be full (also /dev/shm), or a file of the dataset was cut short");
-        let killed = Crash::of(Some(9), true).unwrap().error(Some(&narrow));
-        insta::assert_snapshot!(killed, @"the kernel killed the worker while it trained this job: the machine is out of memory; try a smaller `batch_size` or `image_size`, or fewer workers on this machine (`--workers`)");
+        let error = |signal, remedies: &Remedies| Crash::of(Some(signal), false).unwrap().error(remedies);
+        let of = |spec: &MtlSpec| Mtl.remedies(&spec.settings());
+        let mut spec = MtlSpec::default();
+        let plain = of(&spec);
+        spec.network.width = 8;
+        spec.arithmetic.channels_last = true;
+        let narrow = of(&spec);
+        insta::assert_snapshot!(error(11, &plain), @"the worker died of SIGSEGV while training this job");
+        insta::assert_snapshot!(error(11, &narrow), @"the worker died of SIGSEGV while training this job; `channels_last: true` with a network as narrow as `width: 8` is known to cause this on some CPUs: set `channels_last: false`");
+        insta::assert_snapshot!(error(4, &Remedies::default()), @"the worker died of SIGILL while training this job; this CPU lacks an instruction that this build of libtorch uses");
+        insta::assert_snapshot!(error(7, &plain), @"the worker died of SIGBUS while training this job; a disk may be full (also /dev/shm), or a file of the dataset was cut short");
+        let killed = |remedies: &Remedies| Crash::of(Some(9), true).unwrap().error(remedies);
+        insta::assert_snapshot!(killed(&narrow), @"the kernel killed the worker while it trained this job: the machine is out of memory; try a smaller `batch_size` or `image_size`, or fewer workers on this machine (`--workers`)");
+        insta::assert_snapshot!(killed(&Remedies::default()), @"the kernel killed the worker while it trained this job: the machine is out of memory; try fewer workers on this machine (`--workers`)");
     }
 
     #[test]

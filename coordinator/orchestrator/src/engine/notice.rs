@@ -25,7 +25,7 @@ pub enum Notice {
         job: JobId,
         worker: WorkerId,
         epoch: u32,
-        macro_f1: f64,
+        score: f64,
     },
     /// The holder handed the job back unharmed.
     GivenBack {
@@ -85,8 +85,8 @@ fn change(job: JobId, before: Option<&JobRecord>, after: &JobRecord) -> Option<N
             let worker = token.owner.clone();
             match old {
                 Some(JobState::Running { token: held, progress: past, .. }) if held == token => {
-                    let macro_f1 = progress.macro_f1.filter(|_| progress.epoch > past.epoch)?;
-                    Some(Notice::Epoch { job, worker, epoch: progress.epoch, macro_f1 })
+                    let score = progress.score.filter(|_| progress.epoch > past.epoch)?;
+                    Some(Notice::Epoch { job, worker, epoch: progress.epoch, score })
                 }
                 Some(JobState::Running { token: held, .. }) => {
                     Some(Notice::TakenOver { job, worker, from: held.owner.clone(), epoch: progress.epoch })

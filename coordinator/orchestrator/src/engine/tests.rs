@@ -1,8 +1,8 @@
 //! The engine against hand-made histories of one job.
 
+use shared::blob::BlobRef;
 use shared::books::{Checkpoint, Claim, Progress, Token};
 use shared::ids::WorkerId;
-use shared::result::BlobRef;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ fn claim(record: &JobRecord, worker: &str) -> (Token, JobRecord) {
 
 fn epoch(record: &JobRecord, by: &Token, epoch: u32) -> JobRecord {
     let blob = BlobRef { name: format!("c{epoch}"), sha256: String::new(), size: 1 };
-    let progress = Progress { epoch, macro_f1: Some(40.0), epoch_seconds: Some(2.0) };
+    let progress = Progress { epoch, score: Some(40.0), epoch_seconds: Some(2.0) };
     record.checkpointed(by, Checkpoint { epoch, step: 0, blob }, progress).unwrap()
 }
 

@@ -61,7 +61,7 @@ impl WorkerHealth {
         self.add_failures(job, after);
         self.add_loss(job, before, after);
         match &after.state {
-            JobState::Running { token, progress, .. } if progress.macro_f1.is_some() => {
+            JobState::Running { token, progress, .. } if progress.score.is_some() => {
                 self.history(token).advance(job, token);
                 self.confirm(job, token, progress.epoch);
             }
@@ -211,9 +211,9 @@ fn is_enough(incidents: &[Incident]) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use shared::blob::BlobRef;
     use shared::books::{Checkpoint, Claim, Progress};
     use shared::ids::WorkerId;
-    use shared::result::BlobRef;
     use uuid::Uuid;
 
     use super::*;
@@ -264,7 +264,7 @@ mod tests {
             let record = self.record(n);
             let epoch = record.saved_epochs() + 1;
             let blob = BlobRef { name: "c".into(), sha256: String::new(), size: 1 };
-            let progress = Progress { epoch, macro_f1: Some(40.0), ..Progress::default() };
+            let progress = Progress { epoch, score: Some(40.0), ..Progress::default() };
             let next = record.checkpointed(&token, Checkpoint { epoch, step: 0, blob }, progress).unwrap();
             self.book(n, next);
             token

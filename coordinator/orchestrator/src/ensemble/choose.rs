@@ -1,22 +1,27 @@
-//! Which jobs an ensemble takes, and why: a pure function of the plan and the validation scores.
+//! Which jobs an ensemble takes, and why: a pure function of the plan and the jobs' scores on validation.
 //!
 //! Test scores are never used. Scores that agree to nine decimals count as equal, and ties go by the order of the plan,
 //! so that neither rounding nor the order in which jobs finish matters.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 use serde_json::Value;
 use shared::ids::JobId;
-use shared::job::Settings;
+use shared::metrics::{Goal, Ranking};
+use shared::mtl::report::VAL_MACRO_F1;
+use shared::settings::Settings;
 
 use crate::sweep::plan::{EnsembleRule, Filter, Plan, PlannedJob, Query};
 
-/// What is known about the plan's jobs. A job in neither has not finished yet.
+/// What is known about the plan's jobs. A job in none of them has not finished yet.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scores {
-    /// Validation macro F1 in percent of the finished jobs.
-    pub validation: BTreeMap<JobId, f64>,
+    /// The finished jobs' values of the metric that ranks.
+    pub ranking: BTreeMap<JobId, f64>,
+    /// Finished jobs without such a value, or with one that is not a number. They are never among the best.
+    pub unranked: BTreeSet<JobId>,
     /// Jobs that failed for good.
     pub failed: BTreeSet<JobId>,
 }
@@ -67,11 +72,13 @@ pub enum Step {
     },
 }
 
-/// A finished candidate and its validation macro F1 in percent.
+/// A finished candidate and its value of the metric that ranks. Its name in results.json is from when that was always
+/// the validation macro F1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ranked {
     pub job: JobId,
-    pub val_macro_f1: f64,
+    #[serde(rename = "val_macro_f1")]
+    pub score: f64,
 }
 
 /// The jobs that share the values of a query's axes.
@@ -81,7 +88,7 @@ pub struct GroupMean {
     /// All its jobs in the order of the plan.
     pub jobs: Vec<JobId>,
     pub finished: usize,
-    /// Mean validation macro F1 of its finished jobs.
+    /// Mean score of its finished jobs.
     pub mean: Option<f64>,
 }
 
@@ -96,7 +103,7 @@ pub fn choose(plan: &Plan, scores: &Scores, rule: &EnsembleRule) -> Selection {
         .map(|query| {
             let candidates = candidates(plan, query);
             failed.extend(candidates.iter().map(|job| job.id).filter(|id| scores.failed.contains(id)));
-            let (step, open) = take(&candidates, scores, query);
+            let (step, open) = take(&candidates, scores, &plan.ranking, query);
             waiting.extend(open);
             taken.extend(step.taken().iter().copied());
             step
@@ -124,7 +131,7 @@ impl Step {
 
 impl Scores {
     fn open(&self, job: JobId) -> bool {
-        !self.validation.contains_key(&job) && !self.failed.contains(&job)
+        !self.ranking.contains_key(&job) && !self.unranked.contains(&job) && !self.failed.contains(&job)
     }
 }
 
@@ -134,213 +141,117 @@ fn candidates<'a>(plan: &'a Plan, query: &Query) -> Vec<&'a PlannedJob> {
 }
 
 /// What the query takes now, and the unfinished jobs that could still change it.
-fn take(candidates: &[&PlannedJob], scores: &Scores, query: &Query) -> (Step, Vec<JobId>) {
+fn take(candidates: &[&PlannedJob], scores: &Scores, metric: &Ranking, query: &Query) -> (Step, Vec<JobId>) {
     let ids: Vec<JobId> = candidates.iter().map(|job| job.id).collect();
     let open = |ids: &[JobId]| ids.iter().copied().filter(|&id| scores.open(id)).collect();
-    let finished = |ids: &[JobId]| -> Vec<JobId> {
-        ids.iter().copied().filter(|id| scores.validation.contains_key(id)).collect()
-    };
     match query {
-        Query::All { filter } => (Step::All { filter: filter.clone(), taken: finished(&ids) }, open(&ids)),
+        Query::All { filter } => {
+            let finished = |id: &JobId| scores.ranking.contains_key(id) || scores.unranked.contains(id);
+            let taken = ids.iter().copied().filter(finished).collect();
+            (Step::All { filter: filter.clone(), taken }, open(&ids))
+        }
         Query::Top { k, filter } => {
-            let ranking = ranking(&ids, scores);
+            let ranking = ranking(&ids, scores, metric);
             let taken = ranking.iter().take(*k).map(|ranked| ranked.job).collect();
             (Step::Top { k: *k, filter: filter.clone(), ranking, taken }, open(&ids))
         }
         Query::BestGroup { by, filter } => {
             let mut groups = groups(candidates, scores, by);
+            let most = groups.iter().filter_map(|group| bound(group, scores, metric, Rest::Worst));
+            let most = most.max_by(f64::total_cmp);
             let open = groups
                 .iter()
-                .filter(|group| can_win(group, &groups, scores))
+                .filter(|group| can_win(group, most, scores, metric))
                 .flat_map(|group| open(&group.jobs))
                 .collect();
             // A stable sort, so that equal means keep the order of the plan.
-            groups.sort_by_key(|group| std::cmp::Reverse(group.mean.map(grid)));
+            groups.sort_by(|a, b| match (a.mean, b.mean) {
+                (Some(a), Some(b)) => by_merit(metric, a, b),
+                (a, b) => b.is_some().cmp(&a.is_some()),
+            });
             let best = groups.first().filter(|group| group.mean.is_some());
-            let taken = best.map(|group| finished(&group.jobs)).unwrap_or_default();
-            (Step::BestGroup { by: by.clone(), filter: filter.clone(), groups, taken }, open)
+            let ranked = |id: &JobId| scores.ranking.contains_key(id);
+            let taken = best.map(|group| group.jobs.iter().copied().filter(ranked).collect());
+            (
+                Step::BestGroup {
+                    by: by.clone(),
+                    filter: filter.clone(),
+                    groups,
+                    taken: taken.unwrap_or_default(),
+                },
+                open,
+            )
         }
     }
 }
 
-fn ranking(ids: &[JobId], scores: &Scores) -> Vec<Ranked> {
-    let score = |&job: &JobId| scores.validation.get(&job).map(|&val_macro_f1| Ranked { job, val_macro_f1 });
+fn ranking(ids: &[JobId], scores: &Scores, metric: &Ranking) -> Vec<Ranked> {
+    let score = |&job: &JobId| scores.ranking.get(&job).map(|&score| Ranked { job, score });
     let mut ranking: Vec<Ranked> = ids.iter().filter_map(score).collect();
-    ranking.sort_by_key(|ranked| std::cmp::Reverse(grid(ranked.val_macro_f1)));
+    ranking.sort_by(|a, b| by_merit(metric, a.score, b.score));
     ranking
 }
 
 fn groups(candidates: &[&PlannedJob], scores: &Scores, by: &[String]) -> Vec<GroupMean> {
     let mut groups: Vec<GroupMean> = Vec::new();
+    let mut places: HashMap<Vec<Value>, usize> = HashMap::new();
     for job in candidates {
-        let settings: Settings =
-            by.iter().map(|name| (name.clone(), job.value(name).unwrap_or(Value::Null))).collect();
-        match groups.iter_mut().find(|group| group.settings == settings) {
-            Some(group) => group.jobs.push(job.id),
-            None => groups.push(GroupMean { settings, jobs: vec![job.id], finished: 0, mean: None }),
+        let values: Vec<Value> = by.iter().map(|name| job.value(name).unwrap_or(Value::Null)).collect();
+        if let Some(&place) = places.get(&values) {
+            groups[place].jobs.push(job.id);
+            continue;
         }
+        let settings = by.iter().cloned().zip(values.iter().cloned()).collect();
+        places.insert(values, groups.len());
+        groups.push(GroupMean { settings, jobs: vec![job.id], finished: 0, mean: None });
     }
     for group in &mut groups {
-        let finished: Vec<f64> =
-            group.jobs.iter().filter_map(|id| scores.validation.get(id)).copied().collect();
+        let finished: Vec<f64> = group.jobs.iter().filter_map(|id| scores.ranking.get(id)).copied().collect();
         group.finished = finished.len();
         group.mean = (!finished.is_empty()).then(|| finished.iter().sum::<f64>() / finished.len() as f64);
     }
     groups
 }
 
-/// True when `group` leads, or would lead if its unfinished jobs scored 100 and those of the others 0.
-fn can_win(group: &GroupMean, groups: &[GroupMean], scores: &Scores) -> bool {
-    let bound = |group: &GroupMean, unfinished: f64| {
-        let open = group.jobs.iter().filter(|&&id| scores.open(id)).count();
-        let sum = group.mean.unwrap_or(0.0) * group.finished as f64 + unfinished * open as f64;
-        grid(sum / (group.finished + open).max(1) as f64)
-    };
-    let others = groups.iter().filter(|other| other.finished > 0);
-    others.map(|other| bound(other, 0.0)).max().is_none_or(|best| bound(group, 100.0) >= best)
+/// What the unfinished jobs of a group are assumed to score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Best,
+    Worst,
 }
 
-/// F1 in units of 1e-9 percentage points: sums in another order differ by less, and integers compare exactly.
-fn grid(f1: f64) -> i64 {
-    (f1 * 1e9).round() as i64
+/// True when `group` leads, or would lead if its unfinished jobs had the best score there is and those of the others
+/// the worst; `most` is the highest merit of the groups in that worst case. If the metric has no bounds, always.
+fn can_win(group: &GroupMean, most: Option<f64>, scores: &Scores, metric: &Ranking) -> bool {
+    bound(group, scores, metric, Rest::Best).zip(most).is_none_or(|(merit, most)| merit >= most)
+}
+
+/// The merit of the group's mean if its unfinished jobs score as assumed. `None` without bounds on the metric, or, for
+/// the worst case, without a finished job.
+fn bound(group: &GroupMean, scores: &Scores, metric: &Ranking, rest: Rest) -> Option<f64> {
+    // The only metric that is known to be in percent.
+    let (low, high) = (metric.metric == VAL_MACRO_F1).then_some((0.0, 100.0))?;
+    let unfinished = match (rest, metric.goal) {
+        (Rest::Best, Goal::Max) | (Rest::Worst, Goal::Min) => high,
+        (Rest::Best, Goal::Min) | (Rest::Worst, Goal::Max) => low,
+    };
+    if rest == Rest::Worst && group.finished == 0 {
+        return None;
+    }
+    let open = group.jobs.iter().filter(|&&id| scores.open(id)).count();
+    let sum = group.mean.unwrap_or(0.0) * group.finished as f64 + unfinished * open as f64;
+    Some(grid(metric.merit(sum / (group.finished + open).max(1) as f64)))
+}
+
+/// The better score first.
+fn by_merit(metric: &Ranking, a: f64, b: f64) -> Ordering {
+    grid(metric.merit(b)).total_cmp(&grid(metric.merit(a)))
+}
+
+/// A merit to nine decimals, in units of the last: sums in another order differ by less. There is no negative zero.
+fn grid(merit: f64) -> f64 {
+    (merit * 1e9).round() + 0.0
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sweep::plan::DatasetSource;
-    use proptest::prelude::*;
-    use serde_json::json;
-    use shared::job::JobSpec;
-    use uuid::Uuid;
-
-    fn id(n: usize) -> JobId {
-        JobId::new(Uuid::from_u128(n as u128))
-    }
-
-    /// Jobs 0.. in groups of two subset seeds by number of heads: 0 and 1 have one head, 2 and 3 two, ...
-    fn plan(jobs: usize) -> Plan {
-        let job = |n: usize| {
-            let spec = JobSpec::default().with("heads", json!(n / 2 + 1)).unwrap();
-            let spec = spec.with("subset_seed", json!(n % 2)).unwrap();
-            let params = Settings::new();
-            PlannedJob { id: id(n), group: "weak".into(), also_in: vec![], params, spec }
-        };
-        Plan {
-            name: "hand".into(),
-            dataset: DatasetSource::Pack("faces".into()),
-            dataset_digest: Some("d".into()),
-            checkpoint_every: shared::protocol::CheckpointEvery::default(),
-            jobs: (0..jobs).map(job).collect(),
-            ensembles: vec![],
-            tables: vec![],
-            weights: vec![],
-            notes: vec![],
-        }
-    }
-
-    fn scores(known: &[(usize, f64)]) -> Scores {
-        Scores { validation: known.iter().map(|&(n, f1)| (id(n), f1)).collect(), failed: BTreeSet::new() }
-    }
-
-    fn rule(members: Vec<Query>) -> EnsembleRule {
-        EnsembleRule { name: "e".into(), members, size: 0, paper: None }
-    }
-
-    fn top(k: usize) -> Query {
-        Query::Top { k, filter: Filter::new() }
-    }
-
-    fn best_group() -> Query {
-        Query::BestGroup { by: vec!["heads".into()], filter: Filter::new() }
-    }
-
-    fn members(scores: &Scores, query: Query) -> Vec<JobId> {
-        choose(&plan(6), scores, &rule(vec![query])).members
-    }
-
-    const ALL: [(usize, f64); 6] = [(0, 60.0), (1, 90.0), (2, 74.0), (3, 77.0), (4, 80.0), (5, 70.0)];
-
-    #[test]
-    fn top_takes_the_best_in_plan_order_and_names_the_runner_up() {
-        let selection = choose(&plan(6), &scores(&ALL), &rule(vec![top(2)]));
-        assert_eq!(selection.members, [id(1), id(4)]);
-        assert_eq!(selection.certainty, Certainty::Final);
-        let Step::Top { ranking, .. } = &selection.steps[0] else { panic!("{:?}", selection.steps) };
-        assert_eq!(ranking[2], Ranked { job: id(3), val_macro_f1: 77.0 });
-    }
-
-    #[test]
-    fn the_best_group_is_not_the_group_of_the_best_job() {
-        // Job 1 scores highest, yet heads = 2 (jobs 2, 3) has the best mean, 75.5, before 75.
-        assert_eq!(members(&scores(&ALL), best_group()), [id(2), id(3)]);
-    }
-
-    #[test]
-    fn equal_scores_go_by_plan_order_even_when_rounding_differs() {
-        let equal = [(0, 70.0), (1, 70.0), (2, 70.0 + 1e-12), (3, 70.0), (4, 70.0), (5, 70.0)];
-        assert_eq!(members(&scores(&equal), top(2)), [id(0), id(1)]);
-        assert_eq!(members(&scores(&equal), best_group()), [id(0), id(1)]);
-    }
-
-    #[test]
-    fn unions_count_a_job_once() {
-        let filter = Filter::from([("heads".into(), vec![json!(3)])]);
-        let selection = choose(&plan(6), &scores(&ALL), &rule(vec![top(2), Query::All { filter }]));
-        assert_eq!(selection.members, [id(1), id(4), id(5)]);
-    }
-
-    #[test]
-    fn unfinished_candidates_make_it_provisional_only_while_they_matter() {
-        let known = scores(&ALL[..5]);
-        let waiting = |query| choose(&plan(6), &known, &rule(vec![query])).certainty;
-        let open = Certainty::Provisional { waiting: vec![id(5)], failed: vec![] };
-        assert_eq!(waiting(top(2)), open);
-        assert_eq!(waiting(best_group()), open);
-        // The mean of 10 and at best 100 is 55: this group can no longer win.
-        let hopeless = scores(&[(0, 60.0), (1, 90.0), (2, 74.0), (3, 77.0), (4, 10.0)]);
-        let selection = choose(&plan(6), &hopeless, &rule(vec![best_group()]));
-        assert_eq!((selection.members, selection.certainty), (vec![id(2), id(3)], Certainty::Final));
-    }
-
-    #[test]
-    fn failed_candidates_are_left_out_and_named() {
-        let mut known = scores(&ALL);
-        known.validation.remove(&id(1));
-        known.failed.insert(id(1));
-        let selection = choose(&plan(6), &known, &rule(vec![top(2)]));
-        assert_eq!(selection.members, [id(3), id(4)]);
-        let expected = Certainty::Provisional { waiting: vec![], failed: vec![id(1)] };
-        assert_eq!(selection.certainty, expected);
-    }
-
-    #[test]
-    fn nothing_finished_selects_nothing() {
-        let selection = choose(&plan(4), &Scores::default(), &rule(vec![top(2), best_group()]));
-        assert!(selection.members.is_empty());
-        let expected = Certainty::Provisional { waiting: (0..4).map(id).collect(), failed: vec![] };
-        assert_eq!(selection.certainty, expected);
-    }
-
-    proptest! {
-        /// What `Final` promises: the members stay, whatever the open jobs score.
-        #[test]
-        fn a_final_selection_never_changes(
-            all in prop::collection::vec(0u32..=20, 6),
-            hidden in prop::collection::vec(any::<bool>(), 6),
-            k in 1usize..4,
-        ) {
-            let every: Vec<_> = all.iter().enumerate().map(|(n, &f1)| (n, f64::from(f1) * 5.0)).collect();
-            let known: Vec<_> = every.iter().copied().filter(|&(n, _)| !hidden[n]).collect();
-            for query in [top(k), best_group(), Query::All { filter: Filter::new() }] {
-                let rule = rule(vec![query]);
-                let early = choose(&plan(6), &scores(&known), &rule);
-                let late = choose(&plan(6), &scores(&every), &rule);
-                prop_assert_eq!(&late.certainty, &Certainty::Final);
-                if early.certainty == Certainty::Final {
-                    prop_assert_eq!(early.members, late.members);
-                }
-            }
-        }
-    }
-}
+mod tests;

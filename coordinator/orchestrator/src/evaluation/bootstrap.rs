@@ -1,8 +1,8 @@
 //! Percentile intervals by the bootstrap (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
 
 use serde::Serialize;
+use shared::confusion::Confusion;
 use shared::expression::CLASSES;
-use shared::metrics::Confusion;
 use shared::rng::{Purpose, Stream};
 
 /// How the intervals are drawn.
@@ -40,7 +40,7 @@ impl Bootstrap {
         for replicate in 0..self.replicates {
             let mut stream = Stream::new(self.seed, Purpose::Bootstrap, &[u64::from(replicate)]);
             let draw = |_: &_| pairs[stream.below(pairs.len() as u64) as usize];
-            let confusion = Confusion::from_pairs(pairs.iter().map(draw));
+            let confusion = Confusion::from_pairs(CLASSES, pairs.iter().map(draw));
             macro_f1.push(confusion.macro_f1());
             for (scores, score) in per_class.iter_mut().zip(confusion.per_class_f1()) {
                 scores.push(score);

@@ -1,6 +1,6 @@
 //! Configurations: the jobs of a group that differ only in their seeds, with a name that tells them from other jobs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 use shared::ids::JobId;
@@ -26,42 +26,65 @@ impl Configuration {
     }
 }
 
+/// The settings that differ within a group, by group and name.
+#[derive(Debug)]
+pub(super) struct Varying<'a>(BTreeSet<(&'a str, &'a str)>);
+
+impl<'a> Varying<'a> {
+    /// A setting that only some jobs of a group name differs, too.
+    pub(super) fn of(plan: &'a Plan) -> Self {
+        let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut settings: BTreeMap<(&str, &str), (&Value, usize, bool)> = BTreeMap::new();
+        for job in &plan.jobs {
+            *sizes.entry(&job.group).or_default() += 1;
+            for (name, value) in &job.params {
+                let (first, jobs, differs) = settings.entry((&job.group, name)).or_insert((value, 0, false));
+                *jobs += 1;
+                *differs |= *first != value;
+            }
+        }
+        let varying = settings.into_iter().filter(|((group, _), (_, jobs, differs))| {
+            *differs || *jobs < sizes.get(group).copied().unwrap_or_default()
+        });
+        Self(varying.map(|(key, _)| key).collect())
+    }
+
+    fn within(&self, group: &str, name: &str) -> bool {
+        self.0.contains(&(group, name))
+    }
+}
+
 /// The plan's configurations in the order of their first job.
-pub(super) fn configurations(plan: &Plan) -> Vec<Configuration> {
-    let mut found: Vec<(BTreeMap<&str, &Value>, Configuration)> = Vec::new();
+pub(super) fn configurations(plan: &Plan, varying: &Varying<'_>) -> Vec<Configuration> {
+    let mut found: Vec<Configuration> = Vec::new();
+    let mut places: HashMap<(&str, BTreeMap<&str, &Value>), usize> = HashMap::new();
     for job in &plan.jobs {
-        let key: BTreeMap<&str, &Value> = job
-            .params
-            .iter()
-            .map(|(name, value)| (name.as_str(), value))
-            .filter(|(name, _)| !SEEDS.contains(name))
-            .collect();
-        let same = |(other, configuration): &&mut (_, Configuration)| {
-            *other == key && configuration.group == job.group
-        };
-        if let Some((_, configuration)) = found.iter_mut().find(same) {
+        let params = job.params.iter().map(|(name, value)| (name.as_str(), value));
+        let key = (job.group.as_str(), params.filter(|(name, _)| !SEEDS.contains(name)).collect());
+        let place = *places.entry(key).or_insert(found.len());
+        if let Some(configuration) = found.get_mut(place) {
             configuration.jobs.push(job.id);
         } else {
-            let (group, label) = (job.group.clone(), label(plan, job));
-            found.push((key, Configuration { group, label, jobs: vec![job.id] }));
+            let (group, label) = (job.group.clone(), label(job, varying));
+            found.push(Configuration { group, label, jobs: vec![job.id] });
         }
     }
-    found.into_iter().map(|(_, configuration)| configuration).collect()
+    found
 }
 
 /// What tells a job from others of its configuration: its seeds, if they differ within the group.
-pub(super) fn repetition(plan: &Plan, job: &PlannedJob) -> Option<String> {
+pub(super) fn repetition(job: &PlannedJob, varying: &Varying<'_>) -> Option<String> {
     let seeds: Vec<String> = SEEDS
         .into_iter()
-        .filter(|name| varies(plan, &job.group, name))
+        .filter(|name| varying.within(&job.group, name))
         .filter_map(|name| Some(labels::standing_alone(name, job.params.get(name)?)))
         .collect();
     (!seeds.is_empty()).then(|| seeds.join(", "))
 }
 
-fn label(plan: &Plan, job: &PlannedJob) -> String {
+fn label(job: &PlannedJob, varying: &Varying<'_>) -> String {
     let told = job.params.iter().filter(|(name, _)| !SEEDS.contains(&name.as_str()));
-    let told = told.filter(|(name, _)| varies(plan, &job.group, name));
+    let told = told.filter(|(name, _)| varying.within(&job.group, name));
     // Method and appearance branch come first, as in the paper's tables.
     let rank = |name: &str| ["augmentation", "backbone"].iter().position(|first| *first == name).unwrap_or(2);
     let mut told: Vec<(&String, &Value)> = told.collect();
@@ -70,10 +93,4 @@ fn label(plan: &Plan, job: &PlannedJob) -> String {
         return job.group.clone();
     }
     told.iter().map(|(name, value)| labels::standing_alone(name, value)).collect::<Vec<_>>().join(" · ")
-}
-
-fn varies(plan: &Plan, group: &str, name: &str) -> bool {
-    let mut values = plan.jobs.iter().filter(|job| job.group == group).map(|job| job.params.get(name));
-    let first = values.next().flatten();
-    values.any(|value| value != first)
 }

@@ -1,7 +1,7 @@
 //! Names of settings, values and numbers for people. Unknown ones are shown as in the sweep file.
 
 use serde_json::Value;
-use shared::job::transfer::shortened;
+use shared::blob::shortened;
 
 use super::results::ScoreWarning;
 use crate::sweep::plan::Filter;
@@ -74,10 +74,25 @@ pub(super) fn f1(value: f64) -> String {
     format!("{:.2}", value + 1e-9)
 }
 
+/// A number of any scale, to four digits.
+pub(super) fn number(value: f64) -> String {
+    if value.abs() < f64::MIN_POSITIVE {
+        return "0".to_owned();
+    }
+    match value.abs().log10().floor() as i32 {
+        magnitude @ -4..=9 => format!("{value:.*}", usize::try_from(3 - magnitude).unwrap_or(0)),
+        _ => format!("{value:.3e}"),
+    }
+}
+
 /// F1, followed by warnings in brackets: `6.70 (diverged, chance level)`.
 pub(super) fn f1_with_warnings(value: Option<f64>, warnings: &[ScoreWarning]) -> String {
+    with_warnings(f1_or_dash(value), warnings)
+}
+
+/// A score as it is written, followed by warnings in brackets.
+pub(super) fn with_warnings(value: String, warnings: &[ScoreWarning]) -> String {
     let brief: Vec<&str> = warnings.iter().map(|warning| warning.kind.brief()).collect();
-    let value = f1_or_dash(value);
     if brief.is_empty() { value } else { format!("{value} ({})", brief.join(", ")) }
 }
 
@@ -123,6 +138,10 @@ mod tests {
         assert_eq!(f1((69.51 + 67.28 + 70.57 + 66.46) / 4.0), "68.46");
         assert_eq!(difference(0.5), "+0.50");
         assert_eq!(difference(-0.001), "0.00");
+        for (value, text) in [(0.0, "0"), (3.0, "3.000"), (-0.012_345, "-0.01235"), (54_321.9, "54322")] {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!((number(1.5e-7), number(2.0e12)), ("1.500e-7".to_owned(), "2.000e12".to_owned()));
         assert_eq!(duration(59.6), "1 min 00 s");
         assert_eq!(duration(7_620.0), "2 h 07 min");
     }

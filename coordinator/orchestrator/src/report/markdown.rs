@@ -1,9 +1,9 @@
 //! report.md: the report as text.
 
-use shared::expression::{CLASSES, Expression};
 use shared::ids::JobId;
 
 use super::labels::{self, f1_or_dash, f1_with_warnings, gap};
+use super::measure::Measure;
 use super::reasons;
 use super::results::{EnsembleRow, JobState};
 use super::tables::{Group, Row, Table};
@@ -15,7 +15,7 @@ pub(super) fn render(view: &View<'_>) -> String {
     let sections = [
         head(view),
         ensembles(view),
-        view.tables.iter().map(table).collect(),
+        view.tables.iter().map(|filled| table(&view.measure, filled)).collect(),
         per_class(view),
         confusion(view),
         members(view),
@@ -35,15 +35,20 @@ fn head(view: &View<'_>) -> String {
     let mut lines = vec![
         format!("- Jobs: {} of {} finished, {failed} failed", view.finished(), results.jobs.len()),
         format!("- Training time: {}", labels::duration(view.train_seconds())),
-        format!("- Dataset: `{}`", escape(&results.dataset_digest)),
     ];
+    lines.extend(results.dataset_digest.iter().map(|digest| format!("- Dataset: `{}`", escape(digest))));
     lines.extend(view.devices().iter().map(|device| format!("- Device: {}", escape(device))));
     let chance = results.all_at_chance().map_or_else(String::new, |text| format!("**{text}**\n\n"));
-    format!(
-        "# {}\n\n{chance}{}\n\nF1 is the macro F1 over six expressions, in percent.\n",
-        escape(&results.sweep),
-        lines.join("\n"),
-    )
+    format!("# {}\n\n{chance}{}\n\n{}\n", escape(&results.sweep), lines.join("\n"), measures(view).join(" "))
+}
+
+/// What the scores are.
+fn measures(view: &View<'_>) -> Vec<String> {
+    let measure = &view.measure;
+    let own = || format!("Jobs are compared by `{}`: {} is better.", measure.column(), measure.better());
+    let over = if view.class_word() == "expression" { "six expressions" } else { "all classes" };
+    let f1 = view.has_f1.then(|| format!("F1 is the macro F1 over {over}, in percent."));
+    (!measure.is_f1()).then(own).into_iter().chain(f1).collect()
 }
 
 fn ensembles(view: &View<'_>) -> String {
@@ -83,35 +88,36 @@ fn ensemble_name(ensemble: &EnsembleRow) -> String {
     }
 }
 
-fn table(table: &Table) -> String {
+fn table(measure: &Measure, table: &Table) -> String {
     let mut header: Vec<String> = table.columns.iter().map(|column| escape(column)).collect();
-    header.push("F1".to_owned());
+    header.push(escape(measure.column()));
     let optional =
         [(table.spread, "± std"), (table.spread, "Jobs"), (table.paper, "Paper"), (table.paper, "Δ")];
     header.extend(optional.iter().filter(|(shown, _)| *shown).map(|(_, name)| (*name).to_owned()));
     if table.grouped {
-        header.push("Mean F1".to_owned());
+        header.push(format!("Mean {}", escape(measure.column())));
     }
     if table.grouped && table.paper {
         header.push("Paper mean".to_owned());
     }
-    let rows = table.rows.iter().map(|row| table_row(table, row));
+    let rows = table.rows.iter().map(|row| table_row(measure, table, row));
     format!("\n## {}\n\n{}", escape(&table.title), grid(&header, rows))
 }
 
-fn table_row(table: &Table, row: &Row) -> Vec<String> {
+fn table_row(measure: &Measure, table: &Table, row: &Row) -> Vec<String> {
     let mean = row.mean.map(|mean| mean.mean);
     let mut cells: Vec<String> = row.values.iter().map(|value| escape(value)).collect();
-    cells.push(f1_or_dash(mean));
+    cells.push(measure.or_dash(mean));
     if table.spread {
-        cells.push(f1_or_dash(row.mean.and_then(|mean| mean.deviation)));
+        cells.push(measure.or_dash(row.mean.and_then(|mean| mean.deviation)));
         cells.push(format!("{} of {}", row.mean.map_or(0, |mean| mean.finished), row.jobs));
     }
     if table.paper {
         cells.extend([f1_or_dash(row.paper), gap(mean, row.paper)]);
     }
-    let group =
-        |value: fn(&Group) -> Option<f64>| row.group.as_ref().map_or(String::new(), |g| f1_or_dash(value(g)));
+    let group = |value: fn(&Group) -> Option<f64>| {
+        row.group.as_ref().map_or(String::new(), |g| measure.or_dash(value(g)))
+    };
     if table.grouped {
         cells.push(group(|g| g.mean));
     }
@@ -122,30 +128,36 @@ fn table_row(table: &Table, row: &Row) -> Vec<String> {
 }
 
 fn per_class(view: &View<'_>) -> String {
+    if view.classes.is_empty() {
+        return String::new();
+    }
     let mut header = vec!["Model".to_owned()];
-    header.extend(Expression::ALL.map(|e| e.name().to_owned()));
-    let cells = |name: String, f1: Option<[f64; CLASSES]>| {
+    header.extend(view.classes.iter().map(|class| escape(class)));
+    let cells = |name: String, f1: Option<&Vec<f64>>| {
         let mut cells = vec![name];
-        cells.extend((0..CLASSES).map(|class| f1_or_dash(f1.map(|f1| f1[class]))));
+        let of = |class| f1_or_dash(f1.and_then(|f1| f1.get(class).copied()));
+        cells.extend((0..view.classes.len()).map(of));
         cells
     };
     let models = view.configurations.iter().map(|c| {
         let group = c.group_before_label().map_or(String::new(), |group| format!("{group}: "));
-        cells(escape(&(group + &c.label)), view.per_class_of(c))
+        cells(escape(&(group + &c.label)), view.per_class_of(c).as_ref())
     });
-    let ensembles = view.results.ensembles.iter().map(|e| cells(ensemble_name(e), e.val_per_class_f1));
-    format!("\n## F1 by expression (validation)\n\n{}", grid(&header, models.chain(ensembles)))
+    let ensembles =
+        view.results.ensembles.iter().map(|e| cells(ensemble_name(e), e.val_per_class_f1.as_ref()));
+    format!("\n## F1 by {} (validation)\n\n{}", view.class_word(), grid(&header, models.chain(ensembles)))
 }
 
 fn confusion(view: &View<'_>) -> String {
-    let Some((ensemble, confusion)) = view.top_ensemble().and_then(|e| Some((e, e.val_confusion?))) else {
+    let top = view.top_ensemble().filter(|_| !view.classes.is_empty());
+    let Some((ensemble, confusion)) = top.and_then(|e| Some((e, e.val_confusion.as_ref()?))) else {
         return String::new();
     };
-    let mut header = vec!["True \\ predicted".to_owned()];
-    header.extend(Expression::ALL.map(|e| e.name().to_owned()));
-    let rows = Expression::ALL.map(|truth| {
-        let mut cells = vec![truth.name().to_owned()];
-        cells.extend(confusion.counts[truth.index()].map(|count| count.to_string()));
+    let classes = || view.classes.iter().map(|class| escape(class)).take(confusion.counts.len());
+    let header: Vec<String> = std::iter::once("True \\ predicted".to_owned()).chain(classes()).collect();
+    let rows = classes().zip(&confusion.counts).map(|(truth, counts)| {
+        let mut cells = vec![truth];
+        cells.extend(counts.iter().map(u64::to_string));
         cells
     });
     format!("\n## Confusion of {} (validation)\n\n{}", escape(&ensemble.name), grid(&header, rows))
@@ -172,33 +184,30 @@ fn card(view: &View<'_>, ensemble: &EnsembleRow) -> String {
 }
 
 fn jobs(view: &View<'_>) -> String {
-    let header = [
-        "Job",
-        "Group",
-        "Configuration",
-        "Epochs",
-        "Best",
-        "Val. F1",
-        "Test F1",
-        "Time",
-        "Worker",
-        "Attempts",
-    ];
+    let mut header: Vec<String> =
+        ["Job", "Group", "Configuration", "Epochs", "Best"].map(str::to_owned).to_vec();
+    header.extend(view.score_columns().into_iter().map(escape));
+    header.extend(["Time", "Worker", "Attempts"].map(str::to_owned));
     let rows = view.results.jobs.iter().map(|job| {
-        vec![
+        let mut cells = vec![
             format!("`{}`", job.id.short()),
             escape(&job.group),
             escape(view.name(job.id)),
             job.epochs.map_or_else(|| "–".to_owned(), |n| n.to_string()),
             job.best_epoch.map_or_else(|| "–".to_owned(), |n| n.to_string()),
-            f1_with_warnings(job.val_macro_f1, &job.warnings),
-            f1_or_dash(job.test_macro_f1),
+        ];
+        // The warnings are about the first score, by which jobs are compared.
+        let mut scores = view.scores(job).into_iter();
+        cells.extend(scores.next().map(|score| labels::with_warnings(score, &job.warnings)));
+        cells.extend(scores);
+        cells.extend([
             job.train_seconds.map_or_else(|| "–".to_owned(), labels::duration),
             job.worker.as_ref().map_or_else(|| "–".to_owned(), |worker| escape(worker.as_str())),
             job.attempts.map_or_else(|| "–".to_owned(), |n| n.to_string()),
-        ]
+        ]);
+        cells
     });
-    format!("\n## Jobs\n\n{}", grid(&header.map(str::to_owned), rows))
+    format!("\n## Jobs\n\n{}", grid(&header, rows))
 }
 
 fn warnings(view: &View<'_>) -> String {

@@ -9,6 +9,7 @@ mod error;
 mod html;
 mod labels;
 mod markdown;
+mod measure;
 mod reasons;
 mod results;
 mod summary;
@@ -55,7 +56,7 @@ pub fn write(run: &RunDir) -> Result<Written, ReportError> {
     let json = serde_json::to_string_pretty(&results)? + "\n";
     Ok(Written {
         json: run.write_report("results.json", &json)?,
-        csv: run.write_report("results.csv", &csv::render(&results))?,
+        csv: run.write_report("results.csv", &csv::render(&view))?,
         markdown: run.write_report("report.md", &markdown::render(&view))?,
         html: run.write_report("report.html", &html::render(&view))?,
         results,

@@ -16,13 +16,14 @@ pub(super) fn step(view: &View<'_>, step: &Step) -> String {
             format!("All finished jobs{of}: {}.", count(taken.len(), "job"))
         }
         Step::Top { k, filter, ranking, taken } => {
-            let named =
-                |ranked: &Ranked| format!("{} ({})", view.name(ranked.job), labels::f1(ranked.val_macro_f1));
+            let score = |ranked: &Ranked| view.measure.text(ranked.score);
+            let named = |ranked: &Ranked| format!("{} ({})", view.name(ranked.job), score(ranked));
             let best: Vec<String> = ranking.iter().take(taken.len()).map(named).collect();
             let next = ranking.get(taken.len()).map(|ranked| format!("; the next is {}", named(ranked)));
             let best_of = if *k == 1 { "The best".to_owned() } else { format!("The best {k}") };
             format!(
-                "{best_of} by validation F1 of {} finished ({}): {}{}.",
+                "{best_of} by {} of {} finished ({}): {}{}.",
+                view.measure.in_words(),
                 ranking.len(),
                 labels::filter(filter),
                 if best.is_empty() { "none yet".to_owned() } else { best.join(" and ") },
@@ -31,10 +32,11 @@ pub(super) fn step(view: &View<'_>, step: &Step) -> String {
         }
         Step::BestGroup { by, filter, groups, .. } => {
             let axes: Vec<String> = by.iter().map(|name| labels::setting(name).to_lowercase()).collect();
-            let ranking: Vec<String> = groups.iter().map(group).collect();
+            let ranking: Vec<String> = groups.iter().map(|group| self::group(view, group)).collect();
             format!(
-                "The best {} by mean validation F1 ({}): {}.",
+                "The best {} by mean {} ({}): {}.",
                 axes.join(" and "),
+                view.measure.in_words(),
                 labels::filter(filter),
                 ranking.join(", then "),
             )
@@ -59,12 +61,12 @@ pub(super) fn open(certainty: &Certainty) -> Option<String> {
     }
 }
 
-fn group(group: &GroupMean) -> String {
+fn group(view: &View<'_>, group: &GroupMean) -> String {
     let values: Vec<String> =
         group.settings.iter().map(|(name, value): (&String, &Value)| labels::value(name, value)).collect();
     let finished = match group.jobs.len() {
         all if all == group.finished => count(all, "job"),
         all => format!("{} of {all} jobs", group.finished),
     };
-    format!("{} {} ({finished})", values.join(" · "), labels::f1_or_dash(group.mean))
+    format!("{} {} ({finished})", values.join(" · "), view.measure.or_dash(group.mean))
 }

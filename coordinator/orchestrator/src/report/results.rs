@@ -1,18 +1,22 @@
 //! results.json: every number of the report, for scripts. F1 is in percent, paths are relative to the run folder.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
-use shared::expression::CLASSES;
+use shared::confusion::{Confusion, Score};
+use shared::device::DeviceRecord;
 use shared::ids::{JobId, WorkerId};
-use shared::job::Settings;
-use shared::metrics::Confusion;
-use shared::pack::Split;
-use shared::predictions::SampleList;
-use shared::result::{DeviceRecord, JobResult, Score};
+use shared::job::TrainerId;
+use shared::metrics::{Metrics, Ranking};
+use shared::mtl::report::MICRO_BATCHES;
+use shared::result::{JobResult, TEST, VALIDATION};
+use shared::settings::Settings;
+use shared::trainer::TrainerKind;
 use shared::warning::Warning;
 
 use super::error::ReportError;
 use crate::ensemble::{MemberProbabilities, Scores, Selection, choose, score, vote};
-use crate::run_dir::{self, RunDir, RunRecord};
+use crate::run_dir::{RunDir, RunRecord};
 use crate::sweep::plan::{EnsembleRule, PaperScores, PlannedJob};
 use crate::view::labels::reproduce;
 
@@ -20,7 +24,11 @@ use crate::view::labels::reproduce;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Results {
     pub sweep: String,
-    pub dataset_digest: String,
+    pub trainer: TrainerId,
+    /// The metric by which jobs are compared.
+    pub ranking: Ranking,
+    /// Null if the jobs read no dataset.
+    pub dataset_digest: Option<String>,
     /// Every job of the plan, in its order.
     pub jobs: Vec<JobRow>,
     pub ensembles: Vec<EnsembleRow>,
@@ -71,20 +79,28 @@ pub struct JobRow {
     /// The command that shows the error again; null unless the job failed.
     pub reproduce: Option<String>,
     pub params: Settings,
+    /// The value of the metric that ranks; null also if it is missing or not a number.
+    pub score: Option<f64>,
+    /// The metrics that the job ended with.
+    pub metrics: Option<Metrics>,
     /// Number of epochs trained.
-    pub epochs: Option<usize>,
+    pub epochs: Option<u32>,
+    /// Also null if the trainer chose none.
     pub best_epoch: Option<u32>,
+    /// From the predictions; null also without any.
     pub val_macro_f1: Option<f64>,
     /// Also null if the test labels are not known.
     pub test_macro_f1: Option<f64>,
-    pub val_per_class_f1: Option<[f64; CLASSES]>,
-    pub test_per_class_f1: Option<[f64; CLASSES]>,
+    pub val_per_class_f1: Option<Vec<f64>>,
+    pub test_per_class_f1: Option<Vec<f64>>,
     pub train_seconds: Option<f64>,
     /// The most micro-batches that a step was cut into because batches did not fit into memory; 1 means that none was.
+    /// Also null for trainers that do not cut them.
     pub micro_batches: Option<u32>,
     pub worker: Option<WorkerId>,
     pub attempts: Option<u32>,
     pub device: Option<DeviceRecord>,
+    /// Also null for a result without predictions.
     pub probabilities: Option<ProbabilityPaths>,
     /// Also null if the run folder does not have it.
     pub model: Option<ModelFile>,
@@ -150,12 +166,15 @@ pub struct ModelFile {
 /// Paths of a job's matrices, relative to the run folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProbabilityPaths {
-    pub val: String,
+    pub val: Option<String>,
     pub test: Option<String>,
+    /// Predictions with other names.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, String>,
 }
 
 /// One ensemble. It is final when every candidate that could matter has finished. Until then its members and scores are
-/// those of the jobs known so far; scores are null while there is no member.
+/// those of the jobs known so far; scores are null while there is no member, and if a member has no predictions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EnsembleRow {
     pub name: String,
@@ -166,8 +185,8 @@ pub struct EnsembleRow {
     pub size: usize,
     pub val_macro_f1: Option<f64>,
     pub test_macro_f1: Option<f64>,
-    pub val_per_class_f1: Option<[f64; CLASSES]>,
-    pub test_per_class_f1: Option<[f64; CLASSES]>,
+    pub val_per_class_f1: Option<Vec<f64>>,
+    pub test_per_class_f1: Option<Vec<f64>>,
     /// `counts[true][predicted]`
     pub val_confusion: Option<Confusion>,
     pub test_confusion: Option<Confusion>,
@@ -185,22 +204,27 @@ impl EnsembleRow {
     }
 }
 
-/// Computes every number from the stored probabilities.
+/// Computes every number from what the run folder stores.
 pub(super) fn build(record: &RunRecord) -> Result<Results, ReportError> {
-    let jobs: Vec<JobRow> = record.plan.jobs.iter().map(|job| job_row(record, job)).collect();
+    let plan = &record.plan;
+    let kind = plan.kind();
+    let jobs: Vec<JobRow> = plan.jobs.iter().map(|job| job_row(record, kind, job)).collect();
+    let unranked = jobs.iter().filter(|job| job.state == JobState::Done && job.score.is_none());
     let scores = Scores {
-        validation: jobs.iter().filter_map(|job| Some((job.id, job.val_macro_f1?))).collect(),
+        ranking: jobs.iter().filter_map(|job| Some((job.id, job.score?))).collect(),
+        unranked: unranked.map(|job| job.id).collect::<BTreeSet<JobId>>(),
         failed: record.failures.keys().copied().collect(),
     };
-    let ensembles = record
-        .plan
+    let ensembles = plan
         .ensembles
         .iter()
-        .map(|rule| ensemble_row(record, rule, choose(&record.plan, &scores, rule)))
+        .map(|rule| ensemble_row(record, rule, choose(plan, &scores, rule)))
         .collect::<Result<_, _>>()?;
     Ok(Results {
-        sweep: record.plan.name.clone(),
-        dataset_digest: record.plan.dataset_digest.clone().unwrap_or_default(),
+        sweep: plan.name.clone(),
+        trainer: plan.trainer.clone(),
+        ranking: plan.ranking.clone(),
+        dataset_digest: plan.dataset_digest.clone(),
         jobs,
         ensembles,
         drained_workers: record
@@ -211,7 +235,7 @@ pub(super) fn build(record: &RunRecord) -> Result<Results, ReportError> {
     })
 }
 
-fn job_row(record: &RunRecord, job: &PlannedJob) -> JobRow {
+fn job_row(record: &RunRecord, kind: Option<&'static dyn TrainerKind>, job: &PlannedJob) -> JobRow {
     let result = record.results.get(&job.id);
     let failure = record.failures.get(&job.id);
     let state = match (result, failure) {
@@ -219,7 +243,8 @@ fn job_row(record: &RunRecord, job: &PlannedJob) -> JobRow {
         (None, Some(_)) => JobState::Failed,
         (None, None) => JobState::Unfinished,
     };
-    let (val, test) = job_scores(record, job.id);
+    let [val, test] = [VALIDATION, TEST].map(|split| job_score(record, job.id, split));
+    let doubts = result.zip(kind).map(|(result, kind)| kind.warnings(result, &job.settings));
     JobRow {
         id: job.id,
         group: job.group.clone(),
@@ -228,43 +253,51 @@ fn job_row(record: &RunRecord, job: &PlannedJob) -> JobRow {
         log: failure.map(|failure| failure.log.clone()),
         reproduce: failure.map(|_| reproduce(&format!("{}.yaml", record.plan.name), job.id)),
         params: job.params.clone(),
-        epochs: result.map(|r| r.epochs.len()),
-        best_epoch: result.map(|r| r.best_epoch),
-        val_macro_f1: val.map(|s| s.macro_f1),
-        test_macro_f1: test.map(|s| s.macro_f1),
+        score: result.and_then(|r| record.plan.ranking.score(&r.metrics)),
+        metrics: result.map(|r| r.metrics.clone()),
+        epochs: result.map(JobResult::epochs),
+        best_epoch: result.and_then(|r| r.best_epoch),
+        val_macro_f1: val.as_ref().map(|s| s.macro_f1),
+        test_macro_f1: test.as_ref().map(|s| s.macro_f1),
         val_per_class_f1: val.map(|s| s.per_class_f1),
         test_per_class_f1: test.map(|s| s.per_class_f1),
         train_seconds: result.map(|r| r.train_seconds),
-        micro_batches: result.map(JobResult::micro_batches),
+        micro_batches: result.and_then(micro_batches),
         worker: result.map(|r| r.worker.clone()),
         attempts: result.map(|r| r.attempt.0),
         device: result.map(|r| r.device.clone()),
-        probabilities: result.map(paths),
-        model: result.filter(|_| record.models.contains(&job.id)).map(model),
-        warnings: result.map_or_else(Vec::new, |result| {
-            Warning::of(result, &job.spec.loss).into_iter().map(ScoreWarning::from).collect()
-        }),
+        probabilities: result.and_then(paths),
+        model: result.filter(|_| record.models.contains(&job.id)).and_then(model),
+        warnings: doubts.into_iter().flatten().map(ScoreWarning::from).collect(),
     }
 }
 
-fn job_scores(record: &RunRecord, job: JobId) -> (Option<Score>, Option<Score>) {
-    let Some(probabilities) = record.probabilities.get(&job) else { return (None, None) };
-    let samples = &record.samples;
-    let val = samples.validation.as_ref().and_then(|s| run_dir::score(&probabilities.validation, s));
-    let test = samples.test.as_ref().zip(probabilities.test.as_ref());
-    (val, test.and_then(|(samples, rows)| run_dir::score(rows, samples)))
+fn job_score(record: &RunRecord, job: JobId, split: &str) -> Option<Score> {
+    let matrix = record.predictions.get(&job)?.get(split)?;
+    score(matrix, record.samples.get(split)?)
 }
 
-fn paths(result: &JobResult) -> ProbabilityPaths {
-    ProbabilityPaths {
-        val: RunDir::probabilities_name(result.job, Split::Validation),
-        test: result.test.as_ref().map(|_| RunDir::probabilities_name(result.job, Split::Test)),
-    }
+/// The largest number that any report of the training names.
+fn micro_batches(result: &JobResult) -> Option<u32> {
+    let named = result.history.iter().filter_map(|point| point.metrics.get(MICRO_BATCHES));
+    named.reduce(f64::max).map(|most| most as u32)
 }
 
-fn model(result: &JobResult) -> ModelFile {
+fn paths(result: &JobResult) -> Option<ProbabilityPaths> {
+    let names = result.predictions.keys();
+    let mut paths: BTreeMap<String, String> =
+        names.map(|name| (name.clone(), RunDir::probabilities_name(result.job, name))).collect();
+    (!paths.is_empty()).then(|| ProbabilityPaths {
+        val: paths.remove(VALIDATION),
+        test: paths.remove(TEST),
+        others: paths,
+    })
+}
+
+fn model(result: &JobResult) -> Option<ModelFile> {
+    let model = result.model()?;
     let path = RunDir::model_name(result.job);
-    ModelFile { path, sha256: result.model.sha256.clone(), size: result.model.size }
+    Some(ModelFile { path, sha256: model.sha256.clone(), size: model.size })
 }
 
 fn ensemble_row(
@@ -272,58 +305,50 @@ fn ensemble_row(
     rule: &EnsembleRule,
     selection: Selection,
 ) -> Result<EnsembleRow, ReportError> {
-    let samples = &record.samples;
-    let val =
-        ensemble_score(record, rule, &selection, samples.validation.as_ref(), validation_probabilities)?;
-    let test = ensemble_score(record, rule, &selection, samples.test.as_ref(), test_probabilities)?;
+    let val = ensemble_score(record, rule, &selection, VALIDATION)?;
+    let test = ensemble_score(record, rule, &selection, TEST)?;
+    let doubt = val.as_ref().and_then(Warning::of_confusion);
+    let f1 = |score: &Option<Score>| score.as_ref().map(|score| (score.macro_f1, score.per_class_f1.clone()));
+    let ((val_macro_f1, val_per_class_f1), (test_macro_f1, test_per_class_f1)) =
+        (f1(&val).unzip(), f1(&test).unzip());
     Ok(EnsembleRow {
         name: rule.name.clone(),
         selection,
         size: rule.size,
-        val_macro_f1: val.map(|s| s.macro_f1),
-        test_macro_f1: test.map(|s| s.macro_f1),
-        val_per_class_f1: val.map(|s| s.per_class_f1),
-        test_per_class_f1: test.map(|s| s.per_class_f1),
+        val_macro_f1,
+        test_macro_f1,
+        val_per_class_f1,
+        test_per_class_f1,
         val_confusion: val.map(|s| s.confusion),
         test_confusion: test.map(|s| s.confusion),
         paper: rule.paper,
-        warnings: val.as_ref().and_then(Warning::of_score).map(ScoreWarning::from).into_iter().collect(),
+        warnings: doubt.map(ScoreWarning::from).into_iter().collect(),
     })
 }
 
-/// `None` without members, without this split, or without any known label.
+/// `None` without members, if one of them has no such predictions, or without any known label.
 fn ensemble_score(
     record: &RunRecord,
     rule: &EnsembleRule,
     selection: &Selection,
-    samples: Option<&SampleList>,
-    probabilities: fn(&RunRecord, JobId) -> Option<MemberProbabilities<'_>>,
+    split: &str,
 ) -> Result<Option<Score>, ReportError> {
     let members: Option<Vec<MemberProbabilities<'_>>> =
-        selection.members.iter().map(|&job| probabilities(record, job)).collect();
-    let (Some(samples), Some(members)) = (samples, members.filter(|members| !members.is_empty())) else {
+        selection.members.iter().map(|&job| member(record, job, split)).collect();
+    let members = members.filter(|members| !members.is_empty());
+    let (Some(samples), Some(members)) = (record.samples.get(split), members) else {
         return Ok(None);
     };
     let mean = vote(&members).map_err(|source| ReportError::Vote { ensemble: rule.name.clone(), source })?;
     Ok(score(&mean, samples))
 }
 
-fn validation_probabilities(record: &RunRecord, job: JobId) -> Option<MemberProbabilities<'_>> {
+fn member<'a>(record: &'a RunRecord, job: JobId, split: &str) -> Option<MemberProbabilities<'a>> {
     let result = record.results.get(&job)?;
     Some(MemberProbabilities {
         job,
-        dataset_digest: &result.dataset_digest,
-        samples_digest: &result.validation.samples_digest,
-        probabilities: &record.probabilities.get(&job)?.validation,
-    })
-}
-
-fn test_probabilities(record: &RunRecord, job: JobId) -> Option<MemberProbabilities<'_>> {
-    let result = record.results.get(&job)?;
-    Some(MemberProbabilities {
-        job,
-        dataset_digest: &result.dataset_digest,
-        samples_digest: &result.test.as_ref()?.samples_digest,
-        probabilities: record.probabilities.get(&job)?.test.as_ref()?,
+        dataset_digest: result.inputs.dataset.as_deref(),
+        samples_digest: &result.predictions.get(split)?.samples_digest,
+        probabilities: record.predictions.get(&job)?.get(split)?,
     })
 }

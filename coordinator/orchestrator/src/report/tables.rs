@@ -1,12 +1,13 @@
-//! The sweep's tables filled in (the paper's Tables 2 and 3): validation F1 by row, its spread, and the paper's number.
+//! The sweep's tables filled in (the paper's Tables 2 and 3): the mean score by row, its spread, and the paper's number.
+
+use std::collections::HashMap;
 
 use serde_json::Value;
 use shared::ids::JobId;
-use shared::job::Settings;
+use shared::settings::Settings;
 
 use super::labels;
-use super::results::Results;
-use crate::sweep::plan::{Plan, PlannedJob, TableRule};
+use crate::sweep::plan::{Plan, TableRule};
 
 /// One filled table.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,17 +64,17 @@ pub(super) fn mean(values: &[f64]) -> Option<Spread> {
     Some(Spread { mean, deviation, finished: values.len() })
 }
 
-/// A row before its numbers: its settings and jobs.
+/// A row before its numbers: its settings and jobs, and the group of rows that it belongs to.
 struct Cell {
     settings: Settings,
     jobs: Vec<JobId>,
+    group: usize,
 }
 
-/// Fills a table rule with the validation F1 of the finished jobs.
-pub(super) fn fill(plan: &Plan, results: &Results, rule: &TableRule) -> Table {
+/// Fills a table rule with the scores of the finished jobs.
+pub(super) fn fill(plan: &Plan, score: impl Fn(JobId) -> Option<f64>, rule: &TableRule) -> Table {
     let cells = cells(plan, rule);
-    let score = |id: &JobId| results.jobs.iter().find(|job| job.id == *id)?.val_macro_f1;
-    let scores = |jobs: &[JobId]| -> Vec<f64> { jobs.iter().filter_map(score).collect() };
+    let scores = |jobs: &[JobId]| -> Vec<f64> { jobs.iter().filter_map(|&job| score(job)).collect() };
     let mut rows: Vec<Row> = cells
         .iter()
         .map(|cell| Row {
@@ -85,7 +86,7 @@ pub(super) fn fill(plan: &Plan, results: &Results, rule: &TableRule) -> Table {
         })
         .collect();
     let mut start = 0;
-    for block in cells.chunk_by(|a, b| same_group(rule, a, b)).filter(|_| !rule.mean_by.is_empty()) {
+    for block in cells.chunk_by(|a, b| a.group == b.group).filter(|_| !rule.mean_by.is_empty()) {
         let papers: Option<Vec<f64>> = block.iter().map(|cell| paper(rule, &cell.settings)).collect();
         let jobs: Vec<JobId> = block.iter().flat_map(|cell| cell.jobs.iter().copied()).collect();
         rows[start].group = Some(Group {
@@ -113,27 +114,26 @@ impl Cell {
 
 /// Rows in the order of the plan. Rows of one group follow its first row.
 fn cells(plan: &Plan, rule: &TableRule) -> Vec<Cell> {
-    let settings = |job: &PlannedJob| -> Settings {
-        let value = |name: &String| job.value(name).unwrap_or(Value::Null);
-        rule.rows.iter().map(|name| (name.clone(), value(name))).collect()
-    };
     let mut cells: Vec<Cell> = Vec::new();
+    let mut rows: HashMap<Vec<Value>, usize> = HashMap::new();
+    let mut groups: HashMap<Vec<Option<Value>>, usize> = HashMap::new();
     for job in plan.jobs.iter().filter(|job| job.matches(&rule.filter)) {
-        let cell = Cell { settings: settings(job), jobs: vec![job.id] };
-        if let Some(other) = cells.iter_mut().find(|other| other.settings == cell.settings) {
-            other.jobs.push(job.id);
-        } else if rule.mean_by.is_empty() {
-            cells.push(cell);
-        } else {
-            let last = cells.iter().rposition(|other| same_group(rule, other, &cell));
-            cells.insert(last.map_or(cells.len(), |at| at + 1), cell);
+        let value = |name: &String| job.value(name).unwrap_or(Value::Null);
+        let values: Vec<Value> = rule.rows.iter().map(value).collect();
+        if let Some(&row) = rows.get(&values) {
+            cells[row].jobs.push(job.id);
+            continue;
         }
+        let settings: Settings = rule.rows.iter().cloned().zip(values.iter().cloned()).collect();
+        let shared = rule.mean_by.iter().map(|name| settings.get(name).cloned()).collect();
+        let next = groups.len();
+        let group = *groups.entry(shared).or_insert(next);
+        rows.insert(values, cells.len());
+        cells.push(Cell { settings, jobs: vec![job.id], group });
     }
+    // A stable sort, so that the rows of a group keep their order.
+    cells.sort_by_key(|cell| cell.group);
     cells
-}
-
-fn same_group(rule: &TableRule, a: &Cell, b: &Cell) -> bool {
-    rule.mean_by.iter().all(|name| a.settings.get(name) == b.settings.get(name))
 }
 
 /// The paper's number for the row whose settings agree with everything the paper's row names.

@@ -2,22 +2,38 @@
 
 use std::collections::BTreeMap;
 
-use shared::expression::CLASSES;
 use shared::ids::JobId;
+use shared::metrics::Point;
+use shared::mtl;
 use shared::plural::count;
-use shared::result::EpochReport;
+use shared::trainer::TrainerKind;
 
-use super::configurations::{Configuration, configurations, repetition};
+use super::configurations::{Configuration, Varying, configurations, repetition};
+use super::labels::f1_or_dash;
+use super::measure::Measure;
 use super::results::{EnsembleRow, JobRow, JobState, Results};
 use super::tables::{Spread, Table, fill, mean};
 use crate::run_dir::RunRecord;
+use crate::sweep::plan::PlannedJob;
+
+/// With more classes than this, nothing is shown by class: results.json has it.
+const MOST_CLASSES: usize = 50;
 
 /// One run, ready to be shown.
 pub(super) struct View<'a> {
     pub(super) record: &'a RunRecord,
     pub(super) results: &'a Results,
+    /// The metric by which jobs are compared.
+    pub(super) measure: Measure,
+    /// Names of the classes that are shown; empty if the predictions have none, or too many.
+    pub(super) classes: Vec<String>,
+    /// True if jobs are compared by F1, or have predictions, which are scored by it.
+    pub(super) has_f1: bool,
     pub(super) configurations: Vec<Configuration>,
     pub(super) tables: Vec<Table>,
+    /// The plan's groups in order.
+    pub(super) groups: Vec<String>,
+    group_places: BTreeMap<String, usize>,
     rows: BTreeMap<JobId, &'a JobRow>,
     names: BTreeMap<JobId, String>,
 }
@@ -25,25 +41,41 @@ pub(super) struct View<'a> {
 impl<'a> View<'a> {
     pub(super) fn new(record: &'a RunRecord, results: &'a Results) -> Self {
         let plan = &record.plan;
-        let configurations = configurations(plan);
-        let mut names = BTreeMap::new();
-        for job in &plan.jobs {
-            let configuration = configurations.iter().find(|c| c.jobs.contains(&job.id));
-            let name = configuration.map(|c| c.label.clone()).unwrap_or_default();
-            names.insert(
-                job.id,
-                match repetition(plan, job) {
-                    Some(seed) => format!("{name} · {seed}"),
-                    None => name,
-                },
-            );
+        let varying = Varying::of(plan);
+        let configurations = configurations(plan, &varying);
+        let labels: BTreeMap<JobId, &str> =
+            configurations.iter().flat_map(|c| c.jobs.iter().map(|&job| (job, c.label.as_str()))).collect();
+        let name = |job: &PlannedJob| match (
+            labels.get(&job.id).copied().unwrap_or_default(),
+            repetition(job, &varying),
+        ) {
+            (label, Some(seed)) => format!("{label} · {seed}"),
+            (label, None) => label.to_owned(),
+        };
+        let names = plan.jobs.iter().map(|job| (job.id, name(job))).collect();
+        let (mut groups, mut group_places) = (Vec::new(), BTreeMap::new());
+        for Configuration { group, .. } in &configurations {
+            group_places.entry(group.clone()).or_insert_with(|| {
+                groups.push(group.clone());
+                groups.len() - 1
+            });
         }
+        let rows: BTreeMap<JobId, &JobRow> = results.jobs.iter().map(|job| (job.id, job)).collect();
+        let score = |job| rows.get(&job)?.score;
+        let tables = plan.tables.iter().map(|rule| fill(plan, score, rule)).collect();
+        let measure = Measure::of(plan);
+        let has_predictions = |job: &JobRow| job.val_macro_f1.or(job.test_macro_f1).is_some();
         Self {
             record,
             results,
-            tables: plan.tables.iter().map(|rule| fill(plan, results, rule)).collect(),
-            rows: results.jobs.iter().map(|job| (job.id, job)).collect(),
+            classes: classes(record, results),
+            has_f1: measure.is_f1() || results.jobs.iter().any(has_predictions),
+            measure,
             configurations,
+            tables,
+            groups,
+            group_places,
+            rows,
             names,
         }
     }
@@ -58,20 +90,36 @@ impl<'a> View<'a> {
         self.names.get(&id).map_or("", String::as_str)
     }
 
-    /// The trained epochs of a finished job.
-    pub(super) fn epochs(&self, id: JobId) -> &'a [EpochReport] {
-        self.record.results.get(&id).map_or(&[], |result| &result.epochs)
+    /// What a finished job's training reported.
+    pub(super) fn history(&self, id: JobId) -> &'a [Point] {
+        self.record.results.get(&id).map_or(&[], |result| &result.history)
     }
 
-    /// The plan's groups in order.
-    pub(super) fn groups(&self) -> Vec<&str> {
-        let mut groups: Vec<&str> = Vec::new();
-        for configuration in &self.configurations {
-            if !groups.contains(&configuration.group.as_str()) {
-                groups.push(&configuration.group);
-            }
+    /// The place of a group in the plan.
+    pub(super) fn group_place(&self, name: &str) -> usize {
+        self.group_places.get(name).copied().unwrap_or_default()
+    }
+
+    /// What a class is: an expression of a face, or just a class.
+    pub(super) fn class_word(&self) -> &'static str {
+        if self.results.trainer.kind == mtl::trainer().kind { "expression" } else { "class" }
+    }
+
+    /// Headings of the scores of jobs.
+    pub(super) fn score_columns(&self) -> Vec<&str> {
+        let f1: &[&str] = if self.has_f1 { &["Val. F1", "Test F1"] } else { &[] };
+        let own = (!self.measure.is_f1()).then(|| self.measure.column());
+        own.into_iter().chain(f1.iter().copied()).collect()
+    }
+
+    /// The scores of a job under these headings.
+    pub(super) fn scores(&self, job: &JobRow) -> Vec<String> {
+        let own = self.measure.or_dash(job.score);
+        if self.measure.is_f1() {
+            return vec![own, f1_or_dash(job.test_macro_f1)];
         }
-        groups
+        let f1 = [job.val_macro_f1, job.test_macro_f1].map(f1_or_dash);
+        std::iter::once(own).chain(f1.into_iter().filter(|_| self.has_f1)).collect()
     }
 
     pub(super) fn finished(&self) -> usize {
@@ -82,9 +130,10 @@ impl<'a> View<'a> {
         self.results.jobs.iter().filter(move |job| job.state == state)
     }
 
-    /// The best single model by validation F1 (ties: the first of the plan), if it is above chance.
+    /// The best job by its score (ties: the first of the plan), if it is above chance.
     pub(super) fn best_job(&self) -> Option<&'a JobRow> {
-        first_max(self.results.jobs.iter(), |job| job.val_macro_f1).filter(|job| job.is_above_chance())
+        let merit = |job: &JobRow| job.score.map(|score| self.measure.merit(score));
+        first_max(self.results.jobs.iter(), merit).filter(|job| job.is_above_chance())
     }
 
     /// The best ensemble by validation F1 (ties: the first of the plan), if it is above chance.
@@ -127,10 +176,11 @@ impl<'a> View<'a> {
     }
 
     /// Mean per-class validation F1 of a configuration's finished jobs.
-    pub(super) fn per_class_of(&self, configuration: &Configuration) -> Option<[f64; CLASSES]> {
-        let class = |c: usize| self.mean_of(configuration, |job| job.val_per_class_f1.map(|f1| f1[c]));
+    pub(super) fn per_class_of(&self, configuration: &Configuration) -> Option<Vec<f64>> {
+        let f1 = |job: &JobRow, c: usize| job.val_per_class_f1.as_ref()?.get(c).copied();
+        let class = |c: usize| self.mean_of(configuration, |job| f1(job, c)).map(|mean| mean.mean);
         class(0)?;
-        Some(std::array::from_fn(|c| class(c).map_or(0.0, |mean| mean.mean)))
+        Some((0..self.classes.len()).map_while(class).collect())
     }
 
     /// Total training time of the finished jobs in seconds.
@@ -152,6 +202,16 @@ impl<'a> View<'a> {
         }
         devices.into_iter().map(|(device, jobs)| format!("{device}: {}", count(jobs, "job"))).collect()
     }
+}
+
+/// Names for as many classes as the trainer tells apart, or as the predictions have.
+fn classes(record: &RunRecord, results: &Results) -> Vec<String> {
+    let known = record.plan.kind().map(TrainerKind::classes).unwrap_or_default();
+    let jobs = results.jobs.iter().map(|job| &job.val_per_class_f1);
+    let scored = jobs.chain(results.ensembles.iter().map(|ensemble| &ensemble.val_per_class_f1));
+    let most = scored.flatten().map(Vec::len).max().unwrap_or_default().max(known.len());
+    let name = |class: usize| known.get(class).map_or_else(|| class.to_string(), |name| (*name).to_owned());
+    if most > MOST_CLASSES { Vec::new() } else { (0..most).map(name).collect() }
 }
 
 /// The first item with the greatest score; items without a score are skipped.

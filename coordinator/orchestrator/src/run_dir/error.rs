@@ -4,7 +4,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use shared::ids::JobId;
-use shared::pack::Split;
 use shared::version::VersionError;
 
 /// Why a run folder could not be written or read.
@@ -37,7 +36,7 @@ pub enum RunDirError {
     #[error("the result of job {job} was refused, nothing was written: {problem}")]
     Refused { job: JobId, problem: String },
     #[error("the {split} sample list cannot be stored: {problem}")]
-    Samples { split: Split, problem: String },
+    Samples { split: String, problem: String },
 }
 
 impl RunDirError {

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::PathBuf;
 
 use shared::ids::JobId;
-use shared::pack::Split;
 use shared::result::JobResult;
 
 use super::{RunDir, RunDirError, stem};
@@ -29,9 +28,9 @@ impl RunDir {
         let place = self.root.join("earlier").join(job.to_string()).join(result.attempt.0.to_string());
         fs::create_dir_all(&place).map_err(RunDirError::io("create", &place))?;
         let mut files = vec![(self.result_path(job), "result.json".to_owned())];
+        let matrices = result.predictions.keys();
         files.extend(
-            [Split::Validation, Split::Test]
-                .map(|split| (self.probabilities_path(job, split), format!("{}.npy", stem(split)))),
+            matrices.map(|split| (self.probabilities_path(job, split), format!("{}.npy", stem(split)))),
         );
         files.push((self.root.join(Self::model_name(job)), "model.safetensors".to_owned()));
         files.retain(|(from, _)| from.is_file());

@@ -5,7 +5,7 @@
 //!   plan.json                        the plan, no absolute path
 //!   val.samples.csv test.samples.csv ids and labels, the row order of every matrix of that split
 //!   results/<job>.json               accepted results
-//!   probabilities/<job>.val.npy      [N, 6] f32 (test likewise)
+//!   probabilities/<job>.val.npy      [N, C] f32 (test and others likewise), for results with predictions
 //!   models/<job>.safetensors         weights of the jobs whose models are wanted
 //!   failures/<job>.json              why a job failed for good
 //!   workers/<name>.json              why a worker was drained
@@ -14,25 +14,25 @@
 //! Every file is written under another name and renamed, so a reader sees all of it or nothing. Nothing inside contains
 //! the folder's own path, so it can be moved or copied.
 
+mod check;
 mod error;
 mod history;
 mod model;
 mod read;
+mod result_writer;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use shared::expression::CLASSES;
 use shared::ids::JobId;
-use shared::metrics::{Confusion, argmax};
-use shared::pack::Split;
-use shared::predictions::SampleList;
-use shared::result::{JobResult, Score};
+use shared::predictions::{Matrix, SampleList};
+use shared::result::{JobResult, VALIDATION};
 
 use crate::sweep::plan::Plan;
 pub use error::RunDirError;
+pub use result_writer::{ResultFiles, ResultWriter};
 
 /// A run folder that exists.
 #[derive(Debug, Clone)]
@@ -44,11 +44,13 @@ pub struct RunDir {
 #[derive(Debug, Clone)]
 pub struct RunRecord {
     pub plan: Plan,
-    pub samples: Samples,
+    /// Sample lists by the name of the predictions whose rows they order. A list is missing until it is written, or if
+    /// there are no such samples.
+    pub samples: BTreeMap<String, SampleList>,
     /// Results of the plan's jobs. Files of jobs that an edited sweep no longer contains stay, but are not read.
     pub results: BTreeMap<JobId, JobResult>,
-    /// Probabilities of the same jobs.
-    pub probabilities: BTreeMap<JobId, Probabilities>,
+    /// Probabilities of the same jobs by the name of the predictions.
+    pub predictions: BTreeMap<JobId, BTreeMap<String, Matrix>>,
     /// Those of these jobs whose models are in the folder.
     pub models: BTreeSet<JobId>,
     /// Why jobs failed for good. A job that has a result is never here.
@@ -65,32 +67,6 @@ pub struct JobFailure {
     #[serde(default)]
     pub log: Vec<String>,
 }
-
-/// The sample lists of the two scored splits. `None` until written, or if the dataset has no such split.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Samples {
-    pub validation: Option<SampleList>,
-    pub test: Option<SampleList>,
-}
-
-/// One job's class probabilities, [N, 6] per split.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Probabilities {
-    pub validation: Vec<[f32; CLASSES]>,
-    pub test: Option<Vec<[f32; CLASSES]>>,
-}
-
-/// Score of a matrix against the labels of its samples; `None` if no label is known.
-pub fn score(probabilities: &[[f32; CLASSES]], samples: &SampleList) -> Option<Score> {
-    let pairs = samples.labels.iter().zip(probabilities);
-    let confusion = Confusion::from_pairs(
-        pairs.filter_map(|(label, row)| label.map(|class| (usize::from(class), argmax(row)))),
-    );
-    (confusion.total() > 0).then(|| confusion.into())
-}
-
-/// F1 values computed twice from the same counts differ only by rounding.
-const SCORE_TOLERANCE: f64 = 1e-9;
 
 /// Layout version of `plan.json` and the failure files.
 const VERSION: u32 = 1;
@@ -124,8 +100,9 @@ impl RunDir {
         &self.root
     }
 
-    /// Path of a job's matrix relative to the folder, with `/` on every system.
-    pub fn probabilities_name(job: JobId, split: Split) -> String {
+    /// Path of a job's matrix relative to the folder, with `/` on every system. The name of the predictions is one that
+    /// [`JobResult::check`] allows.
+    pub fn probabilities_name(job: JobId, split: &str) -> String {
         format!("probabilities/{job}.{}.npy", stem(split))
     }
 
@@ -134,8 +111,8 @@ impl RunDir {
         format!("models/{job}.safetensors")
     }
 
-    /// Path of a split's sample list relative to the folder.
-    pub fn samples_name(split: Split) -> String {
+    /// Path of the sample list of these predictions relative to the folder.
+    pub fn samples_name(split: &str) -> String {
         format!("{}.samples.csv", stem(split))
     }
 
@@ -147,20 +124,19 @@ impl RunDir {
         self.root.join("failures").join(format!("{job}.json"))
     }
 
-    fn probabilities_path(&self, job: JobId, split: Split) -> PathBuf {
+    fn probabilities_path(&self, job: JobId, split: &str) -> PathBuf {
         self.root.join(Self::probabilities_name(job, split))
     }
 
-    fn samples_path(&self, split: Split) -> PathBuf {
+    fn samples_path(&self, split: &str) -> PathBuf {
         self.root.join(Self::samples_name(split))
     }
 }
 
-/// The short names of splits in file names.
-const fn stem(split: Split) -> &'static str {
-    match split {
-        Split::Train => "train",
-        Split::Validation => "val",
-        Split::Test => "test",
-    }
+/// What predictions are called in file names: as in results, with one short form.
+fn stem(split: &str) -> &str {
+    if split == VALIDATION { SHORT_VALIDATION } else { split }
 }
+
+/// The short form, which no predictions may have as their own name.
+const SHORT_VALIDATION: &str = "val";

@@ -21,8 +21,10 @@ impl RunDir {
     /// True if the folder has the model of this result, judged by its size. Its digest was checked when it was stored,
     /// and is checked again when it is used.
     pub fn has_model(&self, result: &JobResult) -> bool {
-        fs::metadata(self.root.join(Self::model_name(result.job)))
-            .is_ok_and(|file| file.is_file() && file.len() == result.model.size)
+        result.model().is_some_and(|model| {
+            fs::metadata(self.root.join(Self::model_name(result.job)))
+                .is_ok_and(|file| file.is_file() && file.len() == model.size)
+        })
     }
 
     /// Begins to write a job's model.

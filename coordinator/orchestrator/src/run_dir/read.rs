@@ -7,15 +7,13 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use shared::ids::JobId;
-use shared::pack::Split;
-use shared::predictions::SampleList;
-use shared::result::JobResult;
+use shared::predictions::{Matrix, SampleList};
+use shared::result::{JobResult, TEST, VALIDATION};
 use shared::version::{DecodeError, Versions};
 
-use super::write::check_matrix;
+use super::check::{Samples, check_matrix};
 use super::{
-    JobFailure, PLAN, Probabilities, RunDir, RunDirError, RunRecord, Samples, StoredDrain, StoredFailure,
-    StoredPlan, VERSION,
+    JobFailure, PLAN, RunDir, RunDirError, RunRecord, StoredDrain, StoredFailure, StoredPlan, VERSION,
 };
 use crate::sweep::plan::Plan;
 
@@ -54,11 +52,11 @@ impl RunDir {
         Ok(stored.plan)
     }
 
-    /// The stored sample list of a split, if it has been written.
+    /// The stored sample list of these predictions, if it has been written.
     ///
     /// # Errors
     /// When the list cannot be read or is damaged.
-    pub fn samples(&self, split: Split) -> Result<Option<SampleList>, RunDirError> {
+    pub fn samples(&self, split: &str) -> Result<Option<SampleList>, RunDirError> {
         let path = self.samples_path(split);
         let Some(bytes) = read(&path)? else { return Ok(None) };
         let text =
@@ -74,21 +72,24 @@ impl RunDir {
     /// When a file cannot be read or is damaged; the error names the first one.
     pub fn load(&self) -> Result<RunRecord, RunDirError> {
         let plan = self.plan()?;
-        let samples =
-            Samples { validation: self.samples(Split::Validation)?, test: self.samples(Split::Test)? };
         let mut record = RunRecord {
             plan,
-            samples,
+            samples: BTreeMap::new(),
             results: BTreeMap::new(),
-            probabilities: BTreeMap::new(),
+            predictions: BTreeMap::new(),
             models: BTreeSet::new(),
             failures: BTreeMap::new(),
             drained: self.drained()?,
         };
+        let mut samples = BTreeMap::new();
+        for split in [VALIDATION, TEST] {
+            self.read_samples(split, &mut samples)?;
+        }
         let jobs: Vec<JobId> = record.plan.jobs.iter().map(|job| job.id).collect();
         for job in jobs {
             if let Some(result) = self.result(job)? {
-                record.probabilities.insert(job, self.probabilities(&result, &record)?);
+                let digest = record.plan.dataset_digest.as_ref();
+                record.predictions.insert(job, self.matrices(&result, digest, &mut samples)?);
                 if self.has_model(&result) {
                     record.models.insert(job);
                 }
@@ -97,7 +98,18 @@ impl RunDir {
                 record.failures.insert(job, error);
             }
         }
+        record.samples = samples.into_iter().map(|(split, samples)| (split, samples.list)).collect();
         Ok(record)
+    }
+
+    /// Reads a sample list unless it is in `known`; not all are there.
+    fn read_samples(&self, split: &str, known: &mut BTreeMap<String, Samples>) -> Result<(), RunDirError> {
+        if !known.contains_key(split)
+            && let Some(list) = self.samples(split)?
+        {
+            known.insert(split.to_owned(), Samples::from(list));
+        }
+        Ok(())
     }
 
     pub(super) fn result(&self, job: JobId) -> Result<Option<JobResult>, RunDirError> {
@@ -108,40 +120,38 @@ impl RunDir {
         if result.job != job {
             return Err(damaged(format!("it is the result of job {}", result.job)));
         }
-        if result.best().is_none() {
-            return Err(damaged(format!("it has no epoch {}, which it calls its best", result.best_epoch)));
-        }
+        // The names in it lead to other files.
+        result.check().map_err(damaged)?;
         Ok(Some(result))
     }
 
-    fn probabilities(&self, result: &JobResult, record: &RunRecord) -> Result<Probabilities, RunDirError> {
+    /// The matrices of a result. `dataset` is that of the plan; sample lists are read as they are needed.
+    fn matrices(
+        &self,
+        result: &JobResult,
+        dataset: Option<&String>,
+        samples: &mut BTreeMap<String, Samples>,
+    ) -> Result<BTreeMap<String, Matrix>, RunDirError> {
         let job = result.job;
-        let path = self.result_path(job);
-        if record.plan.dataset_digest.as_ref() != Some(&result.dataset_digest) {
+        if result.inputs.dataset.as_ref() != dataset {
             return Err(RunDirError::damaged_result(
                 job,
-                &path,
+                &self.result_path(job),
                 "it was trained on another dataset than the plan names",
             ));
         }
-        let matrix = |split, stored: &_, samples: &Option<SampleList>| {
-            let path = self.probabilities_path(job, split);
-            let samples = samples.as_ref().ok_or_else(|| {
+        let mut matrices = BTreeMap::new();
+        for (split, stored) in &result.predictions {
+            self.read_samples(split, samples)?;
+            let samples = samples.get(split).ok_or_else(|| {
                 RunDirError::damaged_run(&self.samples_path(split), "results need it, and it is missing")
             })?;
-            let bytes =
-                read(&path)?.ok_or_else(|| RunDirError::damaged_result(job, &path, "it is missing"))?;
-            check_matrix(stored, &bytes, samples)
-                .map_err(|problem| RunDirError::damaged_result(job, &path, problem))
-        };
-        Ok(Probabilities {
-            validation: matrix(Split::Validation, &result.validation, &record.samples.validation)?,
-            test: result
-                .test
-                .as_ref()
-                .map(|test| matrix(Split::Test, test, &record.samples.test))
-                .transpose()?,
-        })
+            let path = self.probabilities_path(job, split);
+            let damaged = |problem: String| RunDirError::damaged_result(job, &path, problem);
+            let bytes = read(&path)?.ok_or_else(|| damaged("it is missing".to_owned()))?;
+            matrices.insert(split.clone(), check_matrix(stored, &bytes, samples).map_err(damaged)?);
+        }
+        Ok(matrices)
     }
 
     /// The drained workers. A folder of an earlier version lists none.

@@ -1,5 +1,6 @@
 //! Runs the engine on the bus: records, queue and results. It knows no process, no display and no disk.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,6 +9,7 @@ use shared::bus::{BookEntry, Bucket, Bus, BusError, RecordWatch, StandingWatch};
 use shared::causes::in_words;
 use shared::disk;
 use shared::ids::{JobId, WorkerId};
+use shared::trainer::Remedies;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -15,6 +17,7 @@ use super::downloads::{FetchedResult, fetch_result};
 use crate::engine::cost::CostModel;
 use crate::engine::crash::Crash;
 use crate::engine::{Effect, Engine, Event, Notice};
+use crate::sweep::plan::Plan;
 
 const RECONCILE_EVERY: Duration = Duration::from_secs(30);
 /// The pause before a watch is opened again on a server that is away. Other work continues in the meantime.
@@ -41,6 +44,7 @@ enum InputKind {
 pub struct Conductor {
     engine: Engine,
     cost: CostModel,
+    plan: Arc<Plan>,
     bus: Bus,
     records: Subscription<RecordWatch>,
     standings: Subscription<StandingWatch>,
@@ -60,16 +64,20 @@ impl Conductor {
     ///
     /// # Errors
     /// When the server refuses to let the books be watched.
-    pub async fn begin(bus: Bus, engine: Engine, cost: CostModel) -> Result<Self, BusError> {
+    pub async fn begin(bus: Bus, engine: Engine, cost: CostModel, plan: Arc<Plan>) -> Result<Self, BusError> {
         let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let standings = subscribed(bus.watch_standings().await)?;
         let records = subscribed(bus.watch_records().await)?;
-        Ok(Self { engine, cost, bus, records, standings, fetches: JoinSet::new(), reconcile })
+        Ok(Self { engine, cost, plan, bus, records, standings, fetches: JoinSet::new(), reconcile })
     }
 
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     pub fn cost(&self) -> &CostModel {
@@ -132,7 +140,7 @@ impl Conductor {
     pub fn worker_died(&self, worker: &WorkerId, held: &[JobId], crash: Option<Crash>, log: &str) {
         let log: Vec<String> = log.lines().map(str::to_owned).collect();
         for &job in held {
-            let error = crash.map(|crash| crash.error(self.cost.spec(job)));
+            let error = crash.map(|crash| crash.error(&self.remedies(job)));
             let (bus, worker, log) = (self.bus.clone(), worker.clone(), log.clone());
             tokio::spawn(async move {
                 if let Err(error) = close_for(&bus, &worker, job, error, &log).await {
@@ -140,6 +148,12 @@ impl Conductor {
                 }
             });
         }
+    }
+
+    fn remedies(&self, job: JobId) -> Remedies {
+        let planned = self.plan.jobs.iter().find(|planned| planned.id == job);
+        let known = self.plan.kind().zip(planned);
+        known.map_or_else(Remedies::default, |(kind, planned)| kind.remedies(&planned.settings))
     }
 
     async fn record_changed(&mut self, BookEntry { job, record, revision, .. }: BookEntry) -> Vec<Notice> {

@@ -19,19 +19,22 @@ pub(super) async fn start(
     let setup = WorkerSetup {
         program: fleet::worker_program()?,
         endpoint: endpoint.clone(),
-        data: request.pack.clone(),
+        data: request.dataset.clone(),
         logs: request.home.logs()?,
         name_prefix: host.map_or_else(String::new, |host| format!("{}-", host.as_str())),
     };
-    announce_workers(bus, &setup, &slots).await;
+    announce_workers(bus, &setup, &slots, &request.plan).await;
     Ok(Fleet::start(setup, slots)?)
 }
 
 /// Tells the workers that others are about to start, so that the second try of a failed job can wait for one of them.
-async fn announce_workers(bus: &Bus, setup: &WorkerSetup, slots: &[Slot]) {
+async fn announce_workers(bus: &Bus, setup: &WorkerSetup, slots: &[Slot], plan: &Plan) {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     for slot in slots {
-        if let Err(error) = bus.appear(&Presence::announced(&setup.worker_name(slot), &host)).await {
+        // It offers more, but only this sweep's jobs could wait for it so soon.
+        let trainers = vec![plan.trainer.clone()];
+        if let Err(error) = bus.appear(&Presence::announced(&setup.worker_name(slot), &host, trainers)).await
+        {
             tracing::debug!(%error, "cannot announce a worker");
         }
     }
@@ -57,5 +60,7 @@ pub(super) fn host_name(request: &RunRequest) -> Option<UniqueName> {
 
 /// The most threads that a job of the sweep asks for.
 fn threads(plan: &Plan) -> usize {
-    plan.jobs.iter().map(|job| job.spec.training.cpu_threads as usize).max().unwrap_or(1)
+    let kind = plan.kind();
+    let threads = kind.iter().flat_map(|kind| plan.jobs.iter().map(|job| kind.threads(&job.settings)));
+    threads.max().unwrap_or(1)
 }

@@ -2,6 +2,7 @@
 
 mod announce;
 mod conductor;
+mod dataset;
 mod downloads;
 mod garbage;
 mod local_workers;
@@ -11,22 +12,23 @@ mod removal;
 mod retry;
 mod server_monitor;
 mod session;
-mod share;
 mod status;
 mod wait_out;
+mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::books::JobRecord;
 use shared::bus::{Bus, Endpoint};
 use shared::ids::JobId;
-use shared::pack::{Pack, Split};
 use shared::plural::count;
 use shared::protocol::Timing;
 use shared::result::JobResult;
 use shared::signals::StopSignals;
+use shared::trainer::Effort;
 use tokio::time::Instant;
 
 use crate::broker::{self, Broker};
@@ -42,6 +44,7 @@ use crate::view::{Style, View, labels::Labels};
 
 use announce::Announcement;
 pub use conductor::{Conductor, Input};
+use dataset::Dataset;
 pub use downloads::{FetchedResult, Models};
 pub use garbage::{Ages, Collected, collect as collect_garbage};
 use other_sweeps::OtherSweeps;
@@ -51,9 +54,9 @@ pub use removal::{Amount, Holdings, Removal, RemovalError, SweepHoldings, Target
 pub use retry::{EndedJob, RetryError, find_ended, retry};
 use server_monitor::ServerMonitor;
 use session::{HomeCheck, Session, SessionContext, SessionEnd, Workers};
-pub use share::UnknownWeights;
 pub use status::{BucketStatus, JobStatus, Status, SweepStatus, read_status};
 use wait_out::wait_out;
+pub use weights::UnknownWeights;
 
 /// Everything a run needs, resolved.
 #[derive(Debug)]
@@ -61,8 +64,8 @@ pub struct RunRequest {
     pub plan: Plan,
     /// The path of the sweep file as the user wrote it.
     pub file: PathBuf,
-    /// Folder of the plan's pack.
-    pub pack: PathBuf,
+    /// Folder of the plan's dataset, if its jobs read one.
+    pub dataset: Option<PathBuf>,
     pub home: Home,
     /// Folder of run folders.
     pub out: PathBuf,
@@ -111,15 +114,15 @@ pub enum RunEnd {
 pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     let mut stop = StopSignals::listen()?;
     let lock = request.home.lock()?;
-    let pack = Pack::open(&request.pack)?;
+    let dataset = request.dataset.as_deref().map(Dataset::open).transpose()?;
     let mut view = View::new(request.style, labels(&request));
-    let ChosenFolder { run_dir, remark } = prepare::run_dir(&request.out, &request.plan, &pack)?;
+    let ChosenFolder { run_dir, remark } = prepare::run_dir(&request.out, &request.plan, dataset.as_ref())?;
     if let Some(remark) = remark {
         view.remark(&remark);
     }
     let stored = prepare::stored_results(&run_dir);
     let mut broker = None;
-    let context = RunContext { request: &request, pack: &pack, run_dir: &run_dir, lock: &lock };
+    let context = RunContext { request: &request, dataset: dataset.as_ref(), run_dir: &run_dir, lock: &lock };
     let outcome = Box::pin(conduct(&context, stored, &mut broker, &mut view, &mut stop)).await;
     view.close();
     if let Some(broker) = broker {
@@ -131,9 +134,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     if let End::Interrupted { elsewhere } = end {
         return Ok(RunEnd::Interrupted { done: tally.done, open, elsewhere });
     }
-    for (job, record, reason) in engine.failures() {
-        run_dir.write_failure(job, &failure(record, reason))?;
-    }
+    run_dir.write_failures(engine.failures().map(|(job, record, reason)| (job, failure(record, reason))))?;
     for (worker, reason) in &drained {
         run_dir.write_drain(worker, reason)?;
     }
@@ -183,17 +184,14 @@ struct Start {
 impl Start {
     fn from(plan: &Plan, stored: &BTreeMap<JobId, &JobResult>) -> Self {
         let engine = Engine::new(plan.jobs.iter().map(|job| job.id), &|job| stored.contains_key(&job));
-        let mut snapshot = Snapshot::default();
+        let (score_name, goal) = (plan.score_name(), plan.ranking.goal);
+        let mut snapshot = Snapshot { score_name, goal, ..Snapshot::default() };
         for result in stored.values() {
-            saw(&mut snapshot, result);
+            if let Some(score) = plan.ranking.score(&result.metrics) {
+                snapshot.saw(result.job, score);
+            }
         }
         Self { engine, snapshot }
-    }
-}
-
-fn saw(snapshot: &mut Snapshot, result: &JobResult) {
-    if let Some(report) = result.best() {
-        snapshot.saw(result.job, report.validation.macro_f1);
     }
 }
 
@@ -222,14 +220,14 @@ enum End {
 /// What a run works with, from its start to its end.
 struct RunContext<'a> {
     request: &'a RunRequest,
-    pack: &'a Pack,
+    dataset: Option<&'a Dataset>,
     run_dir: &'a RunDir,
     lock: &'a HomeLock,
 }
 
 /// Runs everything from the start of the server to the last stored result. The local workers live exactly as long.
 async fn conduct(
-    &RunContext { request, pack, run_dir, lock }: &RunContext<'_>,
+    &RunContext { request, dataset, run_dir, lock }: &RunContext<'_>,
     stored: BTreeMap<JobId, JobResult>,
     broker: &mut Option<Broker>,
     view: &mut View,
@@ -238,7 +236,7 @@ async fn conduct(
     let prepared = tokio::select! {
         biased;
         () = stop.requested() => None,
-        prepared = begin(request, pack, &stored, broker, view) => Some(prepared?),
+        prepared = begin(request, dataset, &stored, broker, view) => Some(prepared?),
     };
     let Some(PreparedSweep { endpoint, bus, conductor, snapshot }) = prepared else {
         say_stopping(view);
@@ -247,13 +245,15 @@ async fn conduct(
         let end = End::Interrupted { elsewhere: Vec::new() };
         return Ok(Conducted { engine, drained: BTreeMap::new(), end });
     };
-    let sharing = tokio::spawn(share::pack(bus.clone(), request.pack.clone()));
+    let folder = request.dataset.clone();
+    let sharing = folder.map(|folder| tokio::spawn(dataset::share(bus.clone(), folder)));
     let collecting = tokio::spawn(garbage::collect_now_and_then(bus.clone()));
     let announcement = Announcement::keep_up(bus.clone(), &request.plan.name);
     let others = OtherSweeps::begin(bus.clone(), &request.plan.name);
     let host = local_workers::host_name(request); // Held until the run ends.
     let mut session = Session {
         conductor,
+        writer: run_dir.result_writer()?,
         context: SessionContext {
             fleet: local_workers::start(request, &endpoint, &bus, host.as_ref()).await?,
             home: HomeCheck { lock, holds_store: broker.is_some(), told: false },
@@ -267,10 +267,12 @@ async fn conduct(
         },
     };
     let outcome = session.run_to_end(stop).await;
-    sharing.abort();
+    if let Some(sharing) = sharing {
+        sharing.abort();
+    }
     collecting.abort();
     announcement.withdraw().await;
-    let Session { conductor, context } = session;
+    let Session { conductor, context, .. } = session;
     let SessionContext { fleet, view, workers, .. } = context;
     fleet.stop().await;
     let (engine, drained) = (conductor.into_engine(), workers.drained);
@@ -299,7 +301,7 @@ struct PreparedSweep {
 /// Connects to our own or another server, and enters the sweep into its books.
 async fn begin(
     request: &RunRequest,
-    pack: &Pack,
+    dataset: Option<&Dataset>,
     stored: &BTreeMap<JobId, JobResult>,
     broker: &mut Option<Broker>,
     view: &mut View,
@@ -324,7 +326,7 @@ async fn begin(
             };
             bus.agree_on(&timing).await?;
             announce::announce(&bus, &request.plan.name).await?;
-            share::weights(&bus, &request.plan).await?;
+            weights::share(&bus, &request.plan).await?;
             prepare::admit(&bus, &request.plan, ours_alone).await
         },
     )
@@ -332,10 +334,17 @@ async fn begin(
     let outdated = prepare::outdated(&bus, stored).await?;
     let stored = stored.iter().filter(|(job, _)| !outdated.contains(job)).map(|(&job, result)| (job, result));
     let Start { engine, snapshot } = Start::from(&request.plan, &stored.collect());
-    let specs = request.plan.jobs.iter().map(|job| (job.id, job.spec.clone()));
-    let cost = CostModel::new(pack.len(Split::Train), specs);
-    let conductor = Conductor::begin(bus.clone(), engine, cost).await?;
+    let plan = Arc::new(request.plan.clone());
+    let cost = CostModel::new(efforts(&plan, dataset.map_or(0, Dataset::train_samples)));
+    let conductor = Conductor::begin(bus.clone(), engine, cost, plan).await?;
     Ok(PreparedSweep { endpoint, bus, conductor, snapshot })
+}
+
+/// How much work each job is. Jobs of a trainer that this program does not know are all alike.
+fn efforts(plan: &Plan, train_samples: usize) -> Vec<(JobId, Effort)> {
+    let alike = Effort { epochs: 1, units: 1.0, class: 0 };
+    let effort = |settings| plan.kind().map_or(alike, |kind| kind.effort(settings, train_samples));
+    plan.jobs.iter().map(|job| (job.id, effort(&job.settings))).collect()
 }
 
 /// The workers on somebody else's server that keep training after the local ones have ended.

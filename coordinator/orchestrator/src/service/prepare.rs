@@ -6,11 +6,10 @@ use std::path::Path;
 use shared::books::{JobState, Standing, WorkerRecord};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
-use shared::job::TRAINER_REVISION;
-use shared::pack::{Pack, Split};
 use shared::protocol::{JobOrder, SweepRecord, subjects};
 use shared::result::JobResult;
 
+use super::dataset::Dataset;
 use crate::run_dir::{RunDir, RunDirError};
 use crate::sweep::plan::Plan;
 
@@ -23,7 +22,11 @@ pub(super) struct ChosenFolder {
 
 /// The run folder below `out`, with plan and sample lists in it: the folder with the sweep's name, or a numbered one if
 /// that already holds the results of other jobs.
-pub(super) fn run_dir(out: &Path, plan: &Plan, pack: &Pack) -> Result<ChosenFolder, RunDirError> {
+pub(super) fn run_dir(
+    out: &Path,
+    plan: &Plan,
+    dataset: Option<&Dataset>,
+) -> Result<ChosenFolder, RunDirError> {
     let usual = out.join(&plan.name);
     let root = RunDir::place(&usual, plan)?;
     let remark = (root != usual).then(|| {
@@ -35,10 +38,8 @@ pub(super) fn run_dir(out: &Path, plan: &Plan, pack: &Pack) -> Result<ChosenFold
         )
     });
     let run_dir = RunDir::create(&root, plan)?;
-    for split in [Split::Validation, Split::Test] {
-        if !pack.is_empty(split) {
-            run_dir.write_samples(split, &pack.samples(split))?;
-        }
+    for (split, samples) in dataset.map_or_else(Vec::new, Dataset::sample_lists) {
+        run_dir.write_samples(split, &samples)?;
     }
     Ok(ChosenFolder { run_dir, remark })
 }
@@ -77,7 +78,7 @@ pub(super) async fn outdated(
 /// # Errors
 /// When the server refuses or does not answer, or an entry in its books cannot be read.
 pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<()> {
-    let orders: Vec<JobOrder> = plan.jobs.iter().map(|job| order(plan, job.id, &job.spec)).collect();
+    let orders: Vec<JobOrder> = plan.jobs.iter().map(|job| plan.order(job)).collect();
     bus.admit(&orders).await?;
     let drained = trust_again(bus).await?;
     for order in &orders {
@@ -119,15 +120,4 @@ async fn trust_again(bus: &Bus) -> anyhow::Result<BTreeSet<String>> {
         bus.write_standing(&WorkerRecord::new(&record.name, Standing::Trusted)).await?;
     }
     Ok(drained)
-}
-
-fn order(plan: &Plan, job: JobId, spec: &shared::job::JobSpec) -> JobOrder {
-    JobOrder {
-        v: JobOrder::VERSION,
-        job,
-        spec: spec.clone(),
-        dataset_digest: plan.dataset_digest.clone().unwrap_or_default(),
-        trainer_revision: TRAINER_REVISION,
-        checkpoint_every: plan.checkpoint_every,
-    }
 }

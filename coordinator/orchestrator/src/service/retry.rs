@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use shared::books::JobState;
 use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
+use shared::metrics::Ranking;
 use shared::protocol::{SweepRecord, subjects};
 
 use crate::sweep::plan::Plan;
@@ -36,12 +37,20 @@ pub enum RetryError {
     Plan { sweep: String, source: serde_json::Error },
 }
 
+/// A job that could be meant.
+struct Found {
+    label: String,
+    sweeps: Vec<String>,
+    score_name: String,
+    ranking: Ranking,
+}
+
 /// The one job whose id begins with `wanted`, in any sweep that the books know.
 ///
 /// # Errors
 /// When there is no such job, there are several, it has not ended, or the server does not answer.
 pub async fn find_ended(bus: &Bus, wanted: &str) -> Result<EndedJob, RetryError> {
-    let mut found: BTreeMap<JobId, (String, Vec<String>)> = BTreeMap::new();
+    let mut found: BTreeMap<JobId, Found> = BTreeMap::new();
     let mut keys = bus.keys(subjects::SWEEP_KEYS).await?;
     keys.sort();
     for key in keys {
@@ -51,21 +60,29 @@ pub async fn find_ended(bus: &Bus, wanted: &str) -> Result<EndedJob, RetryError>
             .map_err(|source| RetryError::Plan { sweep: name.clone(), source })?;
         let labels = Labels::of(&plan);
         for job in plan.jobs.iter().map(|job| job.id).filter(|job| job.begins_with(wanted)) {
-            found.entry(job).or_insert_with(|| (labels.get(job), Vec::new())).1.push(name.clone());
+            let new = || Found {
+                label: labels.get(job),
+                sweeps: Vec::new(),
+                score_name: plan.score_name(),
+                ranking: plan.ranking.clone(),
+            };
+            found.entry(job).or_insert_with(new).sweeps.push(name.clone());
         }
     }
     if found.len() > 1 {
         let ids = found.keys().map(ToString::to_string).collect();
         return Err(RetryError::Ambiguous { wanted: wanted.to_owned(), ids });
     }
-    let Some((job, (label, sweeps))) = found.pop_first().filter(|_| !wanted.is_empty()) else {
+    let Some((job, Found { label, sweeps, score_name, ranking })) =
+        found.pop_first().filter(|_| !wanted.is_empty())
+    else {
         return Err(RetryError::Unknown { wanted: wanted.to_owned() });
     };
     let entry = bus.record(job).await?;
     let outcome = match entry.map(|entry| entry.record.state) {
         Some(JobState::Done { .. }) => {
-            let best = bus.result(job).await?.best().map(|best| best.validation.macro_f1);
-            best.map_or_else(|| "done".to_owned(), |f1| format!("done with F1 {f1:.2}"))
+            let score = ranking.score(&bus.result(job).await?.metrics);
+            score.map_or_else(|| "done".to_owned(), |score| format!("done with {score_name} {score:.2}"))
         }
         Some(state @ (JobState::Failed { .. } | JobState::Parked { .. })) => state.describe(),
         Some(state @ (JobState::Pending | JobState::Running { .. })) => {

@@ -14,12 +14,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::conductor::{Conductor, Input};
 use super::downloads::FetchedResult;
 use super::other_sweeps::OtherSweeps;
+use super::say_stopping;
 use super::server_monitor::ServerMonitor;
-use super::{saw, say_stopping};
 use crate::engine::{Engine, Notice};
 use crate::fleet::Fleet;
 use crate::home::HomeLock;
-use crate::run_dir::RunDir;
+use crate::run_dir::{ResultWriter, RunDir};
 use crate::view::View;
 use crate::view::labels::Labels;
 use crate::view::model::{LiveJob, Snapshot};
@@ -44,6 +44,7 @@ pub(super) enum SessionEnd {
 /// A sweep while it runs.
 pub(super) struct Session<'a> {
     pub(super) conductor: Conductor,
+    pub(super) writer: ResultWriter,
     pub(super) context: SessionContext<'a>,
 }
 
@@ -103,14 +104,14 @@ impl Workers {
         for (_, report) in reports.values() {
             let Some(label) = labels.find(report.job) else {
                 let label = others.label(report.job);
-                live.push(LiveJob { report: report.clone(), label, own: false, macro_f1: None });
+                live.push(LiveJob { report: report.clone(), label, own: false, score: None });
                 continue;
             };
             let Some(record) = engine.record(report.job) else { continue };
             let JobState::Running { token, .. } = &record.state else { continue };
             if token.owner == report.worker {
-                let (label, macro_f1) = (label.to_owned(), record.last_macro_f1());
-                live.push(LiveJob { report: report.clone(), label, own: true, macro_f1 });
+                let (label, score) = (label.to_owned(), record.last_score());
+                live.push(LiveJob { report: report.clone(), label, own: true, score });
             }
         }
         live
@@ -168,12 +169,13 @@ impl Session<'_> {
 
     /// Lets the conductor act. That may wait for the server, so the display is updated in the meantime.
     async fn act(&mut self, input: Input, second: &mut Interval) -> anyhow::Result<()> {
-        let Self { conductor, context } = self;
-        let (run_dir, mut results) = (context.run_dir, Vec::new());
+        let Self { conductor, writer, context } = self;
+        let (run_dir, mut scores) = (context.run_dir, Vec::new());
+        let ranking = conductor.plan().ranking.clone();
         let mut store = |fetched: &FetchedResult| {
             run_dir.check()?;
-            run_dir.write_result(&fetched.result, &fetched.validation, fetched.test.as_deref())?;
-            results.push(fetched.result.clone());
+            writer.write(&fetched.result, &fetched.files)?;
+            scores.extend(ranking.score(&fetched.result.metrics).map(|score| (fetched.result.job, score)));
             Ok(())
         };
         let notices = {
@@ -186,8 +188,8 @@ impl Session<'_> {
                 }
             }
         };
-        for result in &results {
-            saw(&mut context.snapshot, result);
+        for (job, score) in scores {
+            context.snapshot.saw(job, score);
         }
         for notice in notices {
             context.tell(&notice);
@@ -203,7 +205,7 @@ impl Session<'_> {
 
     /// Restarts local workers that have ended, and enters into the books what killed them.
     fn tend_workers(&mut self) -> anyhow::Result<()> {
-        let Self { conductor, context } = self;
+        let Self { conductor, context, .. } = self;
         let engine = conductor.engine();
         for exit in context.fleet.tend(Instant::now(), |worker| engine.held_by(worker))? {
             context.workers.reports.remove(&exit.worker);
@@ -218,12 +220,12 @@ impl Session<'_> {
 
     /// Takes a new snapshot.
     fn look(&mut self) {
-        let Self { conductor, context } = self;
+        let Self { conductor, context, .. } = self;
         let engine = conductor.engine();
         let live = context.workers.live(engine);
-        for LiveJob { report, macro_f1, .. } in live.iter().filter(|job| job.own) {
-            if let Some(f1) = *macro_f1 {
-                context.snapshot.saw(report.job, f1);
+        for LiveJob { report, score, .. } in live.iter().filter(|job| job.own) {
+            if let Some(score) = *score {
+                context.snapshot.saw(report.job, score);
             }
         }
         let workers = live.len().max(context.fleet.usable());
@@ -266,8 +268,8 @@ impl SessionContext<'_> {
     }
 
     fn tell(&mut self, notice: &Notice) {
-        if let Notice::Epoch { job, macro_f1, .. } = notice {
-            self.snapshot.saw(*job, *macro_f1);
+        if let Notice::Epoch { job, score, .. } = notice {
+            self.snapshot.saw(*job, *score);
         }
         if let Notice::Drained { worker, reason } = notice {
             self.fleet.drain(worker);

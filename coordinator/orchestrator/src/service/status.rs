@@ -5,7 +5,6 @@ use shared::books::{JobState, Standing, WorkerRecord};
 use shared::bus::{Bucket, Bus};
 use shared::ids::JobId;
 use shared::protocol::{Presence, SweepRecord, subjects};
-use shared::warning::Warning;
 
 use crate::sweep::plan::Plan;
 use crate::view::labels::Labels;
@@ -14,6 +13,8 @@ use crate::view::labels::Labels;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SweepStatus {
     pub name: String,
+    /// What the jobs' scores are called.
+    pub score_name: String,
     pub jobs: Vec<JobStatus>,
 }
 
@@ -28,8 +29,8 @@ pub struct JobStatus {
     /// Finished epochs, of `epochs`.
     pub epoch: u32,
     pub epochs: u32,
-    /// Validation macro F1 so far, in percent.
-    pub macro_f1: Option<f64>,
+    /// The metric by which jobs are compared, so far.
+    pub score: Option<f64>,
     /// Reasons not to trust the score of a finished job, each in a sentence.
     pub warnings: Vec<String>,
     pub attempts: u32,
@@ -103,7 +104,7 @@ pub async fn read_status(bus: &Bus) -> anyhow::Result<Status> {
 }
 
 async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
-    let labels = Labels::of(plan);
+    let (labels, kind) = (Labels::of(plan), plan.kind());
     let mut jobs = Vec::new();
     for job in &plan.jobs {
         let record = bus.record(job.id).await?.map(|entry| entry.record);
@@ -113,8 +114,8 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
             state: "pending",
             worker: None,
             epoch: record.as_ref().map_or(0, shared::books::JobRecord::saved_epochs),
-            epochs: job.spec.training.epochs,
-            macro_f1: record.as_ref().and_then(shared::books::JobRecord::last_macro_f1),
+            epochs: kind.map_or(0, |kind| kind.effort(&job.settings, 0).epochs),
+            score: record.as_ref().and_then(shared::books::JobRecord::last_score),
             warnings: Vec::new(),
             attempts: record.as_ref().map_or(0, |record| record.attempts),
             failures: record.as_ref().map_or(0, |record| record.failures.len()),
@@ -139,8 +140,8 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
                 status.state = "done";
                 status.worker = Some(token.owner.name().to_owned());
                 status.epoch = status.epochs;
-                status.macro_f1 = result.best().map(|best| best.validation.macro_f1);
-                let warnings = Warning::of(&result, &job.spec.loss);
+                status.score = plan.ranking.score(&result.metrics);
+                let warnings = kind.map_or_else(Vec::new, |kind| kind.warnings(&result, &job.settings));
                 status.warnings = warnings.iter().map(ToString::to_string).collect();
             }
             Some(JobState::Failed { reason } | JobState::Parked { reason }) => {
@@ -151,5 +152,5 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
         }
         jobs.push(status);
     }
-    Ok(SweepStatus { name: plan.name.clone(), jobs })
+    Ok(SweepStatus { name: plan.name.clone(), score_name: plan.score_name(), jobs })
 }

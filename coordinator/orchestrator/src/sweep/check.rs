@@ -10,10 +10,15 @@ use super::setting_schemas::resolve;
 
 /// All differences between `root`, which was read from `text`, and the schema of sweep files.
 pub fn check(root: &Node, schema: &Value, text: &str) -> Vec<Problem> {
+    part(root, schema, text, "the file")
+}
+
+/// All differences between `node`, which was read from `text`, and its schema. `label` names it in messages.
+pub(super) fn part(node: &Node, schema: &Value, text: &str, label: &str) -> Vec<Problem> {
     let no_definitions = Map::new();
     let definitions = schema["$defs"].as_object().unwrap_or(&no_definitions);
     let mut checker = Checker { definitions, text, problems: Vec::new() };
-    checker.node(root, schema, "the file");
+    checker.node(node, schema, label);
     checker.problems
 }
 
@@ -31,7 +36,11 @@ impl<'a> Checker<'a> {
     /// Checks a node. `label` names it in messages.
     fn node(&mut self, node: &Node, schema: &'a Value, label: &str) {
         let schema = resolve(schema, self.definitions);
-        if let Some(choices) = choices(schema) {
+        if schema["not"].is_object() {
+            // Nothing may stand here, and the description says why.
+            let why = schema["description"].as_str().unwrap_or("must be left out");
+            self.report(node.span, format!("{label}: {why}"));
+        } else if let Some(choices) = choices(schema) {
             self.choice(node, &choices, label);
         } else if let Some(branches) = schema["anyOf"].as_array() {
             self.branches(node, branches, label);

@@ -6,11 +6,12 @@ use super::expand::listed;
 use super::plan::{Filter, PlannedJob};
 use super::problem::{Problem, nearest};
 use super::spec::{Conditions, Located, Settings};
-use super::values::normal;
+use super::values::Vocabulary;
 
 /// The jobs and groups of a sweep, which conditions may refer to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known<'a> {
+    pub vocabulary: &'a Vocabulary,
     pub jobs: &'a [PlannedJob],
     pub groups: &'a [&'a str],
 }
@@ -38,9 +39,9 @@ impl Known<'_> {
         &self,
         settings: &Settings,
         problems: &mut Vec<Problem>,
-    ) -> Option<shared::job::Settings> {
+    ) -> Option<shared::settings::Settings> {
         let already = problems.len();
-        let mut row = shared::job::Settings::new();
+        let mut row = shared::settings::Settings::new();
         for (name, value) in settings {
             match self.value(&name.value, value) {
                 Ok(value) => drop(row.insert(name.value.clone(), value)),
@@ -54,11 +55,11 @@ impl Known<'_> {
         if name == "group" {
             return self.group(value);
         }
-        let normal = normal(name, value)?;
-        let values: Vec<Value> = self.jobs.iter().filter_map(|job| job.value(name)).collect();
-        if values.contains(&normal) {
+        let normal = self.vocabulary.normal(name, value)?;
+        if self.jobs.iter().any(|job| job.value(name).as_ref() == Some(&normal)) {
             return Ok(normal);
         }
+        let values: Vec<Value> = self.jobs.iter().filter_map(|job| job.value(name)).collect();
         let texts: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
         let near = normal.as_str().and_then(|wrong| nearest(wrong, &texts));
         let help = match near {

@@ -1,20 +1,22 @@
-//! Compares jobs with their dataset: refuses what cannot be trained, and notes what can be but may not be intended.
+//! Compares jobs of the paper's trainer with their dataset: refuses what cannot be trained, and notes what can be but
+//! may not be intended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::expression::{CLASSES, Expression};
+use shared::mtl::MtlSpec;
 use shared::plural::count;
 use shared::subset;
 
 use super::dataset::{Content, Images};
-use super::plan::PlannedJob;
+use super::mtl::MtlJob;
 use super::problem::{Problem, Span};
 
 /// A batch norm in training needs two images.
 const FEWEST_TRAINING_IMAGES: u64 = 2;
 
 /// Why jobs cannot be trained on this dataset; `span` is the dataset's place in the sweep file.
-pub(super) fn problems(content: &Content, jobs: &[PlannedJob], span: Span) -> Vec<Problem> {
+pub(super) fn problems(content: &Content, jobs: &[MtlJob<'_>], span: Span) -> Vec<Problem> {
     let mut problems = Vec::new();
     if content.validation.count == 0 {
         let message =
@@ -24,7 +26,7 @@ pub(super) fn problems(content: &Content, jobs: &[PlannedJob], span: Span) -> Ve
     }
     let too_few: BTreeSet<u64> = jobs
         .iter()
-        .map(|job| Subset::of(job, &content.train).images())
+        .map(|job| Subset::of(&job.spec, &content.train).images())
         .filter(|images| *images < FEWEST_TRAINING_IMAGES)
         .collect();
     if let Some(&images) = too_few.first() {
@@ -36,7 +38,7 @@ pub(super) fn problems(content: &Content, jobs: &[PlannedJob], span: Span) -> Ve
 }
 
 /// What may be surprising, each in a sentence.
-pub(super) fn notes(content: &Content, jobs: &[PlannedJob]) -> Vec<String> {
+pub(super) fn notes(content: &Content, jobs: &[MtlJob<'_>]) -> Vec<String> {
     let mut notes = Vec::new();
     let train = missing_classes("training", &content.train, "cannot be learned");
     let validation = missing_classes("validation", &content.validation, "has F1 0");
@@ -45,7 +47,7 @@ pub(super) fn notes(content: &Content, jobs: &[PlannedJob]) -> Vec<String> {
     if content.test.count == 0 {
         notes.push("the dataset has no test images, so jobs and ensembles get no test scores".to_owned());
     }
-    notes.extend(by_group(jobs, |job| of_job(content, job)));
+    notes.extend(by_group(jobs, |spec| of_job(content, spec)));
     notes
 }
 
@@ -63,24 +65,24 @@ fn missing_classes(split: &str, images: &Images, effect: &str) -> Option<String>
     ))
 }
 
-fn of_job(content: &Content, job: &PlannedJob) -> Vec<String> {
+fn of_job(content: &Content, spec: &MtlSpec) -> Vec<String> {
     let mut notes = Vec::new();
-    let (size, stored) = (job.spec.augment.image_size, content.image_size);
+    let (size, stored) = (spec.augment.image_size, content.image_size);
     if size > stored {
         notes.push(format!(
             "`image_size` {size} is above the dataset's {stored} pixels: images are enlarged, which takes time and adds \
              no detail"
         ));
     }
-    let subset = Subset::of(job, &content.train);
-    let (batch, images) = (u64::from(job.spec.training.batch_size), subset.images());
+    let subset = Subset::of(spec, &content.train);
+    let (batch, images) = (u64::from(spec.training.batch_size), subset.images());
     if batch > images {
         notes.push(format!(
             "`batch_size` {batch} is above the {} of a job: an epoch is a single step",
             count(images as usize, "training image")
         ));
     }
-    let fraction = job.spec.subset.subset_fraction;
+    let fraction = spec.subset.subset_fraction;
     if fraction < 1.0 && subset.smallest_class() == 1 {
         notes.push(format!(
             "`subset_fraction` {fraction} leaves {} of {}, a single one of the rarest class",
@@ -95,8 +97,8 @@ fn of_job(content: &Content, job: &PlannedJob) -> Vec<String> {
 struct Subset([u64; CLASSES]);
 
 impl Subset {
-    fn of(job: &PlannedJob, train: &Images) -> Self {
-        let fraction = job.spec.subset.subset_fraction;
+    fn of(spec: &MtlSpec, train: &Images) -> Self {
+        let fraction = spec.subset.subset_fraction;
         Self(train.by_class.map(|images| {
             if fraction < 1.0 { subset::count(images as usize, fraction) as u64 } else { images }
         }))
@@ -113,12 +115,12 @@ impl Subset {
 }
 
 /// Each sentence once, preceded by the groups that it is about unless it is about all jobs.
-fn by_group(jobs: &[PlannedJob], notes: impl Fn(&PlannedJob) -> Vec<String>) -> Vec<String> {
-    let groups: BTreeSet<&str> = jobs.iter().map(|job| job.group.as_str()).collect();
+fn by_group(jobs: &[MtlJob<'_>], notes: impl Fn(&MtlSpec) -> Vec<String>) -> Vec<String> {
+    let groups: BTreeSet<&str> = jobs.iter().map(|MtlJob { job, .. }| job.group.as_str()).collect();
     let mut told: Vec<String> = Vec::new();
     let mut about: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for job in jobs {
-        for note in notes(job) {
+    for MtlJob { job, spec } in jobs {
+        for note in notes(spec) {
             if !told.contains(&note) {
                 told.push(note.clone());
             }

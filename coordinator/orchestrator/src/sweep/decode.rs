@@ -1,29 +1,32 @@
 //! Decodes a checked tree into the types of `spec`. Decoding cannot fail, because the check covers every name and type.
 
 use serde_json::Value;
+use shared::trainer::TrainerKind;
 
 use super::parse::{Key, Node};
 use super::spec::{
-    Conditions, DEFAULT_MAX_JOBS, Dataset, Ensemble, Group, Located, Member, PaperRow, Settings, SweepFile,
-    Synthetic, Table,
+    Conditions, DEFAULT_MAX_JOBS, Dataset, Ensemble, Group, Located, Member, PaperRow, RankBy, Settings,
+    SweepFile, Synthetic, Table,
 };
 
-/// The file's content.
-pub fn decode(root: &Node) -> SweepFile {
+/// The content of a file with jobs for `kind`.
+pub fn decode(root: &Node, kind: &dyn TrainerKind) -> SweepFile {
     SweepFile {
         name: text_at(root, "name"),
-        dataset: dataset(root),
+        trainer: root.get("trainer").map(text),
+        dataset: root.get("dataset").map(dataset),
+        rank_by: root.get("rank_by").map(rank_by),
         defaults: root.get("defaults").map(settings).unwrap_or_default(),
         groups: named(root, "groups", group),
-        ensembles: named(root, "ensembles", ensemble),
-        tables: items(root, "tables").iter().map(table).collect(),
+        ensembles: named(root, "ensembles", |node| ensemble(node, kind)),
+        tables: items(root, "tables").iter().map(|node| table(node, kind)).collect(),
         checkpoint_every: root.get("checkpoint_every").map(text),
         max_jobs: root.get("max_jobs").and_then(|node| node.json().as_u64()).unwrap_or(DEFAULT_MAX_JOBS),
     }
 }
 
-fn dataset(root: &Node) -> Dataset {
-    match root.get("dataset").and_then(|node| node.get("synthetic")) {
+fn dataset(node: &Node) -> Dataset {
+    match node.get("synthetic") {
         // Every option has a default, so this could only fail for a value that the check refuses.
         Some(node) => Dataset::Synthetic(Synthetic {
             synthetic: Located {
@@ -31,8 +34,13 @@ fn dataset(root: &Node) -> Dataset {
                 span: node.span,
             },
         }),
-        None => Dataset::Pack(text_at(root, "dataset")),
+        None => Dataset::Pack(text(node)),
     }
+}
+
+fn rank_by(node: &Node) -> RankBy {
+    let goal = node.get("goal").and_then(|node| serde_json::from_value(node.json()).ok());
+    RankBy { metric: text_at(node, "metric"), goal: goal.unwrap_or_default() }
 }
 
 fn group(node: &Node) -> Group {
@@ -48,27 +56,27 @@ fn group(node: &Node) -> Group {
     }
 }
 
-fn ensemble(node: &Node) -> Ensemble {
-    let member = |node: &Node| Located { value: member(node), span: node.span };
+fn ensemble(node: &Node, kind: &dyn TrainerKind) -> Ensemble {
+    let member = |node: &Node| Located { value: member(node, kind), span: node.span };
     Ensemble {
         members: items(node, "members").iter().map(member).collect(),
         paper: node.get("paper").and_then(|node| serde_json::from_value(node.json()).ok()),
     }
 }
 
-fn member(node: &Node) -> Member {
+fn member(node: &Node, kind: &dyn TrainerKind) -> Member {
     let count = |node: &Node| node.json().as_u64().map(|value| Located { value, span: node.span });
     Member {
-        filter: node.get("where").map(conditions).unwrap_or_default(),
+        filter: node.get("where").map(|node| conditions(node, kind)).unwrap_or_default(),
         top: node.get("top").and_then(count),
         best_group: items(node, "best_group").iter().map(text).collect(),
     }
 }
 
-fn table(node: &Node) -> Table {
+fn table(node: &Node, kind: &dyn TrainerKind) -> Table {
     Table {
         title: text_at(node, "title"),
-        filter: node.get("where").map(conditions).unwrap_or_default(),
+        filter: node.get("where").map(|node| conditions(node, kind)).unwrap_or_default(),
         rows: items(node, "rows").iter().map(text).collect(),
         mean_by: items(node, "mean_by").iter().map(text).collect(),
         paper: items(node, "paper").iter().map(paper_row).collect(),
@@ -86,10 +94,9 @@ fn settings(node: &Node) -> Settings {
 }
 
 /// Decodes conditions. A list is a single value of a setting that takes lists, and several allowed values of any other.
-fn conditions(node: &Node) -> Conditions {
-    let defaults = shared::job::JobSpec::default();
+fn conditions(node: &Node, kind: &dyn TrainerKind) -> Conditions {
     let condition = |(key, node): &(Key, Node)| {
-        let one = node.items().is_empty() || defaults.with(&key.name, node.json()).is_ok();
+        let one = node.items().is_empty() || kind.normal(&key.name, &node.json()).is_ok();
         (name(key), if one { vec![value(node)] } else { node.items().iter().map(value).collect() })
     };
     node.entries().iter().map(condition).collect()
@@ -99,7 +106,7 @@ fn items<'a>(node: &'a Node, key: &str) -> &'a [Node] {
     node.get(key).map(Node::items).unwrap_or_default()
 }
 
-fn named<T>(node: &Node, key: &str, read: fn(&Node) -> T) -> Vec<(Located<String>, T)> {
+fn named<T>(node: &Node, key: &str, read: impl Fn(&Node) -> T) -> Vec<(Located<String>, T)> {
     let entries = node.get(key).map(Node::entries).unwrap_or_default();
     entries.iter().map(|(key, node)| (name(key), read(node))).collect()
 }

@@ -5,16 +5,18 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 use shared::ids::JobId;
-use shared::job::preset::Preset;
-use shared::job::{JobSpec, Settings};
+use shared::settings::Settings;
+use shared::trainer::TrainerKind;
 
 use super::plan::PlannedJob;
 use super::problem::{Problem, Span};
+use super::setting_schemas::PRESET;
 use super::spec::{Group, Located, SweepFile};
-use super::values::{normal, normal_settings, preset};
+use super::values::{Preset, Vocabulary};
 
 /// A group with its values checked and in normal form.
-struct Resolved {
+struct Resolved<'a> {
+    vocabulary: &'a Vocabulary,
     name: Located<String>,
     /// What the file sets for every job of the group, possibly including a preset.
     fixed: Settings,
@@ -23,39 +25,52 @@ struct Resolved {
     include: Vec<Overlay>,
 }
 
-impl Resolved {
+impl Resolved<'_> {
     /// The value that the file sets for `name` in the job with `overlay`.
-    fn named<'a>(&'a self, overlay: &'a Overlay, name: &str) -> Option<&'a Value> {
+    fn named<'v>(&'v self, overlay: &'v Overlay, name: &str) -> Option<&'v Value> {
         let own = overlay.iter().find(|(setting, _)| setting == name).map(|(_, value)| value);
         own.or_else(|| self.fixed.get(name))
     }
 
-    fn preset(&self, overlay: &Overlay) -> Preset {
-        self.named(overlay, Preset::KEY).and_then(preset).unwrap_or_default()
+    fn preset(&self, overlay: &Overlay) -> Option<&Preset> {
+        self.vocabulary.preset(self.named(overlay, PRESET))
+    }
+
+    /// What the job with `overlay` has where the file sets nothing.
+    fn base(&self, overlay: &Overlay) -> &Settings {
+        self.preset(overlay).map_or(self.vocabulary.kind.defaults(), |(_, settings)| settings)
     }
 
     /// All settings of the job with `overlay`. What the file sets wins over the preset, wherever each is written.
     fn settings(&self, overlay: &Overlay) -> Settings {
-        let mut settings = self.preset(overlay).spec().settings();
+        let mut settings = self.base(overlay).clone();
         settings.extend(self.fixed.clone());
         settings.extend(overlay.iter().cloned());
-        settings.insert(Preset::KEY.to_owned(), self.preset(overlay).name().into());
+        if let Some((name, _)) = self.preset(overlay) {
+            settings.insert(PRESET.to_owned(), (*name).into());
+        }
         settings
     }
 
     /// The value of setting `name` in the job with `overlay`.
     fn value(&self, overlay: &Overlay, name: &str) -> Option<Value> {
-        self.named(overlay, name).cloned().or_else(|| self.settings(overlay).remove(name))
+        if let Some(value) = self.named(overlay, name) {
+            return Some(value.clone());
+        }
+        match self.preset(overlay) {
+            Some((preset, _)) if name == PRESET => Some((*preset).into()),
+            Some(_) | None => self.base(overlay).get(name).cloned(),
+        }
     }
 
     /// All values of setting `name` in the product of the axes.
     fn values(&self, name: &str) -> Vec<Value> {
         let axis = |name: &str| self.axes.iter().find(|(axis, _)| axis == name).map(|(_, values)| values);
-        match (axis(name), axis(Preset::KEY)) {
+        match (axis(name), axis(PRESET)) {
             (Some(values), _) => values.clone(),
             (None, None) => self.value(&Vec::new(), name).into_iter().collect(),
             (None, Some(presets)) => {
-                let with = |preset: &Value| self.value(&vec![(Preset::KEY.to_owned(), preset.clone())], name);
+                let with = |preset: &Value| self.value(&vec![(PRESET.to_owned(), preset.clone())], name);
                 presets.iter().filter_map(with).collect()
             }
         }
@@ -65,17 +80,22 @@ impl Resolved {
 /// The jobs of `file`, each once, with ids for the dataset with `digest`. Wrong values are added to `problems`.
 ///
 /// The number of combinations is compared with `max_jobs` before any of them is built.
-pub fn expand(file: &SweepFile, digest: &str, problems: &mut Vec<Problem>) -> Vec<PlannedJob> {
+pub(super) fn expand(
+    file: &SweepFile,
+    vocabulary: &Vocabulary,
+    digest: &str,
+    problems: &mut Vec<Problem>,
+) -> Vec<PlannedJob> {
     let already = problems.len();
-    let base = normal_settings(&file.defaults, problems).into_iter().collect();
-    let groups: Vec<Resolved> =
-        file.groups.iter().map(|(name, group)| resolve(name, group, &base, problems)).collect();
+    let base = vocabulary.normal_settings(&file.defaults, problems).into_iter().collect();
+    let resolve = |(name, group): &(_, _)| resolve(name, group, &base, vocabulary, problems);
+    let groups: Vec<Resolved<'_>> = file.groups.iter().map(resolve).collect();
     refuse_too_many(file, &groups, problems);
     if problems.len() > already {
         return Vec::new();
     }
     let params = named_settings(file);
-    let mut jobs = Jobs { digest, params, list: Vec::new(), index: HashMap::new() };
+    let mut jobs = Jobs { kind: vocabulary.kind, digest, params, list: Vec::new(), index: HashMap::new() };
     for group in &groups {
         let combinations = combinations(group, problems);
         if combinations.is_empty() {
@@ -91,16 +111,22 @@ pub fn expand(file: &SweepFile, digest: &str, problems: &mut Vec<Problem>) -> Ve
     jobs.list
 }
 
-fn resolve(name: &Located<String>, group: &Group, base: &Settings, problems: &mut Vec<Problem>) -> Resolved {
+fn resolve<'a>(
+    name: &Located<String>,
+    group: &Group,
+    base: &Settings,
+    vocabulary: &'a Vocabulary,
+    problems: &mut Vec<Problem>,
+) -> Resolved<'a> {
     let mut fixed = base.clone();
-    fixed.extend(normal_settings(&group.settings, problems));
+    fixed.extend(vocabulary.normal_settings(&group.settings, problems));
     let mut axes = Vec::new();
     for (axis, values) in &group.matrix {
         if let Some((setting, _)) = group.settings.iter().find(|(setting, _)| setting.value == axis.value) {
             let message = format!("`{}` is an axis of this group and cannot also be fixed", axis.value);
             problems.push(Problem::new(setting.span, message));
         }
-        let values: Vec<_> = values.iter().map(|value| normal(&axis.value, value)).collect();
+        let values: Vec<_> = values.iter().map(|value| vocabulary.normal(&axis.value, value)).collect();
         let mut good = Vec::new();
         for value in values {
             match value {
@@ -110,13 +136,13 @@ fn resolve(name: &Located<String>, group: &Group, base: &Settings, problems: &mu
         }
         axes.push((axis.value.clone(), good));
     }
-    let exclude = group.exclude.iter().map(|entry| (entry.span, normal_settings(&entry.value, problems)));
-    let exclude = exclude.collect();
-    let include = group.include.iter().map(|entry| normal_settings(&entry.value, problems)).collect();
-    Resolved { name: name.clone(), fixed, axes, exclude, include }
+    let mut normal = |settings| vocabulary.normal_settings(settings, problems);
+    let exclude = group.exclude.iter().map(|entry| (entry.span, normal(&entry.value))).collect();
+    let include = group.include.iter().map(|entry| normal(&entry.value)).collect();
+    Resolved { vocabulary, name: name.clone(), fixed, axes, exclude, include }
 }
 
-fn refuse_too_many(file: &SweepFile, groups: &[Resolved], problems: &mut Vec<Problem>) {
+fn refuse_too_many(file: &SweepFile, groups: &[Resolved<'_>], problems: &mut Vec<Problem>) {
     let mut total = 0_u128;
     for group in groups {
         let product = group.axes.iter().map(|(_, values)| values.len() as u128);
@@ -138,7 +164,7 @@ fn refuse_too_many(file: &SweepFile, groups: &[Resolved], problems: &mut Vec<Pro
 type Overlay = Vec<(String, Value)>;
 
 /// The overlays of all jobs of the group.
-fn combinations(group: &Resolved, problems: &mut Vec<Problem>) -> Vec<Overlay> {
+fn combinations(group: &Resolved<'_>, problems: &mut Vec<Problem>) -> Vec<Overlay> {
     let mut all: Vec<Overlay> = vec![Vec::new()];
     for (axis, values) in &group.axes {
         let with = |base: &Overlay, value: &Value| {
@@ -162,7 +188,7 @@ fn combinations(group: &Resolved, problems: &mut Vec<Problem>) -> Vec<Overlay> {
     all
 }
 
-fn excludes_nothing(span: Span, tuple: &[(String, Value)], group: &Resolved) -> Problem {
+fn excludes_nothing(span: Span, tuple: &[(String, Value)], group: &Resolved<'_>) -> Problem {
     let problem = Problem::new(span, "this exclude matches no combination that is left in the group");
     let absent = tuple.iter().find(|(name, value)| !group.values(name).contains(value));
     match absent {
@@ -174,6 +200,9 @@ fn excludes_nothing(span: Span, tuple: &[(String, Value)], group: &Resolved) -> 
     }
 }
 
+/// How many different values a message lists.
+const LISTED: usize = 8;
+
 /// The first few different values, in order of appearance.
 pub(super) fn listed<'a>(values: impl Iterator<Item = &'a Value>) -> String {
     let mut seen = Vec::new();
@@ -181,9 +210,13 @@ pub(super) fn listed<'a>(values: impl Iterator<Item = &'a Value>) -> String {
         if !seen.contains(&value) {
             seen.push(value);
         }
+        // Only the first are shown, so there is no need to compare more of them.
+        if seen.len() > LISTED {
+            break;
+        }
     }
-    let first: Vec<String> = seen.iter().take(8).map(ToString::to_string).collect();
-    let rest = if seen.len() > 8 { ", …" } else { "" };
+    let first: Vec<String> = seen.iter().take(LISTED).map(ToString::to_string).collect();
+    let rest = if seen.len() > LISTED { ", …" } else { "" };
     format!("{}{rest}", first.join(", "))
 }
 
@@ -195,11 +228,12 @@ fn named_settings(file: &SweepFile) -> BTreeSet<String> {
         let fixed = group.settings.iter().chain(included).map(|(name, _)| name);
         group.matrix.iter().map(|(name, _)| name).chain(fixed)
     });
-    let preset = file.defaults.iter().map(|(name, _)| name).filter(|name| name.value == Preset::KEY);
+    let preset = file.defaults.iter().map(|(name, _)| name).filter(|name| name.value == PRESET);
     names.chain(preset).map(|name| name.value.clone()).collect()
 }
 
 struct Jobs<'a> {
+    kind: &'a dyn TrainerKind,
     digest: &'a str,
     params: BTreeSet<String>,
     list: Vec<PlannedJob>,
@@ -207,19 +241,18 @@ struct Jobs<'a> {
 }
 
 impl Jobs<'_> {
-    /// Adds the job with `settings` and preset. If that job already exists, adds only the group's name to it.
+    /// Adds the job with `settings` and, among them, its preset. If that job already exists, adds only the group's name to it.
     fn add(&mut self, group: &str, mut settings: Settings) -> Result<(), String> {
         let params = self.params.iter().filter_map(|name| Some((name.clone(), settings.get(name)?.clone())));
         let params = params.collect();
-        settings.remove(Preset::KEY);
-        let spec: JobSpec = serde_json::from_value(Value::Object(settings)).map_err(|e| e.to_string())?;
-        if let Some(problem) = spec.problems().first() {
+        settings.remove(PRESET);
+        if let Some(problem) = self.kind.problems(&settings).first() {
             return Err(format!(
                 "a job of this group cannot be built: `{}` {}",
                 problem.setting, problem.text
             ));
         }
-        let id = spec.id(self.digest);
+        let id = self.kind.job(&settings, self.digest).id();
         if let Some(&known) = self.index.get(&id) {
             let job = &mut self.list[known];
             if job.group != group && !job.also_in.iter().any(|other| other == group) {
@@ -228,7 +261,7 @@ impl Jobs<'_> {
             return Ok(());
         }
         self.index.insert(id, self.list.len());
-        self.list.push(PlannedJob { id, group: group.to_owned(), also_in: Vec::new(), params, spec });
+        self.list.push(PlannedJob { id, group: group.to_owned(), also_in: Vec::new(), params, settings });
         Ok(())
     }
 }

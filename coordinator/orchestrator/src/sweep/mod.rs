@@ -6,6 +6,7 @@ pub mod dataset;
 mod dataset_checks;
 pub mod decode;
 pub mod expand;
+mod mtl;
 pub mod parse;
 pub mod plan;
 pub mod problem;
@@ -21,15 +22,23 @@ mod without_effect;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trainer_tests;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use conditions::Known;
-use plan::Plan;
+use parse::Node;
+use plan::{Plan, PlannedJob, WeightsFile};
 use problem::{Problem, Span, SweepError};
+use serde_json::json;
+use shared::kinds::{self, KINDS};
+use shared::metrics::{Metrics, Ranking};
 use shared::protocol::CheckpointEvery;
+use shared::trainer::TrainerKind;
+use values::Vocabulary;
 
 /// Reads the sweep file at `path` and resolves it. Writes nothing.
 ///
@@ -75,27 +84,29 @@ pub fn plan(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>
 
 fn resolve(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>> {
     let root = parse::parse(text).map_err(|problem| vec![problem])?;
-    let mut problems = check::check(&root, schema::root(), text);
+    let kind = kind(&root, text)?;
+    let mut problems = check::check(&root, schema::root(kind), text);
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut file = decode::decode(&root);
+    let mut file = decode::decode(&root, kind);
     check_name(&file.name, &mut problems);
     let checkpoint_every = checkpoint_every(&file, &mut problems);
-    let files = weights::resolve(&mut file, folder, &mut problems);
-    let dataset = dataset::resolve(&file.dataset, folder, home, &mut problems);
-    let jobs = expand::expand(&file, dataset.digest.as_deref().unwrap_or_default(), &mut problems);
+    let ranking = ranking(&file, kind, &mut problems);
+    let files = weights::resolve(&mut file, kind, folder, &mut problems);
+    // The schema says whether there must be one.
+    let named = file.dataset.as_ref();
+    let dataset = named.map(|dataset| dataset::resolve(dataset, folder, home, &mut problems));
+    let digest = dataset.as_ref().and_then(|dataset| dataset.digest.as_deref());
+    let vocabulary = Vocabulary::of(kind);
+    let jobs = expand::expand(&file, &vocabulary, digest.unwrap_or_default(), &mut problems);
     if jobs.is_empty() {
         return Err(problems);
     }
-    let mut notes = without_effect::notes(&file, &jobs);
-    if let Some(content) = &dataset.content {
-        problems.extend(dataset_checks::problems(content, &jobs, dataset.span));
-        notes.extend(dataset_checks::notes(content, &jobs));
-    }
-    let weights = files.used_by(&jobs, &mut problems);
+    let mut notes = without_effect::notes(&file, &vocabulary, &jobs);
+    let weights = mtl_checks(kind, &jobs, dataset.as_ref(), &files, &mut notes, &mut problems);
     let groups: Vec<&str> = file.groups.iter().map(|(name, _)| name.value.as_str()).collect();
-    let known = Known { jobs: &jobs, groups: &groups };
+    let known = Known { vocabulary: &vocabulary, jobs: &jobs, groups: &groups };
     let ensembles = queries::resolve(&file.ensembles, known, &mut problems);
     let tables = tables::resolve(&file.tables, known, &mut problems);
     if !problems.is_empty() {
@@ -103,8 +114,10 @@ fn resolve(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>>
     }
     Ok(Plan {
         name: file.name.value,
-        dataset: dataset.source,
-        dataset_digest: dataset.digest,
+        trainer: kind.id(),
+        ranking,
+        dataset_digest: digest.map(str::to_owned),
+        dataset: dataset.map(|dataset| dataset.source),
         checkpoint_every,
         jobs,
         ensembles,
@@ -112,6 +125,45 @@ fn resolve(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>>
         weights,
         notes,
     })
+}
+
+/// The trainer that the file names, or else the first.
+fn kind(root: &Node, text: &str) -> Result<&'static dyn TrainerKind, Vec<Problem>> {
+    let Some(node) = root.get("trainer") else { return Ok(KINDS[0]) };
+    let names = KINDS.map(|kind| kind.id().kind);
+    let problems = check::part(node, &json!({ "enum": names }), text, "`trainer`");
+    node.json().as_str().and_then(kinds::find).ok_or(problems)
+}
+
+/// The metric that ranks the jobs.
+fn ranking(file: &spec::SweepFile, kind: &dyn TrainerKind, problems: &mut Vec<Problem>) -> Ranking {
+    let Some(spec::RankBy { metric, goal }) = &file.rank_by else { return kind.ranking() };
+    if let Err(error) = Metrics::of([(metric.value.as_str(), 0.0)]) {
+        problems.push(Problem::new(metric.span, format!("`metric`: {error}")));
+    }
+    Ranking { metric: metric.value.clone(), goal: *goal }
+}
+
+/// Compares jobs of the paper's trainer with their images and weights; other trainers have no such checks. Returns the
+/// files of weights that the jobs start from.
+fn mtl_checks(
+    kind: &dyn TrainerKind,
+    jobs: &[PlannedJob],
+    dataset: Option<&dataset::Resolved>,
+    files: &weights::Files,
+    notes: &mut Vec<String>,
+    problems: &mut Vec<Problem>,
+) -> Vec<WeightsFile> {
+    if !mtl::is_mtl(kind) {
+        return Vec::new();
+    }
+    let jobs = mtl::jobs(jobs);
+    let images = dataset.and_then(|dataset| Some((dataset.content.as_ref()?, dataset.span)));
+    if let Some((content, span)) = images {
+        problems.extend(dataset_checks::problems(content, &jobs, span));
+        notes.extend(dataset_checks::notes(content, &jobs));
+    }
+    files.used_by(&jobs, problems)
 }
 
 fn checkpoint_every(file: &spec::SweepFile, problems: &mut Vec<Problem>) -> CheckpointEvery {

@@ -7,17 +7,30 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::ids::JobId;
-use shared::job::preset::Preset;
-use shared::job::{JobSpec, Settings};
-use shared::protocol::CheckpointEvery;
+use shared::job::{Inputs, Job, TrainerId};
+use shared::kinds;
+use shared::metrics::Ranking;
+use shared::mtl::preset::Preset;
+use shared::protocol::{CheckpointEvery, Execution, JobOrder};
+use shared::settings::Settings;
+use shared::trainer::TrainerKind;
 
 /// Everything that a sweep file asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The sweep's name: also the name of its run folder.
     pub name: String,
-    pub dataset: DatasetSource,
-    /// The pack's content digest; `None` while there is no dataset yet, and then all ids are provisional.
+    /// The trainer of all jobs. Plans from before there was a choice do not name it.
+    #[serde(default = "shared::mtl::trainer")]
+    pub trainer: TrainerId,
+    /// The metric by which jobs are compared.
+    #[serde(default = "first_ranking")]
+    pub ranking: Ranking,
+    /// `None` if the jobs read no dataset.
+    #[serde(default)]
+    pub dataset: Option<DatasetSource>,
+    /// The pack's content digest; `None` while there is no dataset yet, and then all ids are provisional. Also `None` if
+    /// the jobs read none.
     pub dataset_digest: Option<String>,
     /// How often to store checkpoints. No result depends on it.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -37,6 +50,49 @@ pub struct Plan {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_default(every: &CheckpointEvery) -> bool {
     *every == CheckpointEvery::default()
+}
+
+fn first_ranking() -> Ranking {
+    shared::mtl::Mtl.ranking()
+}
+
+impl Plan {
+    /// What is known about the trainer of the jobs; `None` if this program does not know it.
+    pub fn kind(&self) -> Option<&'static dyn TrainerKind> {
+        kinds::find(self.trainer.kind.as_str())
+    }
+
+    /// True if the jobs have their final ids: they read no dataset, or it is there.
+    pub fn has_inputs(&self) -> bool {
+        self.dataset.is_none() || self.dataset_digest.is_some()
+    }
+
+    /// What the ranking metric is called on displays.
+    pub fn score_name(&self) -> String {
+        match self.kind() {
+            Some(kind) if kind.ranking() == self.ranking => kind.ranking_label().to_owned(),
+            Some(_) | None => self.ranking.metric.clone(),
+        }
+    }
+
+    /// What a worker is asked to train. Settings of a trainer that this program does not know are passed on as they are.
+    pub fn order(&self, job: &PlannedJob) -> JobOrder {
+        let digest = self.dataset_digest.as_deref().unwrap_or_default();
+        let content = match self.kind() {
+            Some(kind) => kind.job(&job.settings, digest),
+            None => Job {
+                trainer: self.trainer.clone(),
+                settings: job.settings.clone(),
+                inputs: Inputs::default(),
+            },
+        };
+        JobOrder { v: JobOrder::VERSION, job: job.id, content, execution: self.execution() }
+    }
+
+    /// How the jobs are carried out.
+    pub fn execution(&self) -> Execution {
+        Execution { checkpoint_every: self.checkpoint_every, ranking: self.ranking.clone() }
+    }
 }
 
 /// A file of weights that jobs start from, named in them by its digest.
@@ -103,7 +159,9 @@ pub struct PlannedJob {
     pub also_in: Vec<String>,
     /// The settings that any group of the sweep names, with this job's values; and the preset, if the sweep names one.
     pub params: Settings,
-    pub spec: JobSpec,
+    /// Every setting of the trainer, in normal form.
+    #[serde(rename = "spec")]
+    pub settings: Settings,
 }
 
 impl PlannedJob {
@@ -114,7 +172,7 @@ impl PlannedJob {
             Preset::KEY => {
                 Some(self.params.get(Preset::KEY).cloned().unwrap_or(Preset::default().name().into()))
             }
-            setting => self.spec.settings().remove(setting),
+            setting => self.settings.get(setting).cloned(),
         }
     }
 

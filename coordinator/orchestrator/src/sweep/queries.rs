@@ -1,6 +1,6 @@
 //! Ensembles as queries over the jobs: what each can select, how many members it gets, and the rule in words.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::conditions::Known;
 use super::plan::{EnsembleRule, Filter, PlannedJob, Query};
@@ -62,17 +62,14 @@ fn query(member: &Located<Member>, known: Known<'_>, problems: &mut Vec<Problem>
     }
 }
 
-/// Sizes of the groups into which the values of `by` divide `candidates`.
+/// Sizes of the groups into which the values of `by` divide `candidates`, in no particular order.
 fn group_sizes(candidates: &[usize], by: &[String], jobs: &[PlannedJob]) -> Vec<usize> {
-    let mut groups: Vec<(Vec<_>, usize)> = Vec::new();
+    let mut groups: HashMap<Vec<_>, usize> = HashMap::new();
     for &candidate in candidates {
         let key: Vec<_> = by.iter().map(|name| jobs[candidate].value(name)).collect();
-        match groups.iter_mut().find(|(other, _)| *other == key) {
-            Some((_, size)) => *size += 1,
-            None => groups.push((key, 1)),
-        }
+        *groups.entry(key).or_default() += 1;
     }
-    groups.into_iter().map(|(_, size)| size).collect()
+    groups.into_values().collect()
 }
 
 /// Number of members of an ensemble.
@@ -150,16 +147,17 @@ pub fn conditions(filter: &Filter) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
-    use shared::job::JobSpec;
+    use shared::mtl::MtlSpec;
 
     /// Six jobs: heads 1 to 3 with epochs 1, heads 1 to 3 with epochs 2.
     fn jobs() -> Vec<PlannedJob> {
         let job = |number: u32| {
-            let spec = JobSpec::default();
+            let spec = MtlSpec::default();
             let spec = spec.with("heads", json!(number % 3 + 1)).unwrap();
             let spec = spec.with("epochs", json!(number / 3 + 1)).unwrap();
             let group = "g".to_owned();
-            PlannedJob { id: spec.id(""), group, also_in: Vec::new(), params: spec.settings(), spec }
+            let settings = spec.settings();
+            PlannedJob { id: spec.id(""), group, also_in: Vec::new(), params: settings.clone(), settings }
         };
         (0..6).map(job).collect()
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
+use shared::metrics::Goal;
 use shared::protocol::CheckpointEvery;
 
 use super::plan::{PaperScores, SyntheticOptions};
@@ -22,7 +23,15 @@ pub const MOST_JOBS: u64 = 1_000_000;
 pub struct SweepFile {
     /// The name of the sweep and of its run folder: letters, digits, `-`, `_` and `.`.
     pub name: Located<String>,
-    pub dataset: Dataset,
+    /// The trainer of all jobs. The settings are its own: `ferry schema --trainer NAME` has those of another one.
+    #[schemars(default, with = "String")]
+    pub trainer: Option<Located<String>>,
+    // Required here; `schema` changes that for a trainer that reads none.
+    #[schemars(with = "Dataset")]
+    pub dataset: Option<Dataset>,
+    /// The metric by which jobs are compared, if not the trainer's own choice.
+    #[schemars(default, with = "RankBy")]
+    pub rank_by: Option<RankBy>,
     /// Settings of every job; groups may name others. What the file does not name has the value of the preset.
     #[schemars(default, schema_with = "setting_schemas::one_value")]
     pub defaults: Settings,
@@ -54,6 +63,17 @@ fn default_checkpoint_every() -> String {
 
 fn default_max_jobs() -> u64 {
     DEFAULT_MAX_JOBS
+}
+
+/// A metric that ranks jobs.
+#[derive(Debug, Clone, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct RankBy {
+    /// The metric's name in the trainer's reports.
+    pub metric: Located<String>,
+    /// Which values are better.
+    #[schemars(default)]
+    pub goal: Goal,
 }
 
 /// Where the images come from.

@@ -7,6 +7,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use shared::ids::JobId;
+use shared::trainer::TrainerKind;
 
 use super::plan;
 use super::plan::Plan;
@@ -139,7 +140,10 @@ fn a_preset_stands_for_settings_and_what_is_named_wins() {
          groups: {{x: {{matrix: {{heads: [2]}}}}}}\n"
     );
     let [preset, by_hand] = [planned(&preset), planned(&by_hand)];
-    assert_eq!((preset.jobs[0].id, &preset.jobs[0].spec), (by_hand.jobs[0].id, &by_hand.jobs[0].spec));
+    assert_eq!(
+        (preset.jobs[0].id, &preset.jobs[0].settings),
+        (by_hand.jobs[0].id, &by_hand.jobs[0].settings)
+    );
     assert_eq!(preset.jobs[0].value("preset"), Some("authors-code".into()));
     assert_eq!(by_hand.jobs[0].value("preset"), Some("paper".into()));
 }
@@ -152,9 +156,10 @@ fn a_preset_may_be_an_axis_a_condition_and_a_row() {
                 ensembles: {e: {members: [{where: {preset: authors-code}}]}}\n\
                 tables: [{title: t, rows: [preset], paper: [{preset: authors-code, f1: 50}]}]\n";
     let plan = planned(text);
-    let seen = plan.jobs.iter().map(|job| (job.params["preset"].clone(), job.spec.training.weight_decay));
+    let seen =
+        plan.jobs.iter().map(|job| (job.params["preset"].clone(), job.settings["weight_decay"].clone()));
     let expected = [("paper", 1e-4), ("authors-code", 0.0), ("authors-code", 0.1)];
-    assert!(seen.eq(expected.map(|(preset, decay)| (preset.into(), decay))), "{:?}", plan.jobs);
+    assert!(seen.eq(expected.map(|(preset, decay)| (preset.into(), decay.into()))), "{:?}", plan.jobs);
     assert_eq!(plan.ensembles[0].size, 2);
     // The default preset is the same whether it is named or not.
     let named = planned("name: a\ndataset: d\ngroups: {x: {matrix: {preset: [paper]}}}\n");
@@ -169,12 +174,14 @@ fn the_digest_of_a_pack_that_is_there_makes_the_ids() {
                 groups: {x: {matrix: {heads: [1]}}}\n";
     let before = plan(text, root.path(), root.path()).unwrap();
     assert_eq!(before.dataset_digest, None);
-    let plan::DatasetSource::Synthetic(options) = &before.dataset else { panic!("{:?}", before.dataset) };
+    let Some(plan::DatasetSource::Synthetic(options)) = &before.dataset else {
+        panic!("{:?}", before.dataset)
+    };
     let dir = super::dataset::synthetic_dir(root.path(), options);
     let digest = crate::data::synth::synthesize(&dir, options, &mut |_, _| {}).unwrap();
     let after = plan(text, root.path(), root.path()).unwrap();
     assert_eq!(after.dataset_digest.as_deref(), Some(digest.as_str()));
-    assert_eq!(after.jobs[0].id, after.jobs[0].spec.id(&digest));
+    assert_eq!(after.jobs[0].id, shared::mtl::Mtl.job(&after.jobs[0].settings, &digest).id());
     assert_ne!(after.jobs[0].id, before.jobs[0].id);
     std::fs::write(dir.join("pack.json"), "{}").unwrap();
     assert!(plan(text, root.path(), root.path()).is_err());

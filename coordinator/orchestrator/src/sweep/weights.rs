@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use shared::job::transfer::digest;
+use shared::blob::digest;
 use shared::seal;
+use shared::trainer::TrainerKind;
 use shared::weights::{self, Provenance, ProvenanceError, Slot};
 
-use super::plan::{PlannedJob, WeightsFile};
+use super::mtl::{MtlJob, is_mtl};
+use super::plan::WeightsFile;
 use super::problem::{Problem, Span};
 use super::spec::{Located, SweepFile};
 
@@ -34,8 +36,17 @@ struct File {
 }
 
 /// Replaces every path of weights in `file` by `sha256:` and the digest of the content. Paths are relative to `folder`.
-pub(super) fn resolve(file: &mut SweepFile, folder: &Path, problems: &mut Vec<Problem>) -> Files {
+/// Only the paper's trainer reads weights.
+pub(super) fn resolve(
+    file: &mut SweepFile,
+    kind: &dyn TrainerKind,
+    folder: &Path,
+    problems: &mut Vec<Problem>,
+) -> Files {
     let mut files = Files::default();
+    if !is_mtl(kind) {
+        return files;
+    }
     let mut settings = |settings: &mut Vec<(Located<String>, Located<Value>)>| {
         for (name, value) in settings {
             files.setting(&name.value, value, folder, problems);
@@ -90,23 +101,23 @@ impl Files {
     }
 
     /// The files that `jobs` use, in the order of their names. A file that cannot fill a job's network is a problem.
-    pub(super) fn used_by(&self, jobs: &[PlannedJob], problems: &mut Vec<Problem>) -> Vec<WeightsFile> {
+    pub(super) fn used_by(&self, jobs: &[MtlJob<'_>], problems: &mut Vec<Problem>) -> Vec<WeightsFile> {
         let mut used: BTreeMap<&str, WeightsFile> = BTreeMap::new();
         let mut told = BTreeSet::new();
-        for job in jobs {
-            for (slot, digest) in job.spec.transfer.digests() {
+        for MtlJob { spec, .. } in jobs {
+            for (slot, digest) in spec.transfer.digests() {
                 let Some(file) = self.read.values().flatten().find(|file| file.digest == digest) else {
                     continue;
                 };
                 let name = file.name();
-                if let Err(reason) = file.provenance.serves(slot, &job.spec.network)
+                if let Err(reason) = file.provenance.serves(slot, &spec.network)
                     && told.insert((slot, digest, reason.clone()))
                 {
                     let span = self.places.get(&(slot, digest.to_owned())).copied().unwrap_or_default();
                     problems.push(Problem::new(span, format!("`{}`: {name}: {reason}", slot.setting())));
                 }
                 let entry = used.entry(digest).or_insert_with(|| file.planned());
-                let remark = file.provenance.remark(job.spec.augment.normalization);
+                let remark = file.provenance.remark(spec.augment.normalization);
                 entry.remarks.extend(remark.filter(|remark| !entry.remarks.contains(remark)));
             }
         }

@@ -1,30 +1,33 @@
 //! Finds settings in a sweep file that do nothing in any job that they are set for.
 
-use std::collections::BTreeSet;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use shared::job::JobSpec;
 
 use super::plan::PlannedJob;
 use super::spec::{Group, Located, SweepFile};
-use super::values::normal;
+use super::values::Vocabulary;
 
 /// One sentence for each of these settings.
-pub(super) fn notes(file: &SweepFile, jobs: &[PlannedJob]) -> Vec<String> {
+pub(super) fn notes(file: &SweepFile, vocabulary: &Vocabulary, jobs: &[PlannedJob]) -> Vec<String> {
+    let jobs: Vec<Job<'_>> = jobs.iter().map(|job| Job { job, switched_off: OnceCell::new() }).collect();
+    let note =
+        |name: &str, values: &[_], jobs: &[_], place: &str| note(vocabulary, name, values, jobs, place);
     let mut notes = Vec::new();
     for (name, value) in &file.defaults {
         // In a group that sets its own value, the default does not matter.
-        let inherits = |job: &&PlannedJob| {
+        let inherits = |job: &&Job<'_>| {
             let own = |(group, content): &(Located<String>, Group)| {
-                is_in(job, &group.value) && names(content).any(|named| named == name.value)
+                job.is_in(&group.value) && names(content).any(|named| named == name.value)
             };
             !file.groups.iter().any(own)
         };
-        let jobs: Vec<&PlannedJob> = jobs.iter().filter(inherits).collect();
+        let jobs: Vec<&Job<'_>> = jobs.iter().filter(inherits).collect();
         notes.extend(note(&name.value, std::slice::from_ref(value), &jobs, "`defaults`"));
     }
     for (group, content) in &file.groups {
-        let jobs: Vec<&PlannedJob> = jobs.iter().filter(|job| is_in(job, &group.value)).collect();
+        let jobs: Vec<&Job<'_>> = jobs.iter().filter(|job| job.is_in(&group.value)).collect();
         let place = format!("group `{}`", group.value);
         for (name, value) in &content.settings {
             notes.extend(note(&name.value, std::slice::from_ref(value), &jobs, &place));
@@ -36,8 +39,22 @@ pub(super) fn notes(file: &SweepFile, jobs: &[PlannedJob]) -> Vec<String> {
     notes
 }
 
-fn is_in(job: &PlannedJob, group: &str) -> bool {
-    job.group == group || job.also_in.iter().any(|other| other == group)
+struct Job<'a> {
+    job: &'a PlannedJob,
+    /// Worked out when it is first asked for: most jobs are never asked.
+    switched_off: OnceCell<BTreeMap<&'static str, &'static str>>,
+}
+
+impl Job<'_> {
+    fn is_in(&self, group: &str) -> bool {
+        self.job.group == group || self.job.also_in.iter().any(|other| other == group)
+    }
+
+    /// The setting that makes `name` meaningless in this job.
+    fn cause(&self, vocabulary: &Vocabulary, name: &str) -> Option<&'static str> {
+        let switched_off = || vocabulary.kind.switched_off(&self.job.settings);
+        self.switched_off.get_or_init(switched_off).get(name).copied()
+    }
 }
 
 /// The settings that a group names in any way.
@@ -48,13 +65,19 @@ fn names(group: &Group) -> impl Iterator<Item = &str> {
 }
 
 /// To write out a default is not a mistake; another value that no job of `jobs` uses may be one.
-fn note(name: &str, values: &[Located<Value>], jobs: &[&PlannedJob], place: &str) -> Option<String> {
-    let default = JobSpec::default().settings().remove(name)?;
-    if jobs.is_empty() || values.iter().all(|value| normal(name, value).is_ok_and(|value| value == default)) {
+fn note(
+    vocabulary: &Vocabulary,
+    name: &str,
+    values: &[Located<Value>],
+    jobs: &[&Job<'_>],
+    place: &str,
+) -> Option<String> {
+    let default = vocabulary.kind.defaults().get(name)?;
+    let is_default = |value| vocabulary.normal(name, value).is_ok_and(|value| value == *default);
+    if jobs.is_empty() || values.iter().all(is_default) {
         return None;
     }
-    let causes: Option<BTreeSet<&str>> =
-        jobs.iter().map(|job| job.spec.switched_off().get(name).copied()).collect();
+    let causes: Option<BTreeSet<&str>> = jobs.iter().map(|job| job.cause(vocabulary, name)).collect();
     let causes: Vec<String> = causes?.into_iter().map(|cause| format!("`{cause}`")).collect();
     let has = if causes.len() == 1 { "has" } else { "have" };
     Some(format!(

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use shared::blob::shortened;
 use shared::ids::JobId;
-use shared::job::transfer::shortened;
 
 use crate::sweep::plan::{Plan, PlannedJob};
 
@@ -14,6 +14,8 @@ pub struct Labels {
     by_job: BTreeMap<JobId, String>,
     /// The path of the sweep file as the user wrote it.
     file: String,
+    /// What the jobs' scores are called.
+    score: String,
 }
 
 impl Labels {
@@ -21,13 +23,18 @@ impl Labels {
     pub fn of(plan: &Plan) -> Self {
         let varying = varying(&plan.jobs);
         let by_job = plan.jobs.iter().map(|job| (job.id, label(job, &varying))).collect();
-        Self { by_job, file: format!("{}.yaml", plan.name) }
+        Self { by_job, file: format!("{}.yaml", plan.name), score: plan.score_name() }
     }
 
     /// The same labels for a sweep that was read from `file`.
     #[must_use]
     pub fn from_file(self, file: &std::path::Path) -> Self {
         Self { file: file.display().to_string(), ..self }
+    }
+
+    /// What the jobs' scores are called.
+    pub fn score_name(&self) -> &str {
+        if self.score.is_empty() { "score" } else { &self.score }
     }
 
     /// The command that trains one job on this machine, without a server, to show its error.
@@ -84,7 +91,6 @@ fn part(name: &str, value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use shared::job::JobSpec;
     use uuid::Uuid;
 
     use super::*;
@@ -92,15 +98,23 @@ mod tests {
 
     fn job(n: u128, group: &str, params: Value) -> PlannedJob {
         let Value::Object(params) = params else { panic!("params are an object") };
-        let spec = JobSpec::default();
-        PlannedJob { id: JobId::new(Uuid::from_u128(n)), group: group.into(), also_in: vec![], params, spec }
+        let settings = params.clone();
+        PlannedJob {
+            id: JobId::new(Uuid::from_u128(n)),
+            group: group.into(),
+            also_in: vec![],
+            params,
+            settings,
+        }
     }
 
     #[test]
     fn labels_name_what_differs() {
         let plan = Plan {
             name: "s".into(),
-            dataset: DatasetSource::Pack("p".into()),
+            trainer: shared::mtl::trainer(),
+            ranking: shared::trainer::TrainerKind::ranking(&shared::mtl::Mtl),
+            dataset: Some(DatasetSource::Pack("p".into())),
             dataset_digest: None,
             checkpoint_every: shared::protocol::CheckpointEvery::default(),
             jobs: vec![

@@ -19,7 +19,7 @@ pub(super) fn lines(snapshot: &Snapshot, size: Size, colour: bool) -> Vec<String
     // The headline, the line with the cursor, and the line that counts the workers that are not shown.
     let room = size.rows.saturating_sub(3).max(1);
     let shown = if snapshot.live.len() > room { room - 1 } else { snapshot.live.len() };
-    let mut lines = workers(&snapshot.live[..shown], width, colour);
+    let mut lines = workers(&snapshot.live[..shown], &snapshot.score_name, width, colour);
     if shown < snapshot.live.len() {
         lines.push(format!("… and {} more workers", snapshot.live.len() - shown));
     }
@@ -51,12 +51,12 @@ pub(super) fn fit(mut parts: Vec<Part>, width: usize) -> String {
     }
 }
 
-fn workers(live: &[LiveJob], width: usize, colour: bool) -> Vec<String> {
+fn workers(live: &[LiveJob], score_name: &str, width: usize, colour: bool) -> Vec<String> {
     let widest = |texts: &mut dyn Iterator<Item = String>| {
         texts.map(|text| measure_text_width(&text)).max().unwrap_or(0)
     };
     let name = widest(&mut live.iter().map(|job| job.report.worker.name().to_owned()));
-    let tail = widest(&mut live.iter().map(score));
+    let tail = widest(&mut live.iter().map(|job| score(job, score_name)));
     let longest = widest(&mut live.iter().map(|job| job.label.clone()));
     let room = width.saturating_sub(name + 1 + 2 + tail);
     let bar_cells = WORKER_BAR.within(room.saturating_sub(longest.min(LABEL) + 1));
@@ -68,14 +68,14 @@ fn workers(live: &[LiveJob], width: usize, colour: bool) -> Vec<String> {
             let bar = if bar.is_empty() { bar } else { bar + " " };
             let (worker, text) = (job.report.worker.name(), truncate_str(&job.label, label, "…"));
             let padding = " ".repeat(label.saturating_sub(measure_text_width(&text)));
-            format!("{worker:name$} {bar}{text}{padding}  {}", score(job))
+            format!("{worker:name$} {bar}{text}{padding}  {}", score(job, score_name))
         })
         .collect()
 }
 
-fn score(job: &LiveJob) -> String {
-    let f1 = job.macro_f1.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.1}"));
-    format!("epoch {}/{}  F1 {f1}", job.report.epoch, job.report.epochs)
+fn score(job: &LiveJob, name: &str) -> String {
+    let score = job.score.map_or_else(|| "-".to_owned(), |score| format!("{score:.1}"));
+    format!("epoch {}/{}  {name} {score}", job.report.epoch, job.report.epochs)
 }
 
 /// Finished steps, and all steps. The numbers are limited, because a worker's report may say anything.

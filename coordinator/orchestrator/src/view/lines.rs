@@ -113,7 +113,9 @@ pub(super) fn words(notice: &Notice, labels: &Labels) -> String {
                 from.name()
             )
         }
-        Notice::Epoch { epoch, macro_f1, .. } => format!("{label}: epoch {epoch}, F1 {macro_f1:.1}"),
+        Notice::Epoch { epoch, score, .. } => {
+            format!("{label}: epoch {epoch}, {} {score:.1}", labels.score_name())
+        }
         Notice::GivenBack { .. } => format!("{label}: handed back by its worker"),
         Notice::Failed { error, .. } => format!("{label}: failed, will be retried: {error}"),
         Notice::GivenUp { job, reason, log } => {

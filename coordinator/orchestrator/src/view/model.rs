@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shared::ids::JobId;
+use shared::metrics::Goal;
 use shared::plural::count;
 use shared::protocol::LiveReport;
 
@@ -14,7 +15,11 @@ pub struct Snapshot {
     pub tally: Tally,
     /// The jobs that workers report, by worker.
     pub live: Vec<LiveJob>,
-    /// The best finished or running job by validation macro F1, in percent.
+    /// What scores are called.
+    pub score_name: String,
+    /// Whether a higher or a lower score is better.
+    pub goal: Goal,
+    /// The best finished or running job, and its score.
     pub best: Option<(JobId, f64)>,
     pub elapsed: Duration,
     pub eta: Option<Duration>,
@@ -30,16 +35,19 @@ pub struct LiveJob {
     pub label: String,
     /// True if it belongs to this sweep.
     pub own: bool,
-    /// Its validation macro F1 so far, in percent.
-    pub macro_f1: Option<f64>,
+    /// Its score so far.
+    pub score: Option<f64>,
 }
 
 impl Snapshot {
-    /// A job has reached this validation macro F1. Called for every score, because most epochs begin and end between
-    /// two snapshots.
-    pub fn saw(&mut self, job: JobId, macro_f1: f64) {
-        if self.best.is_none_or(|(_, best)| macro_f1 > best) {
-            self.best = Some((job, macro_f1));
+    /// A job has reached this score. Called for every score, because most epochs begin and end between two snapshots.
+    pub fn saw(&mut self, job: JobId, score: f64) {
+        let is_better = |best: f64| match self.goal {
+            Goal::Max => score > best,
+            Goal::Min => score < best,
+        };
+        if self.best.is_none_or(|(_, best)| is_better(best)) {
+            self.best = Some((job, score));
         }
     }
 }
@@ -76,7 +84,11 @@ pub fn headline(snapshot: &Snapshot) -> Vec<Part> {
         (3, tally.failures > 0, count(tally.failures, "error")),
         (2, tally.losses > 0, format!("{} lost", count(tally.losses, "worker"))),
         (1, tally.deferrals > 0, format!("{} returned", tally.deferrals)),
-        (4, snapshot.best.is_some(), format!("best F1 {:.1}", snapshot.best.map_or(0.0, |(_, f1)| f1))),
+        (
+            4,
+            snapshot.best.is_some(),
+            format!("best {} {:.1}", snapshot.score_name, snapshot.best.map_or(0.0, |(_, score)| score)),
+        ),
         (5, true, clock(snapshot.elapsed)),
         (8, snapshot.server_away.is_none(), format!("ETA {eta}")),
         (

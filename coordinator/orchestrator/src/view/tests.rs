@@ -22,15 +22,17 @@ fn worker(name: &str) -> WorkerId {
     WorkerId::new(name, Uuid::nil())
 }
 
-fn live(name: &str, label: &str, epoch: u32, macro_f1: Option<f64>) -> LiveJob {
+fn live(name: &str, label: &str, epoch: u32, score: Option<f64>) -> LiveJob {
     let report = LiveReport { worker: worker(name), job: job(1), epoch, epochs: 40, step: 5, steps: 10 };
-    LiveJob { report, label: label.to_owned(), own: !label.contains(": "), macro_f1 }
+    LiveJob { report, label: label.to_owned(), own: !label.contains(": "), score }
 }
 
 /// A snapshot with everything that a headline can show.
 fn troubled() -> Snapshot {
     let tally = Tally { pending: 12, running: 2, done: 10, failed: 2, failures: 4, losses: 1, deferrals: 3 };
-    let mut snapshot = Snapshot { tally, elapsed: Duration::from_secs(3723), ..Snapshot::default() };
+    let score_name = "F1".to_owned();
+    let mut snapshot =
+        Snapshot { tally, elapsed: Duration::from_secs(3723), score_name, ..Snapshot::default() };
     snapshot.saw(job(1), 61.52);
     snapshot.live = vec![
         live("gpu-host-7-gpu0", "strong augmentation=mixaug subset_seed=2 lr=0.001 epochs=40", 3, Some(58.0)),
@@ -124,6 +126,11 @@ fn the_best_score_stays_whatever_comes_later() {
         snapshot.saw(job(id), f1);
         assert_eq!(snapshot.best, Some((job(best.0), best.1)));
     }
+    let mut lowest = Snapshot { goal: shared::metrics::Goal::Min, ..Snapshot::default() };
+    for loss in [0.5, 0.25, 0.75] {
+        lowest.saw(job(1), loss);
+    }
+    assert_eq!(lowest.best, Some((job(1), 0.25)));
 }
 
 #[test]
@@ -140,8 +147,8 @@ fn a_report_with_absurd_numbers_is_drawn() {
         m = u32::MAX
     );
     let report: LiveReport = serde_json::from_str(&report).unwrap();
-    let live = vec![LiveJob { report, label: "x".into(), own: true, macro_f1: None }];
-    insta::assert_snapshot!(shown(&Snapshot { live, ..Snapshot::default() }, 60, 24), @r"
+    let live = vec![LiveJob { report, label: "x".into(), own: true, score: None }];
+    insta::assert_snapshot!(shown(&Snapshot { live, score_name: "F1".into(), ..Snapshot::default() }, 60, 24), @r"
     w ━─────────────────── x  epoch 4294967295/4294967295  F1 -
     ──────────── 0/0 jobs done · 0 running · 0:00 · ETA unknown
     ");
@@ -156,7 +163,7 @@ fn every_event_reads_well() {
         Notice::Started { job: id, worker: one.clone(), epoch: 0 },
         Notice::Started { job: id, worker: one.clone(), epoch: 6 },
         Notice::TakenOver { job: id, worker: two, from: one.clone(), epoch: 6 },
-        Notice::Epoch { job: id, worker: one.clone(), epoch: 7, macro_f1: 61.52 },
+        Notice::Epoch { job: id, worker: one.clone(), epoch: 7, score: 61.52 },
         Notice::GivenBack { job: id },
         Notice::Failed { job: id, error: "no memory".into() },
         Notice::GivenUp {
@@ -176,7 +183,7 @@ fn every_event_reads_well() {
     00000001: started on cpu0
     00000001: continues on cpu0 after epoch 6
     00000001: cpu1 took over from cpu0, which stopped responding; continues after epoch 6
-    00000001: epoch 7, F1 61.5
+    00000001: epoch 7, score 61.5
     00000001: handed back by its worker
     00000001: failed, will be retried: no memory
     00000001: FAILED: 3 tries failed, on cpu0: no memory

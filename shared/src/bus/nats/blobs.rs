@@ -19,8 +19,8 @@ use serde_json::json;
 use super::super::server::{Blobs, Flow, Inventory, Reply, ServerError};
 use super::inventory::messages_below;
 use super::{CHUNK, Nats};
+use crate::blob::BlobRef;
 use crate::protocol::subjects;
-use crate::result::BlobRef;
 
 const IN_FLIGHT: usize = 16;
 /// How many chunks one request asks for.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use shared::expression::LANDMARKS;
-use shared::job::JobSpec;
+use shared::mtl::MtlSpec;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
@@ -44,7 +44,7 @@ fn small() -> Vec<(&'static str, Value)> {
 
 impl Bench {
     pub(super) fn new(device: Device, settings: &[(&str, Value)]) -> anyhow::Result<Self> {
-        let mut spec = JobSpec::default();
+        let mut spec = MtlSpec::default();
         for (name, value) in settings {
             spec = spec.with(name, value.clone())?;
         }

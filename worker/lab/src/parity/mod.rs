@@ -15,8 +15,9 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::Deserialize;
-use shared::job::preset::Preset;
-use shared::job::{JobSpec, Settings};
+use shared::mtl::MtlSpec;
+use shared::mtl::preset::Preset;
+use shared::settings::Settings;
 use tch::Tensor;
 
 use worker::archive::Tensors;
@@ -51,7 +52,7 @@ struct Chosen {
 }
 
 impl Chosen {
-    fn spec(&self) -> anyhow::Result<JobSpec> {
+    fn spec(&self) -> anyhow::Result<MtlSpec> {
         let mut settings = self.settings.iter();
         let spec =
             settings.try_fold(self.preset.spec(), |spec, (name, value)| spec.with(name, value.clone()))?;

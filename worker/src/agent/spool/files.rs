@@ -6,9 +6,12 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use shared::blob::BlobRef;
 use shared::bus::Bucket;
 use shared::files::{self, Access, Durability};
-use shared::result::{BlobRef, EpochReport, JobResult};
+use shared::metrics::Point;
+use shared::mtl::report::EpochReport;
+use shared::result::JobResult;
 use shared::version::{DecodeError, VersionError, Versions};
 
 use super::super::work::{FinishedWork, Saved, WorkClaim};
@@ -43,12 +46,30 @@ struct SavedFacts {
     v: u32,
     epoch: u32,
     step: u32,
-    report: Option<EpochReport>,
+    report: Option<StoredReport>,
     sha256: String,
 }
 
 impl SavedFacts {
-    const VERSION: u32 = 1;
+    /// Version of this record's layout. 2: reports of any trainer.
+    const VERSION: u32 = 2;
+}
+
+/// The layouts of reports: those of version 1 were of one trainer only.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredReport {
+    Now(Point),
+    Earlier(Box<EpochReport>),
+}
+
+impl From<StoredReport> for Point {
+    fn from(stored: StoredReport) -> Self {
+        match stored {
+            StoredReport::Now(point) => point,
+            StoredReport::Earlier(report) => report.point(),
+        }
+    }
 }
 
 impl Content {
@@ -83,7 +104,7 @@ pub(super) fn write_claim(folder: &Path, claim: &WorkClaim) -> Result<(), SpoolE
 
 pub(super) fn write_saved(folder: &Path, saved: &Saved) -> Result<(), SpoolError> {
     let sha256 = hex::encode(Sha256::digest(&saved.checkpoint));
-    let (epoch, step, report) = (saved.epoch, saved.step, saved.report.clone());
+    let (epoch, step, report) = (saved.epoch, saved.step, saved.report.clone().map(StoredReport::Now));
     let facts = SavedFacts { v: SavedFacts::VERSION, epoch, step, report, sha256 };
     let [facts_path, bytes_path] = saved_paths(folder, (epoch, step));
     put(&bytes_path, &saved.checkpoint, Durability::Cached)?;
@@ -111,17 +132,15 @@ fn read_saved(path: &Path) -> Result<Saved, SpoolError> {
     if hex::encode(Sha256::digest(&checkpoint)) != facts.sha256 {
         return Err(SpoolError::Damaged { path: bytes_path });
     }
-    Ok(Saved { epoch: facts.epoch, step: facts.step, report: facts.report, checkpoint })
+    Ok(Saved { epoch: facts.epoch, step: facts.step, report: facts.report.map(Point::from), checkpoint })
 }
 
 fn read_result(folder: &Path) -> Result<FinishedWork, SpoolError> {
     let result: JobResult = decode(&folder.join(RESULT), JobResult::VERSION)?;
-    let test = result.test.as_ref().map(|split| &split.probabilities);
-    let pointers = [Some(&result.validation.probabilities), test, Some(&result.model)];
-    let blobs = pointers.into_iter().flatten().map(|blob| {
-        if blob.check(Bucket::Results.largest()).is_err() {
-            return Err(SpoolError::Damaged { path: folder.join(RESULT) });
-        }
+    let damaged = || SpoolError::Damaged { path: folder.join(RESULT) };
+    result.check().map_err(|_| damaged())?;
+    let blobs = result.blobs().map(|blob| {
+        blob.check(Bucket::Results.largest()).map_err(|_| damaged())?;
         let path = blob_path(folder, blob);
         let bytes = bytes(&path)?;
         if bytes.len() as u64 != blob.size || hex::encode(Sha256::digest(&bytes)) != blob.sha256 {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use shared::books::KEPT_CHECKPOINTS;
 
-use super::super::work::{FinishedWork, Saved, WorkClaim};
+use super::super::training::Keeper;
+use super::super::work::{Finished, FinishedWork, Saved, WorkClaim};
 use super::files::{self, SpoolError};
 use super::worker_folder::{WorkerFolder, private_folder};
 
@@ -47,31 +48,6 @@ impl JobSpool {
         &self.inner.claim
     }
 
-    /// Stores a checkpoint. If there are more than [`KEPT_CHECKPOINTS`], the oldest is removed.
-    pub(crate) fn keep(&self, saved: &Saved) {
-        let Some(place) = &self.inner.place else { return };
-        match files::write_saved(&place.folder, saved) {
-            Ok(()) => {
-                let mut kept = self.kept();
-                kept.push_back((saved.epoch, saved.step));
-                while kept.len() > KEPT_CHECKPOINTS
-                    && let Some(oldest) = kept.pop_front()
-                {
-                    files::remove_saved(&place.folder, oldest);
-                }
-            }
-            Err(error) => warn_unsaved(&error),
-        }
-    }
-
-    pub(crate) fn keep_result(&self, finished_work: &FinishedWork) {
-        if let Some(place) = &self.inner.place
-            && let Err(error) = files::write_result(&place.folder, finished_work)
-        {
-            warn_unsaved(&error);
-        }
-    }
-
     /// Removes this checkpoint and those before it, because the server has it.
     pub(crate) fn delivered(&self, saved: &Saved) {
         let Some(place) = &self.inner.place else { return };
@@ -91,6 +67,35 @@ impl JobSpool {
 
     fn kept(&self) -> std::sync::MutexGuard<'_, VecDeque<(u32, u32)>> {
         self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Keeper for JobSpool {
+    /// Stores a checkpoint. If there are more than [`KEPT_CHECKPOINTS`], the oldest is removed.
+    fn keep(&self, saved: &Saved) {
+        let Some(place) = &self.inner.place else { return };
+        match files::write_saved(&place.folder, saved) {
+            Ok(()) => {
+                let mut kept = self.kept();
+                kept.push_back((saved.epoch, saved.step));
+                while kept.len() > KEPT_CHECKPOINTS
+                    && let Some(oldest) = kept.pop_front()
+                {
+                    files::remove_saved(&place.folder, oldest);
+                }
+            }
+            Err(error) => warn_unsaved(&error),
+        }
+    }
+
+    fn keep_result(&self, finished: Finished) -> Result<FinishedWork, String> {
+        let finished_work = FinishedWork::of(self.claim(), finished)?;
+        if let Some(place) = &self.inner.place
+            && let Err(error) = files::write_result(&place.folder, &finished_work)
+        {
+            warn_unsaved(&error);
+        }
+        Ok(finished_work)
     }
 }
 

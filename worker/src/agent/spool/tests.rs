@@ -4,28 +4,30 @@ use std::os::unix::fs::PermissionsExt;
 
 use bytes::Bytes;
 use shared::books::Token;
-use shared::ids::{Attempt, JobId};
-use shared::job::JobSpec;
-use shared::protocol::{CheckpointEvery, JobOrder};
-use shared::result::DeviceRecord;
+use shared::device::DeviceRecord;
+use shared::ids::Attempt;
+use shared::job::{Inputs, Job};
+use shared::metrics::{Metrics, Point};
+use shared::protocol::{CheckpointEvery, Execution, JobOrder};
+use shared::settings::Settings;
+use shared::trainer::TrainerKind;
 use uuid::Uuid;
 
-use super::super::work::Saved;
+use super::super::training::Keeper;
+use super::super::work::{Finished, FinishedWork, Saved};
 use super::*;
+
+mod earlier;
 
 fn worker(nonce: u128) -> WorkerId {
     WorkerId::new("w", Uuid::from_u128(nonce << 96))
 }
 
 fn claim(owner: WorkerId) -> WorkClaim {
-    let order = JobOrder {
-        v: JobOrder::VERSION,
-        job: JobId::new(Uuid::from_u128(7)),
-        spec: JobSpec::default(),
-        dataset_digest: "d".to_owned(),
-        trainer_revision: 1,
-        checkpoint_every: CheckpointEvery::Epoch,
-    };
+    let kind = shared::empty::Empty;
+    let content = Job { trainer: kind.id(), settings: Settings::new(), inputs: Inputs::default() };
+    let execution = Execution { checkpoint_every: CheckpointEvery::Epoch, ranking: kind.ranking() };
+    let order = JobOrder::new(content, execution);
     let device = DeviceRecord {
         device: "cpu".to_owned(),
         model: "m".to_owned(),
@@ -104,6 +106,28 @@ fn damage_is_noticed_and_newer_versions_are_left_alone() {
     let newer = WorkClaim { v: WorkClaim::VERSION + 1, ..claim(worker(1)) };
     std::fs::write(folder.join("claim.json"), serde_json::to_vec(&newer).unwrap()).unwrap();
     assert!(matches!(Content::read(&folder), Err(SpoolError::Version { .. })));
+}
+
+#[test]
+fn reports_and_results_are_read_as_they_were_written() {
+    let cache = tempfile::tempdir().unwrap();
+    let spool = Spool::open(cache.path(), &worker(1));
+    let job = spool.job(claim(worker(1)));
+    let metrics = Metrics::default().with("score", 0.1 + 0.2).with("loss", 3.0);
+    let report = Point { epoch: 1, step: 0, seconds: 1.5, metrics: metrics.clone() };
+    let reported = Saved { report: Some(report.clone()), ..saved(1, 0) };
+    job.keep(&reported);
+    let artifacts = [("model".to_owned(), b"weights".to_vec())].into();
+    let finished = Finished { metrics, history: vec![report], artifacts, ..Finished::default() };
+    let finished_work = job.keep_result(finished).unwrap();
+    let folder =
+        cache.path().join("spool").join(worker(1).as_str()).join(claim(worker(1)).order.job.to_string());
+    let content = Content::read(&folder).unwrap();
+    assert_eq!((content.saved, content.finished_work), (vec![reported], Some(finished_work.clone())));
+    let FinishedWork { mut result, .. } = finished_work;
+    result.best_epoch = Some(7);
+    std::fs::write(folder.join("result.json"), serde_json::to_vec(&result).unwrap()).unwrap();
+    assert_eq!(Content::read(&folder).unwrap().finished_work, None, "it has no epoch 7");
 }
 
 #[test]

@@ -5,12 +5,12 @@ use crate::golden::noise;
 use crate::models::{Emotion, Mode, Mtl};
 use crate::train::mixing::Mixing;
 use serde_json::json;
-use shared::job::JobSpec;
+use shared::mtl::MtlSpec;
 use tch::nn::VarStore;
 
 const SAMPLES: i64 = 12;
 
-fn spec(changes: &[(&str, serde_json::Value)]) -> JobSpec {
+fn spec(changes: &[(&str, serde_json::Value)]) -> MtlSpec {
     let settings = [
         ("backbone", json!("resnet18")),
         ("emotion_backbone", json!("resnet18")),
@@ -21,8 +21,8 @@ fn spec(changes: &[(&str, serde_json::Value)]) -> JobSpec {
         ("mixaug_terms", json!("all")),
     ];
     let with =
-        |spec: JobSpec, (name, value): &(&str, serde_json::Value)| spec.with(name, value.clone()).unwrap();
-    settings.iter().chain(changes).fold(JobSpec::default(), with)
+        |spec: MtlSpec, (name, value): &(&str, serde_json::Value)| spec.with(name, value.clone()).unwrap();
+    settings.iter().chain(changes).fold(MtlSpec::default(), with)
 }
 
 fn batch(kind: Kind) -> DeviceBatch {
@@ -89,7 +89,7 @@ impl Network for Held {
 }
 
 struct Bench {
-    spec: JobSpec,
+    spec: MtlSpec,
     kind: Kind,
     variables: Variables,
     adam: Adam,
@@ -108,7 +108,7 @@ impl Bench {
         (copy, network)
     }
 
-    fn of(spec: JobSpec, kind: Kind) -> (Self, Mtl) {
+    fn of(spec: MtlSpec, kind: Kind) -> (Self, Mtl) {
         let mut store = VarStore::new(Device::Cpu);
         let network = Mtl::new(&store.root(), &spec.network).unwrap();
         if kind == Kind::Double {

@@ -4,7 +4,7 @@
 //! `lm_feature` is VGGFace2's ResNet50 (`base.0` …), a torchvision ResNet50 with a linear layer, or cvnets' MobileViTv2
 //! with numbered children.
 
-use shared::job::network::{Backbone, NetworkSpec};
+use shared::mtl::network::{Backbone, NetworkSpec};
 
 use super::mobilevitv2::{FinalNorms, cvnets, shape_below};
 use super::{Disposition, LayoutError, Shapes, dan};

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use clap::ValueEnum;
-use shared::job::network::{Backbone, NetworkSpec};
+use shared::mtl::network::{Backbone, NetworkSpec};
 use shared::weights::{Holds, Preprocessing, Provenance, Topology};
 
 pub use super::fragments::{Shapes, Size};

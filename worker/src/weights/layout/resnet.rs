@@ -1,6 +1,6 @@
 //! ResNets: torchvision's names, and the original names of VGGFace2's weights.
 
-use shared::job::network::Backbone;
+use shared::mtl::network::Backbone;
 use shared::weights::Topology;
 
 use super::{CLASSIFIER, Declared, Disposition, Layout, LayoutError, Shapes, Size};

@@ -9,7 +9,7 @@ mod refused;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use shared::job::network::{Backbone, NetworkSpec};
+use shared::mtl::network::{Backbone, NetworkSpec};
 use shared::weights::{Preprocessing, Provenance, Slot, Topology};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};

@@ -1,9 +1,9 @@
-//! Dot plot: validation F1 of every job by configuration, and of every ensemble, on one axis.
+//! Dot plot: the score of every job by configuration, and validation F1 of every ensemble, on one axis.
 
 use maud::{Markup, html};
 use shared::plural::count;
 
-use super::axis::{Axis, colour, px};
+use super::axis::{Axis, Scale, colour, px};
 use crate::report::configurations::Configuration;
 use crate::report::labels;
 use crate::report::results::EnsembleRow;
@@ -23,12 +23,21 @@ enum Line<'a> {
     Ensemble(&'a EnsembleRow),
 }
 
-/// `None` while no job has finished.
+/// `None` while no job has finished. Ensembles are scored by F1: they are left out where jobs are compared by something
+/// else.
 pub(in crate::report) fn dots(view: &View<'_>) -> Option<Markup> {
-    let jobs = view.results.jobs.iter().filter_map(|job| job.val_macro_f1);
-    let ensembles = view.results.ensembles.iter().filter_map(|ensemble| ensemble.val_macro_f1);
-    let axis = Axis::over(jobs.chain(ensembles), 7.0, LEFT, RIGHT)?;
-    let lines = lines(view);
+    let measure = &view.measure;
+    let jobs = view.results.jobs.iter().filter_map(|job| job.score);
+    let shown: &[EnsembleRow] = if measure.is_f1() { &view.results.ensembles } else { &[] };
+    let ensembles = shown.iter().filter_map(|ensemble| ensemble.val_macro_f1);
+    let axis = Axis::over(jobs.chain(ensembles), Scale::of(measure), 7.0, LEFT, RIGHT)?;
+    let lines = lines(view, shown);
+    let [about, unit, best_job] = if measure.is_f1() {
+        ["Validation F1 of every job and ensemble", "validation macro F1 (%)", "best single model"]
+            .map(str::to_owned)
+    } else {
+        [format!("{} of every job", measure.column()), measure.in_words(), "best job".to_owned()]
+    };
     let heights = lines.iter().map(|line| if matches!(line, Line::Heading(_)) { HEADING } else { ROW });
     let bottom = TOP + heights.clone().sum::<f64>() + 8.0;
     let centres = heights.scan(TOP, |y, height| {
@@ -37,34 +46,37 @@ pub(in crate::report) fn dots(view: &View<'_>) -> Option<Markup> {
     });
     let drawn: Vec<Markup> = lines.iter().zip(centres).map(|(line, y)| draw(view, &axis, line, y)).collect();
     Some(html! {
-        svg viewBox={ "0 0 " (WIDTH) " " (px(bottom + 34.0)) } role="img" aria-label="Validation F1 of every job and ensemble" {
+        svg viewBox={ "0 0 " (WIDTH) " " (px(bottom + 34.0)) } role="img" aria-label=(about) {
             @for tick in axis.ticks() {
                 line.grid x1=(px(axis.at(tick))) x2=(px(axis.at(tick))) y1=(TOP) y2=(px(bottom)) {}
                 text.tick x=(px(axis.at(tick))) y=(px(bottom + 16.0)) text-anchor="middle" { (axis.label(tick)) }
             }
-            text.axis x=(px(f64::midpoint(LEFT, RIGHT))) y=(px(bottom + 32.0)) text-anchor="middle" { "validation macro F1 (%)" }
-            @if let Some((best, f1)) = view.best_job().and_then(|job| Some((job, job.val_macro_f1?))) {
-                line.reference x1=(px(axis.at(f1))) x2=(px(axis.at(f1))) y1=(TOP - 6.0) y2=(px(bottom)) {
-                    title { "Best single model: " (view.name(best.id)) ", " (labels::f1(f1)) }
+            text.axis x=(px(f64::midpoint(LEFT, RIGHT))) y=(px(bottom + 32.0)) text-anchor="middle" { (unit) }
+            @if let Some((best, score)) = view.best_job().and_then(|job| Some((job, job.score?))) {
+                line.reference x1=(px(axis.at(score))) x2=(px(axis.at(score))) y1=(TOP - 6.0) y2=(px(bottom)) {
+                    title { "B" (best_job[1..]) ": " (view.name(best.id)) ", " (measure.text(score)) }
                 }
-                text.note x=(px(axis.at(f1))) y=(TOP - 12.0) text-anchor="middle" { "best single model " (labels::f1(f1)) }
+                text.note x=(px(axis.at(score))) y=(TOP - 12.0) text-anchor="middle" { (best_job) " " (measure.text(score)) }
             }
             @for line in &drawn { (line) }
         }
     })
 }
 
-fn lines<'a>(view: &'a View<'_>) -> Vec<Line<'a>> {
+fn lines<'a>(view: &'a View<'_>, ensembles: &'a [EnsembleRow]) -> Vec<Line<'a>> {
     let mut lines = Vec::new();
-    for (index, group) in view.groups().into_iter().enumerate() {
-        let configurations: Vec<_> = view.configurations.iter().filter(|c| c.group == group).collect();
+    let mut by_group: Vec<Vec<&Configuration>> = vec![Vec::new(); view.groups.len()];
+    for configuration in &view.configurations {
+        by_group[view.group_place(&configuration.group)].push(configuration);
+    }
+    for (index, (group, configurations)) in view.groups.iter().zip(by_group).enumerate() {
         let jobs = configurations.iter().map(|c| c.jobs.len()).sum();
         lines.push(Line::Heading(format!("{group}: {}", count(jobs, "job"))));
         lines.extend(configurations.into_iter().map(|c| Line::Configuration(index, c)));
     }
-    if !view.results.ensembles.is_empty() {
+    if !ensembles.is_empty() {
         lines.push(Line::Heading("ensembles".to_owned()));
-        lines.extend(view.results.ensembles.iter().map(Line::Ensemble));
+        lines.extend(ensembles.iter().map(Line::Ensemble));
     }
     lines
 }
@@ -78,27 +90,27 @@ fn draw(view: &View<'_>, axis: &Axis, line: &Line<'_>, y: f64) -> Markup {
 }
 
 fn draw_configuration(view: &View<'_>, axis: &Axis, group: usize, c: &Configuration, y: f64) -> Markup {
-    let mean = view.mean_of(c, |job| job.val_macro_f1);
+    let (mean, measure) = (view.mean_of(c, |job| job.score), &view.measure);
     let several = c.jobs.len() > 1;
     html! {
         text.label x="12" y=(px(y + 4.0)) { (c.label) }
         line.rule x1=(LEFT) x2=(RIGHT) y1=(px(y)) y2=(px(y)) {}
         @for job in c.jobs.iter().filter_map(|&id| view.job(id)) {
-            @if let Some(f1) = job.val_macro_f1 {
-                circle.dot.(colour(group)).faint[several] cx=(px(axis.at(f1))) cy=(px(y)) r="5" {
-                    title { (view.name(job.id)) ": " (labels::f1(f1)) }
+            @if let Some(score) = job.score {
+                circle.dot.(colour(group)).faint[several] cx=(px(axis.at(score))) cy=(px(y)) r="5" {
+                    title { (view.name(job.id)) ": " (measure.text(score)) }
                 }
             }
         }
         @if let Some(mean) = mean {
             @if several {
                 line.mean.(colour(group)) x1=(px(axis.at(mean.mean))) x2=(px(axis.at(mean.mean))) y1=(px(y - 9.0)) y2=(px(y + 9.0)) {
-                    title { "Mean of " (mean.finished) ": " (labels::f1(mean.mean)) }
+                    title { "Mean of " (mean.finished) ": " (measure.text(mean.mean)) }
                 }
             }
             text.value x=(WIDTH) y=(px(y + 4.0)) text-anchor="end" {
-                (labels::f1(mean.mean))
-                @if let Some(deviation) = mean.deviation { tspan.soft { " ± " (labels::f1(deviation)) } }
+                (measure.text(mean.mean))
+                @if let Some(deviation) = mean.deviation { tspan.soft { " ± " (measure.text(deviation)) } }
             }
         } @else {
             text.value.soft x=(WIDTH) y=(px(y + 4.0)) text-anchor="end" { "not finished" }

@@ -7,6 +7,6 @@ mod dots;
 mod scatter;
 
 pub(super) use axis::colour;
-pub(super) use curves::curves;
+pub(super) use curves::{curves, show_others};
 pub(super) use dots::dots;
 pub(super) use scatter::scatter;

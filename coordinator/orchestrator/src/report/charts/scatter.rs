@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::axis::{Axis, colour, px};
+use super::axis::{Axis, Scale, colour, px};
 use super::dots::diamond;
 use crate::report::labels;
 use crate::report::view::View;
@@ -30,14 +30,13 @@ pub(in crate::report) fn scatter(view: &View<'_>) -> Option<Markup> {
         .filter_map(|e| Some((e, pair(e.val_macro_f1, e.test_macro_f1)?)))
         .collect();
     let pairs = || jobs.iter().map(|(_, p)| *p).chain(ensembles.iter().map(|(_, p)| *p));
-    let x = Axis::over(pairs().map(|p| p.0), 5.0, LEFT, RIGHT)?;
-    let y = Axis::over(pairs().map(|p| p.1), 5.0, BOTTOM, TOP)?;
-    let groups = view.groups();
+    let x = Axis::over(pairs().map(|p| p.0), Scale::Percent, 5.0, LEFT, RIGHT)?;
+    let y = Axis::over(pairs().map(|p| p.1), Scale::Percent, 5.0, BOTTOM, TOP)?;
     Some(html! {
         svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label="Test F1 against validation F1" {
             (frame(&x, &y))
             @for (job, (val, test)) in &jobs {
-                @let group = groups.iter().position(|name| *name == job.group).unwrap_or(0);
+                @let group = view.group_place(&job.group);
                 circle.dot.faint.(colour(group)) cx=(px(x.at(*val))) cy=(px(y.at(*test))) r="5" {
                     title { (view.name(job.id)) ": validation " (labels::f1(*val)) ", test " (labels::f1(*test)) }
                 }

@@ -1,12 +1,14 @@
 //! The details behind the scores: members with reasons, every job, failures.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 use shared::ids::JobId;
 
 use super::scores;
 use super::section::section;
 use crate::report::charts::colour;
-use crate::report::labels::{duration, f1_or_dash};
+use crate::report::labels::duration;
 use crate::report::reasons;
 use crate::report::results::{EnsembleRow, JobRow, JobState};
 use crate::report::view::View;
@@ -16,11 +18,9 @@ pub(super) fn members(view: &View<'_>) -> Markup {
         return html! {};
     }
     let body = html! { @for ensemble in &view.results.ensembles { (card(view, ensemble)) } };
-    section(
-        "Which members, and why",
-        "What each query of an ensemble took, and from which candidates. Numbers are validation F1.",
-        &body,
-    )
+    let about = "What each query of an ensemble took, and from which candidates.";
+    let note = format!("{about} Numbers are {}.", view.measure.in_words());
+    section("Which members, and why", &note, &body)
 }
 
 fn card(view: &View<'_>, ensemble: &EnsembleRow) -> Markup {
@@ -38,20 +38,19 @@ fn card(view: &View<'_>, ensemble: &EnsembleRow) -> Markup {
 
 /// The members by configuration, each with its score.
 fn members_table(view: &View<'_>, ensemble: &EnsembleRow) -> Markup {
-    let members = &ensemble.selection.members;
-    let groups = view.groups();
+    let members: BTreeSet<JobId> = ensemble.selection.members.iter().copied().collect();
     let rows = view.configurations.iter().filter_map(|configuration| {
         let jobs: Vec<JobId> = configuration.jobs.iter().copied().filter(|id| members.contains(id)).collect();
         (!jobs.is_empty()).then_some((configuration, jobs))
     });
     html! {
         div.scroll { table.members { tbody { @for (configuration, jobs) in rows {
-            @let group = groups.iter().position(|name| *name == configuration.group).unwrap_or(0);
+            @let group = view.group_place(&configuration.group);
             tr {
                 td.soft.(colour(group)) { (configuration.group) }
                 td { (configuration.label) }
                 @for id in jobs {
-                    td.n title={ (view.name(id)) ", " (id) } { (f1_or_dash(view.job(id).and_then(|job| job.val_macro_f1))) }
+                    td.n title={ (view.name(id)) ", " (id) } { (view.measure.or_dash(view.job(id).and_then(|job| job.score))) }
                 }
             }
         } } } }
@@ -63,7 +62,8 @@ pub(super) fn jobs(view: &View<'_>) -> Markup {
         div.scroll { table.small {
             thead { tr {
                 th { "Job" } th { "Group" } th { "Configuration" } th.n { "Epochs" } th.n { "Best" }
-                th.n { "Val. F1" } th.n { "Test F1" } th.n { "Time" } th { "Worker" } th.n { "Attempts" }
+                @for column in view.score_columns() { th.n { (column) } }
+                th.n { "Time" } th { "Worker" } th.n { "Attempts" }
             } }
             tbody { @for job in &view.results.jobs { tr { (job_cells(view, job)) } } }
         } }
@@ -73,6 +73,8 @@ pub(super) fn jobs(view: &View<'_>) -> Markup {
 
 fn job_cells(view: &View<'_>, job: &JobRow) -> Markup {
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
+    // The scores, and epochs, best epoch, time, worker, attempts.
+    let columns = view.score_columns().len() + 5;
     html! {
         td { code title=(job.id) { (job.id.short()) } }
         td { (job.group) }
@@ -81,14 +83,15 @@ fn job_cells(view: &View<'_>, job: &JobRow) -> Markup {
             JobState::Done => {
                 td.n { (or_dash(job.epochs.map(|n| n.to_string()))) }
                 td.n { (or_dash(job.best_epoch.map(|n| n.to_string()))) }
-                td.n.main { (f1_or_dash(job.val_macro_f1)) (scores::doubts(&job.warnings)) }
-                td.n.main { (f1_or_dash(job.test_macro_f1)) }
+                @for (place, score) in view.scores(job).iter().enumerate() {
+                    td.n.main { (score) @if place == 0 { (scores::doubts(&job.warnings)) } }
+                }
                 td.n { (or_dash(job.train_seconds.map(duration))) }
                 td { (or_dash(job.worker.as_ref().map(ToString::to_string))) }
                 td.n { (or_dash(job.attempts.map(|n| n.to_string()))) }
             }
-            JobState::Failed => { td colspan="7" { span.badge.bad { "failed" } } }
-            JobState::Unfinished => { td colspan="7" { span.badge { "not finished" } } }
+            JobState::Failed => { td colspan=(columns) { span.badge.bad { "failed" } } }
+            JobState::Unfinished => { td colspan=(columns) { span.badge { "not finished" } } }
         }
     }
 }

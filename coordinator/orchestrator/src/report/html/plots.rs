@@ -1,8 +1,7 @@
 //! The sections around the charts.
 
 use maud::{Markup, html};
-use shared::expression::Expression;
-use shared::metrics::Confusion;
+use shared::confusion::Confusion;
 
 use super::section::section;
 use crate::report::charts;
@@ -12,8 +11,13 @@ use crate::report::view::View;
 pub(super) fn overview(view: &View<'_>) -> Markup {
     let Some(chart) = charts::dots(view) else { return html! {} };
     let body = html! { figure { (chart) } (legend(view, true)) };
+    let title = if view.measure.is_f1() {
+        "Single models and ensembles".to_owned()
+    } else {
+        format!("Jobs by {}", view.measure.in_words())
+    };
     section(
-        "Single models and ensembles",
+        &title,
         "Every job is a dot on its configuration's line; the number is the mean ± standard deviation.",
         &body,
     )
@@ -21,16 +25,17 @@ pub(super) fn overview(view: &View<'_>) -> Markup {
 
 pub(super) fn learning(view: &View<'_>) -> Markup {
     let Some(chart) = charts::curves(view) else { return html! {} };
-    section(
-        "Learning curves",
-        "Validation F1 by epoch. Thin: single jobs; bold: their mean; grey: the other configurations. The dot marks the peak.",
-        &chart,
-    )
+    let others = if charts::show_others(view) { "; grey: the other configurations" } else { "" };
+    let note = format!(
+        "{} by epoch. Thin: single jobs; bold: their mean{others}. The dot marks the peak.",
+        view.measure.at_start()
+    );
+    section("Learning curves", &note, &chart)
 }
 
 /// Test against validation, and the best ensemble's confusion matrix, side by side.
 pub(super) fn transfer_and_confusion(view: &View<'_>) -> Markup {
-    let top = view.top_ensemble();
+    let top = view.top_ensemble().filter(|_| !view.classes.is_empty());
     html! {
         div.pair {
             @if let Some(chart) = charts::scatter(view) {
@@ -40,43 +45,45 @@ pub(super) fn transfer_and_confusion(view: &View<'_>) -> Markup {
                     &html! { figure { (chart) } (legend(view, false)) },
                 ))
             }
-            @if let Some((ensemble, confusion)) = top.and_then(|e| Some((e, e.val_confusion?))) {
-                (matrix_section(ensemble, &confusion))
+            @if let Some((ensemble, confusion)) = top.and_then(|e| Some((e, e.val_confusion.as_ref()?))) {
+                (matrix_section(view, ensemble, confusion))
             }
         }
     }
 }
 
-fn matrix_section(ensemble: &EnsembleRow, confusion: &Confusion) -> Markup {
+fn matrix_section(view: &View<'_>, ensemble: &EnsembleRow, confusion: &Confusion) -> Markup {
     let body = html! {
-        (matrix(confusion))
+        (matrix(&view.classes, confusion))
         @if let Some(test) = &ensemble.test_confusion {
             h3 { "On the test split" }
-            (matrix(test))
+            (matrix(&view.classes, test))
         }
     };
     let note = format!(
-        "{}. Rows are the true expression, columns the predicted one; shading is the share of the row.",
-        ensemble.name
+        "{}. Rows are the true {}, columns the predicted one; shading is the share of the row.",
+        ensemble.name,
+        view.class_word()
     );
     section("Confusion of the ensemble with the highest F1, validation", &note, &body)
 }
 
-fn matrix(confusion: &Confusion) -> Markup {
+/// `names` are those of at least as many classes as are counted.
+fn matrix(names: &[String], confusion: &Confusion) -> Markup {
+    let names = &names[..names.len().min(confusion.counts.len())];
     html! {
         div.scroll { table.heat.matrix {
-            thead { tr { th {} @for e in Expression::ALL { th.n { (e.name()) } } th.n { "Recall" } } }
-            tbody { @for truth in Expression::ALL {
-                @let row = &confusion.counts[truth.index()];
+            thead { tr { th {} @for name in names { th.n { (name) } } th.n { "Recall" } } }
+            tbody { @for (index, (truth, row)) in names.iter().zip(&confusion.counts).enumerate() {
                 @let total = row.iter().sum::<u64>().max(1) as f64;
                 @let share = |count: u64| 100.0 * count as f64 / total;
                 tr {
-                    th { (truth.name()) }
-                    @for (predicted, &count) in Expression::ALL.iter().zip(row) {
+                    th { (truth) }
+                    @for (predicted, &count) in names.iter().zip(row) {
                         td.n style={ "--s:" (share(count).round()) "%" }
-                            title={ (truth.name()) " taken for " (predicted.name()) ": " (count) " (" (format!("{:.1}", share(count))) " %)" } { (count) }
+                            title={ (truth) " taken for " (predicted) ": " (count) " (" (format!("{:.1}", share(count))) " %)" } { (count) }
                     }
-                    td.n.soft { (format!("{:.1}", share(row[truth.index()]))) }
+                    td.n.soft { (format!("{:.1}", share(row[index]))) }
                 }
             } }
         } }
@@ -84,13 +91,15 @@ fn matrix(confusion: &Confusion) -> Markup {
 }
 
 fn legend(view: &View<'_>, means: bool) -> Markup {
+    // The means are those of the jobs' scores, which ensembles have only if it is F1.
+    let ensembles = !view.results.ensembles.is_empty() && (view.measure.is_f1() || !means);
     html! {
         p.legend {
-            @for (index, group) in view.groups().into_iter().enumerate() {
+            @for (index, group) in view.groups.iter().enumerate() {
                 span { i.swatch.(charts::colour(index)) {} (group) }
             }
             @if means { span { i.tickmark {} "mean of a configuration" } }
-            @if !view.results.ensembles.is_empty() { span { i.swatch.diamond.e {} "ensemble" } }
+            @if ensembles { span { i.swatch.diamond.e {} "ensemble" } }
         }
     }
 }

@@ -1,11 +1,11 @@
-//! The score tables: ensembles (the paper's Table 4), the sweep's tables (2 and 3), F1 by expression.
+//! The score tables: ensembles (the paper's Table 4), the sweep's tables (2 and 3), F1 by class.
 
 use maud::{Markup, html};
-use shared::expression::{CLASSES, Expression};
 
 use super::section::section;
 use crate::ensemble::Certainty;
 use crate::report::labels::{f1, f1_or_dash, gap};
+use crate::report::measure::Measure;
 use crate::report::results::{EnsembleRow, ScoreWarning};
 use crate::report::tables::{Row, Table};
 use crate::report::view::View;
@@ -76,43 +76,45 @@ pub(super) fn doubts(warnings: &[ScoreWarning]) -> Markup {
 }
 
 pub(super) fn tables(view: &View<'_>) -> Markup {
+    let about = format!("{}; each row is the mean over its finished jobs.", view.measure.at_start());
     html! {
         @for filled in &view.tables {
-            (section(&filled.title, &said("Validation F1; each row is the mean over its finished jobs.", filled.paper), &table(filled)))
+            (section(&filled.title, &said(&about, filled.paper), &table(&view.measure, filled)))
         }
     }
 }
 
-fn table(table: &Table) -> Markup {
-    let best = table.rows.iter().filter_map(|row| row.mean).map(|mean| mean.mean).reduce(f64::max);
+fn table(measure: &Measure, table: &Table) -> Markup {
+    let better = |a, b| if measure.merit(b) > measure.merit(a) { b } else { a };
+    let best = table.rows.iter().filter_map(|row| row.mean).map(|mean| mean.mean).reduce(better);
     html! {
         div.scroll { table {
             thead { tr {
                 @for column in &table.columns { th { (column) } }
                 @if table.spread { th.n { "Jobs" } }
-                th.n { "F1" }
+                th.n { (measure.column()) }
                 @if table.spread { th.n { "± std" } }
                 @if table.paper { th.n { "paper" } th.n { "Δ" } }
-                @if table.grouped { th.n.edge { "Mean F1" } @if table.paper { th.n { "paper" } th.n { "Δ" } } }
+                @if table.grouped { th.n.edge { "Mean " (measure.column()) } @if table.paper { th.n { "paper" } th.n { "Δ" } } }
             } }
             tbody { @for row in &table.rows {
-                tr.start[row.group.is_some()] { (cells(table, row, best)) }
+                tr.start[row.group.is_some()] { (cells(measure, table, row, best)) }
             } }
         } }
     }
 }
 
-fn cells(table: &Table, row: &Row, best: Option<f64>) -> Markup {
+fn cells(measure: &Measure, table: &Table, row: &Row, best: Option<f64>) -> Markup {
     let mean = row.mean.map(|mean| mean.mean);
     let finished = row.mean.map_or(0, |mean| mean.finished);
     html! {
         @for value in &row.values { td { (value) } }
         @if table.spread { td.n.soft { @if finished < row.jobs { (finished) " of " } (row.jobs) } }
-        td.n.main { @if mean.is_some() && mean == best { mark { (f1_or_dash(mean)) } } @else { (f1_or_dash(mean)) } }
-        @if table.spread { td.n.soft { (f1_or_dash(row.mean.and_then(|mean| mean.deviation))) } }
+        td.n.main { @if mean.is_some() && mean == best { mark { (measure.or_dash(mean)) } } @else { (measure.or_dash(mean)) } }
+        @if table.spread { td.n.soft { (measure.or_dash(row.mean.and_then(|mean| mean.deviation))) } }
         @if table.paper { td.n.soft { (f1_or_dash(row.paper)) } td.n.soft { (gap(mean, row.paper)) } }
         @if let Some(group) = &row.group {
-            td.n.edge.main rowspan=(group.rows) { (f1_or_dash(group.mean)) }
+            td.n.edge.main rowspan=(group.rows) { (measure.or_dash(group.mean)) }
             @if table.paper {
                 td.n.soft rowspan=(group.rows) { (f1_or_dash(group.paper)) }
                 td.n.soft rowspan=(group.rows) { (gap(group.mean, group.paper)) }
@@ -128,10 +130,10 @@ pub(super) fn per_class(view: &View<'_>) -> Markup {
             view.per_class_of(c),
         )
     });
-    let ensembles = view.results.ensembles.iter().map(|e| (name(e), e.val_per_class_f1));
-    let rows: Vec<(Markup, [f64; CLASSES])> =
+    let ensembles = view.results.ensembles.iter().map(|e| (name(e), e.val_per_class_f1.clone()));
+    let rows: Vec<(Markup, Vec<f64>)> =
         configurations.chain(ensembles).filter_map(|(name, f1)| Some((name, f1?))).collect();
-    if rows.is_empty() {
+    if rows.is_empty() || view.classes.is_empty() {
         return html! {};
     }
     let values = || rows.iter().flat_map(|(_, f1)| f1);
@@ -142,17 +144,18 @@ pub(super) fn per_class(view: &View<'_>) -> Markup {
         rows.len() - view.results.ensembles.iter().filter(|e| e.val_per_class_f1.is_some()).count();
     let body = html! {
         div.scroll { table.heat {
-            thead { tr { th { "Model" } @for e in Expression::ALL { th.n { (e.name()) } } } }
+            thead { tr { th { "Model" } @for class in &view.classes { th.n { (class) } } } }
             tbody { @for (index, (name, scores)) in rows.iter().enumerate() {
                 tr.start[index == first_ensemble] {
                     td { (name) }
                     @for value in scores { td.n style={ "--s:" (shade(*value)) "%" } { (f1(*value)) } }
+                    @for _ in scores.len()..view.classes.len() { td.n { "–" } }
                 }
             } }
         } }
     };
     section(
-        "F1 by expression",
+        &format!("F1 by {}", view.class_word()),
         "Validation split; configurations as the mean over their jobs, then ensembles. Darker is higher.",
         &body,
     )

@@ -106,9 +106,7 @@ async fn named(bus: &Bus) -> Result<Named, BusError> {
             if matches!(entry.record.state, shared::books::JobState::Done { .. }) {
                 let result = bus.result(job).await?;
                 named.done.insert(job);
-                let test = result.test.map(|test| test.probabilities.name);
-                named.results.extend([result.model.name, result.validation.probabilities.name]);
-                named.results.extend(test);
+                named.results.extend(result.blobs().map(|blob| blob.name.clone()));
             }
         }
     }

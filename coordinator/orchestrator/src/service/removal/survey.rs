@@ -77,8 +77,8 @@ async fn job(bus: &Bus, id: JobId, clock: Option<(i128, Duration)>) -> Result<Jo
     }
     if bus.written_at(&subjects::order_key(id)).await?.is_some() {
         let order = bus.order(id).await?;
-        job.inputs.packs.insert(order.dataset_digest.clone());
-        job.inputs.weights.extend(order.spec.transfer.digests().map(|(_, digest)| digest.to_owned()));
+        job.inputs.packs.extend(order.content.inputs.dataset);
+        job.inputs.weights.extend(order.content.inputs.weights);
     }
     Ok(job)
 }

@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::JobSpec;
+use super::MtlSpec;
 use super::augment::{AugmentSpec, AugmentationDraw, BasicOff};
 use super::loss::{AffinityLabels, ClassWeights, LossSpec, MixaugTerms};
 use super::network::{Backbone, HeadFusion, NetworkSpec, SharedStatistics};
@@ -41,11 +41,11 @@ impl Preset {
     }
 
     /// The settings that it stands for.
-    pub fn spec(self) -> JobSpec {
-        let paper = JobSpec::default();
+    pub fn spec(self) -> MtlSpec {
+        let paper = MtlSpec::default();
         match self {
             Self::Paper => paper,
-            Self::AuthorsCode => JobSpec {
+            Self::AuthorsCode => MtlSpec {
                 network: NetworkSpec { head_fusion: HeadFusion::Sum, ..paper.network },
                 loss: LossSpec {
                     class_weights: ClassWeights::InverseShare,
@@ -72,8 +72,8 @@ impl Preset {
 /// hundred steps. It needs larger steps that shrink more slowly, an Adam that forgets sooner, gentler augmentation,
 /// fewer heads that are summed (log-softmax over untrained heads hides the feature), and batch statistics per branch,
 /// since shared ones do not settle in so few steps.
-fn small(paper: JobSpec) -> JobSpec {
-    JobSpec {
+fn small(paper: MtlSpec) -> MtlSpec {
+    MtlSpec {
         network: NetworkSpec {
             backbone: Backbone::Resnet18,
             emotion_backbone: Backbone::Resnet18,
@@ -141,6 +141,6 @@ mod tests {
             assert!(preset.spec().problems().is_empty());
             assert_eq!(serde_json::to_value(preset).unwrap(), json!(preset.name()));
         }
-        assert_eq!(Preset::default().spec(), JobSpec::default());
+        assert_eq!(Preset::default().spec(), MtlSpec::default());
     }
 }

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Drop, Irrelevant, Problem, require};
+use super::{Drop, Irrelevant};
+use crate::settings::Problem;
 
 /// How one job is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,37 +67,42 @@ impl TrainingSpec {
 
     pub(super) fn check(&self, problems: &mut Vec<Problem>) {
         // A batch norm in training needs two samples.
-        require(
-            problems,
+        Problem::unless(
             (2..=65_536).contains(&self.batch_size),
+            problems,
             "batch_size",
             "must lie between 2 and 65536",
         );
-        require(
-            problems,
+        Problem::unless(
             (1..=65_536).contains(&self.evaluated_at_once()),
+            problems,
             "evaluation_batch_size",
             "must lie between 1 and 65536",
         );
-        require(problems, (1..=100_000).contains(&self.epochs), "epochs", "must lie between 1 and 100000");
-        let rate = self.learning_rate > 0.0 && self.learning_rate <= 1e3;
-        require(problems, rate, "learning_rate", "must be above 0 and at most 1000");
-        let decay = self.lr_decay > 0.0 && self.lr_decay <= 1.0;
-        require(problems, decay, "lr_decay", "must be above 0 and at most 1");
-        require(
+        Problem::unless(
+            (1..=100_000).contains(&self.epochs),
             problems,
+            "epochs",
+            "must lie between 1 and 100000",
+        );
+        let rate = self.learning_rate > 0.0 && self.learning_rate <= 1e3;
+        Problem::unless(rate, problems, "learning_rate", "must be above 0 and at most 1000");
+        let decay = self.lr_decay > 0.0 && self.lr_decay <= 1.0;
+        Problem::unless(decay, problems, "lr_decay", "must be above 0 and at most 1");
+        Problem::unless(
             (0.0..=1e3).contains(&self.weight_decay),
+            problems,
             "weight_decay",
             "must lie between 0 and 1000",
         );
         for (name, beta) in [("adam_beta1", self.adam_beta1), ("adam_beta2", self.adam_beta2)] {
-            require(problems, (0.0..1.0).contains(&beta), name, "must be at least 0 and below 1");
+            Problem::unless((0.0..1.0).contains(&beta), problems, name, "must be at least 0 and below 1");
         }
         let epsilon = self.adam_epsilon > 0.0 && self.adam_epsilon <= 1.0;
-        require(problems, epsilon, "adam_epsilon", "must be above 0 and at most 1");
-        require(
-            problems,
+        Problem::unless(epsilon, problems, "adam_epsilon", "must be above 0 and at most 1");
+        Problem::unless(
             (1..=1024).contains(&self.cpu_threads),
+            problems,
             "cpu_threads",
             "must lie between 1 and 1024",
         );

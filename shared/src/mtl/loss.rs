@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Drop, Irrelevant, Problem, require};
+use super::{Drop, Irrelevant};
+use crate::settings::Problem;
 
 /// The main augmentation, which also sets the form of the cross-entropy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -82,13 +83,18 @@ impl Default for LossSpec {
 
 impl LossSpec {
     pub(super) fn check(&self, problems: &mut Vec<Problem>) {
-        require(problems, (0.0..=100.0).contains(&self.alpha), "alpha", "must lie between 0 and 100");
+        Problem::unless((0.0..=100.0).contains(&self.alpha), problems, "alpha", "must lie between 0 and 100");
         for (name, weight) in [
             ("affinity_weight", self.affinity_weight),
             ("partition_weight", self.partition_weight),
             ("landmark_weight", self.landmark_weight),
         ] {
-            require(problems, (0.0..=1e6).contains(&weight), name, "must lie between 0 and a million");
+            Problem::unless(
+                (0.0..=1e6).contains(&weight),
+                problems,
+                name,
+                "must lie between 0 and a million",
+            );
         }
     }
 

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Drop, Irrelevant, Problem, require};
+use super::{Drop, Irrelevant};
+use crate::settings::Problem;
 
 /// A backbone's architecture. Pre-trained weights are a separate matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -80,16 +81,21 @@ impl Default for NetworkSpec {
 impl NetworkSpec {
     pub(super) fn check(&self, problems: &mut Vec<Problem>) {
         let emotion_is_resnet = self.emotion_backbone != Backbone::Mobilevitv2;
-        require(problems, emotion_is_resnet, "emotion_backbone", "the emotion branch needs a ResNet");
+        Problem::unless(emotion_is_resnet, problems, "emotion_backbone", "the emotion branch needs a ResNet");
         let width = self.width >= 4 && self.width <= 512 && self.width.is_multiple_of(4);
-        require(problems, width, "width", "must be a multiple of 4 from 4 to 512");
+        Problem::unless(width, problems, "width", "must be a multiple of 4 from 4 to 512");
         let blocks = self.blocks.is_none_or(|blocks| blocks.iter().all(|n| (1..=64).contains(n)));
-        require(problems, blocks, "blocks", "each of the four stages needs 1 to 64 blocks");
+        Problem::unless(blocks, problems, "blocks", "each of the four stages needs 1 to 64 blocks");
         let vit_width = self.mobilevitv2_width >= 0.125 && self.mobilevitv2_width <= 4.0;
-        require(problems, vit_width, "mobilevitv2_width", "must lie between 0.125 and 4");
+        Problem::unless(vit_width, problems, "mobilevitv2_width", "must lie between 0.125 and 4");
         let depths = self.mobilevitv2_depths.is_none_or(|depths| depths.iter().all(|n| (1..=64).contains(n)));
-        require(problems, depths, "mobilevitv2_depths", "each of the three stages needs 1 to 64 blocks");
-        require(problems, (1..=64).contains(&self.heads), "heads", "must lie between 1 and 64");
+        Problem::unless(
+            depths,
+            problems,
+            "mobilevitv2_depths",
+            "each of the three stages needs 1 to 64 blocks",
+        );
+        Problem::unless((1..=64).contains(&self.heads), problems, "heads", "must lie between 1 and 64");
     }
 
     pub(super) fn irrelevant(&self, drop: &mut Drop<'_>) {

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Drop, Irrelevant, Problem, require};
+use super::{Drop, Irrelevant};
+use crate::settings::Problem;
 
 /// What `basic_augmentation: false` switches off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -91,9 +92,9 @@ impl Default for AugmentSpec {
 
 impl AugmentSpec {
     pub(super) fn check(&self, problems: &mut Vec<Problem>) {
-        require(
-            problems,
+        Problem::unless(
             (16..=1024).contains(&self.image_size),
+            problems,
             "image_size",
             "must lie between 16 and 1024",
         );
@@ -109,10 +110,10 @@ impl AugmentSpec {
             ("erasing", self.erasing, 1.0),
         ] {
             let text = format!("must lie between 0 and {most}");
-            require(problems, (0.0..=most).contains(&value), name, &text);
+            Problem::unless((0.0..=most).contains(&value), problems, name, &text);
         }
         let scale = self.affine_scale > 0.0 && self.affine_scale <= 1.0;
-        require(problems, scale, "affine_scale", "must be above 0 and at most 1");
+        Problem::unless(scale, problems, "affine_scale", "must be above 0 and at most 1");
     }
 
     pub(super) fn irrelevant(&self, drop: &mut Drop<'_>) {

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Drop, Irrelevant, Problem, require};
+use super::{Drop, Irrelevant};
+use crate::blob::digest;
+use crate::settings::Problem;
 
 /// A part of the network that a file of weights can fill. Each slot has a setting of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,7 +74,7 @@ impl TransferSpec {
     pub(super) fn check(&self, problems: &mut Vec<Problem>) {
         for slot in Slot::ALL {
             let good = self.get(slot).is_none_or(|name| digest(name).is_some());
-            require(problems, good, slot.setting(), "must be `sha256:` and 64 hexadecimal digits");
+            Problem::unless(good, problems, slot.setting(), "must be `sha256:` and 64 hexadecimal digits");
         }
     }
 
@@ -83,16 +85,4 @@ impl TransferSpec {
             }
         }
     }
-}
-
-/// The digest in `sha256:…`.
-pub fn digest(name: &str) -> Option<&str> {
-    let digits = name.strip_prefix("sha256:")?;
-    let lower = |digit: u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit);
-    (digits.len() == 64 && digits.bytes().all(lower)).then_some(digits)
-}
-
-/// For display: the first twelve digits if `text` is `sha256:` and a digest, else all of it.
-pub fn shortened(text: &str) -> &str {
-    digest(text).map_or(text, |digits| &digits[..12])
 }

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Drop, Irrelevant, Problem, require};
+use super::{Drop, Irrelevant};
+use crate::settings::Problem;
 
 /// The training subset of one job, drawn by [`crate::subset::stratified`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,7 +24,7 @@ impl Default for SubsetSpec {
 impl SubsetSpec {
     pub(super) fn check(&self, problems: &mut Vec<Problem>) {
         let fraction = self.subset_fraction > 0.0 && self.subset_fraction <= 1.0;
-        require(problems, fraction, "subset_fraction", "must be above 0 and at most 1");
+        Problem::unless(fraction, problems, "subset_fraction", "must be above 0 and at most 1");
     }
 
     pub(super) fn irrelevant(&self, drop: &mut Drop<'_>) {

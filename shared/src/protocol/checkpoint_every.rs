@@ -1,4 +1,4 @@
-//! How a job is carried out without changing its result: none of it is part of a job's identity.
+//! How often a training stores checkpoints. No result depends on it.
 
 use std::fmt;
 use std::num::NonZeroU32;

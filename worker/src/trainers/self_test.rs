@@ -9,15 +9,15 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use shared::causes::in_words;
 use shared::expression::{CLASSES, LANDMARKS};
-use shared::job::JobSpec;
-use shared::job::loss::{Augmentation, LossSpec};
-use shared::job::network::{Backbone, NetworkSpec};
+use shared::mtl::MtlSpec;
+use shared::mtl::loss::{Augmentation, LossSpec};
+use shared::mtl::network::{Backbone, NetworkSpec};
 use shared::rng::{Purpose, Stream};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 use tokio::sync::oneshot;
 
-use super::training::panic_message;
+use super::panics::panic_message;
 use crate::data::Batch;
 use crate::models::Mtl;
 use crate::train::adam::Adam;
@@ -96,7 +96,7 @@ fn compare(seen: &[f64], tolerance: f64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn spec() -> JobSpec {
+fn spec() -> MtlSpec {
     let network = NetworkSpec {
         backbone: Backbone::Resnet18,
         emotion_backbone: Backbone::Resnet18,
@@ -106,7 +106,7 @@ fn spec() -> JobSpec {
         ..NetworkSpec::default()
     };
     let loss = LossSpec { augmentation: Augmentation::Mixaug, ..LossSpec::default() };
-    JobSpec { network, loss, ..JobSpec::default() }
+    MtlSpec { network, loss, ..MtlSpec::default() }
 }
 
 /// The loss terms of both steps.

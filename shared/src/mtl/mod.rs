@@ -1,24 +1,31 @@
-//! What a job is: every setting that changes its result, and none that does not.
+//! The paper's multi-task trainer, as the whole of Ferry knows it: every setting that changes a result, and none that does
+//! not.
 //!
 //! The settings are one flat namespace in sweep files (any of them may be an axis) and seven structs here.
 
 pub mod arithmetic;
 pub mod augment;
+pub mod earlier;
+mod effort;
+mod kind;
 pub mod loss;
 pub mod network;
 pub mod preset;
+pub mod report;
 pub mod subset;
 pub mod training;
 pub mod transfer;
+mod warning;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use uuid::Uuid;
+use serde_json::Value;
 
 use crate::ids::JobId;
+use crate::job::{Inputs, Job, Kind, TrainerId};
+use crate::settings::{Problem, SettingError, Settings};
 use arithmetic::ArithmeticSpec;
 use augment::AugmentSpec;
 use loss::LossSpec;
@@ -27,12 +34,14 @@ use subset::SubsetSpec;
 use training::TrainingSpec;
 use transfer::TransferSpec;
 
+pub use kind::Mtl;
+
 /// Raised whenever the trainer computes something else for the same settings, so that old results are not reused.
-pub const TRAINER_REVISION: u32 = 1;
+pub const REVISION: u32 = 1;
 
 /// All settings of one training job. `Default` is the paper's Table 1 with the decisions of docs/model.md.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct JobSpec {
+pub struct MtlSpec {
     #[serde(flatten)]
     pub network: NetworkSpec,
     #[serde(flatten)]
@@ -49,19 +58,7 @@ pub struct JobSpec {
     pub arithmetic: ArithmeticSpec,
 }
 
-/// The names of a job's settings and values, as a sweep file writes them.
-pub type Settings = Map<String, Value>;
-
-/// A setting that cannot be used.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum SettingError {
-    #[error("`{name}` is not a setting")]
-    Unknown { name: String },
-    #[error("`{name}`: {problem}")]
-    Value { name: String, problem: String },
-}
-
-impl JobSpec {
+impl MtlSpec {
     /// All settings by name.
     pub fn settings(&self) -> Settings {
         match serde_json::to_value(self) {
@@ -136,19 +133,29 @@ impl JobSpec {
         self.arithmetic.irrelevant(drop);
     }
 
-    /// `UUIDv5` over the canonical settings, the dataset's digest and [`TRAINER_REVISION`].
+    /// The job with these settings on the dataset with this digest.
+    pub fn job(&self, dataset_digest: &str) -> Job {
+        let inputs = Inputs {
+            dataset: Some(dataset_digest.to_owned()),
+            weights: self.transfer.digests().map(|(_, digest)| digest.to_owned()).collect(),
+            code: None,
+        };
+        Job { trainer: trainer(), settings: self.canonical(), inputs }
+    }
+
+    /// The id of that job.
     pub fn id(&self, dataset_digest: &str) -> JobId {
-        // serde_json's map is sorted by name and prints numbers in their shortest form, so equal content is equal text.
-        let identity = serde_json::json!({
-            "settings": self.canonical(),
-            "dataset": dataset_digest,
-            "trainer": TRAINER_REVISION,
-        });
-        JobId::new(Uuid::new_v5(&NAMESPACE, identity.to_string().as_bytes()))
+        self.job(dataset_digest).id()
     }
 }
 
-const NAMESPACE: Uuid = Uuid::from_u128(0x6665_7272_795f_4a6f_a273_5f69_6473_0001);
+/// This kind of trainer at its current revision.
+pub fn trainer() -> TrainerId {
+    match Kind::new("mtl") {
+        Ok(kind) => TrainerId { kind, revision: REVISION },
+        Err(error) => unreachable!("{error}"),
+    }
+}
 
 /// Why settings are left out of a job's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,20 +169,6 @@ enum Irrelevant {
 /// Takes the names of irrelevant settings.
 type Drop<'a> = dyn FnMut(&[&'static str], Irrelevant) + 'a;
 
-/// One thing that is wrong with a spec.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    pub setting: &'static str,
-    pub text: String,
-}
-
-/// Adds a problem unless `ok`.
-fn require(problems: &mut Vec<Problem>, ok: bool, setting: &'static str, text: &str) {
-    if !ok {
-        problems.push(Problem { setting, text: text.to_owned() });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,7 +177,7 @@ mod tests {
 
     #[test]
     fn defaults_are_table_one() {
-        let spec = JobSpec::default();
+        let spec = MtlSpec::default();
         let TrainingSpec { batch_size, learning_rate, epochs, weight_decay, .. } = spec.training;
         assert_eq!((batch_size, epochs), (128, 12));
         assert_eq!((learning_rate, weight_decay), (1e-4, 1e-4));
@@ -194,9 +187,9 @@ mod tests {
 
     #[test]
     fn ids_see_what_matters_and_nothing_else() {
-        let spec = JobSpec::default();
+        let spec = MtlSpec::default();
         let id = spec.id("d");
-        assert_eq!(id, JobSpec::default().id("d"));
+        assert_eq!(id, MtlSpec::default().id("d"));
         assert_ne!(id, spec.id("e"));
         assert_ne!(id, spec.with("learning_rate", json!(2e-4)).unwrap().id("d"));
         // The full set does not depend on the subset's seed, and a ResNet has no MobileViTv2 width.
@@ -209,7 +202,7 @@ mod tests {
 
     #[test]
     fn weights_count_by_their_content_and_only_where_there_are_any() {
-        let spec = JobSpec::default();
+        let spec = MtlSpec::default();
         // So that jobs without weights keep the ids they had before these settings existed.
         let names = ["emotion_weights", "appearance_weights", "head_weights"];
         assert!(names.iter().all(|name| !spec.canonical().contains_key(*name)));
@@ -220,7 +213,7 @@ mod tests {
         for wrong in ["weights.safetensors", "sha256:12", "sha256:"] {
             assert!(spec.with("head_weights", json!(wrong)).is_err(), "{wrong}");
         }
-        let before: JobSpec = serde_json::from_value({
+        let before: MtlSpec = serde_json::from_value({
             let mut settings = spec.settings();
             settings.retain(|name, _| !names.contains(&name.as_str()));
             settings.into()
@@ -231,7 +224,7 @@ mod tests {
 
     #[test]
     fn the_default_arithmetic_leaves_ids_alone_and_any_other_changes_them() {
-        let spec = JobSpec::default();
+        let spec = MtlSpec::default();
         // This id from before these settings existed.
         assert_eq!(spec.id("d").to_string(), "336cf4d8-488a-5d90-96a1-8749a3054793");
         let others = [
@@ -247,7 +240,7 @@ mod tests {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), 6);
-        let before: JobSpec = serde_json::from_value({
+        let before: MtlSpec = serde_json::from_value({
             let mut settings = spec.settings();
             settings.retain(|name, _| !["precision", "channels_last", "cudnn"].contains(&name.as_str()));
             settings.into()
@@ -258,7 +251,7 @@ mod tests {
 
     #[test]
     fn an_evaluation_batch_counts_where_it_differs_from_the_batch() {
-        let spec = JobSpec::default();
+        let spec = MtlSpec::default();
         let id = |size| spec.with("evaluation_batch_size", size).map(|spec| spec.id("d"));
         assert_eq!(id(json!(null)), Ok(spec.id("d")));
         assert_eq!(id(json!(128)), Ok(spec.id("d")));
@@ -271,8 +264,8 @@ mod tests {
     #[test]
     fn what_another_setting_switches_off_is_named_with_it() {
         let off = |changes: &[(&str, Value)]| {
-            let with = |spec: JobSpec, (name, value): &(&str, Value)| spec.with(name, value.clone()).unwrap();
-            changes.iter().fold(JobSpec::default(), with).switched_off()
+            let with = |spec: MtlSpec, (name, value): &(&str, Value)| spec.with(name, value.clone()).unwrap();
+            changes.iter().fold(MtlSpec::default(), with).switched_off()
         };
         let defaults = off(&[]);
         assert_eq!(defaults["mobilevitv2_width"], "backbone");
@@ -285,13 +278,13 @@ mod tests {
         assert_eq!(off(&[("affine", json!(0.0))])["affine_degrees"], "affine");
         assert_eq!(off(&[("augmentation", json!("none"))])["alpha"], "augmentation");
         // Nothing that is switched off counts in an id.
-        let spec = JobSpec::default().with("basic_augmentation", json!(false)).unwrap();
+        let spec = MtlSpec::default().with("basic_augmentation", json!(false)).unwrap();
         assert!(spec.switched_off().keys().all(|name| !spec.canonical().contains_key(*name)));
     }
 
     #[test]
     fn numbers_may_be_written_either_way() {
-        let spec = JobSpec::default();
+        let spec = MtlSpec::default();
         assert_eq!(
             spec.with("alpha", json!(1)).unwrap().id(""),
             spec.with("alpha", json!(1.0)).unwrap().id("")
@@ -300,7 +293,7 @@ mod tests {
 
     #[test]
     fn every_setting_survives_its_own_overlay() {
-        let spec = JobSpec::default();
+        let spec = MtlSpec::default();
         for (name, value) in spec.settings() {
             assert_eq!(spec.with(&name, value).unwrap(), spec, "{name}");
         }
@@ -308,7 +301,7 @@ mod tests {
 
     #[test]
     fn wrong_names_types_and_ranges_are_refused() {
-        let spec = JobSpec::default();
+        let spec = MtlSpec::default();
         assert!(matches!(spec.with("alhpa", json!(1)), Err(SettingError::Unknown { .. })));
         for (name, value) in [
             ("epochs", json!("many")),

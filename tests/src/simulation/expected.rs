@@ -1,0 +1,86 @@
+//! What a job should end with, and what its record may show before.
+
+use sha2::{Digest, Sha256};
+use shared::books::{JobRecord, JobState};
+use shared::predictions::to_npy;
+use shared::result::{JobResult, MODEL};
+use shared::vote;
+use worker::agent::{Finished, FinishedPredictions};
+
+use super::history::Script;
+use super::sweep::trainer;
+use super::trainer::other_weights;
+use crate::in_process::SCORE;
+
+/// What a job should end with.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub(super) seed: u64,
+    pub(super) script: Script,
+    /// The result of a training without faults.
+    pub(super) finished: Finished,
+}
+
+impl Expected {
+    /// True if `result` is that of a training without faults, to the last bit.
+    pub(super) fn is(&self, result: &JobResult) -> bool {
+        let Finished { metrics, history, best_epoch, predictions, artifacts, train_seconds } = &self.finished;
+        let names = result.predictions.keys().eq(predictions.keys());
+        let artifact = |name: &str| result.artifacts.get(name).map(|blob| blob.sha256.as_str());
+        (&result.metrics, &result.history, &result.best_epoch) == (metrics, history, best_epoch)
+            && result.trainer == trainer()
+            && result.train_seconds.to_bits() == train_seconds.to_bits()
+            && names
+            && predictions.iter().all(|(name, set)| is_set(result, name, set))
+            && result.artifacts.keys().eq(artifacts.keys())
+            && self.models().any(|model| artifact(MODEL) == Some(&sha256(&model)))
+            && result.check().is_ok()
+    }
+
+    /// The weights with which the job may end.
+    fn models(&self) -> impl Iterator<Item = Vec<u8>> {
+        let model = &self.finished.artifacts[MODEL];
+        let other = self.script.nondeterministic.then(|| other_weights(model));
+        std::iter::once(model.clone()).chain(other)
+    }
+
+    /// True if all scores in the record are those that a training without faults reports: of the last finished epoch, and
+    /// of some epoch after which a checkpoint was stored.
+    pub(super) fn shows(&self, record: &JobRecord) -> bool {
+        let scores = || self.finished.history.iter().filter_map(|point| point.metrics.get(SCORE));
+        let saved = record.saved_score.is_none_or(|saved| scores().any(|score| same(score, saved)));
+        saved
+            && match &record.state {
+                JobState::Running { progress, .. } => match progress.score {
+                    Some(shown) => {
+                        let reported = scores().nth((progress.epoch as usize).wrapping_sub(1));
+                        reported.is_some_and(|score| same(score, shown))
+                    }
+                    None => progress.epoch_seconds.is_none(),
+                },
+                JobState::Pending
+                | JobState::Done { .. }
+                | JobState::Failed { .. }
+                | JobState::Parked { .. } => true,
+            }
+    }
+}
+
+/// True if the result's predictions with this name are these.
+fn is_set(result: &JobResult, name: &str, expected: &FinishedPredictions) -> bool {
+    let FinishedPredictions { probabilities, samples, own_samples } = expected;
+    let Some(set) = result.predictions.get(name) else { return false };
+    let list = set.samples.as_ref().map(|blob| blob.sha256.clone());
+    set.probabilities.sha256 == sha256(&to_npy(probabilities))
+        && set.samples_digest == samples.digest()
+        && list == own_samples.then(|| sha256(samples.to_csv().as_bytes()))
+        && set.macro_f1 == vote::score(probabilities, samples).map(|score| score.macro_f1)
+}
+
+fn same(one: f64, other: f64) -> bool {
+    one.to_bits() == other.to_bits()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
