@@ -12,7 +12,7 @@ use shared::pack::{Pack, PackWriter, Sample, Split};
 use shared::rng::{Purpose, Stream};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
-use worker::train::{Control, Finished, Outcome, TrainTask, train};
+use worker::train::{Control, FinishedTask, TaskOutcome, TrainTask, train};
 
 const STORED: u32 = 16;
 
@@ -46,7 +46,7 @@ fn pack() -> (TempDir, Pack) {
     (folder, Pack::open(&dir).unwrap())
 }
 
-fn trained(pack: &Pack, changes: &[(&str, Value)]) -> Finished {
+fn trained(pack: &Pack, changes: &[(&str, Value)]) -> FinishedTask {
     let gentle = [
         ("epochs", json!(10)),
         ("learning_rate", json!(1e-2)),
@@ -63,17 +63,17 @@ fn trained(pack: &Pack, changes: &[(&str, Value)]) -> Finished {
     let spec = small(&[&gentle, changes].concat());
     let task = TrainTask { spec: &spec, pack, device: Device::Cpu, resume: None };
     match train(&task, &mut |_| Control::Continue).unwrap() {
-        Outcome::Finished(finished) => *finished,
-        Outcome::Stopped => panic!("nobody asked for it"),
+        TaskOutcome::Finished(finished) => *finished,
+        TaskOutcome::Stopped => panic!("nobody asked for it"),
     }
 }
 
-fn best(finished: &Finished) -> f64 {
+fn best(finished: &FinishedTask) -> f64 {
     let best = finished.epochs.iter().find(|report| report.epoch == finished.best_epoch).unwrap();
     best.validation.macro_f1
 }
 
-fn kinds(finished: &Finished) -> Vec<Kind> {
+fn kinds(finished: &FinishedTask) -> Vec<Kind> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     std::fs::write(&path, &finished.model).unwrap();
@@ -107,7 +107,7 @@ fn channels_last_changes_last_bits_only_and_tf32_nothing_on_a_cpu() {
     let tf32 = trained(&pack, &[short.clone(), ("precision", json!("tf32"))]);
     assert_eq!(tf32.validation, plain.validation);
     let moved = trained(&pack, &[short, ("channels_last", json!(true))]);
-    let loss = |finished: &Finished| finished.epochs[0].losses.total();
+    let loss = |finished: &FinishedTask| finished.epochs[0].losses.total();
     let differ = (loss(&moved) - loss(&plain)).abs() / loss(&plain);
     assert!(differ < 0.01, "{} and {}", loss(&moved), loss(&plain));
     assert_eq!(moved.validation.len(), plain.validation.len());

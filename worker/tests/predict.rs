@@ -23,7 +23,7 @@ use tch::Device;
 use tempfile::TempDir;
 use worker::predict::members::Recorded;
 use worker::predict::{Broken, Input, Member, PredictError, Predicted, Step, Task, predict};
-use worker::train::{Control, Finished, Outcome, TrainEvent, TrainTask, train};
+use worker::train::{Control, FinishedTask, TaskOutcome, TrainEvent, TrainTask, train};
 
 const STORED: u32 = 20;
 /// More than two batches, of which the last one is shorter.
@@ -73,10 +73,12 @@ impl Bench {
     }
 
     /// A trained model: its result, and its file.
-    fn train(&self, changes: &[(&str, Value)]) -> (Finished, Member) {
+    fn train(&self, changes: &[(&str, Value)]) -> (FinishedTask, Member) {
         let spec = small(changes);
         let task = TrainTask { spec: &spec, pack: &self.pack, device: Device::Cpu, resume: None };
-        let Outcome::Finished(finished) = train(&task, &mut |_| Control::Continue).unwrap() else { panic!() };
+        let TaskOutcome::Finished(finished) = train(&task, &mut |_| Control::Continue).unwrap() else {
+            panic!()
+        };
         let job = spec.id(self.pack.digest());
         let path = self.path(&format!("{job}.safetensors"));
         fs::write(&path, &finished.model).unwrap();
@@ -188,7 +190,7 @@ fn a_list_chooses_and_orders() {
 #[test]
 fn an_ensemble_is_the_vote_of_its_members_in_any_order() {
     let bench = Bench::new();
-    let trained: Vec<(Finished, Member)> =
+    let trained: Vec<(FinishedTask, Member)> =
         (1..=3).map(|seed| bench.train(&[("seed", json!(seed)), ("batch_size", json!(4 + seed))])).collect();
     let rows: Vec<Matrix> =
         trained.iter().map(|(finished, _)| Matrix::from(finished.test.as_deref().unwrap())).collect();

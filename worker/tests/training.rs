@@ -16,7 +16,9 @@ use tch::Device;
 use tempfile::TempDir;
 use worker::archive::{self, Archive};
 use worker::train::terms::Term;
-use worker::train::{CheckpointError, Control, Finished, Outcome, TrainError, TrainEvent, TrainTask, train};
+use worker::train::{
+    CheckpointError, Control, FinishedTask, TaskOutcome, TrainError, TrainEvent, TrainTask, train,
+};
 
 const STORED: u32 = 20;
 
@@ -68,7 +70,7 @@ fn run(
     pack: &Pack,
     resume: Option<&[u8]>,
     stop_after: Option<u32>,
-) -> Result<(Outcome, Vec<Vec<u8>>), TrainError> {
+) -> Result<(TaskOutcome, Vec<Vec<u8>>), TrainError> {
     let mut checkpoints = Vec::new();
     let mut sink = |event| match event {
         TrainEvent::Step { .. } => Control::Continue,
@@ -84,8 +86,8 @@ fn run(
 }
 
 /// The result of a finished training, without its times.
-fn finished(outcome: Outcome) -> Finished {
-    let Outcome::Finished(mut finished) = outcome else { panic!("stopped") };
+fn finished(outcome: TaskOutcome) -> FinishedTask {
+    let TaskOutcome::Finished(mut finished) = outcome else { panic!("stopped") };
     assert!(finished.train_seconds > 0.0);
     finished.train_seconds = 0.0;
     finished.epochs.iter_mut().for_each(|report| report.seconds = 0.0);
@@ -94,7 +96,7 @@ fn finished(outcome: Outcome) -> Finished {
 
 /// Checks that two results are equal. The weights are too long to be shown.
 #[track_caller]
-fn same(left: &Finished, right: &Finished) {
+fn same(left: &FinishedTask, right: &FinishedTask) {
     assert_eq!((&left.epochs, left.best_epoch), (&right.epochs, right.best_epoch));
     assert_eq!((&left.validation, &left.test), (&right.validation, &right.test));
     assert!(left.model == right.model, "the weights differ");
@@ -108,7 +110,7 @@ fn resumes_exactly(changes: &[(&str, Value)]) {
     let whole = finished(whole);
 
     let (stopped, mut checkpoints) = run(&spec, &pack, None, Some(2)).unwrap();
-    assert!(matches!(stopped, Outcome::Stopped));
+    assert!(matches!(stopped, TaskOutcome::Stopped));
     let checkpoint = checkpoints.pop().unwrap();
     let (resumed, rest) = run(&spec, &pack, Some(&checkpoint), None).unwrap();
     assert_eq!(rest.len(), 2);
@@ -130,7 +132,7 @@ fn stopped_within(spec: &MtlSpec, pack: &Pack, resume: Option<&[u8]>, at: (u32, 
         }
     };
     let outcome = train(&TrainTask { spec, pack, device: Device::Cpu, resume }, &mut sink).unwrap();
-    assert!(matches!(outcome, Outcome::Stopped));
+    assert!(matches!(outcome, TaskOutcome::Stopped));
     stopped.unwrap()
 }
 
@@ -300,7 +302,7 @@ fn a_stop_between_steps_ends_the_training() {
         }
     };
     let task = TrainTask { spec: &spec, pack: &pack, device: Device::Cpu, resume: None };
-    assert!(matches!(train(&task, &mut sink).unwrap(), Outcome::Stopped));
+    assert!(matches!(train(&task, &mut sink).unwrap(), TaskOutcome::Stopped));
     assert_eq!(steps, [1, 2]);
 }
 

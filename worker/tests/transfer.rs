@@ -19,7 +19,7 @@ use shared::pack::{Pack, PackWriter, Sample, Split};
 use shared::weights::Slot;
 use tch::Device;
 use tempfile::TempDir;
-use worker::train::{Control, Finished, Outcome, TrainError, TrainEvent, TrainTask, train_from};
+use worker::train::{Control, FinishedTask, TaskOutcome, TrainError, TrainEvent, TrainTask, train_from};
 use worker::weights::Source;
 use worker::weights::convert::{Options, convert, examine};
 
@@ -56,7 +56,7 @@ fn run(
     pack: &Pack,
     weights: &Weights,
     resume: Option<&[u8]>,
-) -> Result<(Finished, Vec<Vec<u8>>), TrainError> {
+) -> Result<(FinishedTask, Vec<Vec<u8>>), TrainError> {
     let mut checkpoints = Vec::new();
     let mut sink = |event| {
         if let TrainEvent::Epoch { checkpoint, .. } = event {
@@ -66,8 +66,8 @@ fn run(
     };
     let task = TrainTask { spec, pack, device: Device::Cpu, resume };
     match train_from(&task, weights, &mut sink)? {
-        Outcome::Finished(finished) => Ok((*finished, checkpoints)),
-        Outcome::Stopped => panic!("nobody stopped it"),
+        TaskOutcome::Finished(finished) => Ok((*finished, checkpoints)),
+        TaskOutcome::Stopped => panic!("nobody stopped it"),
     }
 }
 

@@ -16,7 +16,7 @@ use shared::weights::Slot;
 use super::planned::Planned;
 use crate::device;
 use crate::device::DeviceChoice;
-use crate::train::{Control, Outcome, TrainEvent, TrainTask, train_from};
+use crate::train::{Control, TaskOutcome, TrainEvent, TrainTask, train_from};
 
 /// Options of `ferry-worker reproduce`.
 #[derive(Debug, Args)]
@@ -73,7 +73,7 @@ pub(super) fn run(args: &ReproduceArgs) -> anyhow::Result<ExitCode> {
     let outcome = train_from(&task, &weights, &mut sink);
     printed?;
     let error = match &outcome {
-        Ok(Outcome::Finished(_) | Outcome::Stopped) => None,
+        Ok(TaskOutcome::Finished(_) | TaskOutcome::Stopped) => None,
         Err(error) => Some(error.to_string()),
     };
     let job = planned.id;

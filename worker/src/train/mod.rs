@@ -74,15 +74,15 @@ pub enum Control {
 
 /// How a training ended.
 #[derive(Debug)]
-pub enum Outcome {
-    Finished(Box<Finished>),
+pub enum TaskOutcome {
+    Finished(Box<FinishedTask>),
     /// The listener asked to stop.
     Stopped,
 }
 
 /// A finished training.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Finished {
+pub struct FinishedTask {
     pub epochs: Vec<EpochReport>,
     /// By validation macro F1; the earliest of those with equal scores.
     pub best_epoch: u32,
@@ -109,7 +109,7 @@ pub struct Finished {
 pub fn train(
     task: &TrainTask<'_>,
     sink: &mut dyn FnMut(TrainEvent) -> Control,
-) -> Result<Outcome, TrainError> {
+) -> Result<TaskOutcome, TrainError> {
     train_from(task, &BTreeMap::new(), sink)
 }
 
@@ -123,13 +123,13 @@ pub fn train_from(
     task: &TrainTask<'_>,
     weights: &BTreeMap<Slot, Bytes>,
     sink: &mut dyn FnMut(TrainEvent) -> Control,
-) -> Result<Outcome, TrainError> {
+) -> Result<TaskOutcome, TrainError> {
     let mut session = Session::start(task, weights)?;
     while !session.is_done() {
         let started = Instant::now();
         let before = session.seconds_before();
         let learning_rate = session.learning_rate();
-        let Some(losses) = session.train_epoch(started, sink)? else { return Ok(Outcome::Stopped) };
+        let Some(losses) = session.train_epoch(started, sink)? else { return Ok(TaskOutcome::Stopped) };
         let probabilities = session.validate()?;
         let report = EpochReport {
             epoch: session.epoch(),
@@ -141,8 +141,8 @@ pub fn train_from(
         };
         let checkpoint = session.end_epoch(report.clone(), probabilities)?;
         if sink(TrainEvent::Epoch { report, checkpoint }) == Control::Stop {
-            return Ok(Outcome::Stopped);
+            return Ok(TaskOutcome::Stopped);
         }
     }
-    session.finish().map(|finished| Outcome::Finished(Box::new(finished)))
+    session.finish().map(|finished| TaskOutcome::Finished(Box::new(finished)))
 }

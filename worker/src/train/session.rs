@@ -32,7 +32,7 @@ use super::model_record::ModelRecord;
 use super::progress::Progress;
 use super::schedule::ExponentialDecay;
 use super::step::{DeviceBatch, Objective};
-use super::{Control, Finished, TrainEvent, TrainTask};
+use super::{Control, FinishedTask, TrainEvent, TrainTask};
 use crate::archive;
 use crate::variables::Variables;
 
@@ -273,7 +273,7 @@ impl<'a> Session<'a> {
     }
 
     /// Restores the best weights and evaluates the test split with them.
-    pub(super) fn finish(self) -> Result<Finished, TrainError> {
+    pub(super) fn finish(self) -> Result<FinishedTask, TrainError> {
         let Some(best) = &self.best else {
             return Err(TrainError::Setting { name: "epochs", problem: "must be at least 1".to_owned() });
         };
@@ -293,7 +293,7 @@ impl<'a> Session<'a> {
             settings: self.spec.canonical(),
         };
         let model = archive::write(&best.weights, record.facts())?;
-        Ok(Finished {
+        Ok(FinishedTask {
             best_epoch: best.epoch,
             validation: best.probabilities.clone(),
             test,

@@ -108,10 +108,10 @@ fn train(
     let weights: BTreeMap<Slot, Bytes> = spec.transfer.digests().filter_map(file).collect();
     let task = TrainTask { spec: &spec, pack: &pack, device, resume: assignment.resume.as_deref() };
     match train_from(&task, &weights, &mut sink(reporter, spec.training.epochs)) {
-        Ok(train::Outcome::Finished(finished_task)) => {
+        Ok(train::TaskOutcome::Finished(finished_task)) => {
             Ok(Outcome::Finished(Box::new(finished(&pack, *finished_task))))
         }
-        Ok(train::Outcome::Stopped) => Ok(Outcome::Stopped),
+        Ok(train::TaskOutcome::Stopped) => Ok(Outcome::Stopped),
         Err(error @ TrainError::Checkpoint(_)) => Err(TrainingError::Refused(in_words(&error))),
         Err(error) => Err(TrainingError::Failed(in_words(&error))),
     }
@@ -138,8 +138,8 @@ impl LastPack {
 }
 
 /// The result in the terms of every trainer.
-fn finished(pack: &Pack, finished: train::Finished) -> Finished {
-    let train::Finished { epochs, best_epoch, validation, test, model, train_seconds } = finished;
+fn finished(pack: &Pack, finished: train::FinishedTask) -> Finished {
+    let train::FinishedTask { epochs, best_epoch, validation, test, model, train_seconds } = finished;
     let predictions = |split: Split, rows: &[[f32; CLASSES]]| FinishedPredictions {
         probabilities: Matrix::from(rows),
         samples: pack.samples(split),

@@ -11,7 +11,7 @@ use tch::{Device, Tensor};
 
 use super::{Chosen, input};
 use worker::archive::Tensors;
-use worker::train::{Control, Outcome, TrainTask, train};
+use worker::train::{Control, TaskOutcome, TrainTask, train};
 
 /// Inputs: `pixels` [N, P, P, 3] in bytes, `labels` [N], `landmarks` [N, 68, 2], for training, validation and test
 /// samples in this order.
@@ -33,7 +33,7 @@ pub(super) fn run(request: &Training, inputs: &Tensors) -> anyhow::Result<Tensor
     write_pack(request, inputs)?;
     let pack = Pack::open(&request.pack)?;
     let task = TrainTask { spec: &spec, pack: &pack, device: Device::Cpu, resume: None };
-    let Outcome::Finished(finished) = train(&task, &mut |_| Control::Continue)? else {
+    let TaskOutcome::Finished(finished) = train(&task, &mut |_| Control::Continue)? else {
         bail!("the training stopped, although nothing asked it to");
     };
     let model = &request.model;
