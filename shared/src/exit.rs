@@ -22,8 +22,8 @@ pub enum Exit {
 pub const TABLE: &str = "\
 Exit codes:
   0    done
-  1    failed: the work, a server, a full disk, an error in Ferry; trying again may help
-  2    bad input: change the command line or the file that is named
+  1    failure of a job, a server, a disk or Ferry itself; retrying may help
+  2    bad input: correct the command line or the file named in the message
   130  interrupted";
 
 impl Exit {

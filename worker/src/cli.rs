@@ -9,7 +9,8 @@ use crate::device::DeviceChoice;
 
 /// Trains the jobs of a sweep: claims one job at a time, reports every epoch, and stores the result.
 ///
-/// Without a subcommand it works for a server until it is stopped. A subcommand needs no server, and exits when done.
+/// Without a subcommand it takes jobs from a server until it is stopped. A subcommand needs no server, and exits when
+/// done.
 #[derive(Debug, Parser)]
 #[command(
     name = "ferry-worker",

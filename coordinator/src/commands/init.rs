@@ -21,15 +21,15 @@ pub(crate) struct InitArgs {
     /// Folder to create.
     #[arg(long, value_name = "DIR")]
     pub cluster: PathBuf,
-    /// Name or address at which clients reach the server. Repeat it for more names of one server, or give one per
-    /// server. Default: the name of this machine.
+    /// Name or address by which clients reach the servers. For a single server, repeat it for each of its names; for
+    /// several, give one per server, or one for all if they run on one machine. Default: the name of this machine.
     #[arg(long, value_name = "NAME_OR_IP")]
     pub host: Vec<String>,
     /// Port for clients. More servers on the same host use the ports after it. Servers talk to each other on their own
     /// port plus 2000.
     #[arg(long, default_value_t = 4222)]
     pub port: u16,
-    /// Number of servers: 1, 3 or 5. Of three servers one may fail, of five two.
+    /// Number of servers: 1, 3 or 5. Three survive the loss of one, five the loss of two.
     #[arg(long, default_value_t = 1)]
     pub servers: usize,
     /// Print one JSON object instead of text.

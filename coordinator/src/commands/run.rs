@@ -40,14 +40,15 @@ const DEFAULT_OUT: &str = "runs";
     ferry run sweep.yaml --nats tls://head:4222 --creds coordinator.creds\n\n\
     After an interruption the same command continues: finished jobs are not trained again.\n\
     To keep a sweep running after logout: docs/running.md.\n\n\
-    Exit codes: 0 all jobs done, 1 some failed, or no worker can take jobs, 2 bad input, 130 interrupted.")]
+    Exit codes: 0 all jobs done; 1 some jobs failed, no worker can take jobs, or the server, a disk or Ferry itself \
+    failed; 2 bad input; 130 interrupted.")]
 pub(crate) struct RunArgs {
     /// The sweep file.
     pub file: PathBuf,
     /// State directory: the server's store, generated data, logs.
     #[arg(long, env = "FERRY_HOME", default_value = home::DEFAULT)]
     pub home: PathBuf,
-    /// Folder for run folders; the report is written to OUT/<name of the sweep>.
+    /// Parent directory of the run folders; the report is written to OUT/<name of the sweep>.
     #[arg(long, default_value = DEFAULT_OUT)]
     pub out: PathBuf,
     #[command(flatten)]
@@ -56,7 +57,8 @@ pub(crate) struct RunArgs {
     /// 0,2,GPU-8f3a; 0:1 is a MIG instance of GPU 0. Default: the GPUs in CUDA_VISIBLE_DEVICES, else all.
     #[arg(long, value_name = "LIST")]
     pub gpus: Option<GpuChoice>,
-    /// Number of local workers. Default: one per GPU, or without GPUs as many as the CPU cores allow.
+    /// Number of local workers. Default: one per GPU; without GPUs, the number of CPU cores divided by the threads of a
+    /// job (`cpu_threads`), but at least one.
     #[arg(long)]
     pub workers: Option<usize>,
     /// Seconds without a heartbeat after which a worker is considered dead and its job is given to another worker. Applies

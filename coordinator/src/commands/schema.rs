@@ -20,7 +20,7 @@ pub(crate) struct SchemaArgs {
     /// Print a reference of all settings as Markdown instead of the JSON Schema.
     #[arg(long)]
     markdown: bool,
-    /// The trainer whose sweep files are meant.
+    /// The trainer whose sweep files to describe.
     #[arg(long, value_name = "NAME", value_parser = trainer, default_value = "mtl")]
     trainer: &'static dyn TrainerKind,
 }

@@ -16,7 +16,7 @@ pub use output::Ending;
 
 use clap::Subcommand;
 
-/// The subcommands. Without one, the program works for a server.
+/// The subcommands. Without one, the program takes jobs from a server.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the devices that this process can train on.

@@ -65,10 +65,10 @@ struct ConvertArgs {
 struct InputArgs {
     /// A .safetensors or .npz file, a file written by torch.save, or a pickled dictionary of numpy arrays.
     file: PathBuf,
-    /// Where the weights come from [default: recognised by their names, which do not tell a ResNet50's topology].
+    /// Layout of the file [default: recognised by the tensors' names, which do not always tell which ResNet50 it is].
     #[arg(long)]
     layout: Option<Layout>,
-    /// Topology of a ResNet50, for weights that come from none of the layouts.
+    /// Topology of a ResNet50 whose weights have none of the known layouts.
     #[arg(long)]
     topology: Option<TopologyArg>,
     /// The dictionary to use if the file has several, such as student or teacher.
@@ -77,7 +77,7 @@ struct InputArgs {
     /// Use only the tensors whose names start with this, such as `encoder`; not needed if all names share the prefix.
     #[arg(long)]
     prefix: Option<String>,
-    /// How the images were prepared when the weights were trained, if not as usual for the layout.
+    /// How the training images of these weights were prepared [default: as is usual for the layout].
     #[arg(long)]
     preprocessing: Option<PreprocessingArg>,
 }

@@ -207,9 +207,9 @@ pub struct EnsembleRule {
 pub enum Query {
     /// Every job that matches.
     All { filter: Filter },
-    /// The `k` best of those by validation macro F1; ties go to the job that comes first in the plan.
+    /// The `k` best of those by the metric that ranks; ties go to the job that comes first in the plan.
     Top { k: usize, filter: Filter },
-    /// Of the matching jobs, grouped by the values of `by`: the group with the best mean validation macro F1;
+    /// Of the matching jobs, grouped by the values of `by`: the group with the best mean of that metric;
     /// ties go to the group that comes first in the plan.
     BestGroup { by: Vec<String>, filter: Filter },
 }

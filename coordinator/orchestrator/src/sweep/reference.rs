@@ -18,7 +18,7 @@ const INTRODUCTION: &str = "\
 # Settings
 
 Everything that a sweep file may say. [experiments/README.md](../experiments/README.md) shows the format in an example;
-[model.md](model.md) explains the settings of a training and where they come from.
+[model.md](model.md) explains the settings of a job and where they come from.
 ";
 
 const SETTINGS: &str = "\

@@ -23,7 +23,8 @@ pub const MOST_JOBS: u64 = 1_000_000;
 pub struct SweepFile {
     /// The name of the sweep and of its run folder: letters, digits, `-`, `_` and `.`.
     pub name: Located<String>,
-    /// The trainer of all jobs. The settings are its own: `ferry schema --trainer NAME` has those of another one.
+    /// The trainer of all jobs; docs/trainers.md lists all trainers. Each has settings of its own:
+    /// `ferry schema --trainer NAME` prints those of another one.
     #[schemars(default, with = "String")]
     pub trainer: Option<Located<String>>,
     // Required here; `schema` changes that for a trainer that reads none.
@@ -44,7 +45,7 @@ pub struct SweepFile {
     /// Tables of the report.
     #[schemars(default)]
     pub tables: Vec<Table>,
-    /// How often a training stores a checkpoint: `epoch` (after each), and besides that every `200 steps` or
+    /// How often a job stores a checkpoint: `epoch` (after each), and besides that every `200 steps` or
     /// `5 minutes`. Changes no result, and may be changed between two runs.
     #[schemars(
         default = "default_checkpoint_every",
@@ -123,17 +124,17 @@ pub struct Ensemble {
     pub paper: Option<PaperScores>,
 }
 
-/// A selection of jobs: all that meet the conditions, or the best of them by validation macro F1.
+/// A selection of jobs: all that meet the conditions, or the best of them by the metric of `rank_by`.
 #[derive(Debug, Clone, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Member {
     /// Conditions that a job must meet: settings or `group`, each with a value or a list of allowed ones.
     #[schemars(rename = "where", default, schema_with = "setting_schemas::conditions")]
     pub filter: Conditions,
-    /// Only this many jobs, the best by validation macro F1.
+    /// Only this many jobs, the best by the metric of `rank_by`.
     #[schemars(default, with = "u32", range(min = 1))]
     pub top: Option<Located<u64>>,
-    /// Only the jobs with the best combination of these settings, by mean validation macro F1.
+    /// Only the jobs with the best combination of these settings, by the mean of the metric of `rank_by`.
     #[schemars(default, schema_with = "setting_schemas::setting_names")]
     pub best_group: Vec<Located<String>>,
 }

@@ -45,8 +45,8 @@ pub(crate) struct ImportArgs {
     /// Unit of the landmarks [default: inferred from the numbers of all images].
     #[arg(long, value_name = "UNIT")]
     landmark_unit: Option<Unit>,
-    /// The landmarks are in [-1, 1] of DECA's crops; a CSV with `image` and the square (`left,top,size` or
-    /// `center_x,center_y,size`, in pixels) or `tform` (`m00,m01,m02,m10,m11,m12`) of each crop.
+    /// Table of DECA's crops, for landmarks in [-1, 1] of these crops: a CSV with `image` and, for each crop, its
+    /// square in pixels (`left,top,size` or `center_x,center_y,size`) or its `tform` (`m00,m01,m02,m10,m11,m12`).
     #[arg(long, value_name = "CSV")]
     landmark_crops: Option<PathBuf>,
     /// Labels of the test images, `image,expression` [default: `test_labels.csv` in the source].

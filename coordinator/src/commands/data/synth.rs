@@ -17,6 +17,7 @@ use orchestrator::sweep::plan::SyntheticOptions;
 pub(crate) struct SynthArgs {
     /// Folder of the new pack; an existing pack is replaced when the new one is complete.
     dir: PathBuf,
+    /// Seed of the drawing: the same seed draws the same faces.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Number of training images.
