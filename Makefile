@@ -1,8 +1,10 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test simulate parity check advisories fuzz
 
-# Where cargo puts programs; plain `cargo` follows the same variable.
-programs := $(or $(CARGO_TARGET_DIR),target)/release
+# Where cargo puts programs; plain `cargo` follows the same variable. Programs are always built together with the whole
+# workspace: a choice of packages has other features, for which all libraries would be compiled again.
+target := $(or $(CARGO_TARGET_DIR),target)
+programs := $(target)/release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +23,8 @@ test: setup ## set up, then run the whole test suite
 	cargo test --workspace
 
 simulate: setup ## 10,000 sweeps under random faults, on a virtual clock
-	cargo run --bin ferry-sim -- --seeds 10000
+	cargo build --workspace --bin ferry-sim
+	$(target)/debug/ferry-sim --seeds 10000
 
 check: setup ## formatting, lints, layering, unused dependencies, licences
 	cargo fmt --check
@@ -36,6 +39,5 @@ advisories: ## known vulnerabilities of dependencies (needs github.com)
 fuzz: setup ## damaged input for every parser, MINUTES=10 each (docs/fuzzing.md)
 	scripts/fuzz --minutes $(or $(MINUTES),10) $(TARGETS)
 
-parity: setup ## compare networks, losses, optimiser and views with PyTorch
-	cargo build --release -p worker -p lab
+parity: build ## compare networks, losses, optimiser and views with PyTorch
 	scripts/parity/run
