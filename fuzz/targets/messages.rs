@@ -20,11 +20,11 @@ use shared::blob::BlobRef;
 use shared::books::{Checkpoint, Claim, JobRecord, JobState, Progress, Token, WorkerRecord, difference};
 use shared::bus::{Bucket, Bus};
 use shared::empty::EmptySpec;
-use shared::ids::{Attempt, JobId, WorkerId};
+use shared::ids::{Attempt, JobId, RequestId, WorkerId};
 use shared::mtl::MtlSpec;
 use shared::protocol::timing::{MAX_LEASE, MIN_HEARTBEAT};
 use shared::protocol::{
-    JobOrder, LiveReport, PackManifest, Presence, SweepRecord, Timing, WeightsManifest,
+    JobOrder, LiveReport, PackManifest, Presence, Request, Steering, SweepRecord, Timing, WeightsManifest,
 };
 use shared::result::JobResult;
 use shared::kinds;
@@ -88,6 +88,9 @@ async fn read(value: &[u8], blob: &[u8]) {
         again(&record, SweepRecord::VERSION).await;
         let _status = read_status(&bus).await;
     }
+    if let Ok(entry) = bus.requested(a_request()).await {
+        again(&entry.request, Request::VERSION).await;
+    }
     if let Ok(record) = bus.read::<WorkerRecord>("worker.x", WorkerRecord::VERSION).await {
         again(&record, WorkerRecord::VERSION).await;
         judged(job, &bus, &record).await;
@@ -97,6 +100,10 @@ async fn read(value: &[u8], blob: &[u8]) {
 
 fn a_job() -> JobId {
     "00000000-0000-0000-0000-000000000007".parse().expect("a UUID")
+}
+
+fn a_request() -> RequestId {
+    "00000000-0000-0000-0000-000000000008".parse().expect("a UUID")
 }
 
 /// What was read can be written and read again, and is the same.
@@ -122,12 +129,19 @@ fn moves(record: &JobRecord) {
         }
     }
     let _reopened = record.reopened();
+    for anew_after in [0, 1, u32::MAX] {
+        let steering = Steering { anew_after, ..Steering::default() };
+        if let Some(next) = record.following(&steering) {
+            assert!(next.following(&steering).is_none(), "a record follows once");
+        }
+        let _taken = record.clone().taken_anew(anew_after);
+    }
     let all = record.failed_on().into_iter().map(str::to_owned).collect();
     if let Some(excused) = record.excused(&all) {
         assert!(excused.failures.is_empty() && excused.excused(&all).is_none());
     }
     let nobody = Token { attempt: Attempt(1), owner: me };
-    let _late = record.finished_by(&nobody);
+    let _late = record.finished_by(&nobody, Some(1));
     assert_eq!(record.contradicted(&nobody, "x").is_some(), matches!(record.state, JobState::Done { .. }));
     if let JobState::Running { token, progress, .. } = &record.state {
         let blob = BlobRef { name: String::new(), sha256: String::new(), size: 0 };
@@ -135,7 +149,9 @@ fn moves(record: &JobRecord) {
         let moved = [
             record.beat(token),
             record.checkpointed(token, checkpoint, Progress::default()),
-            record.done(token),
+            record.done(token, None),
+            record.done(token, Some(progress.epoch)),
+            record.dropped(token),
             record.released(token),
             record.failed(token, "x", &["line".to_owned()], 1),
             record.deferred(token, String::new()),

@@ -42,6 +42,9 @@ pub struct JobResult {
     /// The epoch whose predictions and model these are, if the trainer chose one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best_epoch: Option<u32>,
+    /// The epochs after which the job ended early, on request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_after: Option<u32>,
     /// By the name of the split. Jobs whose results have predictions can vote.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub predictions: BTreeMap<String, Predictions>,
@@ -86,6 +89,8 @@ struct Fields {
     #[serde(default)]
     best_epoch: Option<u32>,
     #[serde(default)]
+    stopped_after: Option<u32>,
+    #[serde(default)]
     predictions: BTreeMap<String, Predictions>,
     #[serde(default)]
     artifacts: BTreeMap<String, BlobRef>,
@@ -99,9 +104,9 @@ impl From<Layout> for JobResult {
     fn from(layout: Layout) -> Self {
         match layout {
             Layout::Now(fields) => {
-                let Fields { v, job, trainer, inputs, metrics, history, best_epoch, predictions, .. } =
-                    *fields;
-                let Fields { artifacts, train_seconds, device, worker, attempt, .. } = *fields;
+                let Fields { v, job, trainer, inputs, metrics, history, best_epoch, .. } = *fields;
+                let Fields { stopped_after, predictions, artifacts, train_seconds, .. } = *fields;
+                let Fields { device, worker, attempt, .. } = *fields;
                 Self {
                     v,
                     job,
@@ -110,6 +115,7 @@ impl From<Layout> for JobResult {
                     metrics,
                     history,
                     best_epoch,
+                    stopped_after,
                     predictions,
                     artifacts,
                     train_seconds,
@@ -145,6 +151,7 @@ impl JobResult {
             metrics: earlier.metrics(),
             history: earlier.epochs.iter().map(EpochReport::point).collect(),
             best_epoch: Some(earlier.best_epoch),
+            stopped_after: None,
             predictions: splits.collect(),
             artifacts: BTreeMap::from([(MODEL.to_owned(), earlier.model.clone())]),
             train_seconds: earlier.train_seconds,

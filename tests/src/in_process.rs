@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use orchestrator::sweep::plan::{Plan, PlannedJob};
+use orchestrator::sweep::plan::{Plan, PlannedJob, Requested};
 use serde_json::Value;
 use shared::bus::Bus;
 use shared::device::DeviceRecord;
@@ -34,7 +34,7 @@ pub fn job(trainer: &TrainerId, settings: &[(&str, u64)]) -> Job {
 /// How these jobs are carried out: a checkpoint after each epoch, the highest [`SCORE`] wins.
 pub fn execution() -> Execution {
     let ranking = Ranking { metric: SCORE.to_owned(), goal: Goal::Max };
-    Execution { checkpoint_every: CheckpointEvery::Epoch, ranking }
+    Execution::new(CheckpointEvery::Epoch, ranking)
 }
 
 /// The order for a job.
@@ -51,7 +51,7 @@ pub fn plan(name: &str, trainer: TrainerId, jobs: impl IntoIterator<Item = Job>)
         params: Settings::new(),
         settings: job.settings,
     };
-    let Execution { checkpoint_every, ranking } = execution();
+    let Execution { checkpoint_every, ranking, .. } = execution();
     Plan {
         name: name.to_owned(),
         trainer,
@@ -63,6 +63,7 @@ pub fn plan(name: &str, trainer: TrainerId, jobs: impl IntoIterator<Item = Job>)
         ensembles: Vec::new(),
         tables: Vec::new(),
         weights: Vec::new(),
+        requested: Requested::default(),
         notes: Vec::new(),
     }
 }

@@ -77,14 +77,15 @@ async fn one_of_many_claimers_wins_and_admitting_again_moves_nothing(server: Bac
     let winners = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     let conflicts = outcomes.iter().filter(|o| matches!(o, Err(BusError::Conflict { .. }))).count();
     assert_eq!((winners, conflicts), (1, 7));
-    let admitted = bus.admitted_at(order.job).await?;
+    let admitted = bus.order_entry(order.job).await?.expect("admitted");
     bus.admit(std::slice::from_ref(&order)).await?;
-    assert_eq!((bus.order(order.job).await?, bus.admitted_at(order.job).await?), (order.clone(), admitted));
+    assert_eq!(bus.order_entry(order.job).await?, Some(admitted.clone()));
     let execution = Execution { checkpoint_every: "2 steps".parse()?, ..order.execution.clone() };
-    let carried_out = JobOrder { execution, ..order };
-    bus.admit(std::slice::from_ref(&carried_out)).await?;
-    assert_eq!(bus.order(carried_out.job).await?, carried_out);
-    assert_eq!(bus.record(carried_out.job).await?.expect("still there").record.attempts, 1);
+    bus.admit(&[JobOrder { execution: execution.clone(), ..order.clone() }]).await?;
+    let changed = bus.order_entry(order.job).await?.expect("still there");
+    assert_eq!((changed.order.content, changed.order.execution), (order.content, execution));
+    assert_eq!(changed.admitted_nanos, admitted.admitted_nanos, "the same admission");
+    assert_eq!(bus.record(order.job).await?.expect("still there").record.attempts, 1);
     Ok(())
 }
 
@@ -93,13 +94,13 @@ async fn a_stale_holder_can_neither_move_nor_commit(server: Backend) -> anyhow::
     let (job, zombie, record, revision) = claimed(&bus, 2).await?;
     let (owner, next) = take(&record, "other");
     let newer = bus.swap(job, revision, &next).await?;
-    let stale = bus.commit(revision, &record.done(&zombie)?, &result(job, &zombie)).await;
+    let stale = bus.commit(revision, &record.done(&zombie, None)?, &result(job, &zombie)).await;
     assert!(matches!(stale, Err(BusError::Conflict { .. })), "{stale:?}");
     assert!(
         matches!(bus.result(job).await, Err(BusError::Missing { .. })),
         "nothing of the batch was written"
     );
-    bus.commit(newer, &next.done(&owner)?, &result(job, &owner)).await?;
+    bus.commit(newer, &next.done(&owner, None)?, &result(job, &owner)).await?;
     assert_eq!(bus.result(job).await?.attempt, Attempt(2));
     assert!(matches!(bus.record(job).await?.expect("there").record.state, JobState::Done { .. }));
     Ok(())
@@ -110,9 +111,9 @@ async fn a_late_result_is_accepted_and_fences_the_holder(server: Backend) -> any
     let (job, zombie, record, revision) = claimed(&bus, 11).await?;
     let (owner, next) = take(&record, "other");
     let revision = bus.swap(job, revision, &next).await?;
-    let Late::Accept(done) = next.finished_by(&zombie) else { anyhow::bail!("refused") };
+    let Late::Accept(done) = next.finished_by(&zombie, None) else { anyhow::bail!("refused") };
     bus.commit(revision, &done, &result(job, &zombie)).await?;
-    let fenced = bus.commit(revision, &next.done(&owner)?, &result(job, &owner)).await;
+    let fenced = bus.commit(revision, &next.done(&owner, None)?, &result(job, &owner)).await;
     assert!(matches!(fenced, Err(BusError::Conflict { .. })), "{fenced:?}");
     assert_eq!(bus.result(job).await?.attempt, zombie.attempt);
     Ok(())
@@ -166,7 +167,7 @@ async fn what_was_confirmed_outlives_a_crash_of_the_server(mut server: Backend) 
     }
     assert_eq!(bus.get_blob(Bucket::Checkpoints, &blob).await?, vec![7; 3 << 20]);
     server.crash_and_restart().await?;
-    bus.commit(revision, &record.done(&token)?, &result(job, &token)).await?;
+    bus.commit(revision, &record.done(&token, None)?, &result(job, &token)).await?;
     server.crash_and_restart().await?;
     let found = tokio::time::timeout(Duration::from_secs(30), async {
         loop {

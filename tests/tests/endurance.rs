@@ -85,7 +85,7 @@ fn is_running(record: &JobRecord) -> bool {
 }
 
 fn is_done_by(record: &JobRecord, name: &str) -> bool {
-    matches!(&record.state, JobState::Done { token } if token.owner.name() == name)
+    matches!(&record.state, JobState::Done { token, .. } if token.owner.name() == name)
 }
 
 fn newest(record: &JobRecord) -> (u32, u32) {

@@ -23,6 +23,7 @@ mod retry;
 mod signals;
 mod simulation;
 mod starting;
+mod steering;
 mod store;
 mod tidy;
 mod trainers;

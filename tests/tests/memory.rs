@@ -67,6 +67,7 @@ impl Trainer for Cutting {
             metrics: final_metrics(Some(&report), None),
             history: vec![report.point()],
             best_epoch: Some(1),
+            stopped_after: None,
             predictions: [(VALIDATION, Split::Validation), (TEST, Split::Test)]
                 .map(|(name, split)| (name.to_owned(), predictions(split)))
                 .into(),

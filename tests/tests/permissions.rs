@@ -82,11 +82,12 @@ fn coordinators_own() -> Vec<String> {
     let mut own =
         vec![format!("ferry.job.{JOB}"), "_INBOX_coordinator.x".into(), "$SYS.REQ.SERVER.PING".into()];
     own.extend(api.iter().map(|request| format!("$JS.API.{request}")));
-    let mut plain: Vec<String> =
-        ["order", "sweep", "pack", "weights"].map(|kind| format!("$KV.ferry_books.{kind}.{JOB}")).into();
+    let mut plain: Vec<String> = ["order", "sweep", "request", "pack", "weights"]
+        .map(|kind| format!("$KV.ferry_books.{kind}.{JOB}"))
+        .into();
     plain.extend(["ferry_packs", "ferry_weights"].map(|bucket| format!("$O.{bucket}.C.x")));
     plain.extend(["ferry_packs", "ferry_weights"].map(|bucket| format!("$O.{bucket}.M.x")));
-    plain.push("$KV.ferry_books.timing".to_owned());
+    plain.extend(["timing", "first"].map(|key| format!("$KV.ferry_books.{key}")));
     plain.push(format!("ferry.job.{JOB}"));
     own.extend(plain.clone());
     own.extend(plain.iter().chain(&api).map(|subject| format!("ferry.api.{subject}")));

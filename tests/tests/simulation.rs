@@ -43,7 +43,7 @@ fn a_seed_repeats_itself() {
 
 #[test]
 fn a_broken_fence_is_noticed() {
-    for bug in [ServerBug::BlindSwap, ServerBug::TornBatch] {
+    for bug in [ServerBug::BlindSwap, ServerBug::TornBatch, ServerBug::LostOrders, ServerBug::LostPlans] {
         let options = Options { bug: Some(bug), trace: false };
         let noticed = (0..FEW).any(|seed| simulation::run(History::draw(seed), options).violation.is_some());
         assert!(noticed, "{bug:?} goes unnoticed in {FEW} histories");
@@ -64,6 +64,8 @@ fn checkpoints_without_bytes_are_given_up_soon() {
         ours_alone: true,
         checkpoint_every: CheckpointEvery::Epoch,
         timing: Timing::default(),
+        more_jobs: Vec::new(),
+        asks: Vec::new(),
         faults: vec![
             (second(9), gone),
             (second(13), gone),
@@ -86,6 +88,8 @@ fn without_faults(jobs: Vec<Script>, workers: usize, bad: Option<(usize, Bad)>) 
         ours_alone: true,
         checkpoint_every: CheckpointEvery::Epoch,
         timing: Timing::default(),
+        more_jobs: Vec::new(),
+        asks: Vec::new(),
         faults: Vec::new(),
         faults_end: Duration::from_secs(1),
     }
@@ -127,6 +131,8 @@ fn a_clock_that_leaps_back_does_not_keep_a_dead_workers_job() {
         ours_alone: true,
         checkpoint_every: CheckpointEvery::Epoch,
         timing: Timing::default(),
+        more_jobs: Vec::new(),
+        asks: Vec::new(),
         faults: vec![
             (second(5), Fault::KillWorker { worker: 0, rest: second(3000) }),
             (second(5), Fault::KillWorker { worker: 1, rest: second(3) }),

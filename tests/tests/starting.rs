@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::future::BoxFuture;
 use orchestrator::engine::Engine;
-use orchestrator::engine::cost::CostModel;
 use orchestrator::service::Conductor;
 use shared::books::JobRecord;
 use shared::bus::Bus;
@@ -14,7 +13,6 @@ use shared::device::DeviceRecord;
 use shared::ids::{JobId, WorkerId};
 use shared::job::{Job, TrainerId};
 use shared::protocol::{JobOrder, Presence};
-use shared::trainer::Effort;
 use tests::backend::Backend;
 use tests::in_process;
 use uuid::Uuid;
@@ -79,12 +77,10 @@ async fn a_bad_worker_that_starts_first_burns_few_jobs() -> anyhow::Result<()> {
     let jobs: Vec<JobId> = orders.iter().map(|order| order.job).collect();
     bus.admit(&orders).await?;
     bus.appear(&Presence::announced("late", "here", vec![trainer()])).await?;
-    let effort = Effort { epochs: 1, units: 1.0, class: 0 };
-    let cost = CostModel::new(jobs.iter().map(|job| (*job, effort)));
     let engine = Engine::new(jobs.clone(), &|_| false);
-    let mut conductor = Conductor::begin(bus.clone(), engine, cost, plan).await?;
+    let mut conductor = Conductor::begin(bus.clone(), engine, plan, 0).await?;
     let coordinate = async {
-        while !conductor.engine().is_finished() {
+        while !conductor.is_finished() {
             let next = conductor.next().await;
             conductor.act(next, &mut |_| Ok(())).await?;
         }

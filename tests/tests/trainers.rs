@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use orchestrator::engine::Engine;
-use orchestrator::engine::cost::CostModel;
 use orchestrator::report;
 use orchestrator::run_dir::{RunDir, RunRecord};
 use orchestrator::service::{Conductor, admit};
@@ -18,7 +16,6 @@ use shared::ids::{JobId, WorkerId};
 use shared::job::{Job, TrainerId};
 use shared::kinds;
 use shared::result::{MODEL, VALIDATION};
-use shared::trainer::Effort;
 use tests::backend::Backend;
 use tests::in_process::{self, SCORE};
 use tests::programs::{Workdir, root};
@@ -80,10 +77,10 @@ mod squares {
             let finished = Finished {
                 metrics,
                 history: vec![report.clone()],
-                best_epoch: None,
                 predictions: [("validation".into(), set)].into(),
                 artifacts: [("model".into(), square.to_string().into_bytes())].into(),
                 train_seconds: 0.5,
+                ..Finished::default()
             };
             let saved = Saved { epoch: 1, step: 0, report: Some(report), checkpoint: Bytes::from("1") };
             tokio::spawn(async move {
@@ -115,15 +112,12 @@ fn plan() -> Plan {
 
 /// Conducts the sweep to its end, as `ferry run` does, and returns what is in its run folder.
 async fn conduct(bus: &Bus, plan: Plan, folder: &Path) -> anyhow::Result<RunRecord> {
-    let plan = Arc::new(plan);
     let run_dir = RunDir::create(folder, &plan)?;
     let mut results = run_dir.result_writer()?;
-    admit(bus, &plan, true).await?;
-    let jobs = || plan.jobs.iter().map(|job| job.id);
-    let cost = CostModel::new(jobs().map(|job| (job, Effort { epochs: 1, units: 1.0, class: 0 })));
-    let engine = Engine::new(jobs(), &|_| false);
-    let mut conductor = Conductor::begin(bus.clone(), engine, cost, plan.clone()).await?;
-    while !conductor.engine().is_finished() {
+    let admitted = admit(bus, &plan, true).await?;
+    let engine = admitted.engine(&|_| false);
+    let mut conductor = Conductor::begin(bus.clone(), engine, Arc::new(admitted.plan), 0).await?;
+    while !conductor.is_finished() {
         let input = conductor.next().await;
         let mut store = |fetched: &orchestrator::service::FetchedResult| {
             Ok(results.write(&fetched.result, &fetched.files)?)

@@ -90,7 +90,7 @@ pub fn audit(
 
 fn check_state(expected: &Output, stored: &FinalState, found: &mut dyn FnMut(String)) {
     let done = match stored.record.as_ref().map(|record| &record.state) {
-        Some(JobState::Done { token }) => Some(token),
+        Some(JobState::Done { token, .. }) => Some(token),
         Some(
             state @ (JobState::Pending
             | JobState::Running { .. }

@@ -201,7 +201,7 @@ fn losses_of(injections: &[Injection], observations: &[&Observation]) -> Vec<Los
     for observation in observations {
         let (holder, progress) = match &observation.record.state {
             JobState::Running { token, progress, .. } => (Some(token), Some(progress)),
-            JobState::Done { token } => (Some(token), None),
+            JobState::Done { token, .. } => (Some(token), None),
             JobState::Pending | JobState::Failed { .. } | JobState::Parked { .. } => (None, None),
         };
         if let Some(attempt) = current.take_if(|attempt| Some(attempt.token) != holder) {
@@ -235,7 +235,7 @@ fn losses_of(injections: &[Injection], observations: &[&Observation]) -> Vec<Los
 
 fn winner(record: &JobRecord) -> Option<&Token> {
     match &record.state {
-        JobState::Done { token } => Some(token),
+        JobState::Done { token, .. } => Some(token),
         JobState::Pending | JobState::Running { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {
             None
         }
@@ -301,7 +301,7 @@ mod tests {
             runs(14, first.clone(), 1),
             claims(31, second.clone(), 1),
             runs(33, second.clone(), 2),
-            seen(40, JobState::Done { token: second }),
+            seen(40, JobState::Done { token: second, stopped_after: None }),
         ];
         (vec![hits(15, Kind::KillWorker, first)], observations)
     }
@@ -329,7 +329,7 @@ mod tests {
         assert!(of(&injections, &observations).lost_seconds.abs() < 1e-9);
 
         let (injections, mut observations) = kill();
-        observations[6] = seen(40, JobState::Done { token: token(1, "a") });
+        observations[6] = seen(40, JobState::Done { token: token(1, "a"), stopped_after: None });
         let lost = of(&injections, &observations).lost_seconds;
         assert!((lost - 7.0).abs() < 1e-9, "the work of the second attempt since its checkpoint: {lost}");
     }

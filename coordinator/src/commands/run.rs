@@ -185,8 +185,9 @@ fn finish(end: &RunEnd, args: &RunArgs) -> Result<ExitCode, StdoutError> {
 fn json_event(end: &RunEnd) -> serde_json::Value {
     match end {
         // `parked` is for scripts written for earlier versions, which add it to `failed`.
-        RunEnd::Finished { done, failed, report } => json!({
-            "event": "finished", "done": done, "failed": failed, "parked": 0, "report": report.html,
+        RunEnd::Finished { done, failed, cancelled, report } => json!({
+            "event": "finished", "done": done, "failed": failed, "parked": 0, "cancelled": cancelled,
+            "report": report.html,
         }),
         RunEnd::Stranded { done, open, why, report } => json!({
             "event": "stranded", "done": done, "open": open, "reason": why, "report": report.html,
@@ -199,7 +200,10 @@ fn json_event(end: &RunEnd) -> serde_json::Value {
 
 fn words(end: &RunEnd, args: &RunArgs) -> String {
     match end {
-        RunEnd::Finished { report, .. } => summary(report),
+        RunEnd::Finished { cancelled: 0, report, .. } => summary(report),
+        RunEnd::Finished { cancelled, report, .. } => {
+            format!("{}cancelled on request: {}\n", summary(report), count(*cancelled, "job"))
+        }
         RunEnd::Stranded { open, why, report, .. } => format!(
             "{}stopped with {} left: {}; fix that, then continue with:\n  {}\n",
             summary(report),

@@ -114,8 +114,12 @@ fn store(bucket: &BucketStatus) -> String {
 
 fn sweep(sweep: &SweepStatus) -> Vec<String> {
     let in_state = |state: &str| sweep.jobs.iter().filter(|job| job.state == state).count();
-    let states = ["done", "running", "pending", "failed"];
-    let counts: Vec<String> = states.iter().map(|state| format!("{} {state}", in_state(state))).collect();
+    let states = ["done", "running", "pending", "failed"].map(|state| (state, in_state(state)));
+    // Only a request leads to these.
+    let requested = ["paused", "cancelled"].map(|state| (state, in_state(state)));
+    let requested = requested.into_iter().filter(|(_, number)| *number > 0);
+    let counts: Vec<String> =
+        states.into_iter().chain(requested).map(|(state, number)| format!("{number} {state}")).collect();
     let mut lines = vec![format!("{}: {}", sweep.name, counts.join(", "))];
     let width = sweep.jobs.iter().map(|job| job.label.chars().count()).max().unwrap_or(0);
     for job in &sweep.jobs {

@@ -62,6 +62,7 @@ pub(crate) fn plan() -> Plan {
         ensembles: ensembles(),
         tables: tables(),
         weights: vec![],
+        requested: orchestrator::sweep::plan::Requested::default(),
         notes: vec![],
     }
 }
@@ -269,6 +270,7 @@ impl HandedIn {
             metrics: final_metrics(best, self.score(1).as_ref()),
             history: self.epochs.iter().map(EpochReport::point).collect(),
             best_epoch: Some(self.best),
+            stopped_after: None,
             predictions,
             artifacts: BTreeMap::from([(MODEL.to_owned(), blob("model", b""))]),
             train_seconds: if job.group == "strong" { 61.5 } else { 18.25 },

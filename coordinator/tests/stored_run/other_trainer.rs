@@ -56,6 +56,7 @@ fn plan() -> Plan {
         ensembles: vec![best],
         tables: vec![table],
         weights: vec![],
+        requested: orchestrator::sweep::plan::Requested::default(),
         notes: vec![],
     }
 }
@@ -76,6 +77,7 @@ fn result(job: &PlannedJob) -> JobResult {
         metrics: metrics(2),
         history: [1, 2].map(point).to_vec(),
         best_epoch: None,
+        stopped_after: None,
         predictions: BTreeMap::new(),
         artifacts: BTreeMap::new(),
         train_seconds: 2.0,

@@ -49,6 +49,10 @@ pub enum ServerBug {
     BlindSwap,
     /// Sometimes only the first write of a batch is carried out.
     TornBatch,
+    /// When a coordinator connects, the orders of jobs are again as they were first.
+    LostOrders,
+    /// When a coordinator connects, the plans of sweeps are again as they were first.
+    LostPlans,
 }
 
 /// What is wrong with a stored object.
@@ -124,6 +128,7 @@ impl MemoryServer {
             *clients += 1;
             *clients
         };
+        unpoisoned(&self.inner.state).connected(name);
         let link = Link::new(self.inner.clone(), id, name);
         (Bus::over(Client::new(self.inner.clone(), link.clone())), link)
     }

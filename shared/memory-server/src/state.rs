@@ -47,7 +47,20 @@ pub(super) struct State {
     last_chunks: u64,
     /// How far the server's clock was set back.
     set_back_nanos: i128,
+    /// The first values of the keys that the server loses, if it has such a bug.
+    first: BTreeMap<String, Bytes>,
     observer: Option<Observer>,
+}
+
+impl ServerBug {
+    /// The beginning of the keys whose changes are lost when a coordinator connects.
+    fn loses(self) -> Option<&'static str> {
+        match self {
+            Self::BlindSwap | Self::TornBatch => None,
+            Self::LostOrders => Some("order."),
+            Self::LostPlans => Some("sweep."),
+        }
+    }
 }
 
 impl State {
@@ -67,6 +80,7 @@ impl State {
             meta_times: BTreeMap::new(),
             last_chunks: 0,
             set_back_nanos: 0,
+            first: BTreeMap::new(),
             observer,
         }
     }
@@ -74,6 +88,18 @@ impl State {
     pub(super) fn tell(&mut self, now: Duration, by: &str, event: &Event<'_>) {
         if let Some(observer) = &mut self.observer {
             observer(now, by, event);
+        }
+    }
+
+    /// A client has connected. Coordinators are called `ferry` and something.
+    pub(super) fn connected(&mut self, name: &str) {
+        if !name.starts_with("ferry") {
+            return;
+        }
+        for (key, value) in &self.first {
+            if let Some(entry) = self.books.get_mut(key) {
+                entry.value = value.clone();
+            }
         }
     }
 
@@ -115,6 +141,9 @@ impl State {
         self.revision += 1;
         let revision = self.revision;
         self.tell(now, by, &Event::Wrote { key: &key, value: &value, revision });
+        if self.bug.and_then(ServerBug::loses).is_some_and(|prefix| key.starts_with(prefix)) {
+            self.first.entry(key.clone()).or_insert_with(|| value.clone());
+        }
         let entry = Entry {
             key: key.clone(),
             value,

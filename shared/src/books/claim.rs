@@ -32,6 +32,27 @@ impl JobRecord {
         }
     }
 
+    /// A record just claimed, of a job that is trained anew: nothing of what attempts up to `after` did is wanted.
+    #[must_use]
+    pub fn taken_anew(self, after: u32) -> Self {
+        if self.anew_after >= after {
+            return self;
+        }
+        let earlier = self.attempts.saturating_sub(1);
+        let (retried_after, anew_after) = (earlier, earlier.max(after));
+        let state = match self.state {
+            JobState::Running { token, beat, .. } => {
+                JobState::Running { token, beat, progress: Progress::default() }
+            }
+            other @ (JobState::Pending
+            | JobState::Done { .. }
+            | JobState::Failed { .. }
+            | JobState::Parked { .. }) => other,
+        };
+        Self { state, checkpoints: Vec::new(), saved_score: None, retried_after, anew_after, ..self }
+            .with_note("trained anew on request".to_owned())
+    }
+
     /// The holder is known to be dead: the job goes back without waiting for the lease, and the loss is counted.
     ///
     /// # Errors
@@ -132,6 +153,6 @@ mod tests {
     #[test]
     fn a_finished_job_is_finished() {
         let owner = token(1, "other");
-        assert_eq!(decide(&running(&owner).done(&owner).unwrap(), 60), Claim::Finished);
+        assert_eq!(decide(&running(&owner).done(&owner, None).unwrap(), 60), Claim::Finished);
     }
 }

@@ -17,11 +17,11 @@ pub enum Late {
 }
 
 impl JobRecord {
-    /// Decides on the result of attempt `by`, which holds the job or held it before.
-    pub fn finished_by(&self, by: &Token) -> Late {
+    /// Decides on the result of attempt `by`, which holds the job or held it before. `stopped_after` is that of the result.
+    pub fn finished_by(&self, by: &Token, stopped_after: Option<u32>) -> Late {
         let refused = || Late::Refused(Fenced { token: by.clone(), now: self.state.describe() });
         match &self.state {
-            JobState::Done { token } => Late::Done(token.clone()),
+            JobState::Done { token, .. } => Late::Done(token.clone()),
             JobState::Failed { .. } | JobState::Parked { .. } => refused(),
             // The job has since been asked to be trained again.
             JobState::Pending | JobState::Running { .. } if by.attempt.0 <= self.retried_after => refused(),
@@ -29,30 +29,26 @@ impl JobRecord {
             JobState::Pending | JobState::Running { .. } if by.attempt.0 > self.attempts => refused(),
             // The number belongs to another worker's attempt.
             JobState::Running { token, .. } if token.attempt == by.attempt && token != by => refused(),
-            JobState::Running { token, .. } if token == by => Late::Accept(self.accepted(by, None)),
+            JobState::Running { token, .. } if token == by => Late::Accept(self.accepting(by, stopped_after)),
             JobState::Running { token, .. } => {
-                Late::Accept(self.accepted(by, Some(format!("while {token} trained it again"))))
+                Late::Accept(self.accepted(by, stopped_after, &format!("while {token} trained it again")))
             }
             JobState::Pending => {
-                Late::Accept(self.accepted(by, Some("while it waited for a worker".to_owned())))
+                Late::Accept(self.accepted(by, stopped_after, "while it waited for a worker"))
             }
         }
     }
 
-    fn accepted(&self, by: &Token, late: Option<String>) -> Self {
-        let state = JobState::Done { token: by.clone() };
-        let next = Self { state, checkpoints: Vec::new(), ..self.clone() };
-        match late {
-            Some(when) => next.with_note(format!("the result of {by} came late and was accepted {when}")),
-            None => next,
-        }
+    fn accepted(&self, by: &Token, stopped_after: Option<u32>, when: &str) -> Self {
+        let next = self.accepting(by, stopped_after);
+        next.with_note(format!("the result of {by} came late and was accepted {when}"))
     }
 
     /// A second result differs from the accepted one, which stays. `None` when the job is not done.
     #[must_use]
     pub fn contradicted(&self, by: &Token, difference: &str) -> Option<Self> {
         match &self.state {
-            JobState::Done { token } => Some(self.clone().with_note(format!(
+            JobState::Done { token, .. } => Some(self.clone().with_note(format!(
                 "a second result, by {by}, differs from the accepted one of {token}: {difference}"
             ))),
             JobState::Pending
@@ -64,8 +60,11 @@ impl JobRecord {
 }
 
 /// How a second result of a job differs from the accepted one; `None` if they are equal. Where and when they were
-/// trained does not count.
+/// trained does not count. Results after different numbers of epochs, because only one ended early, cannot be compared.
 pub fn difference(accepted: &JobResult, second: &JobResult) -> Option<String> {
+    if accepted.stopped_after != second.stopped_after {
+        return None;
+    }
     let probabilities = |result: &JobResult| -> Vec<(String, String)> {
         let sets = result.predictions.iter();
         sets.map(|(name, set)| (name.clone(), set.probabilities.sha256.clone())).collect()
@@ -93,27 +92,28 @@ mod tests {
     fn a_superseded_attempt_is_accepted_while_the_record_is_open() {
         let (old, new) = (token(1, "a"), token(2, "b"));
         let record = running(&new);
-        let Late::Accept(done) = record.finished_by(&old) else { panic!("not accepted") };
-        assert_eq!(done.state, JobState::Done { token: old.clone() });
+        let Late::Accept(done) = record.finished_by(&old, None) else { panic!("not accepted") };
+        assert_eq!(done.state, JobState::Done { token: old.clone(), stopped_after: None });
         assert!(done.notes[0].contains("b-00000000#2 trained it again"), "{:?}", done.notes);
-        assert!(done.beat(&new).is_err() && done.done(&new).is_err(), "the holder is fenced");
-        assert_eq!(done.finished_by(&new), Late::Done(old.clone()));
+        assert!(done.beat(&new).is_err() && done.done(&new, None).is_err(), "the holder is fenced");
+        assert_eq!(done.finished_by(&new, None), Late::Done(old.clone()));
 
         let given_back = record.released(&new).unwrap();
-        assert!(matches!(given_back.finished_by(&old), Late::Accept(_)));
+        assert!(matches!(given_back.finished_by(&old, None), Late::Accept(_)));
     }
 
     #[test]
     fn the_holder_itself_is_no_matter_for_a_note() {
         let me = token(3, "a");
-        let Late::Accept(done) = running(&me).finished_by(&me) else { panic!("not accepted") };
-        assert_eq!(Ok(done), running(&me).done(&me));
+        let Late::Accept(done) = running(&me).finished_by(&me, None) else { panic!("not accepted") };
+        assert_eq!(Ok(done), running(&me).done(&me, None));
     }
 
     #[test]
     fn attempts_that_never_were_and_jobs_that_are_closed_take_nothing() {
         let me = token(2, "a");
-        let refused = |record: &JobRecord, by: &Token| matches!(record.finished_by(by), Late::Refused(_));
+        let refused =
+            |record: &JobRecord, by: &Token| matches!(record.finished_by(by, None), Late::Refused(_));
         assert!(refused(&running(&me), &token(3, "c")));
         assert!(refused(&running(&me), &token(2, "c")));
         assert!(refused(&JobRecord::pending(), &token(1, "c")));
@@ -124,17 +124,17 @@ mod tests {
     #[test]
     fn a_job_that_is_trained_again_does_not_take_the_old_result_again() {
         let (old, new) = (token(1, "a"), token(2, "b"));
-        let again = running(&old).done(&old).unwrap().retried().unwrap();
-        assert!(matches!(again.finished_by(&old), Late::Refused(_)));
+        let again = running(&old).done(&old, None).unwrap().retried().unwrap();
+        assert!(matches!(again.finished_by(&old, None), Late::Refused(_)));
         let held = JobRecord { state: running(&new).state, attempts: 2, ..again };
-        assert!(matches!(held.finished_by(&old), Late::Refused(_)));
-        assert!(matches!(held.finished_by(&new), Late::Accept(_)));
+        assert!(matches!(held.finished_by(&old, None), Late::Refused(_)));
+        assert!(matches!(held.finished_by(&new, None), Late::Accept(_)));
     }
 
     #[test]
     fn a_contradiction_changes_nothing_but_the_notes() {
         let (me, other) = (token(1, "a"), token(2, "b"));
-        let done = running(&me).done(&me).unwrap();
+        let done = running(&me).done(&me, None).unwrap();
         let noted = done.contradicted(&other, "the weights").unwrap();
         assert_eq!((&noted.state, noted.notes.len()), (&done.state, 1));
         assert_eq!(running(&me).contradicted(&other, "the weights"), None);

@@ -3,11 +3,13 @@
 //! The fence of every move is (attempt, owner), held inside the record: acknowledgements and delivery counts of the
 //! queue decide nothing.
 
+mod changes;
 mod claim;
 mod failures;
 mod late;
 mod standing;
 
+pub use changes::CarriedOut;
 pub use claim::Claim;
 pub use failures::{LOG_TAIL, MAX_FAILED_WORKERS, MAX_FAILURES};
 pub use late::{Late, difference};
@@ -48,6 +50,9 @@ pub struct JobRecord {
     /// Attempts made before the job was last asked to be trained again: their results are no longer accepted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retried_after: u32,
+    /// Attempts made before the job was last begun from the start on request: nothing of what they did is left.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub anew_after: u32,
     /// The metric that ranks jobs, at the newest checkpoint's last finished epoch. It stays when another worker takes the
     /// job over. Records from before this field have none until their next checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "saved_macro_f1")]
@@ -67,8 +72,12 @@ pub enum JobState {
     Pending,
     /// Held by one attempt of one worker; `beat` counts its heartbeats.
     Running { token: Token, beat: u64, progress: Progress },
-    /// Its result was accepted.
-    Done { token: Token },
+    /// Its result was accepted. `stopped_after` is set if the job ended early, after so many epochs, and may go on.
+    Done {
+        token: Token,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stopped_after: Option<u32>,
+    },
     /// Failed for good, on one worker.
     Failed { reason: String },
     /// Failed for good, on different workers. Users see one state for both, [`Self::failure`]: which of the two it is
@@ -165,7 +174,7 @@ impl JobState {
         match self {
             Self::Pending => "pending".to_owned(),
             Self::Running { token, .. } => format!("running on {token}"),
-            Self::Done { token } => format!("done by {token}"),
+            Self::Done { token, .. } => format!("done by {token}"),
             Self::Failed { reason } | Self::Parked { reason } => format!("failed: {reason}"),
         }
     }
@@ -196,6 +205,7 @@ impl JobRecord {
             notes: Vec::new(),
             deferrals: 0,
             retried_after: 0,
+            anew_after: 0,
             saved_score: None,
         }
     }
@@ -248,13 +258,21 @@ impl JobRecord {
         Ok(next)
     }
 
-    /// The result's blobs are stored; the result is accepted together with this move.
+    /// The result's blobs are stored; the result is accepted together with this move. A job that ends early keeps its
+    /// checkpoints, because it may go on.
     ///
     /// # Errors
     /// When `by` does not hold the job.
-    pub fn done(&self, by: &Token) -> Result<Self, Fenced> {
+    pub fn done(&self, by: &Token, stopped_after: Option<u32>) -> Result<Self, Fenced> {
         self.held(by)?;
-        Ok(Self { state: JobState::Done { token: by.clone() }, checkpoints: Vec::new(), ..self.clone() })
+        Ok(self.accepting(by, stopped_after))
+    }
+
+    /// The record with the result of `by`.
+    fn accepting(&self, by: &Token, stopped_after: Option<u32>) -> Self {
+        let state = JobState::Done { token: by.clone(), stopped_after };
+        let checkpoints = stopped_after.map_or_else(Vec::new, |_| self.checkpoints.clone());
+        Self { state, checkpoints, ..self.clone() }
     }
 
     /// The holder hands the job back unharmed; it continues elsewhere from its last checkpoint.
@@ -274,6 +292,20 @@ impl JobRecord {
     pub fn deferred(&self, by: &Token, why: String) -> Result<Self, Fenced> {
         let released = self.released(by)?;
         Ok(Self { deferrals: self.deferrals.saturating_add(1), ..released.with_note(why) })
+    }
+
+    /// The holder hands the job back, and drops everything that it has so far: it is trained anew.
+    ///
+    /// # Errors
+    /// When `by` does not hold the job.
+    pub fn dropped(&self, by: &Token) -> Result<Self, Fenced> {
+        Ok(self.released(by)?.begun_anew())
+    }
+
+    /// Without anything of what attempts so far did, and without a chance for their results.
+    fn begun_anew(self) -> Self {
+        let (retried_after, anew_after) = (self.attempts, self.attempts);
+        Self { checkpoints: Vec::new(), saved_score: None, retried_after, anew_after, ..self }
     }
 
     /// Something happened that a reader should know about; the holder keeps the job.
@@ -306,8 +338,42 @@ impl JobRecord {
             JobState::Pending | JobState::Running { .. } => return None,
             JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {}
         }
-        let next = Self { checkpoints: Vec::new(), retried_after: self.attempts, ..self.reopened() };
+        let next = self.reopened().begun_anew();
         Some(next.with_note(format!("trained again on request; before, it was {}", self.state.describe())))
+    }
+
+    /// Asked to be trained anew: nothing of what attempts up to `after` did is wanted. `None` if nothing of it is left, or
+    /// a worker holds the job, which drops it by itself.
+    #[must_use]
+    pub fn anew(&self, after: u32) -> Option<Self> {
+        match &self.state {
+            JobState::Running { .. } => return None,
+            JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {
+            }
+        }
+        if self.anew_after >= after {
+            return None;
+        }
+        let next = self.reopened().begun_anew();
+        let next = Self { anew_after: next.anew_after.max(after), ..next };
+        Some(next.with_note(format!("trained anew on request; before, it was {}", self.state.describe())))
+    }
+
+    /// A job that ended early goes on from its checkpoint. `None` unless it did.
+    #[must_use]
+    pub fn gone_on(&self) -> Option<Self> {
+        match &self.state {
+            JobState::Done { stopped_after: Some(epochs), .. } => {
+                // Late results of attempts so far are of a job that ended early.
+                let next = Self { retried_after: self.attempts, ..self.reopened() };
+                Some(next.with_note(format!("goes on after epoch {epochs} on request")))
+            }
+            JobState::Done { stopped_after: None, .. }
+            | JobState::Pending
+            | JobState::Running { .. }
+            | JobState::Failed { .. }
+            | JobState::Parked { .. } => None,
+        }
     }
 
     fn held(&self, by: &Token) -> Result<(u64, &Progress), Fenced> {

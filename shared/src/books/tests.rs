@@ -27,13 +27,13 @@ fn only_the_holder_moves_a_record() {
     assert!(record.beat(&me).is_ok());
     for outcome in [
         record.beat(&zombie),
-        record.done(&zombie),
+        record.done(&zombie, None),
         record.released(&zombie),
         record.failed(&zombie, "x", &[], 1),
         record.deferred(&zombie, "x".into()),
         record.checkpointed(&zombie, checkpoint(1), Progress::default()),
         record.noted(&zombie, "x".into()),
-        JobRecord::pending().done(&me),
+        JobRecord::pending().done(&me, None),
     ] {
         assert!(outcome.is_err());
     }
@@ -50,7 +50,7 @@ fn the_newest_two_checkpoints_are_kept_and_wipe_the_losses() {
     }
     assert_eq!(record.checkpoints, [checkpoint(2), checkpoint(3)]);
     assert_eq!((record.losses, record.saved_epochs()), (0, 3));
-    assert!(record.done(&me).unwrap().checkpoints.is_empty());
+    assert!(record.done(&me, None).unwrap().checkpoints.is_empty());
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_job_is_trained_again_only_when_it_has_ended() {
     assert_eq!((held.retried(), JobRecord::pending().retried()), (None, None));
     let failed = held.failed(&me, "x", &[], 1).unwrap();
     let failed = JobRecord { state: JobState::Parked { reason: "x".into() }, ..failed };
-    for ended in [held.done(&me).unwrap(), failed] {
+    for ended in [held.done(&me, None).unwrap(), failed] {
         let again = ended.retried().unwrap();
         assert_eq!((&again.state, again.attempts, again.losses), (&JobState::Pending, 2, 0));
         assert!(again.failures.is_empty() && again.checkpoints.is_empty(), "it begins from the start");
@@ -127,4 +127,35 @@ fn records_read_back_as_written() {
     let record = running(&me).checkpointed(&me, checkpoint(4), Progress::default()).unwrap();
     let text = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<JobRecord>(&text).unwrap(), record);
+}
+
+#[test]
+fn a_job_that_ended_early_keeps_its_checkpoints_and_may_go_on() {
+    let (me, later) = (token(2, "a"), token(3, "b"));
+    let held = running(&me).checkpointed(&me, checkpoint(4), Progress::default()).unwrap();
+    let early = held.done(&me, Some(4)).unwrap();
+    assert_eq!(early.checkpoints, [checkpoint(4)]);
+    let on = early.gone_on().unwrap();
+    assert_eq!((&on.state, on.saved_epochs()), (&JobState::Pending, 4));
+    assert!(on.notes[0].contains("after epoch 4"), "{:?}", on.notes);
+    assert!(matches!(on.finished_by(&me, Some(4)), Late::Refused(_)), "the early result is known already");
+    let held = JobRecord { state: running(&later).state, attempts: 3, ..on };
+    assert!(matches!(held.finished_by(&later, None), Late::Accept(_)));
+    assert_eq!(held.done(&later, None).unwrap().gone_on(), None, "it has no epoch left");
+}
+
+#[test]
+fn a_job_is_trained_anew_once_whatever_it_has() {
+    let me = token(2, "a");
+    let held = running(&me).checkpointed(&me, checkpoint(1), Progress::default()).unwrap();
+    assert_eq!(held.anew(2), None, "its holder drops it");
+    let dropped = held.dropped(&me).unwrap();
+    assert_eq!((dropped.retried_after, dropped.checkpoints.len()), (2, 0));
+    assert_eq!(dropped.anew(2), None, "that has happened");
+    let pending = held.released(&me).unwrap().anew(2).unwrap();
+    assert_eq!((pending.retried_after, pending.checkpoints.len()), (2, 0));
+    let done = held.done(&me, None).unwrap().anew(2).unwrap();
+    assert_eq!(done.state, JobState::Pending);
+    assert!(matches!(done.finished_by(&me, None), Late::Refused(_)));
+    assert_eq!(JobRecord::pending().anew(0), None, "nobody has worked on it yet");
 }

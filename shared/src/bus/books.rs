@@ -10,7 +10,7 @@ use super::server::{Entry, ServerError, Write};
 use super::{BACKOFF, Bus, BusError};
 use crate::books::JobRecord;
 use crate::ids::JobId;
-use crate::protocol::{JobOrder, subjects};
+use crate::protocol::{Execution, JobOrder, Steering, subjects};
 use crate::result::JobResult;
 use crate::version::{DecodeError, Versions};
 
@@ -23,6 +23,17 @@ pub struct BookEntry {
     pub revision: u64,
     /// Server time of the write, in nanoseconds since the Unix epoch. Only differences mean anything.
     pub written_nanos: i128,
+}
+
+/// A job's order at one revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrderEntry {
+    pub order: JobOrder,
+    /// The revision that the next compare-and-swap must name.
+    pub revision: u64,
+    /// Server time at which the job was admitted, in nanoseconds since the Unix epoch. No two servers admit a job in the
+    /// same nanosecond, so this identifies the server.
+    pub admitted_nanos: i128,
 }
 
 /// How a server's store answers a write.
@@ -110,24 +121,75 @@ impl Bus {
         BACKOFF.endless().run(work, BusError::is_transient, tell).await
     }
 
-    /// Adds the jobs that are not in the books yet. Existing jobs stay unchanged, except for how they are carried out.
+    /// Adds the jobs that are not in the books yet. Existing jobs stay unchanged, except for what a plan says about how
+    /// they are carried out. Returns what was requested of jobs before, where it was anything.
     ///
     /// # Errors
     /// When the server does not answer, or an existing order cannot be read.
-    pub async fn admit(&self, orders: &[JobOrder]) -> Result<(), BusError> {
+    pub async fn admit(&self, orders: &[JobOrder]) -> Result<Vec<(JobId, Steering)>, BusError> {
         let pending = encode(&JobRecord::pending());
+        let mut steered = Vec::new();
         for order in orders {
-            let key = subjects::order_key(order.job);
-            if !self.create(&key, encode(order)).await? {
-                let known = self.order(order.job).await?;
-                if known.execution != order.execution {
-                    let execution = order.execution.clone();
-                    self.write(&key, &JobOrder { v: JobOrder::VERSION, execution, ..known }).await?;
+            if !self.create(&subjects::order_key(order.job), encode(order)).await? {
+                let steering = self.plan_anew(order).await?;
+                if steering != Steering::default() {
+                    steered.push((order.job, steering));
                 }
             }
             self.create(&subjects::record_key(order.job), pending.clone()).await?;
         }
-        Ok(())
+        Ok(steered)
+    }
+
+    /// Lets a known job be carried out as the plan of `order` says. What was requested of the job stays, and is returned.
+    async fn plan_anew(&self, order: &JobOrder) -> Result<Steering, BusError> {
+        loop {
+            let missing = || BusError::Missing { what: subjects::order_key(order.job) };
+            let known = self.order_entry(order.job).await?.ok_or_else(missing)?;
+            let execution = known.order.execution.planned_as(&order.execution);
+            let steering = execution.steering;
+            if known.order.execution == execution || self.replace_execution(known, execution).await? {
+                return Ok(steering);
+            }
+        }
+    }
+
+    /// Changes how a job is carried out. False if somebody else changed its order first.
+    pub(super) async fn replace_execution(
+        &self,
+        known: OrderEntry,
+        execution: Execution,
+    ) -> Result<bool, BusError> {
+        let OrderEntry { order, revision, admitted_nanos } = known;
+        let (v, admitted_nanos) = (JobOrder::VERSION, i64::try_from(admitted_nanos).ok());
+        let next = JobOrder { v, execution, admitted_nanos, ..order };
+        Ok(self.changed(&subjects::order_key(next.job), &next, revision).await?.is_some())
+    }
+
+    /// A job's order as it stands in the books, if there is one.
+    ///
+    /// # Errors
+    /// When the server does not answer, or the order cannot be read.
+    pub async fn order_entry(&self, job: JobId) -> Result<Option<OrderEntry>, BusError> {
+        let key = subjects::order_key(job);
+        let Some(entry) = self.entry(&key).await? else { return Ok(None) };
+        let order: JobOrder = decode(&key, &entry.value, JobOrder::VERSION)?;
+        let admitted_nanos = order.admitted_nanos.map_or(entry.written_nanos, i128::from);
+        Ok(Some(OrderEntry { order, revision: entry.revision, admitted_nanos }))
+    }
+
+    /// Changes a value that has `revision`, and returns the new revision; `None` when it has another one by now.
+    pub(super) async fn changed<T: Serialize>(
+        &self,
+        key: &str,
+        value: &T,
+        revision: u64,
+    ) -> Result<Option<u64>, BusError> {
+        match self.server.update(key, encode(value), revision).await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(ServerError::Revision) => Ok(None),
+            Err(error) => Err(BusError::failed(format!("write {key}"), error)),
+        }
     }
 
     /// A job's order.
@@ -136,15 +198,6 @@ impl Bus {
     /// When the server does not answer, or the order is missing or cannot be read.
     pub async fn order(&self, job: JobId) -> Result<JobOrder, BusError> {
         self.read(&subjects::order_key(job), JobOrder::VERSION).await
-    }
-
-    /// Server time at which a job's order was written; `None` if the job is not in the books. No two servers write an
-    /// order in the same nanosecond, so this identifies the server.
-    ///
-    /// # Errors
-    /// When the server does not answer.
-    pub async fn admitted_at(&self, job: JobId) -> Result<Option<i128>, BusError> {
-        self.written_at(&subjects::order_key(job)).await
     }
 
     /// A finished job's result.
@@ -239,7 +292,7 @@ impl Bus {
     }
 
     /// False when something is there already.
-    async fn create(&self, key: &str, value: Bytes) -> Result<bool, BusError> {
+    pub(super) async fn create(&self, key: &str, value: Bytes) -> Result<bool, BusError> {
         match self.server.update(key, value, 0).await {
             Ok(_) => Ok(true),
             Err(ServerError::Revision) => Ok(false),
@@ -280,7 +333,7 @@ fn book_entry(job: JobId, entry: &Entry) -> Result<BookEntry, BusError> {
     Ok(BookEntry { job, record, revision: entry.revision, written_nanos: entry.written_nanos })
 }
 
-fn encode<T: Serialize>(value: &T) -> Bytes {
+pub(super) fn encode<T: Serialize>(value: &T) -> Bytes {
     match serde_json::to_vec(value) {
         Ok(bytes) => bytes.into(),
         Err(error) => unreachable!("plain data always becomes JSON: {error}"),

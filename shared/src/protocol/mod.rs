@@ -1,7 +1,9 @@
 //! Messages between coordinator and workers, by direction, and the subjects and keys that they use.
 
 mod checkpoint_every;
+mod execution;
 mod order;
+mod request;
 mod stored_file;
 pub mod subjects;
 pub mod timing;
@@ -13,7 +15,9 @@ use crate::job::TrainerId;
 use crate::pack::FILES;
 
 pub use checkpoint_every::{CheckpointEvery, NotADistance};
-pub use order::{Execution, JobOrder};
+pub use execution::{Execution, JobChange, Steering, Wish};
+pub use order::JobOrder;
+pub use request::{Answer, Demand, Request};
 pub use stored_file::StoredFile;
 pub use timing::{Timing, TimingError};
 
@@ -146,11 +150,32 @@ pub struct SweepRecord {
     pub name: String,
     /// The coordinator's plan as JSON.
     pub plan: crate::blob::BlobRef,
+    /// How often the plan was changed while the sweep ran.
+    #[serde(default)]
+    pub generation: u64,
+    /// The newest request that changed the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_by: Option<crate::ids::RequestId>,
+}
+
+/// The jobs that workers take before all others, best first: at most [`Self::MOST`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct First {
+    pub v: u32,
+    pub jobs: Vec<JobId>,
+}
+
+impl First {
+    /// Version of this record's layout.
+    pub const VERSION: u32 = 1;
+
+    /// The most jobs in it: a worker looks at all of them before each claim.
+    pub const MOST: usize = 32;
 }
 
 impl SweepRecord {
-    /// Version of this record's layout.
-    pub const VERSION: u32 = 1;
+    /// Version of this record's layout. 2: the plan may change.
+    pub const VERSION: u32 = 2;
 }
 
 #[cfg(test)]

@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CheckpointEvery;
+use super::{CheckpointEvery, Execution};
 use crate::ids::JobId;
 use crate::job::Job;
-use crate::metrics::Ranking;
 use crate::mtl::earlier::EarlierJob;
 use crate::trainer::TrainerKind;
 
@@ -18,15 +17,9 @@ pub struct JobOrder {
     pub job: JobId,
     pub content: Job,
     pub execution: Execution,
-}
-
-/// How a job is carried out. No result depends on it, so it may change after admission.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Execution {
-    #[serde(default)]
-    pub checkpoint_every: CheckpointEvery,
-    /// The metric that displays show while the job runs.
-    pub ranking: Ranking,
+    /// When it was first written, if it was changed since: the server's time in nanoseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted_nanos: Option<i64>,
 }
 
 /// The layouts of orders: versions 1 to 4 were of one trainer only.
@@ -37,7 +30,9 @@ enum Layout {
         v: u32,
         job: JobId,
         content: Job,
-        execution: Execution,
+        execution: Box<Execution>,
+        #[serde(default)]
+        admitted_nanos: Option<i64>,
     },
     Earlier {
         job: JobId,
@@ -51,10 +46,13 @@ enum Layout {
 impl From<Layout> for JobOrder {
     fn from(layout: Layout) -> Self {
         match layout {
-            Layout::Now { v, job, content, execution } => Self { v, job, content, execution },
+            Layout::Now { v, job, content, execution, admitted_nanos } => {
+                Self { v, job, content, execution: *execution, admitted_nanos }
+            }
             Layout::Earlier { job, content, checkpoint_every } => {
-                let execution = Execution { checkpoint_every, ranking: crate::mtl::Mtl.ranking() };
-                Self { v: Self::VERSION, job, content: (*content).into(), execution }
+                let execution = Execution::new(checkpoint_every, crate::mtl::Mtl.ranking());
+                let content = (*content).into();
+                Self { v: Self::VERSION, job, content, execution, admitted_nanos: None }
             }
         }
     }
@@ -67,7 +65,7 @@ impl JobOrder {
 
     /// The order for a job.
     pub fn new(content: Job, execution: Execution) -> Self {
-        Self { v: Self::VERSION, job: content.id(), content, execution }
+        Self { v: Self::VERSION, job: content.id(), content, execution, admitted_nanos: None }
     }
 
     /// Checks an order that was received for `job`. A job's id covers everything that its result depends on, so nobody
@@ -94,8 +92,7 @@ mod tests {
     const DIGEST: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
     fn order(spec: &MtlSpec, dataset_digest: &str) -> JobOrder {
-        let execution =
-            Execution { checkpoint_every: CheckpointEvery::default(), ranking: crate::mtl::Mtl.ranking() };
+        let execution = Execution::new(CheckpointEvery::default(), crate::mtl::Mtl.ranking());
         JobOrder::new(spec.job(dataset_digest), execution)
     }
 

@@ -1,6 +1,6 @@
 //! The names of all streams, buckets, keys and subjects. No other file spells one out.
 
-use crate::ids::{JobId, WorkerId};
+use crate::ids::{JobId, RequestId, WorkerId};
 
 /// JetStream's own requests.
 pub const API: &str = "$JS.API";
@@ -111,6 +111,22 @@ pub fn worker_of_standing_key(key: &str) -> Option<&str> {
 pub fn sweep_key(name: &str) -> String {
     format!("sweep.{name}")
 }
+
+/// Key of a request to change a sweep.
+pub fn request_key(request: RequestId) -> String {
+    format!("request.{request}")
+}
+
+/// Keys of all requests.
+pub const REQUEST_KEYS: &str = "request.*";
+
+/// The request that a key holds, if it is one.
+pub fn request_of_key(key: &str) -> Option<RequestId> {
+    key.strip_prefix("request.")?.parse().ok()
+}
+
+/// Key of the jobs that workers take before all others.
+pub const FIRST_KEY: &str = "first";
 
 /// Keys of all sweeps.
 pub const SWEEP_KEYS: &str = "sweep.*";

@@ -41,6 +41,10 @@ enum Broken {
     BlindSwap,
     /// Batches that are sometimes written only in part.
     TornBatch,
+    /// A coordinator that starts again does not see that jobs were paused.
+    LostPause,
+    /// A coordinator that starts again does not see that jobs were withdrawn.
+    HiddenWithdrawals,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -48,6 +52,8 @@ fn main() -> anyhow::Result<ExitCode> {
     let bug = cli.flaw.map(|flaw| match flaw {
         Broken::BlindSwap => ServerBug::BlindSwap,
         Broken::TornBatch => ServerBug::TornBatch,
+        Broken::LostPause => ServerBug::LostOrders,
+        Broken::HiddenWithdrawals => ServerBug::LostPlans,
     });
     match cli.seed {
         Some(seed) => Ok(one(seed, Options { bug, trace: cli.trace })),

@@ -1,22 +1,34 @@
 //! The promises, checked at every write to the books and again at the end.
 
+mod ending;
+mod workers;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use memory_server::Event;
 use shared::books::{
-    Checkpoint, IncidentKind, JobRecord, JobState, MAX_FAILED_WORKERS, MAX_FAILURES, MAX_LOSSES, MAX_NOTES,
-    Standing, Token, WorkerRecord,
+    Checkpoint, JobRecord, JobState, MAX_FAILED_WORKERS, MAX_FAILURES, MAX_LOSSES, MAX_NOTES, Token,
+    WorkerRecord,
 };
-use shared::ids::{JobId, WorkerId};
-use shared::protocol::{CheckpointEvery, subjects};
+use shared::ids::{JobId, RequestId, WorkerId};
+use shared::protocol::{CheckpointEvery, JobOrder, Request, SweepRecord, subjects};
 use shared::result::JobResult;
 
 use super::counts::Counts;
 use super::expected::Expected;
-use super::history::{History, Kind, Script};
-use super::trainer::{DEVICE_FAILURE, FAILURE, STEPS, TrainingLog};
+use super::history::{History, Kind};
+use super::requested::{Ended, Requested};
+use super::trainer::TrainingLog;
+
+/// How soon workers that are not disturbed follow a request: a heartbeat, or the time between reading an order and the
+/// claim.
+const REACTION: Duration = Duration::from_secs(12);
+/// The same if processes are suspended or cut off.
+const SLOW_REACTION: Duration = Duration::from_mins(2);
+/// A request that was entered so long before the end of the history has its answer.
+const ANSWERED_BY: Duration = Duration::from_mins(3);
 
 /// If another worker is idle, a dead worker's job is taken at most this long after its lease has ended.
 const GRANULARITY: Duration = Duration::from_secs(1);
@@ -30,6 +42,8 @@ struct Seen {
     /// Number of notes in the record at its last claim.
     notes_at_claim: usize,
     result: Option<JobResult>,
+    /// How often it was begun anew on request.
+    anew: u32,
 }
 
 /// Checks every event of a history.
@@ -48,6 +62,10 @@ pub(super) struct Checker {
     /// Moved to done by the last event: the next one must be its result.
     half_committed: Option<(JobId, Token)>,
     damaged: bool,
+    /// What was requested of the sweep.
+    pub(super) requested: Requested,
+    /// The jobs of each plan that is to be added.
+    added: BTreeMap<RequestId, Vec<JobId>>,
     pub(super) counts: Counts,
     pub(super) violation: Option<String>,
 }
@@ -61,6 +79,7 @@ fn require(holds: bool, broken: impl FnOnce() -> String) -> Verdict {
 impl Checker {
     pub(super) fn new(
         history: &History,
+        planned: impl IntoIterator<Item = JobId>,
         expected: BTreeMap<JobId, Expected>,
         training_log: Arc<TrainingLog>,
     ) -> Self {
@@ -75,8 +94,22 @@ impl Checker {
             seen: BTreeMap::new(),
             half_committed: None,
             damaged: false,
+            requested: Requested::of_plan(planned),
+            added: BTreeMap::new(),
             counts: Counts::default(),
             violation: None,
+        }
+    }
+
+    /// These are the jobs that the request asks to be added.
+    pub(super) fn asks_for(&mut self, request: RequestId, jobs: Vec<JobId>) {
+        self.added.insert(request, jobs);
+    }
+
+    /// A result was put into the run folder.
+    pub(super) fn stored(&mut self, now: Duration, job: JobId) {
+        if !self.requested.is_planned(job) {
+            self.violate(now, &format!("the result of {job} was stored, though it was withdrawn"));
         }
     }
 
@@ -136,9 +169,74 @@ impl Checker {
                     serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
                 return self.standing_changed(&record);
             }
+            if key.starts_with("order.") {
+                let order: JobOrder =
+                    serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
+                self.requested.ordered(now, &order);
+            }
+            if key.starts_with("sweep.") {
+                let record: SweepRecord =
+                    serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
+                self.requested.planned(&record);
+            }
+            if subjects::request_of_key(key).is_some() {
+                let request: Request =
+                    serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
+                return self.asked(now, &request);
+            }
             return Ok(());
         }
         require(half.is_none(), || format!("{half:?} moved to done without its result"))
+    }
+
+    fn asked(&mut self, now: Duration, request: &Request) -> Verdict {
+        let added = self.added.get(&request.id).map_or(&[][..], Vec::as_slice);
+        match self.requested.requested(now, request, added)? {
+            None => self.counts.requests += 1,
+            Some(Ended::Met) => self.counts.met += 1,
+            Some(Ended::Refused) => {}
+            Some(Ended::Superseded) => self.counts.superseded += 1,
+        }
+        Ok(())
+    }
+
+    /// How long after a request a worker may still claim the job or report its progress. It read the order before, and
+    /// may have been suspended or cut off since.
+    fn reaction(&self) -> Duration {
+        if self.kind == Kind::Kills { REACTION } else { SLOW_REACTION }
+    }
+
+    /// Checks what a move does to the record, whatever the states.
+    fn check_content(&mut self, by: &str, job: JobId, before: &JobRecord, after: &JobRecord) -> Verdict {
+        let said = str::to_owned;
+        require(after.attempts >= before.attempts, || said("attempts went backwards"))?;
+        let spent = self.training_log.of(self.expected[&job].spec.seed);
+        let begins_anew = after.anew_after > before.anew_after;
+        let seen = self.seen.entry(job).or_default();
+        if begins_anew {
+            seen.anew += 1;
+            seen.result = None;
+            let asked = self.requested.may_begin_anew(job, before.anew_after);
+            require(asked, || said("begun anew without a request"))?;
+            require(after.checkpoints.is_empty(), || said("begun anew with a checkpoint"))?;
+        }
+        let newest = |record: &JobRecord| record.checkpoints.last().map_or((0, 0), Checkpoint::place);
+        if newest(after) != newest(before) && newest(after).1 > 0 {
+            self.counts.midway += 1;
+        }
+        if newest(after) < newest(before) && !is_done(after) && !begins_anew {
+            require(self.damaged || spent.torn, || said("a good checkpoint was skipped"))?;
+            let noted = after.notes.len() > seen.notes_at_claim || after.notes.len() >= MAX_NOTES;
+            require(noted, || said("a training went back without a note"))?;
+        }
+        let full = before.notes.len() >= MAX_NOTES;
+        require(full || after.notes.starts_with(&before.notes), || said("notes were dropped"))?;
+        require(by.starts_with("ferry") || after.failures.len() >= before.failures.len(), || {
+            said("failures were dropped")
+        })?;
+        let reported = (spent.failures + spent.device_failures) as usize;
+        require(after.failures.len() <= reported, || said("a failure that no training reported"))?;
+        require(self.expected[&job].shows(after), || said("a score that no training reported"))
     }
 
     fn moved(&mut self, now: Duration, by: &str, job: JobId, after: &JobRecord) -> Verdict {
@@ -147,32 +245,26 @@ impl Checker {
         let Some((at, before)) = seen.record.replace((now, after.clone())) else {
             return require(*after == JobRecord::pending(), || text("its first state is not pending"));
         };
+        self.check_content(by, job, &before, after).map_err(|what| text(&what))?;
+        let reaction = self.reaction();
+        let requested = &self.requested;
+        let unwanted = requested.unwanted_since(job).is_some_and(|since| now > since + reaction);
         let silent = now.saturating_sub(at);
-        let reopened = by.starts_with("ferry");
-        require(after.attempts >= before.attempts, || text("attempts went backwards"))?;
-        let spent = self.training_log.of(self.expected[&job].seed);
-        let newest = |record: &JobRecord| record.checkpoints.last().map_or((0, 0), Checkpoint::place);
-        if newest(after) != newest(&before) && newest(after).1 > 0 {
-            self.counts.midway += 1;
-        }
-        if newest(after) < newest(&before) && !is_done(after) {
-            require(self.damaged || spent.torn, || text("a good checkpoint was skipped"))?;
-            let noted = after.notes.len() > seen.notes_at_claim || after.notes.len() >= MAX_NOTES;
-            require(noted, || text("a training went back without a note"))?;
-        }
-        let full = before.notes.len() >= MAX_NOTES;
-        require(full || after.notes.starts_with(&before.notes), || text("notes were dropped"))?;
-        require(reopened || after.failures.len() >= before.failures.len(), || text("failures were dropped"))?;
+        let begins_anew = after.anew_after > before.anew_after;
         let script = self.expected[&job].script;
-        let reported = (spent.failures + spent.device_failures) as usize;
-        require(after.failures.len() <= reported, || text("a failure that no training reported"))?;
-        require(self.expected[&job].shows(after), || text("a score that no training reported"))?;
+        let seen = self.seen.entry(job).or_default();
         match (&before.state, &after.state) {
             (JobState::Pending, JobState::Running { token, .. }) => {
                 self.counts.claims += 1;
+                require(!unwanted, || text("claimed, though nobody should work on it"))?;
                 seen.claimed(by, token, &before, after).map_err(|what| text(&what))
             }
-            (JobState::Running { token: past, .. }, JobState::Running { token, .. }) if past == token => {
+            (
+                JobState::Running { token: past, progress: earlier, .. },
+                JobState::Running { token, progress, .. },
+            ) if past == token => {
+                let works = unwanted && progress.epoch > earlier.epoch;
+                require(!works, || text("trained on, though nobody should work on it"))?;
                 self.counts.adopted += u64::from(by != token.owner.as_str());
                 require(is_holder(by, token), || text("moved by someone who does not hold it"))
             }
@@ -189,11 +281,11 @@ impl Checker {
                 self.counts.adopted += u64::from(by != token.owner.as_str());
                 require(is_holder(by, token), || text("handed back by someone who does not hold it"))
             }
-            (JobState::Running { token: past, .. }, JobState::Done { token }) if past == token => {
+            (JobState::Running { token: past, .. }, JobState::Done { token, .. }) if past == token => {
                 self.half_committed = Some((job, token.clone()));
                 require(is_holder(by, token), || text("done by someone who does not hold it"))
             }
-            (JobState::Pending | JobState::Running { .. }, JobState::Done { token }) => {
+            (JobState::Pending | JobState::Running { .. }, JobState::Done { token, .. }) => {
                 self.half_committed = Some((job, token.clone()));
                 self.counts.late += 1;
                 let was_holder = seen.holders.get(&token.attempt.0) == Some(&token.owner);
@@ -221,8 +313,16 @@ impl Checker {
                 self.counts.parked += 1;
                 require(script.failures > 0, || text("a good job was parked because of a bad worker"))
             }
+            (JobState::Done { stopped_after, .. }, JobState::Pending) => {
+                let goes_on = stopped_after.is_some_and(|epochs| requested.may_go_on(job, epochs));
+                seen.result = None;
+                self.counts.gone_on += u64::from(!begins_anew);
+                require(by.starts_with("ferry") && (begins_anew || goes_on), || {
+                    text("opened again without a request")
+                })
+            }
             (JobState::Failed { .. } | JobState::Parked { .. } | JobState::Pending, JobState::Pending) => {
-                let taken_back = after.failures.len() < before.failures.len();
+                let taken_back = after.failures.len() < before.failures.len() || begins_anew;
                 require(by.starts_with("ferry") && (reopened_state(&before) || taken_back), || {
                     text("reopened by someone who is not the coordinator, or without a reason")
                 })
@@ -238,28 +338,6 @@ impl Checker {
         }
     }
 
-    /// A bad job never drains a good worker. A job that fails at random may, because it succeeds elsewhere.
-    fn standing_changed(&mut self, record: &WorkerRecord) -> Verdict {
-        let is_bad = self.bad.as_ref() == Some(&record.name);
-        let text = |what: &str| format!("{}: {what}: {:?}", record.name, record.standing);
-        self.counts.drained += u64::from(record.standing.refusal().is_some());
-        match &record.standing {
-            Standing::Trusted | Standing::Probation { .. } => Ok(()),
-            Standing::Unfit { .. } => require(is_bad, || text("a good worker declared itself unfit")),
-            Standing::Drained { .. } if is_bad => Ok(()),
-            Standing::Drained { incidents } => {
-                let no_reason = incidents.iter().all(|incident| match &incident.kind {
-                    IncidentKind::Failed { .. } => {
-                        let failures = self.expected[&incident.job].script.failures as usize;
-                        failures > 0 && failures < MAX_FAILURES
-                    }
-                    IncidentKind::Lost => self.kind == Kind::Kills || self.kind == Kind::Everything,
-                });
-                require(no_reason, || text("a good worker was drained because of a bad job"))
-            }
-        }
-    }
-
     fn accepted(&mut self, job: JobId, token: &Token, result: JobResult) -> Verdict {
         let seen = self.seen.entry(job).or_default();
         require(seen.result.is_none(), || format!("{job} got a second result"))?;
@@ -267,62 +345,11 @@ impl Checker {
         require(by_holder, || format!("{job}: the result is not by {token}"))?;
         let equal = self.expected[&job].is(&result);
         require(equal, || format!("{job}: the result is not that of an undisturbed training"))?;
+        let asked = result.stopped_after.is_none_or(|epochs| self.requested.may_end_after(job, epochs));
+        require(asked, || format!("{job} ended early without a request"))?;
+        self.counts.early += u64::from(result.stopped_after.is_some());
         seen.result = Some(result);
         Ok(())
-    }
-
-    /// Checks that every job ended as it should, and that the run folder has exactly the accepted results.
-    pub(super) fn end(&mut self, now: Duration, stored: &BTreeMap<JobId, JobResult>) {
-        let jobs: Vec<JobId> = self.expected.keys().copied().collect();
-        for job in jobs {
-            if let Err(broken) = self.job_ended(job, stored.get(&job)) {
-                self.violate(now, &broken);
-            }
-        }
-    }
-
-    fn job_ended(&self, job: JobId, stored: Option<&JobResult>) -> Verdict {
-        let expected = &self.expected[&job];
-        let seen = self.seen.get(&job).ok_or_else(|| format!("{job} was never stored"))?;
-        let (_, record) = seen.record.as_ref().ok_or_else(|| format!("{job} has no record"))?;
-        let fails = expected.script.failures as usize >= MAX_FAILURES;
-        let right = match &record.state {
-            JobState::Done { .. } => !fails && seen.result.is_some() && stored == seen.result.as_ref(),
-            JobState::Failed { reason } => {
-                let known = reason.ends_with(FAILURE) || reason.ends_with(DEVICE_FAILURE);
-                fails && known && seen.result.is_none() && stored.is_none()
-            }
-            JobState::Parked { .. } => {
-                expected.script.failures > 0 && seen.result.is_none() && stored.is_none()
-            }
-            JobState::Pending | JobState::Running { .. } => false,
-        };
-        require(right, || {
-            format!("{job} ended as {}, stored: {}", record.state.describe(), stored.is_some())
-        })?;
-        if self.kind == Kind::Everything {
-            return Ok(());
-        }
-        if self.kind == Kind::BadWorker && self.good > 1 {
-            // With another good worker present, no worker ever tries a job three times.
-            let lone = matches!(record.state, JobState::Failed { .. });
-            require(!lone, || format!("{job} was given up, though a second worker could have tried it"))?;
-        }
-        // If only processes died, each new attempt costs at most the work since the last checkpoint.
-        let Script { epoch, epochs, .. } = expected.script;
-        let most = epoch * epochs + self.distance(epoch) * record.attempts.saturating_sub(1);
-        let spent = self.training_log.of(expected.seed).time;
-        require(spent <= most, || format!("{job}: {spent:?} of training, at most {most:?} were needed"))
-    }
-}
-
-impl Checker {
-    /// The longest training time between two checkpoints. Here, every epoch is shorter than a minute.
-    fn distance(&self, epoch: Duration) -> Duration {
-        match self.checkpoint_every {
-            CheckpointEvery::Steps(steps) => epoch / STEPS * steps.get().min(STEPS),
-            CheckpointEvery::Epoch | CheckpointEvery::Minutes(_) => epoch,
-        }
     }
 }
 

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use orchestrator::engine::Engine;
-use orchestrator::engine::cost::CostModel;
-use orchestrator::service::{Conductor, FetchedResult, admit};
+use orchestrator::service::{Conductor, FetchedResult, admit, outdated};
 use shared::bus::Bus;
 use shared::ids::JobId;
 use shared::result::JobResult;
@@ -24,6 +23,13 @@ impl RunFolder {
         self.results.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn set_aside(&self, jobs: impl IntoIterator<Item = JobId>) {
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        for job in jobs {
+            results.remove(&job);
+        }
+    }
+
     fn put(&self, result: JobResult) {
         self.results.lock().unwrap_or_else(PoisonError::into_inner).insert(result.job, result);
     }
@@ -38,22 +44,26 @@ pub(super) enum CoordinatorError {
     DuringSweep(anyhow::Error),
 }
 
-/// Runs until every job is stored, given up or parked, or all workers are excluded.
+/// Runs until every job is stored, given up, parked or cancelled, or all workers are excluded. `told` hears of each
+/// result that is stored.
 pub(super) async fn run(
     bus: Bus,
     sweep: &Sweep,
     history: &History,
     run_folder: &RunFolder,
+    told: &(dyn Fn(JobId) + Sync),
 ) -> Result<Engine, CoordinatorError> {
     let mut conductor =
         begin(bus, sweep, history, run_folder).await.map_err(CoordinatorError::BeforeSweep)?;
     let mut store = |fetched: &FetchedResult| {
+        told(fetched.result.job);
         run_folder.put(fetched.result.clone());
         Ok(())
     };
-    while !conductor.engine().is_finished() && conductor.engine().workers_out().len() < history.workers {
+    while !conductor.is_finished() && conductor.engine().workers_out().len() < history.workers {
         let input = conductor.next().await;
-        conductor.act(input, &mut store).await.map_err(CoordinatorError::DuringSweep)?;
+        let acted = conductor.act(input, &mut store).await.map_err(CoordinatorError::DuringSweep)?;
+        run_folder.set_aside(acted.set_aside);
     }
     Ok(conductor.into_engine())
 }
@@ -64,10 +74,12 @@ async fn begin(
     history: &History,
     run_folder: &RunFolder,
 ) -> anyhow::Result<Conductor> {
-    let stored = run_folder.results();
-    let engine = Engine::new(sweep.jobs.keys().copied(), &|job| stored.contains_key(&job));
-    let cost = CostModel::new(sweep.efforts());
+    let mut stored = run_folder.results();
     bus.agree_on(&history.timing).await?;
-    admit(&bus, &sweep.plan, history.ours_alone).await?;
-    Ok(Conductor::begin(bus, engine, cost, sweep.plan.clone()).await?)
+    let admitted = admit(&bus, &sweep.plan, history.ours_alone).await?;
+    let outdated = outdated(&bus, &stored).await?;
+    stored.retain(|job, _| !outdated.contains(job));
+    run_folder.set_aside(outdated);
+    let engine = admitted.engine(&|job| stored.contains_key(&job));
+    Ok(Conductor::begin(bus, engine, Arc::new(admitted.plan), 0).await?)
 }

@@ -23,6 +23,16 @@ pub struct Counts {
     pub drained: u64,
     /// Jobs parked.
     pub parked: u64,
+    /// Requests to change the sweep.
+    pub requests: u64,
+    /// Of these, carried out at least in part.
+    pub met: u64,
+    /// Of these, contradicted by a later one before their turn.
+    pub superseded: u64,
+    /// Results of jobs that ended early.
+    pub early: u64,
+    /// Jobs that went on after an early end.
+    pub gone_on: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -37,6 +47,11 @@ impl std::ops::AddAssign for Counts {
         self.contradicted += other.contradicted;
         self.drained += other.drained;
         self.parked += other.parked;
+        self.requests += other.requests;
+        self.met += other.met;
+        self.superseded += other.superseded;
+        self.early += other.early;
+        self.gone_on += other.gone_on;
     }
 }
 
@@ -44,11 +59,13 @@ impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { events, claims, takeovers, refused, .. } = self;
         let Self { midway, adopted, late, contradicted, drained, parked, .. } = self;
+        let Self { requests, met, superseded, early, gone_on, .. } = self;
         write!(
             f,
             "{events} events, {claims} claims, {takeovers} of them take-overs, {refused} writes refused, {midway} \
              checkpoints within an epoch, {adopted} moves for dead workers, {late} late results accepted, \
-             {contradicted} contradicted, {drained} workers drained, {parked} jobs parked"
+             {contradicted} contradicted, {drained} workers drained, {parked} jobs parked, {requests} requests, {met} of them \
+             met and {superseded} superseded, {early} early ends, {gone_on} jobs went on after one"
         )
     }
 }

@@ -8,38 +8,54 @@ use shared::vote;
 use worker::agent::{Finished, FinishedPredictions};
 
 use super::history::Script;
-use super::sweep::trainer;
-use super::trainer::other_weights;
+use super::sweep::{Spec, trainer};
+use super::trainer::{other_weights, undisturbed};
 use crate::in_process::SCORE;
 
 /// What a job should end with.
 #[derive(Debug)]
 pub(super) struct Expected {
-    pub(super) seed: u64,
+    pub(super) spec: Spec,
     pub(super) script: Script,
     /// The result of a training without faults.
-    pub(super) finished: Finished,
+    finished: Finished,
 }
 
 impl Expected {
-    /// True if `result` is that of a training without faults, to the last bit.
+    pub(super) fn new(spec: Spec, script: Script) -> Self {
+        Self { spec, script, finished: undisturbed(spec, script, spec.epochs) }
+    }
+
+    /// True if `result` is that of a training without faults, to the last bit, which ended as early.
     pub(super) fn is(&self, result: &JobResult) -> bool {
-        let Finished { metrics, history, best_epoch, predictions, artifacts, train_seconds } = &self.finished;
+        match result.stopped_after {
+            None => self.equals(&self.finished, result),
+            Some(epochs) if (1..self.spec.epochs).contains(&epochs) => {
+                self.equals(&undisturbed(self.spec, self.script, epochs), result)
+            }
+            Some(_) => false,
+        }
+    }
+
+    fn equals(&self, finished: &Finished, result: &JobResult) -> bool {
+        let Finished { metrics, history, best_epoch, stopped_after, predictions, artifacts, train_seconds } =
+            finished;
         let names = result.predictions.keys().eq(predictions.keys());
         let artifact = |name: &str| result.artifacts.get(name).map(|blob| blob.sha256.as_str());
         (&result.metrics, &result.history, &result.best_epoch) == (metrics, history, best_epoch)
+            && result.stopped_after == *stopped_after
             && result.trainer == trainer()
             && result.train_seconds.to_bits() == train_seconds.to_bits()
             && names
             && predictions.iter().all(|(name, set)| is_set(result, name, set))
             && result.artifacts.keys().eq(artifacts.keys())
-            && self.models().any(|model| artifact(MODEL) == Some(&sha256(&model)))
+            && self.models(finished).any(|model| artifact(MODEL) == Some(&sha256(&model)))
             && result.check().is_ok()
     }
 
     /// The weights with which the job may end.
-    fn models(&self) -> impl Iterator<Item = Vec<u8>> {
-        let model = &self.finished.artifacts[MODEL];
+    fn models(&self, finished: &Finished) -> impl Iterator<Item = Vec<u8>> + use<> {
+        let model = &finished.artifacts[MODEL];
         let other = self.script.nondeterministic.then(|| other_weights(model));
         std::iter::once(model.clone()).chain(other)
     }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use memory_server::{Damage, NetworkFaults};
-use shared::protocol::{CheckpointEvery, Timing};
+use shared::protocol::{CheckpointEvery, JobChange, Timing};
 use shared::rng::{Purpose, Stream};
 
 /// One history. `Debug` is its description.
@@ -20,6 +20,10 @@ pub struct History {
     pub ours_alone: bool,
     pub checkpoint_every: CheckpointEvery,
     pub timing: Timing,
+    /// Jobs that the sweep does not have at first.
+    pub more_jobs: Vec<Script>,
+    /// The requests to change the sweep, sorted by time.
+    pub asks: Vec<(Duration, Ask)>,
     /// The faults, sorted by time.
     pub faults: Vec<(Duration, Fault)>,
     /// When the last fault is over.
@@ -59,6 +63,14 @@ pub struct Script {
     pub torn: Option<u32>,
     /// Every training except the first ends with other weights, as on another kind of device.
     pub nondeterministic: bool,
+}
+
+/// A request to change the sweep. Its jobs are numbered: first those that the sweep has, then those that it may get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    Jobs { jobs: Vec<usize>, change: JobChange },
+    Add { jobs: Vec<usize> },
+    Withdraw { jobs: Vec<usize> },
 }
 
 /// One fault, and how long it lasts.
@@ -130,12 +142,41 @@ impl History {
         let checkpoint_every = draw.checkpoint_every();
         let timing = draw.timing();
         let (faults, faults_end) = draw.faults(kind, workers);
-        Self { seed, kind, jobs, workers, bad, ours_alone, checkpoint_every, timing, faults, faults_end }
+        // From a stream of their own, so that they do not change the rest of the history.
+        let mut draw = Draw(Stream::new(seed, Purpose::Simulation, &[2]));
+        let more_jobs = draw.more_jobs(kind);
+        let asks = draw.asks(kind, jobs.len() + more_jobs.len());
+        Self {
+            seed,
+            kind,
+            jobs,
+            workers,
+            bad,
+            ours_alone,
+            checkpoint_every,
+            timing,
+            more_jobs,
+            asks,
+            faults,
+            faults_end,
+        }
     }
 
-    /// The training time of all jobs, if nothing is repeated except after scripted failures.
+    /// The scripts of all jobs that the sweep ever has.
+    pub fn scripts(&self) -> impl Iterator<Item = &Script> {
+        self.jobs.iter().chain(&self.more_jobs)
+    }
+
+    /// The training time of all jobs, if nothing is repeated except after scripted failures and on request.
     pub fn work(&self) -> Duration {
-        self.jobs.iter().map(|job| job.epoch * job.epochs * (1 + job.failures.min(3))).sum()
+        let anew = |(_, ask): &&(Duration, Ask)| match ask {
+            Ask::Jobs { change, .. } => *change == JobChange::TrainAnew,
+            Ask::Add { .. } | Ask::Withdraw { .. } => false,
+        };
+        let times = 1 + self.asks.iter().filter(anew).count() as u32;
+        let once: Duration =
+            self.scripts().map(|job| job.epoch * job.epochs * (1 + job.failures.min(3))).sum();
+        once * times
     }
 }
 
@@ -164,6 +205,45 @@ impl Draw {
         let torn = self.0.chance(0.2).then(|| self.between(0, epochs.into()) as u32).filter(|_| strange);
         let nondeterministic = self.0.chance(0.15) && strange;
         Script { epochs, epoch, failures, torn, nondeterministic }
+    }
+
+    fn more_jobs(&mut self, kind: Kind) -> Vec<Script> {
+        match kind {
+            Kind::OneKill | Kind::BadWorker => Vec::new(),
+            Kind::Kills | Kind::Everything => (0..self.0.below(3)).map(|_| self.script(kind)).collect(),
+        }
+    }
+
+    fn asks(&mut self, kind: Kind, jobs: usize) -> Vec<(Duration, Ask)> {
+        let count = match kind {
+            Kind::OneKill | Kind::BadWorker => 0,
+            Kind::Kills | Kind::Everything => self.0.below(9),
+        };
+        let mut asks: Vec<_> = (0..count).map(|_| (self.seconds(0.0, 75.0), self.ask(jobs))).collect();
+        asks.sort_by_key(|(at, _)| *at);
+        asks
+    }
+
+    fn ask(&mut self, all: usize) -> Ask {
+        let some = self.0.between(0.1, 0.7);
+        let mut jobs: Vec<usize> = (0..all).filter(|_| self.0.chance(some)).collect();
+        if jobs.is_empty() {
+            jobs.push(self.0.below(all as u64) as usize);
+        }
+        let change = match self.0.below(14) {
+            0 | 1 => JobChange::Pause,
+            2 | 3 => JobChange::Resume,
+            4 => JobChange::Cancel,
+            5 => JobChange::StopEarly,
+            6 => JobChange::Limit { epochs: Some(self.between(1, 4) as u32) },
+            7 => JobChange::Limit { epochs: None },
+            8 => JobChange::CheckpointEvery { every: Some(self.checkpoint_every()) },
+            9 => JobChange::First,
+            10 => JobChange::TrainAnew,
+            11 => return Ask::Withdraw { jobs },
+            _ => return Ask::Add { jobs },
+        };
+        Ask::Jobs { jobs, change }
     }
 
     fn checkpoint_every(&mut self) -> CheckpointEvery {

@@ -11,13 +11,15 @@ mod counts;
 mod expected;
 mod history;
 mod process;
+mod requested;
 mod sweep;
 mod trace;
 mod trainer;
+mod user;
 mod world;
 
 pub use counts::Counts;
-pub use history::{Bad, Fault, History, Kind, Script};
+pub use history::{Ask, Bad, Fault, History, Kind, Script};
 use memory_server::ServerBug;
 
 /// How to run a history.

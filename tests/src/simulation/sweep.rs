@@ -1,14 +1,12 @@
 //! The sweep of a history: jobs of a trainer that no program knows, without a dataset.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use orchestrator::sweep::plan::Plan;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::ids::JobId;
 use shared::job::{Job, TrainerId};
-use shared::trainer::Effort;
 
 use super::history::{History, Script};
 use crate::in_process;
@@ -40,33 +38,44 @@ pub(super) fn trainer() -> TrainerId {
 
 /// A history's jobs.
 pub(super) struct Sweep {
-    pub(super) plan: Arc<Plan>,
+    /// The plan with which it begins.
+    pub(super) plan: Plan,
+    /// All jobs that it ever has.
     pub(super) jobs: BTreeMap<JobId, (Spec, Script)>,
+    /// The same by number.
+    numbered: Vec<Spec>,
 }
 
 impl Sweep {
     pub(super) fn of(history: &History) -> Self {
-        let specs = history.jobs.iter().enumerate().map(|(index, script)| {
-            let spec = Spec { seed: index as u64, epochs: script.epochs };
-            (spec.job().id(), (spec, *script))
-        });
-        let jobs: BTreeMap<_, _> = specs.collect();
-        let all = jobs.values().map(|(spec, _)| spec.job());
-        let plan = Plan {
-            checkpoint_every: history.checkpoint_every,
-            ..in_process::plan("simulated", trainer(), all)
-        };
-        Self { plan: Arc::new(plan), jobs }
+        let all: Vec<(Spec, Script)> = (0..)
+            .zip(history.scripts())
+            .map(|(seed, script)| (Spec { seed, epochs: script.epochs }, *script))
+            .collect();
+        let numbered: Vec<Spec> = all.iter().map(|(spec, _)| *spec).collect();
+        let jobs = all.into_iter().map(|(spec, script)| (spec.job().id(), (spec, script))).collect();
+        Self { plan: plan(history, &numbered[..history.jobs.len()]), jobs, numbered }
     }
 
-    /// How much work each job is, as far as the coordinator knows.
-    pub(super) fn efforts(&self) -> impl Iterator<Item = (JobId, Effort)> {
-        let effort = |spec: &Spec| Effort { epochs: spec.epochs, units: 1.0, class: 0 };
-        self.jobs.iter().map(move |(&job, (spec, _))| (job, effort(spec)))
+    pub(super) fn ids(&self, jobs: &[usize]) -> Vec<JobId> {
+        jobs.iter().map(|&job| self.numbered[job].job().id()).collect()
+    }
+
+    /// A plan of these jobs.
+    pub(super) fn plan_of(&self, history: &History, jobs: &[usize]) -> Plan {
+        let specs: Vec<Spec> = jobs.iter().map(|&job| self.numbered[job]).collect();
+        plan(history, &specs)
     }
 
     /// Scripts by the seed in the job's settings, by which a training finds its script.
     pub(super) fn scripts(&self) -> BTreeMap<u64, Script> {
         self.jobs.values().map(|(spec, script)| (spec.seed, *script)).collect()
+    }
+}
+
+fn plan(history: &History, specs: &[Spec]) -> Plan {
+    Plan {
+        checkpoint_every: history.checkpoint_every,
+        ..in_process::plan("simulated", trainer(), specs.iter().map(|spec| spec.job()))
     }
 }

@@ -84,7 +84,6 @@ impl Trainer for Simulated {
         assert_eq!(assignment.job.trainer, self.trainer, "a job of another trainer");
         let (training, reporter) = Training::of(&assignment);
         let spec = Spec::of(&assignment.job)?;
-        reporter.begin(spec.epochs);
         let script = self.scripts[&spec.seed];
         let (process, training_log, bad) =
             (self.process.clone(), self.training_log.clone(), self.bad.is_some());
@@ -108,6 +107,8 @@ impl Trainer for Simulated {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct State {
     weights: String,
+    /// The weights after the last finished epoch, with which a training ends.
+    kept: String,
     /// Finished steps of the current epoch.
     step: u32,
     history: Vec<Point>,
@@ -115,7 +116,8 @@ struct State {
 
 impl State {
     fn fresh(spec: Spec) -> Self {
-        Self { weights: digest(&[&spec.seed.to_le_bytes()]), step: 0, history: Vec::new() }
+        let weights = digest(&[&spec.seed.to_le_bytes()]);
+        Self { kept: weights.clone(), weights, step: 0, history: Vec::new() }
     }
 
     fn epoch(&self) -> u32 {
@@ -137,6 +139,7 @@ impl State {
             metrics: Metrics::default().with(SCORE, score),
         };
         self.step = 0;
+        self.kept.clone_from(&self.weights);
         self.history.push(point.clone());
         point
     }
@@ -162,8 +165,9 @@ impl State {
         Finished {
             metrics: best.or(self.history.last()).map(|point| point.metrics.clone()).unwrap_or_default(),
             best_epoch: best.map(|point| point.epoch),
+            stopped_after: (self.epoch() < spec.epochs).then_some(self.epoch()),
             predictions: names.map(|name| (name.to_owned(), self.predictions(name))).collect(),
-            artifacts: [(MODEL.to_owned(), self.weights.clone().into_bytes())].into(),
+            artifacts: [(MODEL.to_owned(), self.kept.clone().into_bytes())].into(),
             train_seconds: self.history.iter().map(|point| point.seconds).sum(),
             history: self.history,
         }
@@ -172,7 +176,7 @@ impl State {
     /// Predictions over samples of their own, which follow from the weights. One label in three is not known.
     fn predictions(&self, name: &str) -> FinishedPredictions {
         let classes = 4;
-        let values = self.weights.bytes().map(|byte| f32::from(byte) / 1000.0).collect();
+        let values = self.kept.bytes().map(|byte| f32::from(byte) / 1000.0).collect();
         let Some(probabilities) = Matrix::new(classes, values) else {
             panic!("a digest is a whole number of rows");
         };
@@ -193,10 +197,10 @@ fn digest(parts: &[&[u8]]) -> String {
     hex::encode(hash.finalize())
 }
 
-/// The result of a training without faults.
-pub(super) fn undisturbed(spec: Spec, script: Script) -> Finished {
+/// The result of a training without faults that ends after `epochs` epochs.
+pub(super) fn undisturbed(spec: Spec, script: Script, epochs: u32) -> Finished {
     let mut state = State::fresh(spec);
-    for _ in 0..spec.epochs {
+    for _ in 0..epochs {
         (0..STEPS).for_each(|_| state.take_step(spec));
         state.end_epoch(script);
     }
@@ -252,9 +256,12 @@ async fn epochs(
         Some(Err(error)) => return Err(TrainingError::Refused(error.to_string())),
         None => State::fresh(spec),
     };
+    reporter.begin(spec.epochs, state.epoch());
     while state.epoch() < spec.epochs {
-        if steps(context, reporter, &mut state).await? == Then::Stop {
-            return Ok(Outcome::Stopped);
+        match steps(context, reporter, &mut state).await? {
+            Then::GoOn => {}
+            Then::Stop => return Ok(Outcome::Stopped),
+            Then::End => break,
         }
         let report = state.end_epoch(script);
         if context.spent().failures < script.failures && state.epoch() == spec.epochs.min(2) {
@@ -262,8 +269,10 @@ async fn epochs(
             return Err(TrainingError::Failed(FAILURE.to_owned()));
         }
         save(context, reporter, &state, Some(report)).await;
-        if reporter.instruction() != Instruction::GoOn {
-            return Ok(Outcome::Stopped);
+        match reporter.instruction() {
+            Instruction::GoOn => {}
+            Instruction::EndEarly => break,
+            Instruction::CheckpointAndStop | Instruction::Stop => return Ok(Outcome::Stopped),
         }
     }
     let mut finished = state.finished(spec);
@@ -278,6 +287,8 @@ async fn epochs(
 enum Then {
     GoOn,
     Stop,
+    /// End with the result of the epochs so far.
+    End,
 }
 
 /// The remaining steps of an epoch.
@@ -304,6 +315,12 @@ async fn steps(
             Instruction::CheckpointAndStop => {
                 save(context, reporter, state, None).await;
                 return Ok(Then::Stop);
+            }
+            Instruction::EndEarly => {
+                if state.step < STEPS {
+                    save(context, reporter, state, None).await;
+                    return Ok(Then::End);
+                }
             }
             Instruction::GoOn if due => {
                 save(context, reporter, state, None).await;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use memory_server::{Event, MemoryServer, NetworkFaults};
 use orchestrator::engine::Engine;
 use shared::books::{JobState, MAX_FAILURES};
-use shared::bus::Bucket;
-use shared::ids::WorkerId;
+use shared::bus::{Bucket, Bus};
+use shared::ids::{JobId, RequestId, WorkerId};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -20,7 +20,8 @@ use super::history::{Fault, History, Kind};
 use super::process::Process;
 use super::sweep::{Sweep, trainer};
 use super::trace::Trace;
-use super::trainer::{Simulated, TrainingLog, undisturbed};
+use super::trainer::{Simulated, TrainingLog};
+use super::user::{self, Place};
 use super::{HistoryResult, Options};
 use crate::in_process;
 
@@ -70,11 +71,15 @@ pub(super) async fn run(history: History, options: Options) -> HistoryResult {
         tokio::spawn(world.clone().keep_worker(index));
     }
     tokio::spawn(world.clone().keep_coordinator());
+    let asking = tokio::spawn(user::ask(world.clone()));
     for (at, fault) in world.history.faults.clone() {
         world.until(at).await;
         world.clone().inject(fault);
     }
     world.until(world.history.faults_end).await;
+    // The patience begins when nothing is paused any more.
+    let settled = asking.await.is_ok();
+    assert!(settled, "the user's task panicked");
     let second_tries = if world.history.bad.is_some() { SECOND_TRIES } else { Duration::ZERO };
     let patience = END_LIMIT + second_tries + 2 * world.history.work();
     let mut over = world.over.subscribe();
@@ -101,11 +106,10 @@ impl World {
     fn new(history: History, options: Options) -> Self {
         let sweep = Sweep::of(&history);
         let training_log = Arc::new(TrainingLog::default());
-        let expected = sweep.jobs.iter().map(|(&job, (spec, script))| {
-            let finished = undisturbed(*spec, *script);
-            (job, Expected { seed: spec.seed, script: *script, finished })
-        });
-        let checker = Checker::new(&history, expected.collect(), training_log.clone());
+        let expected =
+            sweep.jobs.iter().map(|(&job, (spec, script))| (job, Expected::new(*spec, *script))).collect();
+        let planned = sweep.plan.jobs.iter().map(|job| job.id);
+        let checker = Checker::new(&history, planned, expected, training_log.clone());
         let record = Arc::new(Mutex::new(Record { trace: Trace::new(options.trace), checker }));
         let recorded = record.clone();
         let observer = move |now: Duration, by: &str, event: &Event<'_>| {
@@ -188,7 +192,11 @@ impl World {
             let (stop, _) = watch::channel(false);
             *locked(&self.coordinator) =
                 Some(RunningProcess { process: process.clone(), stop, rest: RESTART_DELAY });
-            let running = coordinator::run(bus, &self.sweep, &self.history, &self.run_folder);
+            let told = |job| {
+                let now = self.server.now();
+                self.record().checker.stored(now, job);
+            };
+            let running = coordinator::run(bus, &self.sweep, &self.history, &self.run_folder, &told);
             match process.run(running).await {
                 None => {}
                 Some(Ok(engine)) if self.is_finished(&engine) => {
@@ -273,6 +281,44 @@ impl World {
     fn some_holder(&self) -> Option<usize> {
         let record = self.record();
         record.checker.some_holder()?.name().strip_prefix('w')?.parse().ok()
+    }
+}
+
+impl Place for World {
+    fn history(&self) -> &History {
+        &self.history
+    }
+
+    fn sweep(&self) -> &Sweep {
+        &self.sweep
+    }
+
+    fn connect(&self) -> Bus {
+        self.server.connect("user").0
+    }
+
+    fn now(&self) -> Duration {
+        self.server.now()
+    }
+
+    fn is_over(&self) -> bool {
+        *self.over.borrow()
+    }
+
+    fn note(&self, note: &str) {
+        World::note(self, note);
+    }
+
+    fn asks_for(&self, request: RequestId, jobs: Vec<JobId>) {
+        self.record().checker.asks_for(request, jobs);
+    }
+
+    fn waits(&self) -> bool {
+        self.record().checker.requested.are_open()
+    }
+
+    fn paused(&self) -> Vec<JobId> {
+        self.record().checker.requested.paused()
     }
 }
 

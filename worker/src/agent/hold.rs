@@ -7,7 +7,9 @@ use shared::books::{Checkpoint, Fenced, JobRecord, JobState, Progress, Token};
 use shared::bus::{Bus, BusError, Delivery};
 use shared::ids::JobId;
 use shared::metrics::{Point, Ranking};
+use shared::protocol::{Execution, Wish};
 use shared::result::JobResult;
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 
 /// Why this attempt lost the job.
@@ -29,10 +31,13 @@ pub(super) struct Hold {
     /// The message of the queue; `None` if the holder is a dead worker.
     delivery: Option<Delivery>,
     heartbeats: Interval,
+    /// How the job is to be carried out, as its order last said.
+    execution: watch::Sender<Execution>,
 }
 
 impl Hold {
-    /// `record` at `revision` names `token` as its holder. `heartbeat` is the time between two heartbeats.
+    /// `record` at `revision` names `token` as its holder. `heartbeat` is the time between two heartbeats, and
+    /// `execution` what the order says.
     pub(super) fn new(
         bus: Bus,
         job: JobId,
@@ -40,10 +45,26 @@ impl Hold {
         (record, revision): (JobRecord, u64),
         delivery: Option<Delivery>,
         heartbeat: Duration,
+        execution: Execution,
     ) -> Self {
         let mut heartbeats = tokio::time::interval_at(tokio::time::Instant::now() + heartbeat, heartbeat);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { bus, job, token, record, revision, delivery, heartbeats }
+        let execution = watch::Sender::new(execution);
+        Self { bus, job, token, record, revision, delivery, heartbeats, execution }
+    }
+
+    /// How the job is to be carried out, and every change of it: the order is read again with each heartbeat.
+    pub(super) fn executions(&self) -> watch::Receiver<Execution> {
+        self.execution.subscribe()
+    }
+
+    /// Whether the job is to be trained anew, so that this attempt is no longer wanted.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.record.anew_after < self.execution.borrow().steering.anew_after
+    }
+
+    pub(super) fn wish(&self) -> Wish {
+        self.execution.borrow().steering.wish
     }
 
     pub(super) fn token(&self) -> &Token {
@@ -67,9 +88,25 @@ impl Hold {
                     if let Some(delivery) = &self.delivery {
                         delivery.extend().await;
                     }
+                    self.read_order().await;
                 }
                 outcome = &mut work => return Ok(outcome),
             }
+        }
+    }
+
+    /// Looks whether the job is to be carried out differently. An order that cannot be read changes nothing: the next
+    /// heartbeat looks again.
+    async fn read_order(&self) {
+        match self.bus.order(self.job).await {
+            Ok(order) => {
+                self.execution.send_if_modified(|execution| {
+                    let changed = *execution != order.execution;
+                    *execution = order.execution;
+                    changed
+                });
+            }
+            Err(error) => tracing::debug!(job = %self.job, %error, "cannot read the order again"),
         }
     }
 
@@ -106,6 +143,25 @@ impl Hold {
         Ok(())
     }
 
+    /// Hands the job back because nobody is to work on it now. It leaves the queue; the coordinator queues it again when
+    /// somebody wants it.
+    pub(super) async fn set_aside(mut self) -> Result<(), Lost> {
+        self.write(self.record.released(&self.token)?).await?;
+        if let Some(delivery) = &self.delivery {
+            delivery.finish().await;
+        }
+        Ok(())
+    }
+
+    /// Hands the job back without anything that it has so far, because it is to be trained anew.
+    pub(super) async fn drop_all(mut self) -> Result<(), Lost> {
+        self.write(self.record.dropped(&self.token)?).await?;
+        if let Some(delivery) = &self.delivery {
+            delivery.hand_back(Duration::ZERO).await;
+        }
+        Ok(())
+    }
+
     /// Gives the job of a dead holder back, and counts a loss for its worker. The queue hands the job out again when
     /// the dead worker's message has timed out.
     pub(super) async fn lose(mut self) -> Result<(), Lost> {
@@ -134,7 +190,7 @@ impl Hold {
 
     /// Hands in the result. It is accepted together with the move to done, or not at all.
     pub(super) async fn commit(&mut self, result: &JobResult) -> Result<(), Lost> {
-        let done = self.record.done(&self.token)?;
+        let done = self.record.done(&self.token, result.stopped_after)?;
         match self.bus.commit(self.revision, &done, result).await {
             Ok(()) => {}
             Err(error) => return Err(self.lost(error).await),

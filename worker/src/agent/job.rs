@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shared::ids::JobId;
-use shared::protocol::JobOrder;
+use shared::protocol::{JobOrder, Wish};
 use shared::retry::{Backoff, Retry};
 
 use super::error::AgentError;
@@ -204,6 +204,12 @@ async fn close(
     log: &[String],
 ) -> Result<(), LostJob> {
     match end {
+        // Its checkpoints and its result are no longer wanted.
+        Ok(Ended::Finished(_) | Ended::Stopped) if hold.is_unwanted() => {
+            hold.drop_all().await?;
+            tracing::info!(%job, "given back; it is trained anew on request");
+            Ok(())
+        }
         Ok(Ended::Finished(finished_work)) => match submit(agent, &mut hold, &finished_work).await {
             Ok(()) => {
                 tracing::info!(%job, best_epoch = finished_work.result.best_epoch, "done");
@@ -212,8 +218,20 @@ async fn close(
             Err(lost) => Err(LostJob { lost, finished_work: Some(finished_work) }),
         },
         Ok(Ended::Stopped) => {
-            hold.release(Duration::ZERO).await?;
-            tracing::info!(%job, "given back; it will continue from its last checkpoint");
+            match hold.wish() {
+                Wish::Train => {
+                    hold.release(Duration::ZERO).await?;
+                    tracing::info!(%job, "given back; it will continue from its last checkpoint");
+                }
+                Wish::Pause => {
+                    hold.set_aside().await?;
+                    tracing::info!(%job, "paused on request; it will continue from its last checkpoint");
+                }
+                Wish::Cancel => {
+                    hold.set_aside().await?;
+                    tracing::info!(%job, "cancelled on request");
+                }
+            }
             Ok(())
         }
         Err(TrainingError::Refused(error) | TrainingError::Failed(error)) => {

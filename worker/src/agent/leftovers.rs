@@ -56,9 +56,8 @@ async fn close(bus: &Bus, folder: &Path) -> Result<(), KeepReason> {
     let Content { claim, saved, finished_work } = Content::read(folder)?;
     let WorkClaim { order, token, admitted_nanos, .. } = claim;
     let job = order.job;
-    if bus.admitted_at(job).await? != Some(admitted_nanos) {
-        return Err(KeepReason::Unknown);
-    }
+    let known = bus.order_entry(job).await?.filter(|known| known.admitted_nanos == admitted_nanos);
+    let execution = known.ok_or(KeepReason::Unknown)?.order.execution;
     let entry = bus.record(job).await?.ok_or(KeepReason::Unknown)?;
     if let Some(finished_work) = finished_work {
         tracing::info!(%job, "handing in a result that {token} left behind");
@@ -72,7 +71,8 @@ async fn close(bus: &Bus, folder: &Path) -> Result<(), KeepReason> {
         return Ok(());
     }
     let heartbeat = bus.timing().await?.heartbeat();
-    let hold = Hold::new(bus.clone(), job, token, (entry.record, entry.revision), None, heartbeat);
+    let record = (entry.record, entry.revision);
+    let hold = Hold::new(bus.clone(), job, token, record, None, heartbeat, execution);
     match give_back(bus, hold, &order, &saved).await {
         Ok(()) => Ok(()),
         Err(Lost::Fenced(fenced)) => {

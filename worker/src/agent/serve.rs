@@ -14,7 +14,7 @@ use tch::Device;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::claim::Claimed;
+use super::claim::{Claimed, Look};
 use super::error::AgentError;
 use super::fitness::unfit;
 use super::hold::Hold;
@@ -233,26 +233,42 @@ impl Agent {
         }
     }
 
-    /// Claims the job if this worker may, and trains it.
+    /// Claims the job if this worker may, or one that comes before it, and trains it.
     async fn consider(&mut self, delivery: Delivery) -> Result<(), AgentError> {
         let job = delivery.job;
-        match self.claim(&delivery).await {
-            Ok(Some(Claimed { token, entry, heartbeat, order, admitted_nanos })) => {
-                let hold = Hold::new(self.bus.clone(), job, token, entry, Some(delivery), heartbeat);
-                self.presences.working_on(Some(job));
-                let outcome = Box::pin(job::run(self, hold, &order, admitted_nanos)).await;
-                self.presences.working_on(None);
-                match outcome {
-                    Err(error) => self.recover(error).await,
-                    Ok(()) => Ok(()),
-                }
+        if let Some(claimed) = self.claim_first(job).await {
+            delivery.hand_back(Duration::ZERO).await;
+            return self.train(*claimed, None).await;
+        }
+        match self.claim(job).await {
+            Ok(Look::Claimed(claimed)) => self.train(*claimed, Some(delivery)).await,
+            Ok(Look::Later(time)) => {
+                delivery.hand_back(time).await;
+                Ok(())
             }
-            Ok(None) => Ok(()),
+            Ok(Look::Over) => {
+                delivery.finish().await;
+                Ok(())
+            }
             Err(error) => {
                 tracing::warn!(%job, "{error}; the job stays in the queue");
                 delivery.hand_back(RECONNECT).await;
                 Ok(())
             }
+        }
+    }
+
+    /// Trains a job that this worker has just claimed.
+    async fn train(&mut self, claimed: Claimed, delivery: Option<Delivery>) -> Result<(), AgentError> {
+        let Claimed { token, entry, heartbeat, order, admitted_nanos } = claimed;
+        let (job, execution) = (order.job, order.execution.clone());
+        let hold = Hold::new(self.bus.clone(), job, token, entry, delivery, heartbeat, execution);
+        self.presences.working_on(Some(job));
+        let outcome = Box::pin(job::run(self, hold, &order, admitted_nanos)).await;
+        self.presences.working_on(None);
+        match outcome {
+            Err(error) => self.recover(error).await,
+            Ok(()) => Ok(()),
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn settle(bus: &Bus, by: &Token, finished_work: &FinishedWork) 
     let result = &finished_work.result;
     loop {
         let Some(entry) = answered(|| bus.record(result.job)).await? else { return Ok(Settled::Unknown) };
-        match entry.record.finished_by(by) {
+        match entry.record.finished_by(by, result.stopped_after) {
             Late::Accept(next) => {
                 upload(bus, finished_work).await;
                 match bus.commit(entry.revision, &next, result).await {

@@ -12,7 +12,7 @@ use shared::books::LOG_TAIL;
 use shared::device::DeviceRecord;
 use shared::ids::JobId;
 use shared::job::{Job, TrainerId};
-use shared::protocol::Execution;
+use shared::protocol::{Execution, Wish};
 use tokio::sync::{mpsc, watch};
 
 use super::work::{Finished, FinishedWork, Outcome, Saved};
@@ -109,6 +109,8 @@ pub enum TrainingError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instruction {
     GoOn,
+    /// Create a checkpoint after the next step, then end with the result so far. At least one epoch is finished.
+    EndEarly,
     /// Create a checkpoint after the next step, then stop.
     CheckpointAndStop,
     /// Stop now.
@@ -121,6 +123,9 @@ pub struct Training {
     reports: mpsc::Receiver<Report>,
     progress: watch::Receiver<StepProgress>,
     instruction: Arc<AtomicU8>,
+    execution: watch::Sender<Execution>,
+    /// The newest request to train the job anew that this training meets.
+    anew_after: u32,
     log: Log,
 }
 
@@ -131,7 +136,9 @@ pub struct Reporter {
     progress: watch::Sender<StepProgress>,
     instruction: Arc<AtomicU8>,
     log: Log,
-    execution: Execution,
+    execution: watch::Receiver<Execution>,
+    /// All epochs of the job, and those that are finished.
+    epochs: (u32, u32),
     steps_since: u32,
     keeper: Arc<dyn Keeper>,
     /// Why the agent refused a report. Then the training can only end.
@@ -165,18 +172,21 @@ impl Training {
         let (sender, reports) = mpsc::channel(ON_THE_WAY);
         let (told, progress) = watch::channel(StepProgress::default());
         let instruction = Arc::new(AtomicU8::new(Instruction::GoOn as u8));
+        let (execution, executions) = watch::channel(assignment.execution.clone());
         let log = Log::default();
         let reporter = Reporter {
             reports: sender,
             progress: told,
             instruction: instruction.clone(),
             log: log.clone(),
-            execution: assignment.execution.clone(),
+            execution: executions,
+            epochs: (0, 0),
             steps_since: 0,
             keeper: assignment.keeper.clone(),
             refusal: None,
         };
-        (Self { reports, progress, instruction, log }, reporter)
+        let anew_after = assignment.execution.steering.anew_after;
+        (Self { reports, progress, instruction, execution, anew_after, log }, reporter)
     }
 
     /// The next report. Do not call it after [`Report::Ended`].
@@ -195,6 +205,25 @@ impl Training {
         self.log.lines()
     }
 
+    /// Passes on how the job is to be carried out, and asks the training to stop if it is not wanted now.
+    pub(super) fn carry_out(&self, execution: &Execution) {
+        self.execution.send_if_modified(|known| {
+            let changed = known != execution;
+            *known = execution.clone();
+            changed
+        });
+        match execution.steering.wish {
+            _ if self.anew_after < execution.steering.anew_after => self.stop(),
+            Wish::Train => {}
+            Wish::Pause => self.ask_to_stop(),
+            Wish::Cancel => self.stop(),
+        }
+    }
+
+    fn stop(&self) {
+        self.instruction.store(Instruction::Stop as u8, Ordering::Relaxed);
+    }
+
     /// Asks the training to create a checkpoint after the next step and to stop.
     pub(super) fn ask_to_stop(&self) {
         let (from, to) = (Instruction::GoOn as u8, Instruction::CheckpointAndStop as u8);
@@ -204,7 +233,7 @@ impl Training {
 
     /// Stops the training and waits until the device is free. Returns its result if it had just finished.
     pub(super) async fn abandon(&mut self) -> Option<Box<FinishedWork>> {
-        self.instruction.store(Instruction::Stop as u8, Ordering::Relaxed);
+        self.stop();
         loop {
             match self.next().await {
                 Report::Saved(_) | Report::Note(_) => {}
@@ -216,14 +245,16 @@ impl Training {
 }
 
 impl Reporter {
-    /// Shows how many epochs there will be, before the first step.
-    pub fn begin(&self, epochs: u32) {
-        self.progress.send_replace(StepProgress { epochs, ..StepProgress::default() });
+    /// Says how many epochs the job has, and how many are finished, before the first step.
+    pub fn begin(&mut self, epochs: u32, finished: u32) {
+        self.epochs = (epochs, finished);
+        self.progress.send_replace(StepProgress { epoch: finished, epochs, ..StepProgress::default() });
     }
 
     /// Reports the progress after each step.
     pub fn at(&mut self, progress: StepProgress) {
         self.steps_since += 1;
+        self.epochs.1 = self.epochs.1.max(progress.epoch.saturating_sub(1));
         self.progress.send_replace(progress);
     }
 
@@ -234,7 +265,7 @@ impl Reporter {
 
     /// True if a checkpoint is due, `since` the last one.
     pub fn is_checkpoint_due(&self, since: Duration) -> bool {
-        self.execution.checkpoint_every.is_due(self.steps_since, since)
+        self.execution.borrow().checkpoint_every().is_due(self.steps_since, since)
     }
 
     /// Reports a checkpoint. It is kept first, so that it outlives this process. If its report is refused, the training
@@ -274,18 +305,23 @@ impl Reporter {
         let _gone = self.reports.blocking_send(report);
     }
 
+    /// What the training should do now.
     pub fn instruction(&self) -> Instruction {
-        [Instruction::GoOn, Instruction::CheckpointAndStop, Instruction::Stop]
+        let asked = [Instruction::GoOn, Instruction::CheckpointAndStop, Instruction::Stop]
             .into_iter()
             .find(|instruction| *instruction as u8 == self.instruction.load(Ordering::Relaxed))
-            .unwrap_or(Instruction::Stop)
+            .unwrap_or(Instruction::Stop);
+        let (epochs, finished) = self.epochs;
+        let ends = finished < epochs && self.execution.borrow().steering.ends_after(finished);
+        if asked == Instruction::GoOn && ends { Instruction::EndEarly } else { asked }
     }
 
     /// The report of a checkpoint that was kept; `None` if it was refused, now or before.
     fn kept(&mut self, saved: Saved) -> Option<Report> {
         self.steps_since = 0;
+        self.epochs.1 = saved.epoch;
         if self.refusal.is_none() {
-            self.refusal = saved.check(&self.execution.ranking).err();
+            self.refusal = saved.check(&self.execution.borrow().ranking).err();
         }
         if self.refusal.is_some() {
             self.instruction.store(Instruction::Stop as u8, Ordering::Relaxed);

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use shared::books::JobRecord;
-use shared::bus::{BusError, Delivery};
+use shared::bus::BusError;
 use shared::job::TrainerId;
 
 use super::state::Agent;
@@ -17,11 +17,10 @@ use super::state::Agent;
 const OTHERS_FIRST: (u64, u64) = (1000, 6000);
 
 impl Agent {
-    /// Leaves a job to other workers for a while.
-    pub(super) async fn leave(&mut self, delivery: &Delivery) {
+    /// For how long a job is left to other workers.
+    pub(super) fn time_for_others(&mut self) -> Duration {
         let (least, most) = OTHERS_FIRST;
-        let time = Duration::from_millis(least + self.draws.below(most - least));
-        delivery.hand_back(time).await;
+        Duration::from_millis(least + self.draws.below(most - least))
     }
 
     /// True if another worker with this trainer should try the job first. Starting workers count too, because a bad job

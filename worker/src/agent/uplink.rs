@@ -11,8 +11,8 @@ use std::time::Duration;
 use shared::books::{Checkpoint, KEPT_CHECKPOINTS};
 use shared::bus::{Bucket, Bus};
 use shared::ids::JobId;
-use shared::protocol::{JobOrder, LiveReport};
-use tokio::sync::Notify;
+use shared::protocol::{Execution, JobOrder, LiveReport};
+use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::hold::{Hold, Lost};
@@ -37,11 +37,11 @@ pub(super) async fn supervise(
 ) -> (End, Result<(), Lost>) {
     let job = spool.claim().order.job;
     let upload_queue = UploadQueue::default();
-    let bus = agent.bus.clone();
+    let (bus, executions) = (agent.bus.clone(), hold.executions());
     let mut end = None;
     let outcome = {
         let mut following = pin!(async {
-            end = Some(follow(agent, job, training, &upload_queue).await);
+            end = Some(follow(agent, job, training, executions, &upload_queue).await);
             upload_queue.close();
         });
         let mut delivering = pin!(deliver(&bus, hold, spool, &upload_queue));
@@ -62,6 +62,7 @@ async fn follow(
     agent: &mut Agent,
     job: JobId,
     training: &mut Training,
+    mut executions: watch::Receiver<Execution>,
     upload_queue: &UploadQueue,
 ) -> Result<Ended, TrainingError> {
     let mut hints = tokio::time::interval(HINT_EVERY);
@@ -71,9 +72,11 @@ async fn follow(
         let event = tokio::select! {
             biased;
             _ = agent.stop.wait_for(|stop| *stop), if !asked => None,
+            Ok(()) = executions.changed() => None,
             report = training.next() => Some(report),
             _ = hints.tick() => None,
         };
+        training.carry_out(&executions.borrow_and_update());
         if *agent.stop.borrow() {
             training.ask_to_stop();
         }

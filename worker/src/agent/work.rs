@@ -20,7 +20,7 @@ use shared::vote;
 pub struct WorkClaim {
     pub v: u32,
     pub order: JobOrder,
-    /// [`shared::bus::Bus::admitted_at`] in the books from which the job was claimed. Only they get the spooled work.
+    /// [`shared::bus::OrderEntry::admitted_nanos`] in the books from which the job was claimed. Only they get the spooled work.
     pub admitted_nanos: i128,
     pub token: Token,
     pub device: DeviceRecord,
@@ -81,6 +81,8 @@ pub struct Finished {
     pub history: Vec<Point>,
     /// The epoch whose predictions and artifacts these are, if the trainer chose one.
     pub best_epoch: Option<u32>,
+    /// The epochs after which it ended early, if the agent asked for that.
+    pub stopped_after: Option<u32>,
     /// By the name of the split, such as [`shared::result::VALIDATION`].
     pub predictions: BTreeMap<String, FinishedPredictions>,
     /// Files by name, such as [`shared::result::MODEL`].
@@ -141,7 +143,8 @@ impl FinishedWork {
     /// [`Self::of`], with files of at most `largest` bytes.
     fn within(claim: &WorkClaim, finished: Finished, largest: u64) -> Result<Self, String> {
         let job = claim.order.job;
-        let Finished { metrics, history, best_epoch, predictions, artifacts, train_seconds } = finished;
+        let Finished { metrics, history, best_epoch, stopped_after, .. } = finished;
+        let Finished { predictions, artifacts, train_seconds, .. } = finished;
         let mut blobs = Vec::new();
         let mut keep = |name: &str, bytes: Vec<u8>| {
             let size = bytes.len() as u64;
@@ -181,6 +184,7 @@ impl FinishedWork {
             metrics,
             history,
             best_epoch,
+            stopped_after,
             predictions: stored,
             artifacts: files,
             train_seconds,

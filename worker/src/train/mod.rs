@@ -36,8 +36,8 @@ use tch::Device;
 pub use checkpoint::{Checkpoint, Partial};
 pub use error::{CheckpointError, TrainError};
 pub use model_record::ModelRecord;
-use session::Session;
 pub(crate) use session::set_threads;
+use session::{EpochEnd, Session};
 
 /// What to train, on what.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +70,8 @@ pub enum Control {
     Checkpoint,
     /// Stop now. Work since the last checkpoint is lost.
     Stop,
+    /// End with the best of the finished epochs, of which there must be one. Work since the last checkpoint is lost.
+    Finish,
 }
 
 /// How a training ended.
@@ -86,6 +88,8 @@ pub struct FinishedTask {
     pub epochs: Vec<EpochReport>,
     /// By validation macro F1; the earliest of those with equal scores.
     pub best_epoch: u32,
+    /// The epochs after which it ended early, because the listener asked for that.
+    pub stopped_after: Option<u32>,
     /// Validation probabilities of the best epoch, rows in the pack's order.
     pub validation: Vec<[f32; CLASSES]>,
     /// Test probabilities of the best epoch; `None` if the dataset has no test split.
@@ -129,7 +133,11 @@ pub fn train_from(
         let started = Instant::now();
         let before = session.seconds_before();
         let learning_rate = session.learning_rate();
-        let Some(losses) = session.train_epoch(started, sink)? else { return Ok(TaskOutcome::Stopped) };
+        let losses = match session.train_epoch(started, sink)? {
+            EpochEnd::Trained(losses) => losses,
+            EpochEnd::Stopped => return Ok(TaskOutcome::Stopped),
+            EpochEnd::Finished => break,
+        };
         let probabilities = session.validate()?;
         let report = EpochReport {
             epoch: session.epoch(),
@@ -140,8 +148,10 @@ pub fn train_from(
             memory: session.memory()?,
         };
         let checkpoint = session.end_epoch(report.clone(), probabilities)?;
-        if sink(TrainEvent::Epoch { report, checkpoint }) == Control::Stop {
-            return Ok(TaskOutcome::Stopped);
+        match sink(TrainEvent::Epoch { report, checkpoint }) {
+            Control::Continue | Control::Checkpoint => {}
+            Control::Stop => return Ok(TaskOutcome::Stopped),
+            Control::Finish => break,
         }
     }
     session.finish().map(|finished| TaskOutcome::Finished(Box::new(finished)))

@@ -36,6 +36,16 @@ use super::{Control, FinishedTask, TrainEvent, TrainTask};
 use crate::archive;
 use crate::variables::Variables;
 
+/// How the steps of an epoch ended.
+pub(super) enum EpochEnd {
+    /// With these mean loss terms.
+    Trained(LossTerms),
+    /// The listener stopped the training.
+    Stopped,
+    /// The listener wants the result of the epochs before.
+    Finished,
+}
+
 pub(super) struct Session<'a> {
     spec: &'a MtlSpec,
     pack: &'a Pack,
@@ -158,13 +168,12 @@ impl<'a> Session<'a> {
         self.partial.as_ref().map_or(0.0, |partial| partial.seconds)
     }
 
-    /// Trains the rest of the current epoch, which this attempt began at `started`. Returns the mean loss terms, or
-    /// `None` if the listener stopped it.
+    /// Trains the rest of the current epoch, which this attempt began at `started`.
     pub(super) fn train_epoch(
         &mut self,
         started: Instant,
         sink: &mut dyn FnMut(TrainEvent) -> Control,
-    ) -> Result<Option<LossTerms>, TrainError> {
+    ) -> Result<EpochEnd, TrainError> {
         let epoch = self.epoch();
         let steps = self.training.order(epoch).len();
         let before = self.partial.take();
@@ -193,11 +202,13 @@ impl<'a> Session<'a> {
                     let checkpoint = self.checkpoint(Some(partial))?;
                     answer = sink(TrainEvent::Checkpoint { epoch, step, checkpoint });
                 }
-                if answer == Control::Stop {
-                    return Ok(None);
+                match answer {
+                    Control::Continue | Control::Checkpoint => {}
+                    Control::Stop => return Ok(EpochEnd::Stopped),
+                    Control::Finish => return Ok(EpochEnd::Finished),
                 }
             }
-            progress.finish().map(Some)
+            progress.finish().map(EpochEnd::Trained)
         })
     }
 
@@ -295,6 +306,7 @@ impl<'a> Session<'a> {
         let model = archive::write(&best.weights, record.facts())?;
         Ok(FinishedTask {
             best_epoch: best.epoch,
+            stopped_after: (!self.is_done()).then_some(self.reports.len() as u32),
             validation: best.probabilities.clone(),
             test,
             model,

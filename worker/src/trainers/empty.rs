@@ -70,10 +70,13 @@ async fn train(assignment: &Assignment, reporter: &mut Reporter) -> Result<Outco
     let spec = EmptySpec::of(&assignment.job.settings);
     let spec = spec.map_err(|error| TrainingError::Failed(error.to_string()))?;
     let done = resumed(assignment, &spec).map_err(TrainingError::Refused)?;
-    reporter.begin(spec.epochs);
+    reporter.begin(spec.epochs, done);
     for epoch in done + 1..=spec.epochs {
-        if !wait(Duration::from_millis(spec.epoch_ms.into()), reporter).await {
-            return Ok(Outcome::Stopped); // The last checkpoint is all there is to save.
+        // The last checkpoint is all there is to save.
+        match wait(Duration::from_millis(spec.epoch_ms.into()), reporter).await {
+            Instruction::GoOn => {}
+            Instruction::EndEarly => return Ok(Outcome::Finished(Box::new(finished(&spec, epoch - 1)))),
+            Instruction::CheckpointAndStop | Instruction::Stop => return Ok(Outcome::Stopped),
         }
         if spec.fail_in_epoch == Some(epoch) {
             return Err(TrainingError::Failed(format!("failed in epoch {epoch}, as `fail_in_epoch` asks")));
@@ -82,7 +85,7 @@ async fn train(assignment: &Assignment, reporter: &mut Reporter) -> Result<Outco
         let checkpoint = serde_json::json!(Checkpoint { job: assignment.id, epoch }).to_string().into();
         reporter.saved(Saved { epoch, step: 0, report: Some(point(&spec, epoch)), checkpoint }).await;
     }
-    Ok(Outcome::Finished(Box::new(finished(&spec))))
+    Ok(Outcome::Finished(Box::new(finished(&spec, spec.epochs))))
 }
 
 /// Finished epochs in the checkpoint; 0 if there is none.
@@ -95,17 +98,16 @@ fn resumed(assignment: &Assignment, spec: &EmptySpec) -> Result<u32, String> {
     Ok(epoch)
 }
 
-/// Waits, but not when asked to stop: then it returns false.
-async fn wait(time: Duration, reporter: &Reporter) -> bool {
+/// Waits, or returns earlier with what else to do.
+async fn wait(time: Duration, reporter: &Reporter) -> Instruction {
     let end = Instant::now() + time;
-    while reporter.instruction() == Instruction::GoOn {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return true;
+    loop {
+        let (instruction, left) = (reporter.instruction(), end.saturating_duration_since(Instant::now()));
+        if instruction != Instruction::GoOn || left.is_zero() {
+            return instruction;
         }
         tokio::time::sleep(left.min(LOOK)).await;
     }
-    false
 }
 
 fn point(spec: &EmptySpec, epoch: u32) -> Point {
@@ -116,8 +118,8 @@ fn score(spec: &EmptySpec, epoch: u32) -> Metrics {
     Metrics::default().with(SCORE, spec.gain * f64::from(epoch))
 }
 
-/// The result, which depends on the settings alone.
-fn finished(spec: &EmptySpec) -> Finished {
+/// The result after `epochs` epochs, which depends on the settings alone.
+fn finished(spec: &EmptySpec, epochs: u32) -> Finished {
     let splits = [VALIDATION, TEST].into_iter().filter_map(|split| {
         let values = spec.samples as usize * spec.classes as usize;
         let mut draws = Stream::new(spec.seed, Purpose::Simulation, &[(split == TEST).into()]);
@@ -131,10 +133,11 @@ fn finished(spec: &EmptySpec) -> Finished {
     });
     let predictions = if spec.classes > 0 { splits.collect() } else { BTreeMap::new() };
     Finished {
-        metrics: score(spec, spec.epochs),
-        history: (1..=spec.epochs).map(|epoch| point(spec, epoch)).collect(),
+        metrics: score(spec, epochs),
+        history: (1..=epochs).map(|epoch| point(spec, epoch)).collect(),
+        stopped_after: (epochs < spec.epochs).then_some(epochs),
         predictions,
-        train_seconds: f64::from(spec.epochs) * f64::from(spec.epoch_ms) / 1000.0,
+        train_seconds: f64::from(epochs) * f64::from(spec.epoch_ms) / 1000.0,
         ..Finished::default()
     }
 }

@@ -68,7 +68,7 @@ impl Trainer for MtlTrainer {
         let (training, mut reporter) = Training::of(&assignment);
         let spec = MtlSpec::of(&assignment.job.settings);
         if let Ok(spec) = &spec {
-            reporter.begin(spec.training.epochs);
+            reporter.begin(spec.training.epochs, 0);
         }
         let (device, packs) = (self.device, self.packs.clone());
         std::thread::Builder::new().name("train".to_owned()).spawn(move || {
@@ -139,7 +139,8 @@ impl LastPack {
 
 /// The result in the terms of every trainer.
 fn finished(pack: &Pack, finished: train::FinishedTask) -> Finished {
-    let train::FinishedTask { epochs, best_epoch, validation, test, model, train_seconds } = finished;
+    let train::FinishedTask { epochs, best_epoch, stopped_after, validation, test, model, train_seconds } =
+        finished;
     let predictions = |split: Split, rows: &[[f32; CLASSES]]| FinishedPredictions {
         probabilities: Matrix::from(rows),
         samples: pack.samples(split),
@@ -154,6 +155,7 @@ fn finished(pack: &Pack, finished: train::FinishedTask) -> Finished {
         metrics: final_metrics(best, test_score.as_ref()),
         history: epochs.iter().map(EpochReport::point).collect(),
         best_epoch: Some(best_epoch),
+        stopped_after,
         predictions: splits
             .into_iter()
             .filter_map(|(split, rows)| Some((split.to_string(), rows?)))
@@ -179,8 +181,9 @@ fn sink(reporter: &mut Reporter, epochs: u32) -> impl FnMut(TrainEvent) -> Contr
                 return match reporter.instruction() {
                     Instruction::Stop => Control::Stop,
                     Instruction::CheckpointAndStop => Control::Checkpoint,
+                    Instruction::EndEarly if step < steps => Control::Checkpoint,
                     Instruction::GoOn if due && step < steps => Control::Checkpoint,
-                    Instruction::GoOn => Control::Continue,
+                    Instruction::EndEarly | Instruction::GoOn => Control::Continue,
                 };
             }
             TrainEvent::OutOfMemory { epoch, step, micro_batches } => {
@@ -203,7 +206,11 @@ fn sink(reporter: &mut Reporter, epochs: u32) -> impl FnMut(TrainEvent) -> Contr
         };
         reporter.saved_blocking(saved);
         last_checkpoint = Instant::now();
-        if reporter.instruction() == Instruction::GoOn { Control::Continue } else { Control::Stop }
+        match reporter.instruction() {
+            Instruction::GoOn => Control::Continue,
+            Instruction::EndEarly => Control::Finish,
+            Instruction::CheckpointAndStop | Instruction::Stop => Control::Stop,
+        }
     }
 }
 

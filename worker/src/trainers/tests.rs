@@ -104,7 +104,7 @@ impl Site {
 fn order_of(job: Job) -> JobOrder {
     let ranking =
         shared::kinds::find(job.trainer.kind.as_str()).map_or(Empty.ranking(), TrainerKind::ranking);
-    JobOrder::new(job, Execution { checkpoint_every: CheckpointEvery::Epoch, ranking })
+    JobOrder::new(job, Execution::new(CheckpointEvery::Epoch, ranking))
 }
 
 /// A job of the empty trainer.

@@ -40,6 +40,7 @@ fn result(by: &Token) -> JobResult {
         metrics: Metrics::default(),
         history: Vec::new(),
         best_epoch: None,
+        stopped_after: None,
         predictions: [(VALIDATION, "v"), (TEST, "t")]
             .map(|(name, sha256)| (name.to_owned(), set(sha256)))
             .into(),
@@ -73,7 +74,7 @@ fn running(by: &Token) -> JobRecord {
 }
 
 fn done(by: &Token) -> JobRecord {
-    record(JobState::Done { token: by.clone() }, by.attempt.0)
+    record(JobState::Done { token: by.clone(), stopped_after: None }, by.attempt.0)
 }
 
 fn seen(revision: u64, record: JobRecord) -> Observation {

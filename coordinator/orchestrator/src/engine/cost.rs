@@ -27,6 +27,11 @@ impl CostModel {
         Self { efforts: efforts.into_iter().collect(), ..Self::default() }
     }
 
+    /// Takes jobs that were added to the sweep.
+    pub fn add(&mut self, efforts: impl IntoIterator<Item = (JobId, Effort)>) {
+        self.efforts.extend(efforts);
+    }
+
     /// Learns that an epoch of `job` took `seconds`, as its worker reported.
     pub fn learn(&mut self, job: JobId, seconds: f64) {
         let effort = self.efforts.get(&job).filter(|_| Duration::try_from_secs_f64(seconds).is_ok());

@@ -3,111 +3,60 @@
 
 pub mod cost;
 pub mod crash;
+mod effect;
+mod event;
+mod jobs;
 pub mod notice;
+pub mod requests;
 pub mod worker_health;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use shared::books::{JobRecord, JobState, Standing, WorkerRecord};
-use shared::ids::{JobId, WorkerId};
+use shared::books::{CarriedOut, JobRecord, JobState, WorkerRecord};
+use shared::ids::{Attempt, JobId, RequestId, WorkerId};
+use shared::protocol::{JobChange, Request, Steering, Wish};
 
+pub use effect::Effect;
+pub use event::{Event, Fate, PlanChange};
+pub use jobs::Tally;
+use jobs::{Job, Jobs, Phase, Seen};
 pub use notice::Notice;
+use requests::{Requests, Step};
 use worker_health::WorkerHealth;
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// A record was written, by anyone.
-    RecordChanged { job: JobId, revision: u64, record: JobRecord },
-    /// A worker's standing was written, by anyone.
-    StandingChanged(WorkerRecord),
-    /// A finished job's result is now in the run folder.
-    Stored(JobId),
-    /// A finished job's result could not be fetched; it will be fetched again later.
-    NotStored(JobId),
-    /// It is time to make good what was lost on the way.
-    Reconcile,
-}
-
-/// Something to do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    /// Queue the job; harmless if it is already queued.
-    Enqueue(JobId),
-    /// Fetch the result and its probabilities into the run folder.
-    Fetch(JobId),
-    /// Delete a checkpoint that no record refers to any more.
-    DropCheckpoint(String),
-    /// Write a worker's standing.
-    WriteStanding(WorkerRecord),
-    /// Change a job's record, unless somebody else changes it first.
-    Swap { job: JobId, revision: u64, next: JobRecord },
-    /// Tell the user.
-    Tell(Notice),
-}
-
-/// One job as the coordinator sees it.
-#[derive(Debug, Clone, PartialEq)]
-struct Job {
-    /// The newest record seen; `None` before the first one.
-    seen: Option<Seen>,
-    phase: Phase,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Seen {
-    revision: u64,
-    record: JobRecord,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// Done; its result is being fetched.
-    Fetching,
-    /// Done; its result must be fetched again.
-    ToFetch,
-    Stored,
-    Failed,
-}
 
 /// The jobs of one sweep and their states.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Engine {
-    jobs: BTreeMap<JobId, Job>,
+    jobs: Jobs,
     health: WorkerHealth,
-}
-
-/// How many jobs are in each state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tally {
-    pub pending: usize,
-    pub running: usize,
-    pub done: usize,
-    /// Failed for good, on one worker or on several.
-    pub failed: usize,
-    /// Attempts that ended with an error of the training.
-    pub failures: usize,
-    /// Workers lost since their jobs' last checkpoints.
-    pub losses: usize,
-    /// How often a job was deferred because of the server, the network or a disk.
-    pub deferrals: usize,
-}
-
-impl Tally {
-    pub fn total(&self) -> usize {
-        self.pending + self.running + self.done + self.failed
-    }
+    requests: Requests,
 }
 
 impl Engine {
     /// An engine for `jobs`. The results of those in `stored` are in the run folder from an earlier run.
-    pub fn new(jobs: impl IntoIterator<Item = JobId>, stored: &dyn Fn(JobId) -> bool) -> Self {
-        let job = |id| {
-            let phase = if stored(id) { Phase::Stored } else { Phase::Open };
-            (id, Job { seen: None, phase })
-        };
-        Self { jobs: jobs.into_iter().map(job).collect(), health: WorkerHealth::default() }
+    pub fn new(ids: impl IntoIterator<Item = JobId>, stored: &dyn Fn(JobId) -> bool) -> Self {
+        let mut jobs = Jobs::default();
+        for id in ids {
+            jobs.add(id, if stored(id) { Phase::Stored } else { Phase::Open });
+        }
+        Self { jobs, health: WorkerHealth::default(), requests: Requests::default() }
+    }
+
+    /// What was requested of jobs before the coordinator started, as their orders say, and which of them workers take
+    /// before all others.
+    #[must_use]
+    pub fn steered(
+        mut self,
+        steered: impl IntoIterator<Item = (JobId, Steering)>,
+        first: impl IntoIterator<Item = JobId>,
+    ) -> Self {
+        for (id, steering) in steered {
+            self.jobs.change(id, |job| job.steering = steering);
+        }
+        for id in first {
+            self.jobs.change(id, |job| job.first = true);
+        }
+        self
     }
 
     /// Handles an event and returns what to do. Records of other sweeps' jobs are ignored.
@@ -117,14 +66,22 @@ impl Engine {
             Event::StandingChanged(record) => self.standing_changed(&record),
             Event::Stored(job) => self.fetched(job, Phase::Stored),
             Event::NotStored(job) => self.fetched(job, Phase::ToFetch),
+            Event::Requested { revision, request } => self.requested(revision, request),
+            Event::RequestGone(request) => {
+                let steps = self.requests.gone(request, &|job| self.jobs.contains(job));
+                self.take(steps)
+            }
+            Event::CarriedOut { request, job, change, outcome } => {
+                self.carried_out(request, job, change, outcome)
+            }
+            Event::PlanChanged { request, outcome } => self.plan_changed(request, outcome),
             Event::Reconcile => self.reconcile(),
         }
     }
 
-    /// True when every job is stored or failed for good.
+    /// True when every job is stored, failed for good or cancelled, and every request is answered.
     pub fn is_finished(&self) -> bool {
-        let ended = |job: &Job| matches!(job.phase, Phase::Stored | Phase::Failed);
-        self.jobs.values().all(ended)
+        self.jobs.are_ended() && !self.requests.are_open()
     }
 
     /// Names of the workers that get no more jobs.
@@ -132,32 +89,43 @@ impl Engine {
         self.health.out()
     }
 
+    /// What becomes of a result that was just fetched. On the way, the job may have been withdrawn, or asked to be trained
+    /// again.
+    pub fn fate(&self, job: JobId, attempt: Attempt) -> Fate {
+        let Some(job) = self.jobs.get(job) else { return Fate::Unwanted };
+        let is_newest = |record: &JobRecord| match &record.state {
+            JobState::Done { token, .. } => token.attempt == attempt,
+            JobState::Pending
+            | JobState::Running { .. }
+            | JobState::Failed { .. }
+            | JobState::Parked { .. } => false,
+        };
+        match job.phase {
+            Phase::Fetching if job.seen.as_ref().is_some_and(|seen| is_newest(&seen.record)) => Fate::Wanted,
+            Phase::Open | Phase::Fetching | Phase::ToFetch | Phase::Failed => Fate::Outdated,
+            Phase::Stored => Fate::Unwanted,
+        }
+    }
+
     /// The newest record of a job.
     pub fn record(&self, job: JobId) -> Option<&JobRecord> {
-        self.jobs.get(&job)?.seen.as_ref().map(|seen| &seen.record)
+        self.jobs.record(job)
     }
 
     /// The jobs that this worker holds.
     pub fn held_by(&self, worker: &WorkerId) -> Vec<JobId> {
-        let holds = |job: &Job| match job.seen.as_ref().map(|seen| &seen.record.state) {
-            Some(JobState::Running { token, .. }) => &token.owner == worker,
-            Some(
-                JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. },
-            )
-            | None => false,
-        };
-        self.jobs.iter().filter(|(_, job)| holds(job)).map(|(&id, _)| id).collect()
+        self.jobs.held_by(worker)
     }
 
     /// Jobs that still need training, each with its finished epochs.
     pub fn open_jobs(&self) -> Vec<(JobId, u32)> {
-        let open = self.jobs.iter().filter(|(_, job)| job.phase == Phase::Open);
-        open.map(|(&id, job)| (id, job.seen.as_ref().map_or(0, |seen| seen.record.saved_epochs()))).collect()
+        let open = self.jobs.iter().filter(|(_, job)| job.is_wanted());
+        open.map(|(id, job)| (id, job.seen.as_ref().map_or(0, |seen| seen.record.saved_epochs()))).collect()
     }
 
     /// Jobs that failed for good, each with its record and the reason.
     pub fn failures(&self) -> impl Iterator<Item = (JobId, &JobRecord, &str)> {
-        self.jobs.iter().filter_map(|(&id, job)| {
+        self.jobs.iter().filter_map(|(id, job)| {
             let record = &job.seen.as_ref()?.record;
             Some((id, record, record.state.failure()?))
         })
@@ -165,26 +133,11 @@ impl Engine {
 
     /// Jobs by state. A job without a record is pending.
     pub fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
-        for job in self.jobs.values() {
-            if let Some(Seen { record, .. }) = &job.seen {
-                tally.failures += record.failures.len();
-                tally.losses += record.losses as usize;
-                tally.deferrals += record.deferrals as usize;
-            }
-            match job.seen.as_ref().map(|seen| &seen.record.state) {
-                None if job.phase == Phase::Stored => tally.done += 1,
-                None | Some(JobState::Pending) => tally.pending += 1,
-                Some(JobState::Running { .. }) => tally.running += 1,
-                Some(JobState::Done { .. }) => tally.done += 1,
-                Some(JobState::Failed { .. } | JobState::Parked { .. }) => tally.failed += 1,
-            }
-        }
-        tally
+        self.jobs.tally()
     }
 
     fn record_changed(&mut self, id: JobId, revision: u64, record: JobRecord) -> Vec<Effect> {
-        let Some(job) = self.jobs.get_mut(&id) else { return Vec::new() };
+        let Some(job) = self.jobs.get(id) else { return Vec::new() };
         if job.seen.as_ref().is_some_and(|seen| seen.revision >= revision) {
             return Vec::new(); // A new watch repeats what is already known.
         }
@@ -192,22 +145,14 @@ impl Engine {
         let mut effects = dropped(before, &record);
         effects.extend(notice::between(id, before, &record).into_iter().map(Effect::Tell));
         let changes = self.health.record_changed(id, revision, before, &record);
-        match (&record.state, job.phase) {
-            (JobState::Done { .. }, Phase::Open | Phase::Failed) => {
-                job.phase = Phase::Fetching;
-                effects.push(Effect::Fetch(id));
-            }
-            (JobState::Done { .. }, Phase::Fetching | Phase::ToFetch | Phase::Stored) => {}
-            (JobState::Failed { .. } | JobState::Parked { .. }, _) => job.phase = Phase::Failed,
-            (JobState::Pending | JobState::Running { .. }, _) => job.phase = Phase::Open,
-        }
-        job.seen = Some(Seen { revision, record });
+        effects.extend(self.jobs.change(id, |job| job.saw(id, revision, record)).into_iter().flatten());
         let drains = changes.iter().any(|(_, standing)| standing.refusal().is_some());
         for (name, standing) in changes {
-            effects.extend(told(&name, &standing));
+            effects.extend(notice::of_standing(&name, &standing).map(Effect::Tell));
             effects.push(Effect::WriteStanding(WorkerRecord::new(&name, standing)));
         }
-        let jobs: Vec<JobId> = if drains { self.jobs.keys().copied().collect() } else { vec![id] };
+        effects.extend(self.follow(id));
+        let jobs: Vec<JobId> = if drains { self.jobs.ids().collect() } else { vec![id] };
         effects.extend(jobs.into_iter().filter_map(|id| self.excuse(id)));
         effects
     }
@@ -218,26 +163,108 @@ impl Engine {
         if known || record.standing.refusal().is_none() {
             return Vec::new();
         }
-        let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
+        let jobs: Vec<JobId> = self.jobs.ids().collect();
         let excused = jobs.into_iter().filter_map(|id| self.excuse(id));
-        told(&record.name, &record.standing).into_iter().chain(excused).collect()
+        let told = notice::of_standing(&record.name, &record.standing).map(Effect::Tell);
+        told.into_iter().chain(excused).collect()
+    }
+
+    fn requested(&mut self, revision: u64, request: Request) -> Vec<Effect> {
+        let steps = self.requests.requested(revision, request, &|job| self.jobs.contains(job));
+        self.take(steps)
+    }
+
+    fn carried_out(
+        &mut self,
+        request: RequestId,
+        id: JobId,
+        change: JobChange,
+        outcome: CarriedOut,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let CarriedOut::Done(steering) = &outcome {
+            self.jobs.change(id, |job| {
+                job.steering = *steering;
+                job.first |= change == JobChange::First;
+            });
+            match steering.wish {
+                Wish::Train => effects.push(Effect::Enqueue(id)), // It may have left the queue.
+                Wish::Pause => {}
+                Wish::Cancel => effects.push(Effect::NoLongerFirst(id)),
+            }
+            effects.extend(self.follow(id));
+        }
+        let steps = self.requests.carried_out(request, id, outcome);
+        effects.extend(self.take(steps));
+        effects
+    }
+
+    /// Takes the jobs of a changed plan. Those that were withdrawn are no longer followed: their results are not wanted.
+    fn plan_changed(&mut self, request: RequestId, outcome: Result<PlanChange, String>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let outcome = outcome.map(|PlanChange { added, withdrawn, steered, remarks }| {
+            for id in withdrawn {
+                self.jobs.remove(id);
+                effects.push(Effect::NoLongerFirst(id));
+            }
+            for id in added {
+                self.jobs.add(id, Phase::Open);
+                effects.push(Effect::Enqueue(id));
+            }
+            for (id, steering) in steered {
+                self.jobs.change(id, |job| job.steering = steering);
+            }
+            remarks
+        });
+        let steps = self.requests.plan_changed(request, outcome);
+        effects.extend(self.take(steps));
+        effects
+    }
+
+    /// What new steps of requests ask for. An answer is told, too.
+    fn take(&self, steps: Vec<Step>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for step in steps {
+            if let Step::Answer { request, answer } = &step
+                && let Some(request) = self.requests.get(*request)
+            {
+                let (by, demand) = (request.by.clone(), request.demand.to_string());
+                effects.push(Effect::Tell(Notice::Answered { by, demand, answer: answer.to_string() }));
+            }
+            effects.push(step.into());
+        }
+        effects
     }
 
     /// Takes back the failures of a job on workers that get no more jobs.
     fn excuse(&mut self, id: JobId) -> Option<Effect> {
-        let job = self.jobs.get_mut(&id)?;
-        let Seen { revision, record } = job.seen.as_ref()?;
-        let next = record.excused(&self.health.out())?;
+        let Seen { revision, record } = self.jobs.get(id)?.seen.as_ref()?;
+        let (revision, next) = (*revision, record.excused(&self.health.out())?);
         if !next.state.is_final() {
-            job.phase = Phase::Open; // Before the books show it, so that the sweep does not end in the meantime.
+            // Before the books show it, so that the sweep does not end in the meantime.
+            self.jobs.change(id, |job| job.phase = Phase::Open);
         }
-        Some(Effect::Swap { job: id, revision: *revision, next })
+        Some(Effect::Swap { job: id, revision, next })
+    }
+
+    /// Brings a record into line with what is requested of its job.
+    fn follow(&mut self, id: JobId) -> Vec<Effect> {
+        let Some(job) = self.jobs.get(id) else { return Vec::new() };
+        let Some(Seen { revision, record }) = &job.seen else { return Vec::new() };
+        let Some(next) = record.following(&job.steering) else { return Vec::new() };
+        let mut effects = vec![Effect::Swap { job: id, revision: *revision, next }];
+        if job.phase == Phase::Stored {
+            effects.push(Effect::SetAside(id));
+        }
+        // Before the books show it, so that the sweep does not end in the meantime.
+        self.jobs.change(id, |job| job.phase = Phase::Open);
+        effects
     }
 
     /// Handles the end of a result's fetch. By then the job may have been asked to be trained again.
     fn fetched(&mut self, id: JobId, phase: Phase) -> Vec<Effect> {
-        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.phase == Phase::Fetching) {
-            job.phase = phase;
+        if self.jobs.get(id).is_some_and(|job| job.phase == Phase::Fetching) {
+            self.jobs.change(id, |job| job.phase = phase);
         }
         Vec::new()
     }
@@ -245,38 +272,60 @@ impl Engine {
     /// Queue messages are hints and may get lost (a stale acknowledgement removes one), so every open job is queued
     /// again. The server refuses those that are still in the queue.
     fn reconcile(&mut self) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        for (&id, job) in &mut self.jobs {
-            match job.phase {
-                Phase::Open => effects.push(Effect::Enqueue(id)),
-                Phase::ToFetch => {
-                    job.phase = Phase::Fetching;
-                    effects.push(Effect::Fetch(id));
-                }
-                Phase::Fetching | Phase::Stored | Phase::Failed => {}
-            }
+        let wanted = self.jobs.iter().filter(|(_, job)| job.is_wanted());
+        let mut effects: Vec<Effect> = wanted.map(|(id, _)| Effect::Enqueue(id)).collect();
+        let to_fetch = self.jobs.iter().filter(|(_, job)| job.phase == Phase::ToFetch);
+        for id in to_fetch.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.jobs.change(id, |job| job.phase = Phase::Fetching);
+            effects.push(Effect::Fetch(id));
         }
         let unwritten = self.health.unwritten().into_iter();
         effects.extend(
             unwritten.map(|(name, standing)| Effect::WriteStanding(WorkerRecord::new(&name, standing))),
         );
-        let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
+        let jobs: Vec<JobId> = self.jobs.ids().collect();
         effects.extend(jobs.into_iter().filter_map(|id| self.excuse(id)));
+        effects.extend(self.requests.again().into_iter().map(Effect::from));
         effects
     }
 }
 
-/// What to tell the user about a worker's new standing.
-fn told(name: &str, standing: &Standing) -> Option<Effect> {
-    let worker = name.to_owned();
-    match standing {
-        Standing::Trusted => None,
-        Standing::Probation { incidents } => {
-            Some(Effect::Tell(Notice::Suspected { worker, incidents: incidents.clone() }))
+impl Job {
+    /// Takes a newer record.
+    fn saw(&mut self, id: JobId, revision: u64, record: JobRecord) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.phase == Phase::Stored && !matches!(record.state, JobState::Done { .. }) {
+            effects.push(Effect::SetAside(id));
         }
-        Standing::Drained { .. } | Standing::Unfit { .. } => {
-            let reason = standing.refusal()?;
-            Some(Effect::Tell(Notice::Drained { worker, reason }))
+        match (&record.state, self.phase) {
+            (JobState::Done { .. }, Phase::Open | Phase::Failed) => {
+                self.phase = Phase::Fetching;
+                effects.push(Effect::Fetch(id));
+            }
+            (JobState::Done { .. }, Phase::Fetching | Phase::ToFetch | Phase::Stored)
+            | (JobState::Pending, Phase::Open) => {}
+            (JobState::Failed { .. } | JobState::Parked { .. }, _) => self.phase = Phase::Failed,
+            (JobState::Pending, Phase::Fetching | Phase::ToFetch | Phase::Stored | Phase::Failed) => {
+                self.phase = Phase::Open;
+                effects.push(Effect::Enqueue(id)); // It was opened again, and left the queue when it ended.
+            }
+            (JobState::Running { .. }, _) => self.phase = Phase::Open,
+        }
+        if self.first && !matches!(record.state, JobState::Pending) {
+            self.first = false;
+            effects.push(Effect::NoLongerFirst(id));
+        }
+        self.seen = Some(Seen { revision, record });
+        effects
+    }
+}
+
+impl From<Step> for Effect {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::CarryOut { request, job, change } => Self::CarryOut { request, job, change },
+            Step::ChangePlan { request, demand } => Self::ChangePlan { request, demand },
+            Step::Answer { request, answer } => Self::Answer { request, answer },
         }
     }
 }

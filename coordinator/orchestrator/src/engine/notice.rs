@@ -1,7 +1,7 @@
 //! What a user is told: what happened between two records of a job.
 
 use serde::Serialize;
-use shared::books::{Incident, JobRecord, JobState};
+use shared::books::{Incident, JobRecord, JobState, Standing};
 use shared::ids::{JobId, WorkerId};
 
 /// Something worth a line.
@@ -58,9 +58,19 @@ pub enum Notice {
         worker: String,
         reason: String,
     },
+    /// The job has a result; after `stopped_after` epochs, if it ended early.
     Done {
         job: JobId,
         worker: WorkerId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stopped_after: Option<u32>,
+    },
+    /// A request to change the sweep was answered.
+    Answered {
+        /// Who asked.
+        by: String,
+        demand: String,
+        answer: String,
     },
     /// A remark of the worker, such as a damaged checkpoint.
     Note {
@@ -109,13 +119,25 @@ fn change(job: JobId, before: Option<&JobRecord>, after: &JobRecord) -> Option<N
             Some(past) if matches!(past.state, JobState::Running { .. }) => Some(Notice::GivenBack { job }),
             Some(_) | None => None,
         },
-        JobState::Done { token } => {
+        JobState::Done { token, stopped_after } => {
             old.filter(|old| !old.is_final())?;
-            Some(Notice::Done { job, worker: token.owner.clone() })
+            Some(Notice::Done { job, worker: token.owner.clone(), stopped_after: *stopped_after })
         }
         JobState::Failed { reason } | JobState::Parked { reason } => {
             let log = after.failures.last().map_or_else(Vec::new, |failure| failure.log.clone());
             Some(Notice::GivenUp { job, reason: reason.clone(), log })
+        }
+    }
+}
+
+/// What to tell about a worker's new standing.
+pub(super) fn of_standing(name: &str, standing: &Standing) -> Option<Notice> {
+    let worker = name.to_owned();
+    match standing {
+        Standing::Trusted => None,
+        Standing::Probation { incidents } => Some(Notice::Suspected { worker, incidents: incidents.clone() }),
+        Standing::Drained { .. } | Standing::Unfit { .. } => {
+            Some(Notice::Drained { worker, reason: standing.refusal()? })
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The engine against hand-made histories of one job.
 
 use shared::blob::BlobRef;
-use shared::books::{Checkpoint, Claim, Progress, Token};
+use shared::books::{Checkpoint, Claim, Progress, Standing, Token};
 use shared::ids::WorkerId;
+use shared::protocol::{Answer, Demand};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -48,7 +49,7 @@ fn a_job_goes_its_way_and_its_result_is_fetched_once() {
         );
         assert_eq!(effects.contains(&Effect::DropCheckpoint("c1".into())), n == 3);
     }
-    let done = record.done(&token).unwrap();
+    let done = record.done(&token, None).unwrap();
     let effects = record_changed(&mut engine, 6, &done);
     assert!(effects.contains(&Effect::Fetch(job())));
     assert!(effects.contains(&Effect::DropCheckpoint("c3".into())));
@@ -64,7 +65,7 @@ fn a_job_goes_its_way_and_its_result_is_fetched_once() {
 fn a_result_that_could_not_be_fetched_is_asked_for_again() {
     let mut engine = engine();
     let (token, record) = claim(&JobRecord::pending(), "cpu0");
-    record_changed(&mut engine, 1, &record.done(&token).unwrap());
+    record_changed(&mut engine, 1, &record.done(&token, None).unwrap());
     engine.apply(Event::NotStored(job()));
     assert!(!engine.is_finished());
     assert_eq!(engine.apply(Event::Reconcile), [Effect::Fetch(job())]);
@@ -90,8 +91,8 @@ fn open_jobs_are_queued_again_and_failed_ones_are_not() {
     );
     assert_eq!(
         record_changed(&mut engine, 10, &record.reopened()),
-        [],
-        "reopening needs no effect of its own"
+        [Effect::Enqueue(job())],
+        "it has left the queue"
     );
     assert!(!engine.is_finished());
 }
@@ -101,7 +102,7 @@ fn open_jobs_are_queued_again_and_failed_ones_are_not() {
 fn a_job_that_is_trained_again_is_fetched_again() {
     let mut engine = engine();
     let (token, record) = claim(&JobRecord::pending(), "cpu0");
-    let done = record.done(&token).unwrap();
+    let done = record.done(&token, None).unwrap();
     record_changed(&mut engine, 1, &done);
     let again = done.retried().unwrap();
     record_changed(&mut engine, 2, &again);
@@ -109,7 +110,9 @@ fn a_job_that_is_trained_again_is_fetched_again() {
     assert!(!engine.is_finished());
     assert_eq!(engine.apply(Event::Reconcile), [Effect::Enqueue(job())]);
     let (token, record) = claim(&again, "cpu0");
-    assert!(record_changed(&mut engine, 3, &record.done(&token).unwrap()).contains(&Effect::Fetch(job())));
+    assert!(
+        record_changed(&mut engine, 3, &record.done(&token, None).unwrap()).contains(&Effect::Fetch(job()))
+    );
     engine.apply(Event::Stored(job()));
     assert!(engine.is_finished());
 }
@@ -119,7 +122,7 @@ fn what_an_earlier_run_stored_is_not_fetched_again() {
     let mut engine = Engine::new([job()], &|_| true);
     assert!(engine.is_finished());
     let (token, record) = claim(&JobRecord::pending(), "cpu0");
-    let effects = record_changed(&mut engine, 1, &record.done(&token).unwrap());
+    let effects = record_changed(&mut engine, 1, &record.done(&token, None).unwrap());
     assert!(!effects.contains(&Effect::Fetch(job())));
     assert!(engine.is_finished());
 }
@@ -154,4 +157,110 @@ fn what_a_bad_worker_did_is_taken_back_before_the_sweep_can_end() {
     ] if next.state == JobState::Pending && next.failures.len() == 1));
     assert!(!engine.is_finished(), "the job is open again, whether or not the books show it yet");
     assert_eq!(engine.apply(Event::StandingChanged(unfit)), [], "it is told once");
+}
+
+const PAUSED: Steering =
+    Steering { wish: Wish::Pause, limit: None, checkpoint_instead: None, anew_after: 0, changed_by: None };
+
+fn id(n: u128) -> RequestId {
+    RequestId::new(Uuid::from_u128(n))
+}
+
+fn ask(engine: &mut Engine, n: u128, change: JobChange) -> Vec<Effect> {
+    let demand = Demand::Jobs { jobs: vec![job()], change };
+    let request = Request::new(id(n), "s", "ada", demand);
+    engine.apply(Event::Requested { revision: n as u64, request })
+}
+
+/// What follows from a request once it is carried out and its answer is in the books.
+fn answered(engine: &mut Engine, n: u128, change: JobChange, steering: Steering) -> Vec<Effect> {
+    assert_eq!(ask(engine, n, change), [Effect::CarryOut { request: id(n), job: job(), change }]);
+    let outcome = CarriedOut::Done(steering);
+    let effects = engine.apply(Event::CarriedOut { request: id(n), job: job(), change, outcome });
+    let told = effects.iter().find_map(|effect| match effect {
+        Effect::Tell(Notice::Answered { demand, answer, .. }) => Some((demand.clone(), answer.clone())),
+        _ => None,
+    });
+    assert_eq!(told, Some((format!("{} (1 job)", change.in_words()), "done".to_owned())));
+    let demand = Demand::Jobs { jobs: vec![job()], change };
+    let answer = Some(Answer::Done { remarks: Vec::new() });
+    let request = Request { answer, ..Request::new(id(n), "s", "ada", demand) };
+    engine.apply(Event::Requested { revision: 1000 + n as u64, request });
+    effects
+}
+
+#[test]
+fn a_paused_job_is_not_queued_and_keeps_the_sweep_open() {
+    let mut engine = engine();
+    record_changed(&mut engine, 1, &JobRecord::pending());
+    answered(&mut engine, 1, JobChange::Pause, PAUSED);
+    assert_eq!(engine.apply(Event::Reconcile), []);
+    assert_eq!((engine.tally().paused, engine.open_jobs(), engine.is_finished()), (1, vec![], false));
+    let effects = answered(&mut engine, 2, JobChange::Resume, Steering::default());
+    assert!(effects.contains(&Effect::Enqueue(job())));
+    assert_eq!(engine.apply(Event::Reconcile), [Effect::Enqueue(job())]);
+}
+
+#[test]
+fn a_cancelled_job_ends_the_sweep_once_nobody_holds_it() {
+    let mut engine = engine();
+    let (token, record) = claim(&JobRecord::pending(), "cpu0");
+    record_changed(&mut engine, 1, &record);
+    answered(&mut engine, 1, JobChange::Cancel, Steering { wish: Wish::Cancel, ..PAUSED });
+    assert!(!engine.is_finished(), "its worker has not stopped yet");
+    record_changed(&mut engine, 2, &record.released(&token).unwrap());
+    assert!(engine.is_finished());
+    assert_eq!(engine.tally(), Tally { cancelled: 1, ..Tally::default() });
+}
+
+#[test]
+fn a_job_that_ended_early_goes_on_before_the_sweep_can_end() {
+    let mut engine = engine();
+    let (token, record) = claim(&JobRecord::pending(), "cpu0");
+    let early = epoch(&record, &token, 1).done(&token, Some(1)).unwrap();
+    let limited = Steering { wish: Wish::Train, limit: Some(0), ..PAUSED };
+    answered(&mut engine, 1, JobChange::StopEarly, limited);
+    let effects = record_changed(&mut engine, 1, &early);
+    assert!(
+        effects.contains(&Effect::Fetch(job())) && !effects.iter().any(|e| matches!(e, Effect::Swap { .. }))
+    );
+    engine.apply(Event::Stored(job()));
+    assert!(engine.is_finished());
+    let effects = answered(&mut engine, 2, JobChange::Limit { epochs: None }, Steering::default());
+    let next = early.gone_on().unwrap();
+    assert!(effects.contains(&Effect::Swap { job: job(), revision: 1, next: next.clone() }), "{effects:?}");
+    assert!(!engine.is_finished());
+    record_changed(&mut engine, 2, &next);
+    assert_eq!((engine.open_jobs(), engine.tally().pending), (vec![(job(), 1)], 1));
+}
+
+#[test]
+fn a_coordinator_that_starts_again_brings_records_into_line() {
+    let (token, record) = claim(&JobRecord::pending(), "cpu0");
+    let done = record.done(&token, None).unwrap();
+    let anew = Steering { wish: Wish::Train, anew_after: 1, ..PAUSED };
+    let mut engine = Engine::new([job()], &|_| true).steered([(job(), anew)], [job()]);
+    let effects = record_changed(&mut engine, 1, &done);
+    let next = done.anew(1).unwrap();
+    assert!(effects.contains(&Effect::Swap { job: job(), revision: 1, next: next.clone() }), "{effects:?}");
+    assert!(effects.contains(&Effect::NoLongerFirst(job())));
+    assert!(!engine.is_finished());
+    assert!(
+        !record_changed(&mut engine, 2, &next).iter().any(|effect| matches!(effect, Effect::Swap { .. }))
+    );
+}
+
+#[test]
+fn withdrawn_jobs_are_no_longer_followed() {
+    let mut engine = engine();
+    let demand = Demand::Withdraw { jobs: vec![job()] };
+    let request = Request::new(id(1), "s", "ada", demand.clone());
+    let effects = engine.apply(Event::Requested { revision: 1, request });
+    assert_eq!(effects, [Effect::ChangePlan { request: id(1), demand }]);
+    let change = PlanChange { withdrawn: vec![job()], ..PlanChange::default() };
+    engine.apply(Event::PlanChanged { request: id(1), outcome: Ok(change) });
+    assert_eq!(engine.tally(), Tally::default());
+    assert!(!engine.is_finished(), "the answer is not in the books yet");
+    engine.apply(Event::RequestGone(id(1)));
+    assert!(engine.is_finished());
 }

@@ -69,11 +69,12 @@ impl WorkerHealth {
                 self.history(token).advance(job, token);
             }
             JobState::Pending | JobState::Running { .. } => {}
-            JobState::Done { token } => {
+            JobState::Done { token, stopped_after } => {
                 let history = self.history(token);
                 history.finished = history.finished.max(revision);
                 history.incidents.clear();
-                self.confirm(job, token, u32::MAX);
+                // A job that ended early may have ended before the epoch in which it fails everywhere.
+                self.confirm(job, token, stopped_after.unwrap_or(u32::MAX));
             }
             JobState::Failed { .. } | JobState::Parked { .. } => self.withdraw(job),
         }
@@ -272,7 +273,7 @@ mod tests {
 
         fn finish(&mut self, n: u128, worker: &str) {
             let token = self.epoch(n, worker);
-            let done = self.record(n).done(&token).unwrap();
+            let done = self.record(n).done(&token, None).unwrap();
             self.book(n, done);
         }
 

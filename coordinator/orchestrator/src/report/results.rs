@@ -85,6 +85,9 @@ pub struct JobRow {
     pub metrics: Option<Metrics>,
     /// Number of epochs trained.
     pub epochs: Option<u32>,
+    /// The same if it ended early on request, and may still go on; absent if it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_after: Option<u32>,
     /// Also null if the trainer chose none.
     pub best_epoch: Option<u32>,
     /// From the predictions; null also without any.
@@ -256,6 +259,7 @@ fn job_row(record: &RunRecord, kind: Option<&'static dyn TrainerKind>, job: &Pla
         score: result.and_then(|r| record.plan.ranking.score(&r.metrics)),
         metrics: result.map(|r| r.metrics.clone()),
         epochs: result.map(JobResult::epochs),
+        stopped_after: result.and_then(|result| result.stopped_after),
         best_epoch: result.and_then(|r| r.best_epoch),
         val_macro_f1: val.as_ref().map(|s| s.macro_f1),
         test_macro_f1: test.as_ref().map(|s| s.macro_f1),

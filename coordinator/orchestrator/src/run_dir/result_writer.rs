@@ -10,6 +10,7 @@ use shared::result::{JobResult, Predictions, TEST, VALIDATION};
 use super::check::{OTHER_ORDER, Samples, check_matrix, sha256};
 use super::write::{remove_if_there, write_file};
 use super::{RunDir, RunDirError, SHORT_VALIDATION};
+use crate::sweep::plan::Plan;
 
 /// The files of a result that go into the run folder with it, by the name of the predictions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +51,11 @@ impl RunDir {
 }
 
 impl ResultWriter {
+    /// Takes results of the jobs of a changed plan.
+    pub fn take(&mut self, plan: &Plan) {
+        self.jobs = plan.jobs.iter().map(|job| job.id).collect();
+    }
+
     /// Stores an accepted result with its files. A sample list that comes with it is stored if it is the first of its
     /// name.
     ///

@@ -62,9 +62,17 @@ impl RunDir {
             fs::create_dir_all(&folder).map_err(RunDirError::io("create", &folder))?;
         }
         let run = Self { root: root.to_owned() };
-        let stored = StoredPlan { v: VERSION, plan: without_absolute_path(plan) };
-        Self::write_json(&run.root.join(PLAN), &stored)?;
+        run.write_plan(plan)?;
         Ok(run)
+    }
+
+    /// Replaces the plan by another one of the same sweep.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_plan(&self, plan: &Plan) -> Result<(), RunDirError> {
+        let stored = StoredPlan { v: VERSION, plan: without_absolute_path(plan) };
+        Self::write_json(&self.root.join(PLAN), &stored)
     }
 
     /// Stores the row order of the matrices of these predictions.
@@ -139,10 +147,13 @@ impl RunDir {
     }
 }
 
-/// True if a report of `plan` has everything that one of `stored` has: the same dataset, and at least the same jobs.
+/// True if a report of `plan` has everything that one of `stored` has: the same dataset, and at least the same jobs apart
+/// from those that were added on request.
 fn continues(stored: &Plan, plan: &Plan) -> bool {
     let jobs: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
-    stored.dataset_digest == plan.dataset_digest && stored.jobs.iter().all(|job| jobs.contains(&job.id))
+    let added = &stored.requested.jobs;
+    stored.dataset_digest == plan.dataset_digest
+        && stored.jobs.iter().all(|job| jobs.contains(&job.id) || added.contains(&job.id))
 }
 
 fn without_absolute_path(plan: &Plan) -> Plan {

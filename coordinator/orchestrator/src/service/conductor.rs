@@ -3,25 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use shared::books::{JobRecord, JobState, WorkerRecord};
-use shared::bus::{BookEntry, Bucket, Bus, BusError, RecordWatch, StandingWatch};
-use shared::causes::in_words;
-use shared::disk;
-use shared::ids::{JobId, WorkerId};
-use shared::trainer::Remedies;
+use shared::books::{CarriedOut, JobRecord, JobState, WorkerRecord};
+use shared::bus::{BookEntry, Bucket, Bus, BusError, RecordWatch, RequestEntry, RequestWatch, StandingWatch};
+use shared::ids::JobId;
+use shared::trainer::Effort;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::downloads::{FetchedResult, fetch_result};
+use super::perform::{Performed, Performer};
+use super::plans::{ChangeError, ChangedPlan};
+use super::storing::stored;
+use super::subscription::{Subscription, subscribed};
 use crate::engine::cost::CostModel;
-use crate::engine::crash::Crash;
-use crate::engine::{Effect, Engine, Event, Notice};
-use crate::sweep::plan::Plan;
+use crate::engine::{Effect, Engine, Event, Fate, Notice};
+use crate::sweep::plan::{Plan, PlannedJob};
 
 const RECONCILE_EVERY: Duration = Duration::from_secs(30);
-/// The pause before a watch is opened again on a server that is away. Other work continues in the meantime.
-const REOPEN: Duration = Duration::from_millis(500);
+/// The reconciliations after which requests that were in the books at the start are no longer waited for.
+const PATIENCE: u32 = 3;
 
 /// Something that happened, to be handled by [`Conductor::act`].
 #[derive(Debug)]
@@ -35,8 +35,21 @@ enum InputKind {
     RecordsClosed,
     /// The same for the workers' standings.
     StandingsClosed,
+    Request(RequestEntry),
+    /// The same for the requests.
+    RequestsClosed,
+    Performed(Box<Performed>),
     Fetch(JobId, Box<Result<FetchedResult, BusError>>),
     Reconcile,
+}
+
+/// What follows from an input outside the bus.
+#[derive(Debug, Default)]
+pub struct Acted {
+    /// What the user should know.
+    pub notices: Vec<Notice>,
+    /// Jobs whose results in the run folder are outdated.
+    pub set_aside: Vec<JobId>,
 }
 
 /// Runs one sweep on one bus.
@@ -45,18 +58,27 @@ pub struct Conductor {
     engine: Engine,
     cost: CostModel,
     plan: Arc<Plan>,
+    /// Number of training samples in the dataset.
+    train_samples: usize,
     bus: Bus,
     records: Subscription<RecordWatch>,
     standings: Subscription<StandingWatch>,
+    requests: Subscription<RequestWatch>,
+    performer: Performer,
     fetches: JoinSet<(JobId, Result<FetchedResult, BusError>)>,
     reconcile: Interval,
+    expected: Expected,
 }
 
-/// A watch, or the time at which to open it again.
+/// Whether the requests that were in the books at the start have been seen. Before, the sweep cannot be finished.
 #[derive(Debug)]
-enum Subscription<W> {
-    Open(W),
-    Closed { until: Instant },
+enum Expected {
+    /// Up to this revision. After a few reconciliations, nobody waits for it any longer: it may have been removed.
+    Requests {
+        until: u64,
+        reconciliations: u32,
+    },
+    Nothing,
 }
 
 impl Conductor {
@@ -64,20 +86,63 @@ impl Conductor {
     ///
     /// # Errors
     /// When the server refuses to let the books be watched.
-    pub async fn begin(bus: Bus, engine: Engine, cost: CostModel, plan: Arc<Plan>) -> Result<Self, BusError> {
+    pub async fn begin(
+        bus: Bus,
+        engine: Engine,
+        plan: Arc<Plan>,
+        train_samples: usize,
+    ) -> Result<Self, BusError> {
         let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let standings = subscribed(bus.watch_standings().await)?;
+        let expected = match bus.newest_request().await {
+            Ok(0) => Expected::Nothing,
+            Ok(until) => Expected::Requests { until, reconciliations: PATIENCE },
+            Err(error) if error.is_transient() => {
+                Expected::Requests { until: u64::MAX, reconciliations: PATIENCE }
+            }
+            Err(error) => return Err(error),
+        };
+        let requests = subscribed(bus.watch_requests().await)?;
         let records = subscribed(bus.watch_records().await)?;
-        Ok(Self { engine, cost, plan, bus, records, standings, fetches: JoinSet::new(), reconcile })
+        let performer = Performer::new(bus.clone());
+        let cost = CostModel::new(efforts(&plan, plan.jobs.iter(), train_samples));
+        let fetches = JoinSet::new();
+        Ok(Self {
+            engine,
+            cost,
+            plan,
+            train_samples,
+            bus,
+            records,
+            standings,
+            requests,
+            performer,
+            fetches,
+            reconcile,
+            expected,
+        })
     }
 
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    pub fn plan(&self) -> &Plan {
+    /// True when every job has ended and every request is answered.
+    pub fn is_finished(&self) -> bool {
+        match self.expected {
+            Expected::Requests { .. } => false,
+            Expected::Nothing => self.engine.is_finished(),
+        }
+    }
+
+    /// The plan as it is now. A change replaces it.
+    pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
+    }
+
+    pub(super) fn bus(&self) -> &Bus {
+        &self.bus
     }
 
     pub fn cost(&self) -> &CostModel {
@@ -101,11 +166,13 @@ impl Conductor {
             record = self.standings.next() => {
                 record.map_or(InputKind::StandingsClosed, InputKind::Standing)
             }
+            entry = self.requests.next() => entry.map_or(InputKind::RequestsClosed, InputKind::Request),
+            Some(performed) = self.performer.next() => InputKind::Performed(Box::new(performed)),
             entry = self.records.next() => entry.map_or(InputKind::RecordsClosed, InputKind::Record),
         })
     }
 
-    /// Acts on an input and returns what the user should know. `store` keeps a fetched result.
+    /// Acts on an input and returns what follows outside the bus. `store` keeps a fetched result.
     ///
     /// # Errors
     /// When a result cannot be stored for another reason than a full disk, the server has lost one, or the books can no
@@ -114,49 +181,46 @@ impl Conductor {
         &mut self,
         input: Input,
         store: &mut (dyn FnMut(&FetchedResult) -> anyhow::Result<()> + Send),
-    ) -> anyhow::Result<Vec<Notice>> {
+    ) -> anyhow::Result<Acted> {
         match input.0 {
             InputKind::Record(entry) => Ok(self.record_changed(entry).await),
             InputKind::Standing(record) => Ok(self.apply(Event::StandingChanged(record)).await),
             InputKind::RecordsClosed => {
                 self.records = subscribed(self.bus.watch_records().await)?;
-                Ok(Vec::new())
+                Ok(Acted::default())
             }
             InputKind::StandingsClosed => {
                 self.standings = subscribed(self.bus.watch_standings().await)?;
-                Ok(Vec::new())
+                Ok(Acted::default())
             }
-            InputKind::Fetch(job, outcome) => {
-                let event = stored(job, *outcome, store)?;
-                Ok(self.apply(event).await)
-            }
-            InputKind::Reconcile => Ok(self.apply(Event::Reconcile).await),
-        }
-    }
-
-    /// A local worker has died, and only this process knows why: enters that into the books for the jobs that it held,
-    /// in the background. With a `crash` the job has failed there, with `log` as its last lines; without one, the job
-    /// lost its worker.
-    pub fn worker_died(&self, worker: &WorkerId, held: &[JobId], crash: Option<Crash>, log: &str) {
-        let log: Vec<String> = log.lines().map(str::to_owned).collect();
-        for &job in held {
-            let error = crash.map(|crash| crash.error(&self.remedies(job)));
-            let (bus, worker, log) = (self.bus.clone(), worker.clone(), log.clone());
-            tokio::spawn(async move {
-                if let Err(error) = close_for(&bus, &worker, job, error, &log).await {
-                    tracing::warn!(%job, %error, "cannot enter into the books how {worker} died");
+            InputKind::Request(RequestEntry { request, revision }) => {
+                if matches!(self.expected, Expected::Requests { until, .. } if revision >= until) {
+                    self.expected = Expected::Nothing;
                 }
-            });
+                if request.sweep != self.plan.name {
+                    return Ok(Acted::default());
+                }
+                Ok(self.apply(Event::Requested { revision, request }).await)
+            }
+            InputKind::RequestsClosed => {
+                self.requests = subscribed(self.bus.watch_requests().await)?;
+                Ok(Acted::default())
+            }
+            InputKind::Performed(performed) => Ok(self.performed(*performed).await),
+            InputKind::Fetch(job, outcome) => self.fetched(job, *outcome, store).await,
+            InputKind::Reconcile => {
+                self.expected = match self.expected {
+                    Expected::Requests { until, reconciliations: left @ 1.. } => {
+                        Expected::Requests { until, reconciliations: left - 1 }
+                    }
+                    Expected::Requests { .. } | Expected::Nothing => Expected::Nothing,
+                };
+                Ok(self.apply(Event::Reconcile).await)
+            }
         }
     }
 
-    fn remedies(&self, job: JobId) -> Remedies {
-        let planned = self.plan.jobs.iter().find(|planned| planned.id == job);
-        let known = self.plan.kind().zip(planned);
-        known.map_or_else(Remedies::default, |(kind, planned)| kind.remedies(&planned.settings))
-    }
-
-    async fn record_changed(&mut self, BookEntry { job, record, revision, .. }: BookEntry) -> Vec<Notice> {
+    async fn record_changed(&mut self, BookEntry { job, record, revision, .. }: BookEntry) -> Acted {
         if let JobState::Running { progress, .. } = &record.state
             && self.engine.record(job).is_none_or(|before| before.saved_epochs() < progress.epoch)
             && let Some(seconds) = progress.epoch_seconds
@@ -166,8 +230,74 @@ impl Conductor {
         self.apply(Event::RecordChanged { job, revision, record }).await
     }
 
-    async fn apply(&mut self, event: Event) -> Vec<Notice> {
-        let (mut notices, mut to_queue) = (Vec::new(), Vec::new());
+    /// Stores a fetched result. One that was outdated on the way is set aside at once.
+    async fn fetched(
+        &mut self,
+        job: JobId,
+        outcome: Result<FetchedResult, BusError>,
+        store: &mut (dyn FnMut(&FetchedResult) -> anyhow::Result<()> + Send),
+    ) -> anyhow::Result<Acted> {
+        let fate = match &outcome {
+            Ok(fetched) => self.engine.fate(job, fetched.result.attempt),
+            Err(_) => Fate::Wanted,
+        };
+        match fate {
+            Fate::Wanted => {
+                let event = stored(job, outcome, store)?;
+                Ok(self.apply(event).await)
+            }
+            Fate::Outdated => {
+                stored(job, outcome, store)?;
+                let mut acted = self.apply(Event::NotStored(job)).await;
+                acted.set_aside.push(job);
+                Ok(acted)
+            }
+            Fate::Unwanted => Ok(self.apply(Event::NotStored(job)).await),
+        }
+    }
+
+    /// Passes on what became of a request. What failed because the server is away is done again later.
+    async fn performed(&mut self, performed: Performed) -> Acted {
+        match performed {
+            Performed::Job { request, job, change, outcome: Ok(outcome) } => {
+                self.apply(Event::CarriedOut { request, job, change, outcome }).await
+            }
+            Performed::Job { request, job, change, outcome: Err(error) } if !error.is_transient() => {
+                let outcome = CarriedOut::Refused(error.to_string());
+                self.apply(Event::CarriedOut { request, job, change, outcome }).await
+            }
+            Performed::Plan { request, outcome: Ok(changed) } => {
+                let ChangedPlan { plan, change, records } = *changed;
+                let added = plan.jobs.iter().filter(|job| change.added.contains(&job.id));
+                self.cost.add(efforts(&plan, added, self.train_samples));
+                self.plan = Arc::new(plan);
+                let mut acted = self.apply(Event::PlanChanged { request, outcome: Ok(change) }).await;
+                // The watch has shown them before they were jobs of this sweep.
+                for entry in records {
+                    let Acted { notices, set_aside } = self.record_changed(entry).await;
+                    acted.notices.extend(notices);
+                    acted.set_aside.extend(set_aside);
+                }
+                acted
+            }
+            Performed::Plan { request, outcome: Err(ChangeError::Refused(why)) } => {
+                self.apply(Event::PlanChanged { request, outcome: Err(why) }).await
+            }
+            Performed::Answer { request, outcome: Err(BusError::Missing { .. }) } => {
+                self.apply(Event::RequestGone(request)).await
+            }
+            Performed::Job { outcome: Err(error), .. }
+            | Performed::Plan { outcome: Err(ChangeError::Bus(error)), .. }
+            | Performed::Answer { outcome: Err(error), .. } => {
+                tracing::warn!(%error, "cannot carry out a request now; it is done again later");
+                Acted::default()
+            }
+            Performed::Answer { outcome: Ok(()), .. } => Acted::default(),
+        }
+    }
+
+    async fn apply(&mut self, event: Event) -> Acted {
+        let (mut acted, mut to_queue) = (Acted::default(), Vec::new());
         for effect in self.engine.apply(event) {
             match effect {
                 Effect::Enqueue(job) => {
@@ -198,7 +328,21 @@ impl Conductor {
                         }
                     });
                 }
-                Effect::Tell(notice) => notices.push(notice),
+                Effect::CarryOut { request, job, change } => self.performer.carry_out(request, job, change),
+                Effect::ChangePlan { request, demand } => {
+                    self.performer.change_plan(request, demand, self.plan.clone());
+                }
+                Effect::Answer { request, answer } => self.performer.answer(request, answer),
+                Effect::NoLongerFirst(job) => {
+                    let bus = self.bus.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = bus.no_longer_first(&[job]).await {
+                            tracing::debug!(%job, %error, "still among the jobs that come first");
+                        }
+                    });
+                }
+                Effect::SetAside(job) => acted.set_aside.push(job),
+                Effect::Tell(notice) => acted.notices.push(notice),
             }
         }
         self.cost.longest_first(&mut to_queue);
@@ -209,103 +353,17 @@ impl Conductor {
                 break;
             }
         }
-        notices
+        acted
     }
 }
 
-/// Changes a job's record in the name of the dead worker that holds it, unless somebody else changed it first.
-async fn close_for(
-    bus: &Bus,
-    worker: &WorkerId,
-    job: JobId,
-    error: Option<String>,
-    log: &[String],
-) -> Result<(), BusError> {
-    while let Some(BookEntry { record, revision, .. }) = bus.record(job).await? {
-        let JobState::Running { token, .. } = &record.state else { return Ok(()) };
-        if &token.owner != worker {
-            return Ok(());
-        }
-        let next = match &error {
-            Some(error) => record.failed(token, error, log, revision),
-            None => record.lost(token),
-        };
-        let Ok(next) = next else { return Ok(()) };
-        match bus.swap(job, revision, &next).await {
-            Err(BusError::Conflict { .. }) => {} // The worker's last heartbeat was still on its way.
-            outcome => return outcome.map(drop),
-        }
-    }
-    Ok(())
-}
-
-/// A new watch, which shows everything again. If the server is away, the watch is opened later.
-fn subscribed<W>(watch: Result<W, BusError>) -> Result<Subscription<W>, BusError> {
-    match watch {
-        Ok(watch) => Ok(Subscription::Open(watch)),
-        Err(error) if error.is_transient() => Ok(Subscription::Closed { until: Instant::now() + REOPEN }),
-        Err(error) => Err(error),
-    }
-}
-
-/// A watch of records or standings.
-trait Watch {
-    type Item;
-    async fn next(&mut self) -> Option<Self::Item>;
-}
-
-impl Watch for RecordWatch {
-    type Item = BookEntry;
-    async fn next(&mut self) -> Option<BookEntry> {
-        RecordWatch::next(self).await
-    }
-}
-
-impl Watch for StandingWatch {
-    type Item = WorkerRecord;
-    async fn next(&mut self) -> Option<WorkerRecord> {
-        StandingWatch::next(self).await
-    }
-}
-
-impl<W: Watch> Subscription<W> {
-    /// The next change; `None` when the watch must be opened again.
-    async fn next(&mut self) -> Option<W::Item> {
-        match self {
-            Self::Open(watch) => watch.next().await,
-            Self::Closed { until } => {
-                tokio::time::sleep_until(*until).await;
-                None
-            }
-        }
-    }
-}
-
-/// True if a full disk is the cause of the error.
-fn wants_room(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref()).any(disk::is_lack_of_room)
-}
-
-/// Stores a fetched result, and returns the event that follows.
-fn stored(
-    job: JobId,
-    outcome: Result<FetchedResult, BusError>,
-    store: &mut (dyn FnMut(&FetchedResult) -> anyhow::Result<()> + Send),
-) -> anyhow::Result<Event> {
-    match outcome {
-        Ok(fetched) => match store(&fetched) {
-            Ok(()) => Ok(Event::Stored(job)),
-            Err(error) if wants_room(&error) => {
-                let why = in_words(error.as_ref());
-                tracing::warn!(%job, "{why}: make room on the disk; the result is safe on the server and is fetched again");
-                Ok(Event::NotStored(job))
-            }
-            Err(error) => Err(error),
-        },
-        Err(error) if error.is_transient() => {
-            tracing::warn!(%job, %error, "cannot fetch a result now; it is fetched again later");
-            Ok(Event::NotStored(job))
-        }
-        Err(error) => Err(error).context(format!("the server has lost the result of job {job}")),
-    }
+/// How much work each of these jobs is. Jobs of a trainer that this program does not know are all alike.
+fn efforts<'a>(
+    plan: &'a Plan,
+    jobs: impl Iterator<Item = &'a PlannedJob> + 'a,
+    train_samples: usize,
+) -> impl Iterator<Item = (JobId, Effort)> + 'a {
+    let (alike, kind) = (Effort { epochs: 1, units: 1.0, class: 0 }, plan.kind());
+    let effort = move |job: &PlannedJob| kind.map_or(alike, |kind| kind.effort(&job.settings, train_samples));
+    jobs.map(move |job| (job.id, effort(job)))
 }

@@ -1,20 +1,26 @@
 //! Runs a sweep from its plan to its report: starts what it needs, monitors it, and ends it gracefully.
 
 mod announce;
+mod ask;
 mod conductor;
 mod dataset;
 mod downloads;
 mod garbage;
 mod local_workers;
 mod other_sweeps;
+mod perform;
+mod plans;
 mod prepare;
 mod removal;
 mod retry;
 mod server_monitor;
 mod session;
 mod status;
+mod storing;
+mod subscription;
 mod wait_out;
 mod weights;
+mod worker_deaths;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -28,13 +34,11 @@ use shared::plural::count;
 use shared::protocol::Timing;
 use shared::result::JobResult;
 use shared::signals::StopSignals;
-use shared::trainer::Effort;
 use tokio::time::Instant;
 
 use crate::broker::{self, Broker};
 use crate::devices::ChosenGpu;
 use crate::engine::Engine;
-use crate::engine::cost::CostModel;
 use crate::home::{Home, HomeError, HomeLock};
 use crate::report;
 use crate::run_dir::{JobFailure, RunDir};
@@ -43,13 +47,14 @@ use crate::view::model::Snapshot;
 use crate::view::{Style, View, labels::Labels};
 
 use announce::Announcement;
-pub use conductor::{Conductor, Input};
+pub use ask::{ask, to_add};
+pub use conductor::{Acted, Conductor, Input};
 use dataset::Dataset;
 pub use downloads::{FetchedResult, Models};
 pub use garbage::{Ages, Collected, collect as collect_garbage};
 use other_sweeps::OtherSweeps;
 use prepare::ChosenFolder;
-pub use prepare::admit;
+pub use prepare::{Admitted, admit, outdated};
 pub use removal::{Amount, Holdings, Removal, RemovalError, SweepHoldings, Target, sweep_holdings};
 pub use retry::{EndedJob, RetryError, find_ended, retry};
 use server_monitor::ServerMonitor;
@@ -88,15 +93,12 @@ pub enum RunEnd {
     Finished {
         done: usize,
         failed: usize,
+        /// On request.
+        cancelled: usize,
         report: report::Written,
     },
     /// No worker is left that may take jobs. The report covers what is done so far.
-    Stranded {
-        done: usize,
-        open: usize,
-        why: String,
-        report: report::Written,
-    },
+    Stranded { done: usize, open: usize, why: String, report: report::Written },
     /// The user stopped it; the same command continues it.
     Interrupted {
         done: usize,
@@ -115,7 +117,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     let mut stop = StopSignals::listen()?;
     let lock = request.home.lock()?;
     let dataset = request.dataset.as_deref().map(Dataset::open).transpose()?;
-    let mut view = View::new(request.style, labels(&request));
+    let mut view = View::new(request.style, labels(&request, &request.plan));
     let ChosenFolder { run_dir, remark } = prepare::run_dir(&request.out, &request.plan, dataset.as_ref())?;
     if let Some(remark) = remark {
         view.remark(&remark);
@@ -130,7 +132,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     }
     let Conducted { engine, drained, end } = outcome.map_err(|error| lost_home(error, &run_dir))?;
     let tally = engine.tally();
-    let open = tally.pending + tally.running;
+    let open = tally.open();
     if let End::Interrupted { elsewhere } = end {
         return Ok(RunEnd::Interrupted { done: tally.done, open, elsewhere });
     }
@@ -145,11 +147,11 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
         End::Stranded { why } => return Ok(RunEnd::Stranded { done: tally.done, open, why, report }),
         End::Interrupted { .. } => {}
     }
-    Ok(RunEnd::Finished { done: tally.done, failed: tally.failed, report })
+    Ok(RunEnd::Finished { done: tally.done, failed: tally.failed, cancelled: tally.cancelled, report })
 }
 
-fn labels(request: &RunRequest) -> Labels {
-    Labels::of(&request.plan).from_file(&request.file)
+fn labels(request: &RunRequest, plan: &Plan) -> Labels {
+    Labels::of(plan).from_file(&request.file)
 }
 
 /// If the home is gone, adds to the error what the user still has.
@@ -175,24 +177,16 @@ fn failure(record: &JobRecord, reason: &str) -> JobFailure {
     }
 }
 
-/// The state in which a run begins, given the results of earlier runs.
-struct Start {
-    engine: Engine,
-    snapshot: Snapshot,
-}
-
-impl Start {
-    fn from(plan: &Plan, stored: &BTreeMap<JobId, &JobResult>) -> Self {
-        let engine = Engine::new(plan.jobs.iter().map(|job| job.id), &|job| stored.contains_key(&job));
-        let (score_name, goal) = (plan.score_name(), plan.ranking.goal);
-        let mut snapshot = Snapshot { score_name, goal, ..Snapshot::default() };
-        for result in stored.values() {
-            if let Some(score) = plan.ranking.score(&result.metrics) {
-                snapshot.saw(result.job, score);
-            }
+/// What is shown first, given the results of earlier runs.
+fn first_snapshot(plan: &Plan, stored: &BTreeMap<JobId, &JobResult>) -> Snapshot {
+    let (score_name, goal) = (plan.score_name(), plan.ranking.goal);
+    let mut snapshot = Snapshot { score_name, goal, ..Snapshot::default() };
+    for result in stored.values() {
+        if let Some(score) = plan.ranking.score(&result.metrics) {
+            snapshot.saw(result.job, score);
         }
-        Self { engine, snapshot }
     }
+    snapshot
 }
 
 /// What is left of a run when its local workers have ended.
@@ -238,10 +232,10 @@ async fn conduct(
         () = stop.requested() => None,
         prepared = begin(request, dataset, &stored, broker, view) => Some(prepared?),
     };
-    let Some(PreparedSweep { endpoint, bus, conductor, snapshot }) = prepared else {
+    let Some(PreparedSweep { endpoint, bus, conductor, outdated, snapshot }) = prepared else {
         say_stopping(view);
-        let Start { engine, .. } =
-            Start::from(&request.plan, &stored.iter().map(|(&job, result)| (job, result)).collect());
+        let jobs = request.plan.jobs.iter().map(|job| job.id);
+        let engine = Engine::new(jobs, &|job| stored.contains_key(&job));
         let end = End::Interrupted { elsewhere: Vec::new() };
         return Ok(Conducted { engine, drained: BTreeMap::new(), end });
     };
@@ -251,6 +245,12 @@ async fn conduct(
     let announcement = Announcement::keep_up(bus.clone(), &request.plan.name);
     let others = OtherSweeps::begin(bus.clone(), &request.plan.name);
     let host = local_workers::host_name(request); // Held until the run ends.
+    let plan = conductor.plan().clone();
+    run_dir.write_plan(&plan)?;
+    for job in outdated {
+        run_dir.set_aside(job)?;
+    }
+    view.relabel(labels(request, &plan));
     let mut session = Session {
         conductor,
         writer: run_dir.result_writer()?,
@@ -263,8 +263,9 @@ async fn conduct(
             view,
             snapshot,
             started: Instant::now(),
-            workers: Workers::new(labels(request), others),
+            workers: Workers::new(labels(request, &plan), others),
         },
+        plan,
     };
     let outcome = session.run_to_end(stop).await;
     if let Some(sharing) = sharing {
@@ -295,6 +296,8 @@ struct PreparedSweep {
     endpoint: Endpoint,
     bus: Bus,
     conductor: Conductor,
+    /// Jobs whose results in the run folder are outdated.
+    outdated: BTreeSet<JobId>,
     snapshot: Snapshot,
 }
 
@@ -316,7 +319,7 @@ async fn begin(
         (endpoint, bus)
     };
     let ours_alone = broker.is_some();
-    wait_out(
+    let admitted = wait_out(
         |text| view.remark(text),
         async || {
             // Set it even if it is unchanged, because the queue of a restored server does not know it yet.
@@ -333,18 +336,12 @@ async fn begin(
     .await?;
     let outdated = prepare::outdated(&bus, stored).await?;
     let stored = stored.iter().filter(|(job, _)| !outdated.contains(job)).map(|(&job, result)| (job, result));
-    let Start { engine, snapshot } = Start::from(&request.plan, &stored.collect());
-    let plan = Arc::new(request.plan.clone());
-    let cost = CostModel::new(efforts(&plan, dataset.map_or(0, Dataset::train_samples)));
-    let conductor = Conductor::begin(bus.clone(), engine, cost, plan).await?;
-    Ok(PreparedSweep { endpoint, bus, conductor, snapshot })
-}
-
-/// How much work each job is. Jobs of a trainer that this program does not know are all alike.
-fn efforts(plan: &Plan, train_samples: usize) -> Vec<(JobId, Effort)> {
-    let alike = Effort { epochs: 1, units: 1.0, class: 0 };
-    let effort = |settings| plan.kind().map_or(alike, |kind| kind.effort(settings, train_samples));
-    plan.jobs.iter().map(|job| (job.id, effort(&job.settings))).collect()
+    let stored: BTreeMap<JobId, &JobResult> = stored.collect();
+    let engine = admitted.engine(&|job| stored.contains_key(&job));
+    let snapshot = first_snapshot(&admitted.plan, &stored);
+    let train_samples = dataset.map_or(0, Dataset::train_samples);
+    let conductor = Conductor::begin(bus.clone(), engine, Arc::new(admitted.plan), train_samples).await?;
+    Ok(PreparedSweep { endpoint, bus, conductor, outdated, snapshot })
 }
 
 /// The workers on somebody else's server that keep training after the local ones have ended.

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use shared::books::{JobState, Standing, WorkerRecord};
-use shared::bus::{Bucket, Bus, BusError};
+use shared::bus::{Bus, BusError};
 use shared::ids::JobId;
-use shared::protocol::{JobOrder, SweepRecord, subjects};
+use shared::protocol::{Steering, SweepRecord};
 use shared::result::JobResult;
 
 use super::dataset::Dataset;
+use super::plans::{self, ChangeError};
+use crate::engine::Engine;
 use crate::run_dir::{RunDir, RunDirError};
 use crate::sweep::plan::Plan;
 
@@ -29,6 +31,10 @@ pub(super) fn run_dir(
 ) -> Result<ChosenFolder, RunDirError> {
     let usual = out.join(&plan.name);
     let root = RunDir::place(&usual, plan)?;
+    // With what was requested before, whose results are in the folder. What counts is what the books say later.
+    let stored =
+        RunDir::open(&root).and_then(|run| run.plan()).ok().filter(|stored| stored.name == plan.name);
+    let continued = stored.map_or_else(|| plan.clone(), |stored| plans::continued(plan.clone(), stored));
     let remark = (root != usual).then(|| {
         format!(
             "{} holds a run of `{}` with other jobs or another dataset and is left as it is; this one goes to {}",
@@ -37,7 +43,7 @@ pub(super) fn run_dir(
             root.display()
         )
     });
-    let run_dir = RunDir::create(&root, plan)?;
+    let run_dir = RunDir::create(&root, &continued)?;
     for (split, samples) in dataset.map_or_else(Vec::new, Dataset::sample_lists) {
         run_dir.write_samples(split, &samples)?;
     }
@@ -56,10 +62,10 @@ pub(super) fn stored_results(run_dir: &RunDir) -> BTreeMap<JobId, JobResult> {
 }
 
 /// Jobs whose results in the run folder are older than the user's request to train them again.
-pub(super) async fn outdated(
-    bus: &Bus,
-    stored: &BTreeMap<JobId, JobResult>,
-) -> Result<BTreeSet<JobId>, BusError> {
+///
+/// # Errors
+/// When the server does not answer, or a record cannot be read.
+pub async fn outdated(bus: &Bus, stored: &BTreeMap<JobId, JobResult>) -> Result<BTreeSet<JobId>, BusError> {
     let mut outdated = BTreeSet::new();
     for (&job, result) in stored {
         if let Some(entry) = bus.record(job).await?
@@ -71,18 +77,60 @@ pub(super) async fn outdated(
     Ok(outdated)
 }
 
+/// A sweep that is in the books.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Its plan, with what was requested of the sweep before.
+    pub plan: Plan,
+    /// What was requested of its jobs before.
+    steered: Vec<(JobId, Steering)>,
+    /// The jobs that workers take before all others.
+    first: Vec<JobId>,
+}
+
+impl Admitted {
+    /// An engine for the sweep. The results of the jobs in `stored` are in the run folder.
+    pub fn engine(&self, stored: &dyn Fn(JobId) -> bool) -> Engine {
+        let engine = Engine::new(self.plan.jobs.iter().map(|job| job.id), stored);
+        engine.steered(self.steered.iter().copied(), self.first.iter().copied())
+    }
+}
+
 /// Enters the sweep into the books. Jobs that are already in the books keep their state, except that failed ones are
-/// opened again and drained workers are trusted again, because the user asks for another try. With `ours_alone` no
-/// other coordinator uses this server, so what its queue still holds from another sweep is removed.
+/// opened again and drained workers are trusted again, because the user asks for another try. What was requested of the
+/// sweep and its jobs before stays. With `ours_alone` no other coordinator uses this server, so what its queue still
+/// holds from another sweep is removed.
 ///
 /// # Errors
 /// When the server refuses or does not answer, or an entry in its books cannot be read.
-pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<()> {
-    let orders: Vec<JobOrder> = plan.jobs.iter().map(|job| plan.order(job)).collect();
-    bus.admit(&orders).await?;
+pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<Admitted> {
+    let (plan, steered) = loop {
+        let known = bus.sweep(&plan.name).await?;
+        let plan = match &known {
+            Some((record, _)) => match plans::load(bus, &record.plan).await {
+                Ok(stored) => plans::continued(plan.clone(), stored),
+                Err(ChangeError::Bus(error)) if error.is_transient() => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!("what was requested of this sweep earlier cannot be read: {error}");
+                    plan.clone()
+                }
+            },
+            None => plan.clone(),
+        };
+        let steered = bus.admit(&plan.orders()).await?;
+        let (generation, changed_by, revision) =
+            known.map_or((0, None, 0), |(record, revision)| (record.generation, record.changed_by, revision));
+        let blob = plans::store(bus, &plan).await?;
+        let (v, name) = (SweepRecord::VERSION, plan.name.clone());
+        let record = SweepRecord { v, name, plan: blob, generation, changed_by };
+        // Somebody may change the plan at the same time.
+        if bus.swap_sweep(&record, revision).await? {
+            break (plan, steered);
+        }
+    };
     let drained = trust_again(bus).await?;
-    for order in &orders {
-        let Some(entry) = bus.record(order.job).await? else { continue };
+    for job in &plan.jobs {
+        let Some(entry) = bus.record(job.id).await? else { continue };
         let next = match &entry.record.state {
             JobState::Failed { .. } | JobState::Parked { .. } => Some(entry.record.reopened()),
             JobState::Pending | JobState::Running { .. } | JobState::Done { .. } => {
@@ -90,21 +138,17 @@ pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<(
             }
         };
         if let Some(next) = next {
-            match bus.swap(order.job, entry.revision, &next).await {
+            match bus.swap(job.id, entry.revision, &next).await {
                 // A worker was faster, so the job is already open.
                 Ok(_) | Err(BusError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
-    let text = serde_json::to_vec(plan)?;
-    let blob = bus.put_blob(Bucket::Results, &format!("plan.{}", plan.name), text.into()).await?;
-    let record = SweepRecord { v: SweepRecord::VERSION, name: plan.name.clone(), plan: blob };
-    bus.write(&subjects::sweep_key(&plan.name), &record).await?;
     if ours_alone {
         bus.clear_queue().await?;
     }
-    Ok(())
+    Ok(Admitted { plan, steered, first: bus.first().await? })
 }
 
 /// Trusts all workers again that were on probation or drained, and returns the names of the drained ones. A worker that

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::books::JobState;
@@ -11,7 +12,7 @@ use shared::protocol::{LiveReport, Presence};
 use shared::signals::StopSignals;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::conductor::{Conductor, Input};
+use super::conductor::{Acted, Conductor, Input};
 use super::downloads::FetchedResult;
 use super::other_sweeps::OtherSweeps;
 use super::say_stopping;
@@ -20,6 +21,7 @@ use crate::engine::{Engine, Notice};
 use crate::fleet::Fleet;
 use crate::home::HomeLock;
 use crate::run_dir::{ResultWriter, RunDir};
+use crate::sweep::plan::Plan;
 use crate::view::View;
 use crate::view::labels::Labels;
 use crate::view::model::{LiveJob, Snapshot};
@@ -46,6 +48,8 @@ pub(super) struct Session<'a> {
     pub(super) conductor: Conductor,
     pub(super) writer: ResultWriter,
     pub(super) context: SessionContext<'a>,
+    /// The plan that the run folder and the display show.
+    pub(super) plan: Arc<Plan>,
 }
 
 /// What surrounds a running sweep: workers, server, home, display.
@@ -156,7 +160,7 @@ impl Session<'_> {
                 }
                 input = self.conductor.next() => self.act(input, &mut second).await?,
             }
-            if self.conductor.engine().is_finished() {
+            if self.conductor.is_finished() {
                 self.every_second().await?;
                 return Ok(SessionEnd::Finished);
             }
@@ -169,7 +173,7 @@ impl Session<'_> {
 
     /// Lets the conductor act. That may wait for the server, so the display is updated in the meantime.
     async fn act(&mut self, input: Input, second: &mut Interval) -> anyhow::Result<()> {
-        let Self { conductor, writer, context } = self;
+        let Self { conductor, writer, context, .. } = self;
         let (run_dir, mut scores) = (context.run_dir, Vec::new());
         let ranking = conductor.plan().ranking.clone();
         let mut store = |fetched: &FetchedResult| {
@@ -178,7 +182,7 @@ impl Session<'_> {
             scores.extend(ranking.score(&fetched.result.metrics).map(|score| (fetched.result.job, score)));
             Ok(())
         };
-        let notices = {
+        let Acted { notices, set_aside } = {
             let mut acting = pin!(conductor.act(input, &mut store));
             loop {
                 tokio::select! {
@@ -191,9 +195,25 @@ impl Session<'_> {
         for (job, score) in scores {
             context.snapshot.saw(job, score);
         }
-        for notice in notices {
-            context.tell(&notice);
+        for job in set_aside {
+            self.context.run_dir.set_aside(job)?;
         }
+        self.follow_plan()?;
+        for notice in notices {
+            self.context.tell(&notice);
+        }
+        Ok(())
+    }
+
+    /// Shows a changed plan, and lets the run folder follow it.
+    fn follow_plan(&mut self) -> anyhow::Result<()> {
+        if Arc::ptr_eq(&self.plan, self.conductor.plan()) {
+            return Ok(());
+        }
+        self.plan = self.conductor.plan().clone();
+        self.context.run_dir.write_plan(&self.plan)?;
+        self.writer.take(&self.plan);
+        self.context.relabel(&self.plan);
         Ok(())
     }
 
@@ -265,6 +285,12 @@ impl SessionContext<'_> {
                 Ok(())
             }
         }
+    }
+
+    fn relabel(&mut self, plan: &Plan) {
+        let labels = Labels::of(plan).from_file(self.workers.labels.file());
+        self.workers.labels = labels.clone();
+        self.view.relabel(labels);
     }
 
     fn tell(&mut self, notice: &Notice) {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use shared::books::{JobState, Standing, WorkerRecord};
 use shared::bus::{Bucket, Bus};
 use shared::ids::JobId;
-use shared::protocol::{Presence, SweepRecord, subjects};
+use shared::protocol::{Presence, SweepRecord, Wish, subjects};
 
 use crate::sweep::plan::Plan;
 use crate::view::labels::Labels;
@@ -23,7 +23,7 @@ pub struct SweepStatus {
 pub struct JobStatus {
     pub id: JobId,
     pub label: String,
-    /// `pending`, `running`, `done` or `failed`.
+    /// `pending`, `running`, `paused`, `cancelled`, `done` or `failed`.
     pub state: &'static str,
     pub worker: Option<String>,
     /// Finished epochs, of `epochs`.
@@ -129,17 +129,25 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
             reproduce: None,
         };
         match record.map(|record| record.state) {
-            None | Some(JobState::Pending) => {}
+            None => {}
+            Some(JobState::Pending) => {
+                let known = bus.order_entry(job.id).await?;
+                match known.map_or(Wish::Train, |known| known.order.execution.steering.wish) {
+                    Wish::Train => {}
+                    Wish::Pause => status.state = "paused",
+                    Wish::Cancel => status.state = "cancelled",
+                }
+            }
             Some(JobState::Running { token, progress, .. }) => {
                 status.state = "running";
                 status.worker = Some(token.owner.name().to_owned());
                 status.epoch = progress.epoch;
             }
-            Some(JobState::Done { token }) => {
+            Some(JobState::Done { token, stopped_after }) => {
                 let result = bus.result(job.id).await?;
                 status.state = "done";
                 status.worker = Some(token.owner.name().to_owned());
-                status.epoch = status.epochs;
+                status.epoch = stopped_after.unwrap_or(status.epochs);
                 status.score = plan.ranking.score(&result.metrics);
                 let warnings = kind.map_or_else(Vec::new, |kind| kind.warnings(&result, &job.settings));
                 status.warnings = warnings.iter().map(ToString::to_string).collect();

@@ -123,6 +123,7 @@ fn resolve(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>>
         ensembles,
         tables,
         weights,
+        requested: plan::Requested::default(),
         notes,
     })
 }

@@ -1,6 +1,6 @@
 //! A plan: a sweep file resolved to jobs, ensemble rules and tables. Plain data, stored with every run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -42,9 +42,31 @@ pub struct Plan {
     /// Files of weights that the jobs start from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<WeightsFile>,
+    /// What was requested while the sweep ran.
+    #[serde(default, skip_serializing_if = "Requested::is_empty")]
+    pub requested: Requested,
     /// What a user should know before starting the sweep, each in one sentence; not stored.
     #[serde(skip)]
     pub notes: Vec<String>,
+}
+
+/// How a plan differs from its sweep file on request. A later run of the same file keeps it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Requested {
+    /// Jobs that were added.
+    pub jobs: BTreeSet<JobId>,
+    /// Names of ensembles and titles of tables that were added.
+    pub ensembles: BTreeSet<String>,
+    pub tables: BTreeSet<String>,
+    /// Jobs that were withdrawn.
+    pub withdrawn: BTreeSet<JobId>,
+}
+
+impl Requested {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -86,12 +108,18 @@ impl Plan {
                 inputs: Inputs::default(),
             },
         };
-        JobOrder { v: JobOrder::VERSION, job: job.id, content, execution: self.execution() }
+        let (v, execution) = (JobOrder::VERSION, self.execution());
+        JobOrder { v, job: job.id, content, execution, admitted_nanos: None }
+    }
+
+    /// The orders of all jobs.
+    pub fn orders(&self) -> Vec<JobOrder> {
+        self.jobs.iter().map(|job| self.order(job)).collect()
     }
 
     /// How the jobs are carried out.
     pub fn execution(&self) -> Execution {
-        Execution { checkpoint_every: self.checkpoint_every, ranking: self.ranking.clone() }
+        Execution::new(self.checkpoint_every, self.ranking.clone())
     }
 }
 

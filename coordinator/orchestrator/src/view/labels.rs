@@ -32,6 +32,11 @@ impl Labels {
         Self { file: file.display().to_string(), ..self }
     }
 
+    /// The path of the sweep file as the user wrote it.
+    pub fn file(&self) -> &std::path::Path {
+        std::path::Path::new(&self.file)
+    }
+
     /// What the jobs' scores are called.
     pub fn score_name(&self) -> &str {
         if self.score.is_empty() { "score" } else { &self.score }
@@ -125,6 +130,7 @@ mod tests {
             ensembles: vec![],
             tables: vec![],
             weights: vec![],
+            requested: crate::sweep::plan::Requested::default(),
             notes: vec![],
         };
         let labels = Labels::of(&plan);

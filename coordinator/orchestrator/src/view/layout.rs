@@ -31,7 +31,7 @@ fn total(snapshot: &Snapshot, width: usize, colour: bool) -> String {
     let text = fit(headline(snapshot), width);
     let (tally, style) = (snapshot.tally, Style::new().green());
     let bar = bar(
-        (tally.done + tally.failed) as u64,
+        tally.ended() as u64,
         tally.total() as u64,
         TOTAL_BAR.within(width.saturating_sub(measure_text_width(&text) + 1)),
         style.force_styling(colour),

@@ -20,7 +20,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 /// One line of text per event, on standard error.
 #[derive(Debug)]
 pub struct Lines {
-    labels: Labels,
+    pub(super) labels: Labels,
     /// `None` before the first one.
     last_progress: Option<Duration>,
     ended: usize,
@@ -38,7 +38,7 @@ impl Lines {
 
     /// A line at the start, whenever a job has ended, and every half minute, because workers may take a while to start.
     pub(super) fn refresh(&mut self, snapshot: &Snapshot) {
-        let ended = snapshot.tally.done + snapshot.tally.failed;
+        let ended = snapshot.tally.ended();
         let due = self.last_progress.is_none_or(|last| snapshot.elapsed >= last + PROGRESS_EVERY);
         if due || ended != self.ended {
             (self.ended, self.last_progress) = (ended, Some(snapshot.elapsed));
@@ -50,7 +50,7 @@ impl Lines {
 /// One JSON object per event, on standard output.
 #[derive(Debug)]
 pub struct JsonLines {
-    labels: Labels,
+    pub(super) labels: Labels,
     /// The numbers of the last progress event.
     told: Option<Tally>,
 }
@@ -88,6 +88,8 @@ impl JsonLines {
             "running": tally.running,
             "done": tally.done,
             "failed": tally.failed,
+            "paused": tally.paused,
+            "cancelled": tally.cancelled,
             "parked": 0, // For scripts written for earlier versions, which add it to `failed`.
             "failures": tally.failures,
             "losses": tally.losses,
@@ -138,7 +140,11 @@ pub(super) fn words(notice: &Notice, labels: &Labels) -> String {
         Notice::Drained { worker, reason } => {
             format!("worker {worker} is DRAINED and takes no more jobs: {reason}")
         }
-        Notice::Done { worker, .. } => format!("{label}: done on {}", worker.name()),
+        Notice::Done { worker, stopped_after: None, .. } => format!("{label}: done on {}", worker.name()),
+        Notice::Done { worker, stopped_after: Some(epochs), .. } => {
+            format!("{label}: ended early on {}, after epoch {epochs}", worker.name())
+        }
+        Notice::Answered { by, demand, answer } => format!("request of {by} to {demand}: {answer}"),
         Notice::Note { note, .. } => format!("{label}: {note}"),
     }
 }
@@ -146,7 +152,7 @@ pub(super) fn words(notice: &Notice, labels: &Labels) -> String {
 /// The job that a notice is about; `None` if it is about a worker.
 fn job_of(notice: &Notice) -> Option<JobId> {
     match notice {
-        Notice::Suspected { .. } | Notice::Drained { .. } => None,
+        Notice::Suspected { .. } | Notice::Drained { .. } | Notice::Answered { .. } => None,
         Notice::Started { job, .. }
         | Notice::TakenOver { job, .. }
         | Notice::Epoch { job, .. }

@@ -11,7 +11,7 @@ use crate::engine::Notice;
 /// The bars.
 #[derive(Debug)]
 pub struct Live {
-    labels: Labels,
+    pub(super) labels: Labels,
     colour: bool,
 }
 
@@ -35,6 +35,7 @@ impl Live {
             | Notice::Suspected { .. }
             | Notice::Drained { .. }
             | Notice::Done { .. }
+            | Notice::Answered { .. }
             | Notice::Note { .. } => console::print(&plain(&words(notice, &self.labels))),
         }
     }

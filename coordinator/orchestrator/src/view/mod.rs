@@ -58,6 +58,15 @@ impl View {
         }
     }
 
+    /// Takes the labels of a changed plan.
+    pub fn relabel(&mut self, labels: Labels) {
+        match self {
+            Self::Live(view) => view.labels = labels,
+            Self::Lines(view) => view.labels = labels,
+            Self::Json(view) => view.labels = labels,
+        }
+    }
+
     /// Something happened to a job.
     pub fn notice(&mut self, notice: &Notice, snapshot: &Snapshot) {
         match self {

@@ -80,6 +80,8 @@ pub fn headline(snapshot: &Snapshot) -> Vec<Part> {
         (9, true, format!("{}/{} jobs done", tally.done, tally.total())),
         (6, tally.failed > 0, format!("{} failed", tally.failed)),
         (7, true, format!("{} running", tally.running)),
+        (6, tally.paused > 0, format!("{} paused", tally.paused)),
+        (6, tally.cancelled > 0, format!("{} cancelled", tally.cancelled)),
         (4, elsewhere > 0, format!("{} on other sweeps", count(elsewhere, "worker"))),
         (3, tally.failures > 0, count(tally.failures, "error")),
         (2, tally.losses > 0, format!("{} lost", count(tally.losses, "worker"))),

@@ -29,7 +29,16 @@ fn live(name: &str, label: &str, epoch: u32, score: Option<f64>) -> LiveJob {
 
 /// A snapshot with everything that a headline can show.
 fn troubled() -> Snapshot {
-    let tally = Tally { pending: 12, running: 2, done: 10, failed: 2, failures: 4, losses: 1, deferrals: 3 };
+    let tally = Tally {
+        pending: 12,
+        running: 2,
+        done: 10,
+        failed: 2,
+        failures: 4,
+        losses: 1,
+        deferrals: 3,
+        ..Tally::default()
+    };
     let score_name = "F1".to_owned();
     let mut snapshot =
         Snapshot { tally, elapsed: Duration::from_secs(3723), score_name, ..Snapshot::default() };
@@ -174,7 +183,13 @@ fn every_event_reads_well() {
         Notice::Deferred { job: id },
         Notice::Suspected { worker: "cpu0".into(), incidents: vec![incident] },
         Notice::Drained { worker: "cpu0".into(), reason: "2 jobs failed on it".into() },
-        Notice::Done { job: id, worker: one },
+        Notice::Done { job: id, worker: one.clone(), stopped_after: None },
+        Notice::Done { job: id, worker: one, stopped_after: Some(4) },
+        Notice::Answered {
+            by: "ada on head".into(),
+            demand: "pause (2 jobs)".into(),
+            answer: "done; job 00000001: it is done".into(),
+        },
         Notice::Note { job: id, note: "a damaged checkpoint was skipped".into() },
     ];
     let labels = Labels::default().from_file(std::path::Path::new("my sweeps/it's.yaml"));
@@ -193,6 +208,8 @@ fn every_event_reads_well() {
     worker cpu0 is suspected, because different jobs failed on it (job 00000001: no memory): other workers retry these jobs first
     worker cpu0 is DRAINED and takes no more jobs: 2 jobs failed on it
     00000001: done on cpu0
+    00000001: ended early on cpu0, after epoch 4
+    request of ada on head to pause (2 jobs): done; job 00000001: it is done
     00000001: a damaged checkpoint was skipped
     "#);
 }

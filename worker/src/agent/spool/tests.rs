@@ -26,7 +26,7 @@ fn worker(nonce: u128) -> WorkerId {
 fn claim(owner: WorkerId) -> WorkClaim {
     let kind = shared::empty::Empty;
     let content = Job { trainer: kind.id(), settings: Settings::new(), inputs: Inputs::default() };
-    let execution = Execution { checkpoint_every: CheckpointEvery::Epoch, ranking: kind.ranking() };
+    let execution = Execution::new(CheckpointEvery::Epoch, kind.ranking());
     let order = JobOrder::new(content, execution);
     let device = DeviceRecord {
         device: "cpu".to_owned(),

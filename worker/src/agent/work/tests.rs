@@ -18,7 +18,7 @@ fn ranking() -> Ranking {
 fn claim() -> WorkClaim {
     let trainer = shared::empty::trainer();
     let content = Job { trainer, settings: Settings::new(), inputs: Inputs::default() };
-    let execution = Execution { checkpoint_every: CheckpointEvery::Epoch, ranking: ranking() };
+    let execution = Execution::new(CheckpointEvery::Epoch, ranking());
     let device = DeviceRecord {
         device: "cpu".to_owned(),
         model: "m".to_owned(),

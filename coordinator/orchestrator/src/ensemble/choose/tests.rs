@@ -30,6 +30,7 @@ fn plan(jobs: usize) -> Plan {
         ensembles: vec![],
         tables: vec![],
         weights: vec![],
+        requested: crate::sweep::plan::Requested::default(),
         notes: vec![],
     }
 }

@@ -81,7 +81,10 @@ fn job_cells(view: &View<'_>, job: &JobRow) -> Markup {
         td { (view.name(job.id)) }
         @match job.state {
             JobState::Done => {
-                td.n { (or_dash(job.epochs.map(|n| n.to_string()))) }
+                td.n {
+                    (or_dash(job.epochs.map(|n| n.to_string())))
+                    @if job.stopped_after.is_some() { " " span.badge { "ended early" } }
+                }
                 td.n { (or_dash(job.best_epoch.map(|n| n.to_string()))) }
                 @for (place, score) in view.scores(job).iter().enumerate() {
                     td.n.main { (score) @if place == 0 { (scores::doubts(&job.warnings)) } }

@@ -6,8 +6,8 @@ mod select;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shared::bus::{Bucket, Bus, BusError};
-use shared::protocol::{SweepRecord, subjects};
+use shared::bus::{Bucket, Bus, BusError, RequestEntry};
+use shared::protocol::{Demand, SweepRecord, subjects};
 
 pub use select::Ages;
 use select::{Named, abandoned_uploads, unused_blobs};
@@ -113,5 +113,24 @@ async fn named(bus: &Bus) -> Result<Named, BusError> {
     for key in bus.keys(subjects::SWEEP_KEYS).await? {
         named.results.insert(bus.read::<SweepRecord>(&key, SweepRecord::VERSION).await?.plan.name);
     }
+    named.results.extend(plans_of_requests(bus).await?);
     Ok(named)
+}
+
+/// The plans that are to be added to sweeps.
+async fn plans_of_requests(bus: &Bus) -> Result<Vec<String>, BusError> {
+    let mut plans = Vec::new();
+    for key in bus.keys(subjects::REQUEST_KEYS).await? {
+        let Some(id) = subjects::request_of_key(&key) else { continue };
+        let request = match bus.requested(id).await {
+            Ok(RequestEntry { request, .. }) => request,
+            Err(error) if error.is_transient() => return Err(error),
+            Err(_) => continue, // It cannot be read, so it is never carried out.
+        };
+        match request.demand {
+            Demand::Add { plan } if request.answer.is_none() => plans.push(plan.name),
+            Demand::Add { .. } | Demand::Jobs { .. } | Demand::Withdraw { .. } => {}
+        }
+    }
+    Ok(plans)
 }

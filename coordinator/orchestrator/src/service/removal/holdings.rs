@@ -22,9 +22,11 @@ pub(super) struct Survey {
     pub(super) results: BTreeMap<String, u64>,
     pub(super) pack_blobs: BTreeMap<String, u64>,
     pub(super) weights_blobs: BTreeMap<String, u64>,
+    /// The keys of requests to change a sweep, by its name.
+    pub(super) requests: BTreeMap<String, Vec<String>>,
 }
 
-/// A sweep, as its plan lists it.
+/// A sweep, as its plan lists it, with the jobs that were withdrawn from it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Listed {
     pub(super) jobs: BTreeSet<JobId>,
@@ -153,6 +155,7 @@ impl Survey {
     fn take_sweep(&self, name: &str, found: &mut Belongings) {
         let keys = [subjects::sweep_key(name), subjects::conductor_key(name)];
         found.keys.extend(keys.into_iter().filter(|key| self.keys.contains(key)));
+        found.keys.extend(self.requests.get(name).into_iter().flatten().cloned());
         let plans = self.results.iter().filter(|(blob, _)| is_plan_of(blob, name));
         for (blob, bytes) in plans {
             found.holdings.results.add(*bytes);
@@ -284,6 +287,7 @@ mod tests {
             .into(),
             pack_blobs: ["p", "q", "old", "same"].map(|name| (name.to_owned(), 1000)).into(),
             weights_blobs: [("w.0".to_owned(), 50)].into(),
+            requests: [("a".to_owned(), vec!["request.1".to_owned()])].into(),
         }
     }
 
@@ -297,6 +301,7 @@ mod tests {
         let job = id(1);
         let keys = [
             "sweep.a".to_owned(),
+            "request.1".to_owned(),
             format!("job.{job}"),
             format!("order.{job}"),
             format!("result.{job}"),

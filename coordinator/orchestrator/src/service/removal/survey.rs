@@ -37,6 +37,12 @@ pub(super) async fn survey(bus: &Bus, clock: Option<(i128, Duration)>) -> Result
         } else if let Some(digest) = subjects::weights_of_key(&key) {
             let weights: WeightsManifest = bus.read(&key, WeightsManifest::VERSION).await?;
             survey.weights.insert(digest.to_owned(), blobs(std::iter::once(&weights.file)));
+        } else if let Some(request) = subjects::request_of_key(&key) {
+            match bus.requested(request).await {
+                Ok(entry) => survey.requests.entry(entry.request.sweep).or_default().push(key),
+                Err(error) if error.is_transient() => return Err(error.into()),
+                Err(_) => {} // Nobody can tell to which sweep it belongs.
+            }
         }
     }
     Ok(survey)
@@ -58,7 +64,8 @@ async fn sweep(bus: &Bus, key: &str) -> Result<Listed, RemovalError> {
         .map_err(|source| RemovalError::Plan { sweep: record.name.clone(), source })?;
     let weights = plan.weights.iter().map(|file| file.digest.clone());
     let inputs = Inputs { packs: plan.dataset_digest.into_iter().collect(), weights: weights.collect() };
-    Ok(Listed { jobs: plan.jobs.iter().map(|job| job.id).collect(), inputs })
+    let jobs = plan.jobs.iter().map(|job| job.id).chain(plan.requested.withdrawn);
+    Ok(Listed { jobs: jobs.collect(), inputs })
 }
 
 async fn job(bus: &Bus, id: JobId, clock: Option<(i128, Duration)>) -> Result<Job, RemovalError> {

@@ -1,0 +1,34 @@
+//! What the engine wants done.
+
+use shared::books::{JobRecord, WorkerRecord};
+use shared::ids::{JobId, RequestId};
+use shared::protocol::{Answer, Demand, JobChange};
+
+use super::notice::Notice;
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Queue the job; harmless if it is already queued.
+    Enqueue(JobId),
+    /// Fetch the result and its probabilities into the run folder.
+    Fetch(JobId),
+    /// The result in the run folder is no longer that of the job.
+    SetAside(JobId),
+    /// Delete a checkpoint that no record refers to any more.
+    DropCheckpoint(String),
+    /// Write a worker's standing.
+    WriteStanding(WorkerRecord),
+    /// Change a job's record, unless somebody else changes it first.
+    Swap { job: JobId, revision: u64, next: JobRecord },
+    /// Change how a job is carried out.
+    CarryOut { request: RequestId, job: JobId, change: JobChange },
+    /// Change the plan.
+    ChangePlan { request: RequestId, demand: Demand },
+    /// Write the answer to a request.
+    Answer { request: RequestId, answer: Answer },
+    /// Let workers no longer take this job before all others.
+    NoLongerFirst(JobId),
+    /// Tell the user.
+    Tell(Notice),
+}

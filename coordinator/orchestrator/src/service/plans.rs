@@ -1,0 +1,241 @@
+//! Generations of a plan: jobs, ensembles and tables that are added while a sweep runs, and jobs that are withdrawn.
+//!
+//! The plan in the books changes by compare-and-swap, with the request that asked for it, so that a coordinator that
+//! takes over after a crash neither loses a change nor makes it twice.
+
+use std::collections::BTreeSet;
+
+use shared::blob::BlobRef;
+use shared::books::CarriedOut;
+use shared::bus::{BookEntry, Bucket, Bus, BusError};
+use shared::ids::{JobId, RequestId};
+use shared::plural::count;
+use shared::protocol::{Demand, JobChange, Steering, SweepRecord, Wish, subjects};
+
+use crate::engine::PlanChange;
+use crate::sweep::plan::{Plan, Requested};
+use crate::sweep::queries;
+
+/// A plan after a change.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ChangedPlan {
+    pub(super) plan: Plan,
+    pub(super) change: PlanChange,
+    /// The records of the jobs that were asked for, as far as there were any before.
+    pub(super) records: Vec<BookEntry>,
+}
+
+/// Why a plan was not changed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ChangeError {
+    /// It cannot be changed so.
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+/// Stores a plan as it is referred to in the books.
+pub(super) async fn store(bus: &Bus, plan: &Plan) -> Result<BlobRef, ChangeError> {
+    let text = serde_json::to_vec(plan)
+        .map_err(|error| ChangeError::Refused(format!("the plan cannot be stored: {error}")))?;
+    Ok(bus.put_blob(Bucket::Results, &format!("plan.{}", plan.name), text.into()).await?)
+}
+
+/// Fetches a plan.
+pub(super) async fn load(bus: &Bus, blob: &BlobRef) -> Result<Plan, ChangeError> {
+    let text = bus.get_blob(Bucket::Results, blob).await?;
+    serde_json::from_slice(&text)
+        .map_err(|error| ChangeError::Refused(format!("the plan cannot be read: {error}")))
+}
+
+/// Changes the plan of the sweep of `plan` as a request demands, in the books and in the orders of its jobs. The outcome
+/// is compared with `plan`, which is the one that the coordinator follows. Doing it again changes nothing more.
+pub(super) async fn change(
+    bus: &Bus,
+    plan: &Plan,
+    request: RequestId,
+    demand: &Demand,
+) -> Result<ChangedPlan, ChangeError> {
+    let changed = loop {
+        let Some((record, revision)) = bus.sweep(&plan.name).await? else {
+            return Err(ChangeError::Refused("this server does not know the sweep".to_owned()));
+        };
+        let known = load(bus, &record.plan).await?;
+        if record.changed_by == Some(request) || bus.is_answered(request).await? {
+            break known;
+        }
+        let (next, added) = match demand {
+            Demand::Add { plan: blob } => added(&known, load(bus, blob).await?)?,
+            Demand::Withdraw { jobs } => (withdrawn(&known, jobs), Vec::new()),
+            Demand::Jobs { .. } => {
+                return Err(ChangeError::Refused("it does not change the plan".to_owned()));
+            }
+        };
+        // The jobs come before the plan that lists them: a plan must not name a job that the books do not know.
+        let orders: Vec<_> = added.iter().map(|&job| next.order(&next.jobs[job])).collect();
+        bus.admit(&orders).await?;
+        let record = SweepRecord {
+            v: SweepRecord::VERSION,
+            plan: store(bus, &next).await?,
+            generation: record.generation + 1,
+            changed_by: Some(request),
+            ..record
+        };
+        if bus.swap_sweep(&record, revision).await? {
+            break next;
+        }
+    };
+    let mut change = difference(plan, &changed);
+    let mut records = Vec::new();
+    match demand {
+        Demand::Withdraw { jobs } => cancel(bus, plan, request, jobs).await?,
+        Demand::Add { plan: blob } => {
+            for job in &load(bus, blob).await?.jobs {
+                change.steered.extend(wanted_again(bus, request, job.id).await?);
+                records.extend(bus.record(job.id).await?);
+            }
+        }
+        Demand::Jobs { .. } => {}
+    }
+    Ok(ChangedPlan { plan: changed, change, records })
+}
+
+/// A job that is added is wanted, though it may have been withdrawn before, which cancelled it. Returns what is requested
+/// of it now.
+async fn wanted_again(
+    bus: &Bus,
+    request: RequestId,
+    job: JobId,
+) -> Result<Option<(JobId, Steering)>, ChangeError> {
+    let Some(known) = bus.order_entry(job).await? else { return Ok(None) };
+    let steering = known.order.execution.steering;
+    let steering = match steering.wish {
+        Wish::Train | Wish::Pause => steering,
+        Wish::Cancel => match bus.carry_out(job, request, JobChange::Resume).await? {
+            CarriedOut::Done(steering) => steering,
+            CarriedOut::Refused(_) => steering, // It is done.
+        },
+    };
+    Ok(Some((job, steering)))
+}
+
+/// `plan` with what `more` has and it has not, and the positions of the added jobs.
+fn added(plan: &Plan, more: Plan) -> Result<(Plan, Vec<usize>), ChangeError> {
+    let refused = |why: String| Err(ChangeError::Refused(why));
+    if more.name != plan.name {
+        return refused(format!("it is a plan of the sweep `{}`", more.name));
+    }
+    if more.trainer != plan.trainer {
+        return refused(format!("its jobs are of trainer {}, not {}", more.trainer, plan.trainer));
+    }
+    if more.dataset_digest != plan.dataset_digest {
+        return refused("it has another dataset".to_owned());
+    }
+    let mut next = plan.clone();
+    let first = next.jobs.len();
+    let known: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
+    for job in more.jobs.into_iter().filter(|job| !known.contains(&job.id)) {
+        next.requested.withdrawn.remove(&job.id);
+        next.requested.jobs.insert(job.id);
+        next.jobs.push(job);
+    }
+    for rule in more.ensembles {
+        if plan.ensembles.iter().all(|known| known.name != rule.name) {
+            next.requested.ensembles.insert(rule.name.clone());
+            next.ensembles.push(rule);
+        }
+    }
+    for rule in more.tables {
+        if plan.tables.iter().all(|known| known.title != rule.title) {
+            next.requested.tables.insert(rule.title.clone());
+            next.tables.push(rule);
+        }
+    }
+    let weights: BTreeSet<&String> = plan.weights.iter().map(|file| &file.digest).collect();
+    next.weights.extend(more.weights.into_iter().filter(|file| !weights.contains(&file.digest)));
+    resize(&mut next);
+    if next == *plan {
+        return refused("the sweep has all of it already".to_owned());
+    }
+    let added = (first..next.jobs.len()).collect();
+    Ok((next, added))
+}
+
+fn withdrawn(plan: &Plan, jobs: &[JobId]) -> Plan {
+    let mut next = plan.clone();
+    for job in jobs {
+        next.requested.jobs.remove(job);
+        next.requested.withdrawn.insert(*job);
+    }
+    let gone = &next.requested.withdrawn;
+    next.jobs.retain(|job| !gone.contains(&job.id));
+    resize(&mut next);
+    next
+}
+
+/// The plan of a sweep file with what was requested of the same sweep before, which `stored` holds. A sweep of another
+/// trainer or dataset begins afresh.
+pub(super) fn continued(mut plan: Plan, stored: Plan) -> Plan {
+    if stored.trainer != plan.trainer || stored.dataset_digest != plan.dataset_digest {
+        return plan;
+    }
+    let Requested { jobs, ensembles, tables, withdrawn } = &stored.requested;
+    plan.jobs.retain(|job| !withdrawn.contains(&job.id));
+    let known: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
+    plan.jobs
+        .extend(stored.jobs.into_iter().filter(|job| jobs.contains(&job.id) && !known.contains(&job.id)));
+    let known: BTreeSet<String> = plan.ensembles.iter().map(|rule| rule.name.clone()).collect();
+    let more = stored.ensembles.into_iter();
+    plan.ensembles.extend(more.filter(|rule| ensembles.contains(&rule.name) && !known.contains(&rule.name)));
+    let known: BTreeSet<String> = plan.tables.iter().map(|rule| rule.title.clone()).collect();
+    let more = stored.tables.into_iter();
+    plan.tables.extend(more.filter(|rule| tables.contains(&rule.title) && !known.contains(&rule.title)));
+    let known: BTreeSet<String> = plan.weights.iter().map(|file| file.digest.clone()).collect();
+    plan.weights.extend(stored.weights.into_iter().filter(|file| !known.contains(&file.digest)));
+    plan.requested = stored.requested;
+    resize(&mut plan);
+    plan
+}
+
+/// Brings the sizes of the ensembles up to date.
+fn resize(plan: &mut Plan) {
+    for rule in &mut plan.ensembles {
+        rule.size = queries::size(&rule.members, &plan.jobs).most;
+    }
+}
+
+/// Stops the work on withdrawn jobs, unless another sweep asks for them.
+async fn cancel(bus: &Bus, plan: &Plan, request: RequestId, jobs: &[JobId]) -> Result<(), ChangeError> {
+    let mut wanted: BTreeSet<JobId> = BTreeSet::new();
+    for key in bus.keys(subjects::SWEEP_KEYS).await? {
+        let record: SweepRecord = bus.read(&key, SweepRecord::VERSION).await?;
+        if record.name != plan.name {
+            wanted.extend(load(bus, &record.plan).await?.jobs.iter().map(|job| job.id));
+        }
+    }
+    for &job in jobs.iter().filter(|job| !wanted.contains(job)) {
+        bus.carry_out(job, request, JobChange::Cancel).await?;
+    }
+    Ok(())
+}
+
+/// What `after` has that `before` has not, and the other way round.
+fn difference(before: &Plan, after: &Plan) -> PlanChange {
+    let ids = |plan: &Plan| -> BTreeSet<JobId> { plan.jobs.iter().map(|job| job.id).collect() };
+    let (old, new) = (ids(before), ids(after));
+    let added: Vec<JobId> = after.jobs.iter().map(|job| job.id).filter(|job| !old.contains(job)).collect();
+    let withdrawn: Vec<JobId> = old.difference(&new).copied().collect();
+    let ensembles = after.ensembles.len().saturating_sub(before.ensembles.len());
+    let tables = after.tables.len().saturating_sub(before.tables.len());
+    let counts = [(added.len(), "job"), (ensembles, "ensemble"), (tables, "table")];
+    let mut remarks: Vec<String> = counts
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| format!("{} added", count(number, what)))
+        .collect();
+    if !withdrawn.is_empty() {
+        remarks.push(format!("{} withdrawn", count(withdrawn.len(), "job")));
+    }
+    PlanChange { added, withdrawn, steered: Vec::new(), remarks }
+}

@@ -1,0 +1,227 @@
+//! Requests to change a sweep, and how they change the order and the record of a job.
+
+use super::books::{decode, encode};
+use super::key_watch::KeyWatch;
+use super::server::Entry;
+use super::{Bus, BusError};
+use crate::books::CarriedOut;
+use crate::ids::{JobId, RequestId};
+use crate::protocol::{Answer, Execution, First, JobChange, Request, SweepRecord, subjects};
+
+/// A request at one revision of its entry in the books. Revisions tell which request came first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestEntry {
+    pub request: Request,
+    pub revision: u64,
+}
+
+impl Bus {
+    /// Enters a request into the books. A coordinator of its sweep answers it, now or when one runs.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer. The request may have been entered all the same; entering it again
+    /// does no harm.
+    pub async fn request(&self, request: &Request) -> Result<(), BusError> {
+        self.create(&subjects::request_key(request.id), encode(request)).await.map(drop)
+    }
+
+    /// A request, with its answer if there is one.
+    ///
+    /// # Errors
+    /// When the server does not answer, or the request is not there or cannot be right.
+    pub async fn requested(&self, id: RequestId) -> Result<RequestEntry, BusError> {
+        let key = subjects::request_key(id);
+        let entry = self.entry(&key).await?.ok_or_else(|| BusError::Missing { what: key })?;
+        read(&entry)
+    }
+
+    /// All requests, then every new one and every answer.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn watch_requests(&self) -> Result<RequestWatch, BusError> {
+        let watched = KeyWatch::begin(self.server.clone(), subjects::REQUEST_KEYS).await;
+        Ok(RequestWatch { inner: watched.map_err(|e| BusError::failed("watch the requests", e))? })
+    }
+
+    /// Revision of the newest request or answer, 0 if there is none.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn newest_request(&self) -> Result<u64, BusError> {
+        let newest = self.server.newest(subjects::REQUEST_KEYS).await;
+        newest.map_err(|error| BusError::failed("look for requests", error))
+    }
+
+    /// Answers a request, unless it has an answer already.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer, or the request is gone.
+    pub async fn answer(&self, id: RequestId, answer: Answer) -> Result<(), BusError> {
+        loop {
+            let RequestEntry { request, revision } = self.requested(id).await?;
+            if request.answer.is_some() {
+                return Ok(());
+            }
+            let answered = Request { answer: Some(answer.clone()), ..request };
+            if self.changed(&subjects::request_key(id), &answered, revision).await?.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether a request has its answer. Then nothing may be done for it any more: a later request may have changed the
+    /// same thing again. Ask after reading what is to change, and change only what was read: so a coordinator that was
+    /// suspended in between undoes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::requested`].
+    pub async fn is_answered(&self, id: RequestId) -> Result<bool, BusError> {
+        Ok(self.requested(id).await?.request.answer.is_some())
+    }
+
+    /// Changes how a job is carried out on request `by`, in its order. Workers follow the order; for a job that nobody
+    /// holds, the coordinator brings the record into line ([`crate::books::JobRecord::following`]). Doing it again after a
+    /// crash changes nothing more.
+    ///
+    /// # Errors
+    /// When the server does not answer, or order, record or request cannot be read.
+    pub async fn carry_out(
+        &self,
+        job: JobId,
+        by: RequestId,
+        change: JobChange,
+    ) -> Result<CarriedOut, BusError> {
+        let unknown = || Ok(CarriedOut::Refused("this server does not know it".to_owned()));
+        loop {
+            let Some(known) = self.order_entry(job).await? else { return unknown() };
+            let steering = known.order.execution.steering;
+            if steering.changed_by == Some(by) {
+                return Ok(CarriedOut::Done(steering));
+            }
+            let Some(entry) = self.record(job).await? else { return unknown() };
+            if self.is_answered(by).await? {
+                return Ok(CarriedOut::Done(steering));
+            }
+            if let Some(why) = entry.record.refusal(change, &steering) {
+                return Ok(CarriedOut::Refused(why));
+            }
+            if change == JobChange::First && !self.put_first(job).await? {
+                return Ok(CarriedOut::Refused(format!("{} jobs are first already", First::MOST)));
+            }
+            let steering = steering.changed(change, by, entry.record.attempts);
+            let execution = Execution { steering, ..known.order.execution.clone() };
+            if self.replace_execution(known, execution).await? {
+                return Ok(CarriedOut::Done(steering));
+            }
+        }
+    }
+
+    /// The jobs that workers take before all others. A list that cannot be read counts as empty.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn first(&self) -> Result<Vec<JobId>, BusError> {
+        Ok(self.first_entry().await?.0)
+    }
+
+    /// Lets workers take `job` before all others. False if too many jobs are first already.
+    async fn put_first(&self, job: JobId) -> Result<bool, BusError> {
+        loop {
+            let (mut jobs, revision) = self.first_entry().await?;
+            if jobs.contains(&job) {
+                return Ok(true);
+            }
+            if jobs.len() >= First::MOST {
+                return Ok(false);
+            }
+            jobs.push(job);
+            if self.write_first(jobs, revision).await? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Takes jobs out of those that workers take before all others.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
+    pub async fn no_longer_first(&self, gone: &[JobId]) -> Result<(), BusError> {
+        loop {
+            let (mut jobs, revision) = self.first_entry().await?;
+            let before = jobs.len();
+            jobs.retain(|job| !gone.contains(job));
+            if jobs.len() == before || self.write_first(jobs, revision).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn write_first(&self, jobs: Vec<JobId>, revision: u64) -> Result<bool, BusError> {
+        let first = First { v: First::VERSION, jobs };
+        Ok(self.changed(subjects::FIRST_KEY, &first, revision).await?.is_some())
+    }
+
+    async fn first_entry(&self) -> Result<(Vec<JobId>, u64), BusError> {
+        let Some(entry) = self.entry(subjects::FIRST_KEY).await? else { return Ok((Vec::new(), 0)) };
+        let mut jobs = match decode::<First>(&entry.key, &entry.value, First::VERSION) {
+            Ok(first) => first.jobs,
+            Err(error) => {
+                tracing::debug!(%error, "no job is taken before the others");
+                Vec::new()
+            }
+        };
+        jobs.truncate(First::MOST);
+        Ok((jobs, entry.revision))
+    }
+
+    /// The entry of a sweep and its revision, if there is such a sweep.
+    ///
+    /// # Errors
+    /// When the server does not answer, or the entry cannot be read.
+    pub async fn sweep(&self, name: &str) -> Result<Option<(SweepRecord, u64)>, BusError> {
+        let key = subjects::sweep_key(name);
+        let Some(entry) = self.entry(&key).await? else { return Ok(None) };
+        Ok(Some((decode(&key, &entry.value, SweepRecord::VERSION)?, entry.revision)))
+    }
+
+    /// Changes the entry of a sweep that has this revision (0: that is not there). False when somebody else changed it
+    /// first.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
+    pub async fn swap_sweep(&self, record: &SweepRecord, revision: u64) -> Result<bool, BusError> {
+        Ok(self.changed(&subjects::sweep_key(&record.name), record, revision).await?.is_some())
+    }
+}
+
+fn read(entry: &Entry) -> Result<RequestEntry, BusError> {
+    let request: Request = decode(&entry.key, &entry.value, Request::VERSION)?;
+    let untrue = |reason: String| BusError::Untrue { what: entry.key.clone(), reason };
+    let id = subjects::request_of_key(&entry.key).ok_or_else(|| untrue("its key has no id".to_owned()))?;
+    request.check(id).map_err(untrue)?;
+    Ok(RequestEntry { request, revision: entry.revision })
+}
+
+/// The requests as they come and are answered.
+pub struct RequestWatch {
+    inner: KeyWatch,
+}
+
+impl std::fmt::Debug for RequestWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestWatch").finish_non_exhaustive()
+    }
+}
+
+impl RequestWatch {
+    /// The next request or answer. `None` when the watch has ended and must be opened again.
+    pub async fn next(&mut self) -> Option<RequestEntry> {
+        loop {
+            match read(&self.inner.next().await?) {
+                Ok(entry) => return Some(entry),
+                Err(error) => tracing::warn!("{error}; this request is skipped"),
+            }
+        }
+    }
+}
