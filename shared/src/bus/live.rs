@@ -1,4 +1,4 @@
-//! Presence and progress reports of workers, for displays. No decision depends on a progress report.
+//! Presence and progress reports of workers, for displays. No job depends on a progress report.
 
 use futures::StreamExt;
 

@@ -43,7 +43,7 @@ fn grants(role: Role) -> Vec<Grant> {
     let values = [subjects::BOOKS_STREAM, subjects::PRESENCE_STREAM];
     let mut grants = Vec::new();
     let (queue, consumer) = (subjects::QUEUE_STREAM, subjects::QUEUE_CONSUMER);
-    // Reading: what is there, values by key, descriptions of objects.
+    // Reading: what is there, values by key, messages of the object stores by number.
     for stream in stores.iter().map(String::as_str).chain(values).chain([queue]) {
         grants.push(api(&format!("STREAM.INFO.{stream}")));
     }
