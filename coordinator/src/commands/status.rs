@@ -121,6 +121,7 @@ fn sweep(sweep: &SweepStatus) -> Vec<String> {
     let counts: Vec<String> =
         states.into_iter().chain(requested).map(|(state, number)| format!("{number} {state}")).collect();
     let mut lines = vec![format!("{}: {}", sweep.name, counts.join(", "))];
+    let state_width = sweep.jobs.iter().map(|job| job.state.len()).max().unwrap_or(0).max("running".len());
     let width = sweep.jobs.iter().map(|job| job.label.chars().count()).max().unwrap_or(0);
     for job in &sweep.jobs {
         let score = job.score.map_or_else(|| "-".to_owned(), |score| format!("{score:.1}"));
@@ -129,7 +130,7 @@ fn sweep(sweep: &SweepStatus) -> Vec<String> {
         let (label, state, epoch, epochs) = (&job.label, job.state, job.epoch, job.epochs);
         let troubles = troubles(job);
         lines.push(format!(
-            "  {label:width$}  {state:7}  epoch {epoch:>3}/{epochs:<3}  {name} {score:>5}  {worker}{troubles}"
+            "  {label:width$}  {state:state_width$}  epoch {epoch:>3}/{epochs:<3}  {name} {score:>5}  {worker}{troubles}"
         ));
         lines.extend(job.warnings.iter().map(|warning| format!("      {warning}")));
         lines.extend(job.error.iter().map(|error| format!("      {error}")));

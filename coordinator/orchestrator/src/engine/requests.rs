@@ -116,7 +116,7 @@ impl Requests {
             OpenState::Waiting | OpenState::Answered { .. } => Vec::new(),
         };
         let answer = match outcome {
-            Ok(remarks) => Answer::Done { remarks: [remarks, unknown].concat() },
+            Ok(remarks) => Answer::Done { remarks: [remarks, except(unknown)].concat() },
             Err(why) => Answer::Refused { why },
         };
         self.close(id, answer)
@@ -226,7 +226,7 @@ fn in_words(refused: &[(JobId, String)]) -> Vec<String> {
     let mut remarks: Vec<String> =
         refused.iter().take(MOST_REMARKS).map(|(job, why)| format!("job {}: {why}", job.short())).collect();
     if refused.len() > MOST_REMARKS {
-        remarks.push(format!("and {} more", count(refused.len() - MOST_REMARKS, "job")));
+        remarks.push(format!("{} more", count(refused.len() - MOST_REMARKS, "job")));
     }
     remarks
 }
@@ -236,7 +236,12 @@ fn answer(done: usize, refused: &[(JobId, String)]) -> Answer {
     if done == 0 && !refused.is_empty() {
         return Answer::Refused { why: remarks.join("; ") };
     }
-    Answer::Done { remarks }
+    Answer::Done { remarks: except(remarks) }
+}
+
+/// The same as remarks on a request that was carried out for other jobs.
+fn except(reasons: Vec<String>) -> Vec<String> {
+    reasons.into_iter().map(|reason| format!("not for {reason}")).collect()
 }
 
 #[cfg(test)]
@@ -282,7 +287,7 @@ mod tests {
         assert_eq!(requests.again(), [carry_out(1, 2, JobChange::Pause)]);
         let why = "it is done".to_owned();
         let next = requests.carried_out(id(1), job(2), CarriedOut::Refused(why));
-        let remarks = vec!["job 00000000: it is done".to_owned()];
+        let remarks = vec!["not for job 00000000: it is done".to_owned()];
         let done = answered(1, Answer::Done { remarks });
         assert_eq!(next, std::slice::from_ref(&done));
         assert_eq!(

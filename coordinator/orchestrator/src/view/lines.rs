@@ -144,7 +144,7 @@ pub(super) fn words(notice: &Notice, labels: &Labels) -> String {
         Notice::Done { worker, stopped_after: Some(epochs), .. } => {
             format!("{label}: ended early on {}, after epoch {epochs}", worker.name())
         }
-        Notice::Answered { by, demand, answer } => format!("request of {by} to {demand}: {answer}"),
+        Notice::Answered { by, demand, answer } => format!("{by} asked to {demand}: {answer}"),
         Notice::Note { note, .. } => format!("{label}: {note}"),
     }
 }

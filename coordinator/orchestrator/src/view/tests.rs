@@ -188,7 +188,7 @@ fn every_event_reads_well() {
         Notice::Answered {
             by: "ada on head".into(),
             demand: "pause (2 jobs)".into(),
-            answer: "done; job 00000001: it is done".into(),
+            answer: "done; not for job 00000001: it is done".into(),
         },
         Notice::Note { job: id, note: "a damaged checkpoint was skipped".into() },
     ];
@@ -209,7 +209,7 @@ fn every_event_reads_well() {
     worker cpu0 is DRAINED and takes no more jobs: 2 jobs failed on it
     00000001: done on cpu0
     00000001: ended early on cpu0, after epoch 4
-    request of ada on head to pause (2 jobs): done; job 00000001: it is done
+    ada on head asked to pause (2 jobs): done; not for job 00000001: it is done
     00000001: a damaged checkpoint was skipped
     "#);
 }
