@@ -27,5 +27,6 @@ mod steering;
 mod store;
 mod tidy;
 mod trainers;
+mod two_runs;
 mod versions;
 mod weights;

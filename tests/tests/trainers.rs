@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use orchestrator::report;
 use orchestrator::run_dir::{RunDir, RunRecord};
-use orchestrator::service::{Conductor, admit};
+use orchestrator::service::{Conductor, Role, admit};
 use orchestrator::sweep::plan::{EnsembleRule, Filter, Plan, Query};
 use serde_json::Value;
 use shared::books::{JobRecord, JobState};
@@ -116,7 +116,8 @@ async fn conduct(bus: &Bus, plan: Plan, folder: &Path) -> anyhow::Result<RunReco
     let mut results = run_dir.result_writer()?;
     let admitted = admit(bus, &plan, true).await?;
     let engine = admitted.engine(&|_| false);
-    let mut conductor = Conductor::begin(bus.clone(), engine, Arc::new(admitted.plan), 0).await?;
+    let mut conductor =
+        Conductor::begin(bus.clone(), engine, Arc::new(admitted.plan), 0, Role::Conducting).await?;
     while !conductor.is_finished() {
         let input = conductor.next().await;
         let mut store = |fetched: &orchestrator::service::FetchedResult| {

@@ -10,11 +10,13 @@ mod files;
 mod key_watch;
 mod live;
 mod nats;
+mod orders;
 mod queue;
 mod requests;
 pub mod server;
 mod standings;
 mod timing;
+mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,16 +24,18 @@ use std::time::Duration;
 use crate::retry::Backoff;
 
 pub use blobs::Bucket;
-pub use books::{BookEntry, OrderEntry, RecordWatch, Store};
+pub use books::{BookEntry, RecordWatch};
 pub use credential::{Credential, CredentialError, Role};
 pub use error::BusError;
 pub use live::Hints;
 pub use nats::connect::Endpoint;
+pub use orders::OrderEntry;
 pub use queue::{Delivery, Jobs};
 pub use requests::{RequestEntry, RequestWatch};
 use server::Server;
 pub use server::{Inventory, Queued, Stored, Upload};
 pub use standings::StandingWatch;
+pub use values::Store;
 
 /// The pauses between two tries of a write that must get through.
 const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(50), Duration::from_secs(2));

@@ -1,6 +1,6 @@
 //! Requests to change a sweep, and how they change the order and the record of a job.
 
-use super::books::{decode, encode};
+use super::values::{decode, encode};
 use super::key_watch::KeyWatch;
 use super::server::Entry;
 use super::{Bus, BusError};
@@ -180,9 +180,7 @@ impl Bus {
     /// # Errors
     /// When the server does not answer, or the entry cannot be read.
     pub async fn sweep(&self, name: &str) -> Result<Option<(SweepRecord, u64)>, BusError> {
-        let key = subjects::sweep_key(name);
-        let Some(entry) = self.entry(&key).await? else { return Ok(None) };
-        Ok(Some((decode(&key, &entry.value, SweepRecord::VERSION)?, entry.revision)))
+        self.read_entry(&subjects::sweep_key(name), SweepRecord::VERSION).await
     }
 
     /// Changes the entry of a sweep that has this revision (0: that is not there). False when somebody else changed it
@@ -191,7 +189,7 @@ impl Bus {
     /// # Errors
     /// When the server refuses or does not answer.
     pub async fn swap_sweep(&self, record: &SweepRecord, revision: u64) -> Result<bool, BusError> {
-        Ok(self.changed(&subjects::sweep_key(&record.name), record, revision).await?.is_some())
+        self.write_entry(&subjects::sweep_key(&record.name), record, revision).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Workers' standings in the books, written by the workers and the coordinator. A key is only valid for the worker that
 //! it names.
 
-use super::books::decode;
+use super::values::decode;
 use super::key_watch::KeyWatch;
 use super::server::Entry;
 use super::{Bus, BusError};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use orchestrator::engine::Engine;
-use orchestrator::service::{Conductor, FetchedResult, admit, outdated};
+use orchestrator::service::{Conductor, FetchedResult, Role, admit, outdated};
 use shared::bus::Bus;
 use shared::ids::JobId;
 use shared::result::JobResult;
@@ -81,5 +81,5 @@ async fn begin(
     stored.retain(|job, _| !outdated.contains(job));
     run_folder.set_aside(outdated);
     let engine = admitted.engine(&|job| stored.contains_key(&job));
-    Ok(Conductor::begin(bus, engine, Arc::new(admitted.plan), 0).await?)
+    Ok(Conductor::begin(bus, engine, Arc::new(admitted.plan), 0, Role::Conducting).await?)
 }

@@ -2,7 +2,7 @@
 
 use shared::books::{JobRecord, WorkerRecord};
 use shared::ids::{JobId, RequestId};
-use shared::protocol::{Answer, Demand, JobChange};
+use shared::protocol::{Answer, Demand, JobChange, Request};
 
 use super::notice::Notice;
 
@@ -29,6 +29,25 @@ pub enum Effect {
     Answer { request: RequestId, answer: Answer },
     /// Let workers no longer take this job before all others.
     NoLongerFirst(JobId),
+    /// Look what another run has changed on this request.
+    Learn(Request),
     /// Tell the user.
     Tell(Notice),
+}
+
+impl Effect {
+    /// Whether it changes the books or the store, which only the run that conducts the sweep does.
+    pub fn is_for_the_conductor(&self) -> bool {
+        match self {
+            Self::Enqueue(_)
+            | Self::DropCheckpoint(_)
+            | Self::WriteStanding(_)
+            | Self::Swap { .. }
+            | Self::CarryOut { .. }
+            | Self::ChangePlan { .. }
+            | Self::Answer { .. }
+            | Self::NoLongerFirst(_) => true,
+            Self::Fetch(_) | Self::SetAside(_) | Self::Learn(_) | Self::Tell(_) => false,
+        }
+    }
 }

@@ -23,6 +23,8 @@ pub enum Event {
     CarriedOut { request: RequestId, job: JobId, change: JobChange, outcome: CarriedOut },
     /// The plan was changed as a request asked, or cannot be.
     PlanChanged { request: RequestId, outcome: Result<PlanChange, String> },
+    /// What another run has changed on request.
+    Learned(PlanChange),
     /// It is time to make good what was lost on the way.
     Reconcile,
 }

@@ -43,13 +43,15 @@ impl Engine {
     }
 
     /// What was requested of jobs before the coordinator started, as their orders say, and which of them workers take
-    /// before all others.
+    /// before all others. All that was answered at revisions up to `until` is in there.
     #[must_use]
     pub fn steered(
         mut self,
         steered: impl IntoIterator<Item = (JobId, Steering)>,
         first: impl IntoIterator<Item = JobId>,
+        until: u64,
     ) -> Self {
+        self.requests = Requests::after(until);
         for (id, steering) in steered {
             self.jobs.change(id, |job| job.steering = steering);
         }
@@ -75,6 +77,7 @@ impl Engine {
                 self.carried_out(request, job, change, outcome)
             }
             Event::PlanChanged { request, outcome } => self.plan_changed(request, outcome),
+            Event::Learned(change) => self.change_jobs(change).0,
             Event::Reconcile => self.reconcile(),
         }
     }
@@ -199,26 +202,39 @@ impl Engine {
         effects
     }
 
-    /// Takes the jobs of a changed plan. Those that were withdrawn are no longer followed: their results are not wanted.
+    /// Takes the jobs of a changed plan.
     fn plan_changed(&mut self, request: RequestId, outcome: Result<PlanChange, String>) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        let outcome = outcome.map(|PlanChange { added, withdrawn, steered, remarks }| {
-            for id in withdrawn {
-                self.jobs.remove(id);
-                effects.push(Effect::NoLongerFirst(id));
+        let (mut effects, outcome) = match outcome {
+            Ok(change) => {
+                let (effects, remarks) = self.change_jobs(change);
+                (effects, Ok(remarks))
             }
-            for id in added {
-                self.jobs.add(id, Phase::Open);
-                effects.push(Effect::Enqueue(id));
-            }
-            for (id, steering) in steered {
-                self.jobs.change(id, |job| job.steering = steering);
-            }
-            remarks
-        });
+            Err(why) => (Vec::new(), Err(why)),
+        };
         let steps = self.requests.plan_changed(request, outcome);
         effects.extend(self.take(steps));
         effects
+    }
+
+    /// Jobs that were withdrawn are no longer followed: their results are not wanted.
+    fn change_jobs(
+        &mut self,
+        PlanChange { added, withdrawn, steered, remarks }: PlanChange,
+    ) -> (Vec<Effect>, Vec<String>) {
+        let mut effects = Vec::new();
+        for id in withdrawn {
+            self.jobs.remove(id);
+            effects.push(Effect::NoLongerFirst(id));
+        }
+        for id in added {
+            self.jobs.add(id, Phase::Open);
+            effects.push(Effect::Enqueue(id));
+        }
+        for (id, steering) in steered {
+            self.jobs.change(id, |job| job.steering = steering);
+            effects.extend(self.follow(id));
+        }
+        (effects, remarks)
     }
 
     /// What new steps of requests ask for. An answer is told, too.
@@ -326,6 +342,7 @@ impl From<Step> for Effect {
             Step::CarryOut { request, job, change } => Self::CarryOut { request, job, change },
             Step::ChangePlan { request, demand } => Self::ChangePlan { request, demand },
             Step::Answer { request, answer } => Self::Answer { request, answer },
+            Step::Learn(request) => Self::Learn(request),
         }
     }
 }

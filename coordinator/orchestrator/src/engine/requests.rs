@@ -18,6 +18,8 @@ const MOST_REMARKS: usize = 20;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Requests {
     open: BTreeMap<u64, Open>,
+    /// What was answered at revisions up to this one is known.
+    known: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -51,9 +53,16 @@ pub enum Step {
     ChangePlan { request: RequestId, demand: Demand },
     /// Write the answer.
     Answer { request: RequestId, answer: Answer },
+    /// Look what another run has changed on this request.
+    Learn(Request),
 }
 
 impl Requests {
+    /// What was answered at revisions up to `known` need not be learned.
+    pub fn after(known: u64) -> Self {
+        Self { known, ..Self::default() }
+    }
+
     /// True while the books show a request without an answer.
     pub fn are_open(&self) -> bool {
         !self.open.is_empty()
@@ -67,8 +76,14 @@ impl Requests {
         is_ours: &dyn Fn(JobId) -> bool,
     ) -> Vec<Step> {
         let known = self.open.values().any(|open| open.request.id == request.id);
-        if request.answer.is_some() {
-            return self.gone(request.id, is_ours);
+        if let Some(answer) = &request.answer {
+            let told = self.open.values().find(|open| open.request.id == request.id);
+            let is_own = told.is_some_and(|open| open.state.is(answer));
+            let changed = matches!(answer, Answer::Done { .. }) && !is_own && revision > self.known;
+            self.known = self.known.max(revision);
+            let mut steps = self.gone(request.id, is_ours);
+            steps.extend(changed.then_some(Step::Learn(request)));
+            return steps;
         }
         let mut steps = Vec::new();
         if !known {
@@ -155,6 +170,16 @@ impl Requests {
             steps.extend(open.steps());
         }
         steps
+    }
+}
+
+impl OpenState {
+    /// True if this run gave this answer.
+    fn is(&self, given: &Answer) -> bool {
+        match self {
+            Self::Answered { answer, .. } => answer == given,
+            Self::Waiting | Self::Working { .. } => false,
+        }
     }
 }
 

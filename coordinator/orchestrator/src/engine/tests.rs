@@ -239,7 +239,7 @@ fn a_coordinator_that_starts_again_brings_records_into_line() {
     let (token, record) = claim(&JobRecord::pending(), "cpu0");
     let done = record.done(&token, None).unwrap();
     let anew = Steering { wish: Wish::Train, anew_after: 1, ..PAUSED };
-    let mut engine = Engine::new([job()], &|_| true).steered([(job(), anew)], [job()]);
+    let mut engine = Engine::new([job()], &|_| true).steered([(job(), anew)], [job()], 0);
     let effects = record_changed(&mut engine, 1, &done);
     let next = done.anew(1).unwrap();
     assert!(effects.contains(&Effect::Swap { job: job(), revision: 1, next: next.clone() }), "{effects:?}");

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::downloads::{FetchedResult, fetch_result};
+use super::earlier_requests::EarlierRequests;
 use super::perform::{Performed, Performer};
 use super::plans::{ChangeError, ChangedPlan};
 use super::storing::stored;
@@ -20,8 +21,6 @@ use crate::engine::{Effect, Engine, Event, Fate, Notice};
 use crate::sweep::plan::{Plan, PlannedJob};
 
 const RECONCILE_EVERY: Duration = Duration::from_secs(30);
-/// The reconciliations after which requests that were in the books at the start are no longer waited for.
-const PATIENCE: u32 = 3;
 
 /// Something that happened, to be handled by [`Conductor::act`].
 #[derive(Debug)]
@@ -43,6 +42,15 @@ enum InputKind {
     Reconcile,
 }
 
+/// What a run of a sweep does on the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It queues jobs, judges workers and carries requests out.
+    Conducting,
+    /// Another run does that. This one fetches results and shows what happens.
+    Following,
+}
+
 /// What follows from an input outside the bus.
 #[derive(Debug, Default)]
 pub struct Acted {
@@ -55,6 +63,7 @@ pub struct Acted {
 /// Runs one sweep on one bus.
 #[derive(Debug)]
 pub struct Conductor {
+    role: Role,
     engine: Engine,
     cost: CostModel,
     plan: Arc<Plan>,
@@ -67,18 +76,7 @@ pub struct Conductor {
     performer: Performer,
     fetches: JoinSet<(JobId, Result<FetchedResult, BusError>)>,
     reconcile: Interval,
-    expected: Expected,
-}
-
-/// Whether the requests that were in the books at the start have been seen. Before, the sweep cannot be finished.
-#[derive(Debug)]
-enum Expected {
-    /// Up to this revision. After a few reconciliations, nobody waits for it any longer: it may have been removed.
-    Requests {
-        until: u64,
-        reconciliations: u32,
-    },
-    Nothing,
+    expected: EarlierRequests,
 }
 
 impl Conductor {
@@ -91,24 +89,19 @@ impl Conductor {
         engine: Engine,
         plan: Arc<Plan>,
         train_samples: usize,
+        role: Role,
     ) -> Result<Self, BusError> {
         let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let standings = subscribed(bus.watch_standings().await)?;
-        let expected = match bus.newest_request().await {
-            Ok(0) => Expected::Nothing,
-            Ok(until) => Expected::Requests { until, reconciliations: PATIENCE },
-            Err(error) if error.is_transient() => {
-                Expected::Requests { until: u64::MAX, reconciliations: PATIENCE }
-            }
-            Err(error) => return Err(error),
-        };
+        let expected = EarlierRequests::of(&bus).await?;
         let requests = subscribed(bus.watch_requests().await)?;
         let records = subscribed(bus.watch_records().await)?;
         let performer = Performer::new(bus.clone());
         let cost = CostModel::new(efforts(&plan, plan.jobs.iter(), train_samples));
         let fetches = JoinSet::new();
         Ok(Self {
+            role,
             engine,
             cost,
             plan,
@@ -124,16 +117,25 @@ impl Conductor {
         })
     }
 
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Takes another role. A run that begins to conduct makes good at once what was left undone.
+    pub async fn take(&mut self, role: Role) -> Acted {
+        match (std::mem::replace(&mut self.role, role), role) {
+            (Role::Following, Role::Conducting) => self.apply(Event::Reconcile).await,
+            (Role::Following, Role::Following) | (Role::Conducting, _) => Acted::default(),
+        }
+    }
+
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
     /// True when every job has ended and every request is answered.
     pub fn is_finished(&self) -> bool {
-        match self.expected {
-            Expected::Requests { .. } => false,
-            Expected::Nothing => self.engine.is_finished(),
-        }
+        self.expected.are_seen() && self.engine.is_finished()
     }
 
     /// The plan as it is now. A change replaces it.
@@ -194,9 +196,7 @@ impl Conductor {
                 Ok(Acted::default())
             }
             InputKind::Request(RequestEntry { request, revision }) => {
-                if matches!(self.expected, Expected::Requests { until, .. } if revision >= until) {
-                    self.expected = Expected::Nothing;
-                }
+                self.expected.saw(revision);
                 if request.sweep != self.plan.name {
                     return Ok(Acted::default());
                 }
@@ -209,12 +209,7 @@ impl Conductor {
             InputKind::Performed(performed) => Ok(self.performed(*performed).await),
             InputKind::Fetch(job, outcome) => self.fetched(job, *outcome, store).await,
             InputKind::Reconcile => {
-                self.expected = match self.expected {
-                    Expected::Requests { until, reconciliations: left @ 1.. } => {
-                        Expected::Requests { until, reconciliations: left - 1 }
-                    }
-                    Expected::Requests { .. } | Expected::Nothing => Expected::Nothing,
-                };
+                self.expected.reconciled();
                 Ok(self.apply(Event::Reconcile).await)
             }
         }
@@ -280,6 +275,21 @@ impl Conductor {
                 }
                 acted
             }
+            Performed::Learned(Ok(changed)) => {
+                let ChangedPlan { plan, change, records } = *changed;
+                let added = plan.jobs.iter().filter(|job| change.added.contains(&job.id));
+                self.cost.add(efforts(&plan, added, self.train_samples));
+                if plan != *self.plan {
+                    self.plan = Arc::new(plan);
+                }
+                let mut acted = self.apply(Event::Learned(change)).await;
+                for entry in records {
+                    let Acted { notices, set_aside } = self.record_changed(entry).await;
+                    acted.notices.extend(notices);
+                    acted.set_aside.extend(set_aside);
+                }
+                acted
+            }
             Performed::Plan { request, outcome: Err(ChangeError::Refused(why)) } => {
                 self.apply(Event::PlanChanged { request, outcome: Err(why) }).await
             }
@@ -288,8 +298,13 @@ impl Conductor {
             }
             Performed::Job { outcome: Err(error), .. }
             | Performed::Plan { outcome: Err(ChangeError::Bus(error)), .. }
+            | Performed::Learned(Err(ChangeError::Bus(error)))
             | Performed::Answer { outcome: Err(error), .. } => {
                 tracing::warn!(%error, "cannot carry out a request now; it is done again later");
+                Acted::default()
+            }
+            Performed::Learned(Err(ChangeError::Refused(why))) => {
+                tracing::warn!("another run of this sweep has changed it, but not readably: {why}");
                 Acted::default()
             }
             Performed::Answer { outcome: Ok(()), .. } => Acted::default(),
@@ -299,6 +314,9 @@ impl Conductor {
     async fn apply(&mut self, event: Event) -> Acted {
         let (mut acted, mut to_queue) = (Acted::default(), Vec::new());
         for effect in self.engine.apply(event) {
+            if self.role == Role::Following && effect.is_for_the_conductor() {
+                continue;
+            }
             match effect {
                 Effect::Enqueue(job) => {
                     to_queue.push((job, self.engine.record(job).map_or(0, JobRecord::saved_epochs)));
@@ -341,6 +359,7 @@ impl Conductor {
                         }
                     });
                 }
+                Effect::Learn(request) => self.performer.learn(request, self.plan.clone()),
                 Effect::SetAside(job) => acted.set_aside.push(job),
                 Effect::Tell(notice) => acted.notices.push(notice),
             }

@@ -1,11 +1,12 @@
 //! Runs a sweep from its plan to its report: starts what it needs, monitors it, and ends it gracefully.
 
-mod announce;
 mod ask;
 mod conductor;
 mod dataset;
 mod downloads;
+mod earlier_requests;
 mod garbage;
+mod lease;
 mod local_workers;
 mod other_sweeps;
 mod perform;
@@ -46,12 +47,12 @@ use crate::sweep::plan::Plan;
 use crate::view::model::Snapshot;
 use crate::view::{Style, View, labels::Labels};
 
-use announce::Announcement;
 pub use ask::{ask, to_add};
-pub use conductor::{Acted, Conductor, Input};
+pub use conductor::{Acted, Conductor, Input, Role};
 use dataset::Dataset;
 pub use downloads::{FetchedResult, Models};
 pub use garbage::{Ages, Collected, collect as collect_garbage};
+use lease::KeptLease;
 use other_sweeps::OtherSweeps;
 use prepare::ChosenFolder;
 pub use prepare::{Admitted, admit, outdated};
@@ -232,7 +233,7 @@ async fn conduct(
         () = stop.requested() => None,
         prepared = begin(request, dataset, &stored, broker, view) => Some(prepared?),
     };
-    let Some(PreparedSweep { endpoint, bus, conductor, outdated, snapshot }) = prepared else {
+    let Some(PreparedSweep { endpoint, bus, conductor, lease, outdated, snapshot }) = prepared else {
         say_stopping(view);
         let jobs = request.plan.jobs.iter().map(|job| job.id);
         let engine = Engine::new(jobs, &|job| stored.contains_key(&job));
@@ -242,7 +243,6 @@ async fn conduct(
     let folder = request.dataset.clone();
     let sharing = folder.map(|folder| tokio::spawn(dataset::share(bus.clone(), folder)));
     let collecting = tokio::spawn(garbage::collect_now_and_then(bus.clone()));
-    let announcement = Announcement::keep_up(bus.clone(), &request.plan.name);
     let others = OtherSweeps::begin(bus.clone(), &request.plan.name);
     let host = local_workers::host_name(request); // Held until the run ends.
     let plan = conductor.plan().clone();
@@ -266,14 +266,15 @@ async fn conduct(
             workers: Workers::new(labels(request, &plan), others),
         },
         plan,
+        lease,
     };
     let outcome = session.run_to_end(stop).await;
     if let Some(sharing) = sharing {
         sharing.abort();
     }
     collecting.abort();
-    announcement.withdraw().await;
-    let Session { conductor, context, .. } = session;
+    let Session { conductor, context, lease, .. } = session;
+    lease.give_back().await;
     let SessionContext { fleet, view, workers, .. } = context;
     fleet.stop().await;
     let (engine, drained) = (conductor.into_engine(), workers.drained);
@@ -296,6 +297,7 @@ struct PreparedSweep {
     endpoint: Endpoint,
     bus: Bus,
     conductor: Conductor,
+    lease: KeptLease,
     /// Jobs whose results in the run folder are outdated.
     outdated: BTreeSet<JobId>,
     snapshot: Snapshot,
@@ -319,6 +321,9 @@ async fn begin(
         (endpoint, bus)
     };
     let ours_alone = broker.is_some();
+    let mut claim = lease::Claim::new(bus.clone(), &request.plan.name);
+    let role = wait_out(|text| view.remark(text), async || Ok(claim.attempt(ours_alone).await?)).await?;
+    let lease = claim.keep_up(role);
     let admitted = wait_out(
         |text| view.remark(text),
         async || {
@@ -328,9 +333,13 @@ async fn begin(
                 None => bus.timing().await?,
             };
             bus.agree_on(&timing).await?;
-            announce::announce(&bus, &request.plan.name).await?;
-            weights::share(&bus, &request.plan).await?;
-            prepare::admit(&bus, &request.plan, ours_alone).await
+            match role {
+                Role::Conducting => {
+                    weights::share(&bus, &request.plan).await?;
+                    prepare::admit(&bus, &request.plan, ours_alone).await
+                }
+                Role::Following => prepare::attach(&bus, &request.plan).await,
+            }
         },
     )
     .await?;
@@ -340,8 +349,16 @@ async fn begin(
     let engine = admitted.engine(&|job| stored.contains_key(&job));
     let snapshot = first_snapshot(&admitted.plan, &stored);
     let train_samples = dataset.map_or(0, Dataset::train_samples);
-    let conductor = Conductor::begin(bus.clone(), engine, Arc::new(admitted.plan), train_samples).await?;
-    Ok(PreparedSweep { endpoint, bus, conductor, outdated, snapshot })
+    if role == Role::Following {
+        view.remark(&format!(
+            "another `ferry run` conducts `{}` already: this one follows it with its own workers, and takes over when that \
+             one is gone",
+            request.plan.name
+        ));
+    }
+    let plan = Arc::new(admitted.plan);
+    let conductor = Conductor::begin(bus.clone(), engine, plan, train_samples, role).await?;
+    Ok(PreparedSweep { endpoint, bus, conductor, lease, outdated, snapshot })
 }
 
 /// The workers on somebody else's server that keep training after the local ones have ended.

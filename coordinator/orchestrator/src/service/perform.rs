@@ -2,26 +2,43 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::books::CarriedOut;
 use shared::bus::{Bus, BusError};
 use shared::ids::{JobId, RequestId};
-use shared::protocol::{Answer, Demand, JobChange};
+use shared::protocol::{Answer, Demand, JobChange, Request};
+use shared::retry::Backoff;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::plans::{self, ChangedPlan};
 use crate::sweep::plan::Plan;
 
+/// The pause before a server that is away is asked again.
+const LOOK_AGAIN: Backoff = Backoff::every(Duration::from_secs(1));
 /// How many jobs are changed at the same time.
 const AT_ONCE: usize = 32;
 
 /// What became of a request, or of a part of it.
 #[derive(Debug)]
 pub(super) enum Performed {
-    Job { request: RequestId, job: JobId, change: JobChange, outcome: Result<CarriedOut, BusError> },
-    Plan { request: RequestId, outcome: Result<Box<ChangedPlan>, plans::ChangeError> },
-    Answer { request: RequestId, outcome: Result<(), BusError> },
+    Job {
+        request: RequestId,
+        job: JobId,
+        change: JobChange,
+        outcome: Result<CarriedOut, BusError>,
+    },
+    Plan {
+        request: RequestId,
+        outcome: Result<Box<ChangedPlan>, plans::ChangeError>,
+    },
+    Answer {
+        request: RequestId,
+        outcome: Result<(), BusError>,
+    },
+    /// What another run has changed.
+    Learned(Result<Box<ChangedPlan>, plans::ChangeError>),
 }
 
 /// The work that is under way.
@@ -69,6 +86,20 @@ impl Performer {
         });
     }
 
+    /// Looks what another run has changed on a request, until the server answers.
+    pub(super) fn learn(&mut self, request: Request, plan: Arc<Plan>) {
+        let bus = self.bus.clone();
+        self.tasks.spawn(async move {
+            let transient = |error: &plans::ChangeError| match error {
+                plans::ChangeError::Bus(error) => error.is_transient(),
+                plans::ChangeError::Refused(_) => false,
+            };
+            let tell = |error: &plans::ChangeError| tracing::debug!(%error, "cannot learn of a change; trying again");
+            let look = || async { plans::learn(&bus, &plan, &request.demand).await.map(Box::new) };
+            Performed::Learned(LOOK_AGAIN.endless().run(look, transient, tell).await)
+        });
+    }
+
     /// Answers a request.
     pub(super) fn answer(&mut self, request: RequestId, answer: Answer) {
         if !self.begun.insert((request, None)) {
@@ -88,6 +119,7 @@ impl Performer {
         let key = match &performed {
             Performed::Job { request, job, .. } => (*request, Some(*job)),
             Performed::Plan { request, .. } | Performed::Answer { request, .. } => (*request, None),
+            Performed::Learned(_) => return Some(performed),
         };
         self.begun.remove(&key);
         Some(performed)

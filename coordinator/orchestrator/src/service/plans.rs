@@ -101,6 +101,34 @@ pub(super) async fn change(
     Ok(ChangedPlan { plan: changed, change, records })
 }
 
+/// What another run has changed on a request, compared with `plan`.
+pub(super) async fn learn(bus: &Bus, plan: &Plan, demand: &Demand) -> Result<ChangedPlan, ChangeError> {
+    let mut records = Vec::new();
+    let (now, mut change) = match demand {
+        Demand::Jobs { .. } => (plan.clone(), PlanChange::default()),
+        Demand::Add { .. } | Demand::Withdraw { .. } => {
+            let Some((record, _)) = bus.sweep(&plan.name).await? else {
+                return Err(ChangeError::Refused("this server does not know the sweep".to_owned()));
+            };
+            let now = load(bus, &record.plan).await?;
+            let change = difference(plan, &now);
+            (now, change)
+        }
+    };
+    let jobs = match demand {
+        Demand::Jobs { jobs, .. } => jobs,
+        Demand::Add { .. } | Demand::Withdraw { .. } => &change.added,
+    };
+    let mut steered = Vec::new();
+    for &job in jobs {
+        let known = bus.order_entry(job).await?;
+        steered.extend(known.map(|known| (job, known.order.execution.steering)));
+        records.extend(bus.record(job).await?);
+    }
+    change.steered = steered;
+    Ok(ChangedPlan { plan: now, change, records })
+}
+
 /// A job that is added is wanted, though it may have been withdrawn before, which cancelled it. Returns what is requested
 /// of it now.
 async fn wanted_again(

@@ -86,13 +86,15 @@ pub struct Admitted {
     steered: Vec<(JobId, Steering)>,
     /// The jobs that workers take before all others.
     first: Vec<JobId>,
+    /// Revision of the newest request or answer before all of this was read.
+    until: u64,
 }
 
 impl Admitted {
     /// An engine for the sweep. The results of the jobs in `stored` are in the run folder.
     pub fn engine(&self, stored: &dyn Fn(JobId) -> bool) -> Engine {
         let engine = Engine::new(self.plan.jobs.iter().map(|job| job.id), stored);
-        engine.steered(self.steered.iter().copied(), self.first.iter().copied())
+        engine.steered(self.steered.iter().copied(), self.first.iter().copied(), self.until)
     }
 }
 
@@ -104,6 +106,7 @@ impl Admitted {
 /// # Errors
 /// When the server refuses or does not answer, or an entry in its books cannot be read.
 pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<Admitted> {
+    let until = bus.newest_request().await?;
     let (plan, steered) = loop {
         let known = bus.sweep(&plan.name).await?;
         let plan = match &known {
@@ -148,7 +151,22 @@ pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<A
     if ours_alone {
         bus.clear_queue().await?;
     }
-    Ok(Admitted { plan, steered, first: bus.first().await? })
+    Ok(Admitted { plan, steered, first: bus.first().await?, until })
+}
+
+/// What a run begins with that follows another one: the sweep as that one has entered it into the books.
+pub(super) async fn attach(bus: &Bus, plan: &Plan) -> anyhow::Result<Admitted> {
+    let until = bus.newest_request().await?;
+    let missing = || BusError::Missing { what: format!("sweep `{}`", plan.name) };
+    let (record, _) = bus.sweep(&plan.name).await?.ok_or_else(missing)?;
+    let plan = plans::load(bus, &record.plan).await?;
+    let mut steered = Vec::new();
+    for job in &plan.jobs {
+        let known = bus.order_entry(job.id).await?;
+        let steering = known.map(|known| known.order.execution.steering).unwrap_or_default();
+        steered.extend((steering != Steering::default()).then_some((job.id, steering)));
+    }
+    Ok(Admitted { plan, steered, first: bus.first().await?, until })
 }
 
 /// Trusts all workers again that were on probation or drained, and returns the names of the drained ones. A worker that

@@ -12,8 +12,9 @@ use shared::protocol::{LiveReport, Presence};
 use shared::signals::StopSignals;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::conductor::{Acted, Conductor, Input};
+use super::conductor::{Acted, Conductor, Input, Role};
 use super::downloads::FetchedResult;
+use super::lease::KeptLease;
 use super::other_sweeps::OtherSweeps;
 use super::say_stopping;
 use super::server_monitor::ServerMonitor;
@@ -50,6 +51,8 @@ pub(super) struct Session<'a> {
     pub(super) context: SessionContext<'a>,
     /// The plan that the run folder and the display show.
     pub(super) plan: Arc<Plan>,
+    /// Whether this run conducts the sweep.
+    pub(super) lease: KeptLease,
 }
 
 /// What surrounds a running sweep: workers, server, home, display.
@@ -133,7 +136,7 @@ impl Session<'_> {
         let ended = tokio::select! {
             biased;
             () = stop.requested() => None,
-            outcome = self.follow() => Some(outcome?),
+            outcome = self.watch() => Some(outcome?),
         };
         if ended.is_none() {
             say_stopping(self.context.view);
@@ -141,7 +144,7 @@ impl Session<'_> {
         Ok(ended.unwrap_or(SessionEnd::Interrupted))
     }
 
-    async fn follow(&mut self) -> anyhow::Result<SessionEnd> {
+    async fn watch(&mut self) -> anyhow::Result<SessionEnd> {
         let mut reports = self.context.bus.hints().await?;
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -158,6 +161,7 @@ impl Session<'_> {
                     let worker = report.worker.clone();
                     self.context.workers.reports.insert(worker, (Instant::now(), report));
                 }
+                Ok(()) = self.lease.roles.changed() => self.take_role().await?,
                 input = self.conductor.next() => self.act(input, &mut second).await?,
             }
             if self.conductor.is_finished() {
@@ -171,6 +175,19 @@ impl Session<'_> {
         }
     }
 
+    /// Begins to conduct the sweep, or to follow another run.
+    async fn take_role(&mut self) -> anyhow::Result<()> {
+        let role = *self.lease.roles.borrow_and_update();
+        if role != self.conductor.role() {
+            self.context.view.remark(match role {
+                Role::Conducting => "the other `ferry run` of this sweep is gone: this one conducts it now",
+                Role::Following => "another `ferry run` has taken this sweep over: this one follows it",
+            });
+        }
+        let acted = self.conductor.take(role).await;
+        self.follow(acted)
+    }
+
     /// Lets the conductor act. That may wait for the server, so the display is updated in the meantime.
     async fn act(&mut self, input: Input, second: &mut Interval) -> anyhow::Result<()> {
         let Self { conductor, writer, context, .. } = self;
@@ -182,7 +199,7 @@ impl Session<'_> {
             scores.extend(ranking.score(&fetched.result.metrics).map(|score| (fetched.result.job, score)));
             Ok(())
         };
-        let Acted { notices, set_aside } = {
+        let acted = {
             let mut acting = pin!(conductor.act(input, &mut store));
             loop {
                 tokio::select! {
@@ -195,6 +212,11 @@ impl Session<'_> {
         for (job, score) in scores {
             context.snapshot.saw(job, score);
         }
+        self.follow(acted)
+    }
+
+    /// Does what follows from an input outside the bus.
+    fn follow(&mut self, Acted { notices, set_aside }: Acted) -> anyhow::Result<()> {
         for job in set_aside {
             self.context.run_dir.set_aside(job)?;
         }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use shared::bus::{Bus, BusError};
 use shared::retry::{Backoff, Retry};
 
-use super::{announce, garbage};
+use super::{garbage, lease};
 pub use holdings::{Amount, Holdings, Target};
 use survey::survey;
 
@@ -81,7 +81,7 @@ impl Removal {
         let now = garbage::server_time(bus).await?;
         let timing = bus.timing().await?;
         let survey = survey(bus, Some((now, timing.lease()))).await?;
-        let running = if alone { BTreeSet::new() } else { announce::announced(bus, now).await? };
+        let running = if alone { BTreeSet::new() } else { lease::conducted(bus, now).await? };
         match target {
             Target::Sweep(name) if !survey.sweeps.contains_key(name) => {
                 let sweeps = survey.sweeps.keys().cloned().collect();
