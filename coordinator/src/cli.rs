@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::commands::error::CommandError;
 use crate::commands::{
     backup, chaos, data, evaluate, init, plan, remove, report, restore, retry, run, schema, serve, status,
+    watch,
 };
 use orchestrator::guard;
 use orchestrator::view::console::LogWriter;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Plan(plan::PlanArgs),
     /// Show the progress of all sweeps in a state directory or on a server.
     Status(status::StatusArgs),
+    /// Show everything that has happened to a sweep, then everything that happens, until Ctrl-C.
+    Watch(watch::WatchArgs),
     /// Set up a secured server for several machines: configuration, certificates, and a credential for each role.
     Init(init::InitArgs),
     /// Run a server that was set up with `ferry init --cluster`, until it is stopped.
@@ -92,6 +95,7 @@ fn run(command: &Command) -> End {
         Command::Run(args) => run::run(args).map_err(|failure| (failure, args.json)),
         Command::Plan(args) => plan::run(args).map_err(|failure| (failure, args.json)),
         Command::Status(args) => status::run(args).map_err(|failure| (failure, args.json)),
+        Command::Watch(args) => watch::run(args).map_err(|failure| (failure, args.json)),
         Command::Init(args) => init::run(args).map_err(|failure| (failure, args.json)),
         Command::Serve(args) => serve::run(args).map_err(|failure| (failure, false)),
         Command::Report(args) => report::run(args).map_err(|error| (error.into(), args.json)),

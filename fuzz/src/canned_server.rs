@@ -66,9 +66,9 @@ impl Books for CannedServer {
         answer(Ok(1))
     }
 
-    fn watch<'a>(&'a self, keys: &'a str) -> Reply<'a, Flow<Entry>> {
+    fn watch(&self, keys: &'static [&'static str], _: u64) -> Reply<'_, Flow<Entry>> {
         let key = match keys {
-            subjects::STANDING_KEYS => subjects::standing_key("x"),
+            [subjects::STANDING_KEYS] => subjects::standing_key("x"),
             _ => subjects::record_key(self.watched),
         };
         once(Entry { key, value: self.value.clone(), revision: 1, written_nanos: 0 })

@@ -25,6 +25,7 @@ use shared::mtl::MtlSpec;
 use shared::protocol::timing::{MAX_LEASE, MIN_HEARTBEAT};
 use shared::protocol::{
     JobOrder, LiveReport, PackManifest, Presence, Request, Steering, SweepRecord, Timing, WeightsManifest,
+    subjects,
 };
 use shared::result::JobResult;
 use shared::kinds;
@@ -52,9 +53,7 @@ async fn read(value: &[u8], blob: &[u8]) {
         again(&entry.record, JobRecord::VERSION).await;
         moves(&entry.record);
         seen(job, &entry.record);
-        if let Ok(mut watch) = bus.watch_records().await {
-            assert_eq!(watch.next().await.map(|entry| entry.record), Some(entry.record));
-        }
+        assert_eq!(bus.feed(&[subjects::RECORD_KEYS]).record().await.record, entry.record);
     }
     if let Ok(order) = bus.order(job).await {
         again(&order, JobOrder::VERSION).await;
@@ -183,8 +182,8 @@ async fn judged(job: JobId, bus: &Bus, record: &WorkerRecord) {
     let _words = record.standing.refusal();
     let _turn = record.standing.leaves_to_others(&JobRecord::pending(), &record.name);
     assert_eq!(bus.standing("x").await.is_ok(), record.name == "x");
-    if let Ok(mut watch) = bus.watch_standings().await {
-        assert_eq!(watch.next().await.as_ref(), Some(record).filter(|record| record.name == "x"));
+    if record.name == "x" {
+        assert_eq!(bus.feed(&[subjects::STANDING_KEYS]).standing().await, *record);
     }
     let mut engine = Engine::new([job], &|_| false);
     engine.apply(Event::StandingChanged(record.clone()));

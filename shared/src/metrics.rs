@@ -54,6 +54,10 @@ impl Metrics {
         self.0.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -112,6 +116,13 @@ pub struct Point {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(step: &u32) -> bool {
     *step == 0
+}
+
+impl Point {
+    /// How far the training was, to compare reports.
+    pub fn place(&self) -> (u32, u32) {
+        (self.epoch, self.step)
+    }
 }
 
 /// Whether a higher or a lower value is better.

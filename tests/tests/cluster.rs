@@ -56,6 +56,9 @@ fn a_worker_with_address_and_credential_alone_joins_in_the_middle_and_is_in_the_
     let first = join(&cluster, &near, "near")?;
     let mut run = run(&cluster, &workdir, "experiments/smoke.yaml", "0")?;
     run.wait_for("done", LIMIT)?;
+    let creds = path(&cluster.credential(Role::Observer));
+    let watch = ["watch", "smoke", "--nats", cluster.url(), "--creds", &creds, "--json"];
+    let mut observer = Run::start(far.ferry(&watch))?;
     let far_away = join(&cluster, &far, "far-away")?;
     signal(first.0.id(), "TERM")?;
     let finished = run.wait_for("finished", LIMIT)?;
@@ -75,12 +78,20 @@ fn a_worker_with_address_and_credential_alone_joins_in_the_middle_and_is_in_the_
     let by = |name: &str| workers.iter().filter(|worker| worker.starts_with(name)).count();
     assert!(by("near") >= 1 && by("far-away") >= 1, "{workers:?}");
 
-    let creds = path(&cluster.credential(Role::Observer));
+    while count(&observer, "done") < 4 {
+        observer.wait_for("done", LIMIT)?;
+    }
+    let epochs = results["jobs"].as_array().into_iter().flatten().filter_map(|job| job["epochs"].as_u64());
+    assert_eq!(count(&observer, "epoch") as u64, epochs.sum::<u64>(), "each report once, also those before");
     let status = ["status", "--nats", cluster.url(), "--creds", &creds, "--json"];
     let status: Value = serde_json::from_slice(&expect(&mut far.ferry(&status), 0)?.stdout)?;
     let jobs = status["sweeps"][0]["jobs"].as_array().cloned().unwrap_or_default();
     assert!(jobs.len() == 4 && jobs.iter().all(|job| job["state"] == "done"), "{status:#}");
     Ok(())
+}
+
+fn count(run: &Run, name: &str) -> usize {
+    run.seen().iter().filter(|event| event["event"] == name).count()
 }
 
 #[test]

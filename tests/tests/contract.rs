@@ -7,7 +7,7 @@ use anyhow::Context;
 use shared::books::{Claim, JobRecord, JobState, Late, Standing, Token, WorkerRecord};
 use shared::bus::{Bucket, Bus, BusError, Delivery, Jobs, Queued};
 use shared::ids::{Attempt, JobId, WorkerId};
-use shared::protocol::{Execution, JobOrder, LiveReport, Presence, Readiness, Timing};
+use shared::protocol::{Execution, JobOrder, LiveReport, Presence, Readiness, Timing, subjects};
 use tests::backend::Backend;
 use tests::results::handed_in as result;
 use tests::{in_process, on_both};
@@ -272,10 +272,10 @@ async fn what_was_handed_out_before_a_crash_is_handed_out_again(mut server: Back
 async fn a_workers_standing_is_told_and_kept(server: Backend) -> anyhow::Result<()> {
     let bus = server.bus().await?;
     assert_eq!(bus.standing("gpu0").await?, Standing::Trusted);
-    let mut watch = bus.watch_standings().await?;
+    let mut watch = bus.feed(&[subjects::STANDING_KEYS]);
     let unfit = WorkerRecord::new("gpu0", Standing::Unfit { reason: "hot".into() });
     bus.write_standing(&unfit).await?;
-    assert_eq!(tokio::time::timeout(LIMIT, watch.next()).await?.as_ref(), Some(&unfit));
+    assert_eq!(tokio::time::timeout(LIMIT, watch.standing()).await?, unfit);
     assert_eq!(bus.standing("gpu0").await?, unfit.standing);
     assert_eq!(bus.standings().await?, [unfit]);
     Ok(())
@@ -284,13 +284,13 @@ async fn a_workers_standing_is_told_and_kept(server: Backend) -> anyhow::Result<
 async fn a_watch_shows_what_is_and_what_comes(server: Backend) -> anyhow::Result<()> {
     let bus = server.bus().await?;
     let (job, token, record, revision) = claimed(&bus, 5).await?;
-    let mut watch = bus.watch_records().await?;
+    let mut watch = bus.feed(&[subjects::RECORD_KEYS]);
     let limit = Duration::from_secs(10);
-    let first = tokio::time::timeout(limit, watch.next()).await?.expect("the record");
+    let first = tokio::time::timeout(limit, watch.record()).await?;
     assert_eq!((first.job, first.revision, first.record), (job, revision, record.clone()));
     let beat = record.beat(&token)?;
     bus.swap(job, revision, &beat).await?;
-    let second = tokio::time::timeout(limit, watch.next()).await?.expect("the change");
+    let second = tokio::time::timeout(limit, watch.record()).await?;
     assert_eq!(second.record, beat);
     Ok(())
 }
@@ -298,18 +298,14 @@ async fn a_watch_shows_what_is_and_what_comes(server: Backend) -> anyhow::Result
 async fn a_watch_outlives_a_crash_of_the_server(mut server: Backend) -> anyhow::Result<()> {
     let bus = server.bus().await?;
     let (job, token, record, revision) = claimed(&bus, 11).await?;
-    let mut watch = bus.watch_records().await?;
-    tokio::time::timeout(LIMIT, watch.next()).await?.context("the record")?;
+    let mut watch = bus.feed(&[subjects::RECORD_KEYS]);
+    tokio::time::timeout(LIMIT, watch.record()).await?;
     server.crash_and_restart().await?;
     let beat = record.beat(&token)?;
     bus.swap(job, revision, &beat).await?;
-    loop {
-        match tokio::time::timeout(LIMIT, watch.next()).await? {
-            Some(entry) if entry.record == beat => return Ok(()),
-            Some(entry) => assert_eq!(entry.record, record, "what was known may be shown again"),
-            None => watch = bus.watch_records().await?,
-        }
-    }
+    let next = tokio::time::timeout(LIMIT, watch.record()).await?;
+    assert_eq!(next.record, beat, "what was delivered does not come again");
+    Ok(())
 }
 
 async fn presence_tells_the_time_and_goes(server: Backend) -> anyhow::Result<()> {

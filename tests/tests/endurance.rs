@@ -7,7 +7,7 @@ use anyhow::Context;
 use shared::books::{Claim, JobRecord, JobState};
 use shared::bus::{BookEntry, Bucket, Bus};
 use shared::ids::{JobId, WorkerId};
-use shared::protocol::Presence;
+use shared::protocol::{Presence, subjects};
 use tests::programs::{Workdir, root};
 use tests::run::Run;
 use tests::server::Server;
@@ -45,17 +45,16 @@ impl Stage {
     async fn record(&self, what: &str, wanted: impl Fn(&JobRecord) -> bool) -> anyhow::Result<BookEntry> {
         let mut newest = BTreeMap::new();
         let found = tokio::time::timeout(LIMIT, async {
+            let mut records = self.bus.feed(&[subjects::RECORD_KEYS]);
             loop {
-                let mut watch = self.bus.watch_records().await?;
-                while let Some(entry) = watch.next().await {
-                    if wanted(&entry.record) {
-                        return anyhow::Ok(entry);
-                    }
-                    newest.insert(entry.job, entry);
+                let entry = records.record().await;
+                if wanted(&entry.record) {
+                    return entry;
                 }
+                newest.insert(entry.job, entry);
             }
         });
-        found.await.with_context(|| format!("waited for {what}: {newest:#?}"))?
+        found.await.with_context(|| format!("waited for {what}: {newest:#?}"))
     }
 
     /// Waits until the server's clock shows this time.

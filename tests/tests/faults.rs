@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde_json::Value;
 use shared::books::JobState;
 use shared::bus::Bus;
+use shared::protocol::subjects;
 use tests::processes::{Owned, children, is_alive, signal};
 use tests::programs::{Workdir, root};
 use tests::results::comparable;
@@ -126,10 +127,10 @@ fn a_coordinator_that_is_away_for_the_middle_of_the_sweep_finds_all_of_it() -> a
 }
 
 async fn all_done(bus: &Bus, jobs: u64) -> anyhow::Result<()> {
-    let mut watch = bus.watch_records().await?;
+    let mut watch = bus.feed(&[subjects::RECORD_KEYS]);
     let mut done = BTreeSet::new();
     while (done.len() as u64) < jobs {
-        let entry = watch.next().await.context("the watch ended")?;
+        let entry = watch.record().await;
         if matches!(entry.record.state, JobState::Done { .. }) {
             done.insert(entry.job);
         }

@@ -8,11 +8,10 @@ use anyhow::Context;
 use futures::future::BoxFuture;
 use memory_server::MemoryServer;
 use shared::books::{JobRecord, JobState};
-use shared::bus::RecordWatch;
 use shared::device::DeviceRecord;
 use shared::ids::WorkerId;
 use shared::job::{Job, TrainerId};
-use shared::protocol::Timing;
+use shared::protocol::{Timing, subjects};
 use tempfile::TempDir;
 use tests::in_process;
 use tokio::sync::watch;
@@ -82,11 +81,6 @@ fn worker(
     in_process::worker(bus, me, vec![busy], Vec::new(), cache.path())
 }
 
-/// The next record of the only job.
-async fn next(watch: &mut RecordWatch) -> anyhow::Result<JobRecord> {
-    Ok(watch.next().await.context("the books closed")?.record)
-}
-
 /// The holder, and the number of its heartbeats.
 fn pulse(record: &JobRecord) -> (&str, u64) {
     match &record.state {
@@ -113,13 +107,13 @@ async fn a_busy_training_does_not_stop_the_pulse() -> anyhow::Result<()> {
     let (busy, stop_busy) = worker(&server, &cache, "busy", &let_go);
     let busy = tokio::spawn(agent::serve(busy));
     let wait = async {
-        let mut watch = bus.watch_records().await?;
-        while next(&mut watch).await?.attempts == 0 {}
+        let mut watch = bus.feed(&[subjects::RECORD_KEYS]);
+        while watch.record().await.record.attempts == 0 {}
         // From now on, another worker waits for the job.
         let (idle, stop_idle) = worker(&server, &cache, "idle", &let_go);
         let idle = tokio::spawn(agent::serve(idle));
         let seen = loop {
-            let record = next(&mut watch).await?;
+            let record = watch.record().await.record;
             if record.attempts > 1 || pulse(&record).1 >= BEATS {
                 break record;
             }

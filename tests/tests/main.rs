@@ -11,6 +11,7 @@ mod crashes;
 mod disk;
 mod endurance;
 mod faults;
+mod following;
 mod heartbeat;
 mod hosts;
 mod interruptions;

@@ -16,7 +16,7 @@ use shared::mtl::MtlSpec;
 use shared::mtl::report::{EpochReport, LossTerms, MICRO_BATCHES, MemoryUse, final_metrics};
 use shared::pack::{Pack, PackWriter, Sample, Split};
 use shared::predictions::Matrix;
-use shared::protocol::JobOrder;
+use shared::protocol::{JobOrder, subjects};
 use shared::result::{MODEL, TEST, VALIDATION};
 use tests::backend::Backend;
 use tests::in_process;
@@ -94,12 +94,12 @@ fn pack(dir: &Path) -> anyhow::Result<Pack> {
     Ok(Pack::open(dir)?)
 }
 
-async fn done(bus: &Bus, order: &JobOrder) -> anyhow::Result<JobRecord> {
-    let mut watch = bus.watch_records().await?;
+async fn done(bus: &Bus, order: &JobOrder) -> JobRecord {
+    let mut watch = bus.feed(&[subjects::RECORD_KEYS]);
     loop {
-        let entry = watch.next().await.context("the books closed")?;
+        let entry = watch.record().await;
         if matches!(entry.record.state, JobState::Done { .. }) && entry.job == order.job {
-            return Ok(entry.record);
+            return entry.record;
         }
     }
 }
@@ -118,7 +118,7 @@ async fn the_record_and_the_result_say_that_batches_were_cut() -> anyhow::Result
         in_process::worker(server.bus().await?, me, vec![Box::new(Cutting)], vec![data], cache.path());
     let worker = agent::serve(equipment);
     let record = tokio::select! {
-        record = tokio::time::timeout(LIMIT, done(&bus, &order)) => record.context("the job is not done")??,
+        record = tokio::time::timeout(LIMIT, done(&bus, &order)) => record.context("the job is not done")?,
         ended = worker => anyhow::bail!("the worker ended: {ended:?}"),
     };
     assert_eq!(record.notes, [NOTE]);

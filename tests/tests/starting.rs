@@ -78,7 +78,7 @@ async fn a_bad_worker_that_starts_first_burns_few_jobs() -> anyhow::Result<()> {
     bus.admit(&orders).await?;
     bus.appear(&Presence::announced("late", "here", vec![trainer()])).await?;
     let engine = Engine::new(jobs.clone(), &|_| false);
-    let mut conductor = Conductor::begin(bus.clone(), engine, plan, 0, Role::Conducting).await?;
+    let mut conductor = Conductor::begin(bus.clone(), engine, plan, 0, Role::Conducting);
     let coordinate = async {
         while !conductor.is_finished() {
             let next = conductor.next().await;

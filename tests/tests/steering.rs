@@ -11,7 +11,7 @@ use serde_json::Value;
 use shared::books::{JobRecord, JobState};
 use shared::bus::Bus;
 use shared::ids::{JobId, RequestId};
-use shared::protocol::{Answer, Demand, JobChange, Request};
+use shared::protocol::{Answer, Demand, JobChange, Request, subjects};
 use tests::processes::signal;
 use tests::programs::{Workdir, root};
 use tests::results::comparable;
@@ -78,50 +78,50 @@ impl Bench {
     }
 
     async fn answer(&self, id: RequestId) -> anyhow::Result<Answer> {
-        let mut requests = self.bus.watch_requests().await?;
+        let mut requests = self.bus.feed(&[subjects::REQUEST_KEYS]);
         let answered = async {
-            while let Some(entry) = requests.next().await {
+            loop {
+                let entry = requests.request().await;
                 if let Some(answer) = entry.request.answer.filter(|_| entry.request.id == id) {
-                    return Ok(answer);
+                    return answer;
                 }
             }
-            anyhow::bail!("the watch of the requests ended")
         };
-        tokio::time::timeout(LIMIT, answered).await.context("no answer")?
+        tokio::time::timeout(LIMIT, answered).await.context("no answer")
     }
 
     /// The record of a job once it is as `wanted`.
     async fn record(&self, job: JobId, wanted: impl Fn(&JobRecord) -> bool) -> anyhow::Result<JobRecord> {
-        let mut records = self.bus.watch_records().await?;
+        let mut records = self.bus.feed(&[subjects::RECORD_KEYS]);
         let mut last = None;
         let reached = async {
-            while let Some(entry) = records.next().await {
+            loop {
+                let entry = records.record().await;
                 if entry.job == job {
                     if wanted(&entry.record) {
-                        return Ok(entry.record);
+                        return entry.record;
                     }
                     last = Some(entry.record);
                 }
             }
-            anyhow::bail!("the watch of the records ended")
         };
         let reached = tokio::time::timeout(LIMIT, reached).await;
-        reached.with_context(|| format!("job {job} is still {last:?}"))?
+        reached.with_context(|| format!("job {job} is still {last:?}"))
     }
 
     /// A job that has finished at least `epochs` epochs and is being trained.
     async fn running(&self, epochs: u32) -> anyhow::Result<JobId> {
-        let mut records = self.bus.watch_records().await?;
+        let mut records = self.bus.feed(&[subjects::RECORD_KEYS]);
         let found = async {
-            while let Some(entry) = records.next().await {
+            loop {
+                let entry = records.record().await;
                 if matches!(&entry.record.state, JobState::Running { progress, .. } if progress.epoch >= epochs)
                 {
-                    return Ok(entry.job);
+                    return entry.job;
                 }
             }
-            anyhow::bail!("the watch of the records ended")
         };
-        tokio::time::timeout(LIMIT, found).await.context("no job runs")?
+        tokio::time::timeout(LIMIT, found).await.context("no job runs")
     }
 
     /// Waits for the end of the sweep. Returns its results, which must be those of a sweep that nobody disturbed.

@@ -1,20 +1,22 @@
 //! Several kinds of trainers on one server, and one that only this file knows.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use orchestrator::report;
 use orchestrator::run_dir::{RunDir, RunRecord};
-use orchestrator::service::{Conductor, Role, admit};
+use orchestrator::service::{Entering, Holder, enter};
 use orchestrator::sweep::plan::{EnsembleRule, Filter, Plan, Query};
+use orchestrator::view::Sink;
 use serde_json::Value;
 use shared::books::{JobRecord, JobState};
 use shared::bus::Bus;
 use shared::ids::{JobId, WorkerId};
 use shared::job::{Job, TrainerId};
 use shared::kinds;
+use shared::protocol::subjects;
 use shared::result::{MODEL, VALIDATION};
 use tests::backend::Backend;
 use tests::in_process::{self, SCORE};
@@ -114,10 +116,15 @@ fn plan() -> Plan {
 async fn conduct(bus: &Bus, plan: Plan, folder: &Path) -> anyhow::Result<RunRecord> {
     let run_dir = RunDir::create(folder, &plan)?;
     let mut results = run_dir.result_writer()?;
-    let admitted = admit(bus, &plan, true).await?;
-    let engine = admitted.engine(&|_| false);
-    let mut conductor =
-        Conductor::begin(bus.clone(), engine, Arc::new(admitted.plan), 0, Role::Conducting).await?;
+    let entering = Entering {
+        plan: &plan,
+        stored: &BTreeMap::new(),
+        train_samples: 0,
+        timing: None,
+        ours_alone: true,
+        holder: Holder::here(),
+    };
+    let mut conductor = enter(bus, entering, &mut Sink::default()).await?.conductor;
     while !conductor.is_finished() {
         let input = conductor.next().await;
         let mut store = |fetched: &orchestrator::service::FetchedResult| {
@@ -167,9 +174,9 @@ async fn record(bus: &Bus, job: JobId) -> anyhow::Result<JobRecord> {
 
 async fn all_done(bus: &Bus, jobs: &[JobId]) -> anyhow::Result<()> {
     let mut waiting: Vec<JobId> = jobs.to_owned();
-    let mut watch = bus.watch_records().await?;
+    let mut watch = bus.feed(&[subjects::RECORD_KEYS]);
     while !waiting.is_empty() {
-        let entry = watch.next().await.context("the books closed")?;
+        let entry = watch.record().await;
         if matches!(entry.record.state, JobState::Done { .. }) {
             waiting.retain(|job| *job != entry.job);
         }

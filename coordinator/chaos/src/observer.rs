@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shared::books::{JobRecord, JobState, Token};
-use shared::bus::Bus;
+use shared::bus::{BookEntry, Bus};
 use shared::ids::JobId;
+use shared::protocol::subjects;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -34,9 +35,6 @@ pub(super) struct Observer {
     seen: Arc<Mutex<Seen>>,
     task: JoinHandle<()>,
 }
-
-/// Time until a watch that ended is started again.
-const RESTART: Duration = Duration::from_millis(500);
 
 impl Observer {
     pub(super) fn start(bus: Bus, start: Instant) -> Self {
@@ -103,19 +101,11 @@ impl Drop for Observer {
 }
 
 async fn follow(bus: Bus, start: Instant, seen: Arc<Mutex<Seen>>) {
+    let mut feed = bus.feed(&[subjects::RECORD_KEYS]);
     loop {
-        match bus.watch_records().await {
-            Ok(mut watch) => {
-                while let Some(entry) = watch.next().await {
-                    let (job, revision) = (entry.job, entry.revision);
-                    let observation =
-                        Observation { at: start.elapsed(), job, revision, record: entry.record };
-                    seen.lock().unwrap_or_else(PoisonError::into_inner).add(observation);
-                }
-            }
-            Err(error) => tracing::debug!(%error, "cannot watch the books; trying again"),
-        }
-        tokio::time::sleep(RESTART).await;
+        let BookEntry { job, revision, record, .. } = feed.record().await;
+        let observation = Observation { at: start.elapsed(), job, revision, record };
+        seen.lock().unwrap_or_else(PoisonError::into_inner).add(observation);
     }
 }
 

@@ -8,6 +8,7 @@ pub mod devices;
 pub mod engine;
 pub mod ensemble;
 pub mod evaluation;
+pub mod events;
 pub mod fleet;
 pub mod guard;
 pub mod home;

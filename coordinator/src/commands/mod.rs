@@ -20,3 +20,4 @@ pub(crate) mod schema;
 pub(crate) mod serve;
 pub(crate) mod server;
 pub(crate) mod status;
+pub(crate) mod watch;

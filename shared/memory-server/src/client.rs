@@ -77,11 +77,10 @@ impl Books for Client {
         Box::pin(self.link.request(move |state, _| Ok(state.newest(&prefix))))
     }
 
-    fn watch<'a>(&'a self, keys: &'a str) -> Reply<'a, Flow<Entry>> {
-        let prefix = keys.trim_end_matches('*').to_owned();
+    fn watch(&self, keys: &'static [&'static str], after: u64) -> Reply<'_, Flow<Entry>> {
         Box::pin(async move {
             let life = self.link.request(|state, _| Ok(state.life)).await?;
-            let watch = ServerWatch { link: self.link.clone(), prefix, seen: 0, life, deaf: false };
+            let watch = ServerWatch { link: self.link.clone(), keys, seen: after, life, deaf: false };
             Ok(stream::unfold(watch, ServerWatch::next).boxed())
         })
     }
@@ -90,7 +89,7 @@ impl Books for Client {
 /// What the server keeps of a watch.
 struct ServerWatch {
     link: Link,
-    prefix: String,
+    keys: &'static [&'static str],
     seen: u64,
     life: u64,
     /// Nothing is delivered any more, without any error.
@@ -118,7 +117,7 @@ impl ServerWatch {
                     _ => return Some((Err(ServerError::doubt("missed idle heartbeat")), self)),
                 }
             }
-            let change = inner.state().change_after(&self.prefix, self.seen);
+            let change = inner.state().change_after(self.keys, self.seen);
             if let Some(entry) = change {
                 tokio::time::sleep(inner.latency()).await;
                 self.seen = entry.revision;

@@ -117,11 +117,15 @@ impl State {
         below.map(|(_, entry)| entry.revision).max().unwrap_or(0)
     }
 
-    /// The oldest change under `prefix` after `revision`. Of several changes of one key only the last is kept.
-    pub(super) fn change_after(&self, prefix: &str, revision: u64) -> Option<Entry> {
-        let below = self.books.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
-        let newer = below.map(|(_, entry)| entry).filter(|entry| entry.revision > revision);
-        newer.min_by_key(|entry| entry.revision).cloned()
+    /// The oldest change under `keys` after `revision`. Of several changes of one key only the last is kept.
+    pub(super) fn change_after(&self, keys: &[&str], revision: u64) -> Option<Entry> {
+        let prefixes = keys.iter().map(|keys| keys.trim_end_matches('*'));
+        let entries = prefixes.flat_map(|prefix| {
+            let below =
+                self.books.range(prefix.to_owned()..).take_while(move |(key, _)| key.starts_with(prefix));
+            below.map(|(_, entry)| entry)
+        });
+        entries.filter(|entry| entry.revision > revision).min_by_key(|entry| entry.revision).cloned()
     }
 
     fn revision_of(&self, key: &str) -> u64 {
@@ -165,8 +169,8 @@ impl State {
             return Err(ServerError::Revision);
         }
         let torn = self.bug == Some(ServerBug::TornBatch) && self.chance.chance(0.2);
-        let kept = if torn { 1 } else { writes.len() };
-        for write in writes.into_iter().take(kept) {
+        let lost = if torn { writes.len() - 1 } else { 0 };
+        for write in writes.into_iter().skip(lost) {
             self.put(now, by, write.key, write.value);
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Fenced, JobRecord, JobState, MAX_LOSSES, Progress, Token};
+use super::{Fenced, History, JobRecord, JobState, MAX_LOSSES, Progress, Token};
 use crate::ids::{Attempt, WorkerId};
 
 /// What a worker should do with a job that the queue handed out.
@@ -49,7 +49,8 @@ impl JobRecord {
             | JobState::Failed { .. }
             | JobState::Parked { .. }) => other,
         };
-        Self { state, checkpoints: Vec::new(), saved_score: None, retried_after, anew_after, ..self }
+        let (checkpoints, history) = (Vec::new(), History::default());
+        Self { state, checkpoints, history, saved_score: None, retried_after, anew_after, ..self }
             .with_note("trained anew on request".to_owned())
     }
 

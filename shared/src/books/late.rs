@@ -10,7 +10,7 @@ use crate::result::JobResult;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Late {
     /// Swap the record for this one, together with the result.
-    Accept(JobRecord),
+    Accept(Box<JobRecord>),
     /// The job is already done, by this attempt.
     Done(Token),
     Refused(Fenced),
@@ -20,6 +20,7 @@ impl JobRecord {
     /// Decides on the result of attempt `by`, which holds the job or held it before. `stopped_after` is that of the result.
     pub fn finished_by(&self, by: &Token, stopped_after: Option<u32>) -> Late {
         let refused = || Late::Refused(Fenced { token: by.clone(), now: self.state.describe() });
+        let accept = |next: Self| Late::Accept(Box::new(next));
         match &self.state {
             JobState::Done { token, .. } => Late::Done(token.clone()),
             JobState::Failed { .. } | JobState::Parked { .. } => refused(),
@@ -29,13 +30,11 @@ impl JobRecord {
             JobState::Pending | JobState::Running { .. } if by.attempt.0 > self.attempts => refused(),
             // The number belongs to another worker's attempt.
             JobState::Running { token, .. } if token.attempt == by.attempt && token != by => refused(),
-            JobState::Running { token, .. } if token == by => Late::Accept(self.accepting(by, stopped_after)),
+            JobState::Running { token, .. } if token == by => accept(self.accepting(by, stopped_after)),
             JobState::Running { token, .. } => {
-                Late::Accept(self.accepted(by, stopped_after, &format!("while {token} trained it again")))
+                accept(self.accepted(by, stopped_after, &format!("while {token} trained it again")))
             }
-            JobState::Pending => {
-                Late::Accept(self.accepted(by, stopped_after, "while it waited for a worker"))
-            }
+            JobState::Pending => accept(self.accepted(by, stopped_after, "while it waited for a worker")),
         }
     }
 
@@ -106,7 +105,7 @@ mod tests {
     fn the_holder_itself_is_no_matter_for_a_note() {
         let me = token(3, "a");
         let Late::Accept(done) = running(&me).finished_by(&me, None) else { panic!("not accepted") };
-        assert_eq!(Ok(done), running(&me).done(&me, None));
+        assert_eq!(Ok(*done), running(&me).done(&me, None));
     }
 
     #[test]

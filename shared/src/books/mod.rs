@@ -4,20 +4,23 @@
 //! queue decide nothing.
 
 mod changes;
+mod checkpoint;
 mod claim;
 mod failures;
+mod history;
 mod late;
 mod standing;
 
 pub use changes::CarriedOut;
+pub use checkpoint::{Checkpoint, KEPT_CHECKPOINTS};
 pub use claim::Claim;
 pub use failures::{LOG_TAIL, MAX_FAILED_WORKERS, MAX_FAILURES};
+pub use history::{History, LogTail, MOST_REPORTS, Reported};
 pub use late::{Late, difference};
 pub use standing::{Incident, IncidentKind, Standing, WorkerRecord, incidents_in_words};
 
 use serde::{Deserialize, Serialize};
 
-use crate::blob::BlobRef;
 use crate::ids::{Attempt, WorkerId};
 
 /// Workers lost in a row, without a checkpoint in between, after which a job fails for good.
@@ -25,9 +28,6 @@ pub const MAX_LOSSES: u32 = 5;
 
 /// How many notes a record keeps; the oldest are dropped.
 pub const MAX_NOTES: usize = 20;
-
-/// How many checkpoints of a job are kept while it runs.
-pub const KEPT_CHECKPOINTS: usize = 2;
 
 /// One job's record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,9 @@ pub struct JobRecord {
     /// job over. Records from before this field have none until their next checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "saved_macro_f1")]
     pub saved_score: Option<f64>,
+    /// What the training has told so far. When the job is done, its result has the reports.
+    #[serde(default, skip_serializing_if = "History::is_empty")]
+    pub history: History,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -102,34 +105,6 @@ pub struct Progress {
     pub score: Option<f64>,
     /// Wall time of the last finished epoch.
     pub epoch_seconds: Option<f64>,
-}
-
-/// A stored checkpoint: the training can continue after `epoch` and `step` steps of the next epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Checkpoint {
-    /// Finished epochs.
-    pub epoch: u32,
-    /// Finished steps of the next epoch; 0 between two epochs. Records of version 1 only have checkpoints between
-    /// epochs.
-    #[serde(default)]
-    pub step: u32,
-    pub blob: BlobRef,
-}
-
-impl Checkpoint {
-    /// How far the training was, to compare checkpoints.
-    pub fn place(&self) -> (u32, u32) {
-        (self.epoch, self.step)
-    }
-}
-
-impl std::fmt::Display for Checkpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.step {
-            0 => write!(f, "epoch {}", self.epoch),
-            step => write!(f, "epoch {} and {step} steps", self.epoch),
-        }
-    }
 }
 
 /// One failed attempt.
@@ -207,6 +182,7 @@ impl JobRecord {
             retried_after: 0,
             anew_after: 0,
             saved_score: None,
+            history: History::default(),
         }
     }
 
@@ -259,7 +235,7 @@ impl JobRecord {
     }
 
     /// The result's blobs are stored; the result is accepted together with this move. A job that ends early keeps its
-    /// checkpoints, because it may go on.
+    /// checkpoints and its reports, because it may go on.
     ///
     /// # Errors
     /// When `by` does not hold the job.
@@ -271,8 +247,12 @@ impl JobRecord {
     /// The record with the result of `by`.
     fn accepting(&self, by: &Token, stopped_after: Option<u32>) -> Self {
         let state = JobState::Done { token: by.clone(), stopped_after };
-        let checkpoints = stopped_after.map_or_else(Vec::new, |_| self.checkpoints.clone());
-        Self { state, checkpoints, ..self.clone() }
+        let mut next = Self { state, ..self.clone() };
+        if stopped_after.is_none() {
+            next.checkpoints.clear();
+            next.history = History { log: next.history.log, ..History::default() };
+        }
+        next
     }
 
     /// The holder hands the job back unharmed; it continues elsewhere from its last checkpoint.
@@ -305,7 +285,8 @@ impl JobRecord {
     /// Without anything of what attempts so far did, and without a chance for their results.
     fn begun_anew(self) -> Self {
         let (retried_after, anew_after) = (self.attempts, self.attempts);
-        Self { checkpoints: Vec::new(), saved_score: None, retried_after, anew_after, ..self }
+        let (checkpoints, history) = (Vec::new(), History::default());
+        Self { checkpoints, history, saved_score: None, retried_after, anew_after, ..self }
     }
 
     /// Something happened that a reader should know about; the holder keeps the job.

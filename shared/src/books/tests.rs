@@ -1,5 +1,6 @@
 //! Legal moves of a record, refused ones, and records of earlier versions.
 
+use crate::blob::BlobRef;
 use std::time::Duration;
 
 use uuid::Uuid;

@@ -1,7 +1,6 @@
 //! Records and results: records change by compare-and-swap, results are accepted in one batch, and after a lost reply
 //! the record is read back.
 
-use super::key_watch::KeyWatch;
 use super::server::{Entry, Write};
 use super::values::{decode, encode};
 use super::{BACKOFF, Bus, BusError};
@@ -79,7 +78,8 @@ impl Bus {
             // A job that is trained again already has a result. The record's revision protects both writes.
             let expected = self.entry(&key).await?.map_or(0, |entry| entry.revision);
             let outcome = Write { key: key.clone(), expected, value: value.clone() };
-            let doubt = match self.server.batch(&[record.clone(), outcome]).await {
+            // The result first: whoever sees the record finds it.
+            let doubt = match self.server.batch(&[outcome, record.clone()]).await {
                 Ok(()) => return Ok(()),
                 Err(doubt) => doubt,
             };
@@ -97,52 +97,24 @@ impl Bus {
     /// right.
     pub async fn result(&self, job: JobId) -> Result<JobResult, BusError> {
         let key = subjects::result_key(job);
-        let result: JobResult = self.read(&key, JobResult::VERSION).await?;
-        if result.job != job {
-            return Err(BusError::Untrue { what: key, reason: format!("it belongs to job {}", result.job) });
-        }
-        result.check().map_err(|reason| BusError::Untrue { what: key, reason })?;
-        Ok(result)
-    }
-
-    /// All current records, then every change.
-    ///
-    /// # Errors
-    /// When the server does not answer.
-    pub async fn watch_records(&self) -> Result<RecordWatch, BusError> {
-        let watched = KeyWatch::begin(self.server.clone(), subjects::RECORD_KEYS).await;
-        Ok(RecordWatch { inner: watched.map_err(|e| BusError::failed("watch the jobs", e))? })
+        let entry = self.entry(&key).await?.ok_or_else(|| BusError::Missing { what: key.clone() })?;
+        job_result(job, &entry)
     }
 }
 
-/// The records as they change. The client recovers from errors of the connection where it can.
-pub struct RecordWatch {
-    inner: KeyWatch,
-}
-
-impl std::fmt::Debug for RecordWatch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecordWatch").finish_non_exhaustive()
-    }
-}
-
-impl RecordWatch {
-    /// The next change. `None` when the watch has ended and must be opened again.
-    pub async fn next(&mut self) -> Option<BookEntry> {
-        loop {
-            let entry = self.inner.next().await?;
-            let Some(job) = subjects::job_of_record_key(&entry.key) else { continue };
-            match book_entry(job, &entry) {
-                Ok(entry) => return Some(entry),
-                Err(error) => tracing::warn!("{error}; this record is skipped"),
-            }
-        }
-    }
-}
-
-fn book_entry(job: JobId, entry: &Entry) -> Result<BookEntry, BusError> {
+pub(super) fn book_entry(job: JobId, entry: &Entry) -> Result<BookEntry, BusError> {
     let record: JobRecord = decode(&entry.key, &entry.value, JobRecord::VERSION)?;
     // The next write has the current layout.
     let record = JobRecord { v: JobRecord::VERSION, ..record };
     Ok(BookEntry { job, record, revision: entry.revision, written_nanos: entry.written_nanos })
+}
+
+pub(super) fn job_result(job: JobId, entry: &Entry) -> Result<JobResult, BusError> {
+    let result: JobResult = decode(&entry.key, &entry.value, JobResult::VERSION)?;
+    let untrue = |reason: String| BusError::Untrue { what: entry.key.clone(), reason };
+    if result.job != job {
+        return Err(untrue(format!("it belongs to job {}", result.job)));
+    }
+    result.check().map_err(untrue)?;
+    Ok(result)
 }

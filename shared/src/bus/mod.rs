@@ -6,8 +6,8 @@ mod blobs;
 mod books;
 pub mod credential;
 mod error;
+mod feed;
 mod files;
-mod key_watch;
 mod live;
 mod nats;
 mod orders;
@@ -24,17 +24,17 @@ use std::time::Duration;
 use crate::retry::Backoff;
 
 pub use blobs::Bucket;
-pub use books::{BookEntry, RecordWatch};
+pub use books::BookEntry;
 pub use credential::{Credential, CredentialError, Role};
 pub use error::BusError;
+pub use feed::{Change, Fed, Feed};
 pub use live::Hints;
 pub use nats::connect::Endpoint;
 pub use orders::OrderEntry;
 pub use queue::{Delivery, Jobs};
-pub use requests::{RequestEntry, RequestWatch};
+pub use requests::RequestEntry;
 use server::Server;
 pub use server::{Inventory, Queued, Stored, Upload};
-pub use standings::StandingWatch;
 pub use values::Store;
 
 /// The pauses between two tries of a write that must get through.

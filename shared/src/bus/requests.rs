@@ -1,8 +1,7 @@
 //! Requests to change a sweep, and how they change the order and the record of a job.
 
-use super::values::{decode, encode};
-use super::key_watch::KeyWatch;
 use super::server::Entry;
+use super::values::{decode, encode};
 use super::{Bus, BusError};
 use crate::books::CarriedOut;
 use crate::ids::{JobId, RequestId};
@@ -35,22 +34,12 @@ impl Bus {
         read(&entry)
     }
 
-    /// All requests, then every new one and every answer.
-    ///
-    /// # Errors
-    /// When the server does not answer.
-    pub async fn watch_requests(&self) -> Result<RequestWatch, BusError> {
-        let watched = KeyWatch::begin(self.server.clone(), subjects::REQUEST_KEYS).await;
-        Ok(RequestWatch { inner: watched.map_err(|e| BusError::failed("watch the requests", e))? })
-    }
-
     /// Revision of the newest request or answer, 0 if there is none.
     ///
     /// # Errors
     /// When the server does not answer.
     pub async fn newest_request(&self) -> Result<u64, BusError> {
-        let newest = self.server.newest(subjects::REQUEST_KEYS).await;
-        newest.map_err(|error| BusError::failed("look for requests", error))
+        self.newest(&[subjects::REQUEST_KEYS]).await
     }
 
     /// Answers a request, unless it has an answer already.
@@ -193,33 +182,10 @@ impl Bus {
     }
 }
 
-fn read(entry: &Entry) -> Result<RequestEntry, BusError> {
+pub(super) fn read(entry: &Entry) -> Result<RequestEntry, BusError> {
     let request: Request = decode(&entry.key, &entry.value, Request::VERSION)?;
     let untrue = |reason: String| BusError::Untrue { what: entry.key.clone(), reason };
     let id = subjects::request_of_key(&entry.key).ok_or_else(|| untrue("its key has no id".to_owned()))?;
     request.check(id).map_err(untrue)?;
     Ok(RequestEntry { request, revision: entry.revision })
-}
-
-/// The requests as they come and are answered.
-pub struct RequestWatch {
-    inner: KeyWatch,
-}
-
-impl std::fmt::Debug for RequestWatch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RequestWatch").finish_non_exhaustive()
-    }
-}
-
-impl RequestWatch {
-    /// The next request or answer. `None` when the watch has ended and must be opened again.
-    pub async fn next(&mut self) -> Option<RequestEntry> {
-        loop {
-            match read(&self.inner.next().await?) {
-                Ok(entry) => return Some(entry),
-                Err(error) => tracing::warn!("{error}; this request is skipped"),
-            }
-        }
-    }
 }

@@ -85,8 +85,9 @@ pub trait Books: Send + Sync {
     fn keys(&self) -> Reply<'_, Vec<String>>;
     /// Revision of the newest write under `keys` (such as `job.*`), 0 if there is none.
     fn newest<'a>(&'a self, keys: &'a str) -> Reply<'a, u64>;
-    /// Every current value under `keys` (such as `job.*`), then every change.
-    fn watch<'a>(&'a self, keys: &'a str) -> Reply<'a, Flow<Entry>>;
+    /// Every current value under `keys` (each such as `job.*`) with a revision above `after`, then every change, in the
+    /// order of the revisions.
+    fn watch(&self, keys: &'static [&'static str], after: u64) -> Reply<'_, Flow<Entry>>;
 }
 
 /// The outcome of queueing a job.

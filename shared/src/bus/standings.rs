@@ -1,9 +1,8 @@
 //! Workers' standings in the books, written by the workers and the coordinator. A key is only valid for the worker that
 //! it names.
 
-use super::values::decode;
-use super::key_watch::KeyWatch;
 use super::server::Entry;
+use super::values::decode;
 use super::{Bus, BusError};
 use crate::books::{Standing, WorkerRecord};
 use crate::ids::is_plain;
@@ -43,18 +42,9 @@ impl Bus {
         records.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(records)
     }
-
-    /// All workers' standings, then every change.
-    ///
-    /// # Errors
-    /// When the server does not answer.
-    pub async fn watch_standings(&self) -> Result<StandingWatch, BusError> {
-        let watched = KeyWatch::begin(self.server.clone(), subjects::STANDING_KEYS).await;
-        Ok(StandingWatch { inner: watched.map_err(|e| BusError::failed("watch the workers", e))? })
-    }
 }
 
-fn read(entry: &Entry) -> Result<WorkerRecord, BusError> {
+pub(super) fn read(entry: &Entry) -> Result<WorkerRecord, BusError> {
     let record: WorkerRecord = decode(&entry.key, &entry.value, WorkerRecord::VERSION)?;
     let its_own = subjects::worker_of_standing_key(&entry.key) == Some(record.name.as_str());
     if !its_own || !is_plain(&record.name) {
@@ -62,27 +52,4 @@ fn read(entry: &Entry) -> Result<WorkerRecord, BusError> {
         return Err(BusError::Untrue { what: entry.key.clone(), reason });
     }
     Ok(record)
-}
-
-/// The workers' standings as they change.
-pub struct StandingWatch {
-    inner: KeyWatch,
-}
-
-impl std::fmt::Debug for StandingWatch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StandingWatch").finish_non_exhaustive()
-    }
-}
-
-impl StandingWatch {
-    /// The next change. `None` when the watch has ended and must be opened again.
-    pub async fn next(&mut self) -> Option<WorkerRecord> {
-        loop {
-            match read(&self.inner.next().await?) {
-                Ok(record) => return Some(record),
-                Err(error) => tracing::warn!("{error}; this worker's standing is skipped"),
-            }
-        }
-    }
 }

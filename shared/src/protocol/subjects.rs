@@ -37,7 +37,7 @@ pub const WEIGHTS: &str = "ferry_weights";
 pub const OBJECT_STORES: [&str; 4] = [CHECKPOINTS, RESULTS, PACKS, WEIGHTS];
 
 /// Keys of the books that workers may write; the coordinator alone writes the others.
-pub const WORKERS_OWN: [&str; 3] = [RECORD_KEYS, "result.*", STANDING_KEYS];
+pub const WORKERS_OWN: [&str; 3] = [RECORD_KEYS, RESULT_KEYS, STANDING_KEYS];
 
 /// Progress reports of all workers.
 pub const LIVE_ALL: &str = "ferry.live.*";
@@ -77,6 +77,20 @@ pub const RECORD_KEYS: &str = "job.*";
 pub fn result_key(job: JobId) -> String {
     format!("result.{job}")
 }
+
+/// Keys of all results.
+pub const RESULT_KEYS: &str = "result.*";
+
+/// The job named by a result's key, if it is one.
+pub fn job_of_result_key(key: &str) -> Option<JobId> {
+    key.strip_prefix("result.")?.parse().ok()
+}
+
+/// The keys whose changes a coordinator acts on.
+pub const CONDUCTED_KEYS: &[&str] = &[RECORD_KEYS, STANDING_KEYS, REQUEST_KEYS];
+
+/// The keys whose changes tell everything that happens to sweeps.
+pub const FOLLOWED_KEYS: &[&str] = &[RECORD_KEYS, RESULT_KEYS, STANDING_KEYS, REQUEST_KEYS, SWEEP_KEYS];
 
 /// Key of a pack's manifest in the books.
 pub fn pack_key(digest: &str) -> String {

@@ -59,8 +59,10 @@ pub(super) struct Checker {
     expected: BTreeMap<JobId, Expected>,
     training_log: Arc<TrainingLog>,
     seen: BTreeMap<JobId, Seen>,
-    /// Moved to done by the last event: the next one must be its result.
-    half_committed: Option<(JobId, Token)>,
+    /// Written by the last event: the next one must move its job to done.
+    half_committed: Option<JobResult>,
+    /// By whom the last event moved a job to done.
+    done: Option<Token>,
     damaged: bool,
     /// What was requested of the sweep.
     pub(super) requested: Requested,
@@ -93,6 +95,7 @@ impl Checker {
             training_log,
             seen: BTreeMap::new(),
             half_committed: None,
+            done: None,
             damaged: false,
             requested: Requested::of_plan(planned),
             added: BTreeMap::new(),
@@ -150,20 +153,24 @@ impl Checker {
             self.counts.refused += 1;
         }
         if let Event::Wrote { key, value, .. } = event {
-            if let Some(job) = key.strip_prefix("result.") {
-                let job: JobId = job.parse().map_err(|error| format!("{key}: {error}"))?;
+            if key.starts_with("result.") {
+                require(half.is_none(), || format!("{half:?} was written without its job's move to done"))?;
                 let result = serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
-                let (_, token) = half
-                    .filter(|(of, _)| *of == job)
-                    .ok_or_else(|| format!("{job} got a result without its move to done"))?;
-                return self.accepted(job, &token, result);
+                self.half_committed = Some(result);
+                return Ok(());
             }
-            require(half.is_none(), || format!("{half:?} moved to done without its result"))?;
             if let Some(job) = subjects::job_of_record_key(key) {
                 let record: JobRecord =
                     serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
-                return self.moved(now, by, job, &record);
+                self.moved(now, by, job, &record)?;
+                return match (half, self.done.take()) {
+                    (Some(result), Some(token)) => self.accepted(job, &token, result),
+                    (None, None) => Ok(()),
+                    (Some(_), None) => Err(format!("{job} got a result without its move to done")),
+                    (None, Some(_)) => Err(format!("{job} moved to done without its result")),
+                };
             }
+            require(half.is_none(), || format!("{half:?} was written without its job's move to done"))?;
             if key.starts_with("worker.") {
                 let record: WorkerRecord =
                     serde_json::from_slice(value).map_err(|error| format!("{key}: {error}"))?;
@@ -282,11 +289,11 @@ impl Checker {
                 require(is_holder(by, token), || text("handed back by someone who does not hold it"))
             }
             (JobState::Running { token: past, .. }, JobState::Done { token, .. }) if past == token => {
-                self.half_committed = Some((job, token.clone()));
+                self.done = Some(token.clone());
                 require(is_holder(by, token), || text("done by someone who does not hold it"))
             }
             (JobState::Pending | JobState::Running { .. }, JobState::Done { token, .. }) => {
-                self.half_committed = Some((job, token.clone()));
+                self.done = Some(token.clone());
                 self.counts.late += 1;
                 let was_holder = seen.holders.get(&token.attempt.0) == Some(&token.owner);
                 require(was_holder && is_holder(by, token), || text("done by someone who never held it"))?;

@@ -16,11 +16,13 @@ mod sweep;
 mod trace;
 mod trainer;
 mod user;
+mod witness;
 mod world;
 
 pub use counts::Counts;
 pub use history::{Ask, Bad, Fault, History, Kind, Script};
 use memory_server::ServerBug;
+use tokio::task::LocalSet;
 
 /// How to run a history.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,7 +47,7 @@ pub struct HistoryResult {
 pub fn run(history: History, options: Options) -> HistoryResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     match runtime {
-        Ok(runtime) => runtime.block_on(world::run(history, options)),
+        Ok(runtime) => runtime.block_on(LocalSet::new().run_until(world::run(history, options))),
         Err(error) => panic!("a runtime without threads cannot be built: {error}"),
     }
 }

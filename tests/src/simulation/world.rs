@@ -1,10 +1,13 @@
 //! Runs the processes of a history, injects its faults, and waits for the end.
 
+mod following;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use memory_server::{Event, MemoryServer, NetworkFaults};
 use orchestrator::engine::Engine;
+use orchestrator::service::{Holder, SessionEnd};
 use shared::books::{JobState, MAX_FAILURES};
 use shared::bus::{Bucket, Bus};
 use shared::ids::{JobId, RequestId, WorkerId};
@@ -22,8 +25,10 @@ use super::sweep::{Sweep, trainer};
 use super::trace::Trace;
 use super::trainer::{Simulated, TrainingLog};
 use super::user::{self, Place};
+use super::witness::Heard;
 use super::{HistoryResult, Options};
 use crate::in_process;
+use following::Told;
 
 /// Time until a process that ended on its own is restarted.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
@@ -62,6 +67,9 @@ struct RunningProcess {
 struct Record {
     trace: Trace,
     checker: Checker,
+    /// What another process was told, and the newest revision of the books that it has seen.
+    heard: Heard,
+    followed: u64,
 }
 
 pub(super) async fn run(history: History, options: Options) -> HistoryResult {
@@ -70,7 +78,8 @@ pub(super) async fn run(history: History, options: Options) -> HistoryResult {
     for index in 0..world.history.workers {
         tokio::spawn(world.clone().keep_worker(index));
     }
-    tokio::spawn(world.clone().keep_coordinator());
+    tokio::task::spawn_local(world.clone().keep_coordinator());
+    tokio::spawn(world.clone().keep_follower());
     let asking = tokio::spawn(user::ask(world.clone()));
     for (at, fault) in world.history.faults.clone() {
         world.until(at).await;
@@ -87,6 +96,9 @@ pub(super) async fn run(history: History, options: Options) -> HistoryResult {
     let now = world.server.now();
     if in_time {
         world.until(world.history.faults_end + SETTLE_TIME).await;
+        if let Err(broken) = world.check_follower().await {
+            world.violate(&broken);
+        }
         world.record().checker.end(now, &world.run_folder.results());
     } else {
         world
@@ -110,7 +122,12 @@ impl World {
             sweep.jobs.iter().map(|(&job, (spec, script))| (job, Expected::new(*spec, *script))).collect();
         let planned = sweep.plan.jobs.iter().map(|job| job.id);
         let checker = Checker::new(&history, planned, expected, training_log.clone());
-        let record = Arc::new(Mutex::new(Record { trace: Trace::new(options.trace), checker }));
+        let record = Arc::new(Mutex::new(Record {
+            trace: Trace::new(options.trace),
+            checker,
+            heard: Heard::default(),
+            followed: 0,
+        }));
         let recorded = record.clone();
         let observer = move |now: Duration, by: &str, event: &Event<'_>| {
             let mut record = locked(&recorded);
@@ -186,20 +203,19 @@ impl World {
 
     /// Restarts it until the sweep is finished; jobs that lost too many workers are queued again.
     async fn keep_coordinator(self: Arc<Self>) {
-        for life in 0.. {
+        for life in 0_u128.. {
             let (bus, link) = self.server.connect(&format!("ferry-{life}"));
             let process = Process::new(link);
             let (stop, _) = watch::channel(false);
             *locked(&self.coordinator) =
                 Some(RunningProcess { process: process.clone(), stop, rest: RESTART_DELAY });
-            let told = |job| {
-                let now = self.server.now();
-                self.record().checker.stored(now, job);
-            };
-            let running = coordinator::run(bus, &self.sweep, &self.history, &self.run_folder, &told);
+            let witness = Told::of(self.clone());
+            let holder = Holder::elsewhere(Uuid::from_u128(life));
+            let running =
+                coordinator::run(bus, holder, &self.sweep, &self.history, &self.run_folder, witness);
             match process.run(running).await {
                 None => {}
-                Some(Ok(engine)) if self.is_finished(&engine) => {
+                Some(Ok((SessionEnd::Finished, engine))) if self.is_finished(&engine) => {
                     self.note("the sweep is finished");
                     self.over.send_replace(true);
                     return;

@@ -12,6 +12,8 @@ use shared::result::JobResult;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::log::Log;
+
 /// Why this attempt lost the job.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Lost {
@@ -33,6 +35,8 @@ pub(super) struct Hold {
     heartbeats: Interval,
     /// How the job is to be carried out, as its order last said.
     execution: watch::Sender<Execution>,
+    /// What this attempt logs. Every write of the record takes the end of it along.
+    log: Log,
 }
 
 impl Hold {
@@ -50,7 +54,7 @@ impl Hold {
         let mut heartbeats = tokio::time::interval_at(tokio::time::Instant::now() + heartbeat, heartbeat);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let execution = watch::Sender::new(execution);
-        Self { bus, job, token, record, revision, delivery, heartbeats, execution }
+        Self { bus, job, token, record, revision, delivery, heartbeats, execution, log: Log::default() }
     }
 
     /// How the job is to be carried out, and every change of it: the order is read again with each heartbeat.
@@ -69,6 +73,10 @@ impl Hold {
 
     pub(super) fn token(&self) -> &Token {
         &self.token
+    }
+
+    pub(super) fn log(&self) -> &Log {
+        &self.log
     }
 
     /// The checkpoints to resume from, newest first.
@@ -110,15 +118,14 @@ impl Hold {
         }
     }
 
-    /// Records a stored checkpoint. `report` is that of the epoch which ended with it, and `ranking` names the metric to
-    /// show.
+    /// Records a stored checkpoint. `reports` are those since the last one, and `ranking` names the metric to show.
     pub(super) async fn checkpointed(
         &mut self,
         checkpoint: Checkpoint,
-        report: Option<&Point>,
+        reports: Vec<Point>,
         ranking: &Ranking,
     ) -> Result<(), Lost> {
-        let progress = match report {
+        let progress = match reports.last() {
             Some(report) => Progress {
                 epoch: report.epoch,
                 score: ranking.score(&report.metrics),
@@ -126,7 +133,8 @@ impl Hold {
             },
             None => self.progress(),
         };
-        self.write(self.record.checkpointed(&self.token, checkpoint, progress)?).await
+        let next = self.record.checkpointed(&self.token, checkpoint, progress)?;
+        self.write(next.reported(self.token.attempt, reports)).await
     }
 
     /// Adds a note to the record.
@@ -177,9 +185,9 @@ impl Hold {
         Ok(())
     }
 
-    /// Records that the training failed. `log` holds its last lines.
-    pub(super) async fn fail(mut self, error: &str, log: &[String]) -> Result<(), Lost> {
-        self.write(self.record.failed(&self.token, error, log, self.revision)?).await?;
+    /// Records that the training failed.
+    pub(super) async fn fail(mut self, error: &str) -> Result<(), Lost> {
+        self.write(self.record.failed(&self.token, error, &self.log.lines(), self.revision)?).await?;
         match &self.delivery {
             Some(delivery) if self.record.state.is_final() => delivery.finish().await,
             Some(delivery) => delivery.hand_back(Duration::ZERO).await,
@@ -191,6 +199,7 @@ impl Hold {
     /// Hands in the result. It is accepted together with the move to done, or not at all.
     pub(super) async fn commit(&mut self, result: &JobResult) -> Result<(), Lost> {
         let done = self.record.done(&self.token, result.stopped_after)?;
+        let done = done.logged(self.log.tail(self.token.attempt));
         match self.bus.commit(self.revision, &done, result).await {
             Ok(()) => {}
             Err(error) => return Err(self.lost(error).await),
@@ -211,6 +220,7 @@ impl Hold {
     }
 
     async fn write(&mut self, next: JobRecord) -> Result<(), Lost> {
+        let next = next.logged(self.log.tail(self.token.attempt));
         match self.bus.swap(self.job, self.revision, &next).await {
             Ok(revision) => self.revision = revision,
             Err(error) => return Err(self.lost(error).await),

@@ -169,6 +169,7 @@ async fn attempt(
             dataset: dataset.clone(),
             weights: weights.clone(),
             resume,
+            log: hold.log().clone(),
             keeper: Arc::new(spool.clone()),
         };
         let mut training = match trainer.start(assignment) {
@@ -189,7 +190,7 @@ async fn attempt(
         }
         match (end, from) {
             (Some(Err(TrainingError::Refused(why))), Some(from)) => search.refused(&from, &why),
-            (Some(end), _) => return close(agent, hold, order.job, end, &training.log()).await,
+            (Some(end), _) => return close(agent, hold, order.job, end).await,
             (None, _) => unreachable!("a training always reports its end"),
         }
     }
@@ -201,7 +202,6 @@ async fn close(
     mut hold: Hold,
     job: JobId,
     end: Result<Ended, TrainingError>,
-    log: &[String],
 ) -> Result<(), LostJob> {
     match end {
         // Its checkpoints and its result are no longer wanted.
@@ -237,7 +237,7 @@ async fn close(
         Err(TrainingError::Refused(error) | TrainingError::Failed(error)) => {
             tracing::error!(%job, %error, "the training failed");
             agent.suspicious = true;
-            Ok(hold.fail(&error, log).await?)
+            Ok(hold.fail(&error).await?)
         }
     }
 }

@@ -86,8 +86,8 @@ async fn close(bus: &Bus, folder: &Path) -> Result<(), KeepReason> {
 /// Gives the job back with its newest checkpoints. The holder is dead, so there is no need to wait for its lease to end.
 async fn give_back(bus: &Bus, mut hold: Hold, order: &JobOrder, saved: &[Saved]) -> Result<(), Lost> {
     let newest = hold.checkpoints().next().map_or((0, 0), shared::books::Checkpoint::place);
-    for saved in saved.iter().filter(|saved| (saved.epoch, saved.step) > newest) {
-        uplink::send(bus, &mut hold, order, saved).await?;
+    for saved in saved.iter().filter(|saved| saved.place() > newest) {
+        uplink::send(bus, &mut hold, order, saved, saved.report.iter().cloned().collect()).await?;
     }
     let token = hold.token().clone();
     hold.lose().await?;

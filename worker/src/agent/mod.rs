@@ -9,6 +9,7 @@ mod hold;
 mod incoming;
 mod job;
 mod leftovers;
+mod log;
 mod name;
 mod packs;
 mod presence;
@@ -25,6 +26,7 @@ mod weights;
 mod work;
 
 pub use error::AgentError;
+pub use log::Log;
 pub use packs::{PackStore, PacksError};
 pub use serve::{Equipment, run, serve};
 pub use spool::{JobSpool, Spool};

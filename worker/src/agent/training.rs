@@ -1,20 +1,20 @@
 //! The interface between a running training and the agent: it reports checkpoints and its end, and can be asked to stop.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use shared::books::LOG_TAIL;
 use shared::device::DeviceRecord;
 use shared::ids::JobId;
 use shared::job::{Job, TrainerId};
 use shared::protocol::{Execution, Wish};
 use tokio::sync::{mpsc, watch};
 
+use super::log::Log;
 use super::work::{Finished, FinishedWork, Outcome, Saved};
 
 /// Trains jobs of one kind.
@@ -50,6 +50,8 @@ pub struct Assignment {
     /// The content of every file of weights that the job names, by digest.
     pub weights: BTreeMap<String, Bytes>,
     pub resume: Option<Bytes>,
+    /// Takes what the training logs.
+    pub log: Log,
     /// Keeps checkpoints and the result until the server has them.
     pub keeper: Arc<dyn Keeper>,
 }
@@ -126,7 +128,6 @@ pub struct Training {
     execution: watch::Sender<Execution>,
     /// The newest request to train the job anew that this training meets.
     anew_after: u32,
-    log: Log,
 }
 
 /// The training's side of a [`Training`].
@@ -145,24 +146,6 @@ pub struct Reporter {
     refusal: Option<String>,
 }
 
-/// The last lines that a training logged. Clones share them.
-#[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<VecDeque<String>>>);
-
-impl Log {
-    fn add(&self, line: String) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() == LOG_TAIL {
-            lines.pop_front();
-        }
-        lines.push_back(line);
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-}
-
 /// How many reports may wait for the agent, which takes them promptly even while the server is away.
 const ON_THE_WAY: usize = 2;
 
@@ -173,12 +156,11 @@ impl Training {
         let (told, progress) = watch::channel(StepProgress::default());
         let instruction = Arc::new(AtomicU8::new(Instruction::GoOn as u8));
         let (execution, executions) = watch::channel(assignment.execution.clone());
-        let log = Log::default();
         let reporter = Reporter {
             reports: sender,
             progress: told,
             instruction: instruction.clone(),
-            log: log.clone(),
+            log: assignment.log.clone(),
             execution: executions,
             epochs: (0, 0),
             steps_since: 0,
@@ -186,7 +168,7 @@ impl Training {
             refusal: None,
         };
         let anew_after = assignment.execution.steering.anew_after;
-        (Self { reports, progress, instruction, execution, anew_after, log }, reporter)
+        (Self { reports, progress, instruction, execution, anew_after }, reporter)
     }
 
     /// The next report. Do not call it after [`Report::Ended`].
@@ -198,11 +180,6 @@ impl Training {
 
     pub(super) fn progress(&self) -> StepProgress {
         *self.progress.borrow()
-    }
-
-    /// The last lines that the training logged, oldest first.
-    pub(super) fn log(&self) -> Vec<String> {
-        self.log.lines()
     }
 
     /// Passes on how the job is to be carried out, and asks the training to stop if it is not wanted now.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use shared::books::{Checkpoint, KEPT_CHECKPOINTS};
 use shared::bus::{Bucket, Bus};
 use shared::ids::JobId;
+use shared::metrics::Point;
 use shared::protocol::{Execution, JobOrder, LiveReport};
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
@@ -108,8 +109,8 @@ async fn deliver(
     while let Some(item) = hold.while_alive(upload_queue.next()).await? {
         match item {
             Item::Note(note) => hold.note(note).await?,
-            Item::Saved(saved) => {
-                send(bus, hold, order, &saved).await?;
+            Item::Saved(saved, reports) => {
+                send(bus, hold, order, &saved, reports).await?;
                 spool.delivered(&saved);
             }
         }
@@ -120,8 +121,14 @@ async fn deliver(
 /// A metric that trainers on a GPU may report, in bytes: it is logged with each epoch.
 const GPU_PEAK: &str = "gpu_peak_reserved_bytes";
 
-/// Stores one checkpoint of an order's job and records it.
-pub(super) async fn send(bus: &Bus, hold: &mut Hold, order: &JobOrder, saved: &Saved) -> Result<(), Lost> {
+/// Stores one checkpoint of an order's job, and records it with the reports since the last one.
+pub(super) async fn send(
+    bus: &Bus,
+    hold: &mut Hold,
+    order: &JobOrder,
+    saved: &Saved,
+    reports: Vec<Point>,
+) -> Result<(), Lost> {
     let (job, ranking) = (order.job, &order.execution.ranking);
     let Saved { epoch, step, report, checkpoint } = saved;
     let stem = format!("{job}.{}.{epoch}-{step}", hold.token().attempt.0);
@@ -134,14 +141,15 @@ pub(super) async fn send(bus: &Bus, hold: &mut Hold, order: &JobOrder, saved: &S
     } else {
         tracing::info!(%job, epoch, step, "checkpoint");
     }
-    hold.checkpointed(Checkpoint { epoch: *epoch, step: *step, blob }, report.as_ref(), ranking).await
+    hold.checkpointed(Checkpoint { epoch: *epoch, step: *step, blob }, reports, ranking).await
 }
 
 /// One item to send to the server.
 #[derive(Debug, PartialEq)]
 enum Item {
     Note(String),
-    Saved(Box<Saved>),
+    /// A checkpoint, and the reports since the last one.
+    Saved(Box<Saved>, Vec<Point>),
 }
 
 /// The items that are still to be sent to the server: first notes, then checkpoints, oldest first.
@@ -155,13 +163,16 @@ struct UploadQueue {
 struct Waiting {
     notes: VecDeque<String>,
     saved: VecDeque<Saved>,
+    /// Reports of checkpoints that wait or were dropped, oldest first.
+    reports: Vec<Point>,
     closed: bool,
 }
 
 impl UploadQueue {
-    /// Adds a checkpoint. If there are more than a record keeps, the oldest are dropped.
+    /// Adds a checkpoint. If there are more than a record keeps, the oldest are dropped, but not their reports.
     fn put(&self, saved: Saved) {
         let mut state = self.state();
+        state.reports.extend(saved.report.clone());
         state.saved.push_back(saved);
         while state.saved.len() > KEPT_CHECKPOINTS {
             state.saved.pop_front();
@@ -189,7 +200,10 @@ impl UploadQueue {
                     return Some(Item::Note(note));
                 }
                 if let Some(saved) = state.saved.pop_front() {
-                    return Some(Item::Saved(Box::new(saved)));
+                    let later = state.reports.partition_point(|report| report.place() <= saved.place());
+                    let rest = state.reports.split_off(later);
+                    let reports = std::mem::replace(&mut state.reports, rest);
+                    return Some(Item::Saved(Box::new(saved), reports));
                 }
                 if state.closed {
                     return None;
@@ -207,27 +221,35 @@ impl UploadQueue {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use shared::metrics::Metrics;
 
     use super::*;
 
-    fn saved(step: u32) -> Saved {
-        Saved { epoch: 0, step, report: None, checkpoint: Bytes::new() }
+    fn point(epoch: u32) -> Point {
+        Point { epoch, step: 0, seconds: 1.0, metrics: Metrics::default() }
+    }
+
+    fn saved(epoch: u32) -> Saved {
+        Saved { epoch, step: 0, report: Some(point(epoch)), checkpoint: Bytes::new() }
     }
 
     #[tokio::test]
-    async fn the_newest_two_and_every_note_wait_for_the_server() {
+    async fn the_newest_two_and_every_note_and_report_wait_for_the_server() {
         let upload_queue = UploadQueue::default();
         upload_queue.note("a".to_owned());
         upload_queue.note("b".to_owned());
-        for step in 1..=4 {
-            upload_queue.put(saved(step));
+        for epoch in 1..=4 {
+            upload_queue.put(saved(epoch));
         }
         upload_queue.close();
         for item in [Item::Note("a".to_owned()), Item::Note("b".to_owned())] {
             assert_eq!(upload_queue.next().await, Some(item));
         }
-        assert_eq!(upload_queue.next().await, Some(Item::Saved(Box::new(saved(3)))));
-        assert_eq!(upload_queue.next().await, Some(Item::Saved(Box::new(saved(4)))));
+        let item = |epoch, reports: &[u32]| {
+            Some(Item::Saved(Box::new(saved(epoch)), reports.iter().map(|&epoch| point(epoch)).collect()))
+        };
+        assert_eq!(upload_queue.next().await, item(3, &[1, 2, 3]));
+        assert_eq!(upload_queue.next().await, item(4, &[4]));
         assert_eq!(upload_queue.next().await, None);
     }
 }

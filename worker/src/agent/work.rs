@@ -44,6 +44,11 @@ pub struct Saved {
 }
 
 impl Saved {
+    /// How far the training was.
+    pub(super) fn place(&self) -> (u32, u32) {
+        (self.epoch, self.step)
+    }
+
     /// Checks the report, if there is one.
     ///
     /// # Errors

@@ -4,8 +4,6 @@ use shared::books::{JobRecord, WorkerRecord};
 use shared::ids::{JobId, RequestId};
 use shared::protocol::{Answer, Demand, JobChange, Request};
 
-use super::notice::Notice;
-
 /// Something to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
@@ -31,8 +29,8 @@ pub enum Effect {
     NoLongerFirst(JobId),
     /// Look what another run has changed on this request.
     Learn(Request),
-    /// Tell the user.
-    Tell(Notice),
+    /// Start no process for this worker any more: it gets no more jobs.
+    Drained { worker: String, reason: String },
 }
 
 impl Effect {
@@ -47,7 +45,7 @@ impl Effect {
             | Self::ChangePlan { .. }
             | Self::Answer { .. }
             | Self::NoLongerFirst(_) => true,
-            Self::Fetch(_) | Self::SetAside(_) | Self::Learn(_) | Self::Tell(_) => false,
+            Self::Fetch(_) | Self::SetAside(_) | Self::Learn(_) | Self::Drained { .. } => false,
         }
     }
 }

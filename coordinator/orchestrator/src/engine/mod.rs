@@ -6,13 +6,12 @@ pub mod crash;
 mod effect;
 mod event;
 mod jobs;
-pub mod notice;
 pub mod requests;
 pub mod worker_health;
 
 use std::collections::BTreeSet;
 
-use shared::books::{CarriedOut, JobRecord, JobState, WorkerRecord};
+use shared::books::{CarriedOut, History, JobRecord, JobState, Standing, WorkerRecord};
 use shared::ids::{Attempt, JobId, RequestId, WorkerId};
 use shared::protocol::{JobChange, Request, Steering, Wish};
 
@@ -20,7 +19,6 @@ pub use effect::Effect;
 pub use event::{Event, Fate, PlanChange};
 pub use jobs::Tally;
 use jobs::{Job, Jobs, Phase, Seen};
-pub use notice::Notice;
 use requests::{Requests, Step};
 use worker_health::WorkerHealth;
 
@@ -71,7 +69,7 @@ impl Engine {
             Event::Requested { revision, request } => self.requested(revision, request),
             Event::RequestGone(request) => {
                 let steps = self.requests.gone(request, &|job| self.jobs.contains(job));
-                self.take(steps)
+                in_effect(steps)
             }
             Event::CarriedOut { request, job, change, outcome } => {
                 self.carried_out(request, job, change, outcome)
@@ -146,12 +144,11 @@ impl Engine {
         }
         let before = job.seen.as_ref().map(|seen| &seen.record);
         let mut effects = dropped(before, &record);
-        effects.extend(notice::between(id, before, &record).into_iter().map(Effect::Tell));
         let changes = self.health.record_changed(id, revision, before, &record);
         effects.extend(self.jobs.change(id, |job| job.saw(id, revision, record)).into_iter().flatten());
         let drains = changes.iter().any(|(_, standing)| standing.refusal().is_some());
         for (name, standing) in changes {
-            effects.extend(notice::of_standing(&name, &standing).map(Effect::Tell));
+            effects.extend(drained(&name, &standing));
             effects.push(Effect::WriteStanding(WorkerRecord::new(&name, standing)));
         }
         effects.extend(self.follow(id));
@@ -168,13 +165,11 @@ impl Engine {
         }
         let jobs: Vec<JobId> = self.jobs.ids().collect();
         let excused = jobs.into_iter().filter_map(|id| self.excuse(id));
-        let told = notice::of_standing(&record.name, &record.standing).map(Effect::Tell);
-        told.into_iter().chain(excused).collect()
+        drained(&record.name, &record.standing).into_iter().chain(excused).collect()
     }
 
     fn requested(&mut self, revision: u64, request: Request) -> Vec<Effect> {
-        let steps = self.requests.requested(revision, request, &|job| self.jobs.contains(job));
-        self.take(steps)
+        in_effect(self.requests.requested(revision, request, &|job| self.jobs.contains(job)))
     }
 
     fn carried_out(
@@ -197,8 +192,7 @@ impl Engine {
             }
             effects.extend(self.follow(id));
         }
-        let steps = self.requests.carried_out(request, id, outcome);
-        effects.extend(self.take(steps));
+        effects.extend(in_effect(self.requests.carried_out(request, id, outcome)));
         effects
     }
 
@@ -211,8 +205,7 @@ impl Engine {
             }
             Err(why) => (Vec::new(), Err(why)),
         };
-        let steps = self.requests.plan_changed(request, outcome);
-        effects.extend(self.take(steps));
+        effects.extend(in_effect(self.requests.plan_changed(request, outcome)));
         effects
     }
 
@@ -235,21 +228,6 @@ impl Engine {
             effects.extend(self.follow(id));
         }
         (effects, remarks)
-    }
-
-    /// What new steps of requests ask for. An answer is told, too.
-    fn take(&self, steps: Vec<Step>) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        for step in steps {
-            if let Step::Answer { request, answer } = &step
-                && let Some(request) = self.requests.get(*request)
-            {
-                let (by, demand) = (request.by.clone(), request.demand.to_string());
-                effects.push(Effect::Tell(Notice::Answered { by, demand, answer: answer.to_string() }));
-            }
-            effects.push(step.into());
-        }
-        effects
     }
 
     /// Takes back the failures of a job on workers that get no more jobs.
@@ -300,16 +278,23 @@ impl Engine {
             unwritten.map(|(name, standing)| Effect::WriteStanding(WorkerRecord::new(&name, standing))),
         );
         let jobs: Vec<JobId> = self.jobs.ids().collect();
-        effects.extend(jobs.into_iter().filter_map(|id| self.excuse(id)));
-        effects.extend(self.requests.again().into_iter().map(Effect::from));
+        for id in jobs {
+            effects.extend(self.excuse(id));
+            // A run that only followed another one has left it to that one.
+            effects.extend(self.follow(id));
+        }
+        effects.extend(in_effect(self.requests.again()));
         effects
     }
 }
 
 impl Job {
     /// Takes a newer record.
-    fn saw(&mut self, id: JobId, revision: u64, record: JobRecord) -> Vec<Effect> {
+    fn saw(&mut self, id: JobId, revision: u64, mut record: JobRecord) -> Vec<Effect> {
         let mut effects = Vec::new();
+        if matches!(record.state, JobState::Done { stopped_after: None, .. }) {
+            record.history = History::default(); // It is never needed again, and there may be many such jobs.
+        }
         if self.phase == Phase::Stored && !matches!(record.state, JobState::Done { .. }) {
             effects.push(Effect::SetAside(id));
         }
@@ -334,6 +319,15 @@ impl Job {
         self.seen = Some(Seen { revision, record });
         effects
     }
+}
+
+fn drained(name: &str, standing: &Standing) -> Option<Effect> {
+    Some(Effect::Drained { worker: name.to_owned(), reason: standing.refusal()? })
+}
+
+/// What new steps of requests ask for.
+fn in_effect(steps: Vec<Step>) -> Vec<Effect> {
+    steps.into_iter().map(Effect::from).collect()
 }
 
 impl From<Step> for Effect {

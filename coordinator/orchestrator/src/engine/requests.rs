@@ -14,6 +14,9 @@ use shared::protocol::{Answer, Demand, JobChange, Request};
 /// The most reasons that an answer lists.
 const MOST_REMARKS: usize = 20;
 
+/// Why a request for a job of another sweep, or of none, cannot be met.
+pub(crate) const NOT_OURS: &str = "the sweep does not have it";
+
 /// The requests of one sweep, by the revision at which each came.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Requests {
@@ -94,11 +97,6 @@ impl Requests {
         steps
     }
 
-    /// A request that has no answer in the books yet.
-    pub fn get(&self, id: RequestId) -> Option<&Request> {
-        self.open.values().map(|open| &open.request).find(|request| request.id == id)
-    }
-
     /// The books show the answer to a request, or no longer show the request.
     pub fn gone(&mut self, id: RequestId, is_ours: &dyn Fn(JobId) -> bool) -> Vec<Step> {
         self.open.retain(|_, open| open.request.id != id);
@@ -125,13 +123,8 @@ impl Requests {
 
     /// The plan was changed as a request asked, or cannot be.
     pub fn plan_changed(&mut self, id: RequestId, outcome: Result<Vec<String>, String>) -> Vec<Step> {
-        let Some(open) = self.open.values().find(|open| open.request.id == id) else { return Vec::new() };
-        let unknown = match &open.state {
-            OpenState::Working { refused, .. } => in_words(refused),
-            OpenState::Waiting | OpenState::Answered { .. } => Vec::new(),
-        };
         let answer = match outcome {
-            Ok(remarks) => Answer::Done { remarks: [remarks, except(unknown)].concat() },
+            Ok(remarks) => Answer::Done { remarks },
             Err(why) => Answer::Refused { why },
         };
         self.close(id, answer)
@@ -197,12 +190,12 @@ impl Open {
         let mut refused = Vec::new();
         let mut left = BTreeSet::new();
         match &self.request.demand {
-            Demand::Jobs { jobs, .. } | Demand::Withdraw { jobs } => {
+            Demand::Jobs { jobs, .. } => {
                 for &job in jobs {
                     if is_ours(job) {
                         left.insert(job);
                     } else {
-                        refused.push((job, "the sweep does not have it".to_owned()));
+                        refused.push((job, NOT_OURS.to_owned()));
                     }
                 }
                 if left.is_empty() {
@@ -210,7 +203,8 @@ impl Open {
                     return;
                 }
             }
-            Demand::Add { .. } => {}
+            // An earlier run may have changed the plan already: only the plan in the books tells.
+            Demand::Add { .. } | Demand::Withdraw { .. } => {}
         }
         self.state = OpenState::Working { left, done: 0, refused };
     }
@@ -247,7 +241,7 @@ fn contradicts(later: &Request, earlier: &Request) -> bool {
 }
 
 /// For which jobs a request was not carried out, and why.
-fn in_words(refused: &[(JobId, String)]) -> Vec<String> {
+pub(crate) fn in_words(refused: &[(JobId, String)]) -> Vec<String> {
     let mut remarks: Vec<String> =
         refused.iter().take(MOST_REMARKS).map(|(job, why)| format!("job {}: {why}", job.short())).collect();
     if refused.len() > MOST_REMARKS {
@@ -265,7 +259,7 @@ fn answer(done: usize, refused: &[(JobId, String)]) -> Answer {
 }
 
 /// The same as remarks on a request that was carried out for other jobs.
-fn except(reasons: Vec<String>) -> Vec<String> {
+pub(crate) fn except(reasons: Vec<String>) -> Vec<String> {
     reasons.into_iter().map(|reason| format!("not for {reason}")).collect()
 }
 

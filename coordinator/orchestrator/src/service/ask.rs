@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared::bus::{Bus, BusError};
-use shared::protocol::{Answer, Demand, Request};
+use shared::protocol::{Answer, Demand, Request, subjects};
 
 use super::{plans, weights};
 use crate::sweep::plan::Plan;
@@ -24,16 +24,15 @@ pub async fn to_add(bus: &Bus, plan: &Plan) -> anyhow::Result<Demand> {
 /// # Errors
 /// When the server refuses or does not answer.
 pub async fn ask(bus: &Bus, request: &Request, patience: Duration) -> Result<Option<Answer>, BusError> {
-    // Before the request is entered, so that no answer is missed.
-    let mut requests = bus.watch_requests().await?;
     bus.request(request).await?;
+    let mut requests = bus.feed(&[subjects::REQUEST_KEYS]);
     let answered = async {
-        while let Some(entry) = requests.next().await {
-            if entry.request.id == request.id && entry.request.answer.is_some() {
-                return entry.request.answer;
+        loop {
+            let entry = requests.request().await;
+            if let Some(answer) = entry.request.answer.filter(|_| entry.request.id == request.id) {
+                return answer;
             }
         }
-        None
     };
-    Ok(tokio::time::timeout(patience, answered).await.ok().flatten())
+    Ok(tokio::time::timeout(patience, answered).await.ok())
 }

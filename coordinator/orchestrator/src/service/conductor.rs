@@ -3,21 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::books::{CarriedOut, JobRecord, JobState, WorkerRecord};
-use shared::bus::{BookEntry, Bucket, Bus, BusError, RecordWatch, RequestEntry, RequestWatch, StandingWatch};
+use shared::books::{CarriedOut, JobRecord, JobState};
+use shared::bus::{BookEntry, Bucket, Bus, BusError, Change, Fed, Feed, RequestEntry};
 use shared::ids::JobId;
+use shared::protocol::subjects;
 use shared::trainer::Effort;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::downloads::{FetchedResult, fetch_result};
-use super::earlier_requests::EarlierRequests;
+use super::ending::Ending;
 use super::perform::{Performed, Performer};
 use super::plans::{ChangeError, ChangedPlan};
 use super::storing::stored;
-use super::subscription::{Subscription, subscribed};
 use crate::engine::cost::CostModel;
-use crate::engine::{Effect, Engine, Event, Fate, Notice};
+use crate::engine::{Effect, Engine, Event, Fate};
 use crate::sweep::plan::{Plan, PlannedJob};
 
 const RECONCILE_EVERY: Duration = Duration::from_secs(30);
@@ -28,18 +28,24 @@ pub struct Input(InputKind);
 
 #[derive(Debug)]
 enum InputKind {
-    Record(BookEntry),
-    Standing(WorkerRecord),
-    /// The watch of the records has ended; changes may have been missed.
-    RecordsClosed,
-    /// The same for the workers' standings.
-    StandingsClosed,
-    Request(RequestEntry),
-    /// The same for the requests.
-    RequestsClosed,
+    Fed(Box<Fed>),
+    /// The newest revision in the books, asked for because the sweep seems to be finished.
+    Newest(u64),
     Performed(Box<Performed>),
     Fetch(JobId, Box<Result<FetchedResult, BusError>>),
     Reconcile,
+}
+
+impl Input {
+    /// What the feed of the books delivered, if it is that.
+    pub fn fed(&self) -> Option<&Fed> {
+        match &self.0 {
+            InputKind::Fed(fed) => Some(fed),
+            InputKind::Newest(_) | InputKind::Performed(_) | InputKind::Fetch(..) | InputKind::Reconcile => {
+                None
+            }
+        }
+    }
 }
 
 /// What a run of a sweep does on the bus.
@@ -54,10 +60,21 @@ pub enum Role {
 /// What follows from an input outside the bus.
 #[derive(Debug, Default)]
 pub struct Acted {
-    /// What the user should know.
-    pub notices: Vec<Notice>,
     /// Jobs whose results in the run folder are outdated.
     pub set_aside: Vec<JobId>,
+    /// Workers that get no more jobs, and why.
+    pub drained: Vec<(String, String)>,
+    /// Records of jobs that were added: the feed has shown them before they were jobs of this sweep.
+    pub added: Vec<BookEntry>,
+}
+
+impl Acted {
+    fn and(mut self, more: Self) -> Self {
+        self.set_aside.extend(more.set_aside);
+        self.drained.extend(more.drained);
+        self.added.extend(more.added);
+        self
+    }
 }
 
 /// Runs one sweep on one bus.
@@ -70,51 +87,35 @@ pub struct Conductor {
     /// Number of training samples in the dataset.
     train_samples: usize,
     bus: Bus,
-    records: Subscription<RecordWatch>,
-    standings: Subscription<StandingWatch>,
-    requests: Subscription<RequestWatch>,
+    feed: Feed,
     performer: Performer,
     fetches: JoinSet<(JobId, Result<FetchedResult, BusError>)>,
     reconcile: Interval,
-    expected: EarlierRequests,
+    ending: Ending,
 }
 
 impl Conductor {
     /// Begins with a sweep whose jobs are in the books.
-    ///
-    /// # Errors
-    /// When the server refuses to let the books be watched.
-    pub async fn begin(
-        bus: Bus,
-        engine: Engine,
-        plan: Arc<Plan>,
-        train_samples: usize,
-        role: Role,
-    ) -> Result<Self, BusError> {
+    pub fn begin(bus: Bus, engine: Engine, plan: Arc<Plan>, train_samples: usize, role: Role) -> Self {
         let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let standings = subscribed(bus.watch_standings().await)?;
-        let expected = EarlierRequests::of(&bus).await?;
-        let requests = subscribed(bus.watch_requests().await)?;
-        let records = subscribed(bus.watch_records().await)?;
+        let feed = bus.feed(subjects::CONDUCTED_KEYS);
         let performer = Performer::new(bus.clone());
         let cost = CostModel::new(efforts(&plan, plan.jobs.iter(), train_samples));
         let fetches = JoinSet::new();
-        Ok(Self {
+        Self {
             role,
             engine,
             cost,
             plan,
             train_samples,
             bus,
-            records,
-            standings,
-            requests,
+            feed,
             performer,
             fetches,
             reconcile,
-            expected,
-        })
+            ending: Ending::Open,
+        }
     }
 
     pub fn role(&self) -> Role {
@@ -124,8 +125,31 @@ impl Conductor {
     /// Takes another role. A run that begins to conduct makes good at once what was left undone.
     pub async fn take(&mut self, role: Role) -> Acted {
         match (std::mem::replace(&mut self.role, role), role) {
-            (Role::Following, Role::Conducting) => self.apply(Event::Reconcile).await,
+            (Role::Following, Role::Conducting) => {
+                self.tidy_first().await;
+                self.apply(Event::Reconcile).await
+            }
             (Role::Following, Role::Following) | (Role::Conducting, _) => Acted::default(),
+        }
+    }
+
+    /// Takes jobs that no longer wait out of those that workers take before all others.
+    async fn tidy_first(&self) {
+        let waits = |job: &JobId| match self.engine.record(*job).map(|record| &record.state) {
+            Some(JobState::Pending) | None => true,
+            Some(
+                JobState::Running { .. }
+                | JobState::Done { .. }
+                | JobState::Failed { .. }
+                | JobState::Parked { .. },
+            ) => false,
+        };
+        let tidied = async {
+            let gone: Vec<JobId> = self.bus.first().await?.into_iter().filter(|job| !waits(job)).collect();
+            self.bus.no_longer_first(&gone).await
+        };
+        if let Err(error) = tidied.await {
+            tracing::debug!(%error, "some jobs that no longer wait still come first");
         }
     }
 
@@ -133,9 +157,9 @@ impl Conductor {
         &self.engine
     }
 
-    /// True when every job has ended and every request is answered.
+    /// True when every job has ended, every request is answered, and nothing else is in the books.
     pub fn is_finished(&self) -> bool {
-        self.expected.are_seen() && self.engine.is_finished()
+        self.engine.is_finished() && self.ending.is_reached(self.feed.seen())
     }
 
     /// The plan as it is now. A change replaces it.
@@ -158,6 +182,7 @@ impl Conductor {
 
     /// Waits for the next input. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Input {
+        self.ending.follow(self.engine.is_finished());
         Input(tokio::select! {
             biased; // Rare events first, so that frequent ones cannot starve them.
             _ = self.reconcile.tick() => InputKind::Reconcile,
@@ -165,53 +190,41 @@ impl Conductor {
                 Ok((job, outcome)) => InputKind::Fetch(job, Box::new(outcome)),
                 Err(error) => std::panic::resume_unwind(error.into_panic()), // Fetches are never cancelled.
             },
-            record = self.standings.next() => {
-                record.map_or(InputKind::StandingsClosed, InputKind::Standing)
-            }
-            entry = self.requests.next() => entry.map_or(InputKind::RequestsClosed, InputKind::Request),
             Some(performed) = self.performer.next() => InputKind::Performed(Box::new(performed)),
-            entry = self.records.next() => entry.map_or(InputKind::RecordsClosed, InputKind::Record),
+            fed = self.feed.next() => InputKind::Fed(Box::new(fed)),
+            newest = self.ending.newest(&self.bus) => InputKind::Newest(newest),
         })
     }
 
     /// Acts on an input and returns what follows outside the bus. `store` keeps a fetched result.
     ///
     /// # Errors
-    /// When a result cannot be stored for another reason than a full disk, the server has lost one, or the books can no
-    /// longer be watched.
+    /// When a result cannot be stored for another reason than a full disk, or the server has lost one.
     pub async fn act(
         &mut self,
         input: Input,
-        store: &mut (dyn FnMut(&FetchedResult) -> anyhow::Result<()> + Send),
+        store: &mut dyn FnMut(&FetchedResult) -> anyhow::Result<()>,
     ) -> anyhow::Result<Acted> {
         match input.0 {
-            InputKind::Record(entry) => Ok(self.record_changed(entry).await),
-            InputKind::Standing(record) => Ok(self.apply(Event::StandingChanged(record)).await),
-            InputKind::RecordsClosed => {
-                self.records = subscribed(self.bus.watch_records().await)?;
-                Ok(Acted::default())
-            }
-            InputKind::StandingsClosed => {
-                self.standings = subscribed(self.bus.watch_standings().await)?;
-                Ok(Acted::default())
-            }
-            InputKind::Request(RequestEntry { request, revision }) => {
-                self.expected.saw(revision);
-                if request.sweep != self.plan.name {
-                    return Ok(Acted::default());
-                }
-                Ok(self.apply(Event::Requested { revision, request }).await)
-            }
-            InputKind::RequestsClosed => {
-                self.requests = subscribed(self.bus.watch_requests().await)?;
+            InputKind::Fed(fed) => Ok(self.changed(fed.change).await),
+            InputKind::Newest(newest) => {
+                self.ending = Ending::Until(newest);
                 Ok(Acted::default())
             }
             InputKind::Performed(performed) => Ok(self.performed(*performed).await),
             InputKind::Fetch(job, outcome) => self.fetched(job, *outcome, store).await,
-            InputKind::Reconcile => {
-                self.expected.reconciled();
-                Ok(self.apply(Event::Reconcile).await)
+            InputKind::Reconcile => Ok(self.apply(Event::Reconcile).await),
+        }
+    }
+
+    async fn changed(&mut self, change: Change) -> Acted {
+        match change {
+            Change::Record(entry) => self.record_changed(*entry).await,
+            Change::Standing(record) => self.apply(Event::StandingChanged(record)).await,
+            Change::Request(RequestEntry { request, revision }) if request.sweep == self.plan.name => {
+                self.apply(Event::Requested { revision, request }).await
             }
+            Change::Request(_) | Change::Result(_) | Change::Sweep(_) => Acted::default(),
         }
     }
 
@@ -230,7 +243,7 @@ impl Conductor {
         &mut self,
         job: JobId,
         outcome: Result<FetchedResult, BusError>,
-        store: &mut (dyn FnMut(&FetchedResult) -> anyhow::Result<()> + Send),
+        store: &mut dyn FnMut(&FetchedResult) -> anyhow::Result<()>,
     ) -> anyhow::Result<Acted> {
         let fate = match &outcome {
             Ok(fetched) => self.engine.fate(job, fetched.result.attempt),
@@ -266,14 +279,8 @@ impl Conductor {
                 let added = plan.jobs.iter().filter(|job| change.added.contains(&job.id));
                 self.cost.add(efforts(&plan, added, self.train_samples));
                 self.plan = Arc::new(plan);
-                let mut acted = self.apply(Event::PlanChanged { request, outcome: Ok(change) }).await;
-                // The watch has shown them before they were jobs of this sweep.
-                for entry in records {
-                    let Acted { notices, set_aside } = self.record_changed(entry).await;
-                    acted.notices.extend(notices);
-                    acted.set_aside.extend(set_aside);
-                }
-                acted
+                let acted = self.apply(Event::PlanChanged { request, outcome: Ok(change) }).await;
+                acted.and(self.added(records).await)
             }
             Performed::Learned(Ok(changed)) => {
                 let ChangedPlan { plan, change, records } = *changed;
@@ -282,13 +289,8 @@ impl Conductor {
                 if plan != *self.plan {
                     self.plan = Arc::new(plan);
                 }
-                let mut acted = self.apply(Event::Learned(change)).await;
-                for entry in records {
-                    let Acted { notices, set_aside } = self.record_changed(entry).await;
-                    acted.notices.extend(notices);
-                    acted.set_aside.extend(set_aside);
-                }
-                acted
+                let acted = self.apply(Event::Learned(change)).await;
+                acted.and(self.added(records).await)
             }
             Performed::Plan { request, outcome: Err(ChangeError::Refused(why)) } => {
                 self.apply(Event::PlanChanged { request, outcome: Err(why) }).await
@@ -309,6 +311,16 @@ impl Conductor {
             }
             Performed::Answer { outcome: Ok(()), .. } => Acted::default(),
         }
+    }
+
+    /// Takes the records of jobs that were added.
+    async fn added(&mut self, records: Vec<BookEntry>) -> Acted {
+        let mut acted = Acted::default();
+        for entry in records {
+            acted.added.push(entry.clone());
+            acted = acted.and(self.record_changed(entry).await);
+        }
+        acted
     }
 
     async fn apply(&mut self, event: Event) -> Acted {
@@ -361,7 +373,7 @@ impl Conductor {
                 }
                 Effect::Learn(request) => self.performer.learn(request, self.plan.clone()),
                 Effect::SetAside(job) => acted.set_aside.push(job),
-                Effect::Tell(notice) => acted.notices.push(notice),
+                Effect::Drained { worker, reason } => acted.drained.push((worker, reason)),
             }
         }
         self.cost.longest_first(&mut to_queue);

@@ -34,9 +34,21 @@ struct Lease {
 
 /// One run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Holder {
+pub struct Holder {
     id: Uuid,
     process: Process,
+}
+
+impl Holder {
+    /// This process.
+    pub fn here() -> Self {
+        Self { id: Uuid::new_v4(), process: Process::this() }
+    }
+
+    /// A run on another machine, which nobody can look at.
+    pub fn elsewhere(id: Uuid) -> Self {
+        Self { id, process: Process { place: id.to_string(), pid: 0, started: String::new() } }
+    }
 }
 
 /// A process, as far as others on the same machine can tell whether it is gone.
@@ -85,8 +97,7 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    pub(super) fn new(bus: Bus, sweep: &str) -> Self {
-        let me = Holder { id: Uuid::new_v4(), process: Process::this() };
+    pub(super) fn new(bus: Bus, sweep: &str, me: Holder) -> Self {
         Self { bus, key: subjects::conductor_key(sweep), me, other: None }
     }
 
@@ -142,7 +153,7 @@ impl Claim {
 
 /// A lease that is renewed, or waited for, until this is dropped.
 #[derive(Debug)]
-pub(super) struct KeptLease {
+pub struct KeptLease {
     bus: Bus,
     key: String,
     me: Holder,

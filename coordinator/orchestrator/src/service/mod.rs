@@ -3,10 +3,14 @@
 mod ask;
 mod conductor;
 mod dataset;
+mod desertion;
 mod downloads;
-mod earlier_requests;
+mod ending;
+mod entering;
+mod follow;
 mod garbage;
 mod lease;
+mod local;
 mod local_workers;
 mod other_sweeps;
 mod perform;
@@ -14,18 +18,18 @@ mod plans;
 mod prepare;
 mod removal;
 mod retry;
+mod server_health;
 mod server_monitor;
 mod session;
 mod status;
 mod storing;
-mod subscription;
+mod surroundings;
 mod wait_out;
 mod weights;
 mod worker_deaths;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use shared::books::JobRecord;
@@ -35,7 +39,6 @@ use shared::plural::count;
 use shared::protocol::Timing;
 use shared::result::JobResult;
 use shared::signals::StopSignals;
-use tokio::time::Instant;
 
 use crate::broker::{self, Broker};
 use crate::devices::ChosenGpu;
@@ -44,23 +47,25 @@ use crate::home::{Home, HomeError, HomeLock};
 use crate::report;
 use crate::run_dir::{JobFailure, RunDir};
 use crate::sweep::plan::Plan;
-use crate::view::model::Snapshot;
-use crate::view::{Style, View, labels::Labels};
+use crate::view::{Sink, Style, View, labels::Labels};
 
 pub use ask::{ask, to_add};
 pub use conductor::{Acted, Conductor, Input, Role};
 use dataset::Dataset;
+pub use desertion::LocalWorkers;
 pub use downloads::{FetchedResult, Models};
+pub use entering::{Entered, Entering, enter};
+pub use follow::{FollowError, Following, Told};
 pub use garbage::{Ages, Collected, collect as collect_garbage};
-use lease::KeptLease;
-use other_sweeps::OtherSweeps;
+pub use lease::Holder;
+use local::{HomeCheck, LocalFolder, LocalHost};
 use prepare::ChosenFolder;
-pub use prepare::{Admitted, admit, outdated};
 pub use removal::{Amount, Holdings, Removal, RemovalError, SweepHoldings, Target, sweep_holdings};
 pub use retry::{EndedJob, RetryError, find_ended, retry};
 use server_monitor::ServerMonitor;
-use session::{HomeCheck, Session, SessionContext, SessionEnd, Workers};
+pub use session::{Ended, Session, SessionEnd};
 pub use status::{BucketStatus, JobStatus, Status, SweepStatus, read_status};
+pub use surroundings::{Folder, Host};
 use wait_out::wait_out;
 pub use weights::UnknownWeights;
 
@@ -118,37 +123,19 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     let mut stop = StopSignals::listen()?;
     let lock = request.home.lock()?;
     let dataset = request.dataset.as_deref().map(Dataset::open).transpose()?;
-    let mut view = View::new(request.style, labels(&request, &request.plan));
+    let mut sink = Sink::of(View::new(request.style, labels(&request, &request.plan)));
     let ChosenFolder { run_dir, remark } = prepare::run_dir(&request.out, &request.plan, dataset.as_ref())?;
     if let Some(remark) = remark {
-        view.remark(&remark);
+        sink.remark(&remark);
     }
-    let stored = prepare::stored_results(&run_dir);
     let mut broker = None;
     let context = RunContext { request: &request, dataset: dataset.as_ref(), run_dir: &run_dir, lock: &lock };
-    let outcome = Box::pin(conduct(&context, stored, &mut broker, &mut view, &mut stop)).await;
-    view.close();
+    let outcome = Box::pin(conduct(&context, &mut broker, &mut sink, &mut stop)).await;
+    sink.close();
     if let Some(broker) = broker {
         broker.stop().await;
     }
-    let Conducted { engine, drained, end } = outcome.map_err(|error| lost_home(error, &run_dir))?;
-    let tally = engine.tally();
-    let open = tally.open();
-    if let End::Interrupted { elsewhere } = end {
-        return Ok(RunEnd::Interrupted { done: tally.done, open, elsewhere });
-    }
-    run_dir.write_failures(engine.failures().map(|(job, record, reason)| (job, failure(record, reason))))?;
-    for (worker, reason) in &drained {
-        run_dir.write_drain(worker, reason)?;
-    }
-    // The report is written even if the models could not be fetched.
-    let report = report::write(&run_dir)?;
-    match end {
-        End::Finished { models } => models?,
-        End::Stranded { why } => return Ok(RunEnd::Stranded { done: tally.done, open, why, report }),
-        End::Interrupted { .. } => {}
-    }
-    Ok(RunEnd::Finished { done: tally.done, failed: tally.failed, cancelled: tally.cancelled, report })
+    outcome.map_err(|error| lost_home(error, &run_dir))
 }
 
 fn labels(request: &RunRequest, plan: &Plan) -> Labels {
@@ -178,40 +165,6 @@ fn failure(record: &JobRecord, reason: &str) -> JobFailure {
     }
 }
 
-/// What is shown first, given the results of earlier runs.
-fn first_snapshot(plan: &Plan, stored: &BTreeMap<JobId, &JobResult>) -> Snapshot {
-    let (score_name, goal) = (plan.score_name(), plan.ranking.goal);
-    let mut snapshot = Snapshot { score_name, goal, ..Snapshot::default() };
-    for result in stored.values() {
-        if let Some(score) = plan.ranking.score(&result.metrics) {
-            snapshot.saw(result.job, score);
-        }
-    }
-    snapshot
-}
-
-/// What is left of a run when its local workers have ended.
-struct Conducted {
-    engine: Engine,
-    /// Workers that were drained, and why.
-    drained: BTreeMap<String, String>,
-    end: End,
-}
-
-enum End {
-    Interrupted {
-        elsewhere: Vec<String>,
-    },
-    /// No worker is left that may take jobs.
-    Stranded {
-        why: String,
-    },
-    /// Every job is stored or failed for good. `models` says whether the wanted models are stored, too.
-    Finished {
-        models: anyhow::Result<()>,
-    },
-}
-
 /// What a run works with, from its start to its end.
 struct RunContext<'a> {
     request: &'a RunRequest,
@@ -220,87 +173,97 @@ struct RunContext<'a> {
     lock: &'a HomeLock,
 }
 
-/// Runs everything from the start of the server to the last stored result. The local workers live exactly as long.
+/// Runs everything from the start of the server to the report. The local workers live until the last result is stored.
 async fn conduct(
-    &RunContext { request, dataset, run_dir, lock }: &RunContext<'_>,
-    stored: BTreeMap<JobId, JobResult>,
+    context: &RunContext<'_>,
     broker: &mut Option<Broker>,
-    view: &mut View,
+    sink: &mut Sink,
     stop: &mut StopSignals,
-) -> anyhow::Result<Conducted> {
-    let prepared = tokio::select! {
+) -> anyhow::Result<RunEnd> {
+    let &RunContext { request, dataset, run_dir, lock } = context;
+    let stored = prepare::stored_results(run_dir);
+    let entered = tokio::select! {
         biased;
         () = stop.requested() => None,
-        prepared = begin(request, dataset, &stored, broker, view) => Some(prepared?),
+        entered = begin(request, dataset, &stored, broker, sink) => Some(entered?),
     };
-    let Some(PreparedSweep { endpoint, bus, conductor, lease, outdated, snapshot }) = prepared else {
-        say_stopping(view);
-        let jobs = request.plan.jobs.iter().map(|job| job.id);
-        let engine = Engine::new(jobs, &|job| stored.contains_key(&job));
-        let end = End::Interrupted { elsewhere: Vec::new() };
-        return Ok(Conducted { engine, drained: BTreeMap::new(), end });
+    let Some((endpoint, entered)) = entered else {
+        say_stopping(sink);
+        let (done, open): (Vec<_>, Vec<_>) =
+            request.plan.jobs.iter().partition(|job| stored.contains_key(&job.id));
+        let (done, open) = (done.len(), open.len());
+        return Ok(RunEnd::Interrupted { done, open, elsewhere: Vec::new() });
     };
+    let bus = entered.bus.clone();
     let folder = request.dataset.clone();
     let sharing = folder.map(|folder| tokio::spawn(dataset::share(bus.clone(), folder)));
     let collecting = tokio::spawn(garbage::collect_now_and_then(bus.clone()));
-    let others = OtherSweeps::begin(bus.clone(), &request.plan.name);
     let host = local_workers::host_name(request); // Held until the run ends.
-    let plan = conductor.plan().clone();
-    run_dir.write_plan(&plan)?;
-    for job in outdated {
-        run_dir.set_aside(job)?;
-    }
-    view.relabel(labels(request, &plan));
-    let mut session = Session {
-        conductor,
-        writer: run_dir.result_writer()?,
-        context: SessionContext {
-            fleet: local_workers::start(request, &endpoint, &bus, host.as_ref()).await?,
-            home: HomeCheck { lock, holds_store: broker.is_some(), told: false },
-            monitor: ServerMonitor::of(bus.clone(), broker),
-            bus: bus.clone(),
-            run_dir,
-            view,
-            snapshot,
-            started: Instant::now(),
-            workers: Workers::new(labels(request, &plan), others),
-        },
-        plan,
-        lease,
+    let labels = labels(request, entered.conductor.plan());
+    let folder = LocalFolder::of(run_dir, entered.conductor.plan(), &entered.outdated)?;
+    let machine = LocalHost {
+        fleet: local_workers::start(request, &endpoint, &bus, host.as_ref()).await?,
+        home: HomeCheck { lock, holds_store: broker.is_some(), told: false },
+        monitor: ServerMonitor::of(bus.clone(), broker),
+        run_dir,
     };
-    let outcome = session.run_to_end(stop).await;
+    sink.relabel(&labels);
+    let mut session = Session::begin(entered, machine, folder, labels, sink);
+    // A request to stop ends the session immediately, even if it waits for a server that is away.
+    let outcome = tokio::select! {
+        biased;
+        () = stop.requested() => None,
+        outcome = session.run() => Some(outcome),
+    };
+    if outcome.is_none() {
+        say_stopping(session.sink());
+    }
     if let Some(sharing) = sharing {
         sharing.abort();
     }
     collecting.abort();
-    let Session { conductor, context, lease, .. } = session;
-    lease.give_back().await;
-    let SessionContext { fleet, view, workers, .. } = context;
+    let Ended { engine, drained, host: LocalHost { fleet, .. } } = session.end().await;
     fleet.stop().await;
-    let (engine, drained) = (conductor.into_engine(), workers.drained);
-    let end = match outcome? {
-        SessionEnd::Finished => {
-            let mut tell = |text: &str| view.remark(text);
-            tokio::select! {
-                models = downloads::fetch_models(&bus, run_dir, request.models, &mut tell) => End::Finished { models },
-                () = stop.requested() => End::Interrupted { elsewhere: Vec::new() },
-            }
-        }
-        SessionEnd::Interrupted => End::Interrupted { elsewhere: elsewhere(request, &bus).await },
-        SessionEnd::Stranded(why) => End::Stranded { why },
-    };
-    Ok(Conducted { engine, drained, end })
+    conclude(context, &bus, outcome.transpose()?, (&engine, &drained), sink, stop).await
 }
 
-/// A sweep that is in the books and about to be conducted.
-struct PreparedSweep {
-    endpoint: Endpoint,
-    bus: Bus,
-    conductor: Conductor,
-    lease: KeptLease,
-    /// Jobs whose results in the run folder are outdated.
-    outdated: BTreeSet<JobId>,
-    snapshot: Snapshot,
+/// Writes the report of a run that was not interrupted. `drained` are the workers that got no more jobs, and why.
+async fn conclude(
+    &RunContext { request, run_dir, .. }: &RunContext<'_>,
+    bus: &Bus,
+    end: Option<SessionEnd>,
+    (engine, drained): (&Engine, &BTreeMap<String, String>),
+    sink: &mut Sink,
+    stop: &mut StopSignals,
+) -> anyhow::Result<RunEnd> {
+    let tally = engine.tally();
+    let (done, open) = (tally.done, tally.open());
+    let (why, models) = match end {
+        None => {
+            return Ok(RunEnd::Interrupted { done, open, elsewhere: elsewhere(request, bus).await });
+        }
+        Some(SessionEnd::Stranded(why)) => (Some(why), Ok(())),
+        Some(SessionEnd::Finished) => {
+            let mut tell = |text: &str| sink.remark(text);
+            tokio::select! {
+                models = downloads::fetch_models(bus, run_dir, request.models, &mut tell) => (None, models),
+                () = stop.requested() => {
+                    return Ok(RunEnd::Interrupted { done, open, elsewhere: Vec::new() });
+                }
+            }
+        }
+    };
+    run_dir.write_failures(engine.failures().map(|(job, record, reason)| (job, failure(record, reason))))?;
+    for (worker, reason) in drained {
+        run_dir.write_drain(worker, reason)?;
+    }
+    // The report is written even if the models could not be fetched.
+    let report = report::write(run_dir)?;
+    models?;
+    Ok(match why {
+        Some(why) => RunEnd::Stranded { done, open, why, report },
+        None => RunEnd::Finished { done, failed: tally.failed, cancelled: tally.cancelled, report },
+    })
 }
 
 /// Connects to our own or another server, and enters the sweep into its books.
@@ -309,56 +272,27 @@ async fn begin(
     dataset: Option<&Dataset>,
     stored: &BTreeMap<JobId, JobResult>,
     broker: &mut Option<Broker>,
-    view: &mut View,
-) -> anyhow::Result<PreparedSweep> {
+    sink: &mut Sink,
+) -> anyhow::Result<(Endpoint, Entered)> {
     let (endpoint, bus) = if let Some(endpoint) = &request.server {
         // It may be away for a moment.
         let connect = async || Ok(Bus::connect_and_lay_out(endpoint, "ferry").await?);
-        (endpoint.clone(), wait_out(|text| view.remark(text), connect).await?)
+        (endpoint.clone(), wait_out(|text| sink.remark(text), connect).await?)
     } else {
         let endpoint = broker.insert(Broker::start(&request.home).await?).endpoint()?;
         let bus = broker::connect(&endpoint, "ferry").await?;
         (endpoint, bus)
     };
-    let ours_alone = broker.is_some();
-    let mut claim = lease::Claim::new(bus.clone(), &request.plan.name);
-    let role = wait_out(|text| view.remark(text), async || Ok(claim.attempt(ours_alone).await?)).await?;
-    let lease = claim.keep_up(role);
-    let admitted = wait_out(
-        |text| view.remark(text),
-        async || {
-            // Set it even if it is unchanged, because the queue of a restored server does not know it yet.
-            let timing = match request.timing {
-                Some(timing) => timing,
-                None => bus.timing().await?,
-            };
-            bus.agree_on(&timing).await?;
-            match role {
-                Role::Conducting => {
-                    weights::share(&bus, &request.plan).await?;
-                    prepare::admit(&bus, &request.plan, ours_alone).await
-                }
-                Role::Following => prepare::attach(&bus, &request.plan).await,
-            }
-        },
-    )
-    .await?;
-    let outdated = prepare::outdated(&bus, stored).await?;
-    let stored = stored.iter().filter(|(job, _)| !outdated.contains(job)).map(|(&job, result)| (job, result));
-    let stored: BTreeMap<JobId, &JobResult> = stored.collect();
-    let engine = admitted.engine(&|job| stored.contains_key(&job));
-    let snapshot = first_snapshot(&admitted.plan, &stored);
-    let train_samples = dataset.map_or(0, Dataset::train_samples);
-    if role == Role::Following {
-        view.remark(&format!(
-            "another `ferry run` conducts `{}` already: this one follows it with its own workers, and takes over when that \
-             one is gone",
-            request.plan.name
-        ));
-    }
-    let plan = Arc::new(admitted.plan);
-    let conductor = Conductor::begin(bus.clone(), engine, plan, train_samples, role).await?;
-    Ok(PreparedSweep { endpoint, bus, conductor, lease, outdated, snapshot })
+    let entering = Entering {
+        plan: &request.plan,
+        stored,
+        train_samples: dataset.map_or(0, Dataset::train_samples),
+        timing: request.timing,
+        ours_alone: broker.is_some(),
+        holder: Holder::here(),
+    };
+    let entered = enter(&bus, entering, sink).await?;
+    Ok((endpoint, entered))
 }
 
 /// The workers on somebody else's server that keep training after the local ones have ended.
@@ -377,9 +311,9 @@ async fn elsewhere(request: &RunRequest, bus: &Bus) -> Vec<String> {
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// Confirms a request to stop immediately, because what follows may take a while.
-fn say_stopping(view: &mut View) {
-    view.close();
-    view.remark("stopping… workers save their progress and hand their jobs back, which can take up to 15 s");
+fn say_stopping(sink: &mut Sink) {
+    sink.close();
+    sink.remark("stopping… workers save their progress and hand their jobs back, which can take up to 15 s");
 }
 
 /// Resolves when the user, or the system, wants this process to end.

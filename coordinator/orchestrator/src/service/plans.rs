@@ -13,6 +13,7 @@ use shared::plural::count;
 use shared::protocol::{Demand, JobChange, Steering, SweepRecord, Wish, subjects};
 
 use crate::engine::PlanChange;
+use crate::engine::requests::{NOT_OURS, except, in_words};
 use crate::sweep::plan::{Plan, Requested};
 use crate::sweep::queries;
 
@@ -57,6 +58,7 @@ pub(super) async fn change(
     request: RequestId,
     demand: &Demand,
 ) -> Result<ChangedPlan, ChangeError> {
+    let mut strangers = Vec::new();
     let changed = loop {
         let Some((record, revision)) = bus.sweep(&plan.name).await? else {
             return Err(ChangeError::Refused("this server does not know the sweep".to_owned()));
@@ -67,7 +69,15 @@ pub(super) async fn change(
         }
         let (next, added) = match demand {
             Demand::Add { plan: blob } => added(&known, load(bus, blob).await?)?,
-            Demand::Withdraw { jobs } => (withdrawn(&known, jobs), Vec::new()),
+            Demand::Withdraw { jobs } => {
+                let (ours, unknown) = of_sweep(&known, jobs);
+                strangers =
+                    in_words(&unknown.iter().map(|&job| (job, NOT_OURS.to_owned())).collect::<Vec<_>>());
+                if ours.is_empty() {
+                    return Err(ChangeError::Refused(strangers.join("; ")));
+                }
+                (withdrawn(&known, &ours), Vec::new())
+            }
             Demand::Jobs { .. } => {
                 return Err(ChangeError::Refused("it does not change the plan".to_owned()));
             }
@@ -87,6 +97,7 @@ pub(super) async fn change(
         }
     };
     let mut change = difference(plan, &changed);
+    change.remarks.extend(except(strangers));
     let mut records = Vec::new();
     match demand {
         Demand::Withdraw { jobs } => cancel(bus, plan, request, jobs).await?,
@@ -188,6 +199,12 @@ fn added(plan: &Plan, more: Plan) -> Result<(Plan, Vec<usize>), ChangeError> {
     }
     let added = (first..next.jobs.len()).collect();
     Ok((next, added))
+}
+
+/// Those of `jobs` that the plan has, and the others.
+fn of_sweep(plan: &Plan, jobs: &[JobId]) -> (Vec<JobId>, Vec<JobId>) {
+    let known: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
+    jobs.iter().partition(|job| known.contains(job))
 }
 
 fn withdrawn(plan: &Plan, jobs: &[JobId]) -> Plan {

@@ -65,7 +65,10 @@ pub(super) fn stored_results(run_dir: &RunDir) -> BTreeMap<JobId, JobResult> {
 ///
 /// # Errors
 /// When the server does not answer, or a record cannot be read.
-pub async fn outdated(bus: &Bus, stored: &BTreeMap<JobId, JobResult>) -> Result<BTreeSet<JobId>, BusError> {
+pub(super) async fn outdated(
+    bus: &Bus,
+    stored: &BTreeMap<JobId, JobResult>,
+) -> Result<BTreeSet<JobId>, BusError> {
     let mut outdated = BTreeSet::new();
     for (&job, result) in stored {
         if let Some(entry) = bus.record(job).await?
@@ -79,9 +82,9 @@ pub async fn outdated(bus: &Bus, stored: &BTreeMap<JobId, JobResult>) -> Result<
 
 /// A sweep that is in the books.
 #[derive(Debug)]
-pub struct Admitted {
+pub(super) struct Admitted {
     /// Its plan, with what was requested of the sweep before.
-    pub plan: Plan,
+    pub(super) plan: Plan,
     /// What was requested of its jobs before.
     steered: Vec<(JobId, Steering)>,
     /// The jobs that workers take before all others.
@@ -92,7 +95,7 @@ pub struct Admitted {
 
 impl Admitted {
     /// An engine for the sweep. The results of the jobs in `stored` are in the run folder.
-    pub fn engine(&self, stored: &dyn Fn(JobId) -> bool) -> Engine {
+    pub(super) fn engine(&self, stored: &dyn Fn(JobId) -> bool) -> Engine {
         let engine = Engine::new(self.plan.jobs.iter().map(|job| job.id), stored);
         engine.steered(self.steered.iter().copied(), self.first.iter().copied(), self.until)
     }
@@ -105,7 +108,7 @@ impl Admitted {
 ///
 /// # Errors
 /// When the server refuses or does not answer, or an entry in its books cannot be read.
-pub async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<Admitted> {
+pub(super) async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<Admitted> {
     let until = bus.newest_request().await?;
     let (plan, steered) = loop {
         let known = bus.sweep(&plan.name).await?;

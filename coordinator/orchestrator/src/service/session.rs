@@ -1,6 +1,6 @@
-//! The loop around a running sweep: the conductor decides, and processes, displays and the run folder follow.
+//! The loop around a running sweep: the conductor decides, and workers, subscribers and the run folder follow.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,100 +9,83 @@ use shared::books::JobState;
 use shared::bus::Bus;
 use shared::ids::WorkerId;
 use shared::protocol::{LiveReport, Presence};
-use shared::signals::StopSignals;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::conductor::{Acted, Conductor, Input, Role};
+use super::desertion::{self, Desertion, PATIENCE, Staff, Verdict};
 use super::downloads::FetchedResult;
+use super::entering::Entered;
 use super::lease::KeptLease;
 use super::other_sweeps::OtherSweeps;
-use super::say_stopping;
-use super::server_monitor::ServerMonitor;
-use crate::engine::{Engine, Notice};
-use crate::fleet::Fleet;
-use crate::home::HomeLock;
-use crate::run_dir::{ResultWriter, RunDir};
+use super::surroundings::{Folder, Host};
+use crate::engine::Engine;
+use crate::events::{EventKind, Follower, Since, SweepEvent};
 use crate::sweep::plan::Plan;
-use crate::view::View;
+use crate::view::Sink;
 use crate::view::labels::Labels;
 use crate::view::model::{LiveJob, Snapshot};
-
-/// How often the server is asked for workers when none seems to be left.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
-
-/// The run ends when there has been no worker that may take jobs for this long.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A worker that sent no report for this long is not shown.
 const REPORT_LIFE: Duration = Duration::from_secs(10);
 
 /// How a session ended.
-pub(super) enum SessionEnd {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// Every job is stored, failed for good or cancelled, and every request is answered.
     Finished,
-    Interrupted,
     /// No worker is left that may take jobs, and why.
     Stranded(String),
 }
 
 /// A sweep while it runs.
-pub(super) struct Session<'a> {
-    pub(super) conductor: Conductor,
-    pub(super) writer: ResultWriter,
-    pub(super) context: SessionContext<'a>,
-    /// The plan that the run folder and the display show.
-    pub(super) plan: Arc<Plan>,
+pub struct Session<'a, H, F> {
+    conductor: Conductor,
     /// Whether this run conducts the sweep.
-    pub(super) lease: KeptLease,
+    lease: KeptLease,
+    follower: Follower,
+    folder: F,
+    /// The plan that the run folder and the subscribers know.
+    plan: Arc<Plan>,
+    context: Context<'a, H>,
 }
 
-/// What surrounds a running sweep: workers, server, home, display.
-pub(super) struct SessionContext<'a> {
-    pub(super) bus: Bus,
-    pub(super) fleet: Fleet,
-    pub(super) monitor: ServerMonitor<'a>,
-    pub(super) home: HomeCheck<'a>,
-    pub(super) run_dir: &'a RunDir,
-    pub(super) view: &'a mut View,
-    pub(super) snapshot: Snapshot,
-    pub(super) started: Instant,
-    pub(super) workers: Workers,
+impl<H, F> std::fmt::Debug for Session<'_, H, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("conductor", &self.conductor).finish_non_exhaustive()
+    }
 }
 
-/// Whether the state directory is still there.
-pub(super) struct HomeCheck<'a> {
-    pub(super) lock: &'a HomeLock,
-    /// True if the server's store is in it.
-    pub(super) holds_store: bool,
-    /// True if the user has been told that it is gone.
-    pub(super) told: bool,
+/// What surrounds a running sweep.
+struct Context<'a, H> {
+    bus: Bus,
+    host: H,
+    sink: &'a mut Sink,
+    snapshot: Snapshot,
+    started: Instant,
+    workers: Workers,
+    desertion: Desertion,
 }
 
 /// What is known about the workers that train here.
-pub(super) struct Workers {
+struct Workers {
     labels: Labels,
     others: OtherSweeps,
     /// The last report of each worker, and when it arrived.
     reports: BTreeMap<WorkerId, (Instant, LiveReport)>,
+    /// Workers that get no more jobs, and why.
+    drained: BTreeMap<String, String>,
+}
+
+/// What is left of a session.
+#[derive(Debug)]
+pub struct Ended<H> {
+    pub engine: Engine,
     /// Workers that were drained, and why.
-    pub(super) drained: BTreeMap<String, String>,
-    /// When the server was last asked whether any worker may take jobs.
-    asked: Option<Instant>,
-    /// Since when no worker may take jobs.
-    deserted: Option<Instant>,
+    pub drained: BTreeMap<String, String>,
+    pub host: H,
 }
 
 impl Workers {
-    pub(super) fn new(labels: Labels, others: OtherSweeps) -> Self {
-        Self {
-            labels,
-            others,
-            reports: BTreeMap::new(),
-            drained: BTreeMap::new(),
-            asked: None,
-            deserted: None,
-        }
-    }
-
     /// What each worker trains now. Reports that contradict the records are left out: a worker that lost its job may
     /// not know it yet.
     fn live(&mut self, engine: &Engine) -> Vec<LiveJob> {
@@ -125,26 +108,26 @@ impl Workers {
     }
 }
 
-impl Session<'_> {
-    /// Runs until every job is stored or failed for good, the user interrupts, or no worker may take jobs any more.
+impl<'a, H: Host, F: Folder> Session<'a, H, F> {
+    /// Begins with a sweep that is in the books. `labels` name its jobs.
+    pub fn begin(entered: Entered, host: H, folder: F, labels: Labels, sink: &'a mut Sink) -> Self {
+        let Entered { bus, conductor, lease, snapshot, .. } = entered;
+        let plan = conductor.plan().clone();
+        let others = OtherSweeps::begin(bus.clone(), &plan.name);
+        let workers = Workers { labels, others, reports: BTreeMap::new(), drained: BTreeMap::new() };
+        let (started, desertion) = (Instant::now(), Desertion::default());
+        let follower = Follower::of(&plan, Since::Now);
+        let context = Context { bus, host, sink, snapshot, started, workers, desertion };
+        Self { conductor, lease, follower, folder, plan, context }
+    }
+
+    /// Runs until every job has ended or no worker may take jobs any more. Dropping the future ends the run between two
+    /// steps; what the books say is enough to go on.
     ///
     /// # Errors
     /// When waiting does not help: the store is damaged, the run folder cannot be written, or the state directory is
     /// gone.
-    pub(super) async fn run_to_end(&mut self, stop: &mut StopSignals) -> anyhow::Result<SessionEnd> {
-        // A request to stop ends the session immediately, even if it waits for a server that is away.
-        let ended = tokio::select! {
-            biased;
-            () = stop.requested() => None,
-            outcome = self.watch() => Some(outcome?),
-        };
-        if ended.is_none() {
-            say_stopping(self.context.view);
-        }
-        Ok(ended.unwrap_or(SessionEnd::Interrupted))
-    }
-
-    async fn watch(&mut self) -> anyhow::Result<SessionEnd> {
+    pub async fn run(&mut self) -> anyhow::Result<SessionEnd> {
         let mut reports = self.context.bus.hints().await?;
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -152,9 +135,9 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 biased; // Rare events first, so that frequent ones cannot starve them.
-                status = self.context.monitor.server_ended() => {
-                    let SessionContext { monitor, view, .. } = &mut self.context;
-                    monitor.revive(status?, view).await?;
+                status = self.context.host.server_ended() => {
+                    let Context { host, sink, .. } = &mut self.context;
+                    host.revive(status?, sink).await?;
                 }
                 _ = second.tick() => self.every_second().await?,
                 Some(report) = reports.next() => {
@@ -168,18 +151,29 @@ impl Session<'_> {
                 self.every_second().await?;
                 return Ok(SessionEnd::Finished);
             }
-            let out = self.conductor.engine().workers_out();
-            if let Some(why) = self.context.stranded(&out).await {
+            if let Some(why) = self.stranded().await {
                 return Ok(SessionEnd::Stranded(why));
             }
         }
+    }
+
+    /// Says that the run is asked to stop.
+    pub(super) fn sink(&mut self) -> &mut Sink {
+        self.context.sink
+    }
+
+    /// Gives the lease back and ends the session.
+    pub async fn end(self) -> Ended<H> {
+        self.lease.give_back().await;
+        let Context { host, workers, .. } = self.context;
+        Ended { engine: self.conductor.into_engine(), drained: workers.drained, host }
     }
 
     /// Begins to conduct the sweep, or to follow another run.
     async fn take_role(&mut self) -> anyhow::Result<()> {
         let role = *self.lease.roles.borrow_and_update();
         if role != self.conductor.role() {
-            self.context.view.remark(match role {
+            self.context.sink.remark(match role {
                 Role::Conducting => "the other `ferry run` of this sweep is gone: this one conducts it now",
                 Role::Following => "another `ferry run` has taken this sweep over: this one follows it",
             });
@@ -190,13 +184,18 @@ impl Session<'_> {
 
     /// Lets the conductor act. That may wait for the server, so the display is updated in the meantime.
     async fn act(&mut self, input: Input, second: &mut Interval) -> anyhow::Result<()> {
-        let Self { conductor, writer, context, .. } = self;
-        let (run_dir, mut scores) = (context.run_dir, Vec::new());
+        if let Some(fed) = input.fed() {
+            let events = self.follower.saw(fed);
+            self.context.tell(&events);
+        }
+        let Self { conductor, folder, follower, context, .. } = self;
+        let (mut scores, mut events) = (Vec::new(), Vec::new());
         let ranking = conductor.plan().ranking.clone();
         let mut store = |fetched: &FetchedResult| {
-            run_dir.check()?;
-            writer.write(&fetched.result, &fetched.files)?;
-            scores.extend(ranking.score(&fetched.result.metrics).map(|score| (fetched.result.job, score)));
+            folder.store(fetched)?;
+            let result = &fetched.result;
+            events.extend(follower.saw_result(result));
+            scores.extend(ranking.score(&result.metrics).map(|score| (result.job, score)));
             Ok(())
         };
         let acted = {
@@ -209,6 +208,7 @@ impl Session<'_> {
                 }
             }
         };
+        context.tell(&events);
         for (job, score) in scores {
             context.snapshot.saw(job, score);
         }
@@ -216,13 +216,18 @@ impl Session<'_> {
     }
 
     /// Does what follows from an input outside the bus.
-    fn follow(&mut self, Acted { notices, set_aside }: Acted) -> anyhow::Result<()> {
+    fn follow(&mut self, Acted { set_aside, drained, added }: Acted) -> anyhow::Result<()> {
         for job in set_aside {
-            self.context.run_dir.set_aside(job)?;
+            self.folder.set_aside(job)?;
+        }
+        for (worker, reason) in drained {
+            self.context.host.drain(&worker);
+            self.context.workers.drained.insert(worker, reason);
         }
         self.follow_plan()?;
-        for notice in notices {
-            self.context.tell(&notice);
+        for entry in added {
+            let events = self.follower.saw_record(&entry);
+            self.context.tell(&events);
         }
         Ok(())
     }
@@ -233,8 +238,8 @@ impl Session<'_> {
             return Ok(());
         }
         self.plan = self.conductor.plan().clone();
-        self.context.run_dir.write_plan(&self.plan)?;
-        self.writer.take(&self.plan);
+        self.folder.follow(&self.plan)?;
+        self.follower.follow(&self.plan);
         self.context.relabel(&self.plan);
         Ok(())
     }
@@ -249,9 +254,9 @@ impl Session<'_> {
     fn tend_workers(&mut self) -> anyhow::Result<()> {
         let Self { conductor, context, .. } = self;
         let engine = conductor.engine();
-        for exit in context.fleet.tend(Instant::now(), |worker| engine.held_by(worker))? {
+        for exit in context.host.tend(&|worker| engine.held_by(worker))? {
             context.workers.reports.remove(&exit.worker);
-            context.view.remark(&exit.to_string());
+            context.sink.remark(&exit.to_string());
             // Otherwise its restarted process finds its leftovers, and releases the job with the newest checkpoint.
             if exit.crash.is_some() || exit.restart_in.is_none() {
                 conductor.worker_died(&exit.worker, &exit.held, exit.crash, &exit.tail);
@@ -270,97 +275,63 @@ impl Session<'_> {
                 context.snapshot.saw(report.job, score);
             }
         }
-        let workers = live.len().max(context.fleet.usable());
+        let workers = live.len().max(context.host.workers().usable);
         let eta = conductor.cost().eta(&engine.open_jobs(), workers);
         context.snapshot = Snapshot { tally: engine.tally(), live, eta, ..context.snapshot.clone() };
-    }
-}
-
-impl SessionContext<'_> {
-    /// Checks the state directory, the server and other sweeps, and shows the last snapshot.
-    async fn every_second(&mut self) -> anyhow::Result<()> {
-        let now = Instant::now();
-        self.check_home()?;
-        self.run_dir.check()?;
-        for news in self.workers.others.news().await {
-            self.view.remark(&news);
-        }
-        self.workers.reports.retain(|_, (came, _)| now.saturating_duration_since(*came) < REPORT_LIFE);
-        self.monitor.look_after(self.view).await?;
-        (self.snapshot.elapsed, self.snapshot.server_away) = (self.started.elapsed(), self.monitor.away());
-        self.view.refresh(&self.snapshot);
-        Ok(())
-    }
-
-    /// Checks that the state directory is still there. Without the store in it the sweep cannot continue; everything
-    /// else in it can be made again.
-    fn check_home(&mut self) -> anyhow::Result<()> {
-        let HomeCheck { lock, holds_store, told } = &mut self.home;
-        match lock.check(if *holds_store { &["nats", "nats/store/jetstream"] } else { &[] }) {
-            Ok(()) => Ok(()),
-            Err(error) if *holds_store => Err(error.into()),
-            Err(error) => {
-                if !std::mem::replace(told, true) {
-                    self.view
-                        .remark(&format!("{error}; the sweep continues, because the server is elsewhere"));
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn relabel(&mut self, plan: &Plan) {
-        let labels = Labels::of(plan).from_file(self.workers.labels.file());
-        self.workers.labels = labels.clone();
-        self.view.relabel(labels);
-    }
-
-    fn tell(&mut self, notice: &Notice) {
-        if let Notice::Epoch { job, score, .. } = notice {
-            self.snapshot.saw(*job, *score);
-        }
-        if let Notice::Drained { worker, reason } = notice {
-            self.fleet.drain(worker);
-            self.workers.drained.insert(worker.clone(), reason.clone());
-        }
-        self.view.notice(notice, &self.snapshot);
     }
 
     /// Why no worker is left that may take jobs: all local workers are given up, and all that are connected from
     /// elsewhere are drained. `None` while a worker may take jobs, or a new one still has time to join.
-    async fn stranded(&mut self, out: &BTreeSet<String>) -> Option<String> {
-        if !self.is_deserted(out).await {
-            self.workers.deserted = None;
-            return None;
-        }
-        let reasons: Vec<String> =
-            self.workers.drained.iter().map(|(worker, reason)| format!("{worker}: {reason}")).collect();
-        let reasons =
-            if reasons.is_empty() { "their logs say why (see above)".to_owned() } else { reasons.join("; ") };
-        let why = format!(
-            "no worker can take jobs: all local workers are given up, and no other one is connected; {reasons}"
-        );
-        let Some(since) = self.workers.deserted else {
-            self.workers.deserted = Some(Instant::now());
-            self.view.remark(&format!("{why}; waiting up to {} s for another worker", PATIENCE.as_secs()));
-            return None;
+    async fn stranded(&mut self) -> Option<String> {
+        let out = self.conductor.engine().workers_out();
+        let Context { bus, host, sink, workers, desertion, .. } = &mut self.context;
+        let reporting = workers.reports.values().map(|(_, report)| report.worker.name());
+        let staff = Staff::of(host.workers(), reporting, &out);
+        let others = if desertion.asks(staff, Instant::now()) {
+            let may_work = |worker: &Presence| !out.contains(worker.worker.name()) && !host.had(worker);
+            bus.workers().await.ok().map(|present| present.iter().any(may_work))
+        } else {
+            None
         };
-        (since.elapsed() >= PATIENCE).then_some(why)
+        match desertion.judge(staff, others, Instant::now()) {
+            Verdict::GoOn => None,
+            Verdict::Deserted => {
+                let (why, wait) = (desertion::why(&workers.drained), PATIENCE.as_secs());
+                sink.remark(&format!("{why}; waiting up to {wait} s for another worker"));
+                None
+            }
+            Verdict::Stranded => Some(desertion::why(&workers.drained)),
+        }
+    }
+}
+
+impl<H: Host> Context<'_, H> {
+    /// Checks the machine, the server and other sweeps, and shows the last snapshot.
+    async fn every_second(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        for news in self.workers.others.news().await {
+            self.sink.remark(&news);
+        }
+        self.workers.reports.retain(|_, (came, _)| now.saturating_duration_since(*came) < REPORT_LIFE);
+        self.host.check(self.sink).await?;
+        (self.snapshot.elapsed, self.snapshot.server_away) =
+            (self.started.elapsed(), self.host.server_away());
+        self.sink.refresh(&self.snapshot);
+        Ok(())
     }
 
-    /// True if, as far as the server knows, there is now no worker that may take jobs.
-    async fn is_deserted(&mut self, out: &BTreeSet<String>) -> bool {
-        let gone = self.fleet.is_lost() || (self.fleet.usable() == 0 && !out.is_empty());
-        let mut reports = self.workers.reports.values();
-        if !gone || reports.any(|(_, report)| !out.contains(report.worker.name())) {
-            return false;
+    fn relabel(&mut self, plan: &Plan) {
+        let labels = Labels::of(plan).from_file(self.workers.labels.file());
+        self.sink.relabel(&labels);
+        self.workers.labels = labels;
+    }
+
+    fn tell(&mut self, events: &[SweepEvent]) {
+        for event in events {
+            if let EventKind::Reported { job, score: Some(score), .. } = &event.kind {
+                self.snapshot.saw(*job, *score);
+            }
+            self.sink.event(event, &self.snapshot);
         }
-        if self.workers.asked.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
-            return self.workers.deserted.is_some();
-        }
-        self.workers.asked = Some(Instant::now());
-        let Ok(present) = self.bus.workers().await else { return self.workers.deserted.is_some() };
-        let may_work = |worker: &Presence| !out.contains(worker.worker.name()) && !self.fleet.had(worker);
-        !present.iter().any(may_work)
     }
 }

@@ -18,7 +18,7 @@ fn wants_room(error: &anyhow::Error) -> bool {
 pub(super) fn stored(
     job: JobId,
     outcome: Result<FetchedResult, BusError>,
-    store: &mut (dyn FnMut(&FetchedResult) -> anyhow::Result<()> + Send),
+    store: &mut dyn FnMut(&FetchedResult) -> anyhow::Result<()>,
 ) -> anyhow::Result<Event> {
     match outcome {
         Ok(fetched) => match store(&fetched) {

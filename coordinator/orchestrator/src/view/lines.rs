@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::books::incidents_in_words;
-use shared::ids::JobId;
 use shared::terminal::plain;
 
 use super::console;
 use super::labels::Labels;
 use super::layout::fit;
 use super::model::{Snapshot, clock, headline};
-use crate::engine::{Notice, Tally};
+use crate::engine::Tally;
+use crate::events::{EventKind, SweepEvent};
 
 /// Time between two progress lines when nothing else happens.
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
@@ -31,9 +31,10 @@ impl Lines {
         Self { labels, last_progress: None, ended: 0 }
     }
 
-    pub(super) fn notice(&self, notice: &Notice, snapshot: &Snapshot) {
-        let text = words(notice, &self.labels);
-        say(&format!("{:>7}  {text}", clock(snapshot.elapsed)));
+    pub(super) fn event(&self, event: &SweepEvent, snapshot: &Snapshot) {
+        if let Some(words) = words(&event.kind, &self.labels) {
+            say(&format!("{:>7}  {words}", clock(snapshot.elapsed)));
+        }
     }
 
     /// A line at the start, whenever a job has ended, and every half minute, because workers may take a while to start.
@@ -60,15 +61,8 @@ impl JsonLines {
         Self { labels, told: None }
     }
 
-    pub(super) fn notice(&self, notice: &Notice) {
-        let Ok(Value::Object(mut line)) = serde_json::to_value(notice) else { return };
-        if let Some(job) = job_of(notice) {
-            line.insert("label".to_owned(), Value::String(self.labels.get(job)));
-        }
-        if let Notice::GivenUp { job, .. } = notice {
-            line.insert("reproduce".to_owned(), Value::String(self.labels.reproduce(*job)));
-        }
-        emit(&Value::Object(line));
+    pub(super) fn event(&self, event: &SweepEvent) {
+        emit(&json_line(event, &self.labels));
     }
 
     #[expect(clippy::unused_self, reason = "the three views have one shape")]
@@ -100,69 +94,75 @@ impl JsonLines {
     }
 }
 
-/// A notice in words.
-pub(super) fn words(notice: &Notice, labels: &Labels) -> String {
-    let label = job_of(notice).map(|job| labels.get(job)).unwrap_or_default();
-    match notice {
-        Notice::Started { worker, epoch: 0, .. } => format!("{label}: started on {}", worker.name()),
-        Notice::Started { worker, epoch, .. } => {
+/// An event as one JSON object, with the label of its job.
+pub fn json_line(event: &SweepEvent, labels: &Labels) -> Value {
+    let mut line = serde_json::json!(event);
+    if let (Some(job), Value::Object(line)) = (event.kind.job(), &mut line) {
+        line.insert("label".to_owned(), Value::String(labels.get(job)));
+        if matches!(event.kind, EventKind::GivenUp { .. }) {
+            line.insert("reproduce".to_owned(), Value::String(labels.reproduce(job)));
+        }
+    }
+    line
+}
+
+/// An event in words. `None` if only scripts are told.
+pub fn words(event: &EventKind, labels: &Labels) -> Option<String> {
+    let label = event.job().map(|job| labels.get(job)).unwrap_or_default();
+    Some(match event {
+        EventKind::Started { worker, epoch: 0, .. } => format!("{label}: started on {}", worker.name()),
+        EventKind::Started { worker, epoch, .. } => {
             format!("{label}: continues on {} after epoch {epoch}", worker.name())
         }
-        Notice::TakenOver { worker, from, epoch, .. } => {
+        EventKind::TakenOver { worker, from, epoch, .. } => {
             format!(
                 "{label}: {} took over from {}, which stopped responding; continues after epoch {epoch}",
                 worker.name(),
                 from.name()
             )
         }
-        Notice::Epoch { epoch, score, .. } => {
+        EventKind::Reported { step: 1.., .. } | EventKind::Logged { .. } | EventKind::Asked { .. } => {
+            return None;
+        }
+        EventKind::Reported { epoch, score: Some(score), .. } => {
             format!("{label}: epoch {epoch}, {} {score:.1}", labels.score_name())
         }
-        Notice::GivenBack { .. } => format!("{label}: handed back by its worker"),
-        Notice::Failed { error, .. } => format!("{label}: failed, will be retried: {error}"),
-        Notice::GivenUp { job, reason, log } => {
+        EventKind::Reported { epoch, score: None, .. } => format!("{label}: epoch {epoch}"),
+        EventKind::GivenBack { .. } => format!("{label}: handed back by its worker"),
+        EventKind::Failed { error, .. } => format!("{label}: failed, will be retried: {error}"),
+        EventKind::GivenUp { job, reason, log } => {
             let mut lines = vec![format!("{label}: FAILED: {reason}")];
             lines.extend(log.iter().cloned());
             lines.push(format!("to see the error here: {}", labels.reproduce(*job)));
             lines.join("\n      ")
         }
-        Notice::Deferred { .. } => {
+        EventKind::Deferred { .. } => {
             format!(
                 "{label}: returned to the queue because of the server, the network or a disk; this does not count \
                  against the job"
             )
         }
-        Notice::Suspected { worker, incidents } => format!(
+        EventKind::Suspected { worker, incidents } => format!(
             "worker {worker} is suspected, because different jobs failed on it ({}): other workers retry these jobs \
              first",
             incidents_in_words(incidents)
         ),
-        Notice::Drained { worker, reason } => {
+        EventKind::Drained { worker, reason } => {
             format!("worker {worker} is DRAINED and takes no more jobs: {reason}")
         }
-        Notice::Done { worker, stopped_after: None, .. } => format!("{label}: done on {}", worker.name()),
-        Notice::Done { worker, stopped_after: Some(epochs), .. } => {
+        EventKind::Trusted { worker } => format!("worker {worker} takes jobs again"),
+        EventKind::Done { worker, stopped_after: None, .. } => format!("{label}: done on {}", worker.name()),
+        EventKind::Done { worker, stopped_after: Some(epochs), .. } => {
             format!("{label}: ended early on {}, after epoch {epochs}", worker.name())
         }
-        Notice::Answered { by, demand, answer } => format!("{by} asked to {demand}: {answer}"),
-        Notice::Note { note, .. } => format!("{label}: {note}"),
-    }
-}
-
-/// The job that a notice is about; `None` if it is about a worker.
-fn job_of(notice: &Notice) -> Option<JobId> {
-    match notice {
-        Notice::Suspected { .. } | Notice::Drained { .. } | Notice::Answered { .. } => None,
-        Notice::Started { job, .. }
-        | Notice::TakenOver { job, .. }
-        | Notice::Epoch { job, .. }
-        | Notice::GivenBack { job }
-        | Notice::Failed { job, .. }
-        | Notice::GivenUp { job, .. }
-        | Notice::Deferred { job }
-        | Notice::Done { job, .. }
-        | Notice::Note { job, .. } => Some(*job),
-    }
+        EventKind::Answered { by, demand, answer, .. } => format!("{by} asked to {demand}: {answer}"),
+        // The answer to the request says what was changed.
+        EventKind::Planned { .. } => return None,
+        EventKind::EnsembleReady { ensemble, jobs } => {
+            format!("ensemble `{ensemble}`: all {jobs} jobs that it chooses from are done")
+        }
+        EventKind::Note { note, .. } => format!("{label}: {note}"),
+    })
 }
 
 fn say(text: &str) {

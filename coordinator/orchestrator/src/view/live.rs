@@ -6,7 +6,7 @@ use super::labels::Labels;
 use super::lines::words;
 use super::model::Snapshot;
 use super::{console, layout};
-use crate::engine::Notice;
+use crate::events::{EventKind, SweepEvent};
 
 /// The bars.
 #[derive(Debug)]
@@ -23,20 +23,29 @@ impl Live {
         Self { labels, colour: wants_colour() }
     }
 
-    pub(super) fn notice(&self, notice: &Notice) {
-        match notice {
+    pub(super) fn event(&self, event: &SweepEvent) {
+        match &event.kind {
             // The bars show these.
-            Notice::Started { .. } | Notice::Epoch { .. } => {}
-            Notice::TakenOver { .. }
-            | Notice::GivenBack { .. }
-            | Notice::Failed { .. }
-            | Notice::GivenUp { .. }
-            | Notice::Deferred { .. }
-            | Notice::Suspected { .. }
-            | Notice::Drained { .. }
-            | Notice::Done { .. }
-            | Notice::Answered { .. }
-            | Notice::Note { .. } => console::print(&plain(&words(notice, &self.labels))),
+            EventKind::Started { .. } | EventKind::Reported { .. } => {}
+            EventKind::Logged { .. }
+            | EventKind::TakenOver { .. }
+            | EventKind::GivenBack { .. }
+            | EventKind::Failed { .. }
+            | EventKind::GivenUp { .. }
+            | EventKind::Deferred { .. }
+            | EventKind::Suspected { .. }
+            | EventKind::Drained { .. }
+            | EventKind::Trusted { .. }
+            | EventKind::Done { .. }
+            | EventKind::Asked { .. }
+            | EventKind::Answered { .. }
+            | EventKind::Planned { .. }
+            | EventKind::EnsembleReady { .. }
+            | EventKind::Note { .. } => {
+                if let Some(words) = words(&event.kind, &self.labels) {
+                    console::print(&plain(&words));
+                }
+            }
         }
     }
 

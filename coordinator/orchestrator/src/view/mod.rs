@@ -8,6 +8,7 @@ mod lines;
 mod live;
 pub mod model;
 pub mod screen;
+mod sink;
 #[cfg(test)]
 mod tests;
 
@@ -15,9 +16,11 @@ use std::io::IsTerminal;
 
 use shared::terminal::plain;
 
-use crate::engine::Notice;
+use crate::events::SweepEvent;
 use labels::Labels;
+pub use lines::{json_line, words};
 use model::Snapshot;
+pub use sink::{Sink, Subscriber};
 
 /// How a run reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,35 +60,25 @@ impl View {
             Style::Json => Self::Json(lines::JsonLines::new(labels)),
         }
     }
+}
 
-    /// Takes the labels of a changed plan.
-    pub fn relabel(&mut self, labels: Labels) {
+impl Subscriber for View {
+    fn event(&mut self, event: &SweepEvent, snapshot: &Snapshot) {
         match self {
-            Self::Live(view) => view.labels = labels,
-            Self::Lines(view) => view.labels = labels,
-            Self::Json(view) => view.labels = labels,
+            Self::Live(view) => view.event(event),
+            Self::Lines(view) => view.event(event, snapshot),
+            Self::Json(view) => view.event(event),
         }
     }
 
-    /// Something happened to a job.
-    pub fn notice(&mut self, notice: &Notice, snapshot: &Snapshot) {
-        match self {
-            Self::Live(view) => view.notice(notice),
-            Self::Lines(view) => view.notice(notice, snapshot),
-            Self::Json(view) => view.notice(notice),
-        }
-    }
-
-    /// Something happened to the run itself, such as the restart of a server or worker.
-    pub fn remark(&mut self, text: &str) {
+    fn remark(&mut self, text: &str) {
         match self {
             Self::Live(_) | Self::Lines(_) => console::print(&plain(text)),
             Self::Json(view) => view.remark(text),
         }
     }
 
-    /// Shows the current state; called about once a second.
-    pub fn refresh(&mut self, snapshot: &Snapshot) {
+    fn refresh(&mut self, snapshot: &Snapshot) {
         match self {
             Self::Live(view) => view.refresh(snapshot),
             Self::Lines(view) => view.refresh(snapshot),
@@ -93,8 +86,17 @@ impl View {
         }
     }
 
+    fn relabel(&mut self, labels: &Labels) {
+        let labels = labels.clone();
+        match self {
+            Self::Live(view) => view.labels = labels,
+            Self::Lines(view) => view.labels = labels,
+            Self::Json(view) => view.labels = labels,
+        }
+    }
+
     /// Removes the bars. Remarks still appear.
-    pub fn close(&mut self) {
+    fn close(&mut self) {
         match self {
             Self::Live(_) => console::clear(),
             Self::Lines(_) | Self::Json(_) => {}

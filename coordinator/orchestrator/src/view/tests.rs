@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use shared::books::{Incident, IncidentKind};
-use shared::ids::{JobId, WorkerId};
+use shared::ids::{Attempt, JobId, RequestId, WorkerId};
+use shared::metrics::Metrics;
 use shared::protocol::LiveReport;
 use uuid::Uuid;
 
@@ -12,7 +13,8 @@ use super::layout::{fit, lines};
 use super::lines::words;
 use super::model::{LiveJob, Snapshot, clock, headline};
 use super::screen::Size;
-use crate::engine::{Notice, Tally};
+use crate::engine::Tally;
+use crate::events::EventKind;
 
 fn job(n: u128) -> JobId {
     JobId::new(Uuid::from_u128(n << 96))
@@ -168,32 +170,46 @@ fn every_event_reads_well() {
     let (one, two) = (worker("cpu0"), worker("cpu1"));
     let id = job(1);
     let incident = Incident { job: id, kind: IncidentKind::Failed { error: "no memory".into() } };
-    let notices = [
-        Notice::Started { job: id, worker: one.clone(), epoch: 0 },
-        Notice::Started { job: id, worker: one.clone(), epoch: 6 },
-        Notice::TakenOver { job: id, worker: two, from: one.clone(), epoch: 6 },
-        Notice::Epoch { job: id, worker: one.clone(), epoch: 7, score: 61.52 },
-        Notice::GivenBack { job: id },
-        Notice::Failed { job: id, error: "no memory".into() },
-        Notice::GivenUp {
+    let attempt = Attempt(1);
+    let request = RequestId::new(Uuid::nil());
+    let kinds = [
+        EventKind::Started { job: id, worker: one.clone(), attempt, epoch: 0 },
+        EventKind::Started { job: id, worker: one.clone(), attempt, epoch: 6 },
+        EventKind::TakenOver { job: id, worker: two, from: one.clone(), attempt, epoch: 6 },
+        EventKind::Reported {
+            job: id,
+            worker: Some(one.clone()),
+            attempt,
+            epoch: 7,
+            step: 0,
+            seconds: 2.0,
+            score: Some(61.52),
+            metrics: Metrics::default(),
+        },
+        EventKind::GivenBack { job: id },
+        EventKind::Failed { job: id, error: "no memory".into() },
+        EventKind::GivenUp {
             job: id,
             reason: "3 tries failed, on cpu0: no memory".into(),
             log: vec!["loss: nan".into()],
         },
-        Notice::Deferred { job: id },
-        Notice::Suspected { worker: "cpu0".into(), incidents: vec![incident] },
-        Notice::Drained { worker: "cpu0".into(), reason: "2 jobs failed on it".into() },
-        Notice::Done { job: id, worker: one.clone(), stopped_after: None },
-        Notice::Done { job: id, worker: one, stopped_after: Some(4) },
-        Notice::Answered {
+        EventKind::Deferred { job: id },
+        EventKind::Suspected { worker: "cpu0".into(), incidents: vec![incident] },
+        EventKind::Drained { worker: "cpu0".into(), reason: "2 jobs failed on it".into() },
+        EventKind::Done { job: id, worker: one.clone(), stopped_after: None },
+        EventKind::Done { job: id, worker: one, stopped_after: Some(4) },
+        EventKind::Trusted { worker: "cpu0".into() },
+        EventKind::EnsembleReady { ensemble: "mixup".into(), jobs: 8 },
+        EventKind::Answered {
+            request,
             by: "ada on head".into(),
             demand: "pause (2 jobs)".into(),
             answer: "done; not for job 00000001: it is done".into(),
         },
-        Notice::Note { job: id, note: "a damaged checkpoint was skipped".into() },
+        EventKind::Note { job: id, note: "a damaged checkpoint was skipped".into() },
     ];
     let labels = Labels::default().from_file(std::path::Path::new("my sweeps/it's.yaml"));
-    let told: Vec<String> = notices.iter().map(|notice| words(notice, &labels)).collect();
+    let told: Vec<String> = kinds.iter().filter_map(|kind| words(kind, &labels)).collect();
     insta::assert_snapshot!(told.join("\n"), @r#"
     00000001: started on cpu0
     00000001: continues on cpu0 after epoch 6
@@ -209,6 +225,8 @@ fn every_event_reads_well() {
     worker cpu0 is DRAINED and takes no more jobs: 2 jobs failed on it
     00000001: done on cpu0
     00000001: ended early on cpu0, after epoch 4
+    worker cpu0 takes jobs again
+    ensemble `mixup`: all 8 jobs that it chooses from are done
     ada on head asked to pause (2 jobs): done; not for job 00000001: it is done
     00000001: a damaged checkpoint was skipped
     "#);

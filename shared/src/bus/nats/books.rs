@@ -2,17 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, stream};
 use nats::HeaderMap;
+use nats::jetstream::consumer::{DeliverPolicy, push};
 use nats::jetstream::context::{PublishError, PublishErrorKind};
 use nats::jetstream::kv::{self, Operation, UpdateErrorKind};
 use nats::jetstream::stream::LastRawMessageErrorKind;
+use nats::jetstream::{self, message::StreamMessage};
 
 use super::super::server::{Books, Entry, Flow, Reply, ServerError, Write};
 use super::Nats;
 use crate::protocol::subjects;
+
+/// How often a role that cannot be sent changes asks for them.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 impl Books for Nats {
     fn entry<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Entry>> {
@@ -82,12 +88,70 @@ impl Books for Nats {
         })
     }
 
-    fn watch<'a>(&'a self, keys: &'a str) -> Reply<'a, Flow<Entry>> {
+    /// Workers and observers have no right to make consumers, which can deliver anywhere: they ask again and again.
+    fn watch(&self, keys: &'static [&'static str], after: u64) -> Reply<'_, Flow<Entry>> {
         Box::pin(async move {
-            let watch = self.books.watch_with_history(keys).await.map_err(ServerError::doubt)?;
-            Ok(watch.map(|entry| entry.map(plain).map_err(ServerError::doubt)).boxed())
+            if self.api == subjects::API { self.sent(keys, after).await } else { Ok(self.asked(keys, after)) }
         })
     }
+}
+
+impl Nats {
+    /// Changes as the server sends them.
+    async fn sent(&self, keys: &[&str], after: u64) -> Result<Flow<Entry>, ServerError> {
+        let prefix = self.books.prefix.clone();
+        let config = push::OrderedConfig {
+            deliver_subject: self.client.new_inbox(),
+            filter_subjects: keys.iter().map(|keys| format!("{prefix}{keys}")).collect(),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after.saturating_add(1) },
+            ..push::OrderedConfig::default()
+        };
+        let consumer = self.books.stream.create_consumer(config).await.map_err(ServerError::doubt)?;
+        let messages = consumer.messages().await.map_err(ServerError::doubt)?;
+        Ok(messages.map(move |message| sent_entry(&message.map_err(ServerError::doubt)?, &prefix)).boxed())
+    }
+
+    /// Changes as this connection asks for them, one by one: a request for many costs the server as much as it has keys.
+    fn asked(&self, keys: &'static [&'static str], after: u64) -> Flow<Entry> {
+        let (books, prefix) = (self.books.stream.clone(), self.books.prefix.clone());
+        let everything = format!("{prefix}>");
+        let changes = stream::unfold(after.saturating_add(1), move |mut next| {
+            let (books, prefix, everything) = (books.clone(), prefix.clone(), everything.clone());
+            async move {
+                loop {
+                    match books.get_first_raw_message_by_subject(&everything, next).await {
+                        Ok(message) => {
+                            next = message.sequence + 1;
+                            let Some(key) = message.subject.strip_prefix(&prefix) else { continue };
+                            if keys.iter().any(|keys| key.starts_with(keys.trim_end_matches('*'))) {
+                                return Some((Ok(asked_entry(key.to_owned(), message)), next));
+                            }
+                        }
+                        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                            tokio::time::sleep(ASK_AGAIN).await;
+                        }
+                        Err(error) => {
+                            tokio::time::sleep(ASK_AGAIN).await;
+                            return Some((Err(ServerError::doubt(error)), next));
+                        }
+                    }
+                }
+            }
+        });
+        changes.boxed()
+    }
+}
+
+fn sent_entry(message: &jetstream::Message, prefix: &str) -> Result<Entry, ServerError> {
+    let info = message.info().map_err(ServerError::doubt)?;
+    let (revision, written_nanos) = (info.stream_sequence, info.published.unix_timestamp_nanos());
+    let key = message.subject.strip_prefix(prefix).unwrap_or(&message.subject).to_owned();
+    Ok(Entry { key, value: message.payload.clone(), revision, written_nanos })
+}
+
+fn asked_entry(key: String, message: StreamMessage) -> Entry {
+    let written_nanos = message.time.unix_timestamp_nanos();
+    Entry { key, value: message.payload, revision: message.sequence, written_nanos }
 }
 
 /// Every key that was written and not purged, once. The stream itself is asked, because the client's own way needs the
