@@ -28,6 +28,15 @@ fn start(workdir: &Workdir, server: &Server) -> anyhow::Result<Run> {
     Run::start(workdir.ferry(&["run", &sweep, "--nats", &url, "--workers", "0", "--json"]))
 }
 
+/// A run that conducts the sweep, and one that follows it.
+fn start_both(server: &Server, first: &Workdir, second: &Workdir) -> anyhow::Result<(Run, Run)> {
+    let mut one = start(first, server)?;
+    one.wait_for("progress", LIMIT)?;
+    let mut two = start(second, server)?;
+    remark(&mut two, "another `ferry run` conducts `steered` already")?;
+    Ok((one, two))
+}
+
 fn remark(run: &mut Run, text: &str) -> anyhow::Result<Value> {
     run.wait_until(text, LIMIT, |event| {
         event["event"] == "remark" && event["text"].as_str().is_some_and(|said| said.contains(text))
@@ -56,10 +65,7 @@ const DONE: Option<Answer> = Some(Answer::Done { remarks: Vec::new() });
 async fn a_second_run_follows_the_first_and_takes_over_when_that_is_killed() -> anyhow::Result<()> {
     let (server, first, second) = (Server::start()?, Workdir::new()?, Workdir::new()?);
     let bus = server.bus().await?;
-    let mut one = start(&first, &server)?;
-    one.wait_for("progress", LIMIT)?;
-    let mut two = start(&second, &server)?;
-    remark(&mut two, "another `ferry run` conducts `steered` already")?;
+    let (mut one, mut two) = start_both(&server, &first, &second)?;
     assert_eq!(change(&bus, &first, JobChange::Pause).await?, DONE);
     for run in [&mut one, &mut two] {
         run.wait_until("three paused jobs", LIMIT, |event| event["paused"] == 3)?;
@@ -76,10 +82,7 @@ async fn a_second_run_follows_the_first_and_takes_over_when_that_is_killed() -> 
 async fn a_run_that_was_suspended_follows_the_one_that_took_over() -> anyhow::Result<()> {
     let (server, first, second) = (Server::start()?, Workdir::new()?, Workdir::new()?);
     let bus = server.bus().await?;
-    let mut one = start(&first, &server)?;
-    one.wait_for("progress", LIMIT)?;
-    let mut two = start(&second, &server)?;
-    remark(&mut two, "another `ferry run` conducts `steered` already")?;
+    let (mut one, mut two) = start_both(&server, &first, &second)?;
     signal(one.pid(), "STOP")?;
     remark(&mut two, "this one conducts it now")?;
     assert_eq!(change(&bus, &first, JobChange::Limit { epochs: Some(2) }).await?, DONE);

@@ -9,7 +9,7 @@ use crate::metrics::Point;
 /// The most reports that a record keeps; the oldest are dropped. A record is written with every heartbeat.
 pub const MOST_REPORTS: usize = 1000;
 
-/// The most metrics that the reports of a record have together: about 256 KiB of JSON.
+/// The most metrics that the reports of a record have together.
 const MOST_VALUES: usize = 8192;
 
 /// How many characters of a line of the log a record keeps.
@@ -127,6 +127,21 @@ mod tests {
         assert_eq!(told(&history), [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5)]);
         history.add(Attempt(3), vec![point(3)], (3, 0));
         assert_eq!(told(&history), [(1, 1), (1, 2), (3, 3)]);
+    }
+
+    /// docs/events.md gives this size.
+    #[test]
+    fn a_hundred_reports_of_ten_metrics_take_at_most_50_kb() {
+        let mut history = History::default();
+        for epoch in 1..=100 {
+            let value = |n: u32| 1.0 / f64::from(3 + epoch * n);
+            let metrics = (0..10).fold(Metrics::default(), |metrics, n| {
+                metrics.with(&format!("validation_metric_{n}"), value(n))
+            });
+            history.add(Attempt(1), vec![Point { metrics, ..point(epoch) }], (epoch, 0));
+        }
+        let size = serde_json::to_string(&history).unwrap().len();
+        assert!((40_000..=50_000).contains(&size), "{size}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::user::{self, Place};
 use super::witness::Heard;
 use super::{HistoryResult, Options};
 use crate::in_process;
-use following::Told;
+use following::RunWitness;
 
 /// Time until a process that ended on its own is restarted.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
@@ -209,7 +209,7 @@ impl World {
             let (stop, _) = watch::channel(false);
             *locked(&self.coordinator) =
                 Some(RunningProcess { process: process.clone(), stop, rest: RESTART_DELAY });
-            let witness = Told::of(self.clone());
+            let witness = RunWitness::of(self.clone());
             let holder = Holder::elsewhere(Uuid::from_u128(life));
             let running =
                 coordinator::run(bus, holder, &self.sweep, &self.history, &self.run_folder, witness);

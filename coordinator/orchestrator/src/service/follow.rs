@@ -36,7 +36,7 @@ pub struct Following {
 
 /// What has happened.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct Followed {
     pub events: Vec<SweepEvent>,
     /// True if the plan was changed before.
     pub is_replanned: bool,
@@ -65,17 +65,17 @@ impl Following {
 
     /// Waits for the next change of the books and returns what it shows, which may be nothing. A server that is away is
     /// waited for. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Told {
+    pub async fn next(&mut self) -> Followed {
         if self.is_outdated {
             return self.replan().await;
         }
         let fed = self.feed.next().await;
         self.is_outdated = matches!(&fed.change, Change::Sweep(record) if record.name == self.plan.name);
-        Told { events: self.follower.saw(&fed), is_replanned: false }
+        Followed { events: self.follower.saw(&fed), is_replanned: false }
     }
 
     /// Follows the plan as it is now. Records and results of jobs that were added may have come before.
-    async fn replan(&mut self) -> Told {
+    async fn replan(&mut self) -> Followed {
         let passes = |error: &FollowError| match error {
             FollowError::Bus(error) => error.is_transient(),
             FollowError::Unknown(_) | FollowError::Plan { .. } => false,
@@ -84,11 +84,11 @@ impl Following {
         let looked = AGAIN.endless().run(look, passes, |_| ()).await;
         self.is_outdated = false;
         let (plan, entries) = match looked {
-            Ok((plan, _)) if plan == self.plan => return Told::default(),
+            Ok((plan, _)) if plan == self.plan => return Followed::default(),
             Ok(looked) => looked,
             Err(error) => {
                 tracing::warn!("{error}; it is followed as it was");
-                return Told::default();
+                return Followed::default();
             }
         };
         self.follower.follow(&plan);
@@ -98,7 +98,7 @@ impl Following {
             events.extend(result.iter().flat_map(|result| self.follower.saw_result(result)));
             events.extend(self.follower.saw_record(&record));
         }
-        Told { events, is_replanned: true }
+        Followed { events, is_replanned: true }
     }
 }
 

@@ -55,7 +55,7 @@ use dataset::Dataset;
 pub use desertion::LocalWorkers;
 pub use downloads::{FetchedResult, Models};
 pub use entering::{Entered, Entering, enter};
-pub use follow::{FollowError, Following, Told};
+pub use follow::{FollowError, Followed, Following};
 pub use garbage::{Ages, Collected, collect as collect_garbage};
 pub use lease::Holder;
 use local::{HomeCheck, LocalFolder, LocalHost};

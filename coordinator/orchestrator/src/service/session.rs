@@ -157,7 +157,7 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
         }
     }
 
-    /// Says that the run is asked to stop.
+    /// Where the session tells what happens.
     pub(super) fn sink(&mut self) -> &mut Sink {
         self.context.sink
     }

@@ -18,18 +18,18 @@ const FOLLOW_TIME: Duration = Duration::from_secs(30);
 
 /// The coordinator's subscriber.
 #[derive(Clone)]
-pub(super) struct Told {
+pub(super) struct RunWitness {
     world: Arc<World>,
     heard: Arc<Mutex<Heard>>,
 }
 
-impl Told {
+impl RunWitness {
     pub(super) fn of(world: Arc<World>) -> Self {
         Self { world, heard: Arc::new(Mutex::new(Heard::default())) }
     }
 }
 
-impl Witness for Told {
+impl Witness for RunWitness {
     fn stored(&self, job: JobId) {
         let now = self.world.server.now();
         self.world.record().checker.stored(now, job);
