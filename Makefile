@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test simulate parity check advisories fuzz
+.PHONY: help setup build demo test simulate parity bench-scale check advisories fuzz
 
 # Where cargo puts programs; plain `cargo` follows the same variable. Programs are always built together with the whole
 # workspace: a choice of packages has other features, for which all libraries would be compiled again.
@@ -7,7 +7,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 programs := $(target)/release
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install libtorch and nats-server into the cache and point cargo at them
 	@scripts/setup
@@ -41,3 +41,6 @@ fuzz: setup ## damaged input for every parser, MINUTES=10 each (docs/fuzzing.md)
 
 parity: build ## compare networks, losses, optimiser and views with PyTorch
 	scripts/parity/run
+
+bench-scale: build ## what Ferry costs with up to 100,000 jobs that do nothing (docs/scale.md)
+	scripts/bench-scale $(OPTIONS)

@@ -137,7 +137,7 @@ fn messages(seeds: &mut Seeds, project: &Path) -> Done {
 /// Of this version and of earlier ones.
 fn orders_and_results(seeds: &mut Seeds, plan: &Plan, blob: &Value) -> Done {
     let (job, digest) = (&plan.jobs[0], "0".repeat(64));
-    let content = Mtl.job(&job.settings, &digest);
+    let content = Mtl.job(&job.settings.to_map(), &digest);
     let ranking = json!({ "metric": "val_macro_f1", "goal": "max" });
     for every in ["epoch", "200 steps", "5 minutes"] {
         let execution = json!({ "checkpoint_every": every, "ranking": ranking });

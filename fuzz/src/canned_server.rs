@@ -54,8 +54,8 @@ impl Books for CannedServer {
         answer(Ok(()))
     }
 
-    fn batch<'a>(&'a self, _: &'a [Write]) -> Reply<'a, ()> {
-        answer(Ok(()))
+    fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, u64> {
+        answer(Ok(writes.len() as u64))
     }
 
     fn keys(&self) -> Reply<'_, Vec<String>> {
@@ -78,6 +78,10 @@ impl Books for CannedServer {
 impl Queue for CannedServer {
     fn publish<'a>(&'a self, _: &'a str) -> Reply<'a, Queued> {
         answer(Ok(Queued::Now))
+    }
+
+    fn publish_all<'a>(&'a self, _: &'a [String]) -> Reply<'a, bool> {
+        answer(Ok(true))
     }
 
     fn purge(&self) -> Reply<'_, ()> {

@@ -173,7 +173,7 @@ fn seen(job: JobId, record: &JobRecord) {
         cost.learn(job, seconds);
     }
     let mut open = engine.open_jobs();
-    cost.longest_first(&mut open);
+    open.sort_by_key(|&(job, done)| std::cmp::Reverse(cost.work(job, done)));
     let _eta: Option<Duration> = cost.eta(&open, 1);
 }
 

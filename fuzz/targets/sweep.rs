@@ -44,11 +44,12 @@ fn holds(plan: &Plan) {
     let digest = plan.dataset_digest.as_deref().unwrap_or_default();
     assert_eq!(kind.needs_dataset(), plan.dataset.is_some());
     for job in &plan.jobs {
-        let problems = kind.problems(&job.settings);
+        let settings = job.settings.to_map();
+        let problems = kind.problems(&settings);
         assert!(problems.is_empty(), "a job that no worker would train: {problems:?}");
-        assert_eq!(job.id, kind.job(&job.settings, digest).id());
-        let _words = (kind.switched_off(&job.settings), kind.remedies(&job.settings));
-        assert!(kind.effort(&job.settings, 1000).units >= 0.0 && kind.threads(&job.settings) < 1 << 20);
+        assert_eq!(job.id, kind.job(&settings, digest).id());
+        let _words = (kind.switched_off(&settings), kind.remedies(&settings));
+        assert!(kind.effort(&settings, 1000).units >= 0.0 && kind.threads(&settings) < 1 << 20);
     }
     for rule in &plan.ensembles {
         let size = queries::size(&rule.members, &plan.jobs);

@@ -122,19 +122,35 @@ impl Job {
     /// jobs keep the ids that they had before there were other kinds.
     pub fn id(&self) -> JobId {
         let Self { trainer, settings, inputs } = self;
-        // serde_json's map is sorted by name and prints numbers in their shortest form, so equal content is equal text.
-        let mut identity = serde_json::json!({
-            "settings": settings,
-            "dataset": inputs.dataset.as_deref().unwrap_or_default(),
-            "trainer": trainer.revision,
-        });
-        if trainer.kind.as_str() != Kind::FIRST {
-            identity["kind"] = trainer.kind.as_str().into();
-            identity["weights"] = inputs.weights.iter().cloned().collect();
-            identity["code"] = inputs.code.clone().into();
+        let of_any_kind = trainer.kind.as_str() != Kind::FIRST;
+        let identity = Identity {
+            code: of_any_kind.then_some(&inputs.code),
+            dataset: inputs.dataset.as_deref().unwrap_or_default(),
+            kind: of_any_kind.then_some(&trainer.kind),
+            settings,
+            trainer: trainer.revision,
+            weights: of_any_kind.then_some(&inputs.weights),
+        };
+        match serde_json::to_vec(&identity) {
+            Ok(text) => JobId::new(Uuid::new_v5(&NAMESPACE, &text)),
+            Err(error) => unreachable!("settings and digests are plain data: {error}"),
         }
-        JobId::new(Uuid::new_v5(&NAMESPACE, identity.to_string().as_bytes()))
     }
+}
+
+/// What a job's id is computed from, as JSON. Names are in order, like those in serde_json's map of settings, and numbers
+/// have their shortest form, so equal content is equal text.
+#[derive(Serialize)]
+struct Identity<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a Option<String>>,
+    dataset: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a Kind>,
+    settings: &'a Settings,
+    trainer: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weights: Option<&'a BTreeSet<String>>,
 }
 
 #[cfg(test)]

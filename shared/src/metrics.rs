@@ -25,7 +25,10 @@ pub enum MetricError {
 
 /// Metrics by name. A value that is not finite is stored as null and read back as NaN.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Metrics(BTreeMap<String, f64>);
+pub struct Metrics {
+    /// By name. A list, because a map takes ten times the memory for one metric, and a sweep may have many jobs.
+    sorted: Vec<(String, f64)>,
+}
 
 impl Metrics {
     /// The metrics with these names.
@@ -33,33 +36,45 @@ impl Metrics {
     /// # Errors
     /// When a name is not plain, or there are too many.
     pub fn of(metrics: impl IntoIterator<Item = (impl Into<String>, f64)>) -> Result<Self, MetricError> {
-        let metrics = Self(metrics.into_iter().map(|(name, value)| (name.into(), value)).collect());
+        let metrics = Self::sorted(metrics.into_iter().map(|(name, value)| (name.into(), value)).collect());
         metrics.check()?;
         Ok(metrics)
+    }
+
+    fn sorted(metrics: BTreeMap<String, f64>) -> Self {
+        Self { sorted: metrics.into_iter().collect() }
+    }
+
+    /// The place of a metric, or where it belongs.
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.sorted.binary_search_by(|(known, _)| known.as_str().cmp(name))
     }
 
     /// Sets a metric whose name is known to be plain, such as one of a trainer's own.
     #[must_use]
     pub fn with(mut self, name: &str, value: f64) -> Self {
         debug_assert!(is_plain(name), "{name}");
-        self.0.insert(name.to_owned(), value);
+        match self.place(name) {
+            Ok(known) => self.sorted[known].1 = value,
+            Err(place) => self.sorted.insert(place, (name.to_owned(), value)),
+        }
         self
     }
 
     pub fn get(&self, name: &str) -> Option<f64> {
-        self.0.get(name).copied()
+        self.place(name).ok().map(|place| self.sorted[place].1)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), *value))
+        self.sorted.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.sorted.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.sorted.is_empty()
     }
 
     /// Checks metrics that came in a message: their names reach displays and files.
@@ -67,10 +82,10 @@ impl Metrics {
     /// # Errors
     /// When a name is not plain, or there are too many.
     pub fn check(&self) -> Result<(), MetricError> {
-        if self.0.len() > MOST_METRICS {
-            return Err(MetricError::TooMany(self.0.len()));
+        if self.sorted.len() > MOST_METRICS {
+            return Err(MetricError::TooMany(self.sorted.len()));
         }
-        match self.0.keys().find(|name| !is_plain(name)) {
+        match self.sorted.iter().map(|(name, _)| name).find(|name| !is_plain(name)) {
             Some(name) => Err(MetricError::Name(name.chars().take(80).collect())),
             None => Ok(()),
         }
@@ -87,8 +102,7 @@ pub(crate) fn is_plain(name: &str) -> bool {
 
 impl Serialize for Metrics {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let finite =
-            self.0.iter().map(|(name, value)| (name, Some(*value).filter(|value| value.is_finite())));
+        let finite = self.iter().map(|(name, value)| (name, Some(value).filter(|value| value.is_finite())));
         serializer.collect_map(finite)
     }
 }
@@ -96,7 +110,7 @@ impl Serialize for Metrics {
 impl<'de> Deserialize<'de> for Metrics {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let stored = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
-        Ok(Self(stored.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect()))
+        Ok(Self::sorted(stored.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect()))
     }
 }
 
@@ -172,6 +186,14 @@ mod tests {
         assert_eq!(Metrics::of(many), Err(MetricError::TooMany(MOST_METRICS + 1)));
         let good = Metrics::of([("loss.total", 0.1), ("val_f1-macro", 2.0)]).unwrap();
         assert_eq!(serde_json::from_str::<Metrics>(&serde_json::to_string(&good).unwrap()).unwrap(), good);
+    }
+
+    #[test]
+    fn names_are_in_order_and_set_once() {
+        let metrics = Metrics::default().with("c", 1.0).with("a", 2.0).with("b", 3.0).with("c", 4.0);
+        assert_eq!(metrics.iter().collect::<Vec<_>>(), [("a", 2.0), ("b", 3.0), ("c", 4.0)]);
+        assert_eq!(Metrics::of([("c", 4.0), ("b", 0.0), ("a", 2.0), ("b", 3.0)]), Ok(metrics.clone()));
+        assert_eq!((metrics.get("b"), metrics.get("d")), (Some(3.0), None));
     }
 
     #[test]

@@ -48,8 +48,8 @@ pub fn plan(name: &str, trainer: TrainerId, jobs: impl IntoIterator<Item = Job>)
         id: job.id(),
         group: "all".to_owned(),
         also_in: Vec::new(),
-        params: Settings::new(),
-        settings: job.settings,
+        params: Settings::new().into(),
+        settings: job.settings.into(),
     };
     let Execution { checkpoint_every, ranking, .. } = execution();
     Plan {

@@ -19,6 +19,7 @@ on_both!(
     a_late_result_is_accepted_and_fences_the_holder,
     what_was_confirmed_outlives_a_crash_of_the_server,
     a_job_is_queued_once_and_handed_out_once,
+    new_jobs_are_queued_at_once_or_none_of_them,
     an_answer_counts_whoever_gives_it,
     a_sign_of_life_counts_whoever_gives_it,
     what_nobody_answers_for_is_handed_out_again,
@@ -205,6 +206,25 @@ async fn held_twice(bus: &Bus, n: u64) -> anyhow::Result<(Delivery, Delivery)> {
     let second = next(&mut bus.jobs().await?).await?;
     assert_eq!(first.job, second.job);
     Ok((first, second))
+}
+
+async fn new_jobs_are_queued_at_once_or_none_of_them(server: Backend) -> anyhow::Result<()> {
+    let bus = server.bus().await?;
+    let jobs: Vec<JobId> = (20..60).map(|n| order(n).job).collect();
+    assert_eq!(bus.enqueue(jobs[7]).await?, Queued::Now);
+    assert!(!bus.enqueue_all(&jobs).await?, "one of them is there already");
+    assert_eq!(bus.enqueue(jobs[0]).await?, Queued::Now, "none of them was queued");
+    assert!(bus.enqueue_all(&jobs[8..]).await?);
+    assert_eq!(bus.enqueue(jobs[39]).await?, Queued::Already);
+    let mut queue = bus.jobs().await?;
+    let mut handed = Vec::new();
+    for _ in 0..4 {
+        let delivery = next(&mut queue).await?;
+        handed.push(delivery.job);
+        delivery.finish().await;
+    }
+    assert_eq!(handed, [jobs[7], jobs[0], jobs[8], jobs[9]], "in their order");
+    Ok(())
 }
 
 async fn an_answer_counts_whoever_gives_it(server: Backend) -> anyhow::Result<()> {

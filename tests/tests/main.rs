@@ -21,6 +21,7 @@ mod neutral;
 mod permissions;
 mod predict;
 mod retry;
+mod short_jobs;
 mod signals;
 mod simulation;
 mod starting;

@@ -64,6 +64,7 @@ fn checkpoints_without_bytes_are_given_up_soon() {
         ours_alone: true,
         checkpoint_every: CheckpointEvery::Epoch,
         timing: Timing::default(),
+        most_queued: 4096,
         more_jobs: Vec::new(),
         asks: Vec::new(),
         faults: vec![
@@ -88,6 +89,7 @@ fn without_faults(jobs: Vec<Script>, workers: usize, bad: Option<(usize, Bad)>) 
         ours_alone: true,
         checkpoint_every: CheckpointEvery::Epoch,
         timing: Timing::default(),
+        most_queued: 4096,
         more_jobs: Vec::new(),
         asks: Vec::new(),
         faults: Vec::new(),
@@ -131,6 +133,7 @@ fn a_clock_that_leaps_back_does_not_keep_a_dead_workers_job() {
         ours_alone: true,
         checkpoint_every: CheckpointEvery::Epoch,
         timing: Timing::default(),
+        most_queued: 4096,
         more_jobs: Vec::new(),
         asks: Vec::new(),
         faults: vec![

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::future::BoxFuture;
 use orchestrator::engine::Engine;
-use orchestrator::service::{Conductor, Role};
+use orchestrator::service::{Conductor, Extent, Role};
 use shared::books::JobRecord;
 use shared::bus::Bus;
 use shared::device::DeviceRecord;
@@ -78,7 +78,8 @@ async fn a_bad_worker_that_starts_first_burns_few_jobs() -> anyhow::Result<()> {
     bus.admit(&orders).await?;
     bus.appear(&Presence::announced("late", "here", vec![trainer()])).await?;
     let engine = Engine::new(jobs.clone(), &|_| false);
-    let mut conductor = Conductor::begin(bus.clone(), engine, plan, 0, Role::Conducting);
+    let extent = Extent { train_samples: 0, most_queued: 4096 };
+    let mut conductor = Conductor::begin(bus.clone(), engine, plan, extent, Role::Conducting);
     let coordinate = async {
         while !conductor.is_finished() {
             let next = conductor.next().await;

@@ -120,6 +120,7 @@ async fn conduct(bus: &Bus, plan: Plan, folder: &Path) -> anyhow::Result<RunReco
         plan: &plan,
         stored: &BTreeMap::new(),
         train_samples: 0,
+        most_queued: orchestrator::service::MOST_QUEUED,
         timing: None,
         ours_alone: true,
         holder: Holder::here(),

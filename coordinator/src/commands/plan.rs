@@ -184,7 +184,7 @@ fn dataset(plan: &Plan, source: &DatasetSource) -> String {
 /// The epochs of each job.
 fn epochs(plan: &Plan) -> Vec<u32> {
     let Some(kind) = plan.kind() else { return Vec::new() };
-    plan.jobs.iter().map(|job| kind.effort(&job.settings, 0).epochs).collect()
+    plan.jobs.iter().map(|job| kind.effort(&job.settings.to_map(), 0).epochs).collect()
 }
 
 /// The number of images that all jobs together see, if the plan alone says how large the training split is.
@@ -277,7 +277,7 @@ fn ensembles(plan: &Plan) -> Vec<Vec<String>> {
 /// The settings in which the jobs differ.
 fn varying(jobs: &[PlannedJob]) -> Vec<&String> {
     let Some(first) = jobs.first() else { return Vec::new() };
-    let varies = |name: &&String| jobs.iter().any(|job| job.params.get(*name) != first.params.get(*name));
+    let varies = |name: &&String| jobs.iter().any(|job| job.params.get(name) != first.params.get(name));
     first.params.keys().filter(varies).collect()
 }
 

@@ -72,7 +72,7 @@ fn planned(group: &str, params: Value) -> PlannedJob {
     let with = |spec: MtlSpec, (name, value): (&String, &Value)| spec.with(name, value.clone()).unwrap();
     let spec = params.iter().fold(MtlSpec::default(), with);
     let (id, settings) = (spec.id(DIGEST), spec.settings());
-    PlannedJob { id, group: group.into(), also_in: vec![], params, settings }
+    PlannedJob { id, group: group.into(), also_in: vec![], params: params.into(), settings: settings.into() }
 }
 
 pub(crate) fn filter(conditions: &[(&str, &str)]) -> Filter {
@@ -266,7 +266,7 @@ impl HandedIn {
             v: JobResult::VERSION,
             job: job.id,
             trainer: mtl::trainer(),
-            inputs: Mtl.inputs(&job.settings, DIGEST),
+            inputs: Mtl.inputs(&job.settings.to_map(), DIGEST),
             metrics: final_metrics(best, self.score(1).as_ref()),
             history: self.epochs.iter().map(EpochReport::point).collect(),
             best_epoch: Some(self.best),

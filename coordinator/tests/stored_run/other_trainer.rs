@@ -30,6 +30,7 @@ fn plan() -> Plan {
         settings.extend(params.clone());
         settings.insert("epochs".to_owned(), 2.into());
         let id = Empty.job(&settings, "").id();
+        let (params, settings) = (params.into(), settings.into());
         PlannedJob { id, group: "toys".into(), also_in: vec![], params, settings }
     };
     let best = EnsembleRule {
@@ -73,7 +74,7 @@ fn result(job: &PlannedJob) -> JobResult {
         v: JobResult::VERSION,
         job: job.id,
         trainer: empty::trainer(),
-        inputs: Empty.inputs(&job.settings, ""),
+        inputs: Empty.inputs(&job.settings.to_map(), ""),
         metrics: metrics(2),
         history: [1, 2].map(point).to_vec(),
         best_epoch: None,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use orchestrator::report;
-use orchestrator::sweep::plan::{Filter, Query};
+use orchestrator::sweep::plan::{Filter, PlannedJob, Query};
 use serde_json::Value;
 use shared::predictions::from_npy;
 use shared::result::{TEST, VALIDATION};
@@ -255,6 +255,29 @@ fn a_sweep_at_chance_level_is_not_praised() {
         assert!(!html.contains(praise), "{praise}");
     }
     assert!(html.contains("No model of this sweep is above chance level"));
+}
+
+/// A browser cannot show a hundred thousand jobs.
+#[test]
+fn pages_for_people_list_only_the_first_of_very_many_jobs() {
+    let root = tempfile::tempdir().unwrap();
+    let mut plan = plan();
+    let job = |n: usize| {
+        let id = format!("{n:032x}").parse().unwrap();
+        PlannedJob { id, ..plan.jobs[0].clone() }
+    };
+    plan.jobs = (0..10_001).map(job).collect();
+    (plan.ensembles, plan.tables) = (Vec::new(), Vec::new());
+    report::write(&run(root.path(), &plan, |_, _| false)).unwrap();
+    let [json, csv, markdown, html] = FILES.map(|name| fs::read_to_string(root.path().join(name)).unwrap());
+    let last = plan.jobs[10_000].id;
+    assert!(json.contains(&last.to_string()) && csv.contains(&last.to_string()));
+    assert_eq!(
+        (markdown.matches("\n| `").count(), html.matches("not finished</span>").count()),
+        (10_000, 10_000)
+    );
+    let note = "Only the first 10000 of 10001 jobs are shown; results.csv has all.";
+    assert!(markdown.contains(note) && html.contains(note));
 }
 
 /// A model counts when its file is there and as long as the result says (those of the fixture are empty).

@@ -67,7 +67,7 @@ fn a_run_of_the_same_name_is_continued_or_left_alone() {
     let out = tempfile::tempdir().unwrap();
     let usual = out.path().join("demo");
     let plan = plan();
-    let place = |plan: &_| RunDir::place(&usual, plan).unwrap();
+    let place = |plan: &_| RunDir::place(&usual, plan).unwrap().0;
     let mut fewer = plan.clone();
     fewer.jobs.pop();
     assert_eq!(place(&fewer), usual, "nothing is there yet");

@@ -43,7 +43,8 @@ impl Books for Client {
     }
 
     fn update<'a>(&'a self, key: &'a str, value: Bytes, expected: u64) -> Reply<'a, u64> {
-        let (by, write) = (self.link.name.clone(), Write { key: key.to_owned(), expected, value });
+        let (by, write) =
+            (self.link.name.clone(), Write { key: key.to_owned(), expected: Some(expected), value });
         Box::pin(self.link.request(move |state, now| state.update(now, &by, write)))
     }
 
@@ -63,7 +64,7 @@ impl Books for Client {
         }))
     }
 
-    fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, ()> {
+    fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, u64> {
         let (by, writes) = (self.link.name.clone(), writes.to_vec());
         Box::pin(self.link.request(move |state, now| state.batch(now, &by, writes)))
     }
@@ -132,6 +133,11 @@ impl Queue for Client {
     fn publish<'a>(&'a self, subject: &'a str) -> Reply<'a, Queued> {
         let (by, subject) = (self.link.name.clone(), subject.to_owned());
         Box::pin(self.link.request(move |state, now| Ok(state.publish(now, &by, &subject))))
+    }
+
+    fn publish_all<'a>(&'a self, subjects: &'a [String]) -> Reply<'a, bool> {
+        let (by, subjects) = (self.link.name.clone(), subjects.to_vec());
+        Box::pin(self.link.request(move |state, now| Ok(state.publish_all(now, &by, &subjects))))
     }
 
     fn purge(&self) -> Reply<'_, ()> {

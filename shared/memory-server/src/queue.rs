@@ -63,8 +63,13 @@ impl WorkQueue {
         self.deadline = deadline;
     }
 
+    /// True if it is queued or handed out.
+    pub(super) fn holds(&self, subject: &str) -> bool {
+        self.messages.values().any(|queued| queued == subject)
+    }
+
     pub(super) fn publish(&mut self, subject: &str) -> Queued {
-        if self.messages.values().any(|queued| queued == subject) {
+        if self.holds(subject) {
             return Queued::Already;
         }
         self.sequence += 1;

@@ -132,9 +132,13 @@ impl State {
         self.books.get(key).map_or(0, |entry| entry.revision)
     }
 
+    fn is_stale(&self, write: &Write) -> bool {
+        write.expected.is_some_and(|expected| expected != self.revision_of(&write.key))
+    }
+
     pub(super) fn update(&mut self, now: Duration, by: &str, write: Write) -> Result<u64, ServerError> {
-        let blind = self.bug == Some(ServerBug::BlindSwap) && write.expected != 0;
-        if self.revision_of(&write.key) != write.expected && !blind {
+        let blind = self.bug == Some(ServerBug::BlindSwap) && write.expected != Some(0);
+        if self.is_stale(&write) && !blind {
             self.tell(now, by, &Event::Refused { key: &write.key });
             return Err(ServerError::Revision);
         }
@@ -162,8 +166,8 @@ impl State {
         self.books.remove(key);
     }
 
-    pub(super) fn batch(&mut self, now: Duration, by: &str, writes: Vec<Write>) -> Result<(), ServerError> {
-        let stale = writes.iter().find(|write| self.revision_of(&write.key) != write.expected);
+    pub(super) fn batch(&mut self, now: Duration, by: &str, writes: Vec<Write>) -> Result<u64, ServerError> {
+        let stale = writes.iter().find(|write| self.is_stale(write));
         if let Some(write) = stale {
             self.tell(now, by, &Event::Refused { key: &write.key });
             return Err(ServerError::Revision);
@@ -173,13 +177,22 @@ impl State {
         for write in writes.into_iter().skip(lost) {
             self.put(now, by, write.key, write.value);
         }
-        Ok(())
+        Ok(self.revision)
     }
 
     pub(super) fn publish(&mut self, now: Duration, by: &str, subject: &str) -> Queued {
         let queued = self.queue.publish(subject);
         self.tell(now, by, &Event::Queued { subject, queued });
         queued
+    }
+
+    /// A batch that holds a queued subject is refused as a whole.
+    pub(super) fn publish_all(&mut self, now: Duration, by: &str, subjects: &[String]) -> bool {
+        let is_new = !subjects.iter().any(|subject| self.queue.holds(subject));
+        for subject in subjects.iter().filter(|_| is_new) {
+            self.publish(now, by, subject);
+        }
+        is_new
     }
 
     pub(super) fn answer(&mut self, now: Duration, by: &str, message: &Handed, ack: Ack) {

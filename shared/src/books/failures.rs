@@ -72,11 +72,12 @@ impl JobRecord {
             JobState::Pending | JobState::Failed { .. } | JobState::Parked { .. } => {}
             JobState::Running { .. } | JobState::Done { .. } => return None,
         }
-        let mut next = self.clone();
-        next.failures.retain(|failure| !workers.contains(failure.token.owner.name()));
-        if next.failures.len() == self.failures.len() {
+        let by_them = |failure: &AttemptFailure| workers.contains(failure.token.owner.name());
+        if !self.failures.iter().any(by_them) {
             return None;
         }
+        let mut next = self.clone();
+        next.failures.retain(|failure| !by_them(failure));
         let died_of = self.losses >= MAX_LOSSES && matches!(self.state, JobState::Failed { .. });
         if !died_of {
             next.state = next.after_failures();

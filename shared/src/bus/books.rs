@@ -40,14 +40,33 @@ impl Bus {
     /// # Errors
     /// [`BusError::Conflict`] when somebody else changed the record first.
     pub async fn swap(&self, job: JobId, revision: u64, next: &JobRecord) -> Result<u64, BusError> {
-        let write = Write { key: subjects::record_key(job), expected: revision, value: encode(next) };
+        self.write_record(job, revision, next, None).await
+    }
+
+    /// Writes a record that has `revision`, together with a result if there is one, and returns the new revision.
+    async fn write_record(
+        &self,
+        job: JobId,
+        revision: u64,
+        next: &JobRecord,
+        result: Option<&JobResult>,
+    ) -> Result<u64, BusError> {
+        let record = Write { key: subjects::record_key(job), expected: Some(revision), value: encode(next) };
+        // A job that is trained again has a result already. The record's revision protects both.
+        let result = result.map(|result| Write {
+            key: subjects::result_key(job),
+            expected: None,
+            value: encode(result),
+        });
+        // The result first: whoever sees the record finds it.
+        let writes: Vec<Write> = result.into_iter().chain([record.clone()]).collect();
         let work = || async {
-            let doubt = match self.server.update(&write.key, write.value.clone(), write.expected).await {
+            let doubt = match self.group.write(writes.clone()).await {
                 Ok(revision) => return Ok(revision),
                 Err(doubt) => doubt,
             };
             let not_written = || BusError::failed(format!("write the record of job {job}"), doubt);
-            self.written(job, &write).await?.ok_or_else(not_written)
+            self.written(job, &record).await?.ok_or_else(not_written)
         };
         let tell = |error: &BusError| tracing::warn!(%job, "{error}; trying again");
         BACKOFF.endless().run(work, BusError::is_transient, tell).await
@@ -58,8 +77,8 @@ impl Bus {
     async fn written(&self, job: JobId, write: &Write) -> Result<Option<u64>, BusError> {
         match self.entry(&write.key).await {
             Ok(Some(entry)) if entry.value == write.value => Ok(Some(entry.revision)),
-            Ok(Some(entry)) if entry.revision == write.expected => Ok(None),
-            Ok(None) if write.expected == 0 => Ok(None),
+            Ok(Some(entry)) if Some(entry.revision) == write.expected => Ok(None),
+            Ok(None) if write.expected == Some(0) => Ok(None),
             Ok(_) => Err(BusError::Conflict { job }),
             Err(error) => Err(error),
         }
@@ -71,23 +90,7 @@ impl Bus {
     /// # Errors
     /// As [`Self::swap`].
     pub async fn commit(&self, revision: u64, next: &JobRecord, result: &JobResult) -> Result<(), BusError> {
-        let job = result.job;
-        let record = Write { key: subjects::record_key(job), expected: revision, value: encode(next) };
-        let (key, value) = (subjects::result_key(job), encode(result));
-        let work = || async {
-            // A job that is trained again already has a result. The record's revision protects both writes.
-            let expected = self.entry(&key).await?.map_or(0, |entry| entry.revision);
-            let outcome = Write { key: key.clone(), expected, value: value.clone() };
-            // The result first: whoever sees the record finds it.
-            let doubt = match self.server.batch(&[outcome, record.clone()]).await {
-                Ok(()) => return Ok(()),
-                Err(doubt) => doubt,
-            };
-            let not_written = || BusError::failed(format!("commit the result of job {job}"), doubt);
-            self.written(job, &record).await?.map(|_| ()).ok_or_else(not_written)
-        };
-        let tell = |error: &BusError| tracing::warn!(%job, "{error}; trying again");
-        BACKOFF.endless().run(work, BusError::is_transient, tell).await
+        self.write_record(result.job, revision, next, Some(result)).await.map(drop)
     }
 
     /// A finished job's result.

@@ -97,7 +97,7 @@ impl Bus {
     }
 }
 
-async fn newest(server: &dyn Server, keys: &[&str]) -> Result<u64, ServerError> {
+pub(super) async fn newest(server: &dyn Server, keys: &[&str]) -> Result<u64, ServerError> {
     let mut newest = 0;
     for keys in keys {
         newest = newest.max(server.newest(keys).await?);

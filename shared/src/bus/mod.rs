@@ -8,12 +8,14 @@ pub mod credential;
 mod error;
 mod feed;
 mod files;
+mod group;
 mod live;
 mod nats;
 mod orders;
 mod queue;
 mod requests;
 pub mod server;
+mod snapshot;
 mod standings;
 mod timing;
 mod values;
@@ -28,6 +30,7 @@ pub use books::BookEntry;
 pub use credential::{Credential, CredentialError, Role};
 pub use error::BusError;
 pub use feed::{Change, Fed, Feed};
+use group::Group;
 pub use live::Hints;
 pub use nats::connect::Endpoint;
 pub use orders::OrderEntry;
@@ -44,11 +47,13 @@ const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(50), Duration::f
 #[derive(Debug, Clone)]
 pub struct Bus {
     server: Arc<dyn Server>,
+    group: Arc<Group>,
 }
 
 impl Bus {
     /// The bus over a connection to any kind of server.
     pub fn over(server: impl Server) -> Self {
-        Self { server: Arc::new(server) }
+        let server: Arc<dyn Server> = Arc::new(server);
+        Self { group: Arc::new(Group::new(server.clone())), server }
     }
 }

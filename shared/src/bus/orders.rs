@@ -1,5 +1,11 @@
 //! Orders: what a job is, and how it is carried out. The first never changes, the second changes by compare-and-swap.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::server::{Entry, ServerError, Write};
 use super::values::{decode, encode};
 use super::{Bus, BusError};
 use crate::books::JobRecord;
@@ -17,6 +23,34 @@ pub struct OrderEntry {
     pub admitted_nanos: i128,
 }
 
+/// The most writes in one atomic batch: a server takes no more (ADR-50).
+const BATCH_MOST: usize = 1000;
+/// A batch is closed when its values have this many bytes.
+const BATCH_BYTES: usize = 2 << 20;
+/// Up to so many writes are faster one by one than in a batch.
+const FEW: usize = 16;
+/// How many known jobs are planned anew at the same time.
+const AT_ONCE: usize = 32;
+
+/// Entries to be created at once.
+#[derive(Default)]
+struct Batch {
+    writes: Vec<Write>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn add(&mut self, key: String, value: Bytes) {
+        self.bytes += value.len();
+        self.writes.push(Write { key, expected: Some(0), value });
+    }
+
+    /// True if there may be no room for the entries of another job.
+    fn is_full(&self) -> bool {
+        self.writes.len() + 2 > BATCH_MOST || self.bytes >= BATCH_BYTES
+    }
+}
+
 impl Bus {
     /// Adds the jobs that are not in the books yet. Existing jobs stay unchanged, except for what a plan says about how
     /// they are carried out. Returns what was requested of jobs before, where it was anything.
@@ -24,29 +58,85 @@ impl Bus {
     /// # Errors
     /// When the server does not answer, or an existing order cannot be read.
     pub async fn admit(&self, orders: &[JobOrder]) -> Result<Vec<(JobId, Steering)>, BusError> {
+        let planned: BTreeMap<JobId, &JobOrder> = orders.iter().map(|order| (order.job, order)).collect();
+        let jobs: BTreeSet<JobId> = planned.keys().copied().collect();
+        self.admit_each(&jobs, &|job| planned[&job].clone()).await
+    }
+
+    /// Like [`Self::admit`], for many jobs: their orders need not be in memory all at once.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub async fn admit_each(
+        &self,
+        jobs: &BTreeSet<JobId>,
+        planned: &(dyn Fn(JobId) -> JobOrder + Sync),
+    ) -> Result<Vec<(JobId, Steering)>, BusError> {
+        // What is requested of each known job, and whether its plan is another one.
+        let mut known: BTreeMap<JobId, (Steering, bool)> = BTreeMap::new();
+        let take = |job, OrderEntry { order: JobOrder { execution, .. }, .. }| {
+            let next = execution.planned_as(&planned(job).execution);
+            known.insert(job, (execution.steering, execution != next));
+        };
+        self.each_order(jobs, take).await?;
+        let recorded = self.recorded(jobs).await?;
         let pending = encode(&JobRecord::pending());
-        let mut steered = Vec::new();
-        for order in orders {
-            if !self.create(&subjects::order_key(order.job), encode(order)).await? {
-                let steering = self.plan_anew(order).await?;
-                if steering != Steering::default() {
-                    steered.push((order.job, steering));
-                }
+        let (mut batch, mut late) = (Batch::default(), Vec::new());
+        for &job in jobs {
+            // The order first: whoever sees the record finds it.
+            if !known.contains_key(&job) {
+                batch.add(subjects::order_key(job), encode(&planned(job)));
             }
-            self.create(&subjects::record_key(order.job), pending.clone()).await?;
+            if !recorded.contains(&job) {
+                batch.add(subjects::record_key(job), pending.clone());
+            }
+            if batch.is_full() {
+                late.extend(self.create_all(std::mem::take(&mut batch)).await?);
+            }
         }
-        Ok(steered)
+        late.extend(self.create_all(batch).await?);
+        let anew = known.iter().filter(|(_, (_, another))| *another).map(|(&job, _)| job);
+        let anew: BTreeSet<JobId> = anew.chain(late).collect();
+        let mut steered: BTreeMap<JobId, Steering> =
+            known.iter().map(|(&job, &(steering, _))| (job, steering)).collect();
+        let planning: Vec<_> = anew.into_iter().map(|job| self.plan_anew(planned(job))).collect();
+        let mut planning = stream::iter(planning).buffer_unordered(AT_ONCE);
+        while let Some((job, steering)) = planning.try_next().await? {
+            steered.insert(job, steering);
+        }
+        steered.retain(|_, steering| *steering != Steering::default());
+        Ok(steered.into_iter().collect())
+    }
+
+    /// Creates these entries at once, or, if somebody was faster with one of them, one by one. Returns the jobs whose
+    /// orders were there already.
+    async fn create_all(&self, Batch { writes, .. }: Batch) -> Result<Vec<JobId>, BusError> {
+        // A batch of a few writes costs more than the writes.
+        if writes.len() > FEW {
+            match self.server.batch(&writes).await {
+                Ok(_) => return Ok(Vec::new()),
+                Err(ServerError::Revision) => {}
+                Err(error) => return Err(BusError::failed("enter jobs into the books", error)),
+            }
+        }
+        let mut known = Vec::new();
+        for Write { key, value, .. } in writes {
+            if !self.create(&key, value).await? {
+                known.extend(subjects::job_of_order_key(&key));
+            }
+        }
+        Ok(known)
     }
 
     /// Lets a known job be carried out as the plan of `order` says. What was requested of the job stays, and is returned.
-    async fn plan_anew(&self, order: &JobOrder) -> Result<Steering, BusError> {
+    async fn plan_anew(&self, order: JobOrder) -> Result<(JobId, Steering), BusError> {
         loop {
             let missing = || BusError::Missing { what: subjects::order_key(order.job) };
             let known = self.order_entry(order.job).await?.ok_or_else(missing)?;
             let execution = known.order.execution.planned_as(&order.execution);
             let steering = execution.steering;
             if known.order.execution == execution || self.replace_execution(known, execution).await? {
-                return Ok(steering);
+                return Ok((order.job, steering));
             }
         }
     }
@@ -69,10 +159,7 @@ impl Bus {
     /// When the server does not answer, or the order cannot be read.
     pub async fn order_entry(&self, job: JobId) -> Result<Option<OrderEntry>, BusError> {
         let key = subjects::order_key(job);
-        let Some(entry) = self.entry(&key).await? else { return Ok(None) };
-        let order: JobOrder = decode(&key, &entry.value, JobOrder::VERSION)?;
-        let admitted_nanos = order.admitted_nanos.map_or(entry.written_nanos, i128::from);
-        Ok(Some(OrderEntry { order, revision: entry.revision, admitted_nanos }))
+        self.entry(&key).await?.as_ref().map(order_entry).transpose()
     }
 
     /// A job's order.
@@ -82,4 +169,10 @@ impl Bus {
     pub async fn order(&self, job: JobId) -> Result<JobOrder, BusError> {
         self.read(&subjects::order_key(job), JobOrder::VERSION).await
     }
+}
+
+pub(super) fn order_entry(entry: &Entry) -> Result<OrderEntry, BusError> {
+    let order: JobOrder = decode(&entry.key, &entry.value, JobOrder::VERSION)?;
+    let admitted_nanos = order.admitted_nanos.map_or(entry.written_nanos, i128::from);
+    Ok(OrderEntry { order, revision: entry.revision, admitted_nanos })
 }

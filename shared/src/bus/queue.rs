@@ -19,6 +19,16 @@ impl Bus {
         published.map_err(|e| BusError::failed("queue a job", e))
     }
 
+    /// Queues new jobs at once, at most 1,000. False if none was queued: one of them is queued already, or the server
+    /// does not do that. Then each must be queued by itself.
+    ///
+    /// # Errors
+    /// When the server does not answer. The jobs may have been queued all the same.
+    pub async fn enqueue_all(&self, jobs: &[JobId]) -> Result<bool, BusError> {
+        let subjects: Vec<String> = jobs.iter().map(|&job| subjects::queue(job)).collect();
+        self.server.publish_all(&subjects).await.map_err(|e| BusError::failed("queue jobs", e))
+    }
+
     /// Empties the queue: for a server with a single coordinator, before it queues its own jobs.
     ///
     /// # Errors

@@ -67,8 +67,8 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
     pub key: String,
-    /// Revision that the key must have; 0 means that it must not exist.
-    pub expected: u64,
+    /// Revision that the key must have; 0 means that it must not exist, `None` that any will do.
+    pub expected: Option<u64>,
     pub value: Bytes,
 }
 
@@ -80,8 +80,8 @@ pub trait Books: Send + Sync {
     fn put<'a>(&'a self, key: &'a str, value: Bytes) -> Reply<'a, ()>;
     /// Deletes a key with its history, if it exists. Only the coordinator may do this.
     fn delete<'a>(&'a self, key: &'a str) -> Reply<'a, ()>;
-    /// All writes or none.
-    fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, ()>;
+    /// All writes or none. They get revisions without a gap, of which the last is returned.
+    fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, u64>;
     fn keys(&self) -> Reply<'_, Vec<String>>;
     /// Revision of the newest write under `keys` (such as `job.*`), 0 if there is none.
     fn newest<'a>(&'a self, keys: &'a str) -> Reply<'a, u64>;
@@ -118,6 +118,9 @@ pub trait Message: Send + Sync {
 /// A work queue that holds one message per subject.
 pub trait Queue: Send + Sync {
     fn publish<'a>(&'a self, subject: &'a str) -> Reply<'a, Queued>;
+    /// Publishes all of these at once. False if none was published, because one of them is queued or handed out, or the
+    /// server does not do that.
+    fn publish_all<'a>(&'a self, subjects: &'a [String]) -> Reply<'a, bool>;
     fn purge(&self) -> Reply<'_, ()>;
     /// Sets after what time without an answer a message is handed out again.
     fn set_deadline(&self, deadline: Duration) -> Reply<'_, ()>;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use schemars::{Schema, SchemaGenerator};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::preset::Preset;
@@ -27,7 +26,7 @@ pub struct Mtl;
 
 /// The spec with these settings, which are complete and were checked one by one.
 fn spec(settings: &Settings) -> MtlSpec {
-    MtlSpec::deserialize(settings).unwrap_or_default()
+    MtlSpec::read(settings).unwrap_or_default()
 }
 
 static DEFAULTS: LazyLock<Settings> = LazyLock::new(|| MtlSpec::default().settings());
@@ -54,8 +53,7 @@ impl TrainerKind for Mtl {
     }
 
     fn normal(&self, name: &str, value: &Value) -> Result<Value, SettingError> {
-        MtlSpec::default()
-            .with(name, value.clone())
+        MtlSpec::changed(DEFAULTS.clone(), name, value.clone())
             .map(|spec| spec.settings().remove(name).unwrap_or_default())
     }
 

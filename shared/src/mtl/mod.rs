@@ -67,6 +67,24 @@ impl MtlSpec {
         }
     }
 
+    /// The spec with these settings, whose values are not checked, and the default of every other one.
+    ///
+    /// # Errors
+    /// When a value has the wrong type.
+    pub fn read(settings: &Settings) -> Result<Self, serde_json::Error> {
+        // The same as `deserialize`, but several times as fast: a flattened struct copies every entry before it looks at
+        // any, and sweeps have many jobs.
+        Ok(Self {
+            network: NetworkSpec::deserialize(settings)?,
+            loss: LossSpec::deserialize(settings)?,
+            augment: AugmentSpec::deserialize(settings)?,
+            training: TrainingSpec::deserialize(settings)?,
+            subset: SubsetSpec::deserialize(settings)?,
+            transfer: TransferSpec::deserialize(settings)?,
+            arithmetic: ArithmeticSpec::deserialize(settings)?,
+        })
+    }
+
     /// The spec with these settings and the default of every other one.
     ///
     /// # Errors
@@ -80,12 +98,16 @@ impl MtlSpec {
     /// # Errors
     /// When `name` is not a setting, or `value` has the wrong type or is out of range.
     pub fn with(&self, name: &str, value: Value) -> Result<Self, SettingError> {
-        let mut settings = self.settings();
+        Self::changed(self.settings(), name, value)
+    }
+
+    /// The spec with these settings, `name` replaced by `value`.
+    fn changed(mut settings: Settings, name: &str, value: Value) -> Result<Self, SettingError> {
         if !settings.contains_key(name) {
             return Err(SettingError::Unknown { name: name.to_owned() });
         }
         settings.insert(name.to_owned(), value);
-        let spec: Self = serde_json::from_value(Value::Object(settings))
+        let spec = Self::read(&settings)
             .map_err(|error| SettingError::Value { name: name.to_owned(), problem: error.to_string() })?;
         match spec.problems().into_iter().find(|problem| problem.setting == name) {
             Some(problem) => Err(SettingError::Value { name: name.to_owned(), problem: problem.text }),
@@ -296,6 +318,15 @@ mod tests {
         let spec = MtlSpec::default();
         for (name, value) in spec.settings() {
             assert_eq!(spec.with(&name, value).unwrap(), spec, "{name}");
+        }
+    }
+
+    #[test]
+    fn settings_are_read_as_they_are_deserialized() {
+        for settings in preset::Preset::ALL.map(|preset| preset.spec().settings()) {
+            let spec: MtlSpec = serde_json::from_value(settings.clone().into()).unwrap();
+            assert_eq!(MtlSpec::read(&settings).unwrap(), spec);
+            assert_eq!(spec.settings(), settings);
         }
     }
 

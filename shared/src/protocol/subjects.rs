@@ -65,6 +65,9 @@ pub fn order_key(job: JobId) -> String {
     format!("order.{job}")
 }
 
+/// Keys of all orders.
+pub const ORDER_KEYS: &str = "order.*";
+
 /// Key of a job's record in the books.
 pub fn record_key(job: JobId) -> String {
     format!("job.{job}")

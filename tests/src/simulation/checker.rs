@@ -3,7 +3,7 @@
 mod ending;
 mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub(super) struct Checker {
     bad: Option<String>,
     /// Number of good workers.
     good: usize,
+    /// Good workers that were drained because jobs failed on them at random.
+    drained: BTreeSet<String>,
     checkpoint_every: CheckpointEvery,
     expected: BTreeMap<JobId, Expected>,
     training_log: Arc<TrainingLog>,
@@ -90,6 +92,7 @@ impl Checker {
             lease: history.timing.lease(),
             bad: history.bad.map(|(worker, _)| format!("w{worker}")),
             good: history.workers - usize::from(history.bad.is_some()),
+            drained: BTreeSet::new(),
             checkpoint_every: history.checkpoint_every,
             expected,
             training_log,

@@ -148,6 +148,7 @@ pub(super) async fn run(
         plan: &sweep.plan,
         stored: &run_folder.results(),
         train_samples: 0,
+        most_queued: history.most_queued,
         timing: Some(history.timing),
         ours_alone: history.ours_alone,
         holder,

@@ -20,6 +20,8 @@ pub struct History {
     pub ours_alone: bool,
     pub checkpoint_every: CheckpointEvery,
     pub timing: Timing,
+    /// How many jobs that wait for a worker may be in the queue at a time.
+    pub most_queued: usize,
     /// Jobs that the sweep does not have at first.
     pub more_jobs: Vec<Script>,
     /// The requests to change the sweep, sorted by time.
@@ -146,7 +148,9 @@ impl History {
         let mut draw = Draw(Stream::new(seed, Purpose::Simulation, &[2]));
         let more_jobs = draw.more_jobs(kind);
         let asks = draw.asks(kind, jobs.len() + more_jobs.len());
-        Self {
+        let mut draw = Draw(Stream::new(seed, Purpose::Simulation, &[3]));
+        let most_queued = if draw.0.chance(0.5) { draw.between(1, 3) as usize } else { 4096 };
+        let mut history = Self {
             seed,
             kind,
             jobs,
@@ -155,11 +159,14 @@ impl History {
             ours_alone,
             checkpoint_every,
             timing,
+            most_queued,
             more_jobs,
             asks,
             faults,
             faults_end,
-        }
+        };
+        Draw(Stream::new(seed, Purpose::Simulation, &[4])).hurry(&mut history);
+        history
     }
 
     /// The scripts of all jobs that the sweep ever has.
@@ -205,6 +212,32 @@ impl Draw {
         let torn = self.0.chance(0.2).then(|| self.between(0, epochs.into()) as u32).filter(|_| strange);
         let nondeterministic = self.0.chance(0.15) && strange;
         Script { epochs, epoch, failures, torn, nondeterministic }
+    }
+
+    /// Makes some histories quick: many jobs that take milliseconds, of which a worker has several at a time, and what
+    /// happens to them in a few seconds.
+    fn hurry(&mut self, history: &mut History) {
+        let quick = match history.kind {
+            Kind::OneKill => 0.0,
+            Kind::Kills | Kind::BadWorker | Kind::Everything => 0.2,
+        };
+        if !self.0.chance(quick) {
+            return;
+        }
+        let more = self.between(5, 40);
+        let more: Vec<Script> = (0..more).map(|_| self.script(history.kind)).collect();
+        history.jobs.extend(more);
+        for job in history.jobs.iter_mut().chain(&mut history.more_jobs) {
+            // One in twenty stays as long as it was.
+            if self.0.chance(0.95) {
+                job.epoch = Duration::from_millis(self.between(4, 60));
+                job.epochs = job.epochs.min(2);
+                job.torn = job.torn.filter(|epochs| *epochs <= job.epochs);
+            }
+        }
+        history.faults.iter_mut().for_each(|(at, _)| *at /= 12);
+        history.asks.iter_mut().for_each(|(at, _)| *at /= 12);
+        history.faults_end = faults_end(&history.faults);
     }
 
     fn more_jobs(&mut self, kind: Kind) -> Vec<Script> {
@@ -291,8 +324,8 @@ impl Draw {
             })
             .collect();
         faults.sort_by_key(|(at, _)| *at);
-        let faults_end = faults.iter().map(|(at, fault)| *at + fault.time()).max().unwrap_or_default();
-        (faults, faults_end + Duration::from_secs(1))
+        let end = faults_end(&faults);
+        (faults, end)
     }
 
     fn kill(&mut self, workers: usize) -> Fault {
@@ -332,6 +365,11 @@ impl Draw {
         };
         Fault::LossyNetwork { network, time: self.seconds(1.0, 40.0) }
     }
+}
+
+fn faults_end(faults: &[(Duration, Fault)]) -> Duration {
+    let end = faults.iter().map(|(at, fault)| *at + fault.time()).max().unwrap_or_default();
+    end + Duration::from_secs(1)
 }
 
 impl Fault {

@@ -18,11 +18,12 @@ pub(super) struct Heard {
     ends: BTreeMap<JobId, End>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
     Open,
     Done,
-    GivenUp,
+    /// With the reason: after failures were taken back, it may be given up again, for another one.
+    GivenUp(String),
 }
 
 impl Heard {
@@ -47,8 +48,9 @@ impl Heard {
                     return twice("a job was done");
                 }
             }
-            EventKind::GivenUp { job, .. } => {
-                if self.ends.insert(*job, End::GivenUp) == Some(End::GivenUp) {
+            EventKind::GivenUp { job, reason, .. } => {
+                let end = End::GivenUp(reason.clone());
+                if self.ends.insert(*job, end.clone()) == Some(end) {
                     return twice("a job was given up");
                 }
             }
@@ -83,12 +85,12 @@ impl Heard {
         record: &JobRecord,
         result: Option<&JobResult>,
     ) -> Option<String> {
-        let end = self.ends.get(&job).copied();
+        let end = self.ends.get(&job);
         match &record.state {
-            JobState::Done { .. } if end != Some(End::Done) => {
+            JobState::Done { .. } if end != Some(&End::Done) => {
                 return Some(format!("{job} is done: {end:?}"));
             }
-            JobState::Failed { .. } | JobState::Parked { .. } if end != Some(End::GivenUp) => {
+            JobState::Failed { .. } | JobState::Parked { .. } if !matches!(end, Some(End::GivenUp(_))) => {
                 return Some(format!("{job} was given up: {end:?}"));
             }
             JobState::Pending

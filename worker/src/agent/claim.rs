@@ -7,6 +7,8 @@ use shared::bus::{BookEntry, BusError, OrderEntry};
 use shared::ids::JobId;
 use shared::protocol::{JobOrder, Wish};
 
+use super::conditions::Conditions;
+use super::pace::Company;
 use super::state::{Agent, RECONNECT};
 
 /// How long a job that this worker cannot train stays in the queue before it is handed out again.
@@ -15,18 +17,19 @@ const NOT_FOR_US: Duration = Duration::from_mins(1);
 const REMARKS: usize = 1024;
 
 /// A job that this worker has just taken.
-pub(super) struct Claimed {
+pub(super) struct Claimed<'a> {
     pub(super) token: Token,
     /// Its record after the claim, and the revision of that record.
     pub(super) entry: (JobRecord, u64),
     pub(super) heartbeat: Duration,
     pub(super) order: JobOrder,
     pub(super) admitted_nanos: i128,
+    pub(super) company: Company<'a>,
 }
 
 /// What comes of a job that this worker has looked at.
-pub(super) enum Look {
-    Claimed(Box<Claimed>),
+pub(super) enum Look<'a> {
+    Claimed(Box<Claimed<'a>>),
     /// It is not for this worker now: the queue should hand it out again after this time.
     Later(Duration),
     /// The queue need not hand it out again.
@@ -39,36 +42,44 @@ impl Agent {
     /// # Errors
     ///
     /// The bus fails. That is harmless, because the queue hands the job out again.
-    pub(super) async fn claim(&mut self, job: JobId) -> Result<Look, BusError> {
-        let Some(entry) = self.bus.record(job).await? else {
+    pub(super) async fn claim(&self, job: JobId, conditions: &Conditions) -> Result<Look<'_>, BusError> {
+        let (entry, order) = tokio::try_join!(self.bus.record(job), self.order_for_us(job))?;
+        let Some(entry) = entry else {
             tracing::warn!(%job, "the queue named this job, but the books have no record of it");
             return Ok(Look::Over);
         };
-        let OrderEntry { order, admitted_nanos, .. } = match self.order_for_us(job).await? {
+        let OrderEntry { order, admitted_nanos, .. } = match order {
             Ok(known) => known,
             Err(NotForUs) => return Ok(Look::Later(NOT_FOR_US)),
         };
-        match order.execution.steering.wish {
-            Wish::Train => {}
+        match (order.execution.steering.wish, &entry.record.state) {
+            // If the holder of a job that is not wanted is dead, the job is taken from it, and set aside at once.
+            (Wish::Train, _) | (Wish::Pause | Wish::Cancel, JobState::Running { .. }) => {}
             // The coordinator queues it again when somebody wants it.
-            Wish::Pause | Wish::Cancel => return Ok(Look::Over),
+            (
+                Wish::Pause | Wish::Cancel,
+                JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. },
+            ) => return Ok(Look::Over),
         }
-        if self.is_others_turn(&entry.record, &order.content.trainer).await? {
+        if self.is_others_turn(&entry.record, &order.content.trainer, &conditions.standing).await? {
             return Ok(Look::Later(self.time_for_others()));
         }
-        // Both times are the server's, so workers' clocks do not matter. If the server's clock was set back, what counts
-        // is how long this worker has seen the record unchanged.
-        let now = self.presences.server_time().await?;
-        let age = Duration::from_nanos(u64::try_from(now - entry.written_nanos).unwrap_or(0));
-        let age = age.max(self.record_ages.unchanged_for(job, entry.revision));
-        let timing = self.bus.timing().await?;
+        let company = if has_cost_a_worker(&entry.record) {
+            self.pace.alone().await
+        } else if let Some(company) = self.pace.among_others() {
+            company
+        } else {
+            return Ok(Look::Later(RECONNECT));
+        };
+        let age = self.age(job, &entry).await?;
+        let timing = &conditions.timing;
         match entry.record.claim(&self.me, age, timing.lease()) {
             Claim::Take { token, record } => {
                 let record = record.taken_anew(order.execution.steering.anew_after);
                 match self.bus.swap(job, entry.revision, &record).await {
                     Ok(revision) => {
                         let (entry, heartbeat) = ((record, revision), timing.heartbeat());
-                        let claimed = Claimed { token, entry, heartbeat, order, admitted_nanos };
+                        let claimed = Claimed { token, entry, heartbeat, order, admitted_nanos, company };
                         Ok(Look::Claimed(Box::new(claimed)))
                     }
                     Err(BusError::Conflict { .. }) => Ok(Look::Later(RECONNECT)),
@@ -84,22 +95,34 @@ impl Agent {
         }
     }
 
+    /// How long the record has been as it is. Only the age of a job that somebody holds matters. Both times are the
+    /// server's, so workers' clocks do not matter. If the server's clock was set back, what counts is how long this
+    /// worker has seen the record unchanged.
+    async fn age(&self, job: JobId, entry: &BookEntry) -> Result<Duration, BusError> {
+        match &entry.record.state {
+            JobState::Running { .. } => {}
+            JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {
+                return Ok(Duration::ZERO);
+            }
+        }
+        let now = self.presences.server_time().await?;
+        let age = Duration::from_nanos(u64::try_from(now - entry.written_nanos).unwrap_or(0));
+        Ok(age.max(self.memory().record_ages.unchanged_for(job, entry.revision)))
+    }
+
     /// Claims one of the jobs that come before `other`, on request. Their messages stay in the queue: whoever gets one
     /// sees who holds the job. Errors are harmless, because these jobs are in the queue, too.
-    pub(super) async fn claim_first(&mut self, other: JobId) -> Option<Box<Claimed>> {
-        let first = match self.bus.first().await {
-            Ok(first) => first,
-            Err(error) => {
-                tracing::debug!(%error, "cannot read which jobs come first");
-                return None;
-            }
-        };
-        for job in first.into_iter().take_while(|job| *job != other) {
+    pub(super) async fn claim_first(
+        &self,
+        other: JobId,
+        conditions: &Conditions,
+    ) -> Option<Box<Claimed<'_>>> {
+        for job in conditions.first.iter().copied().take_while(|job| *job != other) {
             let waits = |entry: &BookEntry| entry.record.state == JobState::Pending;
             if !self.bus.record(job).await.ok().flatten().is_some_and(|entry| waits(&entry)) {
                 continue;
             }
-            match self.claim(job).await {
+            match self.claim(job, conditions).await {
                 Ok(Look::Claimed(claimed)) => return Some(claimed),
                 Ok(Look::Later(_) | Look::Over) => {}
                 Err(error) => tracing::debug!(%job, %error, "cannot claim a job that comes first"),
@@ -109,7 +132,7 @@ impl Agent {
     }
 
     /// The job's order, if this worker can carry it out.
-    async fn order_for_us(&mut self, job: JobId) -> Result<Result<OrderEntry, NotForUs>, BusError> {
+    async fn order_for_us(&self, job: JobId) -> Result<Result<OrderEntry, NotForUs>, BusError> {
         let known = match self.bus.order_entry(job).await {
             Ok(Some(known)) => known,
             Ok(None) => {
@@ -138,15 +161,21 @@ impl Agent {
     }
 
     /// Leaves a job to workers that can read and train it. Says so once for each kind of them, however many there are.
-    fn leave_alone(&mut self, job: JobId, kind: String, reason: &str) -> NotForUs {
-        if self.left_alone.len() >= REMARKS {
-            self.left_alone.clear();
+    fn leave_alone(&self, job: JobId, kind: String, reason: &str) -> NotForUs {
+        let left_alone = &mut self.memory().left_alone;
+        if left_alone.len() >= REMARKS {
+            left_alone.clear();
         }
-        if self.left_alone.insert(kind) {
+        if left_alone.insert(kind) {
             tracing::warn!(%job, "not taken, and neither are others of this kind: {reason}");
         }
         NotForUs
     }
+}
+
+/// Whether a worker died while it had this job, or could not train it. Such a job has no other beside it.
+fn has_cost_a_worker(record: &JobRecord) -> bool {
+    record.losses > 0 || !record.failures.is_empty()
 }
 
 /// This worker cannot train the job, but another one may.

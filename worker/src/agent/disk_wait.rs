@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shared::retry::Backoff;
@@ -24,21 +25,23 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// Waiting would not help, so the worker must end.
-    pub(super) async fn recover(&mut self, error: AgentError) -> Result<(), AgentError> {
+    /// Waiting would not help, so the worker must end; or it was told that it is out.
+    pub(super) async fn recover(&self, error: AgentError) -> Result<(), AgentError> {
+        if matches!(error, AgentError::Out { .. }) {
+            return Err(error);
+        }
         if let Some(folder) = error.unwritable_folder() {
             tracing::warn!("{error}");
             tokio::select! {
-                _ = self.stop.wait_for(|stop| *stop) => {}
+                () = self.stopped() => {}
                 () = wait_until_writable(folder) => tracing::info!("{} can be written again", folder.display()),
             }
             return Ok(());
         }
-        if error.is_transient() && self.without_inputs < MAX_WITHOUT_INPUTS {
-            self.without_inputs += 1;
+        if error.is_transient() && self.without_inputs.fetch_add(1, Ordering::Relaxed) < MAX_WITHOUT_INPUTS {
             tracing::warn!("{error}; trying again in {} s", NEXT_JOB_AFTER.as_secs());
             tokio::select! {
-                _ = self.stop.wait_for(|stop| *stop) => {}
+                () = self.stopped() => {}
                 () = tokio::time::sleep(NEXT_JOB_AFTER) => {}
             }
             return Ok(());

@@ -1,9 +1,7 @@
 //! Whether this worker may take jobs at all: its self-test, and its standing in the books.
 
-use std::time::Duration;
-
 use shared::books::{Standing, WorkerRecord};
-use shared::bus::{Bus, BusError, Delivery};
+use shared::bus::{Bus, BusError};
 use shared::causes::in_words;
 use shared::ids::WorkerId;
 use shared::retry::Backoff;
@@ -18,7 +16,7 @@ impl Agent {
     /// # Errors
     ///
     /// The self-test fails, or the books cannot be read.
-    pub(super) async fn check_in(&mut self) -> Result<(), AgentError> {
+    pub(super) async fn check_in(&self) -> Result<(), AgentError> {
         if let Err(reason) = self.run_self_test().await {
             return Err(unfit(&self.bus, &self.me, AgentError::Out { reason }).await);
         }
@@ -31,40 +29,34 @@ impl Agent {
         tokio::select! {
             biased;
             outcome = look => outcome?,
-            _ = self.stop.wait_for(|stop| *stop) => {}
+            () = self.stopped() => {}
         }
         self.presences.ready();
         Ok(())
     }
 
     /// The self-test of every trainer.
-    async fn run_self_test(&mut self) -> Result<(), String> {
+    async fn run_self_test(&self) -> Result<(), String> {
         for trainer in &self.trainers {
             trainer.self_test().await?;
         }
         tracing::debug!("the self-test passed");
-        self.suspicious = false;
+        self.suspicion.clear();
         Ok(())
     }
 
-    /// Why this worker may take no more jobs, if so; then the job goes back immediately. After a failure, the self-test
-    /// runs first.
-    pub(super) async fn refusal(&mut self, delivery: &Delivery) -> Option<String> {
-        let standing = match self.bus.standing(self.me.name()).await {
-            Ok(standing) => standing,
-            Err(error) => {
-                tracing::debug!(%error, "cannot read this worker's standing");
-                return None; // The claim will fail as well.
-            }
-        };
+    /// Why this worker may take no more jobs, if so. After a failure, the self-test runs first.
+    pub(super) async fn refusal(&self, standing: &Standing) -> Option<String> {
         if let Some(reason) = standing.refusal() {
-            delivery.hand_back(Duration::ZERO).await;
             return Some(reason);
         }
-        if self.suspicious
+        if !self.suspicion.is_raised() {
+            return None;
+        }
+        let _device = self.pace.device().await; // Of several short jobs, another one may still train.
+        if self.suspicion.is_raised()
             && let Err(reason) = self.run_self_test().await
         {
-            delivery.hand_back(Duration::ZERO).await;
             unfit(&self.bus, &self.me, AgentError::Out { reason: reason.clone() }).await;
             return Some(reason);
         }

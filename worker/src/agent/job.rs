@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use shared::retry::{Backoff, Retry};
 
 use super::error::AgentError;
 use super::hold::{Hold, Lost};
+use super::pace::{InLine, PATIENCE, Turn};
 use super::resume::Search;
 use super::settle::{settle, upload};
 use super::spool::JobSpool;
@@ -50,12 +52,23 @@ const FETCH: Retry = Backoff::every(AGAIN).tries(10);
 ///
 /// This worker cannot get the job's dataset or weights.
 pub(super) async fn run(
-    agent: &mut Agent,
+    agent: &Agent,
     mut hold: Hold,
     order: &JobOrder,
     admitted_nanos: i128,
+    in_line: InLine<'_>,
 ) -> Result<(), AgentError> {
     let job = order.job;
+    match hold.wish() {
+        Wish::Train => {}
+        Wish::Pause | Wish::Cancel => {
+            tracing::info!(%job, "taken from a dead worker and set aside on request");
+            if let Err(lost) = hold.set_aside().await {
+                log_lost(job, &lost);
+            }
+            return Ok(());
+        }
+    }
     tracing::info!(%job, attempt = %hold.token().attempt, "claimed");
     let Some(trainer) = agent.trainer(&order.content.trainer) else {
         // It was there when the job was claimed.
@@ -67,7 +80,7 @@ pub(super) async fn run(
     };
     let inputs = match hold.while_alive(inputs(agent, order)).await {
         Ok(Ok(inputs)) => {
-            agent.without_inputs = 0;
+            agent.without_inputs.store(0, Ordering::Relaxed);
             inputs
         }
         Ok(Err(error)) => {
@@ -83,11 +96,26 @@ pub(super) async fn run(
             return Ok(());
         }
     };
+    let turn = match turn(agent, &mut hold, in_line).await {
+        Ok(Some(turn)) => turn,
+        Ok(None) => {
+            tracing::info!(%job, "given back before it has begun");
+            if let Err(lost) = hold.release(Duration::ZERO).await {
+                log_lost(job, &lost);
+            }
+            return Ok(());
+        }
+        Err(lost) => {
+            log_lost(job, &lost);
+            return Ok(());
+        }
+    };
     let device = trainer.record(&order.content, &agent.host);
     let (v, order, token) = (WorkClaim::VERSION, order.clone(), hold.token().clone());
     let claim = WorkClaim { v, order, admitted_nanos, token, device };
-    let spool = agent.spool.job(claim);
-    let done_with = match Box::pin(attempt(agent, hold, &spool, trainer.as_ref(), inputs)).await {
+    let is_short = agent.pace.is_brisk();
+    let spool = if is_short { agent.spool.short_job(claim) } else { agent.spool.job(claim) };
+    let done_with = match Box::pin(attempt(agent, hold, &spool, trainer.as_ref(), inputs, turn)).await {
         Ok(()) => true,
         Err(LostJob { lost, finished_work: None }) => {
             log_lost(job, &lost);
@@ -102,6 +130,24 @@ pub(super) async fn run(
         spool.clear();
     }
     Ok(())
+}
+
+/// Waits for the job's turn on the device. `None` if it is not to wait any longer: this worker is asked to stop, another
+/// job takes long, or one has failed, so that a self-test comes first.
+async fn turn<'a>(agent: &'a Agent, hold: &mut Hold, in_line: InLine<'a>) -> Result<Option<Turn<'a>>, Lost> {
+    let turn = hold.while_alive(async {
+        tokio::select! {
+            biased;
+            turn = agent.pace.turn(in_line) => Some(turn),
+            () = agent.stopped() => None,
+            () = tokio::time::sleep(PATIENCE) => None,
+        }
+    });
+    let turn = turn.await?.filter(|_| !agent.suspicion.is_raised());
+    if turn.is_none() {
+        agent.pace.slow_down();
+    }
+    Ok(turn)
 }
 
 /// Hands in the result of a lost job. False if the server could not be asked, so that the result must be kept.
@@ -120,7 +166,7 @@ async fn late(agent: &Agent, spool: &JobSpool, finished_work: &FinishedWork) -> 
 }
 
 /// The job's inputs, from this machine or from the server.
-async fn inputs(agent: &mut Agent, order: &JobOrder) -> Result<Inputs, AgentError> {
+async fn inputs(agent: &Agent, order: &JobOrder) -> Result<Inputs, AgentError> {
     let tell = |error: &AgentError| tracing::warn!(job = %order.job, "{error}; trying again");
     let mut tries = FETCH.begin();
     loop {
@@ -131,10 +177,10 @@ async fn inputs(agent: &mut Agent, order: &JobOrder) -> Result<Inputs, AgentErro
     }
 }
 
-async fn try_inputs(agent: &mut Agent, order: &JobOrder) -> Result<Inputs, AgentError> {
+async fn try_inputs(agent: &Agent, order: &JobOrder) -> Result<Inputs, AgentError> {
     let named = &order.content.inputs;
     let dataset = match &named.dataset {
-        Some(digest) => Some(agent.packs.get(&agent.bus, digest).await?),
+        Some(digest) => Some(agent.packs.lock().await.get(&agent.bus, digest).await?),
         None => None,
     };
     let mut weights = BTreeMap::new();
@@ -148,20 +194,44 @@ fn log_lost(job: JobId, lost: &Lost) {
     tracing::warn!(%job, "{lost}; this worker goes on with other jobs");
 }
 
-/// Trains from the newest usable checkpoint. Checkpoints that the training refuses are skipped and noted in the record;
-/// they do not count against the job.
+/// Trains, then records how that ended. The device is free as soon as the training has ended.
 async fn attempt(
-    agent: &mut Agent,
+    agent: &Agent,
     mut hold: Hold,
     spool: &JobSpool,
     trainer: &dyn Trainer,
-    Inputs { dataset, weights }: Inputs,
+    inputs: Inputs,
+    turn: Turn<'_>,
 ) -> Result<(), LostJob> {
+    let job = spool.claim().order.job;
+    agent.presences.working_on(Some(job));
+    let end = Box::pin(train(agent, &mut hold, spool, trainer, inputs)).await;
+    agent.presences.working_on(None);
+    match end? {
+        Some(end) => {
+            if end.is_ok() {
+                turn.went_well();
+            }
+            drop(turn);
+            close(agent, hold, job, end).await
+        }
+        None => Ok(hold.release(AGAIN).await?),
+    }
+}
+
+/// Trains from the newest usable checkpoint. Checkpoints that the training refuses are skipped and noted in the record;
+/// they do not count against the job. `None` if no training can be started.
+async fn train(
+    agent: &Agent,
+    hold: &mut Hold,
+    spool: &JobSpool,
+    trainer: &dyn Trainer,
+    Inputs { dataset, weights }: Inputs,
+) -> Result<Option<Result<Ended, TrainingError>>, LostJob> {
     let order = &spool.claim().order;
-    let bus = agent.bus.clone();
-    let mut search = Search::of(&hold);
+    let mut search = Search::of(hold);
     loop {
-        let (from, resume) = search.next(&bus, &mut hold).await?.unzip();
+        let (from, resume) = search.next(&agent.bus, hold).await?.unzip();
         let assignment = Assignment {
             id: order.job,
             job: order.content.clone(),
@@ -176,10 +246,10 @@ async fn attempt(
             Ok(training) => training,
             Err(error) => {
                 tracing::error!(job = %order.job, %error, "cannot start a training thread");
-                return Ok(hold.release(AGAIN).await?);
+                return Ok(None);
             }
         };
-        let (end, outcome) = supervise(agent, &mut hold, &mut training, spool).await;
+        let (end, outcome) = supervise(agent, hold, &mut training, spool).await;
         if let Err(lost) = outcome {
             let finished_work = match end {
                 Some(Ok(Ended::Finished(finished_work))) => Some(finished_work),
@@ -190,7 +260,7 @@ async fn attempt(
         }
         match (end, from) {
             (Some(Err(TrainingError::Refused(why))), Some(from)) => search.refused(&from, &why),
-            (Some(end), _) => return close(agent, hold, order.job, end).await,
+            (Some(end), _) => return Ok(Some(end)),
             (None, _) => unreachable!("a training always reports its end"),
         }
     }
@@ -198,7 +268,7 @@ async fn attempt(
 
 /// Records in the books how a training ended.
 async fn close(
-    agent: &mut Agent,
+    agent: &Agent,
     mut hold: Hold,
     job: JobId,
     end: Result<Ended, TrainingError>,
@@ -236,7 +306,8 @@ async fn close(
         }
         Err(TrainingError::Refused(error) | TrainingError::Failed(error)) => {
             tracing::error!(%job, %error, "the training failed");
-            agent.suspicious = true;
+            agent.suspicion.raise();
+            agent.pace.slow_down();
             Ok(hold.fail(&error).await?)
         }
     }

@@ -2,6 +2,7 @@
 //! the result and acknowledges the queue's message. It knows no kind of trainer.
 
 mod claim;
+mod conditions;
 mod disk_wait;
 mod error;
 mod fitness;
@@ -11,6 +12,7 @@ mod job;
 mod leftovers;
 mod log;
 mod name;
+mod pace;
 mod packs;
 mod presence;
 mod record_ages;

@@ -8,8 +8,13 @@ use shared::job::TrainerId;
 use shared::protocol::{Presence, Readiness};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 const RENEW: Duration = Duration::from_secs(10);
+/// The time between two renewals if something changes all the time, as with many short jobs.
+const SPACING: Duration = Duration::from_secs(1);
+/// Changes within this time, one for each [`SPACING`], are shown at once after a quiet time.
+const BURST: Duration = Duration::from_secs(8);
 
 /// Renews this worker's presence in the background.
 pub(super) struct Presences {
@@ -44,11 +49,16 @@ impl Presences {
         let (current, mut seen) = watch::channel(presence);
         let renewing = bus.clone();
         let renewal = tokio::spawn(async move {
+            let start = Instant::now();
+            let mut next = start.checked_sub(BURST).unwrap_or(start);
             loop {
                 let presence = seen.borrow_and_update().clone();
                 if let Err(error) = renewing.appear(&presence).await {
                     tracing::debug!(%error, "cannot renew this worker's presence");
                 }
+                let now = Instant::now();
+                next = next.max(now.checked_sub(BURST).unwrap_or(now)) + SPACING;
+                tokio::time::sleep_until(next).await;
                 let changed = tokio::time::timeout(RENEW, seen.changed()).await;
                 if matches!(changed, Ok(Err(_))) {
                     return;

@@ -1,10 +1,14 @@
 //! The main loop of a worker: connect, check in, then train one job after another until asked to stop.
+//! What is said here of a job holds for each of several, if they are short ([`super::pace`]).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use shared::bus::{Bus, BusError, Credential, Delivery, Endpoint, Role};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use shared::bus::{Bus, BusError, Credential, Delivery, Endpoint, Jobs, Role};
 use shared::ids::WorkerId;
 use shared::job::TrainerId;
 use shared::retry::Backoff;
@@ -15,14 +19,16 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::claim::{Claimed, Look};
+use super::conditions::KnownConditions;
 use super::error::AgentError;
 use super::fitness::unfit;
 use super::hold::Hold;
+use super::pace::{InLine, Pace};
 use super::packs::{self, PackStore};
 use super::presence::{self, Presences};
 use super::record_ages::RecordAges;
 use super::spool::Spool;
-use super::state::{Agent, RECONNECT};
+use super::state::{Agent, Memory, RECONNECT, Suspicion};
 use super::training::Trainer;
 use super::weights::WeightsStore;
 use super::{job, leftovers, name};
@@ -99,22 +105,25 @@ pub async fn serve(equipment: Equipment) -> Result<(), AgentError> {
     let ids = trainers.iter().map(|trainer| trainer.id()).collect();
     let presences = Presences::start(bus.clone(), &me, &host, device, ids);
     let mut stop_for_limit = stop.clone();
-    let record_ages = RecordAges::default();
     let counters: Vec<u64> = me.as_str().bytes().map(u64::from).collect();
-    let mut agent = Agent {
+    let agent = Agent {
         bus,
         me,
         host,
         trainers,
-        packs,
+        packs: tokio::sync::Mutex::new(packs),
         weights,
         spool,
         presences,
-        record_ages,
-        suspicious: true,
-        left_alone: BTreeSet::new(),
-        without_inputs: 0,
-        draws: Stream::new(0, Purpose::Turn, &counters),
+        pace: Pace::default(),
+        conditions: KnownConditions::default(),
+        suspicion: Suspicion::at_the_start(),
+        without_inputs: AtomicU32::new(0),
+        memory: Mutex::new(Memory {
+            record_ages: RecordAges::default(),
+            left_alone: BTreeSet::new(),
+            draws: Stream::new(0, Purpose::Turn, &counters),
+        }),
         stop,
     };
     let outcome = tokio::select! {
@@ -187,61 +196,81 @@ fn stop_signal() -> Result<watch::Receiver<bool>, AgentError> {
 }
 
 impl Agent {
-    async fn work(&mut self) -> Result<(), AgentError> {
+    async fn work(&self) -> Result<(), AgentError> {
         self.hand_in_leftovers().await;
         self.check_in().await?;
-        while !*self.stop.borrow() {
-            let mut jobs = match self.bus.jobs().await {
-                Ok(jobs) => jobs,
-                Err(error) if error.is_transient() => {
-                    tracing::warn!("{error}; trying again");
-                    tokio::time::sleep(RECONNECT).await;
-                    continue;
+        let (mut queue, mut held) = (None, FuturesUnordered::new());
+        loop {
+            let room = self.pace.has_room(held.len());
+            // Nothing is awaited elsewhere while jobs are held, because they are at work only here.
+            tokio::select! {
+                biased;
+                () = self.stopped() => break,
+                Some(outcome) = held.next() => {
+                    if let Err(error) = outcome {
+                        while held.next().await.is_some() {}
+                        self.recover(error).await?;
+                    }
                 }
-                Err(error) => return Err(error.into()),
-            };
-            loop {
-                let delivery = tokio::select! {
-                    biased;
-                    _ = self.stop.wait_for(|stop| *stop) => return Ok(()),
-                    delivery = jobs.next() => Some(delivery),
-                    () = tokio::time::sleep(LEFTOVERS_EVERY) => None,
-                };
-                let Some(delivery) = delivery else {
+                delivery = self.next(&mut queue), if room => {
+                    held.push(self.consider(delivery?, self.pace.line_up()));
+                }
+                () = tokio::time::sleep(LEFTOVERS_EVERY), if held.is_empty() => {
                     self.hand_in_leftovers().await;
-                    continue;
-                };
-                let Some(delivery) = delivery else { break };
-                if let Some(reason) = self.refusal(&delivery).await {
-                    return Err(AgentError::Out { reason });
-                }
-                self.consider(delivery).await?;
-                if *self.stop.borrow() {
-                    return Ok(());
                 }
             }
+        }
+        while let Some(outcome) = held.next().await {
+            outcome?;
         }
         Ok(())
     }
 
+    /// The next job that the queue hands out. Dropping the future loses nothing.
+    async fn next(&self, queue: &mut Option<Jobs>) -> Result<Delivery, BusError> {
+        loop {
+            if let Some(jobs) = queue {
+                match jobs.next().await {
+                    Some(delivery) => return Ok(delivery),
+                    None => *queue = None,
+                }
+            }
+            let tell = |error: &BusError| tracing::warn!("{error}; trying again");
+            let subscribed =
+                Backoff::every(RECONNECT).endless().run(|| self.bus.jobs(), BusError::is_transient, tell);
+            *queue = Some(subscribed.await?);
+        }
+    }
+
     /// Hands in the leftovers of other workers on this machine.
-    async fn hand_in_leftovers(&mut self) {
+    async fn hand_in_leftovers(&self) {
         tokio::select! {
             biased;
-            _ = self.stop.wait_for(|stop| *stop) => {}
+            () = self.stopped() => {}
             () = leftovers::hand_in(&self.bus, &self.spool) => {}
         }
     }
 
     /// Claims the job if this worker may, or one that comes before it, and trains it.
-    async fn consider(&mut self, delivery: Delivery) -> Result<(), AgentError> {
+    async fn consider<'a>(&'a self, delivery: Delivery, in_line: InLine<'a>) -> Result<(), AgentError> {
         let job = delivery.job;
-        if let Some(claimed) = self.claim_first(job).await {
-            delivery.hand_back(Duration::ZERO).await;
-            return self.train(*claimed, None).await;
-        }
-        match self.claim(job).await {
-            Ok(Look::Claimed(claimed)) => self.train(*claimed, Some(delivery)).await,
+        let conditions = self.conditions.now(&self.bus, self.me.name(), self.pace.is_brisk());
+        let look = match conditions.await {
+            Ok(conditions) => {
+                if let Some(reason) = self.refusal(&conditions.standing).await {
+                    delivery.hand_back(Duration::ZERO).await;
+                    return Err(AgentError::Out { reason });
+                }
+                if let Some(claimed) = self.claim_first(job, &conditions).await {
+                    delivery.hand_back(Duration::ZERO).await;
+                    return self.train(*claimed, None, in_line).await;
+                }
+                self.claim(job, &conditions).await
+            }
+            Err(error) => Err(error),
+        };
+        match look {
+            Ok(Look::Claimed(claimed)) => self.train(*claimed, Some(delivery), in_line).await,
             Ok(Look::Later(time)) => {
                 delivery.hand_back(time).await;
                 Ok(())
@@ -259,16 +288,15 @@ impl Agent {
     }
 
     /// Trains a job that this worker has just claimed.
-    async fn train(&mut self, claimed: Claimed, delivery: Option<Delivery>) -> Result<(), AgentError> {
-        let Claimed { token, entry, heartbeat, order, admitted_nanos } = claimed;
+    async fn train<'a>(
+        &'a self,
+        claimed: Claimed<'a>,
+        delivery: Option<Delivery>,
+        in_line: InLine<'a>,
+    ) -> Result<(), AgentError> {
+        let Claimed { token, entry, heartbeat, order, admitted_nanos, company: _until_the_end } = claimed;
         let (job, execution) = (order.job, order.execution.clone());
         let hold = Hold::new(self.bus.clone(), job, token, entry, delivery, heartbeat, execution);
-        self.presences.working_on(Some(job));
-        let outcome = Box::pin(job::run(self, hold, &order, admitted_nanos)).await;
-        self.presences.working_on(None);
-        match outcome {
-            Err(error) => self.recover(error).await,
-            Ok(()) => Ok(()),
-        }
+        Box::pin(job::run(self, hold, &order, admitted_nanos, in_line)).await
     }
 }

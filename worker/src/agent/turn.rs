@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use shared::books::JobRecord;
+use shared::books::{JobRecord, Standing};
 use shared::bus::BusError;
 use shared::job::TrainerId;
 
@@ -18,9 +18,9 @@ const OTHERS_FIRST: (u64, u64) = (1000, 6000);
 
 impl Agent {
     /// For how long a job is left to other workers.
-    pub(super) fn time_for_others(&mut self) -> Duration {
+    pub(super) fn time_for_others(&self) -> Duration {
         let (least, most) = OTHERS_FIRST;
-        Duration::from_millis(least + self.draws.below(most - least))
+        Duration::from_millis(least + self.memory().draws.below(most - least))
     }
 
     /// True if another worker with this trainer should try the job first. Starting workers count too, because a bad job
@@ -30,9 +30,9 @@ impl Agent {
         &self,
         record: &JobRecord,
         trainer: &TrainerId,
+        standing: &Standing,
     ) -> Result<bool, BusError> {
         let me = self.me.name();
-        let standing = self.bus.standing(me).await?;
         if record.state.is_final() || !standing.leaves_to_others(record, me) {
             return Ok(false);
         }

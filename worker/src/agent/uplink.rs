@@ -31,7 +31,7 @@ pub(super) type End = Option<Result<Ended, TrainingError>>;
 
 /// Supervises the training until it has ended and the server has all its checkpoints, or until the job is lost.
 pub(super) async fn supervise(
-    agent: &mut Agent,
+    agent: &Agent,
     hold: &mut Hold,
     training: &mut Training,
     spool: &JobSpool,
@@ -60,7 +60,7 @@ pub(super) async fn supervise(
 
 /// Takes the reports of a training until it ends. Never waits for the server.
 async fn follow(
-    agent: &mut Agent,
+    agent: &Agent,
     job: JobId,
     training: &mut Training,
     mut executions: watch::Receiver<Execution>,
@@ -69,16 +69,16 @@ async fn follow(
     let mut hints = tokio::time::interval(HINT_EVERY);
     hints.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let asked = *agent.stop.borrow();
+        let asked = agent.is_stopping();
         let event = tokio::select! {
             biased;
-            _ = agent.stop.wait_for(|stop| *stop), if !asked => None,
+            () = agent.stopped(), if !asked => None,
             Ok(()) = executions.changed() => None,
             report = training.next() => Some(report),
             _ = hints.tick() => None,
         };
         training.carry_out(&executions.borrow_and_update());
-        if *agent.stop.borrow() {
+        if agent.is_stopping() {
             training.ask_to_stop();
         }
         match event {

@@ -1,7 +1,7 @@
 //! How long jobs take: an estimate from their settings, corrected by measured epochs. Only used for order and ETA.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use shared::ids::JobId;
@@ -49,10 +49,10 @@ impl CostModel {
         (rate.units > 0.0).then(|| self.units(job, finished_epochs) * rate.seconds / rate.units)
     }
 
-    /// Sorts jobs by remaining work, longest first, so that the sweep ends with short jobs, which fill the workers
-    /// evenly (LPT, Graham 1969). Ties keep their order.
-    pub fn longest_first(&self, jobs: &mut [(JobId, u32)]) {
-        jobs.sort_by_key(|&(job, finished)| Reverse(ordered(self.units(job, finished))));
+    /// A job's remaining work, for comparison with others. The most comes first, so that the sweep ends with short jobs,
+    /// which fill the workers evenly (LPT, Graham 1969).
+    pub fn work(&self, job: JobId, finished_epochs: u32) -> u64 {
+        ordered(self.units(job, finished_epochs))
     }
 
     fn units(&self, job: JobId, finished_epochs: u32) -> f64 {
@@ -64,14 +64,19 @@ impl CostModel {
     pub fn eta(&self, open: &[(JobId, u32)], workers: usize) -> Option<Duration> {
         let mut times: Vec<f64> =
             open.iter().map(|&(job, done)| self.remaining(job, done)).collect::<Option<_>>()?;
-        times.sort_by(|a, b| b.total_cmp(a));
-        let mut loads = vec![0.0_f64; workers.max(1)];
+        times.sort_unstable_by(|a, b| b.total_cmp(a));
+        // By their bits: see [`ordered`].
+        let mut loads: BinaryHeap<Reverse<u64>> =
+            (0..workers.max(1)).map(|_| Reverse(ordered(0.0))).collect();
+        let mut longest = 0.0_f64;
         for time in times {
-            if let Some(least) = loads.iter_mut().min_by(|a, b| a.total_cmp(b)) {
-                *least += time;
+            if let Some(mut least) = loads.peek_mut() {
+                let load = f64::from_bits(least.0) + time;
+                longest = longest.max(load);
+                *least = Reverse(ordered(load));
             }
         }
-        loads.into_iter().max_by(f64::total_cmp).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        Duration::try_from_secs_f64(longest).ok()
     }
 }
 
@@ -98,10 +103,12 @@ mod tests {
     fn more_work_comes_first() {
         let model = CostModel::new([(id(1), effort(0.2)), (id(2), effort(0.9)), (id(3), effort(1.0))]);
         let mut jobs = [(id(1), 0), (id(2), 0), (id(3), 0)];
-        model.longest_first(&mut jobs);
+        let longest_first =
+            |jobs: &mut [(JobId, u32)]| jobs.sort_by_key(|&(job, done)| Reverse(model.work(job, done)));
+        longest_first(&mut jobs);
         assert_eq!(jobs.map(|(job, _)| job), [id(3), id(2), id(1)]);
         let mut partly = [(id(1), 0), (id(3), 12)];
-        model.longest_first(&mut partly);
+        longest_first(&mut partly);
         assert_eq!(partly[0].0, id(1), "a job with no epoch left has no work left");
     }
 

@@ -7,7 +7,7 @@ use shared::protocol::{Answer, Demand, JobChange, Request};
 /// Something to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Queue the job; harmless if it is already queued.
+    /// The job's message in the queue may be lost.
     Enqueue(JobId),
     /// Fetch the result and its probabilities into the run folder.
     Fetch(JobId),

@@ -35,6 +35,17 @@ pub(super) enum Phase {
     Failed,
 }
 
+/// What a job needs of the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// No message: it has ended, nobody should work on it, or its record has yet to be opened again.
+    Nothing,
+    /// A worker. It has finished so many epochs.
+    Worker { finished_epochs: u32 },
+    /// A worker holds it; its message is for the case that this one dies.
+    Cover,
+}
+
 /// How many jobs are in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
@@ -92,6 +103,8 @@ pub(super) struct Jobs {
     /// Jobs that are neither stored nor failed nor cancelled.
     unended: usize,
     running: BTreeSet<JobId>,
+    /// Those whose needs have changed since somebody asked.
+    shifted: Vec<JobId>,
 }
 
 impl Job {
@@ -116,6 +129,20 @@ impl Job {
     pub(super) fn is_wanted(&self) -> bool {
         self.phase == Phase::Open && self.steering.wish == Wish::Train
     }
+
+    pub(super) fn need(&self) -> Need {
+        if !self.is_wanted() {
+            return Need::Nothing;
+        }
+        match self.seen.as_ref().map(|seen| (&seen.record.state, seen.record.saved_epochs())) {
+            None => Need::Worker { finished_epochs: 0 },
+            Some((JobState::Pending, finished_epochs)) => Need::Worker { finished_epochs },
+            Some((JobState::Running { .. }, _)) => Need::Cover,
+            Some((JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. }, _)) => {
+                Need::Nothing
+            }
+        }
+    }
 }
 
 impl Jobs {
@@ -125,12 +152,14 @@ impl Jobs {
             let job = Job::new(phase);
             self.count_in(id, &job);
             self.by_id.insert(id, job);
+            self.shifted.push(id);
         }
     }
 
     pub(super) fn remove(&mut self, id: JobId) {
         if let Some(job) = self.by_id.remove(&id) {
             self.count_out(id, &job);
+            self.shifted.push(id);
         }
     }
 
@@ -142,7 +171,11 @@ impl Jobs {
     pub(super) fn change<T>(&mut self, id: JobId, change: impl FnOnce(&mut Job) -> T) -> Option<T> {
         let mut job = self.by_id.remove(&id)?;
         self.count_out(id, &job);
+        let need = job.need();
         let outcome = change(&mut job);
+        if job.need() != need {
+            self.shifted.push(id);
+        }
         self.count_in(id, &job);
         self.by_id.insert(id, job);
         Some(outcome)
@@ -158,6 +191,11 @@ impl Jobs {
 
     pub(super) fn contains(&self, id: JobId) -> bool {
         self.by_id.contains_key(&id)
+    }
+
+    /// The jobs whose needs have changed since the last call.
+    pub(super) fn shifted(&mut self) -> Vec<JobId> {
+        std::mem::take(&mut self.shifted)
     }
 
     pub(super) fn tally(&self) -> Tally {

@@ -17,8 +17,8 @@ use shared::protocol::{JobChange, Request, Steering, Wish};
 
 pub use effect::Effect;
 pub use event::{Event, Fate, PlanChange};
-pub use jobs::Tally;
 use jobs::{Job, Jobs, Phase, Seen};
+pub use jobs::{Need, Tally};
 use requests::{Requests, Step};
 use worker_health::WorkerHealth;
 
@@ -111,6 +111,16 @@ impl Engine {
     /// The newest record of a job.
     pub fn record(&self, job: JobId) -> Option<&JobRecord> {
         self.jobs.record(job)
+    }
+
+    /// The jobs whose needs have changed since the last call.
+    pub fn shifted(&mut self) -> Vec<JobId> {
+        self.jobs.shifted()
+    }
+
+    /// What a job needs of the queue.
+    pub fn need(&self, job: JobId) -> Need {
+        self.jobs.get(job).map_or(Need::Nothing, Job::need)
     }
 
     /// The jobs that this worker holds.
@@ -277,8 +287,13 @@ impl Engine {
         effects.extend(
             unwritten.map(|(name, standing)| Effect::WriteStanding(WorkerRecord::new(&name, standing))),
         );
-        let jobs: Vec<JobId> = self.jobs.ids().collect();
-        for id in jobs {
+        let out = self.health.out();
+        let deviates = |job: &Job| {
+            let Some(Seen { record, .. }) = &job.seen else { return false };
+            record.excused(&out).is_some() || record.following(&job.steering).is_some()
+        };
+        let deviating = self.jobs.iter().filter(|(_, job)| deviates(job));
+        for id in deviating.map(|(id, _)| id).collect::<Vec<_>>() {
             effects.extend(self.excuse(id));
             // A run that only followed another one has left it to that one.
             effects.extend(self.follow(id));

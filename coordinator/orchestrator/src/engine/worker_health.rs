@@ -3,8 +3,8 @@
 //! A failure is an incident of the worker on which it happened. The incident is withdrawn when the job fails for good,
 //! and so elsewhere as well. It is confirmed when the job gets further on another worker. When a worker finishes a job,
 //! all its incidents are dropped. Two open incidents put a worker on probation; two confirmed ones drain it. A worker
-//! that vanishes before its first checkpoint also has an incident, but it takes three such jobs: a machine that is
-//! sometimes switched off is not a bad worker.
+//! that vanishes before its first checkpoint also has an incident, but it takes three such deaths: a machine that is
+//! sometimes switched off is not a bad worker. A death is one incident, however many short jobs it had claimed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +13,8 @@ use shared::ids::{Attempt, JobId};
 
 /// How many different failed jobs put a worker on probation, and drain it once they got further elsewhere.
 const FAILED_JOBS: usize = 2;
-/// The same for incidents of any kind, including jobs whose worker stopped responding.
-const LOST_JOBS: usize = 3;
+/// The same for incidents of any kind, including deaths of the worker.
+const ANY_INCIDENTS: usize = 3;
 
 /// The incidents against the workers, by name.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -37,6 +37,8 @@ struct WorkerHistory {
 #[derive(Debug, Clone, PartialEq)]
 struct Suspicion {
     kind: IncidentKind,
+    /// The attempt that the worker failed or lost.
+    token: Token,
     /// The epochs that the job had finished here.
     epoch: u32,
     confirmed: bool,
@@ -116,7 +118,7 @@ impl WorkerHealth {
             let history = self.history(&failure.token);
             if failure.mark > history.finished {
                 let kind = IncidentKind::Failed { error: failure.error.clone() };
-                history.add(job, kind, record.saved_epochs());
+                history.add(job, kind, &failure.token, record.saved_epochs());
             }
         }
     }
@@ -128,8 +130,8 @@ impl WorkerHealth {
         let given_up = matches!(after.state, JobState::Failed { .. }) && after.losses > 0;
         let lost = taken_over || (given_up && after.failures.is_empty());
         let history = self.history(token);
-        if lost && history.advanced != Some((job, token.attempt)) {
-            history.add(job, IncidentKind::Lost, after.saved_epochs());
+        if lost && history.advanced != Some((job, token.attempt)) && !history.is_known_dead(token) {
+            history.add(job, IncidentKind::Lost, token, after.saved_epochs());
         }
     }
 
@@ -163,8 +165,15 @@ impl WorkerHealth {
 }
 
 impl WorkerHistory {
-    fn add(&mut self, job: JobId, kind: IncidentKind, epoch: u32) {
-        self.incidents.entry(job).or_insert(Suspicion { kind, epoch, confirmed: false });
+    fn add(&mut self, job: JobId, kind: IncidentKind, token: &Token, epoch: u32) {
+        let suspicion = Suspicion { kind, token: token.clone(), epoch, confirmed: false };
+        self.incidents.entry(job).or_insert(suspicion);
+    }
+
+    /// True if the death of this process is an incident already.
+    fn is_known_dead(&self, token: &Token) -> bool {
+        let lost = |suspicion: &Suspicion| matches!(suspicion.kind, IncidentKind::Lost);
+        self.incidents.values().any(|suspicion| lost(suspicion) && suspicion.token.owner == token.owner)
     }
 
     /// The worker stored a checkpoint, so it does not die right after it takes a job.
@@ -205,7 +214,7 @@ fn got_further(before: Option<&JobRecord>, by: &Token, after: &JobRecord) -> boo
 fn is_enough(incidents: &[Incident]) -> bool {
     let failed =
         incidents.iter().filter(|incident| matches!(incident.kind, IncidentKind::Failed { .. })).count();
-    failed >= FAILED_JOBS || incidents.len() >= LOST_JOBS
+    failed >= FAILED_JOBS || incidents.len() >= ANY_INCIDENTS
 }
 
 #[cfg(test)]
@@ -245,7 +254,8 @@ mod tests {
         }
 
         fn take(&mut self, n: u128, worker: &str) -> Token {
-            let me = WorkerId::new(worker, Uuid::from_u128(self.revision.into()));
+            let life = u128::from(self.revision) << 96; // The first 32 bits tell lives apart.
+            let me = WorkerId::new(worker, Uuid::from_u128(life));
             let silent = Duration::from_mins(1);
             let Claim::Take { token, record } = self.record(n).claim(&me, silent, silent) else {
                 panic!("not taken")
@@ -358,6 +368,23 @@ mod tests {
             books.epoch(10 + n, "sometimes off");
         }
         assert_eq!(*books.of("sometimes-off"), Standing::Trusted, "it finishes epochs in between");
+    }
+
+    #[test]
+    fn a_death_is_one_incident_however_many_jobs_it_cost() {
+        let mut books = TestBooks::default();
+        let (me, silent) = (WorkerId::new("quick", Uuid::nil()), Duration::from_mins(1));
+        for n in 1..=5 {
+            let Claim::Take { record, .. } = books.record(n).claim(&me, silent, silent) else {
+                panic!("not taken")
+            };
+            books.book(n, record);
+        }
+        for n in 1..=5 {
+            books.epoch(n, "good");
+        }
+        assert_eq!(*books.of("quick"), Standing::Trusted);
+        assert_eq!(books.health.histories["quick"].incidents.len(), 1);
     }
 
     #[test]

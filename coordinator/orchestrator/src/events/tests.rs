@@ -21,8 +21,13 @@ fn job() -> JobId {
 
 fn plan() -> Plan {
     let settings = serde_json::Map::new();
-    let planned =
-        PlannedJob { id: job(), group: "g".into(), also_in: vec![], params: settings.clone(), settings };
+    let planned = PlannedJob {
+        id: job(),
+        group: "g".into(),
+        also_in: vec![],
+        params: settings.clone().into(),
+        settings: settings.into(),
+    };
     let rule = EnsembleRule {
         name: "all".into(),
         members: vec![Query::All { filter: Filter::new() }],

@@ -37,7 +37,7 @@ impl<'a> Varying<'a> {
         let mut settings: BTreeMap<(&str, &str), (&Value, usize, bool)> = BTreeMap::new();
         for job in &plan.jobs {
             *sizes.entry(&job.group).or_default() += 1;
-            for (name, value) in &job.params {
+            for (name, value) in job.params.iter() {
                 let (first, jobs, differs) = settings.entry((&job.group, name)).or_insert((value, 0, false));
                 *jobs += 1;
                 *differs |= *first != value;

@@ -38,7 +38,7 @@ fn cells(job: &JobRow, params: &BTreeSet<&str>, metrics: &BTreeSet<&str>, classe
         JobState::Unfinished => "unfinished",
     };
     let mut cells = vec![job.id.to_string(), job.group.clone(), state.to_owned()];
-    cells.extend(params.iter().map(|name| match job.params.get(*name) {
+    cells.extend(params.iter().map(|name| match job.params.get(name) {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),

@@ -139,7 +139,7 @@ fn per_class(view: &View<'_>) -> String {
         cells.extend((0..view.classes.len()).map(of));
         cells
     };
-    let models = view.configurations.iter().map(|c| {
+    let models = view.listed_configurations().iter().map(|c| {
         let group = c.group_before_label().map_or(String::new(), |group| format!("{group}: "));
         cells(escape(&(group + &c.label)), view.per_class_of(c).as_ref())
     });
@@ -188,7 +188,7 @@ fn jobs(view: &View<'_>) -> String {
         ["Job", "Group", "Configuration", "Epochs", "Best"].map(str::to_owned).to_vec();
     header.extend(view.score_columns().into_iter().map(escape));
     header.extend(["Time", "Worker", "Attempts"].map(str::to_owned));
-    let rows = view.results.jobs.iter().map(|job| {
+    let rows = view.listed().iter().map(|job| {
         let mut cells = vec![
             format!("`{}`", job.id.short()),
             escape(&job.group),
@@ -207,7 +207,8 @@ fn jobs(view: &View<'_>) -> String {
         ]);
         cells
     });
-    format!("\n## Jobs\n\n{}", grid(&header, rows))
+    let note = view.unlisted().map_or_else(String::new, |text| format!("{text}\n\n"));
+    format!("\n## Jobs\n\n{note}{}", grid(&header, rows))
 }
 
 fn warnings(view: &View<'_>) -> String {
@@ -217,7 +218,7 @@ fn warnings(view: &View<'_>) -> String {
 }
 
 fn failures(view: &View<'_>) -> String {
-    let failed = view.in_state(JobState::Failed);
+    let failed = view.listed().iter().filter(|job| job.state == JobState::Failed);
     let lines = failed.map(|job| {
         let error = job.error.as_deref().unwrap_or_default();
         let mut text = format!("- `{}` {}: {}\n", job.id.short(), escape(view.name(job.id)), escape(error));

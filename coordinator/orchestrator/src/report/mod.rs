@@ -41,6 +41,9 @@ pub struct Written {
 /// # Errors
 /// When the members of an ensemble cannot vote together.
 pub fn members(record: &RunRecord) -> Result<BTreeSet<JobId>, ReportError> {
+    if record.plan.ensembles.is_empty() {
+        return Ok(BTreeSet::new());
+    }
     let ensembles = results::build(record)?.ensembles;
     Ok(ensembles.into_iter().flat_map(|ensemble| ensemble.selection.members).collect())
 }
@@ -50,12 +53,18 @@ pub fn members(record: &RunRecord) -> Result<BTreeSet<JobId>, ReportError> {
 /// # Errors
 /// When the run folder is damaged or cannot be written, or the members of an ensemble cannot vote together.
 pub fn write(run: &RunDir) -> Result<Written, ReportError> {
-    let record = run.load()?;
-    let results = results::build(&record)?;
-    let view = view::View::new(&record, &results);
-    let json = serde_json::to_string_pretty(&results)? + "\n";
+    write_of(run, &run.load()?)
+}
+
+/// The same from what was read of the run folder before.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_of(run: &RunDir, record: &RunRecord) -> Result<Written, ReportError> {
+    let results = results::build(record)?;
+    let view = view::View::new(record, &results);
     Ok(Written {
-        json: run.write_report("results.json", &json)?,
+        json: run.write_report_json("results.json", &results)?,
         csv: run.write_report("results.csv", &csv::render(&view))?,
         markdown: run.write_report("report.md", &markdown::render(&view))?,
         html: run.write_report("report.html", &html::render(&view))?,

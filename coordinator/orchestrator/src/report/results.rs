@@ -10,13 +10,13 @@ use shared::job::TrainerId;
 use shared::metrics::{Metrics, Ranking};
 use shared::mtl::report::MICRO_BATCHES;
 use shared::result::{JobResult, TEST, VALIDATION};
-use shared::settings::Settings;
 use shared::trainer::TrainerKind;
 use shared::warning::Warning;
 
 use super::error::ReportError;
 use crate::ensemble::{MemberProbabilities, Scores, Selection, choose, score, vote};
 use crate::run_dir::{RunDir, RunRecord};
+use crate::sweep::job_settings::JobSettings;
 use crate::sweep::plan::{EnsembleRule, PaperScores, PlannedJob};
 use crate::view::labels::reproduce;
 
@@ -78,7 +78,7 @@ pub struct JobRow {
     pub log: Option<Vec<String>>,
     /// The command that shows the error again; null unless the job failed.
     pub reproduce: Option<String>,
-    pub params: Settings,
+    pub params: JobSettings,
     /// The value of the metric that ranks; null also if it is missing or not a number.
     pub score: Option<f64>,
     /// The metrics that the job ended with.
@@ -247,7 +247,7 @@ fn job_row(record: &RunRecord, kind: Option<&'static dyn TrainerKind>, job: &Pla
         (None, None) => JobState::Unfinished,
     };
     let [val, test] = [VALIDATION, TEST].map(|split| job_score(record, job.id, split));
-    let doubts = result.zip(kind).map(|(result, kind)| kind.warnings(result, &job.settings));
+    let doubts = result.zip(kind).map(|(result, kind)| kind.warnings(result, &job.settings.to_map()));
     JobRow {
         id: job.id,
         group: job.group.clone(),

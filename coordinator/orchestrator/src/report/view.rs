@@ -19,6 +19,10 @@ use crate::sweep::plan::PlannedJob;
 /// With more classes than this, nothing is shown by class: results.json has it.
 const MOST_CLASSES: usize = 50;
 
+/// With more jobs than this, the pages for people list and draw only the first ones, and as many configurations: a
+/// browser cannot show more, and results.csv has all.
+const MOST_LISTED: usize = 10_000;
+
 /// One run, ready to be shown.
 pub(super) struct View<'a> {
     pub(super) record: &'a RunRecord,
@@ -34,7 +38,8 @@ pub(super) struct View<'a> {
     /// The plan's groups in order.
     pub(super) groups: Vec<String>,
     group_places: BTreeMap<String, usize>,
-    rows: BTreeMap<JobId, &'a JobRow>,
+    /// The jobs' places in the plan.
+    places: BTreeMap<JobId, usize>,
     names: BTreeMap<JobId, String>,
 }
 
@@ -60,8 +65,9 @@ impl<'a> View<'a> {
                 groups.len() - 1
             });
         }
-        let rows: BTreeMap<JobId, &JobRow> = results.jobs.iter().map(|job| (job.id, job)).collect();
-        let score = |job| rows.get(&job)?.score;
+        let places: BTreeMap<JobId, usize> =
+            results.jobs.iter().enumerate().map(|(place, job)| (job.id, place)).collect();
+        let score = |job| results.jobs[*places.get(&job)?].score;
         let tables = plan.tables.iter().map(|rule| fill(plan, score, rule)).collect();
         let measure = Measure::of(plan);
         let has_predictions = |job: &JobRow| job.val_macro_f1.or(job.test_macro_f1).is_some();
@@ -75,14 +81,42 @@ impl<'a> View<'a> {
             tables,
             groups,
             group_places,
-            rows,
+            places,
             names,
         }
     }
 
+    /// The jobs that are shown one by one.
+    pub(super) fn listed(&self) -> &'a [JobRow] {
+        &self.results.jobs[..self.results.jobs.len().min(MOST_LISTED)]
+    }
+
+    /// What to say if these are not all.
+    pub(super) fn unlisted(&self) -> Option<String> {
+        let (listed, all) = (self.listed().len(), self.results.jobs.len());
+        (listed < all)
+            .then(|| format!("Only the first {listed} of {all} jobs are shown; results.csv has all."))
+    }
+
+    /// A section's note, and what is not shown in it.
+    pub(super) fn with_unlisted(&self, note: &str) -> String {
+        self.unlisted().map_or_else(|| note.to_owned(), |unlisted| format!("{note} {unlisted}"))
+    }
+
+    /// The configurations that are shown one by one.
+    pub(super) fn listed_configurations(&self) -> &[Configuration] {
+        &self.configurations[..self.configurations.len().min(MOST_LISTED)]
+    }
+
+    /// Those of a configuration's jobs that are shown one by one.
+    pub(super) fn listed_of(&self, configuration: &Configuration) -> impl Iterator<Item = &'a JobRow> {
+        let listed = |id: &JobId| self.places.get(id).filter(|&&place| place < MOST_LISTED);
+        configuration.jobs.iter().filter_map(listed).map(|&place| &self.results.jobs[place])
+    }
+
     /// A job's row, by id.
     pub(super) fn job(&self, id: JobId) -> Option<&'a JobRow> {
-        self.rows.get(&id).copied()
+        self.places.get(&id).map(|&place| &self.results.jobs[place])
     }
 
     /// `Mix-up · MobileViTv2 · subset 3`
@@ -152,9 +186,9 @@ impl<'a> View<'a> {
             || self.tables.iter().any(|table| table.paper)
     }
 
-    /// Jobs and ensembles whose scores are not to be trusted, each with the reason.
+    /// Listed jobs, and ensembles, whose scores are not to be trusted, each with the reason.
     pub(super) fn warnings(&self) -> Vec<(String, &'a str)> {
-        let jobs = self.results.jobs.iter().flat_map(|job| {
+        let jobs = self.listed().iter().flat_map(|job| {
             let name = format!("{} {}", job.id.short(), self.name(job.id));
             job.warnings.iter().map(move |warning| (name.clone(), warning.text.as_str()))
         });

@@ -19,6 +19,7 @@ mod error;
 mod history;
 mod model;
 mod read;
+mod report_json;
 mod result_writer;
 mod write;
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use shared::ids::JobId;
 use shared::predictions::{Matrix, SampleList};
@@ -45,11 +46,28 @@ impl RunDir {
     /// # Errors
     /// When the plan cannot be read, is damaged, or has another version.
     pub fn plan(&self) -> Result<Plan, RunDirError> {
+        let stored: StoredPlan = self.read_plan()?;
+        Ok(stored.plan)
+    }
+
+    /// The name of the stored plan's sweep.
+    pub(super) fn name(&self) -> Result<String, RunDirError> {
+        #[derive(Deserialize)]
+        struct StoredName {
+            plan: Name,
+        }
+        #[derive(Deserialize)]
+        struct Name {
+            name: String,
+        }
+        let stored: StoredName = self.read_plan()?;
+        Ok(stored.plan.name)
+    }
+
+    fn read_plan<T: DeserializeOwned>(&self) -> Result<T, RunDirError> {
         let path = self.root.join(PLAN);
         let bytes = read(&path)?.ok_or_else(|| RunDirError::NotARun { path: self.root.clone() })?;
-        let stored: StoredPlan =
-            decode(&path, &bytes, VERSION, |error| RunDirError::damaged_run(&path, error))?;
-        Ok(stored.plan)
+        decode(&path, &bytes, VERSION, |error| RunDirError::damaged_run(&path, error))
     }
 
     /// The stored sample list of these predictions, if it has been written.
@@ -81,25 +99,55 @@ impl RunDir {
             failures: BTreeMap::new(),
             drained: self.drained()?,
         };
-        let mut samples = BTreeMap::new();
-        for split in [VALIDATION, TEST] {
-            self.read_samples(split, &mut samples)?;
-        }
-        let jobs: Vec<JobId> = record.plan.jobs.iter().map(|job| job.id).collect();
-        for job in jobs {
-            if let Some(result) = self.result(job)? {
-                let digest = record.plan.dataset_digest.as_ref();
-                record.predictions.insert(job, self.matrices(&result, digest, &mut samples)?);
-                if self.has_model(&result) {
-                    record.models.insert(job);
-                }
-                record.results.insert(job, result);
-            } else if let Some(error) = self.failure(job)? {
-                record.failures.insert(job, error);
+        let mut unfinished = Vec::new();
+        let RunRecord { plan, results, predictions, models, .. } = &mut record;
+        let samples = self.each_result(plan, &mut unfinished, |result, matrices| {
+            predictions.insert(result.job, matrices);
+            if self.has_model(&result) {
+                models.insert(result.job);
+            }
+            results.insert(result.job, result);
+        })?;
+        for job in unfinished {
+            if let Some(failure) = self.failure(job)? {
+                record.failures.insert(job, failure);
             }
         }
         record.samples = samples.into_iter().map(|(split, samples)| (split, samples.list)).collect();
         Ok(record)
+    }
+
+    /// The results alone. Their matrices are checked as well, but not held.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn results(&self) -> Result<BTreeMap<JobId, JobResult>, RunDirError> {
+        let mut results = BTreeMap::new();
+        let take = |result: JobResult, _| drop(results.insert(result.job, result));
+        self.each_result(&self.plan()?, &mut Vec::new(), take)?;
+        Ok(results)
+    }
+
+    /// Reads and checks the results of the plan's jobs, in its order, and returns the sample lists of their matrices.
+    fn each_result(
+        &self,
+        plan: &Plan,
+        unfinished: &mut Vec<JobId>,
+        mut take: impl FnMut(JobResult, BTreeMap<String, Matrix>),
+    ) -> Result<BTreeMap<String, Samples>, RunDirError> {
+        let mut samples = BTreeMap::new();
+        for split in [VALIDATION, TEST] {
+            self.read_samples(split, &mut samples)?;
+        }
+        for job in &plan.jobs {
+            if let Some(result) = self.result(job.id)? {
+                let matrices = self.matrices(&result, plan.dataset_digest.as_ref(), &mut samples)?;
+                take(result, matrices);
+            } else {
+                unfinished.push(job.id);
+            }
+        }
+        Ok(samples)
     }
 
     /// Reads a sample list unless it is in `known`; not all are there.

@@ -8,7 +8,7 @@ use shared::predictions::SampleList;
 use shared::result::{JobResult, Predictions, TEST, VALIDATION};
 
 use super::check::{OTHER_ORDER, Samples, check_matrix, sha256};
-use super::write::{remove_if_there, write_file};
+use super::write::{json, remove_if_there, write_cached};
 use super::{RunDir, RunDirError, SHORT_VALIDATION};
 use crate::sweep::plan::Plan;
 
@@ -36,7 +36,14 @@ impl RunDir {
     /// # Errors
     /// When the plan or a sample list cannot be read, or is damaged.
     pub fn result_writer(&self) -> Result<ResultWriter, RunDirError> {
-        let plan = self.plan()?;
+        self.result_writer_for(&self.plan()?)
+    }
+
+    /// The same for a plan that was just stored here.
+    ///
+    /// # Errors
+    /// When a sample list cannot be read, or is damaged.
+    pub fn result_writer_for(&self, plan: &Plan) -> Result<ResultWriter, RunDirError> {
         let mut samples = BTreeMap::new();
         for split in [VALIDATION, TEST] {
             samples.extend(self.samples(split)?.map(|list| (split.to_owned(), Samples::from(list))));
@@ -44,7 +51,7 @@ impl RunDir {
         Ok(ResultWriter {
             run: self.clone(),
             jobs: plan.jobs.iter().map(|job| job.id).collect(),
-            dataset: plan.dataset_digest,
+            dataset: plan.dataset_digest.clone(),
             samples,
         })
     }
@@ -57,7 +64,7 @@ impl ResultWriter {
     }
 
     /// Stores an accepted result with its files. A sample list that comes with it is stored if it is the first of its
-    /// name.
+    /// name. What it writes may be torn by a power cut before the next [`RunDir::sync`].
     ///
     /// # Errors
     /// When the result does not belong to this run, its files have other bytes, rows, samples or scores than it says
@@ -96,10 +103,11 @@ impl ResultWriter {
         }
         self.run.keep_replaced(result)?;
         for (split, bytes) in &files.matrices {
-            write_file(&self.run.probabilities_path(job, split), bytes)?;
+            write_cached(&self.run.probabilities_path(job, split), bytes)?;
         }
         // The record comes last, so that a reader who finds it also finds its matrices.
-        RunDir::write_json(&self.run.result_path(job), result)?;
+        let path = self.run.result_path(job);
+        write_cached(&path, &json(&path, result)?)?;
         remove_if_there(&self.run.failure_path(job))
     }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use shared::files;
+use shared::files::{self, Access, Durability};
 use shared::ids::JobId;
 use shared::predictions::SampleList;
 
@@ -15,26 +15,25 @@ use crate::sweep::plan::{DatasetSource, Plan};
 
 impl RunDir {
     /// The folder for the run of `plan`: `usual`, or, if that holds a run of the same sweep that this plan would
-    /// replace, the first of `usual-2`, `usual-3`, … that is free or holds a run that this plan continues.
+    /// replace, the first of `usual-2`, `usual-3`, … that is free or holds a run that this plan continues. Also returns
+    /// the plan that is stored there.
     ///
     /// # Errors
     /// When one of these folders cannot be read, or is damaged.
-    pub fn place(usual: &Path, plan: &Plan) -> Result<PathBuf, RunDirError> {
-        let mut root = usual.to_owned();
-        for number in 2.. {
-            if !root.join(PLAN).exists() {
-                break;
-            }
+    pub fn place(usual: &Path, plan: &Plan) -> Result<(PathBuf, Option<Plan>), RunDirError> {
+        let (mut root, mut number) = (usual.to_owned(), 1);
+        while root.join(PLAN).exists() {
             let stored = Self::open(&root)?.plan()?;
             // `create` refuses the folder of a sweep with another name.
             if stored.name != plan.name || continues(&stored, plan) {
-                break;
+                return Ok((root, Some(stored)));
             }
+            number += 1;
             let mut name = usual.file_name().unwrap_or_default().to_owned();
             name.push(format!("-{number}"));
             root = usual.with_file_name(name);
         }
-        Ok(root)
+        Ok((root, None))
     }
 
     /// Creates the run folder `root` (such as `runs/demo`) or opens an existing one, and stores the plan. Results of an
@@ -48,7 +47,7 @@ impl RunDir {
             return Err(RunDirError::NoDataset { sweep: plan.name.clone() });
         }
         if root.join(PLAN).exists() {
-            let found = Self::open(root)?.plan()?.name;
+            let found = Self::open(root)?.name()?;
             if found != plan.name {
                 return Err(RunDirError::OtherSweep {
                     path: root.to_owned(),
@@ -140,10 +139,16 @@ impl RunDir {
     }
 
     pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RunDirError> {
-        let mut text = serde_json::to_string_pretty(value)
-            .map_err(|error| RunDirError::io("encode", path)(io::Error::other(error)))?;
-        text.push('\n');
-        write_file(path, text.as_bytes())
+        write_file(path, &json(path, value)?)
+    }
+
+    /// Makes sure that everything in the folder outlives a power cut. It costs as much as what is not on the disk yet.
+    ///
+    /// # Errors
+    /// When the folder is gone, or the disk does not take it.
+    pub fn sync(&self) -> Result<(), RunDirError> {
+        let synced = fs::File::open(&self.root).and_then(|folder| Ok(rustix::fs::syncfs(&folder)?));
+        synced.map_err(RunDirError::io("sync", &self.root))
     }
 }
 
@@ -164,6 +169,19 @@ fn without_absolute_path(plan: &Plan) -> Plan {
         *path = path.file_name().map(PathBuf::from).unwrap_or_default();
     }
     plan
+}
+
+/// A value as the text of a file.
+pub(super) fn json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, RunDirError> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|error| RunDirError::io("encode", path)(io::Error::other(error)))?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Writes a file that may be torn by a power cut before the next [`RunDir::sync`]: the server has its content, too.
+pub(super) fn write_cached(path: &Path, bytes: &[u8]) -> Result<(), RunDirError> {
+    files::write_with(path, Access::Umask, Durability::Cached, bytes).map_err(RunDirError::io("write", path))
 }
 
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), RunDirError> {

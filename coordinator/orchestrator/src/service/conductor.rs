@@ -3,50 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::books::{CarriedOut, JobRecord, JobState};
-use shared::bus::{BookEntry, Bucket, Bus, BusError, Change, Fed, Feed, RequestEntry};
+use shared::books::{CarriedOut, JobState};
+use shared::bus::{BookEntry, Bucket, Bus, BusError, Change, Feed, RequestEntry};
 use shared::ids::JobId;
 use shared::protocol::subjects;
 use shared::trainer::Effort;
-use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::downloads::{FetchedResult, fetch_result};
+use super::backlog::Rank;
+use super::downloads::{Downloads, FetchedResult};
 use super::ending::Ending;
+use super::input::{Acted, Input, InputKind};
 use super::perform::{Performed, Performer};
 use super::plans::{ChangeError, ChangedPlan};
+use super::queueing::Queueing;
 use super::storing::stored;
 use crate::engine::cost::CostModel;
-use crate::engine::{Effect, Engine, Event, Fate};
+use crate::engine::{Effect, Engine, Event, Fate, Need};
 use crate::sweep::plan::{Plan, PlannedJob};
 
 const RECONCILE_EVERY: Duration = Duration::from_secs(30);
-
-/// Something that happened, to be handled by [`Conductor::act`].
-#[derive(Debug)]
-pub struct Input(InputKind);
-
-#[derive(Debug)]
-enum InputKind {
-    Fed(Box<Fed>),
-    /// The newest revision in the books, asked for because the sweep seems to be finished.
-    Newest(u64),
-    Performed(Box<Performed>),
-    Fetch(JobId, Box<Result<FetchedResult, BusError>>),
-    Reconcile,
-}
-
-impl Input {
-    /// What the feed of the books delivered, if it is that.
-    pub fn fed(&self) -> Option<&Fed> {
-        match &self.0 {
-            InputKind::Fed(fed) => Some(fed),
-            InputKind::Newest(_) | InputKind::Performed(_) | InputKind::Fetch(..) | InputKind::Reconcile => {
-                None
-            }
-        }
-    }
-}
 
 /// What a run of a sweep does on the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,24 +33,13 @@ pub enum Role {
     Following,
 }
 
-/// What follows from an input outside the bus.
-#[derive(Debug, Default)]
-pub struct Acted {
-    /// Jobs whose results in the run folder are outdated.
-    pub set_aside: Vec<JobId>,
-    /// Workers that get no more jobs, and why.
-    pub drained: Vec<(String, String)>,
-    /// Records of jobs that were added: the feed has shown them before they were jobs of this sweep.
-    pub added: Vec<BookEntry>,
-}
-
-impl Acted {
-    fn and(mut self, more: Self) -> Self {
-        self.set_aside.extend(more.set_aside);
-        self.drained.extend(more.drained);
-        self.added.extend(more.added);
-        self
-    }
+/// What the work on a sweep depends on, besides its plan.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Number of training samples in the dataset.
+    pub train_samples: usize,
+    /// How many jobs that wait for a worker may be in the server's queue at a time.
+    pub most_queued: usize,
 }
 
 /// Runs one sweep on one bus.
@@ -89,20 +54,28 @@ pub struct Conductor {
     bus: Bus,
     feed: Feed,
     performer: Performer,
-    fetches: JoinSet<(JobId, Result<FetchedResult, BusError>)>,
+    queueing: Queueing,
+    downloads: Downloads,
     reconcile: Interval,
     ending: Ending,
 }
 
 impl Conductor {
     /// Begins with a sweep whose jobs are in the books.
-    pub fn begin(bus: Bus, engine: Engine, plan: Arc<Plan>, train_samples: usize, role: Role) -> Self {
+    pub fn begin(
+        bus: Bus,
+        engine: Engine,
+        plan: Arc<Plan>,
+        Extent { train_samples, most_queued }: Extent,
+        role: Role,
+    ) -> Self {
         let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let feed = bus.feed(subjects::CONDUCTED_KEYS);
         let performer = Performer::new(bus.clone());
+        let queueing = Queueing::new(bus.clone(), most_queued, role == Role::Conducting);
         let cost = CostModel::new(efforts(&plan, plan.jobs.iter(), train_samples));
-        let fetches = JoinSet::new();
+        let downloads = Downloads::new(bus.clone());
         Self {
             role,
             engine,
@@ -112,7 +85,8 @@ impl Conductor {
             bus,
             feed,
             performer,
-            fetches,
+            queueing,
+            downloads,
             reconcile,
             ending: Ending::Open,
         }
@@ -124,6 +98,7 @@ impl Conductor {
 
     /// Takes another role. A run that begins to conduct makes good at once what was left undone.
     pub async fn take(&mut self, role: Role) -> Acted {
+        self.queueing.conduct(role == Role::Conducting);
         match (std::mem::replace(&mut self.role, role), role) {
             (Role::Following, Role::Conducting) => {
                 self.tidy_first().await;
@@ -186,11 +161,9 @@ impl Conductor {
         Input(tokio::select! {
             biased; // Rare events first, so that frequent ones cannot starve them.
             _ = self.reconcile.tick() => InputKind::Reconcile,
-            Some(fetched) = self.fetches.join_next() => match fetched {
-                Ok((job, outcome)) => InputKind::Fetch(job, Box::new(outcome)),
-                Err(error) => std::panic::resume_unwind(error.into_panic()), // Fetches are never cancelled.
-            },
+            Some((job, outcome)) = self.downloads.next() => InputKind::Fetch(job, Box::new(outcome)),
             Some(performed) = self.performer.next() => InputKind::Performed(Box::new(performed)),
+            never = self.queueing.run() => match never {},
             fed = self.feed.next() => InputKind::Fed(Box::new(fed)),
             newest = self.ending.newest(&self.bus) => InputKind::Newest(newest),
         })
@@ -324,19 +297,16 @@ impl Conductor {
     }
 
     async fn apply(&mut self, event: Event) -> Acted {
-        let (mut acted, mut to_queue) = (Acted::default(), Vec::new());
-        for effect in self.engine.apply(event) {
+        let mut acted = Acted::default();
+        let effects = self.engine.apply(event);
+        self.queue_shifted();
+        for effect in effects {
             if self.role == Role::Following && effect.is_for_the_conductor() {
                 continue;
             }
             match effect {
-                Effect::Enqueue(job) => {
-                    to_queue.push((job, self.engine.record(job).map_or(0, JobRecord::saved_epochs)));
-                }
-                Effect::Fetch(job) => {
-                    let bus = self.bus.clone();
-                    self.fetches.spawn(async move { (job, fetch_result(&bus, job).await) });
-                }
+                Effect::Enqueue(job) => self.queueing.again(job),
+                Effect::Fetch(job) => self.downloads.begin(job),
                 Effect::DropCheckpoint(name) => {
                     let bus = self.bus.clone();
                     tokio::spawn(async move {
@@ -376,15 +346,19 @@ impl Conductor {
                 Effect::Drained { worker, reason } => acted.drained.push((worker, reason)),
             }
         }
-        self.cost.longest_first(&mut to_queue);
-        for (job, _) in to_queue {
-            // The server may be restarting. The next reconciliation queues the rest.
-            if let Err(error) = self.bus.enqueue(job).await {
-                tracing::warn!(%error, "cannot queue a job now; it is queued again later");
-                break;
-            }
-        }
         acted
+    }
+
+    /// Lets the queue follow what jobs need of it now.
+    fn queue_shifted(&mut self) {
+        for job in self.engine.shifted() {
+            let rank = match self.engine.need(job) {
+                Need::Nothing => None,
+                Need::Worker { finished_epochs } => Some(Rank::work(self.cost.work(job, finished_epochs))),
+                Need::Cover => Some(Rank::Held),
+            };
+            self.queueing.follow(job, rank);
+        }
     }
 }
 
@@ -395,6 +369,6 @@ fn efforts<'a>(
     train_samples: usize,
 ) -> impl Iterator<Item = (JobId, Effort)> + 'a {
     let (alike, kind) = (Effort { epochs: 1, units: 1.0, class: 0 }, plan.kind());
-    let effort = move |job: &PlannedJob| kind.map_or(alike, |kind| kind.effort(&job.settings, train_samples));
-    jobs.map(move |job| (job.id, effort(job)))
+    let effort = move |settings: &_| kind.map_or(alike, |kind| kind.effort(settings, train_samples));
+    jobs.map(move |job| (job.id, effort(&job.settings.to_map())))
 }

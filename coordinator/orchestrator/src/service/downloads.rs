@@ -1,5 +1,7 @@
 //! Fetches from the server what finished jobs left there, verified by digest: results, probabilities and models.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,9 +10,11 @@ use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
 use shared::result::JobResult;
 use shared::retry::{Backoff, Retry};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 
 use crate::report;
-use crate::run_dir::{ResultFiles, RunDir};
+use crate::run_dir::{ResultFiles, RunDir, RunRecord};
 use shared::plural::count;
 
 /// A result with its matrices, verified against their digests.
@@ -20,9 +24,58 @@ pub struct FetchedResult {
     pub files: ResultFiles,
 }
 
-/// Fetches a finished job's result with its probabilities.
-pub(super) async fn fetch_result(bus: &Bus, job: JobId) -> Result<FetchedResult, BusError> {
-    let result = bus.result(job).await?;
+/// How many results are read at a time: the server answers many as soon as one, when it has written what came before.
+const READS_AT_ONCE: usize = 256;
+/// How many results with files are fetched, or wait to be stored, at a time: they may be large.
+const FILES_AT_ONCE: usize = 32;
+
+type Download = (JobId, Result<FetchedResult, BusError>, Option<OwnedSemaphorePermit>);
+
+/// Fetches results in the background.
+#[derive(Debug)]
+pub(super) struct Downloads {
+    bus: Bus,
+    under_way: JoinSet<Download>,
+    reads: Arc<Semaphore>,
+    files: Arc<Semaphore>,
+}
+
+impl Downloads {
+    pub(super) fn new(bus: Bus) -> Self {
+        let at_once = |most| Arc::new(Semaphore::new(most));
+        Self { bus, under_way: JoinSet::new(), reads: at_once(READS_AT_ONCE), files: at_once(FILES_AT_ONCE) }
+    }
+
+    pub(super) fn begin(&mut self, job: JobId) {
+        let (bus, reads, files) = (self.bus.clone(), self.reads.clone(), self.files.clone());
+        self.under_way.spawn(async move {
+            let reading = reads.acquire_owned().await;
+            let result = bus.result(job).await;
+            drop(reading);
+            match result {
+                Ok(result) if result.predictions.is_empty() => {
+                    (job, Ok(FetchedResult { result, files: ResultFiles::default() }), None)
+                }
+                Ok(result) => {
+                    let permit = files.acquire_owned().await.ok();
+                    (job, with_files(&bus, result).await, permit)
+                }
+                Err(error) => (job, Err(error), None),
+            }
+        });
+    }
+
+    /// The next result that has come; `None` if none is under way.
+    pub(super) async fn next(&mut self) -> Option<(JobId, Result<FetchedResult, BusError>)> {
+        match self.under_way.join_next().await? {
+            Ok((job, outcome, _permit)) => Some((job, outcome)),
+            Err(error) => std::panic::resume_unwind(error.into_panic()), // It is never cancelled.
+        }
+    }
+}
+
+/// Fetches the probabilities of a result.
+async fn with_files(bus: &Bus, result: JobResult) -> Result<FetchedResult, BusError> {
     let mut files = ResultFiles::default();
     for (name, predictions) in &result.predictions {
         let matrix = bus.get_blob(Bucket::Results, &predictions.probabilities).await?;
@@ -48,19 +101,19 @@ pub enum Models {
 /// Retries, in case the server is away for a moment.
 const FETCH: Retry = Backoff::every(Duration::from_secs(1)).tries(3);
 
-/// Fetches the wanted models into the run folder, except those already there, so that they can be used without a
-/// server.
+/// Fetches the wanted models into the run folder of `record`, except those already there, so that they can be used
+/// without a server.
 pub(super) async fn fetch_models(
     bus: &Bus,
     run_dir: &RunDir,
+    record: &mut RunRecord,
     wanted: Models,
     tell: &mut dyn FnMut(&str),
 ) -> anyhow::Result<()> {
-    let record = run_dir.load()?;
     let jobs = match wanted {
-        Models::None => return Ok(()),
+        Models::None => BTreeSet::new(),
         Models::All => record.results.keys().copied().collect(),
-        Models::Members => report::members(&record)?,
+        Models::Members => report::members(record)?,
     };
     let missing: Vec<(&JobResult, &BlobRef)> = record
         .results
@@ -85,6 +138,7 @@ pub(super) async fn fetch_models(
                 result.job
             )
         })?;
+        record.models.insert(result.job);
     }
     Ok(())
 }

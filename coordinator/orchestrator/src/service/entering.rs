@@ -8,7 +8,7 @@ use shared::ids::JobId;
 use shared::protocol::Timing;
 use shared::result::JobResult;
 
-use super::conductor::{Conductor, Role};
+use super::conductor::{Conductor, Extent, Role};
 use super::lease::{Claim, Holder, KeptLease};
 use super::wait_out::wait_out;
 use super::{prepare, weights};
@@ -24,6 +24,8 @@ pub struct Entering<'a> {
     pub stored: &'a BTreeMap<JobId, JobResult>,
     /// Number of training samples in the dataset.
     pub train_samples: usize,
+    /// How many jobs that wait for a worker may be in the server's queue at a time.
+    pub most_queued: usize,
     /// Lease and heartbeat to set. `None` keeps those of the server.
     pub timing: Option<Timing>,
     /// No other run uses this server.
@@ -47,9 +49,9 @@ pub struct Entered {
 /// # Errors
 /// When the server refuses, cannot be reached, or has an entry that cannot be read.
 pub async fn enter(bus: &Bus, entering: Entering<'_>, sink: &mut Sink) -> anyhow::Result<Entered> {
-    let Entering { plan, stored, train_samples, timing, ours_alone, holder } = entering;
+    let Entering { plan, stored, train_samples, most_queued, timing, ours_alone, holder } = entering;
     let mut claim = Claim::new(bus.clone(), &plan.name, holder);
-    let role = wait_out(|text| sink.remark(text), async || Ok(claim.attempt(ours_alone).await?)).await?;
+    let role = wait_out(|text| sink.remark(text), async || Ok(claim.settle(ours_alone).await?)).await?;
     let lease = claim.keep_up(role);
     let admitted = wait_out(
         |text| sink.remark(text),
@@ -63,14 +65,14 @@ pub async fn enter(bus: &Bus, entering: Entering<'_>, sink: &mut Sink) -> anyhow
             match role {
                 Role::Conducting => {
                     weights::share(bus, plan).await?;
-                    prepare::admit(bus, plan, ours_alone).await
+                    prepare::admit(bus, plan, stored.keys().copied(), ours_alone).await
                 }
-                Role::Following => prepare::attach(bus, plan).await,
+                Role::Following => prepare::attach(bus, plan, stored.keys().copied()).await,
             }
         },
     )
     .await?;
-    let outdated = prepare::outdated(bus, stored).await?;
+    let outdated = admitted.outdated(stored);
     let stored: BTreeMap<JobId, &JobResult> = stored
         .iter()
         .filter(|(job, _)| !outdated.contains(job))
@@ -85,8 +87,8 @@ pub async fn enter(bus: &Bus, entering: Entering<'_>, sink: &mut Sink) -> anyhow
             plan.name
         ));
     }
-    let plan = Arc::new(admitted.plan);
-    let conductor = Conductor::begin(bus.clone(), engine, plan, train_samples, role);
+    let (plan, extent) = (Arc::new(admitted.plan), Extent { train_samples, most_queued });
+    let conductor = Conductor::begin(bus.clone(), engine, plan, extent, role);
     Ok(Entered { bus: bus.clone(), conductor, lease, outdated, snapshot })
 }
 

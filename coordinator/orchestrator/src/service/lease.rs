@@ -20,6 +20,8 @@ use super::conductor::Role;
 const EVERY: Duration = Duration::from_secs(5);
 /// A run that has not renewed its lease for this long is gone.
 const LIFE: Duration = Duration::from_secs(20);
+/// The pause before a run looks again whether another one has entered the sweep.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
 /// How long to try to give the lease back. If the server is away, it ends by itself.
 const WITHDRAWAL: Duration = Duration::from_secs(1);
 
@@ -90,6 +92,7 @@ fn started(pid: u32) -> Option<String> {
 #[derive(Debug)]
 pub(super) struct Claim {
     bus: Bus,
+    sweep: String,
     key: String,
     me: Holder,
     /// The revision of another run's lease, and since when it has not changed.
@@ -98,7 +101,7 @@ pub(super) struct Claim {
 
 impl Claim {
     pub(super) fn new(bus: Bus, sweep: &str, me: Holder) -> Self {
-        Self { bus, key: subjects::conductor_key(sweep), me, other: None }
+        Self { bus, sweep: sweep.to_owned(), key: subjects::conductor_key(sweep), me, other: None }
     }
 
     /// Takes or renews the lease, unless another run holds it. With `alone`, no other run can be there.
@@ -113,6 +116,20 @@ impl Claim {
             if self.bus.write_entry(&self.key, &lease, revision).await? {
                 self.other = None;
                 return Ok(Role::Conducting);
+            }
+        }
+    }
+
+    /// Takes the lease, or finds the sweep that the run which holds it has entered into the books. Until either is so, that
+    /// run has only begun, or was killed before it got so far.
+    pub(super) async fn settle(&mut self, alone: bool) -> Result<Role, BusError> {
+        loop {
+            match self.attempt(alone).await? {
+                Role::Conducting => return Ok(Role::Conducting),
+                Role::Following if self.bus.sweep(&self.sweep).await?.is_some() => {
+                    return Ok(Role::Following);
+                }
+                Role::Following => tokio::time::sleep(SETTLE_EVERY).await,
             }
         }
     }

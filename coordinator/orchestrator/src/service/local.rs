@@ -101,7 +101,7 @@ impl<'a> LocalFolder<'a> {
         for &job in outdated {
             run_dir.set_aside(job)?;
         }
-        Ok(Self { run_dir, writer: run_dir.result_writer()? })
+        Ok(Self { run_dir, writer: run_dir.result_writer_for(plan)? })
     }
 }
 

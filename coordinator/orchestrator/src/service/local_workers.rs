@@ -61,6 +61,7 @@ pub(super) fn host_name(request: &RunRequest) -> Option<UniqueName> {
 /// The most threads that a job of the sweep asks for.
 fn threads(plan: &Plan) -> usize {
     let kind = plan.kind();
-    let threads = kind.iter().flat_map(|kind| plan.jobs.iter().map(|job| kind.threads(&job.settings)));
+    let threads =
+        kind.iter().flat_map(|kind| plan.jobs.iter().map(|job| kind.threads(&job.settings.to_map())));
     threads.max().unwrap_or(1)
 }

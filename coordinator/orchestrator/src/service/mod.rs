@@ -1,6 +1,7 @@
 //! Runs a sweep from its plan to its report: starts what it needs, monitors it, and ends it gracefully.
 
 mod ask;
+mod backlog;
 mod conductor;
 mod dataset;
 mod desertion;
@@ -9,6 +10,7 @@ mod ending;
 mod entering;
 mod follow;
 mod garbage;
+mod input;
 mod lease;
 mod local;
 mod local_workers;
@@ -16,6 +18,7 @@ mod other_sweeps;
 mod perform;
 mod plans;
 mod prepare;
+mod queueing;
 mod removal;
 mod retry;
 mod server_health;
@@ -50,13 +53,14 @@ use crate::sweep::plan::Plan;
 use crate::view::{Sink, Style, View, labels::Labels};
 
 pub use ask::{ask, to_add};
-pub use conductor::{Acted, Conductor, Input, Role};
+pub use conductor::{Conductor, Extent, Role};
 use dataset::Dataset;
 pub use desertion::LocalWorkers;
 pub use downloads::{FetchedResult, Models};
 pub use entering::{Entered, Entering, enter};
 pub use follow::{FollowError, Followed, Following};
 pub use garbage::{Ages, Collected, collect as collect_garbage};
+pub use input::{Acted, Input};
 pub use lease::Holder;
 use local::{HomeCheck, LocalFolder, LocalHost};
 use prepare::ChosenFolder;
@@ -68,6 +72,10 @@ pub use status::{BucketStatus, JobStatus, Status, SweepStatus, read_status};
 pub use surroundings::{Folder, Host};
 use wait_out::wait_out;
 pub use weights::UnknownWeights;
+
+/// How many jobs that wait for a worker are in the server's queue at a time: enough for workers to go on for a while
+/// without the coordinator, and few enough to look after all of them every 30 s.
+pub const MOST_QUEUED: usize = 4096;
 
 /// Everything a run needs, resolved.
 #[derive(Debug)]
@@ -194,6 +202,7 @@ async fn conduct(
         let (done, open) = (done.len(), open.len());
         return Ok(RunEnd::Interrupted { done, open, elsewhere: Vec::new() });
     };
+    drop(stored); // Large, if the sweep is.
     let bus = entered.bus.clone();
     let folder = request.dataset.clone();
     let sharing = folder.map(|folder| tokio::spawn(dataset::share(bus.clone(), folder)));
@@ -224,7 +233,10 @@ async fn conduct(
     collecting.abort();
     let Ended { engine, drained, host: LocalHost { fleet, .. } } = session.end().await;
     fleet.stop().await;
-    conclude(context, &bus, outcome.transpose()?, (&engine, &drained), sink, stop).await
+    let synced = run_dir.sync();
+    let outcome = outcome.transpose()?;
+    synced?;
+    conclude(context, &bus, outcome, (engine, drained), sink, stop).await
 }
 
 /// Writes the report of a run that was not interrupted. `drained` are the workers that got no more jobs, and why.
@@ -232,33 +244,38 @@ async fn conclude(
     &RunContext { request, run_dir, .. }: &RunContext<'_>,
     bus: &Bus,
     end: Option<SessionEnd>,
-    (engine, drained): (&Engine, &BTreeMap<String, String>),
+    (engine, drained): (Engine, BTreeMap<String, String>),
     sink: &mut Sink,
     stop: &mut StopSignals,
 ) -> anyhow::Result<RunEnd> {
     let tally = engine.tally();
     let (done, open) = (tally.done, tally.open());
-    let (why, models) = match end {
+    let why = match end {
         None => {
             return Ok(RunEnd::Interrupted { done, open, elsewhere: elsewhere(request, bus).await });
         }
-        Some(SessionEnd::Stranded(why)) => (Some(why), Ok(())),
-        Some(SessionEnd::Finished) => {
-            let mut tell = |text: &str| sink.remark(text);
-            tokio::select! {
-                models = downloads::fetch_models(bus, run_dir, request.models, &mut tell) => (None, models),
-                () = stop.requested() => {
-                    return Ok(RunEnd::Interrupted { done, open, elsewhere: Vec::new() });
-                }
+        Some(SessionEnd::Stranded(why)) => Some(why),
+        Some(SessionEnd::Finished) => None,
+    };
+    run_dir.write_failures(engine.failures().map(|(job, record, reason)| (job, failure(record, reason))))?;
+    drop(engine); // It and the report are the two largest things of a run.
+    for (worker, reason) in drained {
+        run_dir.write_drain(&worker, &reason)?;
+    }
+    let mut record = run_dir.load()?;
+    let models = if why.is_some() {
+        Ok(())
+    } else {
+        let mut tell = |text: &str| sink.remark(text);
+        tokio::select! {
+            models = downloads::fetch_models(bus, run_dir, &mut record, request.models, &mut tell) => models,
+            () = stop.requested() => {
+                return Ok(RunEnd::Interrupted { done, open, elsewhere: Vec::new() });
             }
         }
     };
-    run_dir.write_failures(engine.failures().map(|(job, record, reason)| (job, failure(record, reason))))?;
-    for (worker, reason) in drained {
-        run_dir.write_drain(worker, reason)?;
-    }
     // The report is written even if the models could not be fetched.
-    let report = report::write(run_dir)?;
+    let report = report::write_of(run_dir, &record)?;
     models?;
     Ok(match why {
         Some(why) => RunEnd::Stranded { done, open, why, report },
@@ -287,6 +304,7 @@ async fn begin(
         plan: &request.plan,
         stored,
         train_samples: dataset.map_or(0, Dataset::train_samples),
+        most_queued: MOST_QUEUED,
         timing: request.timing,
         ours_alone: broker.is_some(),
         holder: Holder::here(),

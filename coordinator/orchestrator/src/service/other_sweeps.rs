@@ -3,10 +3,10 @@
 //! The queue of a server is shared: first come, first served. A local worker may train a job of another sweep, and this
 //! sweep's jobs may wait behind it, so the user is shown which sweep that is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use shared::bus::{Bucket, Bus};
+use shared::bus::{BookEntry, Bucket, Bus};
 use shared::causes::in_words;
 use shared::ids::JobId;
 use shared::plural::count;
@@ -113,18 +113,27 @@ fn waiting(other: &str, open: usize, own: &str) -> String {
 
 async fn find(bus: Bus, own: String) -> anyhow::Result<Vec<OtherSweep>> {
     let mut found = Vec::new();
+    let mut jobs = BTreeSet::new();
     for key in bus.keys(subjects::SWEEP_KEYS).await? {
         let record: SweepRecord = bus.read(&key, SweepRecord::VERSION).await?;
         if record.name == own {
             continue;
         }
         let plan: Plan = serde_json::from_slice(&bus.get_blob(Bucket::Results, &record.plan).await?)?;
-        let mut open = 0;
-        for job in &plan.jobs {
-            let record = bus.record(job.id).await?.map(|entry| entry.record);
-            open += usize::from(record.is_some_and(|record| !record.state.is_final()));
+        jobs.extend(plan.jobs.iter().map(|job| job.id));
+        found.push(OtherSweep { labels: Labels::of(&plan), name: plan.name, open: 0 });
+    }
+    let mut open = BTreeSet::new();
+    let look = |entry: BookEntry| {
+        if entry.record.state.is_final() {
+            open.remove(&entry.job);
+        } else {
+            open.insert(entry.job);
         }
-        found.push(OtherSweep { labels: Labels::of(&plan), name: plan.name, open });
+    };
+    bus.each_record(&jobs, look).await?;
+    for sweep in &mut found {
+        sweep.open = open.iter().filter(|job| sweep.labels.find(**job).is_some()).count();
     }
     Ok(found)
 }

@@ -3,11 +3,11 @@
 //! The plan in the books changes by compare-and-swap, with the request that asked for it, so that a coordinator that
 //! takes over after a crash neither loses a change nor makes it twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared::blob::BlobRef;
 use shared::books::CarriedOut;
-use shared::bus::{BookEntry, Bucket, Bus, BusError};
+use shared::bus::{BookEntry, Bucket, Bus, BusError, OrderEntry};
 use shared::ids::{JobId, RequestId};
 use shared::plural::count;
 use shared::protocol::{Demand, JobChange, Steering, SweepRecord, Wish, subjects};
@@ -102,10 +102,9 @@ pub(super) async fn change(
     match demand {
         Demand::Withdraw { jobs } => cancel(bus, plan, request, jobs).await?,
         Demand::Add { plan: blob } => {
-            for job in &load(bus, blob).await?.jobs {
-                change.steered.extend(wanted_again(bus, request, job.id).await?);
-                records.extend(bus.record(job.id).await?);
-            }
+            let jobs = load(bus, blob).await?.jobs.iter().map(|job| job.id).collect();
+            change.steered = wanted_again(bus, request, &jobs).await?;
+            records = records_of(bus, &jobs).await?;
         }
         Demand::Jobs { .. } => {}
     }
@@ -114,7 +113,6 @@ pub(super) async fn change(
 
 /// What another run has changed on a request, compared with `plan`.
 pub(super) async fn learn(bus: &Bus, plan: &Plan, demand: &Demand) -> Result<ChangedPlan, ChangeError> {
-    let mut records = Vec::new();
     let (now, mut change) = match demand {
         Demand::Jobs { .. } => (plan.clone(), PlanChange::default()),
         Demand::Add { .. } | Demand::Withdraw { .. } => {
@@ -130,33 +128,44 @@ pub(super) async fn learn(bus: &Bus, plan: &Plan, demand: &Demand) -> Result<Cha
         Demand::Jobs { jobs, .. } => jobs,
         Demand::Add { .. } | Demand::Withdraw { .. } => &change.added,
     };
-    let mut steered = Vec::new();
-    for &job in jobs {
-        let known = bus.order_entry(job).await?;
-        steered.extend(known.map(|known| (job, known.order.execution.steering)));
-        records.extend(bus.record(job).await?);
-    }
-    change.steered = steered;
-    Ok(ChangedPlan { plan: now, change, records })
+    let jobs = jobs.iter().copied().collect();
+    change.steered = steering_of(bus, &jobs).await?.into_iter().collect();
+    Ok(ChangedPlan { plan: now, change, records: records_of(bus, &jobs).await? })
 }
 
-/// A job that is added is wanted, though it may have been withdrawn before, which cancelled it. Returns what is requested
-/// of it now.
+/// What is requested of these jobs, as far as the books know them.
+pub(super) async fn steering_of(
+    bus: &Bus,
+    jobs: &BTreeSet<JobId>,
+) -> Result<BTreeMap<JobId, Steering>, BusError> {
+    let mut steered = BTreeMap::new();
+    let look = |job, known: OrderEntry| steered.extend([(job, known.order.execution.steering)]);
+    bus.each_order(jobs, look).await?;
+    Ok(steered)
+}
+
+/// The records of these jobs, as far as there are any.
+async fn records_of(bus: &Bus, jobs: &BTreeSet<JobId>) -> Result<Vec<BookEntry>, BusError> {
+    let mut records = BTreeMap::new();
+    bus.each_record(jobs, |entry| drop(records.insert(entry.job, entry))).await?;
+    Ok(records.into_values().collect())
+}
+
+/// Jobs that are added are wanted, though they may have been withdrawn before, which cancelled them. Returns what is
+/// requested of them now.
 async fn wanted_again(
     bus: &Bus,
     request: RequestId,
-    job: JobId,
-) -> Result<Option<(JobId, Steering)>, ChangeError> {
-    let Some(known) = bus.order_entry(job).await? else { return Ok(None) };
-    let steering = known.order.execution.steering;
-    let steering = match steering.wish {
-        Wish::Train | Wish::Pause => steering,
-        Wish::Cancel => match bus.carry_out(job, request, JobChange::Resume).await? {
-            CarriedOut::Done(steering) => steering,
-            CarriedOut::Refused(_) => steering, // It is done.
-        },
-    };
-    Ok(Some((job, steering)))
+    jobs: &BTreeSet<JobId>,
+) -> Result<Vec<(JobId, Steering)>, ChangeError> {
+    let mut steered = steering_of(bus, jobs).await?;
+    for (&job, steering) in steered.iter_mut().filter(|(_, steering)| steering.wish == Wish::Cancel) {
+        match bus.carry_out(job, request, JobChange::Resume).await? {
+            CarriedOut::Done(now) => *steering = now,
+            CarriedOut::Refused(_) => {} // It is done.
+        }
+    }
+    Ok(steered.into_iter().collect())
 }
 
 /// `plan` with what `more` has and it has not, and the positions of the added jobs.

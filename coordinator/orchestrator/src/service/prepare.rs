@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use shared::books::{JobState, Standing, WorkerRecord};
-use shared::bus::{Bus, BusError};
+use shared::bus::{BookEntry, Bus, BusError};
 use shared::ids::JobId;
 use shared::protocol::{Steering, SweepRecord};
 use shared::result::JobResult;
@@ -13,7 +13,7 @@ use super::dataset::Dataset;
 use super::plans::{self, ChangeError};
 use crate::engine::Engine;
 use crate::run_dir::{RunDir, RunDirError};
-use crate::sweep::plan::Plan;
+use crate::sweep::plan::{Plan, PlannedJob};
 
 /// The run folder of a sweep.
 pub(super) struct ChosenFolder {
@@ -30,10 +30,9 @@ pub(super) fn run_dir(
     dataset: Option<&Dataset>,
 ) -> Result<ChosenFolder, RunDirError> {
     let usual = out.join(&plan.name);
-    let root = RunDir::place(&usual, plan)?;
+    let (root, stored) = RunDir::place(&usual, plan)?;
     // With what was requested before, whose results are in the folder. What counts is what the books say later.
-    let stored =
-        RunDir::open(&root).and_then(|run| run.plan()).ok().filter(|stored| stored.name == plan.name);
+    let stored = stored.filter(|stored| stored.name == plan.name);
     let continued = stored.map_or_else(|| plan.clone(), |stored| plans::continued(plan.clone(), stored));
     let remark = (root != usual).then(|| {
         format!(
@@ -52,32 +51,13 @@ pub(super) fn run_dir(
 
 /// The results of earlier runs. If a file is damaged, all results are fetched again.
 pub(super) fn stored_results(run_dir: &RunDir) -> BTreeMap<JobId, JobResult> {
-    match run_dir.load() {
-        Ok(record) => record.results,
+    match run_dir.results() {
+        Ok(results) => results,
         Err(error) => {
             tracing::warn!(%error, "results are fetched again");
             BTreeMap::new()
         }
     }
-}
-
-/// Jobs whose results in the run folder are older than the user's request to train them again.
-///
-/// # Errors
-/// When the server does not answer, or a record cannot be read.
-pub(super) async fn outdated(
-    bus: &Bus,
-    stored: &BTreeMap<JobId, JobResult>,
-) -> Result<BTreeSet<JobId>, BusError> {
-    let mut outdated = BTreeSet::new();
-    for (&job, result) in stored {
-        if let Some(entry) = bus.record(job).await?
-            && result.attempt.0 <= entry.record.retried_after
-        {
-            outdated.insert(job);
-        }
-    }
-    Ok(outdated)
 }
 
 /// A sweep that is in the books.
@@ -91,6 +71,8 @@ pub(super) struct Admitted {
     first: Vec<JobId>,
     /// Revision of the newest request or answer before all of this was read.
     until: u64,
+    /// Jobs that were asked to be trained again: the results of their attempts up to this one are outdated.
+    retried: BTreeMap<JobId, u32>,
 }
 
 impl Admitted {
@@ -99,16 +81,29 @@ impl Admitted {
         let engine = Engine::new(self.plan.jobs.iter().map(|job| job.id), stored);
         engine.steered(self.steered.iter().copied(), self.first.iter().copied(), self.until)
     }
+
+    /// Those of the results in the run folder that are older than the user's request to train their jobs again.
+    pub(super) fn outdated(&self, stored: &BTreeMap<JobId, JobResult>) -> BTreeSet<JobId> {
+        let outdated = |result: &&JobResult| {
+            self.retried.get(&result.job).is_some_and(|&retried_after| result.attempt.0 <= retried_after)
+        };
+        stored.values().filter(outdated).map(|result| result.job).collect()
+    }
 }
 
 /// Enters the sweep into the books. Jobs that are already in the books keep their state, except that failed ones are
 /// opened again and drained workers are trusted again, because the user asks for another try. What was requested of the
 /// sweep and its jobs before stays. With `ours_alone` no other coordinator uses this server, so what its queue still
-/// holds from another sweep is removed.
+/// holds from another sweep is removed. `stored` are the jobs whose results are in the run folder.
 ///
 /// # Errors
 /// When the server refuses or does not answer, or an entry in its books cannot be read.
-pub(super) async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::Result<Admitted> {
+pub(super) async fn admit(
+    bus: &Bus,
+    plan: &Plan,
+    stored: impl Iterator<Item = JobId>,
+    ours_alone: bool,
+) -> anyhow::Result<Admitted> {
     let until = bus.newest_request().await?;
     let (plan, steered) = loop {
         let known = bus.sweep(&plan.name).await?;
@@ -123,7 +118,9 @@ pub(super) async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::R
             },
             None => plan.clone(),
         };
-        let steered = bus.admit(&plan.orders()).await?;
+        let planned: BTreeMap<JobId, &PlannedJob> = plan.jobs.iter().map(|job| (job.id, job)).collect();
+        let jobs = planned.keys().copied().collect();
+        let steered = bus.admit_each(&jobs, &|job| plan.order(planned[&job])).await?;
         let (generation, changed_by, revision) =
             known.map_or((0, None, 0), |(record, revision)| (record.generation, record.changed_by, revision));
         let blob = plans::store(bus, &plan).await?;
@@ -135,41 +132,66 @@ pub(super) async fn admit(bus: &Bus, plan: &Plan, ours_alone: bool) -> anyhow::R
         }
     };
     let drained = trust_again(bus).await?;
-    for job in &plan.jobs {
-        let Some(entry) = bus.record(job.id).await? else { continue };
-        let next = match &entry.record.state {
-            JobState::Failed { .. } | JobState::Parked { .. } => Some(entry.record.reopened()),
-            JobState::Pending | JobState::Running { .. } | JobState::Done { .. } => {
-                entry.record.excused(&drained)
-            }
-        };
-        if let Some(next) = next {
-            match bus.swap(job.id, entry.revision, &next).await {
-                // A worker was faster, so the job is already open.
-                Ok(_) | Err(BusError::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
+    let retried = open_again(bus, &plan, stored, &drained).await?;
     if ours_alone {
         bus.clear_queue().await?;
     }
-    Ok(Admitted { plan, steered, first: bus.first().await?, until })
+    Ok(Admitted { plan, steered, first: bus.first().await?, until, retried })
+}
+
+/// Opens failed jobs again, and takes back what failed on drained workers. Returns the jobs that were asked to be
+/// trained again, each with its last attempt before that.
+async fn open_again(
+    bus: &Bus,
+    plan: &Plan,
+    stored: impl Iterator<Item = JobId>,
+    drained: &BTreeSet<String>,
+) -> Result<BTreeMap<JobId, u32>, BusError> {
+    let planned: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
+    let jobs: BTreeSet<JobId> = planned.iter().copied().chain(stored).collect();
+    let (mut retried, mut changes) = (BTreeMap::new(), BTreeMap::new());
+    let look = |BookEntry { job, record, revision, .. }| {
+        if record.retried_after > 0 {
+            retried.insert(job, record.retried_after);
+        }
+        let next = match &record.state {
+            JobState::Failed { .. } | JobState::Parked { .. } => Some(record.reopened()),
+            JobState::Pending | JobState::Running { .. } | JobState::Done { .. } => record.excused(drained),
+        };
+        // A record that has changed meanwhile comes again.
+        match next.filter(|_| planned.contains(&job)) {
+            Some(next) => drop(changes.insert(job, (revision, next))),
+            None => drop(changes.remove(&job)),
+        }
+    };
+    bus.each_record(&jobs, look).await?;
+    for (job, (revision, next)) in changes {
+        match bus.swap(job, revision, &next).await {
+            // A worker was faster, so the job is already open.
+            Ok(_) | Err(BusError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(retried)
 }
 
 /// What a run begins with that follows another one: the sweep as that one has entered it into the books.
-pub(super) async fn attach(bus: &Bus, plan: &Plan) -> anyhow::Result<Admitted> {
+pub(super) async fn attach(
+    bus: &Bus,
+    plan: &Plan,
+    stored: impl Iterator<Item = JobId>,
+) -> anyhow::Result<Admitted> {
     let until = bus.newest_request().await?;
     let missing = || BusError::Missing { what: format!("sweep `{}`", plan.name) };
     let (record, _) = bus.sweep(&plan.name).await?.ok_or_else(missing)?;
     let plan = plans::load(bus, &record.plan).await?;
-    let mut steered = Vec::new();
-    for job in &plan.jobs {
-        let known = bus.order_entry(job.id).await?;
-        let steering = known.map(|known| known.order.execution.steering).unwrap_or_default();
-        steered.extend((steering != Steering::default()).then_some((job.id, steering)));
-    }
-    Ok(Admitted { plan, steered, first: bus.first().await?, until })
+    let jobs = plan.jobs.iter().map(|job| job.id).collect();
+    let steered = plans::steering_of(bus, &jobs).await?;
+    let steered = steered.into_iter().filter(|(_, steering)| *steering != Steering::default()).collect();
+    let mut retried = BTreeMap::new();
+    let look = |entry: BookEntry| retried.extend([(entry.job, entry.record.retried_after)]);
+    bus.each_record(&stored.collect(), look).await?;
+    Ok(Admitted { plan, steered, first: bus.first().await?, until, retried })
 }
 
 /// Trusts all workers again that were on probation or drained, and returns the names of the drained ones. A worker that

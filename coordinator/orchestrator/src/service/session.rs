@@ -11,10 +11,11 @@ use shared::ids::WorkerId;
 use shared::protocol::{LiveReport, Presence};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::conductor::{Acted, Conductor, Input, Role};
+use super::conductor::{Conductor, Role};
 use super::desertion::{self, Desertion, PATIENCE, Staff, Verdict};
 use super::downloads::FetchedResult;
 use super::entering::Entered;
+use super::input::{Acted, Input};
 use super::lease::KeptLease;
 use super::other_sweeps::OtherSweeps;
 use super::surroundings::{Folder, Host};
@@ -27,6 +28,9 @@ use crate::view::model::{LiveJob, Snapshot};
 
 /// A worker that sent no report for this long is not shown.
 const REPORT_LIFE: Duration = Duration::from_secs(10);
+
+/// Estimating the time that is left takes one part in so many of the time: it looks at every open job.
+const ESTIMATE_SHARE: u32 = 100;
 
 /// How a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +65,8 @@ struct Context<'a, H> {
     host: H,
     sink: &'a mut Sink,
     snapshot: Snapshot,
+    /// When the time that is left is estimated again.
+    estimate_due: Instant,
     started: Instant,
     workers: Workers,
     desertion: Desertion,
@@ -117,7 +123,8 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
         let workers = Workers { labels, others, reports: BTreeMap::new(), drained: BTreeMap::new() };
         let (started, desertion) = (Instant::now(), Desertion::default());
         let follower = Follower::of(&plan, Since::Now);
-        let context = Context { bus, host, sink, snapshot, started, workers, desertion };
+        let estimate_due = started;
+        let context = Context { bus, host, sink, snapshot, estimate_due, started, workers, desertion };
         Self { conductor, lease, follower, folder, plan, context }
     }
 
@@ -275,9 +282,13 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
                 context.snapshot.saw(report.job, score);
             }
         }
-        let workers = live.len().max(context.host.workers().usable);
-        let eta = conductor.cost().eta(&engine.open_jobs(), workers);
-        context.snapshot = Snapshot { tally: engine.tally(), live, eta, ..context.snapshot.clone() };
+        let (begun, snapshot) = (Instant::now(), &mut context.snapshot);
+        if begun >= context.estimate_due {
+            let workers = live.len().max(context.host.workers().usable);
+            snapshot.eta = conductor.cost().eta(&engine.open_jobs(), workers);
+            context.estimate_due = begun + begun.elapsed() * ESTIMATE_SHARE;
+        }
+        (snapshot.tally, snapshot.live) = (engine.tally(), live);
     }
 
     /// Why no worker is left that may take jobs: all local workers are given up, and all that are connected from

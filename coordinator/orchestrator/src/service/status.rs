@@ -114,7 +114,7 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
             state: "pending",
             worker: None,
             epoch: record.as_ref().map_or(0, shared::books::JobRecord::saved_epochs),
-            epochs: kind.map_or(0, |kind| kind.effort(&job.settings, 0).epochs),
+            epochs: kind.map_or(0, |kind| kind.effort(&job.settings.to_map(), 0).epochs),
             score: record.as_ref().and_then(shared::books::JobRecord::last_score),
             warnings: Vec::new(),
             attempts: record.as_ref().map_or(0, |record| record.attempts),
@@ -149,7 +149,8 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
                 status.worker = Some(token.owner.name().to_owned());
                 status.epoch = stopped_after.unwrap_or(status.epochs);
                 status.score = plan.ranking.score(&result.metrics);
-                let warnings = kind.map_or_else(Vec::new, |kind| kind.warnings(&result, &job.settings));
+                let warnings =
+                    kind.map_or_else(Vec::new, |kind| kind.warnings(&result, &job.settings.to_map()));
                 status.warnings = warnings.iter().map(ToString::to_string).collect();
             }
             Some(JobState::Failed { reason } | JobState::Parked { reason }) => {

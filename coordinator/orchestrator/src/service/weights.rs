@@ -18,10 +18,9 @@ pub struct UnknownWeights(String);
 /// first job is queued, because no job can begin without its weights.
 pub(super) async fn share(bus: &Bus, plan: &Plan) -> anyhow::Result<()> {
     let digest = plan.dataset_digest.as_deref().unwrap_or_default();
-    let inputs = plan
-        .kind()
-        .into_iter()
-        .flat_map(|kind| plan.jobs.iter().map(move |job| kind.inputs(&job.settings, digest).weights));
+    let inputs = plan.kind().into_iter().flat_map(|kind| {
+        plan.jobs.iter().map(move |job| kind.inputs(&job.settings.to_map(), digest).weights)
+    });
     let digests: BTreeSet<String> = inputs.flatten().collect();
     for digest in &digests {
         let key = subjects::weights_key(digest);

@@ -11,11 +11,13 @@ use crate::engine::crash::Crash;
 impl Conductor {
     /// A local worker has died, and only this process knows why: enters that into the books for the jobs that it held,
     /// in the background. With a `crash` the job has failed there, with `log` as its last lines; without one, the job
-    /// lost its worker.
+    /// lost its worker. A worker has several jobs only if they are short, and then nobody can say which of them killed
+    /// it: all of them lost it, and from then on each is taken alone.
     pub fn worker_died(&self, worker: &WorkerId, held: &[JobId], crash: Option<Crash>, log: &str) {
         let log: Vec<String> = log.lines().map(str::to_owned).collect();
         for &job in held {
-            let error = crash.map(|crash| crash.error(&self.remedies(job)));
+            let to_blame = crash.filter(|_| held.len() == 1);
+            let error = to_blame.map(|crash| crash.error(&self.remedies(job)));
             let (bus, worker, log) = (self.bus().clone(), worker.clone(), log.clone());
             tokio::spawn(async move {
                 if let Err(error) = close_for(&bus, &worker, job, error, &log).await {
@@ -28,7 +30,7 @@ impl Conductor {
     fn remedies(&self, job: JobId) -> Remedies {
         let planned = self.plan().jobs.iter().find(|planned| planned.id == job);
         let known = self.plan().kind().zip(planned);
-        known.map_or_else(Remedies::default, |(kind, planned)| kind.remedies(&planned.settings))
+        known.map_or_else(Remedies::default, |(kind, planned)| kind.remedies(&planned.settings.to_map()))
     }
 }
 

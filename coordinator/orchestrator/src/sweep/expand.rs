@@ -8,6 +8,7 @@ use shared::ids::JobId;
 use shared::settings::Settings;
 use shared::trainer::TrainerKind;
 
+use super::job_settings::JobSettings;
 use super::plan::PlannedJob;
 use super::problem::{Problem, Span};
 use super::setting_schemas::PRESET;
@@ -244,7 +245,7 @@ impl Jobs<'_> {
     /// Adds the job with `settings` and, among them, its preset. If that job already exists, adds only the group's name to it.
     fn add(&mut self, group: &str, mut settings: Settings) -> Result<(), String> {
         let params = self.params.iter().filter_map(|name| Some((name.clone(), settings.get(name)?.clone())));
-        let params = params.collect();
+        let params: Settings = params.collect();
         settings.remove(PRESET);
         if let Some(problem) = self.kind.problems(&settings).first() {
             return Err(format!(
@@ -261,7 +262,9 @@ impl Jobs<'_> {
             return Ok(());
         }
         self.index.insert(id, self.list.len());
-        self.list.push(PlannedJob { id, group: group.to_owned(), also_in: Vec::new(), params, settings });
+        let (params, settings) = (JobSettings::from(params), JobSettings::from(settings));
+        let job = PlannedJob { id, group: group.to_owned(), also_in: Vec::new(), params, settings };
+        job.append_to(&mut self.list);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ pub mod dataset;
 mod dataset_checks;
 pub mod decode;
 pub mod expand;
+pub mod job_settings;
 mod mtl;
 pub mod parse;
 pub mod plan;

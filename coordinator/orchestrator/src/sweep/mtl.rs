@@ -1,6 +1,5 @@
 //! Jobs of the paper's trainer with their settings as its own types, for the checks that no other trainer needs.
 
-use serde::Deserialize;
 use shared::mtl::{self, MtlSpec};
 use shared::trainer::TrainerKind;
 
@@ -22,6 +21,6 @@ pub(super) fn is_mtl(kind: &dyn TrainerKind) -> bool {
 pub(super) fn jobs(jobs: &[PlannedJob]) -> Vec<MtlJob<'_>> {
     // The settings are those of a plan, so they can be read.
     let with_spec =
-        jobs.iter().map(|job| Some(MtlJob { job, spec: MtlSpec::deserialize(&job.settings).ok()? }));
+        jobs.iter().map(|job| Some(MtlJob { job, spec: MtlSpec::read(&job.settings.to_map()).ok()? }));
     with_spec.flatten().collect()
 }

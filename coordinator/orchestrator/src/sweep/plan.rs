@@ -1,9 +1,11 @@
 //! A plan: a sweep file resolved to jobs, ensemble rules and tables. Plain data, stored with every run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::ids::JobId;
@@ -14,6 +16,8 @@ use shared::mtl::preset::Preset;
 use shared::protocol::{CheckpointEvery, Execution, JobOrder};
 use shared::settings::Settings;
 use shared::trainer::TrainerKind;
+
+use super::job_settings::JobSettings;
 
 /// Everything that a sweep file asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +40,7 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "is_default")]
     pub checkpoint_every: CheckpointEvery,
     /// In the order of the file, each job once.
+    #[serde(deserialize_with = "read_jobs")]
     pub jobs: Vec<PlannedJob>,
     pub ensembles: Vec<EnsembleRule>,
     pub tables: Vec<TableRule>,
@@ -101,10 +106,10 @@ impl Plan {
     pub fn order(&self, job: &PlannedJob) -> JobOrder {
         let digest = self.dataset_digest.as_deref().unwrap_or_default();
         let content = match self.kind() {
-            Some(kind) => kind.job(&job.settings, digest),
+            Some(kind) => kind.job(&job.settings.to_map(), digest),
             None => Job {
                 trainer: self.trainer.clone(),
-                settings: job.settings.clone(),
+                settings: job.settings.to_map(),
                 inputs: Inputs::default(),
             },
         };
@@ -186,13 +191,26 @@ pub struct PlannedJob {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_in: Vec<String>,
     /// The settings that any group of the sweep names, with this job's values; and the preset, if the sweep names one.
-    pub params: Settings,
+    pub params: JobSettings,
     /// Every setting of the trainer, in normal form.
     #[serde(rename = "spec")]
-    pub settings: Settings,
+    pub settings: JobSettings,
 }
 
 impl PlannedJob {
+    /// Adds the job to `jobs`, and lets it share with the last of them what they have in common.
+    pub fn append_to(self, jobs: &mut Vec<Self>) {
+        let job = match jobs.last() {
+            Some(last) => Self {
+                params: self.params.sharing_with(&last.params),
+                settings: self.settings.sharing_with(&last.settings),
+                ..self
+            },
+            None => self,
+        };
+        jobs.push(job);
+    }
+
     /// The value that a filter or a table sees under `name`: `group`, `preset`, or any setting.
     pub fn value(&self, name: &str) -> Option<Value> {
         match name {
@@ -212,6 +230,29 @@ impl PlannedJob {
             shared_group || self.value(name).is_some_and(|value| allowed.contains(&value))
         })
     }
+}
+
+/// Reads jobs one by one, so that never more than one of them has a map of its own.
+fn read_jobs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PlannedJob>, D::Error> {
+    struct Jobs;
+
+    impl<'de> Visitor<'de> for Jobs {
+        type Value = Vec<PlannedJob>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of jobs")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<PlannedJob>, A::Error> {
+            let mut jobs = Vec::new();
+            while let Some(job) = list.next_element::<PlannedJob>()? {
+                job.append_to(&mut jobs);
+            }
+            Ok(jobs)
+        }
+    }
+
+    deserializer.deserialize_seq(Jobs)
 }
 
 /// Conditions on jobs: each named setting (or `group`) has one of the listed values.

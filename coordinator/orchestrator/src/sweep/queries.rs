@@ -157,7 +157,13 @@ mod tests {
             let spec = spec.with("epochs", json!(number / 3 + 1)).unwrap();
             let group = "g".to_owned();
             let settings = spec.settings();
-            PlannedJob { id: spec.id(""), group, also_in: Vec::new(), params: settings.clone(), settings }
+            PlannedJob {
+                id: spec.id(""),
+                group,
+                also_in: Vec::new(),
+                params: settings.clone().into(),
+                settings: settings.into(),
+            }
         };
         (0..6).map(job).collect()
     }

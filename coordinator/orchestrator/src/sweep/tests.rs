@@ -181,7 +181,7 @@ fn the_digest_of_a_pack_that_is_there_makes_the_ids() {
     let digest = crate::data::synth::synthesize(&dir, options, &mut |_, _| {}).unwrap();
     let after = plan(text, root.path(), root.path()).unwrap();
     assert_eq!(after.dataset_digest.as_deref(), Some(digest.as_str()));
-    assert_eq!(after.jobs[0].id, shared::mtl::Mtl.job(&after.jobs[0].settings, &digest).id());
+    assert_eq!(after.jobs[0].id, shared::mtl::Mtl.job(&after.jobs[0].settings.to_map(), &digest).id());
     assert_ne!(after.jobs[0].id, before.jobs[0].id);
     std::fs::write(dir.join("pack.json"), "{}").unwrap();
     assert!(plan(text, root.path(), root.path()).is_err());

@@ -52,7 +52,7 @@ impl Job<'_> {
 
     /// The setting that makes `name` meaningless in this job.
     fn cause(&self, vocabulary: &Vocabulary, name: &str) -> Option<&'static str> {
-        let switched_off = || vocabulary.kind.switched_off(&self.job.settings);
+        let switched_off = || vocabulary.kind.switched_off(&self.job.settings.to_map());
         self.switched_off.get_or_init(switched_off).get(name).copied()
     }
 }

@@ -1,6 +1,7 @@
 //! Short names of jobs for people: the group, and the settings in which its jobs differ.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 use shared::blob::shortened;
@@ -11,7 +12,7 @@ use crate::sweep::plan::{Plan, PlannedJob};
 /// A label for each job of a sweep.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
-    by_job: BTreeMap<JobId, String>,
+    by_job: Arc<BTreeMap<JobId, String>>,
     /// The path of the sweep file as the user wrote it.
     file: String,
     /// What the jobs' scores are called.
@@ -22,7 +23,7 @@ impl Labels {
     /// Labels of all jobs of `plan`: group, then the values of the settings that differ within it.
     pub fn of(plan: &Plan) -> Self {
         let varying = varying(&plan.jobs);
-        let by_job = plan.jobs.iter().map(|job| (job.id, label(job, &varying))).collect();
+        let by_job = Arc::new(plan.jobs.iter().map(|job| (job.id, label(job, &varying))).collect());
         Self { by_job, file: format!("{}.yaml", plan.name), score: plan.score_name() }
     }
 
@@ -69,7 +70,7 @@ pub fn reproduce(file: &str, job: JobId) -> String {
 fn varying(jobs: &[PlannedJob]) -> BTreeSet<(&str, &str)> {
     let mut values: BTreeMap<(&str, &str), BTreeSet<String>> = BTreeMap::new();
     for job in jobs {
-        for (name, value) in &job.params {
+        for (name, value) in job.params.iter() {
             values.entry((&job.group, name)).or_default().insert(value.to_string());
         }
     }
@@ -99,10 +100,12 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::sweep::job_settings::JobSettings;
     use crate::sweep::plan::DatasetSource;
 
     fn job(n: u128, group: &str, params: Value) -> PlannedJob {
         let Value::Object(params) = params else { panic!("params are an object") };
+        let params = JobSettings::from(params);
         let settings = params.clone();
         PlannedJob {
             id: JobId::new(Uuid::from_u128(n)),

@@ -52,24 +52,30 @@ impl Books for Nats {
         })
     }
 
-    /// An atomic batch of JetStream (ADR-50): one request per message, and the last one commits.
-    fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, ()> {
+    /// An atomic batch of JetStream (ADR-50): only the last message, which commits, is answered.
+    fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, u64> {
         Box::pin(async move {
             let id = uuid::Uuid::new_v4().simple().to_string();
+            let mut committed = Err(ServerError::doubt("a batch of nothing"));
             for (index, write) in writes.iter().enumerate() {
                 let mut headers = HeaderMap::new();
                 headers.insert("Nats-Batch-Id", id.as_str());
                 headers.insert("Nats-Batch-Sequence", (index + 1).to_string().as_str());
-                headers.insert("Nats-Expected-Last-Subject-Sequence", write.expected.to_string().as_str());
-                if index + 1 == writes.len() {
-                    headers.insert("Nats-Batch-Commit", "1");
+                if let Some(expected) = write.expected {
+                    headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string().as_str());
                 }
                 let subject = self.subject(subjects::books_subject(&write.key));
-                let request = self.client.request_with_headers(subject, headers, write.value.clone());
-                let reply = request.await.map_err(ServerError::doubt)?;
-                refused(&reply.payload).map_or(Ok(()), Err)?;
+                let value = write.value.clone();
+                if index + 1 < writes.len() {
+                    let sent = self.client.publish_with_headers(subject, headers, value).await;
+                    sent.map_err(ServerError::doubt)?;
+                } else {
+                    headers.insert("Nats-Batch-Commit", "1");
+                    let reply = self.client.request_with_headers(subject, headers, value).await;
+                    committed = written(&reply.map_err(ServerError::doubt)?.payload, writes.len());
+                }
             }
-            Ok(())
+            committed
         })
     }
 
@@ -97,18 +103,27 @@ impl Books for Nats {
 }
 
 impl Nats {
-    /// Changes as the server sends them.
-    async fn sent(&self, keys: &[&str], after: u64) -> Result<Flow<Entry>, ServerError> {
+    /// Changes as the server sends them. Under several keys all changes are sent, and those under others left out here: a
+    /// server with many keys takes longer to find what matches one of several patterns than to send everything.
+    async fn sent(&self, keys: &'static [&'static str], after: u64) -> Result<Flow<Entry>, ServerError> {
         let prefix = self.books.prefix.clone();
+        let pattern = match keys {
+            [only] => only,
+            _ => ">",
+        };
         let config = push::OrderedConfig {
             deliver_subject: self.client.new_inbox(),
-            filter_subjects: keys.iter().map(|keys| format!("{prefix}{keys}")).collect(),
+            filter_subject: format!("{prefix}{pattern}"),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after.saturating_add(1) },
             ..push::OrderedConfig::default()
         };
         let consumer = self.books.stream.create_consumer(config).await.map_err(ServerError::doubt)?;
         let messages = consumer.messages().await.map_err(ServerError::doubt)?;
-        Ok(messages.map(move |message| sent_entry(&message.map_err(ServerError::doubt)?, &prefix)).boxed())
+        let entries = messages.map(move |message| sent_entry(&message.map_err(ServerError::doubt)?, &prefix));
+        let wanted = move |entry: &Result<Entry, ServerError>| {
+            std::future::ready(entry.as_ref().map_or(true, |entry| is_under(&entry.key, keys)))
+        };
+        Ok(entries.filter(wanted).boxed())
     }
 
     /// Changes as this connection asks for them, one by one: a request for many costs the server as much as it has keys.
@@ -123,7 +138,7 @@ impl Nats {
                         Ok(message) => {
                             next = message.sequence + 1;
                             let Some(key) = message.subject.strip_prefix(&prefix) else { continue };
-                            if keys.iter().any(|keys| key.starts_with(keys.trim_end_matches('*'))) {
+                            if is_under(key, keys) {
                                 return Some((Ok(asked_entry(key.to_owned(), message)), next));
                             }
                         }
@@ -140,6 +155,11 @@ impl Nats {
         });
         changes.boxed()
     }
+}
+
+/// Whether a key matches one of these patterns (such as `job.*`).
+fn is_under(key: &str, keys: &[&str]) -> bool {
+    keys.iter().any(|keys| key.starts_with(keys.trim_end_matches('*')))
 }
 
 fn sent_entry(message: &jetstream::Message, prefix: &str) -> Result<Entry, ServerError> {
@@ -193,19 +213,17 @@ fn not_put(error: kv::PutError) -> ServerError {
 /// The server's code for a key that has another revision.
 const WRONG_REVISION: u64 = 10071;
 
-/// The error in a publish reply, if there is one. An empty reply confirms a message inside a batch.
-fn refused(reply: &[u8]) -> Option<ServerError> {
-    if reply.is_empty() {
-        return None;
-    }
+/// The last revision of a batch of `count` writes, as the server's reply says.
+fn written(reply: &[u8], count: usize) -> Result<u64, ServerError> {
     let Ok(reply) = serde_json::from_slice::<serde_json::Value>(reply) else {
-        return Some(ServerError::doubt("the server's reply is not JSON"));
+        return Err(ServerError::doubt("the server's reply is not JSON"));
     };
-    let error = reply.get("error")?;
-    Some(match error["err_code"].as_u64() {
-        Some(WRONG_REVISION) => ServerError::Revision,
-        Some(_) | None => ServerError::doubt(error.to_string()),
-    })
+    match (reply.get("error"), reply["seq"].as_u64(), reply["count"].as_u64()) {
+        (Some(error), _, _) if error["err_code"] == WRONG_REVISION => Err(ServerError::Revision),
+        (Some(error), _, _) => Err(ServerError::Refused(error.to_string())),
+        (None, Some(last), Some(written)) if written == count as u64 && last >= written => Ok(last),
+        (None, _, _) => Err(ServerError::doubt(format!("an answer to {count} writes that is none: {reply}"))),
+    }
 }
 
 #[cfg(test)]
@@ -214,12 +232,13 @@ mod tests {
 
     #[test]
     fn replies_are_told_apart() {
-        assert!(refused(b"").is_none());
-        assert!(refused(br#"{"stream":"KV","seq":4,"batch":"a","count":2}"#).is_none());
-        let stale = refused(br#"{"error":{"code":400,"err_code":10071}}"#);
-        assert!(matches!(stale, Some(ServerError::Revision)));
-        let other = refused(br#"{"error":{"code":503,"err_code":10077}}"#);
-        assert!(matches!(other, Some(ServerError::Doubt(why)) if why.to_string().contains("10077")));
-        assert!(refused(b"garbage").is_some());
+        let committed = br#"{"stream":"KV","seq":4,"batch":"a","count":2}"#;
+        assert!(matches!(written(committed, 2), Ok(4)));
+        assert!(matches!(written(committed, 3), Err(ServerError::Doubt(_))), "one is missing");
+        let stale = written(br#"{"error":{"code":400,"err_code":10071}}"#, 2);
+        assert!(matches!(stale, Err(ServerError::Revision)));
+        let other = written(br#"{"error":{"code":503,"err_code":10077}}"#, 2);
+        assert!(matches!(other, Err(ServerError::Refused(why)) if why.contains("10077")));
+        assert!(written(b"", 1).is_err() && written(b"garbage", 1).is_err());
     }
 }

@@ -40,11 +40,23 @@ pub(super) async fn ensure(jetstream: &Context, replicas: usize) -> Result<(), B
     }
     let queue = jetstream.get_or_create_stream(queue(replicas)).await;
     let queue = queue.map_err(|e| BusError::transport(WHAT, e))?;
+    allow_batches(jetstream, &queue.cached_info().config).await;
     queue
         .get_or_create_consumer(subjects::QUEUE_CONSUMER, workers(Timing::default().lease()))
         .await
         .map_err(|e| BusError::transport(WHAT, e))?;
     Ok(())
+}
+
+/// Lets the queue of an earlier version take batches. Without them, jobs are queued one by one.
+async fn allow_batches(jetstream: &Context, queue: &Config) {
+    if queue.allow_atomic_publish {
+        return;
+    }
+    let config = Config { allow_atomic_publish: true, ..queue.clone() };
+    if let Err(error) = jetstream.update_stream(config).await {
+        tracing::debug!(%error, "the queue takes no batches");
+    }
 }
 
 /// Opens a bucket that [`ensure`] made.
@@ -105,6 +117,7 @@ fn queue(replicas: usize) -> Config {
         max_messages_per_subject: 1,
         storage: StorageType::File,
         num_replicas: replicas,
+        allow_atomic_publish: true,
         ..Config::default()
     }
 }

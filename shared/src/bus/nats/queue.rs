@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
+use nats::HeaderMap;
 use nats::jetstream::AckKind;
 use nats::jetstream::consumer::{Consumer, pull};
 
@@ -23,6 +25,29 @@ impl Queue for Nats {
                 Err(error) if format!("{error:?}").contains(ALREADY_QUEUED) => Ok(Queued::Already),
                 Err(error) => Err(ServerError::doubt(error)),
             }
+        })
+    }
+
+    /// An atomic batch of JetStream (ADR-50): only the last message, which commits, is answered.
+    fn publish_all<'a>(&'a self, subjects: &'a [String]) -> Reply<'a, bool> {
+        Box::pin(async move {
+            let Some((last, others)) = subjects.split_last() else { return Ok(true) };
+            let id = uuid::Uuid::new_v4().simple().to_string();
+            let headers = |sequence: usize| {
+                let mut headers = HeaderMap::new();
+                headers.insert("Nats-Batch-Id", id.as_str());
+                headers.insert("Nats-Batch-Sequence", sequence.to_string().as_str());
+                headers
+            };
+            for (index, subject) in others.iter().enumerate() {
+                let sent =
+                    self.client.publish_with_headers(subject.clone(), headers(index + 1), Bytes::new());
+                sent.await.map_err(ServerError::doubt)?;
+            }
+            let mut commit = headers(subjects.len());
+            commit.insert("Nats-Batch-Commit", "1");
+            let reply = self.client.request_with_headers(last.clone(), commit, Bytes::new()).await;
+            all_queued(&reply.map_err(ServerError::doubt)?.payload, subjects.len())
         })
     }
 
@@ -64,6 +89,19 @@ impl Queue for Nats {
     }
 }
 
+/// Whether a batch of `count` messages was accepted, as the server's reply says. One that is refused left nothing.
+fn all_queued(reply: &[u8], count: usize) -> Result<bool, ServerError> {
+    let Ok(reply) = serde_json::from_slice::<serde_json::Value>(reply) else {
+        return Err(ServerError::doubt("the server's reply is not JSON"));
+    };
+    if let Some(error) = reply.get("error") {
+        tracing::debug!(%error, "jobs are queued one by one");
+        return Ok(false);
+    }
+    // A server that knows no batches takes each message by itself, or refuses it, and says nothing of a batch.
+    Ok(reply["count"].as_u64() == Some(count as u64))
+}
+
 struct Handed {
     message: nats::jetstream::Message,
 }
@@ -84,5 +122,20 @@ impl Message for Handed {
             }
             .map_err(ServerError::Doubt)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_queued_as_a_whole_or_not_at_all() {
+        assert!(all_queued(br#"{"stream":"FERRY_JOBS","seq":4,"batch":"a","count":2}"#, 2).unwrap());
+        let queued_already = br#"{"error":{"code":503,"err_code":10077}}"#;
+        assert!(!all_queued(queued_already, 2).unwrap());
+        let knows_no_batches = br#"{"stream":"FERRY_JOBS","seq":4}"#;
+        assert!(!all_queued(knows_no_batches, 2).unwrap());
+        assert!(all_queued(b"", 2).is_err());
     }
 }

@@ -12,6 +12,9 @@ use super::{ANSWERED_BY, Checker, Verdict, require};
 use crate::simulation::history::{Kind, Script};
 use crate::simulation::trainer::{DEVICE_FAILURE, FAILURE, STEPS};
 
+/// An epoch shorter than this takes less time than to store a checkpoint.
+const QUICK: Duration = Duration::from_millis(100);
+
 impl Checker {
     /// Checks that every job ended as it should, and that the run folder has exactly the accepted results.
     pub(in crate::simulation) fn end(&mut self, now: Duration, stored: &BTreeMap<JobId, JobResult>) {
@@ -58,23 +61,27 @@ impl Checker {
         if self.kind == Kind::Everything {
             return Ok(());
         }
-        if self.kind == Kind::BadWorker && self.good > 1 {
-            // With another good worker present, no worker ever tries a job three times.
+        if self.kind == Kind::BadWorker && self.good > self.drained.len() + 1 {
+            // With another good worker present that was never drained, no worker ever tries a job three times.
             let lone = matches!(record.state, JobState::Failed { .. });
             require(!lone, || format!("{job} was given up, though a second worker could have tried it"))?;
         }
         // If only processes died, each new attempt costs at most the work since the last checkpoint.
         let Script { epoch, epochs, .. } = expected.script;
-        // A request may ask for fewer checkpoints.
-        let distance = if now == Steering::default() { self.distance(epoch) } else { epoch };
+        let distance = self.distance(expected.script, now == Steering::default());
         let most = epoch * epochs * (1 + seen.anew) + distance * record.attempts.saturating_sub(1);
         let spent = self.training_log.of(expected.spec.seed).time;
         require(spent <= most, || format!("{job}: {spent:?} of training, at most {most:?} were needed"))
     }
 
-    /// The longest training time between two checkpoints. Here, every epoch is shorter than a minute.
-    fn distance(&self, epoch: Duration) -> Duration {
+    /// The longest training time between two stored checkpoints. Here, every epoch is shorter than a minute. A quick
+    /// training may have ended before its first checkpoint is stored.
+    fn distance(&self, Script { epoch, epochs, .. }: Script, as_planned: bool) -> Duration {
+        if epoch < QUICK {
+            return epoch * epochs;
+        }
         match self.checkpoint_every {
+            _ if !as_planned => epoch, // A request may ask for fewer checkpoints.
             CheckpointEvery::Steps(steps) => epoch / STEPS * steps.get().min(STEPS),
             CheckpointEvery::Epoch | CheckpointEvery::Minutes(_) => epoch,
         }

@@ -16,6 +16,7 @@ impl Checker {
             Standing::Unfit { .. } => require(is_bad, || text("a good worker declared itself unfit")),
             Standing::Drained { .. } if is_bad => Ok(()),
             Standing::Drained { incidents } => {
+                self.drained.insert(record.name.clone());
                 let no_reason = incidents.iter().all(|incident| match &incident.kind {
                     IncidentKind::Failed { .. } => {
                         let failures = self.expected[&incident.job].script.failures as usize;

@@ -2,14 +2,19 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use shared::books::KEPT_CHECKPOINTS;
+use tokio::time::Instant;
 
 use super::super::training::Keeper;
 use super::super::work::{Finished, FinishedWork, Saved, WorkClaim};
 use super::files::{self, SpoolError};
 use super::worker_folder::{WorkerFolder, private_folder};
+
+/// What a short job has done in less time is trained again if its worker dies.
+const WORTH_KEEPING: Duration = Duration::from_secs(1);
 
 /// Where a training stores what the server does not have yet. Clones share the folder. Nothing here returns an error:
 /// work that cannot be stored is only less safe, and is logged.
@@ -21,7 +26,10 @@ pub struct JobSpool {
 #[derive(Debug)]
 struct Inner {
     claim: WorkClaim,
-    place: Option<SpoolFolder>,
+    worker_folder: Option<Arc<WorkerFolder>>,
+    since: Instant,
+    /// `None` if it cannot be written. Not set before there is anything to keep.
+    place: OnceLock<Option<SpoolFolder>>,
     /// Epoch and step of the checkpoints on disk, oldest first.
     kept: Mutex<VecDeque<(u32, u32)>>,
 }
@@ -34,14 +42,41 @@ struct SpoolFolder {
 }
 
 impl JobSpool {
+    /// Begins with an empty folder, so that the next worker on this machine knows of the job.
     pub(super) fn begin(worker_folder: Option<Arc<WorkerFolder>>, claim: WorkClaim) -> Self {
-        let place = worker_folder.and_then(|worker_folder| {
+        let spool = Self::of_short_job(worker_folder, claim);
+        let _made = spool.place();
+        spool
+    }
+
+    /// Begins without a folder. It is made as soon as there is something to keep, if the job has lasted long enough by
+    /// then: files for each of many short jobs take a disk longer than to train them again.
+    pub(super) fn of_short_job(worker_folder: Option<Arc<WorkerFolder>>, claim: WorkClaim) -> Self {
+        let (since, place, kept) = (Instant::now(), OnceLock::new(), Mutex::default());
+        Self { inner: Arc::new(Inner { claim, worker_folder, since, place, kept }) }
+    }
+
+    /// The folder, which is made if it is not there yet.
+    fn place(&self) -> Option<&SpoolFolder> {
+        let Inner { claim, worker_folder, place, .. } = &*self.inner;
+        let made = place.get_or_init(|| {
+            let worker_folder = worker_folder.clone()?;
             let folder = worker_folder.path.join(claim.order.job.to_string());
-            let made = begin(&folder, &claim);
-            made.inspect_err(warn_unsaved).ok()?;
+            begin(&folder, claim).inspect_err(warn_unsaved).ok()?;
             Some(SpoolFolder { folder, _worker_folder: worker_folder })
         });
-        Self { inner: Arc::new(Inner { claim, place, kept: Mutex::default() }) }
+        made.as_ref()
+    }
+
+    /// The folder, if what the job has done so far is worth keeping.
+    fn worthy_place(&self) -> Option<&SpoolFolder> {
+        let is_begun = self.inner.place.get().is_some();
+        if is_begun || self.inner.since.elapsed() >= WORTH_KEEPING { self.place() } else { None }
+    }
+
+    /// The folder, if there is one.
+    fn made_place(&self) -> Option<&SpoolFolder> {
+        self.inner.place.get()?.as_ref()
     }
 
     pub(crate) fn claim(&self) -> &WorkClaim {
@@ -50,7 +85,7 @@ impl JobSpool {
 
     /// Removes this checkpoint and those before it, because the server has it.
     pub(crate) fn delivered(&self, saved: &Saved) {
-        let Some(place) = &self.inner.place else { return };
+        let Some(place) = self.made_place() else { return };
         let mut kept = self.kept();
         while let Some(oldest) = kept.front().copied().filter(|&place| place <= (saved.epoch, saved.step)) {
             kept.pop_front();
@@ -60,7 +95,7 @@ impl JobSpool {
 
     /// Removes everything of the job.
     pub(crate) fn clear(&self) {
-        if let Some(place) = &self.inner.place {
+        if let Some(place) = self.made_place() {
             let _gone = std::fs::remove_dir_all(&place.folder);
         }
     }
@@ -73,7 +108,7 @@ impl JobSpool {
 impl Keeper for JobSpool {
     /// Stores a checkpoint. If there are more than [`KEPT_CHECKPOINTS`], the oldest is removed.
     fn keep(&self, saved: &Saved) {
-        let Some(place) = &self.inner.place else { return };
+        let Some(place) = self.worthy_place() else { return };
         match files::write_saved(&place.folder, saved) {
             Ok(()) => {
                 let mut kept = self.kept();
@@ -90,7 +125,7 @@ impl Keeper for JobSpool {
 
     fn keep_result(&self, finished: Finished) -> Result<FinishedWork, String> {
         let finished_work = FinishedWork::of(self.claim(), finished)?;
-        if let Some(place) = &self.inner.place
+        if let Some(place) = self.worthy_place()
             && let Err(error) = files::write_result(&place.folder, &finished_work)
         {
             warn_unsaved(&error);

@@ -2,8 +2,9 @@
 //!
 //! `<cache>/spool/<worker>/<job>/` contains the newest checkpoints and, at the end, the result with everything it points
 //! to. A worker process locks its folder. The next worker on this machine finds the folders that are no longer locked,
-//! and hands in their contents. Only their owner can read the folders and files. A worker has one job at a time, so it
-//! leaves at most two checkpoints and one result behind, and only if it died or ended while the server was away.
+//! and hands in their contents. Only their owner can read the folders and files. A worker
+//! leaves at most two checkpoints and one result of each job behind, and only if it died or ended while the server was
+//! away.
 
 mod files;
 mod job;
@@ -49,6 +50,11 @@ impl Spool {
     /// The spool of a job that was just claimed.
     pub(super) fn job(&self, claim: WorkClaim) -> JobSpool {
         JobSpool::begin(self.worker_folder.clone(), claim)
+    }
+
+    /// The spool of one of many short jobs.
+    pub(super) fn short_job(&self, claim: WorkClaim) -> JobSpool {
+        JobSpool::of_short_job(self.worker_folder.clone(), claim)
     }
 
     /// The folders of dead workers, sorted by name. They stay locked until dropped.

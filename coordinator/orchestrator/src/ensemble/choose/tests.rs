@@ -16,8 +16,14 @@ fn plan(jobs: usize) -> Plan {
     let job = |n: usize| {
         let spec = MtlSpec::default().with("heads", json!(n / 2 + 1)).unwrap();
         let spec = spec.with("subset_seed", json!(n % 2)).unwrap();
-        let params = Settings::new();
-        PlannedJob { id: id(n), group: "weak".into(), also_in: vec![], params, settings: spec.settings() }
+        let params = Settings::new().into();
+        PlannedJob {
+            id: id(n),
+            group: "weak".into(),
+            also_in: vec![],
+            params,
+            settings: spec.settings().into(),
+        }
     };
     Plan {
         name: "hand".into(),

@@ -50,11 +50,11 @@ pub(in crate::report) fn curves(view: &View<'_>) -> Option<Markup> {
         let points = points(&mean, &x, &y);
         (mean, points)
     };
-    let means = view.configurations.iter().map(mean).collect();
+    let means = view.listed_configurations().iter().map(mean).collect();
     let panels = Panels { view, x, y, curves, means };
     Some(html! {
         div.panels {
-            @for (index, configuration) in view.configurations.iter().enumerate() {
+            @for (index, configuration) in view.listed_configurations().iter().enumerate() {
                 @let group = view.group_place(&configuration.group);
                 figure.panel {
                     figcaption { span.eyebrow.(colour(group)) { (configuration.group) } (configuration.label) }
@@ -90,9 +90,9 @@ impl Panels<'_> {
                         title { (view.configurations[other].label) }
                     }
                 }
-                @for &job in &configuration.jobs {
-                    polyline.curve.thin[several].(colour(group)) points=(curve(job)) {
-                        title { (view.name(job)) }
+                @for job in view.listed_of(configuration) {
+                    polyline.curve.thin[several].(colour(group)) points=(curve(job.id)) {
+                        title { (view.name(job.id)) }
                     }
                 }
                 @if several {

@@ -66,7 +66,7 @@ pub(in crate::report) fn dots(view: &View<'_>) -> Option<Markup> {
 fn lines<'a>(view: &'a View<'_>, ensembles: &'a [EnsembleRow]) -> Vec<Line<'a>> {
     let mut lines = Vec::new();
     let mut by_group: Vec<Vec<&Configuration>> = vec![Vec::new(); view.groups.len()];
-    for configuration in &view.configurations {
+    for configuration in view.listed_configurations() {
         by_group[view.group_place(&configuration.group)].push(configuration);
     }
     for (index, (group, configurations)) in view.groups.iter().zip(by_group).enumerate() {
@@ -95,7 +95,7 @@ fn draw_configuration(view: &View<'_>, axis: &Axis, group: usize, c: &Configurat
     html! {
         text.label x="12" y=(px(y + 4.0)) { (c.label) }
         line.rule x1=(LEFT) x2=(RIGHT) y1=(px(y)) y2=(px(y)) {}
-        @for job in c.jobs.iter().filter_map(|&id| view.job(id)) {
+        @for job in view.listed_of(c) {
             @if let Some(score) = job.score {
                 circle.dot.(colour(group)).faint[several] cx=(px(axis.at(score))) cy=(px(y)) r="5" {
                     title { (view.name(job.id)) ": " (measure.text(score)) }

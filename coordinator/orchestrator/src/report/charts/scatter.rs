@@ -18,8 +18,7 @@ const BOTTOM: f64 = 384.0;
 pub(in crate::report) fn scatter(view: &View<'_>) -> Option<Markup> {
     let pair = |val: Option<f64>, test: Option<f64>| val.zip(test);
     let jobs: Vec<_> = view
-        .results
-        .jobs
+        .listed()
         .iter()
         .filter_map(|job| Some((job, pair(job.val_macro_f1, job.test_macro_f1)?)))
         .collect();

@@ -65,10 +65,10 @@ pub(super) fn jobs(view: &View<'_>) -> Markup {
                 @for column in view.score_columns() { th.n { (column) } }
                 th.n { "Time" } th { "Worker" } th.n { "Attempts" }
             } }
-            tbody { @for job in &view.results.jobs { tr { (job_cells(view, job)) } } }
+            tbody { @for job in view.listed() { tr { (job_cells(view, job)) } } }
         } }
     };
-    section("Jobs", "In the order of the sweep file.", &body)
+    section("Jobs", &view.with_unlisted("In the order of the sweep file."), &body)
 }
 
 fn job_cells(view: &View<'_>, job: &JobRow) -> Markup {
@@ -113,7 +113,7 @@ pub(super) fn warnings(view: &View<'_>) -> Markup {
 }
 
 pub(super) fn failures(view: &View<'_>) -> Markup {
-    let jobs: Vec<&JobRow> = view.in_state(JobState::Failed).collect();
+    let jobs: Vec<&JobRow> = view.listed().iter().filter(|job| job.state == JobState::Failed).collect();
     if jobs.is_empty() {
         return html! {};
     }

@@ -18,7 +18,9 @@ pub(super) fn overview(view: &View<'_>) -> Markup {
     };
     section(
         &title,
-        "Every job is a dot on its configuration's line; the number is the mean ± standard deviation.",
+        &view.with_unlisted(
+            "Every job is a dot on its configuration's line; the number is the mean ± standard deviation.",
+        ),
         &body,
     )
 }
@@ -30,7 +32,7 @@ pub(super) fn learning(view: &View<'_>) -> Markup {
         "{} by epoch. Thin: single jobs; bold: their mean{others}. The dot marks the peak.",
         view.measure.at_start()
     );
-    section("Learning curves", &note, &chart)
+    section("Learning curves", &view.with_unlisted(&note), &chart)
 }
 
 /// Test against validation, and the best ensemble's confusion matrix, side by side.
@@ -41,7 +43,7 @@ pub(super) fn transfer_and_confusion(view: &View<'_>) -> Markup {
             @if let Some(chart) = charts::scatter(view) {
                 (section(
                     "Test against validation",
-                    "Members are chosen on validation; the test split only reports. Dashed: equal scores, where in view.",
+                    &view.with_unlisted("Members are chosen on validation; the test split only reports. Dashed: equal scores, where in view."),
                     &html! { figure { (chart) } (legend(view, false)) },
                 ))
             }

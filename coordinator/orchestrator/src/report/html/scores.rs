@@ -124,7 +124,7 @@ fn cells(measure: &Measure, table: &Table, row: &Row, best: Option<f64>) -> Mark
 }
 
 pub(super) fn per_class(view: &View<'_>) -> Markup {
-    let configurations = view.configurations.iter().map(|c| {
+    let configurations = view.listed_configurations().iter().map(|c| {
         (
             html! { @if let Some(group) = c.group_before_label() { span.soft { (group) } " " } (c.label) },
             view.per_class_of(c),

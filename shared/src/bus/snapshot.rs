@@ -1,0 +1,141 @@
+//! One pass over the books instead of one request per job: every current entry under some keys, then an end.
+//!
+//! It reads a watch until the newest revision has come that was there before. That revision may be gone meanwhile: the
+//! key that had it was deleted, or changed, which gives a newer one. A watch may also report errors, end, or go deaf
+//! (see [`super::feed`]). Whenever nothing comes, the server is therefore asked again, and a watch that stays behind is
+//! replaced by one that begins after the last entry that came.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::StreamExt;
+
+use super::books::book_entry;
+use super::feed::newest;
+use super::orders::order_entry;
+use super::server::{Entry, ServerError};
+use super::{BookEntry, Bus, BusError, OrderEntry};
+use crate::ids::JobId;
+use crate::protocol::subjects;
+
+/// A watch that delivers nothing for this long may be dead.
+const QUIET: Duration = Duration::from_secs(2);
+/// How often in a row a watch may be quiet or report an error before it is replaced.
+const QUIET_MOST: u32 = 2;
+/// How many watches in a row may deliver nothing before the pass is given up.
+const WATCHES_MOST: u32 = 5;
+/// Up to so many jobs are read one by one: a pass costs as much as there are entries.
+const FEW: usize = 256;
+
+const ORDERS: &[&str] = &[subjects::ORDER_KEYS];
+const RECORDS: &[&str] = &[subjects::RECORD_KEYS];
+
+impl Bus {
+    /// Hands the records of `jobs` to `each`, as far as there are any. A record that changes meanwhile may come twice,
+    /// the newest last.
+    ///
+    /// # Errors
+    /// When the server does not answer, or one of these records cannot be read.
+    pub async fn each_record(
+        &self,
+        jobs: &BTreeSet<JobId>,
+        mut each: impl FnMut(BookEntry) + Send,
+    ) -> Result<(), BusError> {
+        if jobs.len() <= FEW {
+            for &job in jobs {
+                if let Some(record) = self.record(job).await? {
+                    each(record);
+                }
+            }
+            return Ok(());
+        }
+        let entry = |entry: &Entry| {
+            if let Some(job) = subjects::job_of_record_key(&entry.key).filter(|job| jobs.contains(job)) {
+                each(book_entry(job, entry)?);
+            }
+            Ok(())
+        };
+        self.each_entry(RECORDS, entry).await
+    }
+
+    /// Hands the orders of `jobs` to `each`, like [`Self::each_record`].
+    ///
+    /// # Errors
+    /// When the server does not answer, or one of these orders cannot be read.
+    pub async fn each_order(
+        &self,
+        jobs: &BTreeSet<JobId>,
+        mut each: impl FnMut(JobId, OrderEntry) + Send,
+    ) -> Result<(), BusError> {
+        if jobs.len() <= FEW {
+            for &job in jobs {
+                if let Some(order) = self.order_entry(job).await? {
+                    each(job, order);
+                }
+            }
+            return Ok(());
+        }
+        let entry = |entry: &Entry| {
+            if let Some(job) = subjects::job_of_order_key(&entry.key).filter(|job| jobs.contains(job)) {
+                each(job, order_entry(entry)?);
+            }
+            Ok(())
+        };
+        self.each_entry(ORDERS, entry).await
+    }
+
+    /// Those of `jobs` that have a record, whatever it says.
+    pub(super) async fn recorded(&self, jobs: &BTreeSet<JobId>) -> Result<BTreeSet<JobId>, BusError> {
+        let mut recorded = BTreeSet::new();
+        if jobs.len() <= FEW {
+            for &job in jobs {
+                recorded.extend(self.entry(&subjects::record_key(job)).await?.map(|_| job));
+            }
+            return Ok(recorded);
+        }
+        let entry = |entry: &Entry| {
+            recorded.extend(subjects::job_of_record_key(&entry.key).filter(|job| jobs.contains(job)));
+            Ok(())
+        };
+        self.each_entry(RECORDS, entry).await?;
+        Ok(recorded)
+    }
+
+    /// Hands every current entry under `keys` to `each`, in the order of the revisions.
+    async fn each_entry(
+        &self,
+        keys: &'static [&'static str],
+        mut each: impl FnMut(&Entry) -> Result<(), BusError> + Send,
+    ) -> Result<(), BusError> {
+        let failed = |error| BusError::failed("read the books", error);
+        let server = self.server.as_ref();
+        let (mut until, mut seen) = (newest(server, keys).await.map_err(failed)?, 0);
+        let mut barren = 0;
+        while seen < until {
+            if barren == WATCHES_MOST {
+                return Err(failed(ServerError::doubt("the server delivers nothing")));
+            }
+            let (before, mut quiet) = (seen, 0);
+            let mut watch = server.watch(keys, seen).await.map_err(failed)?;
+            while seen < until && quiet < QUIET_MOST {
+                match tokio::time::timeout(QUIET, watch.next()).await {
+                    Ok(Some(Ok(entry))) => {
+                        (seen, quiet) = (seen.max(entry.revision), 0);
+                        each(&entry)?;
+                        continue;
+                    }
+                    Ok(None) => break,
+                    Ok(Some(Err(error))) => {
+                        tracing::debug!(%error, "the watch reported an error and continues");
+                    }
+                    Err(_nothing_came) => {}
+                }
+                // What was the newest entry may have been deleted.
+                until = until.min(newest(server, keys).await.map_err(failed)?);
+                quiet += 1;
+            }
+            barren = if seen == before { barren + 1 } else { 0 };
+        }
+        Ok(())
+    }
+}
