@@ -64,7 +64,7 @@ impl Agent {
         if self.is_others_turn(&entry.record, &order.content.trainer, &conditions.standing).await? {
             return Ok(Look::Later(self.time_for_others()));
         }
-        let company = if has_cost_a_worker(&entry.record) {
+        let company = if has_gone_wrong(&entry.record) {
             self.pace.alone().await
         } else if let Some(company) = self.pace.among_others() {
             company
@@ -173,8 +173,8 @@ impl Agent {
     }
 }
 
-/// Whether a worker died while it had this job, or could not train it. Such a job has no other beside it.
-fn has_cost_a_worker(record: &JobRecord) -> bool {
+/// Whether a worker died while it had this job, or could not train it. Such a job is taken alone.
+fn has_gone_wrong(record: &JobRecord) -> bool {
     record.losses > 0 || !record.failures.is_empty()
 }
 

@@ -120,8 +120,8 @@ impl Pace {
         Some(Company::Others { _together: self.company.try_read().ok()? })
     }
 
-    /// Waits until no other job is left. A job that has cost a worker its life must be alone, or it would take others
-    /// with it, and nobody could say which one it was.
+    /// Waits until no other job is left. A job that was lost or has failed before must be alone: if it kills this worker,
+    /// it takes no others with it, and everybody can tell which job it was.
     pub(super) async fn alone(&self) -> Company<'_> {
         self.slow_down();
         Company::Nobody { _alone: self.company.write().await }
