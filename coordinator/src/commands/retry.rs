@@ -73,8 +73,9 @@ async fn with_books(args: &RetryArgs, access: &Access) -> anyhow::Result<ExitCod
         return Ok(ExitCode::FAILURE);
     }
     for ended in &jobs {
-        retry(&access.bus, ended).await?;
+        // Later it could be the new result: a worker may be done with it in no time.
         let kept = set_aside(&args.out, ended)?;
+        retry(&access.bus, ended).await?;
         stdio::print_line(&if args.json { json(ended, &kept) } else { plain(&text(ended, &kept)) })?;
     }
     Ok(ExitCode::SUCCESS)

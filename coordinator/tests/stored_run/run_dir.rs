@@ -4,6 +4,7 @@ use std::fs;
 
 use orchestrator::run_dir::{ResultFiles, RunDir, RunDirError};
 use orchestrator::sweep::plan::DatasetSource;
+use shared::ids::Attempt;
 use shared::mtl::report::MICRO_BATCHES;
 use shared::pack::Split;
 use shared::predictions::{Matrix, SampleList, to_npy};
@@ -45,6 +46,33 @@ fn no_absolute_path_is_stored() {
     plan.dataset = Some(DatasetSource::Pack(root.path().join("somewhere/faces")));
     let folder = RunDir::create(&root.path().join("run"), &plan).unwrap();
     assert_eq!(folder.load().unwrap().plan.dataset, Some(DatasetSource::Pack("faces".into())));
+}
+
+/// Case 21: `ferry retry` and the run that is going on move the same earlier result.
+#[test]
+fn a_result_may_be_set_aside_by_two_processes_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    let plan = plan();
+    let folder = run(root.path(), &plan, |n, _| n == 0);
+    let job = plan.jobs[0].id;
+    let (mut old, files) = result(&plan.jobs[0]);
+    for attempt in 1..100 {
+        old.attempt = Attempt(attempt);
+        folder.result_writer().unwrap().write(&old, &files).unwrap();
+        let start = std::sync::Barrier::new(2);
+        let set_aside = || {
+            start.wait();
+            folder.set_aside(job)
+        };
+        let outcomes = std::thread::scope(|scope| {
+            let other = scope.spawn(set_aside);
+            [set_aside(), other.join().unwrap()]
+        });
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        let kept = root.path().join(format!("earlier/{job}/{attempt}"));
+        assert!(kept.join("result.json").is_file() && kept.join("val.npy").is_file());
+        assert_eq!(folder.load().unwrap().results.len(), 0);
+    }
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Results that were replaced: a job that is trained again leaves its earlier result in the run folder.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use shared::ids::JobId;
 use shared::result::JobResult;
 
+use super::write::remove_if_there;
 use super::{RunDir, RunDirError, stem};
 
 impl RunDir {
@@ -22,7 +24,7 @@ impl RunDir {
     }
 
     /// Copies everything first, then removes the record before the files that it points to, so that a reader who finds
-    /// a record also finds its files.
+    /// a record also finds its files. Another process may do the same at the same time.
     fn set_result_aside(&self, result: &JobResult) -> Result<PathBuf, RunDirError> {
         let job = result.job;
         let place = self.root.join("earlier").join(job.to_string()).join(result.attempt.0.to_string());
@@ -33,12 +35,16 @@ impl RunDir {
             matrices.map(|split| (self.probabilities_path(job, split), format!("{}.npy", stem(split)))),
         );
         files.push((self.root.join(Self::model_name(job)), "model.safetensors".to_owned()));
-        files.retain(|(from, _)| from.is_file());
         for (from, name) in &files {
-            fs::copy(from, place.join(name)).map_err(RunDirError::io("copy", from))?;
+            match fs::copy(from, place.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(RunDirError::io("copy", from)(error));
+                }
+                Ok(_) | Err(_) => {}
+            }
         }
         for (from, _) in &files {
-            fs::remove_file(from).map_err(RunDirError::io("remove", from))?;
+            remove_if_there(from)?;
         }
         Ok(place)
     }
