@@ -17,7 +17,7 @@ use crate::commands::{
 use orchestrator::guard;
 use orchestrator::view::console::LogWriter;
 
-/// Trains sweeps of facial-expression networks on many workers and builds ensembles from them.
+/// Trains sweeps of neural networks on many workers and builds ensembles from them.
 #[derive(Debug, Parser)]
 #[command(name = "ferry", version, arg_required_else_help = true, after_help = format!("{EXAMPLE}\n\n{}", shared::exit::TABLE))]
 pub(crate) struct Cli {
@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Plan(plan::PlanArgs),
     /// Show the progress of all sweeps in a state directory or on a server.
     Status(status::StatusArgs),
-    /// Show everything that has happened to a sweep, then everything that happens, until Ctrl-C.
+    /// Show what has happened to a sweep, as far as the server still has it, then everything that happens, until Ctrl-C.
     Watch(watch::WatchArgs),
     /// Set up a secured server for several machines: configuration, certificates, and a credential for each role.
     Init(init::InitArgs),

@@ -7,7 +7,7 @@ use clap::{Args, Parser};
 use crate::commands::Command;
 use crate::device::DeviceChoice;
 
-/// Trains the jobs of a sweep: takes one after the other, reports every epoch, and stores the result.
+/// Trains the jobs of a sweep, one at a time: reports every epoch, and stores the result.
 ///
 /// Without a subcommand it takes jobs from a server until it is stopped. A subcommand needs no server, and exits when
 /// done.

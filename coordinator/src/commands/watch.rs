@@ -17,7 +17,8 @@ use orchestrator::view::labels::Labels;
 use orchestrator::view::model::clock;
 use orchestrator::view::{json_line, words};
 
-/// Shows everything that has happened to a sweep, then everything that happens, until Ctrl-C. The sweep is not disturbed.
+/// Shows what has happened to a sweep, as far as the server still has it, then everything that happens, until Ctrl-C.
+/// The sweep is not disturbed.
 ///
 /// The records keep each job's reports, its failures, and the end of its log, so that whoever comes late sees them, too. In
 /// a state directory where nothing runs, it ends when it has shown everything.

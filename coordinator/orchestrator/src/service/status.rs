@@ -70,7 +70,7 @@ pub struct BucketStatus {
     pub objects: usize,
     /// Bytes of these objects.
     pub live_bytes: u64,
-    /// Uploads that were never finished; they are removed after an hour.
+    /// Uploads that were never finished; they are removed after ten minutes without progress.
     pub uploads: usize,
 }
 
