@@ -70,6 +70,11 @@ pub trait TrainerKind: fmt::Debug + Sync {
     /// What is known to help if a worker died while it trained such a job.
     fn remedies(&self, settings: &Settings) -> Remedies;
 
+    /// Whether `ferry-worker reproduce` can train its jobs, without a server.
+    fn is_reproducible(&self) -> bool {
+        false
+    }
+
     /// The inputs of a job with these settings.
     fn inputs(&self, settings: &Settings, dataset_digest: &str) -> Inputs {
         self.job(settings, dataset_digest).inputs

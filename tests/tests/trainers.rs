@@ -236,6 +236,25 @@ fn results(workdir: &Workdir, sweep: &str) -> anyhow::Result<Value> {
     comparable(&workdir.path().join("runs").join(sweep).join("results.json"))
 }
 
+/// Jobs that predict different samples cannot be compared: the others are trained, and the report names the rest.
+#[test]
+fn a_result_that_cannot_be_used_fails_its_job_and_not_the_sweep() -> anyhow::Result<()> {
+    let workdir = Workdir::new()?;
+    let sweep = EMPTY.replace("seed: [0, 1, 2, 3]", "seed: [0, 1], samples: [8, 9]").replace("500", "1");
+    std::fs::write(workdir.path().join("waiting.yaml"), sweep)?;
+    for _again in 0..2 {
+        let mut run = Run::start(workdir.ferry(&["run", "waiting.yaml", "--workers", "1", "--json"]))?;
+        let finished = run.wait_for("finished", LIMIT)?;
+        assert_eq!((&finished["done"], &finished["failed"]), (&2.into(), &2.into()), "{finished}");
+        assert_eq!(run.end(LIMIT)?.code(), Some(1));
+        let results = results(&workdir, "waiting")?;
+        let errors = results["jobs"].as_array().into_iter().flatten().filter_map(|job| job["error"].as_str());
+        let errors: Vec<&str> = errors.collect();
+        assert!(errors.len() == 2 && errors[0].contains("belong in another sweep"), "{errors:#?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn sweeps_of_two_kinds_share_a_server_and_a_worker() -> anyhow::Result<()> {
     let (server, bench) = (Server::start()?, Workdir::new()?);

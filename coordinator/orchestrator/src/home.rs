@@ -200,8 +200,11 @@ impl Home {
         Endpoint::parse(&file.url, Some(file.token)).ok()
     }
 
-    /// The server is gone.
-    pub fn forget_endpoint(&self) {
+    /// The server that listens at `url` is gone. If another one has taken its place, that one stays known.
+    pub fn forget_endpoint(&self, url: &str) {
+        if self.endpoint().is_some_and(|known| known.url() != url) {
+            return;
+        }
         if let Err(error) = std::fs::remove_file(self.endpoint_path()) {
             tracing::debug!(%error, "the endpoint file was gone already");
         }
@@ -303,7 +306,9 @@ mod tests {
         home.write_endpoint("nats://127.0.0.1:4333", "t").unwrap();
         let endpoint = home.endpoint().unwrap();
         assert_eq!((endpoint.url(), endpoint.token()), ("nats://127.0.0.1:4333", Some("t")));
-        home.forget_endpoint();
+        home.forget_endpoint("nats://127.0.0.1:4222");
+        assert!(home.endpoint().is_some(), "another server has taken its place");
+        home.forget_endpoint("nats://127.0.0.1:4333");
         assert_eq!(home.endpoint(), None);
     }
 }

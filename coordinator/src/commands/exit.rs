@@ -14,7 +14,7 @@ use orchestrator::devices::DevicesError;
 use orchestrator::home::HomeError;
 use orchestrator::report::ReportError;
 use orchestrator::run_dir::RunDirError;
-use orchestrator::service::{RemovalError, RetryError, UnknownWeights};
+use orchestrator::service::{AnotherPlan, RemovalError, RetryError, UnknownWeights};
 use orchestrator::sweep::problem::SweepError;
 
 /// An error that knows how the process ends because of it.
@@ -34,6 +34,7 @@ fn code(error: &(dyn Error + 'static)) -> Option<Exit> {
     let known = [
         of::<BadInput>,
         of::<NobodyToAsk>,
+        of::<AnotherPlan>,
         of::<RetryError>,
         of::<RemovalError>,
         of::<SweepError>,
@@ -88,6 +89,12 @@ impl ProcessExit for RemovalError {
     }
 }
 
+impl ProcessExit for AnotherPlan {
+    fn process_exit_code(&self) -> Exit {
+        Exit::BadInput
+    }
+}
+
 impl ProcessExit for io::Error {
     fn process_exit_code(&self) -> Exit {
         Exit::of_io(self)
@@ -115,9 +122,11 @@ impl ProcessExit for RunDirError {
             | Self::NoDataset { .. }
             | Self::Version { .. }
             | Self::Damaged { .. } => Exit::BadInput,
-            Self::Gone { .. } | Self::UnknownJob { .. } | Self::Refused { .. } | Self::Samples { .. } => {
-                Exit::Failed
-            }
+            Self::Gone { .. }
+            | Self::InUse { .. }
+            | Self::UnknownJob { .. }
+            | Self::Refused { .. }
+            | Self::Samples { .. } => Exit::Failed,
         }
     }
 }

@@ -25,7 +25,8 @@ use orchestrator::view::{json_line, words};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ferry watch\n  ferry watch demo --nats tls://head:4222 --creds observer.creds\n  \
-    ferry watch demo --json | jq 'select(.event == \"epoch\")'"
+    ferry watch demo --json | jq 'select(.event == \"epoch\")'\n\n\
+    In a state directory where nothing runs, it ends when it has shown everything."
 )]
 pub(crate) struct WatchArgs {
     /// Name of the sweep; may be left out if there is only one.
@@ -53,15 +54,37 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, CommandError> {
 async fn watch(args: &WatchArgs) -> Result<ExitCode, CommandError> {
     let access = Access::open(&args.books, "ferry-watch").await?;
     let access = access.ok_or_else(|| CommandError::Input(anyhow::anyhow!(args.books.no_sweep())))?;
+    let mut kept = Vec::new();
+    let alone = access.is_alone();
+    // In a home where nothing runs, a sweep must be able to start while a slow reader reads this.
+    let mut show = |line: String| {
+        if alone {
+            kept.push(line);
+            return true;
+        }
+        print(&line)
+    };
     let outcome = tokio::select! {
-        outcome = follow(args, &access) => outcome,
+        outcome = follow(args, &access, &mut show) => outcome,
         stopped = interrupted() => stopped.context("cannot wait for Ctrl-C").map_err(CommandError::from),
     };
     access.close().await;
-    outcome.map(|()| ExitCode::SUCCESS)
+    outcome?;
+    let _nobody_reads_any_more = kept.iter().all(|line| print(line));
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn follow(args: &WatchArgs, access: &Access) -> Result<(), CommandError> {
+/// Prints a line. False if nobody reads any more.
+fn print(line: &str) -> bool {
+    writeln!(std::io::stdout().lock(), "{line}").is_ok()
+}
+
+/// Hands everything to `show` as lines, until that returns false.
+async fn follow(
+    args: &WatchArgs,
+    access: &Access,
+    show: &mut dyn FnMut(String) -> bool,
+) -> Result<(), CommandError> {
     let bus = &access.bus;
     // Nothing can change here, and a sweep must be able to start.
     let end = if access.is_alone() {
@@ -88,8 +111,7 @@ async fn follow(args: &WatchArgs, access: &Access) -> Result<(), CommandError> {
         for event in &told.events {
             let start = *start.get_or_insert(event.time);
             let Some(line) = line(event, &labels, start, args.json) else { continue };
-            // Nobody reads any more.
-            if writeln!(std::io::stdout().lock(), "{line}").is_err() {
+            if !show(line) {
                 return Ok(());
             }
         }

@@ -36,6 +36,10 @@ impl TrainerKind for Mtl {
         trainer()
     }
 
+    fn is_reproducible(&self) -> bool {
+        true
+    }
+
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<MtlSpec>()
     }

@@ -116,7 +116,7 @@ impl Broker {
     /// Stops it gracefully, which makes the next start fast.
     pub async fn stop(mut self) {
         guard::terminate(&mut self.child, Duration::from_secs(10)).await;
-        self.home.forget_endpoint();
+        self.home.forget_endpoint(&url(self.port));
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Event {
     Stored(JobId),
     /// A finished job's result could not be fetched; it will be fetched again later.
     NotStored(JobId),
+    /// A finished job's result cannot be used, and why.
+    Refused { job: JobId, why: String },
     /// A request to change the sweep, or its answer, was written.
     Requested { revision: u64, request: Request },
     /// A request was removed from the books.

@@ -24,7 +24,7 @@ pub(super) struct Seen {
     pub(super) record: JobRecord,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Phase {
     Open,
     /// Done; its result is being fetched.
@@ -32,6 +32,8 @@ pub(super) enum Phase {
     /// Done; its result must be fetched again.
     ToFetch,
     Stored,
+    /// Done, but its result cannot be used, for this reason.
+    Refused(String),
     Failed,
 }
 
@@ -54,7 +56,7 @@ pub struct Tally {
     /// Waiting, but not to be trained now, on request.
     pub paused: usize,
     pub done: usize,
-    /// Failed for good, on one worker or on several.
+    /// Failed for good, on one worker or on several; or done with a result that cannot be used.
     pub failed: usize,
     /// Without a result, and not to be trained any more, on request.
     pub cancelled: usize,
@@ -89,6 +91,7 @@ impl Tally {
             (None | Some(JobState::Pending), Wish::Pause) => &mut self.paused,
             (None | Some(JobState::Pending), Wish::Cancel) => &mut self.cancelled,
             (Some(JobState::Running { .. }), _) => &mut self.running,
+            (Some(JobState::Done { .. }), _) if matches!(job.phase, Phase::Refused(_)) => &mut self.failed,
             (Some(JobState::Done { .. }), _) => &mut self.done,
             (Some(JobState::Failed { .. } | JobState::Parked { .. }), _) => &mut self.failed,
         }
@@ -116,10 +119,10 @@ impl Job {
         matches!(&self.seen, Some(Seen { record, .. }) if matches!(record.state, JobState::Running { .. }))
     }
 
-    /// Stored, failed for good, or cancelled and held by nobody.
+    /// Stored or refused, failed for good, or cancelled and held by nobody.
     fn is_ended(&self) -> bool {
         match self.phase {
-            Phase::Stored | Phase::Failed => true,
+            Phase::Stored | Phase::Refused(_) | Phase::Failed => true,
             Phase::Open => self.steering.wish == Wish::Cancel && self.seen.is_some() && !self.is_running(),
             Phase::Fetching | Phase::ToFetch => false,
         }

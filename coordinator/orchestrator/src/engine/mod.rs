@@ -66,6 +66,7 @@ impl Engine {
             Event::StandingChanged(record) => self.standing_changed(&record),
             Event::Stored(job) => self.fetched(job, Phase::Stored),
             Event::NotStored(job) => self.fetched(job, Phase::ToFetch),
+            Event::Refused { job, why } => self.fetched(job, Phase::Refused(why)),
             Event::Requested { revision, request } => self.requested(revision, request),
             Event::RequestGone(request) => {
                 let steps = self.requests.gone(request, &|job| self.jobs.contains(job));
@@ -101,10 +102,10 @@ impl Engine {
             | JobState::Failed { .. }
             | JobState::Parked { .. } => false,
         };
-        match job.phase {
+        match &job.phase {
             Phase::Fetching if job.seen.as_ref().is_some_and(|seen| is_newest(&seen.record)) => Fate::Wanted,
             Phase::Open | Phase::Fetching | Phase::ToFetch | Phase::Failed => Fate::Outdated,
-            Phase::Stored => Fate::Unwanted,
+            Phase::Stored | Phase::Refused(_) => Fate::Unwanted,
         }
     }
 
@@ -134,11 +135,17 @@ impl Engine {
         open.map(|(id, job)| (id, job.seen.as_ref().map_or(0, |seen| seen.record.saved_epochs()))).collect()
     }
 
-    /// Jobs that failed for good, each with its record and the reason.
+    /// Jobs that failed for good, or whose result cannot be used, each with its record and the reason.
     pub fn failures(&self) -> impl Iterator<Item = (JobId, &JobRecord, &str)> {
         self.jobs.iter().filter_map(|(id, job)| {
             let record = &job.seen.as_ref()?.record;
-            Some((id, record, record.state.failure()?))
+            let reason = match &job.phase {
+                Phase::Refused(why) => why,
+                Phase::Open | Phase::Fetching | Phase::ToFetch | Phase::Stored | Phase::Failed => {
+                    record.state.failure()?
+                }
+            };
+            Some((id, record, reason))
         })
     }
 
@@ -313,15 +320,18 @@ impl Job {
         if self.phase == Phase::Stored && !matches!(record.state, JobState::Done { .. }) {
             effects.push(Effect::SetAside(id));
         }
-        match (&record.state, self.phase) {
-            (JobState::Done { .. }, Phase::Open | Phase::Failed) => {
+        match (&record.state, &self.phase) {
+            (JobState::Done { .. }, Phase::Open | Phase::Failed | Phase::Refused(_)) => {
                 self.phase = Phase::Fetching;
                 effects.push(Effect::Fetch(id));
             }
             (JobState::Done { .. }, Phase::Fetching | Phase::ToFetch | Phase::Stored)
             | (JobState::Pending, Phase::Open) => {}
             (JobState::Failed { .. } | JobState::Parked { .. }, _) => self.phase = Phase::Failed,
-            (JobState::Pending, Phase::Fetching | Phase::ToFetch | Phase::Stored | Phase::Failed) => {
+            (
+                JobState::Pending,
+                Phase::Fetching | Phase::ToFetch | Phase::Stored | Phase::Refused(_) | Phase::Failed,
+            ) => {
                 self.phase = Phase::Open;
                 effects.push(Effect::Enqueue(id)); // It was opened again, and left the queue when it ended.
             }

@@ -114,6 +114,20 @@ fn a_job_that_is_trained_again_is_fetched_again() {
 }
 
 #[test]
+fn a_result_that_cannot_be_used_fails_its_job() {
+    let mut engine = engine();
+    let (token, record) = claim(&JobRecord::pending(), "cpu0");
+    let done = record.done(&token, None).unwrap();
+    record_changed(&mut engine, 1, &done);
+    engine.apply(Event::Refused { job: job(), why: "other samples".into() });
+    assert!(engine.is_finished());
+    assert_eq!((engine.tally().done, engine.tally().failed), (0, 1));
+    assert_eq!(engine.failures().map(|(_, _, why)| why).collect::<Vec<_>>(), ["other samples"]);
+    record_changed(&mut engine, 2, &done.retried().unwrap());
+    assert!(!engine.is_finished() && engine.tally().pending == 1);
+}
+
+#[test]
 fn what_an_earlier_run_stored_is_not_fetched_again() {
     let mut engine = Engine::new([job()], &|_| true);
     assert!(engine.is_finished());

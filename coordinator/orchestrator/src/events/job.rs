@@ -1,5 +1,7 @@
 //! What was told of one job, compared with what its record and its result say. Pure.
 
+use std::collections::BTreeMap;
+
 use shared::books::{JobRecord, JobState, LogTail, Reported, Token};
 use shared::bus::BookEntry;
 use shared::ids::{Attempt, JobId, WorkerId};
@@ -40,6 +42,8 @@ enum State {
 struct Reports {
     /// Those of the last record that had any.
     known: Vec<(Attempt, (u32, u32))>,
+    /// Those before them that the record no longer has, because there were too many. By place.
+    earlier: BTreeMap<(u32, u32), Attempt>,
     /// The attempt whose result was told with all its reports, and where it ended.
     finished: Option<(Attempt, (u32, u32))>,
 }
@@ -149,12 +153,15 @@ impl Told {
     ) -> Vec<EventKind> {
         let attempt = result.attempt;
         let is_still_part = |told: Attempt| told.0 > self.anew_after;
-        let Reports { known, finished } = &self.reports;
+        let Reports { known, earlier, finished } = &self.reports;
+        let known: BTreeMap<(u32, u32), Attempt> = known.iter().map(|&(told, at)| (at, told)).collect();
         let is_told = |place: (u32, u32)| match finished {
             Some((told, _)) if *told == attempt => true,
             // It went on where that attempt had ended.
             Some((told, end)) if is_still_part(*told) && place <= *end => true,
-            Some(_) | None => known.iter().any(|(told, at)| is_still_part(*told) && *at == place),
+            Some(_) | None => {
+                known.get(&place).or_else(|| earlier.get(&place)).is_some_and(|told| is_still_part(*told))
+            }
         };
         if self.state != State::Done(attempt) {
             return Vec::new();
@@ -162,7 +169,8 @@ impl Told {
         let new: Vec<&Point> = result.points.iter().filter(|point| !is_told(point.place())).collect();
         self.reports.finished = Some((attempt, result.points.last().map(Point::place).unwrap_or_default()));
         if self.is_whole {
-            self.reports.known = Vec::new(); // There may be many such jobs.
+            // There may be many such jobs.
+            (self.reports.known, self.reports.earlier) = (Vec::new(), BTreeMap::new());
         }
         new.into_iter()
             .map(|point| reported(job, Some(worker), &Reported { attempt, point: point.clone() }, ranking))
@@ -200,15 +208,19 @@ impl Told {
         told.map(|failure| EventKind::Failed { job, error: failure.error.clone() }).collect()
     }
 
-    /// Reports that were not told yet. Those that the job no longer has are forgotten.
+    /// Reports that were not told yet. Those that the job no longer has are forgotten: an attempt whose checkpoints were
+    /// lost made them. Those before the first one that the record has are still the job's.
     fn new_reports<'a>(&mut self, reports: &'a [Reported]) -> Vec<&'a Reported> {
         let key = |report: &Reported| (report.attempt, report.point.place());
-        let Reports { known, finished } = &mut self.reports;
+        let Reports { known, earlier, finished } = &mut self.reports;
         let is_told = |report: &Reported| {
             known.contains(&key(report)) || finished.is_some_and(|(attempt, _)| report.attempt <= attempt)
         };
         let new = reports.iter().filter(|report| !is_told(report)).collect();
-        if !reports.is_empty() {
+        if let Some(first) = reports.first().map(|report| report.point.place()) {
+            earlier.split_off(&first);
+            let dropped = known.iter().filter(|(_, place)| *place < first);
+            earlier.extend(dropped.map(|&(attempt, place)| (place, attempt)));
             *known = reports.iter().map(key).collect();
         }
         new

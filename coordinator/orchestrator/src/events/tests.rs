@@ -203,6 +203,26 @@ fn whatever_a_follower_misses_it_hears_of_each_report_and_of_the_end_once() {
     }
 }
 
+/// A record keeps only the newest reports of a long training.
+#[test]
+fn reports_that_the_record_no_longer_has_are_told_once() {
+    let mut books = Books::default();
+    let one = books.claim("one");
+    let epochs = shared::books::MOST_REPORTS as u32 + 100;
+    books.epochs(&one, 1..=epochs);
+    books.done(&one, epochs);
+    for seen in [0, 50, books.changes.len() - 3] {
+        let mut places = Vec::new();
+        for kind in books.told(Since::Beginning, |index| index >= seen) {
+            if let EventKind::Reported { epoch, .. } = kind {
+                places.push(epoch);
+            }
+        }
+        places.sort_unstable();
+        assert_eq!(places, (1..=epochs).collect::<Vec<_>>(), "seen from {seen} on");
+    }
+}
+
 #[test]
 fn a_job_that_is_trained_anew_is_told_anew() {
     let mut books = Books::default();

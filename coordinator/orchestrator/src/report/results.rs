@@ -18,7 +18,7 @@ use crate::ensemble::{MemberProbabilities, Scores, Selection, choose, score, vot
 use crate::run_dir::{RunDir, RunRecord};
 use crate::sweep::job_settings::JobSettings;
 use crate::sweep::plan::{EnsembleRule, PaperScores, PlannedJob};
-use crate::view::labels::reproduce;
+use crate::view::labels::Labels;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -211,7 +211,8 @@ impl EnsembleRow {
 pub(super) fn build(record: &RunRecord) -> Result<Results, ReportError> {
     let plan = &record.plan;
     let kind = plan.kind();
-    let jobs: Vec<JobRow> = plan.jobs.iter().map(|job| job_row(record, kind, job)).collect();
+    let labels = Labels::of(plan);
+    let jobs: Vec<JobRow> = plan.jobs.iter().map(|job| job_row(record, kind, &labels, job)).collect();
     let unranked = jobs.iter().filter(|job| job.state == JobState::Done && job.score.is_none());
     let scores = Scores {
         ranking: jobs.iter().filter_map(|job| Some((job.id, job.score?))).collect(),
@@ -238,7 +239,12 @@ pub(super) fn build(record: &RunRecord) -> Result<Results, ReportError> {
     })
 }
 
-fn job_row(record: &RunRecord, kind: Option<&'static dyn TrainerKind>, job: &PlannedJob) -> JobRow {
+fn job_row(
+    record: &RunRecord,
+    kind: Option<&'static dyn TrainerKind>,
+    labels: &Labels,
+    job: &PlannedJob,
+) -> JobRow {
     let result = record.results.get(&job.id);
     let failure = record.failures.get(&job.id);
     let state = match (result, failure) {
@@ -254,7 +260,7 @@ fn job_row(record: &RunRecord, kind: Option<&'static dyn TrainerKind>, job: &Pla
         state,
         error: failure.map(|failure| failure.error.clone()),
         log: failure.map(|failure| failure.log.clone()),
-        reproduce: failure.map(|_| reproduce(&format!("{}.yaml", record.plan.name), job.id)),
+        reproduce: failure.and_then(|_| labels.reproduce(job.id)),
         params: job.params.clone(),
         score: result.and_then(|r| record.plan.ranking.score(&r.metrics)),
         metrics: result.map(|r| r.metrics.clone()),

@@ -56,7 +56,8 @@ pub(super) fn check_matrix(record: &Predictions, bytes: &[u8], samples: &Samples
 }
 
 /// Why a result with another sample list is refused.
-pub(super) const OTHER_ORDER: &str = "the probabilities are in the order of another sample list";
+pub(super) const OTHER_ORDER: &str = "the probabilities are in the order of another sample list than those of the results before \
+    it; jobs that predict other samples, or other labels, belong in another sweep";
 
 /// SHA-256 in hexadecimal.
 pub(super) fn sha256(bytes: &[u8]) -> String {

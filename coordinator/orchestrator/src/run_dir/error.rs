@@ -19,6 +19,11 @@ pub enum RunDirError {
         path.display()
     )]
     Gone { path: PathBuf },
+    #[error(
+        "{} is in use by another `ferry run` (process {process}). Wait for it, or choose another folder with --out.",
+        path.display()
+    )]
+    InUse { path: PathBuf, process: String },
     #[error("{} belongs to the sweep `{found}`, not to `{wanted}`. Choose another folder with --out.", path.display())]
     OtherSweep { path: PathBuf, found: String, wanted: String },
     #[error(

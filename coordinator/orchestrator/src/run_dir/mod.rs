@@ -10,6 +10,7 @@
 //!   failures/<job>.json              why a job failed for good
 //!   workers/<name>.json              why a worker was drained
 //!   earlier/<job>/<attempt>/         a result that was replaced because the job was trained again
+//!   .lock                            locked while a `ferry run` writes into the folder
 //! ```
 //! Every file is written under another name and renamed, so a reader sees all of it or nothing. Nothing inside contains
 //! the folder's own path, so it can be moved or copied.
@@ -17,6 +18,7 @@
 mod check;
 mod error;
 mod history;
+mod in_use;
 mod model;
 mod read;
 mod report_json;
@@ -33,6 +35,7 @@ use shared::result::{JobResult, VALIDATION};
 
 use crate::sweep::plan::Plan;
 pub use error::RunDirError;
+pub use in_use::RunDirLock;
 pub use result_writer::{ResultFiles, ResultWriter};
 
 /// A run folder that exists.

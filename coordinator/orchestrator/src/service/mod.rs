@@ -63,6 +63,7 @@ pub use garbage::{Ages, Collected, collect as collect_garbage};
 pub use input::{Acted, Input};
 pub use lease::Holder;
 use local::{HomeCheck, LocalFolder, LocalHost};
+pub use prepare::AnotherPlan;
 use prepare::ChosenFolder;
 pub use removal::{Amount, Holdings, Removal, RemovalError, SweepHoldings, Target, sweep_holdings};
 pub use retry::{EndedJob, RetryError, find_ended, retry};
@@ -133,6 +134,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     let dataset = request.dataset.as_deref().map(Dataset::open).transpose()?;
     let mut sink = Sink::of(View::new(request.style, labels(&request, &request.plan)));
     let ChosenFolder { run_dir, remark } = prepare::run_dir(&request.out, &request.plan, dataset.as_ref())?;
+    let _in_use = run_dir.lock()?;
     if let Some(remark) = remark {
         sink.remark(&remark);
     }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use shared::books::{JobState, Standing, WorkerRecord};
+use shared::books::{JobRecord, JobState, Standing, WorkerRecord};
 use shared::bus::{BookEntry, Bus, BusError};
 use shared::ids::JobId;
+use shared::plural::count;
 use shared::protocol::{Steering, SweepRecord};
 use shared::result::JobResult;
 
@@ -71,7 +72,8 @@ pub(super) struct Admitted {
     first: Vec<JobId>,
     /// Revision of the newest request or answer before all of this was read.
     until: u64,
-    /// Jobs that were asked to be trained again: the results of their attempts up to this one are outdated.
+    /// Jobs that were asked to be trained again: the results of their attempts up to this one are outdated. Of jobs that
+    /// are not done, as far as the books know, every result is.
     retried: BTreeMap<JobId, u32>,
 }
 
@@ -151,9 +153,7 @@ async fn open_again(
     let jobs: BTreeSet<JobId> = planned.iter().copied().chain(stored).collect();
     let (mut retried, mut changes) = (BTreeMap::new(), BTreeMap::new());
     let look = |BookEntry { job, record, revision, .. }| {
-        if record.retried_after > 0 {
-            retried.insert(job, record.retried_after);
-        }
+        retried.insert(job, outdated_after(&record));
         let next = match &record.state {
             JobState::Failed { .. } | JobState::Parked { .. } => Some(record.reopened()),
             JobState::Pending | JobState::Running { .. } | JobState::Done { .. } => record.excused(drained),
@@ -175,6 +175,30 @@ async fn open_again(
     Ok(retried)
 }
 
+/// Another run conducts a sweep of this name, and it is not the same.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another `ferry run` conducts the sweep `{sweep}` on this server, and it is not this one: {difference}; wait until that \
+     run has ended, or give this sweep another name"
+)]
+pub struct AnotherPlan {
+    sweep: String,
+    difference: String,
+}
+
+/// How the plan of a sweep file, with what was requested of the sweep, differs from the one in the books.
+fn difference(file: &Plan, books: &Plan) -> Option<String> {
+    let ids = |plan: &Plan| -> BTreeSet<JobId> { plan.jobs.iter().map(|job| job.id).collect() };
+    let (wanted, known) = (ids(file), ids(books));
+    let (more, less) = (wanted.difference(&known).count(), known.difference(&wanted).count());
+    if more + less > 0 {
+        return Some(format!("{} only here, and {} only there", count(more, "job"), count(less, "job")));
+    }
+    let same =
+        file.ensembles == books.ensembles && file.tables == books.tables && file.ranking == books.ranking;
+    (!same).then(|| "it has other ensembles, tables or another ranking".to_owned())
+}
+
 /// What a run begins with that follows another one: the sweep as that one has entered it into the books.
 pub(super) async fn attach(
     bus: &Bus,
@@ -184,14 +208,28 @@ pub(super) async fn attach(
     let until = bus.newest_request().await?;
     let missing = || BusError::Missing { what: format!("sweep `{}`", plan.name) };
     let (record, _) = bus.sweep(&plan.name).await?.ok_or_else(missing)?;
-    let plan = plans::load(bus, &record.plan).await?;
+    let known = plans::load(bus, &record.plan).await?;
+    if let Some(difference) = difference(&plans::continued(plan.clone(), known.clone()), &known) {
+        return Err(AnotherPlan { sweep: known.name, difference }.into());
+    }
+    let plan = known;
     let jobs = plan.jobs.iter().map(|job| job.id).collect();
     let steered = plans::steering_of(bus, &jobs).await?;
     let steered = steered.into_iter().filter(|(_, steering)| *steering != Steering::default()).collect();
     let mut retried = BTreeMap::new();
-    let look = |entry: BookEntry| retried.extend([(entry.job, entry.record.retried_after)]);
+    let look = |entry: BookEntry| retried.extend([(entry.job, outdated_after(&entry.record))]);
     bus.each_record(&stored.collect(), look).await?;
     Ok(Admitted { plan, steered, first: bus.first().await?, until, retried })
+}
+
+/// Results of attempts up to this one are outdated.
+fn outdated_after(record: &JobRecord) -> u32 {
+    match record.state {
+        JobState::Done { .. } => record.retried_after,
+        JobState::Pending | JobState::Running { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {
+            u32::MAX
+        }
+    }
 }
 
 /// Trusts all workers again that were on probation or drained, and returns the names of the drained ones. A worker that

@@ -156,7 +156,7 @@ async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
             Some(JobState::Failed { reason } | JobState::Parked { reason }) => {
                 status.state = "failed";
                 status.error = Some(reason);
-                status.reproduce = Some(labels.reproduce(job.id));
+                status.reproduce = labels.reproduce(job.id);
             }
         }
         jobs.push(status);

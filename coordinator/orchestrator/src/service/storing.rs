@@ -8,6 +8,7 @@ use shared::ids::JobId;
 
 use super::downloads::FetchedResult;
 use crate::engine::Event;
+use crate::run_dir::RunDirError;
 
 /// True if a full disk is the cause of the error.
 fn wants_room(error: &anyhow::Error) -> bool {
@@ -28,7 +29,14 @@ pub(super) fn stored(
                 tracing::warn!(%job, "{why}: make room on the disk; the result is safe on the server and is fetched again");
                 Ok(Event::NotStored(job))
             }
-            Err(error) => Err(error),
+            Err(error) => match error.downcast_ref() {
+                Some(RunDirError::Refused { problem, .. }) => {
+                    let why = format!("its result cannot be used: {problem}");
+                    tracing::warn!(%job, "{why}; the job counts as failed in this run");
+                    Ok(Event::Refused { job, why })
+                }
+                Some(_) | None => Err(error),
+            },
         },
         Err(error) if error.is_transient() => {
             tracing::warn!(%job, %error, "cannot fetch a result now; it is fetched again later");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use shared::blob::shortened;
 use shared::ids::JobId;
+use shared::trainer::TrainerKind;
 
 use crate::sweep::plan::{Plan, PlannedJob};
 
@@ -17,6 +18,8 @@ pub struct Labels {
     file: String,
     /// What the jobs' scores are called.
     score: String,
+    /// Whether `ferry-worker reproduce` can train the jobs.
+    is_reproducible: bool,
 }
 
 impl Labels {
@@ -24,7 +27,8 @@ impl Labels {
     pub fn of(plan: &Plan) -> Self {
         let varying = varying(&plan.jobs);
         let by_job = Arc::new(plan.jobs.iter().map(|job| (job.id, label(job, &varying))).collect());
-        Self { by_job, file: format!("{}.yaml", plan.name), score: plan.score_name() }
+        let is_reproducible = plan.kind().is_some_and(TrainerKind::is_reproducible);
+        Self { by_job, file: format!("{}.yaml", plan.name), score: plan.score_name(), is_reproducible }
     }
 
     /// The same labels for a sweep that was read from `file`.
@@ -43,9 +47,10 @@ impl Labels {
         if self.score.is_empty() { "score" } else { &self.score }
     }
 
-    /// The command that trains one job on this machine, without a server, to show its error.
-    pub fn reproduce(&self, job: JobId) -> String {
-        reproduce(&self.file, job)
+    /// The command that trains one job on this machine, without a server, to show its error; `None` if its trainer has
+    /// none.
+    pub fn reproduce(&self, job: JobId) -> Option<String> {
+        self.is_reproducible.then(|| reproduce(&self.file, job))
     }
 
     /// The label of `job`, or its short id if it belongs to another sweep.
@@ -60,7 +65,7 @@ impl Labels {
 }
 
 /// The command that trains one job of a sweep file without a server.
-pub fn reproduce(file: &str, job: JobId) -> String {
+fn reproduce(file: &str, job: JobId) -> String {
     let file = shlex::try_quote(file).unwrap_or(file.into());
     format!("ferry-worker reproduce {file} --job {}", job.short())
 }
@@ -143,7 +148,7 @@ mod tests {
         let file = std::path::Path::new("my sweeps/s.yaml");
         assert_eq!(
             labels.clone().from_file(file).reproduce(plan.jobs[0].id),
-            "ferry-worker reproduce 'my sweeps/s.yaml' --job 00000000"
+            Some("ferry-worker reproduce 'my sweeps/s.yaml' --job 00000000".to_owned())
         );
         assert_eq!(labels.find(JobId::new(Uuid::nil())), None);
     }

@@ -100,7 +100,9 @@ pub fn json_line(event: &SweepEvent, labels: &Labels) -> Value {
     if let (Some(job), Value::Object(line)) = (event.kind.job(), &mut line) {
         line.insert("label".to_owned(), Value::String(labels.get(job)));
         if matches!(event.kind, EventKind::GivenUp { .. }) {
-            line.insert("reproduce".to_owned(), Value::String(labels.reproduce(job)));
+            line.extend(
+                labels.reproduce(job).map(|command| ("reproduce".to_owned(), Value::String(command))),
+            );
         }
     }
     line
@@ -133,7 +135,7 @@ pub fn words(event: &EventKind, labels: &Labels) -> Option<String> {
         EventKind::GivenUp { job, reason, log } => {
             let mut lines = vec![format!("{label}: FAILED: {reason}")];
             lines.extend(log.iter().cloned());
-            lines.push(format!("to see the error here: {}", labels.reproduce(*job)));
+            lines.extend(labels.reproduce(*job).map(|command| format!("to see the error here: {command}")));
             lines.join("\n      ")
         }
         EventKind::Deferred { .. } => {

@@ -208,13 +208,16 @@ fn every_event_reads_well() {
         },
         EventKind::Note { job: id, note: "a damaged checkpoint was skipped".into() },
     ];
-    let labels = Labels::default().from_file(std::path::Path::new("my sweeps/it's.yaml"));
+    let here = std::path::Path::new("");
+    let text = "name: s\ndataset: {synthetic: {}}\ngroups: {g: {matrix: {subset_seed: [0]}}}\n";
+    let plan = crate::sweep::plan(text, here, here).unwrap();
+    let labels = Labels::of(&plan).from_file(std::path::Path::new("my sweeps/it's.yaml"));
     let told: Vec<String> = kinds.iter().filter_map(|kind| words(kind, &labels)).collect();
     insta::assert_snapshot!(told.join("\n"), @r#"
     00000001: started on cpu0
     00000001: continues on cpu0 after epoch 6
     00000001: cpu1 took over from cpu0, which stopped responding; continues after epoch 6
-    00000001: epoch 7, score 61.5
+    00000001: epoch 7, F1 61.5
     00000001: handed back by its worker
     00000001: failed, will be retried: no memory
     00000001: FAILED: 3 tries failed, on cpu0: no memory
