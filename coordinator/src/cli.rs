@@ -10,9 +10,10 @@ use shared::stdio::StdoutError;
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::error::CommandError;
+use crate::commands::steer::Verb;
 use crate::commands::{
-    backup, chaos, data, evaluate, init, plan, remove, report, restore, retry, run, schema, serve, status,
-    watch,
+    backup, chaos, data, evaluate, init, logs, plan, remove, report, restore, run, schema, serve, status,
+    steer, watch,
 };
 use orchestrator::guard;
 use orchestrator::view::console::LogWriter;
@@ -46,8 +47,43 @@ pub(crate) enum Command {
     Report(report::ReportArgs),
     /// Score predictions against labels: F1, confusion matrix, and confidence intervals.
     Evaluate(evaluate::EvaluateArgs),
+    /// Show the end of a job's log, and how its attempts ended.
+    Logs(logs::LogsArgs),
+    /// Let nobody work on jobs for now; they keep their checkpoints.
+    #[command(
+        after_help = "Examples:\n  ferry pause demo augmentation=mixup 'subset_seed>2'\n  ferry pause demo --yes\n\n\
+        A running worker stops within a heartbeat. `ferry resume` takes it back.\n\n\
+        Exit codes: 0 done, 1 something failed or you said no, 2 bad input."
+    )]
+    Pause(steer::SteerArgs),
+    /// Let workers go on with jobs that are paused, cancelled or failed, from their last checkpoint.
+    #[command(
+        after_help = "Examples:\n  ferry resume demo\n  ferry resume demo state=failed worker=cpu1\n\n\
+        Exit codes: 0 done, 1 something failed or you said no, 2 bad input."
+    )]
+    Resume(steer::SteerArgs),
+    /// End a sweep, or some of its jobs, wherever they run.
+    #[command(
+        after_help = "Examples:\n  ferry cancel demo                                        # the whole sweep\n  \
+        ferry cancel demo state=running 'val_macro_f1<20' --dry-run\n\n\
+        Finished jobs stay. A `ferry run` of the sweep ends when its other jobs have ended. `ferry resume` takes it \
+        back; `ferry remove` takes a sweep out of the store.\n\n\
+        Exit codes: 0 done, 1 something failed or you said no, 2 bad input."
+    )]
+    Cancel(steer::SteerArgs),
+    /// Let workers take jobs before all others that wait.
+    #[command(after_help = "Example:\n  ferry first demo 'backbone=dino*' subset_seed=0\n\n\
+        Exit codes: 0 done, 1 something failed or you said no, 2 bad input.")]
+    First(steer::SteerArgs),
     /// Train finished or failed jobs again.
-    Retry(retry::RetryArgs),
+    #[command(
+        after_help = "Examples:\n  ferry retry 3f2a9c41\n  ferry retry demo --failed\n  ferry retry demo 'val_macro_f1<17' --yes\n\n\
+        A finished job is trained from the start, and its earlier result stays in the run folder, under `earlier/`. A \
+        failed job continues from its last checkpoint. If no `ferry run` of the sweep is running, the next one trains \
+        them.\n\n\
+        Exit codes: 0 done, 1 something failed or you said no, 2 bad input."
+    )]
+    Retry(steer::RetryArgs),
     /// Copy all sweeps' records, checkpoints and results into a folder, even while they run.
     Backup(backup::BackupArgs),
     /// Create a state directory from a backup.
@@ -100,7 +136,12 @@ fn run(command: &Command) -> End {
         Command::Serve(args) => serve::run(args).map_err(|failure| (failure, false)),
         Command::Report(args) => report::run(args).map_err(|error| (error.into(), args.json)),
         Command::Evaluate(args) => evaluate::run(args).map_err(|error| (error.into(), args.json)),
-        Command::Retry(args) => retry::run(args).map_err(|failure| (failure, args.json)),
+        Command::Logs(args) => logs::run(args).map_err(|failure| (failure, args.json)),
+        Command::Pause(args) => steer::run(Verb::Pause, args).map_err(|failure| (failure, args.json)),
+        Command::Resume(args) => steer::run(Verb::Resume, args).map_err(|failure| (failure, args.json)),
+        Command::Cancel(args) => steer::run(Verb::Cancel, args).map_err(|failure| (failure, args.json)),
+        Command::First(args) => steer::run(Verb::First, args).map_err(|failure| (failure, args.json)),
+        Command::Retry(args) => steer::retry(args).map_err(|failure| (failure, args.steer.json)),
         Command::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
         Command::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
         Command::Remove(args) => remove::run(args).map_err(|failure| (failure, args.json)),

@@ -18,6 +18,7 @@ mod interruptions;
 mod join;
 mod memory;
 mod neutral;
+mod operate;
 mod permissions;
 mod predict;
 mod retry;

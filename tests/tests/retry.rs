@@ -43,9 +43,12 @@ fn a_finished_job_is_trained_again_by_the_next_run_and_its_result_is_kept() -> a
     expect(&mut workdir.ferry(&["retry", "ffffffffffff", "--yes"]), 2)?;
     let told = expect(&mut workdir.ferry(&["retry", &job[..13], "--yes"]), 0)?;
     let told = String::from_utf8_lossy(&told.stdout);
-    assert!(told.contains("earlier result is kept in runs/smoke/earlier/"), "{told}");
+    assert!(told.contains("train anew (1 job): done"), "{told}");
     let open = expect(&mut workdir.ferry(&["retry", &job, "--yes"]), 2)?;
-    assert!(String::from_utf8_lossy(&open.stderr).contains("has not ended yet"));
+    assert!(
+        String::from_utf8_lossy(&open.stderr)
+            .contains("nothing to train again in smoke: of the jobs you mean, 1 pending")
+    );
 
     let mut again = start(&workdir, "experiments/smoke.yaml")?;
     let started = again.wait_for("started", LIMIT)?;

@@ -14,6 +14,7 @@ pub mod guard;
 pub mod home;
 pub mod report;
 pub mod run_dir;
+pub mod selection;
 pub mod service;
 pub mod sweep;
 pub mod view;

@@ -14,7 +14,7 @@ use orchestrator::devices::DevicesError;
 use orchestrator::home::HomeError;
 use orchestrator::report::ReportError;
 use orchestrator::run_dir::RunDirError;
-use orchestrator::service::{AnotherPlan, RemovalError, RetryError, UnknownWeights};
+use orchestrator::service::{AnotherPlan, ChooseError, FollowError, RemovalError, UnknownWeights};
 use orchestrator::sweep::problem::SweepError;
 
 /// An error that knows how the process ends because of it.
@@ -35,7 +35,8 @@ fn code(error: &(dyn Error + 'static)) -> Option<Exit> {
         of::<BadInput>,
         of::<NobodyToAsk>,
         of::<AnotherPlan>,
-        of::<RetryError>,
+        of::<ChooseError>,
+        of::<FollowError>,
         of::<RemovalError>,
         of::<SweepError>,
         of::<RunDirError>,
@@ -69,10 +70,26 @@ impl ProcessExit for NobodyToAsk {
     }
 }
 
-impl ProcessExit for RetryError {
+impl ProcessExit for ChooseError {
     fn process_exit_code(&self) -> Exit {
         match self {
-            Self::Unknown { .. } | Self::Ambiguous { .. } | Self::Open { .. } => Exit::BadInput,
+            Self::NoSweep
+            | Self::SeveralSweeps(_)
+            | Self::TwoSweeps { .. }
+            | Self::InSeveralSweeps { .. }
+            | Self::NoSuchJob(_)
+            | Self::NoSelection { .. }
+            | Self::Selection(_) => Exit::BadInput,
+            Self::Follow(error) => error.process_exit_code(),
+            Self::Bus(error) => error.process_exit_code(),
+        }
+    }
+}
+
+impl ProcessExit for FollowError {
+    fn process_exit_code(&self) -> Exit {
+        match self {
+            Self::Unknown(_) => Exit::BadInput,
             Self::Bus(error) => error.process_exit_code(),
             Self::Plan { .. } => Exit::Failed,
         }

@@ -1,11 +1,14 @@
 //! `ferry status`: the progress of all sweeps in a state directory or on a server.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 use shared::books::{Standing, incidents_in_words};
+use shared::bus::Bus;
 use shared::ids::JobId;
+use shared::metrics::Goal;
 use shared::plural::count;
 use shared::protocol::Readiness;
 use shared::stdio;
@@ -13,13 +16,22 @@ use shared::terminal::plain;
 
 use super::access::{Access, BooksArgs};
 use super::error::CommandError;
-use orchestrator::service::{BucketStatus, JobStatus, Status, SweepStatus, read_status};
+use orchestrator::service::{
+    BucketStatus, Chosen, JobStatus, Status, SweepStatus, choose, read_status, status_with,
+};
 
 /// Shows the progress of all sweeps in a state directory or on a server, even while they run.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  ferry status\n  ferry status --nats nats://head:4222 --json\n  \
+#[command(after_help = "Examples:\n  ferry status\n  ferry status demo state=running augmentation=mixup\n  \
+    ferry status --nats nats://head:4222 --json\n  \
     ferry status --nats tls://head:4222 --creds observer.creds")]
 pub(crate) struct StatusArgs {
+    /// Only one sweep, or those of its jobs that meet conditions such as `augmentation=mixup`, or whose ids begin so.
+    #[arg(value_name = "SWEEP|CONDITION|JOB")]
+    words: Vec<String>,
+    /// List the jobs of sweeps that are over, too.
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     pub books: BooksArgs,
     /// Print one JSON object instead of text.
@@ -45,7 +57,7 @@ fn show(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     } else if status.sweeps.is_empty() {
         format!("{}\n", args.books.no_sweep())
     } else {
-        plain(&text(&status))
+        plain(&text(&status, args.all || !args.words.is_empty()))
     };
     stdio::print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -55,13 +67,32 @@ async fn read(args: &StatusArgs) -> anyhow::Result<Status> {
     let Some(access) = Access::open(&args.books, "ferry-status").await? else {
         return Ok(Status::default());
     };
-    let status = read_status(&access.bus).await;
+    let status =
+        if args.words.is_empty() { read_status(&access.bus).await } else { chosen(args, &access.bus).await };
     access.close().await;
     status
 }
 
-fn text(status: &Status) -> String {
-    let mut lines: Vec<String> = status.sweeps.iter().flat_map(sweep).collect();
+/// Only what the words mean.
+async fn chosen(args: &StatusArgs, bus: &Bus) -> anyhow::Result<Status> {
+    let Chosen { mut status, jobs, .. } = choose(bus, &args.words).await?;
+    let jobs: HashSet<JobId> = jobs.into_iter().collect();
+    status.jobs.retain(|job| jobs.contains(&job.id));
+    status_with(bus, vec![status]).await
+}
+
+/// The status in words; with `all`, also the jobs of sweeps that are over.
+fn text(status: &Status, all: bool) -> String {
+    let mut lines = Vec::new();
+    for one in &status.sweeps {
+        lines.push(summary(one));
+        if all || !one.is_over() {
+            lines.extend(jobs(one));
+        }
+    }
+    if !all && status.sweeps.iter().any(SweepStatus::is_over) {
+        lines.push("(`ferry status NAME` lists the jobs of a sweep that is over)".to_owned());
+    }
     lines.push(count(status.workers.len(), "worker"));
     for worker in &status.workers {
         let (known_as, host, device) = (worker.worker.name(), &worker.host, &worker.device);
@@ -112,7 +143,8 @@ fn store(bucket: &BucketStatus) -> String {
     )
 }
 
-fn sweep(sweep: &SweepStatus) -> Vec<String> {
+/// How many jobs of a sweep are in which state, and the best score.
+fn summary(sweep: &SweepStatus) -> String {
     let in_state = |state: &str| sweep.jobs.iter().filter(|job| job.state == state).count();
     let states = ["done", "running", "pending", "failed"].map(|state| (state, in_state(state)));
     // Only a request leads to these.
@@ -120,17 +152,31 @@ fn sweep(sweep: &SweepStatus) -> Vec<String> {
     let requested = requested.into_iter().filter(|(_, number)| *number > 0);
     let counts: Vec<String> =
         states.into_iter().chain(requested).map(|(state, number)| format!("{number} {state}")).collect();
-    let mut lines = vec![format!("{}: {}", sweep.name, counts.join(", "))];
+    let scored =
+        sweep.jobs.iter().filter(|job| job.state == "done").filter_map(|job| Some((job.score?, job)));
+    let better = |(one, _): &(f64, _), (other, _): &(f64, _)| match sweep.goal {
+        Goal::Max => one.total_cmp(other),
+        Goal::Min => other.total_cmp(one),
+    };
+    let best = scored.max_by(better).map_or_else(String::new, |(score, job)| {
+        format!("; best {} {score:.2}: {}", sweep.score_name, job.label)
+    });
+    format!("{}: {}{best}", sweep.name, counts.join(", "))
+}
+
+fn jobs(sweep: &SweepStatus) -> Vec<String> {
+    let mut lines = Vec::new();
     let state_width = sweep.jobs.iter().map(|job| job.state.len()).max().unwrap_or(0).max("running".len());
     let width = sweep.jobs.iter().map(|job| job.label.chars().count()).max().unwrap_or(0);
     for job in &sweep.jobs {
         let score = job.score.map_or_else(|| "-".to_owned(), |score| format!("{score:.1}"));
         let name = &sweep.score_name;
         let worker = job.worker.as_deref().unwrap_or("");
-        let (label, state, epoch, epochs) = (&job.label, job.state, job.epoch, job.epochs);
+        let (id, label, state, epoch, epochs) =
+            (job.id.short(), &job.label, job.state, job.epoch, job.epochs);
         let troubles = troubles(job);
         lines.push(format!(
-            "  {label:width$}  {state:state_width$}  epoch {epoch:>3}/{epochs:<3}  {name} {score:>5}  {worker}{troubles}"
+            "  {id}  {label:width$}  {state:state_width$}  epoch {epoch:>3}/{epochs:<3}  {name} {score:>5}  {worker}{troubles}"
         ));
         lines.extend(job.warnings.iter().map(|warning| format!("      {warning}")));
         lines.extend(job.error.iter().map(|error| format!("      {error}")));
@@ -170,6 +216,7 @@ mod tests {
             epoch: 0,
             epochs: 8,
             score: None,
+            metrics: shared::metrics::Metrics::default(),
             warnings: Vec::new(),
             attempts: 0,
             failures: 0,
@@ -212,15 +259,15 @@ mod tests {
         };
         let status = Status {
             workers: vec![training("cpu0", Some(jobs[1].id)), training("cpu1", None)],
-            sweeps: vec![SweepStatus { name: "demo".into(), score_name: "F1".into(), jobs }],
+            sweeps: vec![SweepStatus { name: "demo".into(), score_name: "F1".into(), goal: Goal::Max, jobs }],
             standings: Vec::new(),
             store: vec![bucket("ferry-packs", 1, 0), bucket("ferry-checkpoints", 4, 1)],
         };
-        insta::assert_snapshot!(text(&status), @"
-        demo: 1 done, 0 running, 1 pending, 1 failed
-          weak subset_seed=1  done     epoch   8/8    F1  61.2  cpu0
-          weak subset_seed=2  pending  epoch   6/8    F1  58.0    (worker lost 1×, returned because of server, network or disk 2×)
-          weak subset_seed=3  failed   epoch   0/8    F1     -    (failed 3×)
+        insta::assert_snapshot!(text(&status, false), @"
+        demo: 1 done, 0 running, 1 pending, 1 failed; best F1 61.25: weak subset_seed=1
+          00000001  weak subset_seed=1  done     epoch   8/8    F1  61.2  cpu0
+          00000002  weak subset_seed=2  pending  epoch   6/8    F1  58.0    (worker lost 1×, returned because of server, network or disk 2×)
+          00000003  weak subset_seed=3  failed   epoch   0/8    F1     -    (failed 3×)
               it failed on 2 workers: no memory
               | loss: nan
               to see the error: ferry-worker reproduce s.yaml --job 00000003
@@ -232,7 +279,7 @@ mod tests {
           ferry-checkpoints       1.0 MB in 4 blobs, 46.0 MB on the server, 1 unfinished upload
         ");
         let one = Status { workers: status.workers[..1].to_vec(), ..Status::default() };
-        insta::assert_snapshot!(text(&one), @r"
+        insta::assert_snapshot!(text(&one, false), @r"
         1 worker
           cpu0 on node7, cpu: training 00000002
         store

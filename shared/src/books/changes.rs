@@ -19,9 +19,8 @@ impl JobRecord {
             JobState::Done { stopped_after, .. } => *stopped_after,
             JobState::Pending | JobState::Running { .. } => return self.refusal_while_open(change, steering),
             JobState::Failed { .. } | JobState::Parked { .. } => match change {
-                JobChange::TrainAnew => return None,
+                JobChange::TrainAnew | JobChange::Resume => return None,
                 JobChange::Pause
-                | JobChange::Resume
                 | JobChange::Cancel
                 | JobChange::StopEarly
                 | JobChange::Limit { .. }
@@ -69,6 +68,10 @@ impl JobRecord {
                 if steering.wish == Wish::Train && !steering.ends_after(*epochs) =>
             {
                 self.gone_on()
+            }
+            JobState::Failed { .. } | JobState::Parked { .. } if self.attempts <= steering.retried_after => {
+                let note = format!("tried again on request; before, it was {}", self.state.describe());
+                Some(self.reopened().with_note(note))
             }
             JobState::Done { .. }
             | JobState::Pending
@@ -122,5 +125,21 @@ mod tests {
         let anew = early.following(&steering(&[JobChange::TrainAnew], 1)).unwrap();
         assert_eq!((&anew.state, anew.checkpoints.len()), (&JobState::Pending, 0));
         assert_eq!(anew.following(&steering(&[JobChange::TrainAnew], 1)), None);
+    }
+
+    #[test]
+    fn a_job_that_failed_for_good_is_tried_again_once() {
+        let failed = JobRecord {
+            attempts: 3,
+            state: JobState::Failed { reason: "no memory".into() },
+            ..JobRecord::pending()
+        };
+        assert_eq!(failed.refusal(JobChange::Resume, &Steering::default()), None);
+        let again = steering(&[JobChange::Resume], 3);
+        let open = failed.following(&again).unwrap();
+        assert_eq!((&open.state, open.attempts), (&JobState::Pending, 3));
+        assert!(open.notes[0].contains("failed: no memory"), "{:?}", open.notes);
+        let failed_again = JobRecord { attempts: 4, ..failed };
+        assert_eq!(failed_again.following(&again), None);
     }
 }

@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_job_that_is_trained_again_does_not_take_the_old_result_again() {
         let (old, new) = (token(1, "a"), token(2, "b"));
-        let again = running(&old).done(&old, None).unwrap().retried().unwrap();
+        let again = running(&old).done(&old, None).unwrap().anew(1).unwrap();
         assert!(matches!(again.finished_by(&old, None), Late::Refused(_)));
         let held = JobRecord { state: running(&new).state, attempts: 2, ..again };
         assert!(matches!(held.finished_by(&old, None), Late::Refused(_)));

@@ -311,18 +311,6 @@ impl JobRecord {
         Self { state: JobState::Pending, losses: 0, failures: Vec::new(), ..self.clone() }
     }
 
-    /// Asked to be trained again from the start, after it was done or failed. `None` while it is open, because then it
-    /// is trained anyway.
-    #[must_use]
-    pub fn retried(&self) -> Option<Self> {
-        match &self.state {
-            JobState::Pending | JobState::Running { .. } => return None,
-            JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {}
-        }
-        let next = self.reopened().begun_anew();
-        Some(next.with_note(format!("trained again on request; before, it was {}", self.state.describe())))
-    }
-
     /// Asked to be trained anew: nothing of what attempts up to `after` did is wanted. `None` if nothing of it is left, or
     /// a worker holds the job, which drops it by itself.
     #[must_use]

@@ -58,11 +58,11 @@ fn the_newest_two_checkpoints_are_kept_and_wipe_the_losses() {
 fn a_job_is_trained_again_only_when_it_has_ended() {
     let me = token(2, "a");
     let held = running(&me).checkpointed(&me, checkpoint(1), Progress::default()).unwrap();
-    assert_eq!((held.retried(), JobRecord::pending().retried()), (None, None));
+    assert_eq!((held.anew(2), JobRecord::pending().anew(0)), (None, None));
     let failed = held.failed(&me, "x", &[], 1).unwrap();
     let failed = JobRecord { state: JobState::Parked { reason: "x".into() }, ..failed };
     for ended in [held.done(&me, None).unwrap(), failed] {
-        let again = ended.retried().unwrap();
+        let again = ended.anew(2).unwrap();
         assert_eq!((&again.state, again.attempts, again.losses), (&JobState::Pending, 2, 0));
         assert!(again.failures.is_empty() && again.checkpoints.is_empty(), "it begins from the start");
         assert_eq!(again.notes.len(), 1);

@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use futures::StreamExt;
 
-use super::books::book_entry;
+use super::books::{book_entry, job_result};
 use super::feed::newest;
 use super::orders::order_entry;
+use super::requests::{RequestEntry, read as request_entry};
 use super::server::{Entry, ServerError};
 use super::{BookEntry, Bus, BusError, OrderEntry};
 use crate::ids::JobId;
 use crate::protocol::subjects;
+use crate::result::JobResult;
 
 /// A watch that delivers nothing for this long may be dead.
 const QUIET: Duration = Duration::from_secs(2);
@@ -29,6 +31,8 @@ const FEW: usize = 256;
 
 const ORDERS: &[&str] = &[subjects::ORDER_KEYS];
 const RECORDS: &[&str] = &[subjects::RECORD_KEYS];
+const RESULTS: &[&str] = &[subjects::RESULT_KEYS];
+const REQUESTS: &[&str] = &[subjects::REQUEST_KEYS];
 
 impl Bus {
     /// Hands the records of `jobs` to `each`, as far as there are any. A record that changes meanwhile may come twice,
@@ -82,6 +86,47 @@ impl Bus {
             Ok(())
         };
         self.each_entry(ORDERS, entry).await
+    }
+
+    /// Hands the results of `jobs` to `each`, like [`Self::each_record`].
+    ///
+    /// # Errors
+    /// When the server does not answer, or one of these results cannot be read.
+    pub async fn each_result(
+        &self,
+        jobs: &BTreeSet<JobId>,
+        mut each: impl FnMut(JobResult) + Send,
+    ) -> Result<(), BusError> {
+        if jobs.len() <= FEW {
+            for &job in jobs {
+                if let Some(entry) = self.entry(&subjects::result_key(job)).await? {
+                    each(job_result(job, &entry)?);
+                }
+            }
+            return Ok(());
+        }
+        let entry = |entry: &Entry| {
+            if let Some(job) = subjects::job_of_result_key(&entry.key).filter(|job| jobs.contains(job)) {
+                each(job_result(job, entry)?);
+            }
+            Ok(())
+        };
+        self.each_entry(RESULTS, entry).await
+    }
+
+    /// Hands the requests to change any sweep to `each`, in the order in which they came or were answered.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn each_request(&self, mut each: impl FnMut(RequestEntry) + Send) -> Result<(), BusError> {
+        let entry = |entry: &Entry| {
+            match request_entry(entry) {
+                Ok(request) => each(request),
+                Err(error) => tracing::debug!(%error, "a request that cannot be read is left alone"),
+            }
+            Ok(())
+        };
+        self.each_entry(REQUESTS, entry).await
     }
 
     /// Those of `jobs` that have a record, whatever it says.

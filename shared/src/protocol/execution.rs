@@ -35,6 +35,9 @@ pub struct Steering {
     /// What attempts up to this one have done is no longer wanted: the job is trained anew.
     #[serde(skip_serializing_if = "is_zero")]
     pub anew_after: u32,
+    /// A job that failed for good with an attempt up to this one is tried again, from its last checkpoint.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub retried_after: u32,
     /// The newest request that changed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_by: Option<RequestId>,
@@ -69,7 +72,7 @@ fn is_zero(number: &u32) -> bool {
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum JobChange {
     Pause,
-    /// Takes a pause, a cancellation and a limit back.
+    /// Takes a pause, a cancellation and a limit back, and tries a job again that failed for good.
     Resume,
     /// Nobody works on it again; what it has so far is not kept as a result.
     Cancel,
@@ -167,7 +170,7 @@ impl Steering {
         let mut next = Self { changed_by: Some(by), ..self };
         match change {
             JobChange::Pause => next.wish = Wish::Pause,
-            JobChange::Resume => (next.wish, next.limit) = (Wish::Train, None),
+            JobChange::Resume => (next.wish, next.limit, next.retried_after) = (Wish::Train, None, attempts),
             JobChange::Cancel => next.wish = Wish::Cancel,
             JobChange::StopEarly => next.limit = Some(0),
             JobChange::Limit { epochs } => next.limit = epochs,
@@ -202,7 +205,7 @@ mod tests {
         assert_eq!((paused.wish, paused.limit, paused.changed_by), (Wish::Pause, Some(4), Some(by)));
         assert!(paused.ends_after(4) && paused.ends_after(5) && !paused.ends_after(3));
         let resumed = paused.changed(JobChange::Resume, by, 3);
-        assert_eq!(Steering { changed_by: None, ..resumed }, Steering::default());
+        assert_eq!(Steering { changed_by: None, retried_after: 0, ..resumed }, Steering::default());
         let early = changed(&[JobChange::StopEarly]);
         assert!(early.ends_after(1) && !early.ends_after(0), "never without a result");
         let anew = changed(&[JobChange::Cancel, JobChange::TrainAnew]);

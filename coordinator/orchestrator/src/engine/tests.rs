@@ -100,7 +100,7 @@ fn a_job_that_is_trained_again_is_fetched_again() {
     let (token, record) = claim(&JobRecord::pending(), "cpu0");
     let done = record.done(&token, None).unwrap();
     record_changed(&mut engine, 1, &done);
-    let again = done.retried().unwrap();
+    let again = done.anew(1).unwrap();
     record_changed(&mut engine, 2, &again);
     engine.apply(Event::Stored(job()));
     assert!(!engine.is_finished());
@@ -123,7 +123,7 @@ fn a_result_that_cannot_be_used_fails_its_job() {
     assert!(engine.is_finished());
     assert_eq!((engine.tally().done, engine.tally().failed), (0, 1));
     assert_eq!(engine.failures().map(|(_, _, why)| why).collect::<Vec<_>>(), ["other samples"]);
-    record_changed(&mut engine, 2, &done.retried().unwrap());
+    record_changed(&mut engine, 2, &done.anew(1).unwrap());
     assert!(!engine.is_finished() && engine.tally().pending == 1);
 }
 
@@ -167,8 +167,14 @@ fn what_a_bad_worker_did_is_taken_back_before_the_sweep_can_end() {
     assert_eq!(engine.apply(Event::StandingChanged(unfit)), [], "it is told once");
 }
 
-const PAUSED: Steering =
-    Steering { wish: Wish::Pause, limit: None, checkpoint_instead: None, anew_after: 0, changed_by: None };
+const PAUSED: Steering = Steering {
+    wish: Wish::Pause,
+    limit: None,
+    checkpoint_instead: None,
+    anew_after: 0,
+    retried_after: 0,
+    changed_by: None,
+};
 
 fn id(n: u128) -> RequestId {
     RequestId::new(Uuid::from_u128(n))

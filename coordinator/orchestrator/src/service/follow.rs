@@ -122,7 +122,7 @@ async fn plan_and_records(bus: &Bus, known: &Plan) -> Result<(Plan, Entries), Fo
 }
 
 /// A sweep's plan, as it is now.
-async fn plan(bus: &Bus, sweep: &str) -> Result<Plan, FollowError> {
+pub(super) async fn plan(bus: &Bus, sweep: &str) -> Result<Plan, FollowError> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if sweep.is_empty() || !sweep.chars().all(is_name) || sweep.starts_with('.') || sweep.ends_with('.') {
         return Err(FollowError::Unknown(sweep.to_owned()));

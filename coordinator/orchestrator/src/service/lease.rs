@@ -32,6 +32,9 @@ struct Lease {
     /// Earlier versions wrote none.
     #[serde(default)]
     holder: Option<Holder>,
+    /// The holder only carries out requests, and gives the lease back at once.
+    #[serde(default)]
+    brief: bool,
 }
 
 /// One run.
@@ -95,23 +98,36 @@ pub(super) struct Claim {
     sweep: String,
     key: String,
     me: Holder,
+    /// Only to carry out requests.
+    brief: bool,
     /// The revision of another run's lease, and since when it has not changed.
     other: Option<(u64, Instant)>,
+    /// Whether that lease is given back at once.
+    other_is_brief: bool,
 }
 
 impl Claim {
     pub(super) fn new(bus: Bus, sweep: &str, me: Holder) -> Self {
-        Self { bus, sweep: sweep.to_owned(), key: subjects::conductor_key(sweep), me, other: None }
+        let key = subjects::conductor_key(sweep);
+        Self { bus, sweep: sweep.to_owned(), key, me, brief: false, other: None, other_is_brief: false }
+    }
+
+    /// The claim of a command that carries out requests and does nothing else of what a run does.
+    pub(super) fn brief(bus: Bus, sweep: &str, me: Holder) -> Self {
+        Self { brief: true, ..Self::new(bus, sweep, me) }
     }
 
     /// Takes or renews the lease, unless another run holds it. With `alone`, no other run can be there.
     pub(super) async fn attempt(&mut self, alone: bool) -> Result<Role, BusError> {
-        let lease = Lease { v: 1, holder: Some(self.me.clone()) };
+        let lease = Lease { v: 1, holder: Some(self.me.clone()), brief: self.brief };
         loop {
             let revision = match self.bus.read_entry::<Lease>(&self.key, 1).await? {
                 None => 0,
                 Some((known, revision)) if alone || self.may_take(&known, revision) => revision,
-                Some(_) => return Ok(Role::Following),
+                Some((known, _)) => {
+                    self.other_is_brief = known.brief;
+                    return Ok(Role::Following);
+                }
             };
             if self.bus.write_entry(&self.key, &lease, revision).await? {
                 self.other = None;
@@ -121,12 +137,12 @@ impl Claim {
     }
 
     /// Takes the lease, or finds the sweep that the run which holds it has entered into the books. Until either is so, that
-    /// run has only begun, or was killed before it got so far.
+    /// run has only begun, or was killed before it got so far; or a command has the lease for a moment.
     pub(super) async fn settle(&mut self, alone: bool) -> Result<Role, BusError> {
         loop {
             match self.attempt(alone).await? {
                 Role::Conducting => return Ok(Role::Conducting),
-                Role::Following if self.bus.sweep(&self.sweep).await?.is_some() => {
+                Role::Following if !self.other_is_brief && self.bus.sweep(&self.sweep).await?.is_some() => {
                     return Ok(Role::Following);
                 }
                 Role::Following => tokio::time::sleep(SETTLE_EVERY).await,

@@ -1,12 +1,18 @@
 //! Reads the state of all sweeps on a server, without changing anything.
 
-use serde::Serialize;
-use shared::books::{JobState, Standing, WorkerRecord};
-use shared::bus::{Bucket, Bus};
-use shared::ids::JobId;
-use shared::protocol::{Presence, SweepRecord, Wish, subjects};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::sweep::plan::Plan;
+use serde::Serialize;
+use shared::books::{JobRecord, JobState, Standing, WorkerRecord};
+use shared::bus::{Bucket, Bus, BusError};
+use shared::ids::JobId;
+use shared::metrics::{Goal, Metrics};
+use shared::protocol::{Presence, SweepRecord, Wish, subjects};
+use shared::result::JobResult;
+
+use super::plans;
+use crate::selection::Facts;
+use crate::sweep::plan::{Plan, PlannedJob};
 use crate::view::labels::Labels;
 
 /// One sweep, as its records show it.
@@ -15,6 +21,8 @@ pub struct SweepStatus {
     pub name: String,
     /// What the jobs' scores are called.
     pub score_name: String,
+    /// Which scores are better.
+    pub goal: Goal,
     pub jobs: Vec<JobStatus>,
 }
 
@@ -31,6 +39,8 @@ pub struct JobStatus {
     pub epochs: u32,
     /// The metric by which jobs are compared, so far.
     pub score: Option<f64>,
+    /// Of its result, or of its last report.
+    pub metrics: Metrics,
     /// Reasons not to trust the score of a finished job, each in a sentence.
     pub warnings: Vec<String>,
     pub attempts: u32,
@@ -87,6 +97,14 @@ pub async fn read_status(bus: &Bus) -> anyhow::Result<Status> {
         let plan: Plan = serde_json::from_slice(&bus.get_blob(Bucket::Results, &record.plan).await?)?;
         sweeps.push(sweep(bus, &plan).await?);
     }
+    status_with(bus, sweeps).await
+}
+
+/// These sweeps, with everything else that the server knows.
+///
+/// # Errors
+/// As [`read_status`].
+pub async fn status_with(bus: &Bus, sweeps: Vec<SweepStatus>) -> anyhow::Result<Status> {
     let mut standings = bus.standings().await?;
     standings.retain(|record| record.standing != Standing::Trusted);
     let mut store = Vec::new();
@@ -103,63 +121,121 @@ pub async fn read_status(bus: &Bus) -> anyhow::Result<Status> {
     Ok(Status { sweeps, workers: bus.workers().await?, standings, store })
 }
 
-async fn sweep(bus: &Bus, plan: &Plan) -> anyhow::Result<SweepStatus> {
-    let (labels, kind) = (Labels::of(plan), plan.kind());
-    let mut jobs = Vec::new();
-    for job in &plan.jobs {
-        let record = bus.record(job.id).await?.map(|entry| entry.record);
-        let mut status = JobStatus {
-            id: job.id,
-            label: labels.get(job.id),
-            state: "pending",
-            worker: None,
-            epoch: record.as_ref().map_or(0, shared::books::JobRecord::saved_epochs),
-            epochs: kind.map_or(0, |kind| kind.effort(&job.settings.to_map(), 0).epochs),
-            score: record.as_ref().and_then(shared::books::JobRecord::last_score),
-            warnings: Vec::new(),
-            attempts: record.as_ref().map_or(0, |record| record.attempts),
-            failures: record.as_ref().map_or(0, |record| record.failures.len()),
-            losses: record.as_ref().map_or(0, |record| record.losses),
-            deferrals: record.as_ref().map_or(0, |record| record.deferrals),
-            error: None,
-            log: record
-                .as_ref()
-                .and_then(|r| r.failures.last())
-                .map_or_else(Vec::new, |last| last.log.clone()),
-            reproduce: None,
+/// One sweep, read in a few passes, whatever its size.
+pub(super) async fn sweep(bus: &Bus, plan: &Plan) -> Result<SweepStatus, BusError> {
+    let jobs: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
+    let mut records = BTreeMap::new();
+    bus.each_record(&jobs, |entry| drop(records.insert(entry.job, entry.record))).await?;
+    let has_ended = |record: &JobRecord| matches!(record.state, JobState::Done { .. });
+    let done = records.iter().filter(|(_, record)| has_ended(record)).map(|(&job, _)| job).collect();
+    let mut results = BTreeMap::new();
+    bus.each_result(&done, |result| drop(results.insert(result.job, result))).await?;
+    let waits = |record: &JobRecord| matches!(record.state, JobState::Pending);
+    let waiting = records.iter().filter(|(_, record)| waits(record)).map(|(&job, _)| job).collect();
+    let steered = plans::steering_of(bus, &waiting).await?;
+    let labels = Labels::of(plan);
+    let status = |job: &PlannedJob| {
+        let known = Known {
+            record: records.get(&job.id),
+            result: results.get(&job.id),
+            wish: steered.get(&job.id).map_or(Wish::Train, |steering| steering.wish),
         };
-        match record.map(|record| record.state) {
-            None => {}
-            Some(JobState::Pending) => {
-                let known = bus.order_entry(job.id).await?;
-                match known.map_or(Wish::Train, |known| known.order.execution.steering.wish) {
-                    Wish::Train => {}
-                    Wish::Pause => status.state = "paused",
-                    Wish::Cancel => status.state = "cancelled",
-                }
-            }
-            Some(JobState::Running { token, progress, .. }) => {
-                status.state = "running";
-                status.worker = Some(token.owner.name().to_owned());
-                status.epoch = progress.epoch;
-            }
-            Some(JobState::Done { token, stopped_after }) => {
-                let result = bus.result(job.id).await?;
-                status.state = "done";
-                status.worker = Some(token.owner.name().to_owned());
-                status.epoch = stopped_after.unwrap_or(status.epochs);
+        job_status(plan, job, &labels, &known)
+    };
+    Ok(SweepStatus {
+        name: plan.name.clone(),
+        score_name: plan.score_name(),
+        goal: plan.ranking.goal,
+        jobs: plan.jobs.iter().map(status).collect(),
+    })
+}
+
+/// What the books say of a job.
+struct Known<'a> {
+    record: Option<&'a JobRecord>,
+    result: Option<&'a JobResult>,
+    wish: Wish,
+}
+
+fn job_status(plan: &Plan, job: &PlannedJob, labels: &Labels, known: &Known<'_>) -> JobStatus {
+    let kind = plan.kind();
+    let mut status = JobStatus {
+        id: job.id,
+        label: labels.get(job.id),
+        state: "pending",
+        worker: None,
+        epoch: 0,
+        epochs: kind.map_or(0, |kind| kind.effort(&job.settings.to_map(), 0).epochs),
+        score: None,
+        metrics: Metrics::default(),
+        warnings: Vec::new(),
+        attempts: 0,
+        failures: 0,
+        losses: 0,
+        deferrals: 0,
+        error: None,
+        log: Vec::new(),
+        reproduce: None,
+    };
+    let Some(record) = known.record else { return status };
+    status.epoch = record.saved_epochs();
+    status.score = record.last_score();
+    status.metrics =
+        record.history.reports.last().map_or_else(Metrics::default, |last| last.point.metrics.clone());
+    (status.attempts, status.losses, status.deferrals) = (record.attempts, record.losses, record.deferrals);
+    status.failures = record.failures.len();
+    status.log = record.failures.last().map_or_else(Vec::new, |last| last.log.clone());
+    match &record.state {
+        JobState::Pending => {
+            status.state = match known.wish {
+                Wish::Train => "pending",
+                Wish::Pause => "paused",
+                Wish::Cancel => "cancelled",
+            };
+        }
+        JobState::Running { token, progress, .. } => {
+            status.state = "running";
+            status.worker = Some(token.owner.name().to_owned());
+            status.epoch = progress.epoch;
+        }
+        JobState::Done { token, stopped_after } => {
+            status.state = "done";
+            status.worker = Some(token.owner.name().to_owned());
+            status.epoch = stopped_after.unwrap_or(status.epochs);
+            if let Some(result) = known.result {
                 status.score = plan.ranking.score(&result.metrics);
+                status.metrics = result.metrics.clone();
                 let warnings =
-                    kind.map_or_else(Vec::new, |kind| kind.warnings(&result, &job.settings.to_map()));
+                    kind.map_or_else(Vec::new, |kind| kind.warnings(result, &job.settings.to_map()));
                 status.warnings = warnings.iter().map(ToString::to_string).collect();
             }
-            Some(JobState::Failed { reason } | JobState::Parked { reason }) => {
-                status.state = "failed";
-                status.error = Some(reason);
-                status.reproduce = labels.reproduce(job.id);
-            }
         }
-        jobs.push(status);
+        JobState::Failed { reason } | JobState::Parked { reason } => {
+            status.state = "failed";
+            status.error = Some(reason.clone());
+            status.reproduce = labels.reproduce(job.id);
+        }
     }
-    Ok(SweepStatus { name: plan.name.clone(), score_name: plan.score_name(), jobs })
+    status
+}
+
+impl SweepStatus {
+    /// True if every job is done, or cancelled on request.
+    pub fn is_over(&self) -> bool {
+        self.jobs.iter().all(|job| matches!(job.state, "done" | "cancelled"))
+    }
+}
+
+impl JobStatus {
+    /// What a selection of jobs may ask for.
+    pub(super) fn facts(&self) -> Facts {
+        Facts {
+            state: self.state,
+            worker: self.worker.clone(),
+            epoch: self.epoch,
+            attempts: self.attempts,
+            score: self.score,
+            metrics: self.metrics.clone(),
+        }
+    }
 }

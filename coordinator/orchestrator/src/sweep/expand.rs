@@ -205,7 +205,7 @@ fn excludes_nothing(span: Span, tuple: &[(String, Value)], group: &Resolved<'_>)
 const LISTED: usize = 8;
 
 /// The first few different values, in order of appearance.
-pub(super) fn listed<'a>(values: impl Iterator<Item = &'a Value>) -> String {
+pub(crate) fn listed<'a>(values: impl Iterator<Item = &'a Value>) -> String {
     let mut seen = Vec::new();
     for value in values {
         if !seen.contains(&value) {

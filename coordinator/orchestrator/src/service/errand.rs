@@ -1,0 +1,83 @@
+//! Requests to a sweep that no run conducts: whoever asks for one carries them out, so that they have their effect at
+//! once, also on workers that train on without a coordinator. What is left undone, the next coordinator does.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use shared::books::CarriedOut;
+use shared::bus::{Bus, BusError};
+use shared::ids::JobId;
+use shared::protocol::{JobChange, Steering, Wish};
+
+use super::follow::{self, FollowError};
+use super::plans::{self, ChangeError};
+use crate::engine::requests::{Requests, Step};
+use crate::sweep::plan::Plan;
+
+/// Carries out every request to a sweep that has no answer yet, in the order in which they came.
+pub(super) async fn carry_out(bus: &Bus, sweep: &str) -> Result<(), FollowError> {
+    let mut plan = follow::plan(bus, sweep).await?;
+    let mut requests = Requests::default();
+    let mut entries = Vec::new();
+    bus.each_request(|entry| entries.push(entry)).await?;
+    let mut steps = VecDeque::new();
+    for entry in entries {
+        if entry.request.sweep == sweep && entry.request.answer.is_none() {
+            steps.extend(requests.requested(entry.revision, entry.request, &ours(&plan)));
+        }
+    }
+    while let Some(step) = steps.pop_front() {
+        steps.extend(match step {
+            Step::CarryOut { request, job, change } => {
+                let outcome = bus.carry_out(job, request, change).await?;
+                if let CarriedOut::Done(steering) = &outcome {
+                    follow_up(bus, job, change, steering).await?;
+                }
+                requests.carried_out(request, job, outcome)
+            }
+            Step::ChangePlan { request, demand } => {
+                let outcome = match plans::change(bus, &plan, request, &demand).await {
+                    Ok(changed) => {
+                        plan = changed.plan;
+                        for (job, steering) in &changed.change.steered {
+                            follow_up(bus, *job, JobChange::Resume, steering).await?;
+                        }
+                        Ok(changed.change.remarks)
+                    }
+                    Err(ChangeError::Refused(why)) => Err(why),
+                    Err(ChangeError::Bus(error)) => return Err(error.into()),
+                };
+                requests.plan_changed(request, outcome)
+            }
+            Step::Answer { request, answer } => {
+                bus.answer(request, answer).await?;
+                requests.gone(request, &ours(&plan))
+            }
+            // Nobody else carries anything out while this process has the lease.
+            Step::Learn(_) => Vec::new(),
+        });
+    }
+    Ok(())
+}
+
+fn ours(plan: &Plan) -> impl Fn(JobId) -> bool {
+    let jobs: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
+    move |job| jobs.contains(&job)
+}
+
+/// Brings the record of a job that nobody holds into line with what is requested of it, and queues the job.
+async fn follow_up(bus: &Bus, job: JobId, change: JobChange, steering: &Steering) -> Result<(), BusError> {
+    let Some(entry) = bus.record(job).await? else { return Ok(()) };
+    let open = match entry.record.following(steering) {
+        Some(next) => match bus.swap(job, entry.revision, &next).await {
+            Ok(_) => true,
+            // Somebody else was faster. Whoever holds the job follows by itself.
+            Err(BusError::Conflict { .. }) => false,
+            Err(error) => return Err(error),
+        },
+        None => change == JobChange::Resume && !entry.record.state.is_final(),
+    };
+    if open && steering.wish == Wish::Train {
+        bus.enqueue(job).await?;
+    }
+    Ok(())
+}
