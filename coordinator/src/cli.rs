@@ -49,20 +49,20 @@ pub(crate) enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Show the end of a job's log, and how its attempts ended.
     Logs(logs::LogsArgs),
-    /// Let nobody work on jobs for now; they keep their checkpoints.
+    /// Pause jobs; they keep their checkpoints.
     #[command(
         after_help = "Examples:\n  ferry pause demo augmentation=mixup 'subset_seed>2'\n  ferry pause demo --yes\n\n\
         A running worker stops within a heartbeat. `ferry resume` takes it back.\n\n\
         Exit codes: 0 done, 1 something failed or you said no, 2 bad input."
     )]
     Pause(steer::SteerArgs),
-    /// Let workers go on with jobs that are paused, cancelled or failed, from their last checkpoint.
+    /// Resume jobs that are paused, cancelled or failed, from their last checkpoint.
     #[command(
         after_help = "Examples:\n  ferry resume demo\n  ferry resume demo state=failed worker=cpu1\n\n\
         Exit codes: 0 done, 1 something failed or you said no, 2 bad input."
     )]
     Resume(steer::SteerArgs),
-    /// End a sweep, or some of its jobs, wherever they run.
+    /// Cancel a sweep, or some of its jobs, wherever they run.
     #[command(
         after_help = "Examples:\n  ferry cancel demo                                        # the whole sweep\n  \
         ferry cancel demo state=running 'val_macro_f1<20' --dry-run\n\n\
@@ -71,7 +71,7 @@ pub(crate) enum Command {
         Exit codes: 0 done, 1 something failed or you said no, 2 bad input."
     )]
     Cancel(steer::SteerArgs),
-    /// Let workers take jobs before all others that wait.
+    /// Put jobs first: workers take them before all others that wait.
     #[command(after_help = "Example:\n  ferry first demo 'backbone=dino*' subset_seed=0\n\n\
         Exit codes: 0 done, 1 something failed or you said no, 2 bad input.")]
     First(steer::SteerArgs),

@@ -124,11 +124,11 @@ fn a_running_sweep_is_paused_resumed_and_partly_cancelled_from_another_terminal(
     let said = desk.refusal(&["logs", "steered"])?;
     assert!(said.contains("3 jobs are meant, but one must be"), "{said}");
     let said = desk.refusal(&["pause", "steerde"])?;
-    assert!(said.contains("the sweeps here are steered"), "{said}");
+    assert!(said.contains("the sweeps here are: steered"), "{said}");
     Ok(())
 }
 
-/// An abandoned sweep: its coordinator is gone, and a worker on another machine trains on.
+/// An abandoned sweep: its coordinator is gone, and a worker on another machine keeps training.
 #[test]
 fn a_sweep_without_a_coordinator_is_ended_and_removed() -> anyhow::Result<()> {
     let desk = Desk::new(Some(Server::start()?))?;

@@ -89,7 +89,7 @@ async fn a_run_of_another_sweep_with_the_same_name_is_refused() -> anyhow::Resul
     let words = ["run", "steered.yaml", "--nats", &server.url(), "--workers", "0"];
     let refused = expect(&mut second.ferry(&words), 2)?;
     let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(said.contains("2 jobs only here, and 1 job only there"), "{said}");
+    assert!(said.contains("2 jobs only in this file, 1 job only in that one"), "{said}");
     // The same sweep, and the same run folder.
     let file = sweep().display().to_string();
     let words = ["run", &file, "--nats", &server.url(), "--workers", "0", "--home", "another"];

@@ -86,8 +86,8 @@ pub enum SelectionError {
     OneSided(String),
     #[error("`{text}` compares with `{value}`, which is not a number")]
     NotANumber { text: String, value: String },
-    #[error("`{word}` is neither a condition, such as `epoch>3`, nor the beginning of a job's id")]
-    NeitherIdNorCondition { word: String },
+    #[error("`{word}` is not a sweep, a condition such as `epoch>3`, or the beginning of a job's id")]
+    UnknownWord { word: String },
     #[error("no job of this sweep has an id that begins with `{0}`; `ferry status --json` lists them")]
     NoSuchId(String),
     #[error("`{text}`: jobs of this sweep have no `{name}`{help}")]
@@ -109,15 +109,10 @@ impl Selection {
             match condition(word)? {
                 Some(condition) => selection.conditions.push(condition),
                 None if is_beginning_of_id(word) => selection.ids.push(word.to_lowercase()),
-                None => return Err(SelectionError::NeitherIdNorCondition { word: word.to_owned() }),
+                None => return Err(SelectionError::UnknownWord { word: word.to_owned() }),
             }
         }
         Ok(selection)
-    }
-
-    /// True if every job is meant.
-    pub fn is_everything(&self) -> bool {
-        self.ids.is_empty() && self.conditions.is_empty()
     }
 
     /// The beginning of an id, if one is among the words.

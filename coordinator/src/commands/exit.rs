@@ -78,7 +78,7 @@ impl ProcessExit for ChooseError {
             | Self::TwoSweeps { .. }
             | Self::InSeveralSweeps { .. }
             | Self::NoSuchJob(_)
-            | Self::NoSelection { .. }
+            | Self::UnknownWord { .. }
             | Self::Selection(_) => Exit::BadInput,
             Self::Follow(error) => error.process_exit_code(),
             Self::Bus(error) => error.process_exit_code(),

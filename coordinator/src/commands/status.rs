@@ -208,24 +208,8 @@ mod tests {
     use super::*;
 
     fn job(n: u128, state: &'static str) -> JobStatus {
-        JobStatus {
-            id: JobId::new(uuid::Uuid::from_u128(n << 96)),
-            label: format!("weak subset_seed={n}"),
-            state,
-            worker: None,
-            epoch: 0,
-            epochs: 8,
-            score: None,
-            metrics: shared::metrics::Metrics::default(),
-            warnings: Vec::new(),
-            attempts: 0,
-            failures: 0,
-            losses: 0,
-            deferrals: 0,
-            error: None,
-            log: Vec::new(),
-            reproduce: None,
-        }
+        let id = JobId::new(uuid::Uuid::from_u128(n << 96));
+        JobStatus { state, ..JobStatus::pending(id, format!("weak subset_seed={n}"), 8) }
     }
 
     /// Cases 29 and 30: a job that was handed back shows its last score, and a count of one is singular.

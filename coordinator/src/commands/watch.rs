@@ -12,7 +12,7 @@ use shared::terminal::plain;
 use super::access::{Access, BooksArgs};
 use super::error::CommandError;
 use orchestrator::events::{Since, SweepEvent};
-use orchestrator::service::{FollowError, Following, interrupted};
+use orchestrator::service::{FollowError, Following, interrupted, sweeps};
 use orchestrator::view::labels::Labels;
 use orchestrator::view::model::clock;
 use orchestrator::view::{json_line, words};
@@ -132,11 +132,9 @@ fn line(event: &SweepEvent, labels: &Labels, start: f64, json: bool) -> Option<S
 
 /// The sweep that is meant when none is named.
 async fn the_only_sweep(args: &WatchArgs, bus: &Bus) -> Result<String, CommandError> {
-    let keys = bus.keys(subjects::SWEEP_KEYS).await.map_err(anyhow::Error::from)?;
-    let mut sweeps: Vec<&str> = keys.iter().filter_map(|key| subjects::sweep_of_key(key)).collect();
-    sweeps.sort_unstable();
+    let sweeps = sweeps(bus).await.map_err(anyhow::Error::from)?;
     match sweeps.as_slice() {
-        [only] => Ok((*only).to_owned()),
+        [only] => Ok(only.clone()),
         [] => Err(CommandError::Input(anyhow::anyhow!(args.books.no_sweep()))),
         several => Err(CommandError::Input(anyhow::anyhow!(
             "there are several sweeps: name one of {}",

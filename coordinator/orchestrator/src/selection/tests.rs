@@ -68,7 +68,7 @@ fn typing_mistakes_are_told() {
     insta::assert_snapshot!(refused(&["group<3"]), @r#"`group<3`: `group` is not a number; the jobs have "plain", "other""#);
     insta::assert_snapshot!(refused(&["seed<x"]), @"`seed<x` compares with `x`, which is not a number");
     insta::assert_snapshot!(refused(&["seed="]), @"`seed=` has nothing on one side of its sign; write NAME=VALUE");
-    insta::assert_snapshot!(refused(&["demo"]), @"`demo` is neither a condition, such as `epoch>3`, nor the beginning of a job's id");
+    insta::assert_snapshot!(refused(&["demo"]), @"`demo` is not a sweep, a condition such as `epoch>3`, or the beginning of a job's id");
     insta::assert_snapshot!(refused(&["ffffffffffff"]), @"no job of this sweep has an id that begins with `ffffffffffff`; `ferry status --json` lists them");
 }
 

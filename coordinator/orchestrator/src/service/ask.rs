@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::conductor::Role;
 use super::follow::FollowError;
 use super::lease::{Claim, Holder};
-use super::{errand, plans, weights};
+use super::{plans, unconducted, weights};
 use crate::sweep::plan::Plan;
 
 /// The pause before the books are asked again for the answer of another coordinator.
@@ -58,7 +58,7 @@ pub async fn ask(bus: &Bus, request: &Request, patience: Duration) -> Result<Opt
         tokio::time::sleep(LOOK_EVERY).await;
     }
     let lease = claim.keep_up(Role::Conducting);
-    let carried_out = errand::carry_out(bus, &request.sweep).await;
+    let carried_out = unconducted::carry_out(bus, &request.sweep).await;
     lease.give_back().await;
     carried_out?;
     Ok(bus.requested(request.id).await?.request.answer)

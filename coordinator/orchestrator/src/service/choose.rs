@@ -19,8 +19,6 @@ pub struct Chosen {
     pub status: SweepStatus,
     /// The jobs that are meant, in the order of the plan.
     pub jobs: Vec<JobId>,
-    /// True if no job was named: all are meant.
-    pub is_everything: bool,
 }
 
 /// Why nothing was chosen.
@@ -36,8 +34,8 @@ pub enum ChooseError {
     InSeveralSweeps { id: String, sweeps: Vec<String> },
     #[error("no job of any sweep has an id that begins with `{0}`; `ferry status --json` lists them")]
     NoSuchJob(String),
-    #[error("{error}; the sweeps here are {}", .sweeps.join(", "))]
-    NoSelection { error: SelectionError, sweeps: Vec<String> },
+    #[error("{error}; the sweeps here are: {}", .sweeps.join(", "))]
+    UnknownWord { error: SelectionError, sweeps: Vec<String> },
     #[error(transparent)]
     Selection(#[from] SelectionError),
     #[error(transparent)]
@@ -70,7 +68,10 @@ pub async fn choose(bus: &Bus, words: &[String]) -> Result<Chosen, ChooseError> 
     }
     let (named, words): (Vec<&String>, Vec<&String>) = words.iter().partition(|word| sweeps.contains(word));
     let selection = Selection::parse(words.into_iter().map(String::as_str));
-    let selection = selection.map_err(|error| ChooseError::NoSelection { error, sweeps: sweeps.clone() })?;
+    let selection = selection.map_err(|error| match error {
+        SelectionError::UnknownWord { .. } => ChooseError::UnknownWord { error, sweeps: sweeps.clone() },
+        other => other.into(),
+    })?;
     let plan = match (named.as_slice(), sweeps.as_slice()) {
         ([name], _) => follow::plan(bus, name).await?,
         ([], [only]) => follow::plan(bus, only).await?,
@@ -86,7 +87,7 @@ pub async fn choose(bus: &Bus, words: &[String]) -> Result<Chosen, ChooseError> 
     let status = status::sweep(bus, &plan).await?;
     let facts = status.jobs.iter().map(|job| (job.id, job.facts())).collect::<BTreeMap<_, _>>();
     let jobs = selection.choose(&plan, &facts)?;
-    Ok(Chosen { plan, status, jobs, is_everything: selection.is_everything() })
+    Ok(Chosen { plan, status, jobs })
 }
 
 /// The plan of the only sweep that has a job whose id begins so.

@@ -175,11 +175,11 @@ async fn open_again(
     Ok(retried)
 }
 
-/// Another run conducts a sweep of this name, and it is not the same.
+/// Another run conducts a different sweep of this name.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "another `ferry run` conducts the sweep `{sweep}` on this server, and it is not this one: {difference}; wait until that \
-     run has ended, or give this sweep another name"
+    "a different sweep named `{sweep}` is running on this server: {difference}; wait until it has ended, or give this one \
+     another name"
 )]
 pub struct AnotherPlan {
     sweep: String,
@@ -192,11 +192,15 @@ fn difference(file: &Plan, books: &Plan) -> Option<String> {
     let (wanted, known) = (ids(file), ids(books));
     let (more, less) = (wanted.difference(&known).count(), known.difference(&wanted).count());
     if more + less > 0 {
-        return Some(format!("{} only here, and {} only there", count(more, "job"), count(less, "job")));
+        return Some(format!(
+            "{} only in this file, {} only in that one",
+            count(more, "job"),
+            count(less, "job")
+        ));
     }
     let same =
         file.ensembles == books.ensembles && file.tables == books.tables && file.ranking == books.ranking;
-    (!same).then(|| "it has other ensembles, tables or another ranking".to_owned())
+    (!same).then(|| "its ensembles, tables or ranking differ".to_owned())
 }
 
 /// What a run begins with that follows another one: the sweep as that one has entered it into the books.

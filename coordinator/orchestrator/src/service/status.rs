@@ -159,24 +159,8 @@ struct Known<'a> {
 
 fn job_status(plan: &Plan, job: &PlannedJob, labels: &Labels, known: &Known<'_>) -> JobStatus {
     let kind = plan.kind();
-    let mut status = JobStatus {
-        id: job.id,
-        label: labels.get(job.id),
-        state: "pending",
-        worker: None,
-        epoch: 0,
-        epochs: kind.map_or(0, |kind| kind.effort(&job.settings.to_map(), 0).epochs),
-        score: None,
-        metrics: Metrics::default(),
-        warnings: Vec::new(),
-        attempts: 0,
-        failures: 0,
-        losses: 0,
-        deferrals: 0,
-        error: None,
-        log: Vec::new(),
-        reproduce: None,
-    };
+    let epochs = kind.map_or(0, |kind| kind.effort(&job.settings.to_map(), 0).epochs);
+    let mut status = JobStatus::pending(job.id, labels.get(job.id), epochs);
     let Some(record) = known.record else { return status };
     status.epoch = record.saved_epochs();
     status.score = record.last_score();
@@ -227,6 +211,28 @@ impl SweepStatus {
 }
 
 impl JobStatus {
+    /// A job that nobody has trained yet.
+    pub fn pending(id: JobId, label: String, epochs: u32) -> Self {
+        Self {
+            id,
+            label,
+            state: "pending",
+            worker: None,
+            epoch: 0,
+            epochs,
+            score: None,
+            metrics: Metrics::default(),
+            warnings: Vec::new(),
+            attempts: 0,
+            failures: 0,
+            losses: 0,
+            deferrals: 0,
+            error: None,
+            log: Vec::new(),
+            reproduce: None,
+        }
+    }
+
     /// What a selection of jobs may ask for.
     pub(super) fn facts(&self) -> Facts {
         Facts {

@@ -1,5 +1,5 @@
-//! Requests to a sweep that no run conducts: whoever asks for one carries them out, so that they have their effect at
-//! once, also on workers that train on without a coordinator. What is left undone, the next coordinator does.
+//! Requests to a sweep that no run conducts: whoever enters one carries them out, so that they have their effect at once,
+//! also on workers that keep training without a coordinator. What is left undone, the next coordinator does.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -76,8 +76,9 @@ async fn follow_up(bus: &Bus, job: JobId, change: JobChange, steering: &Steering
         },
         None => change == JobChange::Resume && !entry.record.state.is_final(),
     };
-    if open && steering.wish == Wish::Train {
-        bus.enqueue(job).await?;
+    match steering.wish {
+        Wish::Train if open => bus.enqueue(job).await.map(drop),
+        Wish::Train | Wish::Pause => Ok(()),
+        Wish::Cancel => bus.no_longer_first(&[job]).await,
     }
-    Ok(())
 }
