@@ -2,6 +2,8 @@
 //! trainer.
 
 #[cfg(test)]
+mod ensemble_search;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod other_trainer;
@@ -11,3 +13,5 @@ mod report;
 mod run_dir;
 #[cfg(test)]
 mod version_2;
+#[cfg(test)]
+mod why;

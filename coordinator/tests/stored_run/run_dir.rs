@@ -1,5 +1,6 @@
 //! Run folders from the outside: what is refused, what is found damaged, what survives.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use orchestrator::run_dir::{ResultFiles, RunDir, RunDirError};
@@ -95,7 +96,7 @@ fn a_run_of_the_same_name_is_continued_or_left_alone() {
     let out = tempfile::tempdir().unwrap();
     let usual = out.path().join("demo");
     let plan = plan();
-    let place = |plan: &_| RunDir::place(&usual, plan).unwrap().0;
+    let place = |plan: &_| RunDir::place(&usual, plan, &BTreeSet::new()).unwrap().0;
     let mut fewer = plan.clone();
     fewer.jobs.pop();
     assert_eq!(place(&fewer), usual, "nothing is there yet");
@@ -109,6 +110,9 @@ fn a_run_of_the_same_name_is_continued_or_left_alone() {
     RunDir::create(&usual, &plan).unwrap();
     let second = out.path().join("demo-2");
     assert_eq!(place(&fewer), second, "a job is gone");
+    let gone = BTreeSet::from([plan.jobs[plan.jobs.len() - 1].id]);
+    let edited = RunDir::place(&usual, &fewer, &gone).unwrap().0;
+    assert_eq!(edited, usual, "the books know that the sweep had it");
     let mut elsewhere = plan.clone();
     elsewhere.dataset_digest = Some("b".repeat(64));
     assert_eq!(place(&elsewhere), second, "another dataset");

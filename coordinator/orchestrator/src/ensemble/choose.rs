@@ -248,6 +248,11 @@ fn by_merit(metric: &Ranking, a: f64, b: f64) -> Ordering {
     grid(metric.merit(b)).total_cmp(&grid(metric.merit(a)))
 }
 
+/// True if neither score is better than the other.
+pub fn are_equal(metric: &Ranking, a: f64, b: f64) -> bool {
+    by_merit(metric, a, b) == Ordering::Equal
+}
+
 /// A merit to nine decimals, in units of the last: sums in another order differ by less. There is no negative zero.
 fn grid(merit: f64) -> f64 {
     (merit * 1e9).round() + 0.0

@@ -1,6 +1,9 @@
-//! Ensembles: which jobs vote (chosen on validation only), and the result of their vote.
+//! Ensembles: which jobs vote (chosen on validation only), the result of their vote, and the search for better ones.
 
+pub mod calibration;
 mod choose;
+pub mod combine;
+pub mod search;
 
-pub use choose::{Certainty, GroupMean, Ranked, Scores, Selection, Step, choose};
+pub use choose::{Certainty, GroupMean, Ranked, Scores, Selection, Step, are_equal, choose};
 pub use shared::vote::{MemberProbabilities, VoteError, score, vote};

@@ -63,7 +63,7 @@ impl Bootstrap {
 }
 
 /// Linear interpolation between order statistics (Hyndman & Fan 1996, type 7: NumPy's default). `sorted` is not empty.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let below = place.floor() as usize;
     let above = (below + 1).min(sorted.len() - 1);

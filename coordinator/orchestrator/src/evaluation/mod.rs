@@ -3,5 +3,6 @@
 mod bootstrap;
 mod join;
 
+pub(crate) use bootstrap::quantile;
 pub use bootstrap::{Bootstrap, Interval, Intervals};
 pub use join::{Joined, join};

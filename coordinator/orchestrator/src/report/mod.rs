@@ -15,6 +15,7 @@ mod results;
 mod summary;
 mod tables;
 mod view;
+pub mod why;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -353,7 +353,8 @@ fn ensemble_score(
     Ok(score(&mean, samples))
 }
 
-fn member<'a>(record: &'a RunRecord, job: JobId, split: &str) -> Option<MemberProbabilities<'a>> {
+/// A finished job's predictions of a split, as they vote; `None` if it has none.
+pub(super) fn member<'a>(record: &'a RunRecord, job: JobId, split: &str) -> Option<MemberProbabilities<'a>> {
     let result = record.results.get(&job)?;
     Some(MemberProbabilities {
         job,
