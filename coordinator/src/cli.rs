@@ -5,15 +5,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use shared::stdio::StdoutError;
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::error::CommandError;
 use crate::commands::steer::Verb;
 use crate::commands::{
-    backup, chaos, data, evaluate, init, logs, plan, remove, report, restore, run, schema, serve, status,
-    steer, watch,
+    backup, chaos, cluster, data, ensemble, evaluate, init, logs, plan, remove, report, restore, run, schema,
+    serve, shell, status, steer, watch, why,
 };
 use orchestrator::guard;
 use orchestrator::view::console::LogWriter;
@@ -33,16 +33,28 @@ const EXAMPLE: &str = "Example:\n  ferry plan experiments/demo.yaml";
 pub(crate) enum Command {
     /// Run a sweep to its end: train what is not trained yet, build the ensembles, and write the report.
     Run(Box<run::RunArgs>),
-    /// Show what a sweep file asks for: jobs, ensembles, work. Nothing is started or written.
+    /// Show what a sweep file asks for: jobs, ensembles, work; and what of that is done or would change. Changes nothing.
     Plan(plan::PlanArgs),
     /// Show the progress of all sweeps in a state directory or on a server.
     Status(status::StatusArgs),
     /// Show what has happened to a sweep, as far as the server still has it, then everything that happens, until Ctrl-C.
     Watch(watch::WatchArgs),
-    /// Set up a secured server for several machines: configuration, certificates, and a credential for each role.
-    Init(init::InitArgs),
-    /// Run a server that was set up with `ferry init --cluster`, until it is stopped.
-    Serve(serve::ServeArgs),
+    /// Set up and run a secured server for several machines.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  ferry cluster init cluster --host head.example.org\n  \
+        ferry cluster start cluster/server-1"
+    )]
+    Cluster(cluster::ClusterCommand),
+    #[command(hide = true)]
+    Init(init::EarlierArgs),
+    #[command(hide = true)]
+    Serve(serve::StartArgs),
+    /// Explain why an ensemble has its members.
+    Why(why::WhyArgs),
+    /// Look for better ensembles among the finished jobs of a run.
+    #[command(subcommand, after_help = "Example:\n  ferry ensemble search runs/demo")]
+    Ensemble(ensemble::EnsembleCommand),
     /// Rebuild the report of a run from its folder.
     Report(report::ReportArgs),
     /// Score predictions against labels: F1, confusion matrix, and confidence intervals.
@@ -93,6 +105,10 @@ pub(crate) enum Command {
     Chaos(chaos::ChaosArgs),
     /// Print the JSON Schema of sweep files, which editors use for completion.
     Schema(schema::SchemaArgs),
+    /// Print a script that completes Ferry's commands and options in a shell.
+    Completions(shell::CompletionsArgs),
+    /// Write man pages.
+    Man(shell::ManArgs),
     /// Draw, import and inspect datasets.
     #[command(subcommand, after_help = "Example:\n  ferry data synth faces --train 600 --size 48")]
     Data(data::DataCommand),
@@ -132,8 +148,11 @@ fn run(command: &Command) -> End {
         Command::Plan(args) => plan::run(args).map_err(|failure| (failure, args.json)),
         Command::Status(args) => status::run(args).map_err(|failure| (failure, args.json)),
         Command::Watch(args) => watch::run(args).map_err(|failure| (failure, args.json)),
-        Command::Init(args) => init::run(args).map_err(|failure| (failure, args.json)),
-        Command::Serve(args) => serve::run(args).map_err(|failure| (failure, false)),
+        Command::Cluster(command) => cluster::run(command),
+        Command::Init(args) => init::earlier(args).map_err(|failure| (failure, args.servers.json)),
+        Command::Serve(args) => serve::earlier(args).map_err(|failure| (failure, false)),
+        Command::Ensemble(command) => ensemble::run(command),
+        Command::Why(args) => why::run(args).map_err(|failure| (failure, args.json)),
         Command::Report(args) => report::run(args).map_err(|error| (error.into(), args.json)),
         Command::Evaluate(args) => evaluate::run(args).map_err(|error| (error.into(), args.json)),
         Command::Logs(args) => logs::run(args).map_err(|failure| (failure, args.json)),
@@ -147,6 +166,10 @@ fn run(command: &Command) -> End {
         Command::Remove(args) => remove::run(args).map_err(|failure| (failure, args.json)),
         Command::Chaos(args) => chaos::run(args).map_err(|failure| (failure, args.json)),
         Command::Schema(args) => schema::run(args).map_err(|failure| (failure, false)),
+        Command::Completions(args) => {
+            shell::completions(args, &mut Cli::command()).map_err(|failure| (failure, false))
+        }
+        Command::Man(args) => shell::man(args, Cli::command()).map_err(|failure| (failure, false)),
         Command::Data(command) => data::run(command).map_err(|error| (error.into(), false)),
         Command::Guard { death, parent, program, args } => {
             Err((CommandError::Work(guard::run(*death, *parent, program, args).into()), false))
@@ -165,7 +188,6 @@ fn usage(answer: &clap::Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {

@@ -97,10 +97,43 @@ fn a_status_without_sweeps_names_the_place() {
 #[test]
 fn a_credential_of_another_role_is_bad_input() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(output(dir.path(), &["init", "--cluster", "c", "--host", "localhost"]).status.success());
+    assert!(output(dir.path(), &["cluster", "init", "c", "--host", "localhost"]).status.success());
     let start = Instant::now();
     let status = output(dir.path(), &["status", "--nats", "tls://localhost:1", "--creds", "c/worker.creds"]);
     assert!(start.elapsed() < Duration::from_secs(4), "it waited for a server");
     assert_eq!(status.status.code(), Some(2));
     insta::assert_snapshot!(said(dir.path(), &status.stderr), @"error: HERE/c/worker.creds is the worker's credential: use the observer's here");
+}
+
+#[test]
+fn shells_and_man_know_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = output(dir.path(), &["completions", shell]);
+        let text = String::from_utf8(script.stdout).unwrap();
+        assert!(
+            script.status.success() && text.contains("dry-run") && text.contains("status"),
+            "{shell}: {text}"
+        );
+    }
+    let written = output(dir.path(), &["man", "pages/man1"]);
+    insta::assert_snapshot!(said(dir.path(), &written.stdout), @"wrote the pages of `ferry` and its commands to pages/man1");
+    let page = |name: &str| std::fs::read_to_string(dir.path().join("pages/man1").join(name)).unwrap();
+    assert!(page("ferry-run.1").contains("ferry run experiments/demo.yaml"), "{}", page("ferry-run.1"));
+    assert!(page("ferry-cluster-init.1").contains(".TH ferry"), "{}", page("ferry-cluster-init.1"));
+    assert!(!dir.path().join("pages/man1/ferry-guard.1").exists(), "hidden commands have no page");
+}
+
+#[test]
+fn earlier_names_of_commands_work_and_name_the_new_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = output(dir.path(), &["init", "--cluster", "c", "--host", "localhost"]);
+    assert!(made.status.success());
+    insta::assert_snapshot!(said(dir.path(), &made.stderr), @"note: `ferry init --cluster DIR` is now `ferry cluster init DIR`");
+    let refused = output(dir.path(), &["serve", "elsewhere"]);
+    assert_eq!(refused.status.code(), Some(2));
+    insta::assert_snapshot!(said(dir.path(), &refused.stderr), @"
+    note: `ferry serve FOLDER` is now `ferry cluster start FOLDER`
+    error: elsewhere is not the folder of a server: name one that `ferry cluster init` created
+    ");
 }

@@ -1,4 +1,4 @@
-//! One or three protected servers, set up by `ferry init --cluster` and `ferry serve`.
+//! One or three protected servers, set up by `ferry cluster init` and `ferry cluster start`.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ impl Cluster {
         let workdir = Workdir::new()?;
         let (port, count) = (port.to_string(), servers.to_string());
         let args =
-            ["init", "--cluster", "cluster", "--host", host, "--port", &port, "--servers", &count, "--json"];
+            ["cluster", "init", "cluster", "--host", host, "--port", &port, "--servers", &count, "--json"];
         let made = serde_json::from_slice(&expect(&mut workdir.ferry(&args), 0)?.stdout)?;
         let mut cluster = Self { workdir, made, servers: Vec::new(), namespace };
         for index in 0..servers {
@@ -71,7 +71,7 @@ impl Cluster {
 
     fn serve(&self, index: usize) -> anyhow::Result<Child> {
         let folder = self.made["servers"][index]["folder"].as_str().context("a folder")?;
-        let command = self.workdir.ferry(&["serve", folder]);
+        let command = self.workdir.ferry(&["cluster", "start", folder]);
         let mut command = match &self.namespace {
             Some(namespace) => within(namespace, &command),
             None => command,

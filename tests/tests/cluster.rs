@@ -144,9 +144,9 @@ fn nothing_is_made_over_something_and_no_server_runs_twice() -> anyhow::Result<(
     let cluster = Cluster::start(1)?;
     let workdir = Workdir::new()?;
     let folder = path(&cluster.folder().join("cluster"));
-    let said = expect(&mut workdir.ferry(&["init", "--cluster", &folder, "--host", "x"]), 2)?;
+    let said = expect(&mut workdir.ferry(&["cluster", "init", &folder, "--host", "x"]), 2)?;
     assert!(String::from_utf8_lossy(&said.stderr).contains("exists already"));
-    let said = expect(&mut workdir.ferry(&["serve", &format!("{folder}/server-1")]), 2)?;
+    let said = expect(&mut workdir.ferry(&["cluster", "start", &format!("{folder}/server-1")]), 2)?;
     assert!(String::from_utf8_lossy(&said.stderr).contains("already"));
     Ok(())
 }

@@ -9,6 +9,7 @@ mod cluster;
 mod contract;
 mod crashes;
 mod disk;
+mod edit;
 mod endurance;
 mod faults;
 mod following;

@@ -134,7 +134,7 @@ fn jobs_of_a_changed_sweep_file_can_be_removed() -> anyhow::Result<()> {
     signal(run.pid(), "INT")?;
     run.end(LIMIT)?;
     std::fs::write(workdir.path().join("a.yaml"), text.replace("epochs: ", "epochs: 1"))?;
-    let mut run = Run::start(workdir.ferry(&["run", "a.yaml", "--json", "--workers", "1"]))?;
+    let mut run = Run::start(workdir.ferry(&["run", "a.yaml", "--json", "--yes", "--workers", "1"]))?;
     run.wait_for("started", LIMIT)?;
     assert!(refused(&workdir, &["--unlisted", "--yes"])?.contains("is running the sweep"));
     signal(run.pid(), "INT")?;

@@ -19,7 +19,7 @@ use crate::device::DeviceChoice;
     args_conflicts_with_subcommands = true,
     after_help = "Example, on another machine while a sweep runs:\n  \
         ferry-worker --nats nats://head:4222\n  \
-        ferry-worker --nats tls://head:4222 --creds worker.creds    # made by ferry init\n\n\
+        ferry-worker --nats tls://head:4222 --creds worker.creds    # made by ferry cluster init\n\n\
         Exit codes: 0 stopped on request, 1 something failed and a restart may help, 2 it cannot work on this machine \
         or with this command line (no such device, wrong address, refused credential)."
 )]
@@ -41,7 +41,7 @@ pub struct AgentArgs {
     /// Access token of that server, if it is not in the URL.
     #[arg(long, env = "FERRY_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// Credential for a server made by `ferry init --cluster`: the file worker.creds.
+    /// Credential for a server made by `ferry cluster init`: the file worker.creds.
     #[arg(long, env = "FERRY_CREDS", value_name = "FILE", conflicts_with = "token")]
     pub creds: Option<PathBuf>,
     /// Where to train: auto (a GPU if there is one), cpu, or cuda:N.

@@ -14,7 +14,7 @@ use orchestrator::devices::DevicesError;
 use orchestrator::home::HomeError;
 use orchestrator::report::ReportError;
 use orchestrator::run_dir::RunDirError;
-use orchestrator::service::{AnotherPlan, ChooseError, FollowError, RemovalError, UnknownWeights};
+use orchestrator::service::{ChooseError, EditError, FollowError, RemovalError, UnknownWeights};
 use orchestrator::sweep::problem::SweepError;
 
 /// An error that knows how the process ends because of it.
@@ -34,7 +34,7 @@ fn code(error: &(dyn Error + 'static)) -> Option<Exit> {
     let known = [
         of::<BadInput>,
         of::<NobodyToAsk>,
-        of::<AnotherPlan>,
+        of::<EditError>,
         of::<ChooseError>,
         of::<FollowError>,
         of::<RemovalError>,
@@ -106,9 +106,12 @@ impl ProcessExit for RemovalError {
     }
 }
 
-impl ProcessExit for AnotherPlan {
+impl ProcessExit for EditError {
     fn process_exit_code(&self) -> Exit {
-        Exit::BadInput
+        match self {
+            Self::Refused { .. } => Exit::BadInput,
+            Self::Unanswered { .. } => Exit::Failed,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `ferry plan`: what a sweep file asks for, without starting or writing anything.
+//! `ferry plan`: what a sweep file asks for, and how that differs from the books, without changing anything.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -13,8 +13,12 @@ use shared::kinds::KINDS;
 use shared::metrics::Goal;
 use shared::plural::count;
 use shared::stdio;
+use shared::terminal;
 
+use super::access::{Access, BooksArgs};
+use super::comparison;
 use super::error::CommandError;
+use orchestrator::service::{self, Comparison};
 use orchestrator::sweep;
 use orchestrator::sweep::dataset::pack_dir;
 use orchestrator::sweep::plan::{DatasetSource, Plan, PlannedJob};
@@ -29,9 +33,8 @@ const SHOWN: usize = 8;
 pub(crate) struct PlanArgs {
     /// The sweep file.
     file: PathBuf,
-    /// State directory; synthetic datasets are in it.
-    #[arg(long, env = "FERRY_HOME", value_name = "DIR", default_value = ".ferry")]
-    home: PathBuf,
+    #[command(flatten)]
+    books: BooksArgs,
     /// Show every job.
     #[arg(long)]
     all: bool,
@@ -45,14 +48,40 @@ pub(crate) struct PlanArgs {
 
 /// Prints the plan of the file.
 pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode, CommandError> {
-    let plan = sweep::load(&args.file, &args.home)?;
-    let text = match &args.spec {
-        Some(job) => format!("{:#}\n", one_job(&plan, job, &args.home).map_err(CommandError::Input)?),
-        None if args.json => format!("{:#}\n", in_json(&plan)),
-        None => in_words(&plan, args.all),
+    let home = &args.books.home;
+    let plan = sweep::load(&args.file, home)?;
+    let text = if let Some(job) = &args.spec {
+        format!("{:#}\n", one_job(&plan, job, home).map_err(CommandError::Input)?)
+    } else {
+        let compared = compared(&plan, args)?;
+        if args.json {
+            let mut value = in_json(&plan);
+            value["books"] = compared.as_ref().map_or(Value::Null, comparison::in_json);
+            format!("{value:#}\n")
+        } else {
+            let books =
+                compared.map_or_else(String::new, |compared| comparison::in_words(&plan.name, &compared));
+            let heading = if books.is_empty() { "" } else { "\nIn the books\n" };
+            in_words(&plan, args.all) + heading + &terminal::plain(&books)
+        }
     };
     stdio::print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The plan compared with the books, if they know its sweep.
+fn compared(plan: &Plan, args: &PlanArgs) -> anyhow::Result<Option<Comparison>> {
+    if !plan.has_inputs() {
+        return Ok(None);
+    }
+    let dataset = plan.dataset.as_ref().map(|source| pack_dir(source, &args.books.home));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let Some(access) = Access::open(&args.books, "ferry-plan").await? else { return Ok(None) };
+        let compared = service::compare(&access.bus, plan, dataset.as_deref()).await;
+        access.close().await;
+        compared
+    })
 }
 
 /// The job whose id starts with `prefix`, and the folder of its pack, which must exist.

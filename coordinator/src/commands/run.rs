@@ -17,12 +17,13 @@ use shared::terminal::plain;
 use super::error::CommandError;
 use super::progress::Progress;
 use super::server::{ServerArgs, without_token};
+use super::{comparison, confirm};
 use orchestrator::data::synth;
 use orchestrator::devices::{self, ChosenGpu, Environment, GpuChoice, Nvml};
 use orchestrator::fleet;
 use orchestrator::home::{self, Home};
 use orchestrator::report::summary;
-use orchestrator::service::{self, Models, RunEnd, RunRequest};
+use orchestrator::service::{self, Comparison, Models, Review, RunEnd, RunRequest};
 use orchestrator::sweep;
 use orchestrator::sweep::dataset::pack_dir;
 use orchestrator::sweep::plan::{DatasetSource, Plan};
@@ -38,7 +39,9 @@ const DEFAULT_OUT: &str = "runs";
     ferry run sweep.yaml --gpus 0,2,5                           # one worker on each of these GPUs\n  \
     ferry run sweep.yaml --nats nats://head:4222 --workers 0    # only workers on other machines\n  \
     ferry run sweep.yaml --nats tls://head:4222 --creds coordinator.creds\n\n\
-    After an interruption the same command continues: finished jobs are not trained again.\n\
+    After an interruption the same command continues: finished jobs are not trained again. So does a run of the edited \
+    file: what it no longer asks for leaves the report, and what is new is trained. If another `ferry run` conducts the \
+    sweep, the edit is handed over to it.\n\
     To keep a sweep running after logout: docs/running.md.\n\n\
     Exit codes: 0 all jobs done; 1 some jobs failed, no worker can take jobs, or the server, a disk or Ferry itself \
     failed; 2 bad input; 130 interrupted.")]
@@ -73,6 +76,9 @@ pub(crate) struct RunArgs {
     /// full-size model takes 240 MB.
     #[arg(long, value_enum, default_value_t = Models::Members)]
     pub models: Models,
+    /// Do not ask before jobs are dropped that the edited file no longer asks for.
+    #[arg(long)]
+    pub yes: bool,
     /// Print one JSON object per event on standard output.
     #[arg(long)]
     pub json: bool,
@@ -94,6 +100,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     }
     let dataset = plan.dataset.as_ref().map(|source| pack_dir(source, home.root()));
     let style = Style::choose(args.json);
+    let (name, yes, json) = (plan.name.clone(), args.yes, args.json);
+    let review = Review::new(move |compared| review(&name, compared, yes, json));
     let request = RunRequest {
         plan,
         file: args.file.clone(),
@@ -106,6 +114,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
         timing,
         models: args.models,
         style,
+        review,
     };
     // Single-threaded, because children must be spawned from the main thread (see `guard`).
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -114,6 +123,21 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
         .context("the runtime cannot start")?;
     let end = runtime.block_on(service::run(request))?;
     Ok(finish(&end, args)?)
+}
+
+/// Tells what the file asks for, compared with the books. Asks before jobs are dropped.
+fn review(name: &str, compared: &Comparison, yes: bool, json: bool) -> anyhow::Result<bool> {
+    if json {
+        let mut event = comparison::in_json(compared);
+        event["event"] = json!("compared");
+        stdio::print(&format!("{event}\n"))?;
+    } else {
+        stdio::remark(plain(&comparison::in_words(name, compared)).trim_end());
+    }
+    match comparison::question(name, compared) {
+        Some(question) if !yes => confirm::is_confirmed(&question),
+        Some(_) | None => Ok(true),
+    }
 }
 
 /// Refuses a number of local workers that cannot be meant.
@@ -177,13 +201,14 @@ fn finish(end: &RunEnd, args: &RunArgs) -> Result<ExitCode, StdoutError> {
     stdio::print(&text)?;
     Ok(match end {
         RunEnd::Finished { failed: 0, .. } => ExitCode::SUCCESS,
-        RunEnd::Finished { .. } | RunEnd::Stranded { .. } => ExitCode::from(1),
+        RunEnd::Finished { .. } | RunEnd::Stranded { .. } | RunEnd::Declined => ExitCode::from(1),
         RunEnd::Interrupted { .. } => ExitCode::from(130),
     })
 }
 
 fn json_event(end: &RunEnd) -> serde_json::Value {
     match end {
+        RunEnd::Declined => json!({ "event": "declined" }),
         // `parked` is for scripts written for earlier versions, which add it to `failed`.
         RunEnd::Finished { done, failed, cancelled, report } => json!({
             "event": "finished", "done": done, "failed": failed, "parked": 0, "cancelled": cancelled,
@@ -200,6 +225,7 @@ fn json_event(end: &RunEnd) -> serde_json::Value {
 
 fn words(end: &RunEnd, args: &RunArgs) -> String {
     match end {
+        RunEnd::Declined => "nothing was changed\n".to_owned(),
         RunEnd::Finished { cancelled: 0, report, .. } => summary(report),
         RunEnd::Finished { cancelled, report, .. } => {
             format!("{}cancelled on request: {}\n", summary(report), count(*cancelled, "job"))
@@ -241,7 +267,7 @@ fn interrupted(done: usize, open: usize, elsewhere: &[String], args: &RunArgs) -
 impl RunArgs {
     /// The command line that does the same again, including what came from the environment, but without secrets.
     fn command_line(&self) -> String {
-        let Self { file, home, out, server, gpus, workers, lease, heartbeat, models, json } = self;
+        let Self { file, home, out, server, gpus, workers, lease, heartbeat, models, yes: _, json } = self;
         let mut words = vec!["ferry".to_owned(), "run".to_owned(), quoted(&file.display().to_string())];
         let mut option = |name: &str, value: Option<String>| {
             if let Some(value) = value {

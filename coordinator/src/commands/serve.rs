@@ -1,4 +1,4 @@
-//! `ferry serve`: becomes the nats-server of a folder that `ferry init --cluster` created.
+//! `ferry cluster start`: becomes the nats-server of a folder that `ferry cluster init` created.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -15,18 +15,24 @@ use orchestrator::broker::binary;
 
 /// Runs the server of a folder until SIGTERM or Ctrl-C, which end it gracefully.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  ferry serve cluster/server-1")]
-pub(crate) struct ServeArgs {
+#[command(after_help = "Example:\n  ferry cluster start cluster/server-1")]
+pub(crate) struct StartArgs {
     /// Folder of the server, such as cluster/server-1.
     pub folder: PathBuf,
 }
 
+/// The same under its earlier name, which sounds like a page to look at.
+pub(crate) fn earlier(args: &StartArgs) -> Result<ExitCode, CommandError> {
+    stdio::remark("note: `ferry serve FOLDER` is now `ferry cluster start FOLDER`");
+    run(args)
+}
+
 /// Returns only when it fails: the process becomes the server.
-pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(args: &StartArgs) -> Result<ExitCode, CommandError> {
     let folder = args.folder.display();
     if !args.folder.join("server.conf").is_file() {
         let text =
-            anyhow!("{folder} is not the folder of a server: name one that `ferry init --cluster` created");
+            anyhow!("{folder} is not the folder of a server: name one that `ferry cluster init` created");
         return Err(CommandError::Input(text));
     }
     let program = binary::find().map_err(|error| CommandError::Input(error.into()))?;

@@ -15,7 +15,7 @@ pub(crate) struct ServerArgs {
     /// Access token of that server, if it is not in the URL.
     #[arg(long, env = "FERRY_TOKEN", hide_env_values = true, requires = "nats")]
     pub token: Option<String>,
-    /// Credential for a server that was set up with `ferry init --cluster`.
+    /// Credential for a server that was set up with `ferry cluster init`.
     #[arg(long, env = "FERRY_CREDS", value_name = "FILE", requires = "nats", conflicts_with = "token")]
     pub creds: Option<PathBuf>,
 }

@@ -1,8 +1,11 @@
 //! `ferry status`: the progress of all sweeps in a state directory or on a server.
 
 use std::collections::HashSet;
+use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 use shared::books::{Standing, incidents_in_words};
@@ -17,14 +20,16 @@ use shared::terminal::plain;
 use super::access::{Access, BooksArgs};
 use super::error::CommandError;
 use orchestrator::service::{
-    BucketStatus, Chosen, JobStatus, Status, SweepStatus, choose, read_status, status_with,
+    BucketStatus, Chosen, JobStatus, Status, SweepStatus, choose, interrupted, read_status, status_with,
 };
 
 /// Shows the progress of all sweeps in a state directory or on a server, even while they run.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  ferry status\n  ferry status demo state=running augmentation=mixup\n  \
+#[command(
+    after_help = "Examples:\n  ferry status\n  ferry status demo state=running augmentation=mixup --watch\n  \
     ferry status --nats nats://head:4222 --json\n  \
-    ferry status --nats tls://head:4222 --creds observer.creds")]
+    ferry status --nats tls://head:4222 --creds observer.creds"
+)]
 pub(crate) struct StatusArgs {
     /// Only one sweep, or those of its jobs that meet conditions such as `augmentation=mixup`, or whose ids begin so.
     #[arg(value_name = "SWEEP|CONDITION|JOB")]
@@ -32,12 +37,18 @@ pub(crate) struct StatusArgs {
     /// List the jobs of sweeps that are over, too.
     #[arg(long)]
     all: bool,
+    /// Show it again every two seconds, until Ctrl-C. Where nothing runs, nothing changes, and it is shown once.
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     pub books: BooksArgs,
-    /// Print one JSON object instead of text.
+    /// Print one JSON object instead of text; with --watch, one in each line.
     #[arg(long)]
     pub json: bool,
 }
+
+/// The pause of `--watch`.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Runs the command.
 ///
@@ -49,28 +60,55 @@ pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode, CommandError> {
 
 fn show(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let status = runtime.block_on(read(args))?;
+    runtime.block_on(async {
+        let Some(access) = Access::open(&args.books, "ferry-status").await? else {
+            print(args, &Status::default())?;
+            return Ok(ExitCode::SUCCESS);
+        };
+        let outcome = if args.watch && !access.is_alone() {
+            tokio::select! {
+                outcome = watch(args, &access.bus) => outcome,
+                stopped = interrupted() => stopped.context("cannot wait for Ctrl-C"),
+            }
+        } else {
+            read(args, &access.bus).await.and_then(|status| print(args, &status))
+        };
+        access.close().await;
+        outcome.map(|()| ExitCode::SUCCESS)
+    })
+}
+
+/// Shows the status again and again.
+async fn watch(args: &StatusArgs, bus: &Bus) -> anyhow::Result<()> {
+    let is_terminal = std::io::stdout().is_terminal() && !args.json;
+    loop {
+        let status = read(args, bus).await?;
+        if is_terminal {
+            stdio::print(CLEARED)?;
+        }
+        print(args, &status)?;
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Moves to the first line of a terminal and clears it.
+const CLEARED: &str = "\x1b[H\x1b[2J";
+
+fn print(args: &StatusArgs, status: &Status) -> anyhow::Result<()> {
     let text = if args.json {
-        let Status { sweeps, workers, standings, store } = &status;
+        let Status { sweeps, workers, standings, store } = status;
         let all = json!({ "sweeps": sweeps, "workers": workers, "standings": standings, "store": store });
         format!("{all}\n")
     } else if status.sweeps.is_empty() {
         format!("{}\n", args.books.no_sweep())
     } else {
-        plain(&text(&status, args.all || !args.words.is_empty()))
+        plain(&text(status, args.all || !args.words.is_empty()))
     };
-    stdio::print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(stdio::print(&text)?)
 }
 
-async fn read(args: &StatusArgs) -> anyhow::Result<Status> {
-    let Some(access) = Access::open(&args.books, "ferry-status").await? else {
-        return Ok(Status::default());
-    };
-    let status =
-        if args.words.is_empty() { read_status(&access.bus).await } else { chosen(args, &access.bus).await };
-    access.close().await;
-    status
+async fn read(args: &StatusArgs, bus: &Bus) -> anyhow::Result<Status> {
+    if args.words.is_empty() { read_status(bus).await } else { chosen(args, bus).await }
 }
 
 /// Only what the words mean.
@@ -86,6 +124,9 @@ fn text(status: &Status, all: bool) -> String {
     let mut lines = Vec::new();
     for one in &status.sweeps {
         lines.push(summary(one));
+        if one.left.jobs > 0 {
+            lines.push(format!("  left to do: {}", one.left));
+        }
         if all || !one.is_over() {
             lines.extend(jobs(one));
         }
@@ -205,6 +246,8 @@ fn troubles(job: &JobStatus) -> String {
 
 #[cfg(test)]
 mod tests {
+    use orchestrator::service::Work;
+
     use super::*;
 
     fn job(n: u128, state: &'static str) -> JobStatus {
@@ -243,12 +286,19 @@ mod tests {
         };
         let status = Status {
             workers: vec![training("cpu0", Some(jobs[1].id)), training("cpu1", None)],
-            sweeps: vec![SweepStatus { name: "demo".into(), score_name: "F1".into(), goal: Goal::Max, jobs }],
+            sweeps: vec![SweepStatus {
+                name: "demo".into(),
+                score_name: "F1".into(),
+                goal: Goal::Max,
+                left: Work { jobs: 1, epochs: 2, workers: 2, time: Some(Duration::from_secs(95)) },
+                jobs,
+            }],
             standings: Vec::new(),
             store: vec![bucket("ferry-packs", 1, 0), bucket("ferry-checkpoints", 4, 1)],
         };
         insta::assert_snapshot!(text(&status, false), @"
         demo: 1 done, 0 running, 1 pending, 1 failed; best F1 61.25: weak subset_seed=1
+          left to do: 1 job, 2 epochs, about 1 min 35 s on 2 workers
           00000001  weak subset_seed=1  done     epoch   8/8    F1  61.2  cpu0
           00000002  weak subset_seed=2  pending  epoch   6/8    F1  58.0    (worker lost 1×, returned because of server, network or disk 2×)
           00000003  weak subset_seed=3  failed   epoch   0/8    F1     -    (failed 3×)

@@ -66,7 +66,7 @@ impl fmt::Display for Role {
 pub enum CredentialError {
     #[error("cannot read the credential {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{} is not a credential made by `ferry init --cluster`: {reason}", path.display())]
+    #[error("{} is not a credential made by `ferry cluster init`: {reason}", path.display())]
     Format { path: PathBuf, reason: String },
     #[error("the credential {} {source}", path.display())]
     Version { path: PathBuf, source: VersionError },

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::server::{Entry, ServerError, Write};
 use super::values::{decode, encode};
-use super::{Bus, BusError};
+use super::{BookEntry, Bus, BusError};
 use crate::books::JobRecord;
 use crate::ids::JobId;
 use crate::protocol::{Execution, JobOrder, Steering, subjects};
@@ -60,31 +60,38 @@ impl Bus {
     pub async fn admit(&self, orders: &[JobOrder]) -> Result<Vec<(JobId, Steering)>, BusError> {
         let planned: BTreeMap<JobId, &JobOrder> = orders.iter().map(|order| (order.job, order)).collect();
         let jobs: BTreeSet<JobId> = planned.keys().copied().collect();
-        self.admit_each(&jobs, &|job| planned[&job].clone()).await
+        self.admit_each(&jobs, &|job| planned[&job].clone(), |_| ()).await
     }
 
-    /// Like [`Self::admit`], for many jobs: their orders need not be in memory all at once.
+    /// Like [`Self::admit`], for many jobs: their orders need not be in memory all at once. The records that the jobs had
+    /// before go to `known`, as from [`Self::each_record`].
     ///
     /// # Errors
-    /// As [`Self::admit`].
+    /// As [`Self::admit`], and when an existing record cannot be read.
     pub async fn admit_each(
         &self,
         jobs: &BTreeSet<JobId>,
         planned: &(dyn Fn(JobId) -> JobOrder + Sync),
+        mut known: impl FnMut(BookEntry) + Send,
     ) -> Result<Vec<(JobId, Steering)>, BusError> {
         // What is requested of each known job, and whether its plan is another one.
-        let mut known: BTreeMap<JobId, (Steering, bool)> = BTreeMap::new();
+        let mut ordered: BTreeMap<JobId, (Steering, bool)> = BTreeMap::new();
         let take = |job, OrderEntry { order: JobOrder { execution, .. }, .. }| {
             let next = execution.planned_as(&planned(job).execution);
-            known.insert(job, (execution.steering, execution != next));
+            ordered.insert(job, (execution.steering, execution != next));
         };
         self.each_order(jobs, take).await?;
-        let recorded = self.recorded(jobs).await?;
+        let mut recorded = BTreeSet::new();
+        let look = |entry: BookEntry| {
+            recorded.insert(entry.job);
+            known(entry);
+        };
+        self.each_record(jobs, look).await?;
         let pending = encode(&JobRecord::pending());
         let (mut batch, mut late) = (Batch::default(), Vec::new());
         for &job in jobs {
             // The order first: whoever sees the record finds it.
-            if !known.contains_key(&job) {
+            if !ordered.contains_key(&job) {
                 batch.add(subjects::order_key(job), encode(&planned(job)));
             }
             if !recorded.contains(&job) {
@@ -95,10 +102,10 @@ impl Bus {
             }
         }
         late.extend(self.create_all(batch).await?);
-        let anew = known.iter().filter(|(_, (_, another))| *another).map(|(&job, _)| job);
+        let anew = ordered.iter().filter(|(_, (_, another))| *another).map(|(&job, _)| job);
         let anew: BTreeSet<JobId> = anew.chain(late).collect();
         let mut steered: BTreeMap<JobId, Steering> =
-            known.iter().map(|(&job, &(steering, _))| (job, steering)).collect();
+            ordered.iter().map(|(&job, &(steering, _))| (job, steering)).collect();
         let planning: Vec<_> = anew.into_iter().map(|job| self.plan_anew(planned(job))).collect();
         let mut planning = stream::iter(planning).buffer_unordered(AT_ONCE);
         while let Some((job, steering)) = planning.try_next().await? {

@@ -29,9 +29,19 @@ const WATCHES_MOST: u32 = 5;
 /// Up to so many jobs are read one by one: a pass costs as much as there are entries.
 const FEW: usize = 256;
 
-const ORDERS: &[&str] = &[subjects::ORDER_KEYS];
-const RECORDS: &[&str] = &[subjects::RECORD_KEYS];
-const RESULTS: &[&str] = &[subjects::RESULT_KEYS];
+/// The entries of jobs under one kind of key.
+struct JobKeys {
+    all: &'static [&'static str],
+    of: fn(JobId) -> String,
+    job: fn(&str) -> Option<JobId>,
+}
+
+const ORDERS: JobKeys =
+    JobKeys { all: &[subjects::ORDER_KEYS], of: subjects::order_key, job: subjects::job_of_order_key };
+const RECORDS: JobKeys =
+    JobKeys { all: &[subjects::RECORD_KEYS], of: subjects::record_key, job: subjects::job_of_record_key };
+const RESULTS: JobKeys =
+    JobKeys { all: &[subjects::RESULT_KEYS], of: subjects::result_key, job: subjects::job_of_result_key };
 const REQUESTS: &[&str] = &[subjects::REQUEST_KEYS];
 
 impl Bus {
@@ -45,21 +55,7 @@ impl Bus {
         jobs: &BTreeSet<JobId>,
         mut each: impl FnMut(BookEntry) + Send,
     ) -> Result<(), BusError> {
-        if jobs.len() <= FEW {
-            for &job in jobs {
-                if let Some(record) = self.record(job).await? {
-                    each(record);
-                }
-            }
-            return Ok(());
-        }
-        let entry = |entry: &Entry| {
-            if let Some(job) = subjects::job_of_record_key(&entry.key).filter(|job| jobs.contains(job)) {
-                each(book_entry(job, entry)?);
-            }
-            Ok(())
-        };
-        self.each_entry(RECORDS, entry).await
+        self.each_of(&RECORDS, jobs, |job, entry| Ok(each(book_entry(job, entry)?))).await
     }
 
     /// Hands the orders of `jobs` to `each`, like [`Self::each_record`].
@@ -71,21 +67,7 @@ impl Bus {
         jobs: &BTreeSet<JobId>,
         mut each: impl FnMut(JobId, OrderEntry) + Send,
     ) -> Result<(), BusError> {
-        if jobs.len() <= FEW {
-            for &job in jobs {
-                if let Some(order) = self.order_entry(job).await? {
-                    each(job, order);
-                }
-            }
-            return Ok(());
-        }
-        let entry = |entry: &Entry| {
-            if let Some(job) = subjects::job_of_order_key(&entry.key).filter(|job| jobs.contains(job)) {
-                each(job, order_entry(entry)?);
-            }
-            Ok(())
-        };
-        self.each_entry(ORDERS, entry).await
+        self.each_of(&ORDERS, jobs, |job, entry| Ok(each(job, order_entry(entry)?))).await
     }
 
     /// Hands the results of `jobs` to `each`, like [`Self::each_record`].
@@ -97,21 +79,7 @@ impl Bus {
         jobs: &BTreeSet<JobId>,
         mut each: impl FnMut(JobResult) + Send,
     ) -> Result<(), BusError> {
-        if jobs.len() <= FEW {
-            for &job in jobs {
-                if let Some(entry) = self.entry(&subjects::result_key(job)).await? {
-                    each(job_result(job, &entry)?);
-                }
-            }
-            return Ok(());
-        }
-        let entry = |entry: &Entry| {
-            if let Some(job) = subjects::job_of_result_key(&entry.key).filter(|job| jobs.contains(job)) {
-                each(job_result(job, entry)?);
-            }
-            Ok(())
-        };
-        self.each_entry(RESULTS, entry).await
+        self.each_of(&RESULTS, jobs, |job, entry| Ok(each(job_result(job, entry)?))).await
     }
 
     /// Hands the requests to change any sweep to `each`, in the order in which they came or were answered.
@@ -129,21 +97,26 @@ impl Bus {
         self.each_entry(REQUESTS, entry).await
     }
 
-    /// Those of `jobs` that have a record, whatever it says.
-    pub(super) async fn recorded(&self, jobs: &BTreeSet<JobId>) -> Result<BTreeSet<JobId>, BusError> {
-        let mut recorded = BTreeSet::new();
+    /// Hands the entries of `jobs` under `keys` to `each`, as far as there are any.
+    async fn each_of(
+        &self,
+        keys: &'static JobKeys,
+        jobs: &BTreeSet<JobId>,
+        mut each: impl FnMut(JobId, &Entry) -> Result<(), BusError> + Send,
+    ) -> Result<(), BusError> {
         if jobs.len() <= FEW {
             for &job in jobs {
-                recorded.extend(self.entry(&subjects::record_key(job)).await?.map(|_| job));
+                if let Some(entry) = self.entry(&(keys.of)(job)).await? {
+                    each(job, &entry)?;
+                }
             }
-            return Ok(recorded);
+            return Ok(());
         }
-        let entry = |entry: &Entry| {
-            recorded.extend(subjects::job_of_record_key(&entry.key).filter(|job| jobs.contains(job)));
-            Ok(())
+        let entry = |entry: &Entry| match (keys.job)(&entry.key).filter(|job| jobs.contains(job)) {
+            Some(job) => each(job, entry),
+            None => Ok(()),
         };
-        self.each_entry(RECORDS, entry).await?;
-        Ok(recorded)
+        self.each_entry(keys.all, entry).await
     }
 
     /// Hands every current entry under `keys` to `each`, in the order of the revisions.

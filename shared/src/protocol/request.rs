@@ -38,6 +38,8 @@ pub enum Demand {
     Add { plan: BlobRef },
     /// These jobs are no longer part of the sweep.
     Withdraw { jobs: Vec<JobId> },
+    /// The sweep's file was edited, and this is its plan now. What was requested of the sweep before stays.
+    Edit { plan: BlobRef },
 }
 
 /// What became of a request. It is given once and stays.
@@ -58,8 +60,8 @@ const MOST_JOBS: usize = 100_000;
 const LONGEST_NAME: usize = 256;
 
 impl Request {
-    /// Version of this record's layout.
-    pub const VERSION: u32 = 1;
+    /// Version of this record's layout. 2: an edited sweep file.
+    pub const VERSION: u32 = 2;
 
     pub fn new(id: RequestId, sweep: &str, by: &str, demand: Demand) -> Self {
         Self { v: Self::VERSION, id, sweep: sweep.to_owned(), by: by.to_owned(), demand, answer: None }
@@ -84,7 +86,7 @@ impl Request {
                 Err(format!("it names {} jobs, more than {MOST_JOBS}", jobs.len()))
             }
             Demand::Jobs { .. } | Demand::Withdraw { .. } => Ok(()),
-            Demand::Add { plan } => plan.check(u64::MAX),
+            Demand::Add { plan } | Demand::Edit { plan } => plan.check(u64::MAX),
         }
     }
 }
@@ -95,6 +97,7 @@ impl std::fmt::Display for Demand {
             Self::Jobs { jobs, change } => write!(f, "{} ({})", change.in_words(), count(jobs.len(), "job")),
             Self::Add { .. } => f.write_str("add jobs"),
             Self::Withdraw { jobs } => write!(f, "withdraw {}", count(jobs.len(), "job")),
+            Self::Edit { .. } => f.write_str("follow the edited sweep file"),
         }
     }
 }
@@ -129,6 +132,7 @@ mod tests {
             Demand::Jobs { jobs: jobs.clone(), change: limit },
             Demand::Withdraw { jobs },
             Demand::Add { plan: BlobRef::of("plan.demo", b"{}") },
+            Demand::Edit { plan: BlobRef::of("plan.demo", b"{}") },
         ] {
             let mut stored = request(demand);
             assert_eq!(stored.check(stored.id), Ok(()));

@@ -68,7 +68,7 @@ pub(super) struct Checker {
     damaged: bool,
     /// What was requested of the sweep.
     pub(super) requested: Requested,
-    /// The jobs of each plan that is to be added.
+    /// The jobs of each plan that comes with a request.
     added: BTreeMap<RequestId, Vec<JobId>>,
     pub(super) counts: Counts,
     pub(super) violation: Option<String>,
@@ -107,7 +107,7 @@ impl Checker {
         }
     }
 
-    /// These are the jobs that the request asks to be added.
+    /// These are the jobs of the plan that comes with a request.
     pub(super) fn asks_for(&mut self, request: RequestId, jobs: Vec<JobId>) {
         self.added.insert(request, jobs);
     }

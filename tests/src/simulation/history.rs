@@ -67,12 +67,13 @@ pub struct Script {
     pub nondeterministic: bool,
 }
 
-/// A request to change the sweep. Its jobs are numbered: first those that the sweep has, then those that it may get.
+/// A request to change the sweep, or an edit of its file. Jobs are numbered: first those it has, then those it may get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
     Jobs { jobs: Vec<usize>, change: JobChange },
     Add { jobs: Vec<usize> },
     Withdraw { jobs: Vec<usize> },
+    Edit { jobs: Vec<usize> },
 }
 
 /// One fault, and how long it lasts.
@@ -178,7 +179,7 @@ impl History {
     pub fn work(&self) -> Duration {
         let anew = |(_, ask): &&(Duration, Ask)| match ask {
             Ask::Jobs { change, .. } => *change == JobChange::TrainAnew,
-            Ask::Add { .. } | Ask::Withdraw { .. } => false,
+            Ask::Add { .. } | Ask::Withdraw { .. } | Ask::Edit { .. } => false,
         };
         let times = 1 + self.asks.iter().filter(anew).count() as u32;
         let once: Duration =
@@ -263,7 +264,7 @@ impl Draw {
         if jobs.is_empty() {
             jobs.push(self.0.below(all as u64) as usize);
         }
-        let change = match self.0.below(14) {
+        let change = match self.0.below(16) {
             0 | 1 => JobChange::Pause,
             2 | 3 => JobChange::Resume,
             4 => JobChange::Cancel,
@@ -274,7 +275,8 @@ impl Draw {
             9 => JobChange::First,
             10 => JobChange::TrainAnew,
             11 => return Ask::Withdraw { jobs },
-            _ => return Ask::Add { jobs },
+            12 | 13 => return Ask::Add { jobs },
+            _ => return Ask::Edit { jobs },
         };
         Ask::Jobs { jobs, change }
     }

@@ -11,12 +11,24 @@ use shared::protocol::{Answer, Demand, JobOrder, Request, Steering, SweepRecord,
 pub(super) struct Requested {
     /// What the order of each job has said so far, oldest first.
     steerings: BTreeMap<JobId, Vec<(Duration, Steering)>>,
-    /// The requests without an answer, when they were entered, and the jobs that they ask to be added.
-    open: BTreeMap<RequestId, (Duration, Vec<JobId>)>,
+    /// The requests without an answer, when they were entered, and the jobs of their plans.
+    open: BTreeMap<RequestId, (Duration, Asked)>,
     /// Jobs that are part of the sweep.
     planned: BTreeSet<JobId>,
+    /// Jobs that are part of it, or not, whatever its file says.
+    added: BTreeSet<JobId>,
+    withdrawn: BTreeSet<JobId>,
     /// The request that last changed the plan.
     plan_changed_by: Option<RequestId>,
+}
+
+/// What a request asks for that comes with a plan.
+#[derive(Debug, Clone, Default)]
+enum Asked {
+    #[default]
+    NoPlan,
+    Add(Vec<JobId>),
+    Edit(Vec<JobId>),
 }
 
 /// How a request ended.
@@ -40,11 +52,23 @@ impl Requested {
     /// The entry of the sweep was written.
     pub(super) fn planned(&mut self, record: &SweepRecord) {
         self.plan_changed_by = record.changed_by;
-        let added = record.changed_by.and_then(|id| self.open.get(&id));
-        self.planned.extend(added.into_iter().flat_map(|(_, jobs)| jobs));
+        match record.changed_by.and_then(|id| self.open.get(&id)) {
+            Some((_, Asked::Add(jobs))) => {
+                let new: Vec<JobId> =
+                    jobs.iter().copied().filter(|job| !self.planned.contains(job)).collect();
+                self.withdrawn.retain(|job| !new.contains(job));
+                self.added.extend(&new);
+                self.planned.extend(new);
+            }
+            // The others are part of it until the request is answered.
+            Some((_, Asked::Edit(jobs))) => {
+                self.planned.extend(jobs.iter().filter(|job| !self.withdrawn.contains(job)));
+            }
+            Some((_, Asked::NoPlan)) | None => {}
+        }
     }
 
-    /// A request or its answer was written. `added` are the jobs of a plan to be added.
+    /// A request or its answer was written. `planned` are the jobs of the plan that comes with it.
     ///
     /// # Errors
     ///
@@ -53,14 +77,19 @@ impl Requested {
         &mut self,
         now: Duration,
         request: &Request,
-        added: &[JobId],
+        planned: &[JobId],
     ) -> Result<Option<Ended>, String> {
         let id = request.id;
         let Some(answer) = &request.answer else {
-            self.open.insert(id, (now, added.to_vec()));
+            let asked = match &request.demand {
+                Demand::Add { .. } => Asked::Add(planned.to_vec()),
+                Demand::Edit { .. } => Asked::Edit(planned.to_vec()),
+                Demand::Jobs { .. } | Demand::Withdraw { .. } => Asked::NoPlan,
+            };
+            self.open.insert(id, (now, asked));
             return Ok(None);
         };
-        self.open.remove(&id).ok_or_else(|| format!("request {id} was answered twice"))?;
+        let (_, asked) = self.open.remove(&id).ok_or_else(|| format!("request {id} was answered twice"))?;
         let remarks = match answer {
             Answer::Done { remarks } => remarks,
             Answer::Refused { .. } => return Ok(Some(Ended::Refused)),
@@ -73,11 +102,24 @@ impl Requested {
                 let lost = jobs.iter().find(|job| !remark(job) && !shows(job));
                 lost.map_or(Ok(()), |job| Err(format!("request {id} was met, but not for {job}")))?;
             }
-            Demand::Add { .. } | Demand::Withdraw { .. } if self.plan_changed_by != Some(id) => {
+            Demand::Add { .. } | Demand::Withdraw { .. } | Demand::Edit { .. }
+                if self.plan_changed_by != Some(id) =>
+            {
                 return Err(format!("request {id} was met, but the plan does not say so"));
             }
             Demand::Add { .. } => {}
-            Demand::Withdraw { jobs } => self.planned.retain(|job| !jobs.contains(job)),
+            // Only what the sweep has can be withdrawn.
+            Demand::Withdraw { jobs } => {
+                self.withdrawn.extend(jobs.iter().filter(|job| self.planned.contains(job)));
+                self.planned.retain(|job| !jobs.contains(job));
+                self.added.retain(|job| !jobs.contains(job));
+            }
+            Demand::Edit { .. } => {
+                let Asked::Edit(jobs) = asked else { return Err(format!("request {id} is another one")) };
+                let (added, withdrawn) = (&self.added, &self.withdrawn);
+                self.planned
+                    .retain(|job| (jobs.contains(job) && !withdrawn.contains(job)) || added.contains(job));
+            }
         }
         Ok(Some(Ended::Met))
     }

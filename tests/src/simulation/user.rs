@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchestrator::service::to_add;
+use orchestrator::service::{to_add, to_edit};
 use shared::bus::Bus;
 use shared::ids::{JobId, RequestId};
 use shared::protocol::{Demand, JobChange, Request};
@@ -20,7 +20,7 @@ pub(super) trait Place: Send + Sync {
     fn now(&self) -> Duration;
     fn is_over(&self) -> bool;
     fn note(&self, note: &str);
-    /// The request asks for these jobs to be added.
+    /// The request brings a plan of these jobs.
     fn asks_for(&self, request: RequestId, jobs: Vec<JobId>);
     /// Whether a request has no answer yet.
     fn waits(&self) -> bool;
@@ -61,11 +61,15 @@ async fn enter(place: &impl Place, bus: &Bus, id: RequestId, ask: &Ask) {
     let demand = match ask {
         Ask::Jobs { jobs, change } => Demand::Jobs { jobs: ids(jobs), change: *change },
         Ask::Withdraw { jobs } => Demand::Withdraw { jobs: ids(jobs) },
-        Ask::Add { jobs } => {
+        Ask::Add { jobs } | Ask::Edit { jobs } => {
             place.asks_for(id, ids(jobs));
             let plan = place.sweep().plan_of(place.history(), jobs);
             loop {
-                match to_add(bus, &plan).await {
+                let demand = match ask {
+                    Ask::Edit { .. } => to_edit(bus, &plan).await,
+                    Ask::Add { .. } | Ask::Jobs { .. } | Ask::Withdraw { .. } => to_add(bus, &plan).await,
+                };
+                match demand {
                     Ok(demand) => break demand,
                     Err(_) => tokio::time::sleep(LOOK).await,
                 }

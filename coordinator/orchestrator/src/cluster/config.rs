@@ -9,7 +9,7 @@ pub(super) fn text(index: usize, places: &[ServerAddress], accounts: &str) -> St
     let ServerAddress { host: _, port, route } = &places[index];
     let address = if places.iter().all(|place| is_loopback(&place.host)) { "127.0.0.1" } else { "0.0.0.0" };
     let mut text = format!(
-        r#"# Written by `ferry init --cluster`. Start it with `ferry serve` on this folder.
+        r#"# Written by `ferry cluster init`. Start it with `ferry cluster start` on this folder.
 server_name: "ferry-{number}"
 listen: "{address}:{port}"
 pid_file: "server.pid"

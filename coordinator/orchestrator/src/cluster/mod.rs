@@ -1,4 +1,4 @@
-//! A guarded server for several machines: what `ferry init --cluster` writes.
+//! A guarded server for several machines: what `ferry cluster init` writes.
 //!
 //! One folder per server, to be copied to its machine: configuration, certificate, key. Beside them one credential per
 //! role. The authority that signed the certificates exists only while they are made: its key is never written.

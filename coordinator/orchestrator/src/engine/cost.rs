@@ -32,6 +32,11 @@ impl CostModel {
         self.efforts.extend(efforts);
     }
 
+    /// How many epochs the job has; 0 if the model does not know it.
+    pub fn epochs(&self, job: JobId) -> u32 {
+        self.efforts.get(&job).map_or(0, |effort| effort.epochs)
+    }
+
     /// Learns that an epoch of `job` took `seconds`, as its worker reported.
     pub fn learn(&mut self, job: JobId, seconds: f64) {
         let effort = self.efforts.get(&job).filter(|_| Duration::try_from_secs_f64(seconds).is_ok());

@@ -204,7 +204,7 @@ impl Open {
                 }
             }
             // An earlier run may have changed the plan already: only the plan in the books tells.
-            Demand::Add { .. } | Demand::Withdraw { .. } => {}
+            Demand::Add { .. } | Demand::Withdraw { .. } | Demand::Edit { .. } => {}
         }
         self.state = OpenState::Working { left, done: 0, refused };
     }
@@ -218,7 +218,10 @@ impl Open {
             (OpenState::Working { left, .. }, Demand::Jobs { change, .. }) => {
                 left.iter().map(|&job| Step::CarryOut { request, job, change: *change }).collect()
             }
-            (OpenState::Working { .. }, demand @ (Demand::Add { .. } | Demand::Withdraw { .. })) => {
+            (
+                OpenState::Working { .. },
+                demand @ (Demand::Add { .. } | Demand::Withdraw { .. } | Demand::Edit { .. }),
+            ) => {
                 vec![Step::ChangePlan { request, demand: demand.clone() }]
             }
         }
@@ -234,9 +237,10 @@ fn contradicts(later: &Request, earlier: &Request) -> bool {
         (Demand::Jobs { jobs, .. }, Demand::Withdraw { jobs: others }) => {
             jobs.iter().all(|job| others.contains(job))
         }
-        (Demand::Jobs { .. }, Demand::Add { .. }) | (Demand::Add { .. } | Demand::Withdraw { .. }, _) => {
-            false
-        }
+        (Demand::Edit { .. }, Demand::Edit { .. }) => true,
+        (Demand::Jobs { .. }, Demand::Add { .. } | Demand::Edit { .. })
+        | (Demand::Add { .. } | Demand::Withdraw { .. }, _)
+        | (Demand::Edit { .. }, Demand::Jobs { .. } | Demand::Add { .. } | Demand::Withdraw { .. }) => false,
     }
 }
 

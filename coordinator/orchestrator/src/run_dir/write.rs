@@ -11,21 +11,26 @@ use shared::ids::JobId;
 use shared::predictions::SampleList;
 
 use super::{JobFailure, PLAN, RunDir, RunDirError, StoredDrain, StoredFailure, StoredPlan, VERSION};
-use crate::sweep::plan::{DatasetSource, Plan};
+use crate::sweep::plan::{DatasetSource, Plan, PlannedJob};
 
 impl RunDir {
     /// The folder for the run of `plan`: `usual`, or, if that holds a run of the same sweep that this plan would
-    /// replace, the first of `usual-2`, `usual-3`, … that is free or holds a run that this plan continues. Also returns
-    /// the plan that is stored there.
+    /// replace, the first of `usual-2`, `usual-3`, … that is free or holds a run that this plan continues. `edited` are
+    /// the jobs that the sweep had before its file was edited, which need not be in the plan. Also returns the plan that is
+    /// stored there.
     ///
     /// # Errors
     /// When one of these folders cannot be read, or is damaged.
-    pub fn place(usual: &Path, plan: &Plan) -> Result<(PathBuf, Option<Plan>), RunDirError> {
+    pub fn place(
+        usual: &Path,
+        plan: &Plan,
+        edited: &BTreeSet<JobId>,
+    ) -> Result<(PathBuf, Option<Plan>), RunDirError> {
         let (mut root, mut number) = (usual.to_owned(), 1);
         while root.join(PLAN).exists() {
             let stored = Self::open(&root)?.plan()?;
             // `create` refuses the folder of a sweep with another name.
-            if stored.name != plan.name || continues(&stored, plan) {
+            if stored.name != plan.name || continues(&stored, plan, edited) {
                 return Ok((root, Some(stored)));
             }
             number += 1;
@@ -152,13 +157,16 @@ impl RunDir {
     }
 }
 
-/// True if a report of `plan` has everything that one of `stored` has: the same dataset, and at least the same jobs apart
-/// from those that were added on request.
-fn continues(stored: &Plan, plan: &Plan) -> bool {
+/// True if a report of `plan` has everything that one of `stored` has: the same dataset, and at least the same jobs, apart
+/// from those that were added on request or that the sweep had before its file was edited.
+fn continues(stored: &Plan, plan: &Plan, edited: &BTreeSet<JobId>) -> bool {
     let jobs: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
     let added = &stored.requested.jobs;
     stored.dataset_digest == plan.dataset_digest
-        && stored.jobs.iter().all(|job| jobs.contains(&job.id) || added.contains(&job.id))
+        && stored
+            .jobs
+            .iter()
+            .all(|PlannedJob { id, .. }| jobs.contains(id) || added.contains(id) || edited.contains(id))
 }
 
 fn without_absolute_path(plan: &Plan) -> Plan {

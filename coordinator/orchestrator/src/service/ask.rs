@@ -16,6 +16,8 @@ use crate::sweep::plan::Plan;
 
 /// The pause before the books are asked again for the answer of another coordinator.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long to wait for another run to carry out the edit of a sweep file.
+const EDIT_PATIENCE: Duration = Duration::from_mins(1);
 /// How many characters of a name and a host are told.
 const LONGEST_NAME: usize = 60;
 
@@ -27,6 +29,46 @@ const LONGEST_NAME: usize = 60;
 pub async fn to_add(bus: &Bus, plan: &Plan) -> anyhow::Result<Demand> {
     weights::share(bus, plan).await?;
     Ok(Demand::Add { plan: plans::store(bus, plan).await? })
+}
+
+/// Demands that a sweep follows its edited file, which has this plan now. Stores what [`to_add`] stores.
+///
+/// # Errors
+/// As [`to_add`].
+pub async fn to_edit(bus: &Bus, plan: &Plan) -> anyhow::Result<Demand> {
+    weights::share(bus, plan).await?;
+    Ok(Demand::Edit { plan: plans::store(bus, plan).await? })
+}
+
+/// Why a sweep does not follow its edited file.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    #[error("`{sweep}` cannot follow the edited file: {why}")]
+    Refused { sweep: String, why: String },
+    #[error(
+        "the `ferry run` that conducts `{sweep}` has not answered for {} s; the edit is kept, and carried out when it does",
+        EDIT_PATIENCE.as_secs()
+    )]
+    Unanswered { sweep: String },
+}
+
+/// Lets a sweep that is in the books follow its edited file, and returns what has changed.
+///
+/// # Errors
+/// [`EditError`], and when a file of weights cannot be read, or the server refuses or does not answer.
+pub(super) async fn edit(bus: &Bus, plan: &Plan) -> anyhow::Result<Vec<String>> {
+    let request = new_request(&plan.name, to_edit(bus, plan).await?);
+    let sweep = plan.name.clone();
+    match ask(bus, &request, EDIT_PATIENCE).await? {
+        Some(Answer::Done { remarks }) if remarks.is_empty() => Ok(vec!["nothing changes".to_owned()]),
+        Some(Answer::Done { remarks }) => Ok(remarks),
+        Some(Answer::Refused { why }) => Err(EditError::Refused { sweep, why }.into()),
+        Some(Answer::Superseded { by }) => {
+            let why = format!("a later edit, request {by}, has taken its place");
+            Err(EditError::Refused { sweep, why }.into())
+        }
+        None => Err(EditError::Unanswered { sweep }.into()),
+    }
 }
 
 /// A new request of whoever runs this process.

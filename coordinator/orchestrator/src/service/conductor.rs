@@ -7,7 +7,6 @@ use shared::books::{CarriedOut, JobState};
 use shared::bus::{BookEntry, Bucket, Bus, BusError, Change, Feed, RequestEntry};
 use shared::ids::JobId;
 use shared::protocol::subjects;
-use shared::trainer::Effort;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::backlog::Rank;
@@ -18,9 +17,10 @@ use super::perform::{Performed, Performer};
 use super::plans::{ChangeError, ChangedPlan};
 use super::queueing::Queueing;
 use super::storing::stored;
+use super::work;
 use crate::engine::cost::CostModel;
 use crate::engine::{Effect, Engine, Event, Fate, Need};
-use crate::sweep::plan::{Plan, PlannedJob};
+use crate::sweep::plan::Plan;
 
 const RECONCILE_EVERY: Duration = Duration::from_secs(30);
 
@@ -74,7 +74,7 @@ impl Conductor {
         let feed = bus.feed(subjects::CONDUCTED_KEYS);
         let performer = Performer::new(bus.clone());
         let queueing = Queueing::new(bus.clone(), most_queued, role == Role::Conducting);
-        let cost = CostModel::new(efforts(&plan, plan.jobs.iter(), train_samples));
+        let cost = work::cost_model(&plan, train_samples);
         let downloads = Downloads::new(bus.clone());
         Self {
             role,
@@ -250,7 +250,7 @@ impl Conductor {
             Performed::Plan { request, outcome: Ok(changed) } => {
                 let ChangedPlan { plan, change, records } = *changed;
                 let added = plan.jobs.iter().filter(|job| change.added.contains(&job.id));
-                self.cost.add(efforts(&plan, added, self.train_samples));
+                self.cost.add(work::efforts(&plan, added, self.train_samples));
                 self.plan = Arc::new(plan);
                 let acted = self.apply(Event::PlanChanged { request, outcome: Ok(change) }).await;
                 acted.and(self.added(records).await)
@@ -258,7 +258,7 @@ impl Conductor {
             Performed::Learned(Ok(changed)) => {
                 let ChangedPlan { plan, change, records } = *changed;
                 let added = plan.jobs.iter().filter(|job| change.added.contains(&job.id));
-                self.cost.add(efforts(&plan, added, self.train_samples));
+                self.cost.add(work::efforts(&plan, added, self.train_samples));
                 if plan != *self.plan {
                     self.plan = Arc::new(plan);
                 }
@@ -360,15 +360,4 @@ impl Conductor {
             self.queueing.follow(job, rank);
         }
     }
-}
-
-/// How much work each of these jobs is. Jobs of a trainer that this program does not know are all alike.
-fn efforts<'a>(
-    plan: &'a Plan,
-    jobs: impl Iterator<Item = &'a PlannedJob> + 'a,
-    train_samples: usize,
-) -> impl Iterator<Item = (JobId, Effort)> + 'a {
-    let (alike, kind) = (Effort { epochs: 1, units: 1.0, class: 0 }, plan.kind());
-    let effort = move |settings: &_| kind.map_or(alike, |kind| kind.effort(settings, train_samples));
-    jobs.map(move |job| (job.id, effort(&job.settings.to_map())))
 }

@@ -218,6 +218,14 @@ impl Drop for KeptLease {
     }
 }
 
+/// True if a run conducts the sweep, as far as can be told without waiting.
+pub(super) async fn is_held(bus: &Bus, sweep: &str) -> Result<bool, BusError> {
+    let known = bus.read_entry::<Lease>(&subjects::conductor_key(sweep), 1).await?;
+    let is_run =
+        |lease: &Lease| !lease.brief && !lease.holder.as_ref().is_some_and(|holder| holder.process.is_gone());
+    Ok(known.is_some_and(|(lease, _)| is_run(&lease)))
+}
+
 /// The sweeps that are conducted at `now`, the server's time in nanoseconds since the Unix epoch.
 pub(super) async fn conducted(bus: &Bus, now: i128) -> Result<BTreeSet<String>, BusError> {
     let mut sweeps = BTreeSet::new();

@@ -3,6 +3,7 @@
 mod ask;
 mod backlog;
 mod choose;
+mod comparison;
 mod conductor;
 mod dataset;
 mod desertion;
@@ -21,6 +22,7 @@ mod plans;
 mod prepare;
 mod queueing;
 mod removal;
+mod review;
 mod server_health;
 mod server_monitor;
 mod session;
@@ -30,6 +32,7 @@ mod surroundings;
 mod unconducted;
 mod wait_out;
 mod weights;
+mod work;
 mod worker_deaths;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,7 +44,6 @@ use shared::bus::{Bus, Endpoint};
 use shared::ids::JobId;
 use shared::plural::count;
 use shared::protocol::Timing;
-use shared::result::JobResult;
 use shared::signals::StopSignals;
 
 use crate::broker::{self, Broker};
@@ -49,12 +51,13 @@ use crate::devices::ChosenGpu;
 use crate::engine::Engine;
 use crate::home::{Home, HomeError, HomeLock};
 use crate::report;
-use crate::run_dir::{JobFailure, RunDir};
+use crate::run_dir::{JobFailure, RunDir, RunDirLock};
 use crate::sweep::plan::Plan;
 use crate::view::{Sink, Style, View, labels::Labels};
 
-pub use ask::{ask, new_request, to_add};
+pub use ask::{EditError, ask, new_request, to_add, to_edit};
 pub use choose::{ChooseError, Chosen, choose, sweeps};
+pub use comparison::{Comparison, JobProgress, Stage, compare};
 pub use conductor::{Conductor, Extent, Role};
 use dataset::Dataset;
 pub use desertion::LocalWorkers;
@@ -65,15 +68,16 @@ pub use garbage::{Ages, Collected, collect as collect_garbage};
 pub use input::{Acted, Input};
 pub use lease::Holder;
 use local::{HomeCheck, LocalFolder, LocalHost};
-pub use prepare::AnotherPlan;
-use prepare::ChosenFolder;
+use prepare::RunFolder;
 pub use removal::{Amount, Holdings, Removal, RemovalError, SweepHoldings, Target, sweep_holdings};
+pub use review::Review;
 use server_monitor::ServerMonitor;
 pub use session::{Ended, Session, SessionEnd};
 pub use status::{BucketStatus, JobStatus, Status, SweepStatus, read_status, status_with};
 pub use surroundings::{Folder, Host};
 use wait_out::wait_out;
 pub use weights::UnknownWeights;
+pub use work::Work;
 
 /// How many jobs that wait for a worker are in the server's queue at a time: enough for workers to go on for a while
 /// without the coordinator, and few enough to look after all of them every 30 s.
@@ -101,11 +105,15 @@ pub struct RunRequest {
     /// Which models to store in the run folder at the end.
     pub models: Models,
     pub style: Style,
+    /// Tells the user how the sweep file differs from the books.
+    pub review: Review,
 }
 
 /// How a run ended.
 #[derive(Debug)]
 pub enum RunEnd {
+    /// The user did not want what would have followed from the sweep file. Nothing was changed.
+    Declined,
     Finished {
         done: usize,
         failed: usize,
@@ -134,19 +142,14 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     let lock = request.home.lock()?;
     let dataset = request.dataset.as_deref().map(Dataset::open).transpose()?;
     let mut sink = Sink::of(View::new(request.style, labels(&request, &request.plan)));
-    let ChosenFolder { run_dir, remark } = prepare::run_dir(&request.out, &request.plan, dataset.as_ref())?;
-    let _in_use = run_dir.lock()?;
-    if let Some(remark) = remark {
-        sink.remark(&remark);
-    }
     let mut broker = None;
-    let context = RunContext { request: &request, dataset: dataset.as_ref(), run_dir: &run_dir, lock: &lock };
+    let context = RunContext { request: &request, dataset: dataset.as_ref(), lock: &lock };
     let outcome = Box::pin(conduct(&context, &mut broker, &mut sink, &mut stop)).await;
     sink.close();
     if let Some(broker) = broker {
         broker.stop().await;
     }
-    outcome.map_err(|error| lost_home(error, &run_dir))
+    outcome.map_err(|error| lost_home(error, &request))
 }
 
 fn labels(request: &RunRequest, plan: &Plan) -> Labels {
@@ -154,17 +157,17 @@ fn labels(request: &RunRequest, plan: &Plan) -> Labels {
 }
 
 /// If the home is gone, adds to the error what the user still has.
-fn lost_home(error: anyhow::Error, run_dir: &RunDir) -> anyhow::Error {
+fn lost_home(error: anyhow::Error, request: &RunRequest) -> anyhow::Error {
     if !matches!(error.downcast_ref(), Some(HomeError::Gone { .. })) {
         return error;
     }
-    let stored = prepare::stored_results(run_dir).len();
+    let (folder, stored) = prepare::finished(&request.out, &request.plan);
     anyhow::anyhow!(
         "{error}, and with it the queue, the checkpoints and the results on its server; {} so far {} in {}; the same \
          command starts the sweep again",
         count(stored, "finished job"),
         if stored == 1 { "is" } else { "are" },
-        run_dir.root().display()
+        folder.display()
     )
 }
 
@@ -180,8 +183,16 @@ fn failure(record: &JobRecord, reason: &str) -> JobFailure {
 struct RunContext<'a> {
     request: &'a RunRequest,
     dataset: Option<&'a Dataset>,
-    run_dir: &'a RunDir,
     lock: &'a HomeLock,
+}
+
+/// A sweep that is in the books, and the run folder.
+struct Begun {
+    endpoint: Endpoint,
+    entered: Entered,
+    run_dir: RunDir,
+    /// Held as long as the run writes into the folder.
+    _in_use: RunDirLock,
 }
 
 /// Runs everything from the start of the server to the report. The local workers live until the last result is stored.
@@ -191,33 +202,30 @@ async fn conduct(
     sink: &mut Sink,
     stop: &mut StopSignals,
 ) -> anyhow::Result<RunEnd> {
-    let &RunContext { request, dataset, run_dir, lock } = context;
-    let stored = prepare::stored_results(run_dir);
-    let entered = tokio::select! {
+    let &RunContext { request, lock, .. } = context;
+    let begun = tokio::select! {
         biased;
-        () = stop.requested() => None,
-        entered = begin(request, dataset, &stored, broker, sink) => Some(entered?),
+        () = stop.requested() => {
+            say_stopping(sink);
+            let (_, done) = prepare::finished(&request.out, &request.plan);
+            let open = request.plan.jobs.len().saturating_sub(done);
+            return Ok(RunEnd::Interrupted { done, open, elsewhere: Vec::new() });
+        }
+        begun = begin(context, broker, sink) => begun?,
     };
-    let Some((endpoint, entered)) = entered else {
-        say_stopping(sink);
-        let (done, open): (Vec<_>, Vec<_>) =
-            request.plan.jobs.iter().partition(|job| stored.contains_key(&job.id));
-        let (done, open) = (done.len(), open.len());
-        return Ok(RunEnd::Interrupted { done, open, elsewhere: Vec::new() });
-    };
-    drop(stored); // Large, if the sweep is.
+    let Some(Begun { endpoint, entered, run_dir, _in_use }) = begun else { return Ok(RunEnd::Declined) };
     let bus = entered.bus.clone();
     let folder = request.dataset.clone();
     let sharing = folder.map(|folder| tokio::spawn(dataset::share(bus.clone(), folder)));
     let collecting = tokio::spawn(garbage::collect_now_and_then(bus.clone()));
     let host = local_workers::host_name(request); // Held until the run ends.
     let labels = labels(request, entered.conductor.plan());
-    let folder = LocalFolder::of(run_dir, entered.conductor.plan(), &entered.outdated)?;
+    let folder = LocalFolder::of(&run_dir, entered.conductor.plan(), &entered.outdated)?;
     let machine = LocalHost {
         fleet: local_workers::start(request, &endpoint, &bus, host.as_ref()).await?,
         home: HomeCheck { lock, holds_store: broker.is_some(), told: false },
         monitor: ServerMonitor::of(bus.clone(), broker),
-        run_dir,
+        run_dir: &run_dir,
     };
     sink.relabel(&labels);
     let mut session = Session::begin(entered, machine, folder, labels, sink);
@@ -239,12 +247,12 @@ async fn conduct(
     let synced = run_dir.sync();
     let outcome = outcome.transpose()?;
     synced?;
-    conclude(context, &bus, outcome, (engine, drained), sink, stop).await
+    conclude((request, &run_dir), &bus, outcome, (engine, drained), sink, stop).await
 }
 
 /// Writes the report of a run that was not interrupted. `drained` are the workers that got no more jobs, and why.
 async fn conclude(
-    &RunContext { request, run_dir, .. }: &RunContext<'_>,
+    (request, run_dir): (&RunRequest, &RunDir),
     bus: &Bus,
     end: Option<SessionEnd>,
     (engine, drained): (Engine, BTreeMap<String, String>),
@@ -286,14 +294,13 @@ async fn conclude(
     })
 }
 
-/// Connects to our own or another server, and enters the sweep into its books.
+/// Connects to our own or another server, compares the sweep file with its books, and enters the sweep into them.
+/// `None` if the user does not want what follows from the file.
 async fn begin(
-    request: &RunRequest,
-    dataset: Option<&Dataset>,
-    stored: &BTreeMap<JobId, JobResult>,
+    &RunContext { request, dataset, .. }: &RunContext<'_>,
     broker: &mut Option<Broker>,
     sink: &mut Sink,
-) -> anyhow::Result<(Endpoint, Entered)> {
+) -> anyhow::Result<Option<Begun>> {
     let (endpoint, bus) = if let Some(endpoint) = &request.server {
         // It may be away for a moment.
         let connect = async || Ok(Bus::connect_and_lay_out(endpoint, "ferry").await?);
@@ -303,17 +310,41 @@ async fn begin(
         let bus = broker::connect(&endpoint, "ferry").await?;
         (endpoint, bus)
     };
+    let (plan, train_samples) = (&request.plan, dataset.map_or(0, Dataset::train_samples));
+    let compared = wait_out(
+        |text| sink.remark(text),
+        async || comparison::compare_with(&bus, plan, train_samples).await,
+    )
+    .await?;
+    let difference = compared.as_ref().map(|compared| compared.difference.clone()).unwrap_or_default();
+    if let Some(compared) = compared
+        && !request.review.agrees(compared).await?
+    {
+        return Ok(None);
+    }
+    let folder = RunFolder::choose(&request.out, plan, &difference.gone().collect())?;
+    if let Some(remark) = &folder.remark {
+        sink.remark(remark);
+    }
+    let in_use = folder.lock()?;
+    if !difference.is_empty() {
+        let changes = ask::edit(&bus, plan).await?;
+        sink.remark(&format!("`{}` follows the edited file: {}", plan.name, changes.join(", ")));
+    }
+    let run_dir = folder.create(dataset)?;
+    let in_use = in_use.map_or_else(|| run_dir.lock(), Ok)?;
+    let stored = prepare::stored_results(&run_dir);
     let entering = Entering {
-        plan: &request.plan,
-        stored,
-        train_samples: dataset.map_or(0, Dataset::train_samples),
+        plan,
+        stored: &stored,
+        train_samples,
         most_queued: MOST_QUEUED,
         timing: request.timing,
         ours_alone: broker.is_some(),
         holder: Holder::here(),
     };
     let entered = enter(&bus, entering, sink).await?;
-    Ok((endpoint, entered))
+    Ok(Some(Begun { endpoint, entered, run_dir, _in_use: in_use }))
 }
 
 /// The workers on somebody else's server that keep training after the local ones have ended.

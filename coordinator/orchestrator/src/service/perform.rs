@@ -12,7 +12,7 @@ use shared::retry::Backoff;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::plans::{self, ChangedPlan};
+use super::plans::{self, ChangedPlan, Situation};
 use crate::sweep::plan::Plan;
 
 /// The pause before a server that is away is asked again.
@@ -81,7 +81,8 @@ impl Performer {
         }
         let bus = self.bus.clone();
         self.tasks.spawn(async move {
-            let outcome = plans::change(&bus, &plan, request, &demand).await.map(Box::new);
+            let outcome =
+                plans::change(&bus, &plan, request, &demand, Situation::Conducted).await.map(Box::new);
             Performed::Plan { request, outcome }
         });
     }

@@ -5,17 +5,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use shared::blob::BlobRef;
 use shared::books::CarriedOut;
 use shared::bus::{BookEntry, Bucket, Bus, BusError, OrderEntry};
 use shared::ids::{JobId, RequestId};
-use shared::plural::count;
 use shared::protocol::{Demand, JobChange, Steering, SweepRecord, Wish, subjects};
 
 use crate::engine::PlanChange;
 use crate::engine::requests::{NOT_OURS, except, in_words};
-use crate::sweep::plan::{Plan, Requested};
+use crate::sweep::difference::Difference;
+use crate::sweep::plan::{Plan, PlannedJob, Requested};
 use crate::sweep::queries;
+
+/// How many jobs are cancelled at the same time.
+const AT_ONCE: usize = 32;
 
 /// A plan after a change.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +54,14 @@ pub(super) async fn load(bus: &Bus, blob: &BlobRef) -> Result<Plan, ChangeError>
         .map_err(|error| ChangeError::Refused(format!("the plan cannot be read: {error}")))
 }
 
+/// Whether a run follows the plan that is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Situation {
+    /// A run conducts the sweep, with the trainer and the dataset that it began with.
+    Conducted,
+    AtRest,
+}
+
 /// Changes the plan of the sweep of `plan` as a request demands, in the books and in the orders of its jobs. The outcome
 /// is compared with `plan`, which is the one that the coordinator follows. Doing it again changes nothing more.
 pub(super) async fn change(
@@ -57,6 +69,7 @@ pub(super) async fn change(
     plan: &Plan,
     request: RequestId,
     demand: &Demand,
+    situation: Situation,
 ) -> Result<ChangedPlan, ChangeError> {
     let mut strangers = Vec::new();
     let changed = loop {
@@ -67,8 +80,19 @@ pub(super) async fn change(
         if record.changed_by == Some(request) || bus.is_answered(request).await? {
             break known;
         }
-        let (next, added) = match demand {
-            Demand::Add { plan: blob } => added(&known, load(bus, blob).await?)?,
+        let next = match demand {
+            Demand::Add { plan: blob } => {
+                let (next, added) = added(&known, load(bus, blob).await?)?;
+                let orders: Vec<_> = added.iter().map(|&job| next.order(&next.jobs[job])).collect();
+                // The jobs come before the plan that lists them: a plan must not name a job that the books do not know.
+                bus.admit(&orders).await?;
+                next
+            }
+            Demand::Edit { plan: blob } => {
+                let next = edited(&known, load(bus, blob).await?, situation)?;
+                prepare_edit(bus, request, &known, &next).await?;
+                next
+            }
             Demand::Withdraw { jobs } => {
                 let (ours, unknown) = of_sweep(&known, jobs);
                 strangers =
@@ -76,15 +100,12 @@ pub(super) async fn change(
                 if ours.is_empty() {
                     return Err(ChangeError::Refused(strangers.join("; ")));
                 }
-                (withdrawn(&known, &ours), Vec::new())
+                withdrawn(&known, &ours)
             }
             Demand::Jobs { .. } => {
                 return Err(ChangeError::Refused("it does not change the plan".to_owned()));
             }
         };
-        // The jobs come before the plan that lists them: a plan must not name a job that the books do not know.
-        let orders: Vec<_> = added.iter().map(|&job| next.order(&next.jobs[job])).collect();
-        bus.admit(&orders).await?;
         let record = SweepRecord {
             v: SweepRecord::VERSION,
             plan: store(bus, &next).await?,
@@ -100,10 +121,15 @@ pub(super) async fn change(
     change.remarks.extend(except(strangers));
     let mut records = Vec::new();
     match demand {
-        Demand::Withdraw { jobs } => cancel(bus, plan, request, jobs).await?,
+        Demand::Withdraw { jobs } => cancel(bus, &plan.name, request, jobs).await?,
         Demand::Add { plan: blob } => {
             let jobs = load(bus, blob).await?.jobs.iter().map(|job| job.id).collect();
             change.steered = wanted_again(bus, request, &jobs).await?;
+            records = records_of(bus, &jobs).await?;
+        }
+        Demand::Edit { .. } => {
+            let jobs = change.added.iter().copied().collect();
+            change.steered = steering_of(bus, &jobs).await?.into_iter().collect();
             records = records_of(bus, &jobs).await?;
         }
         Demand::Jobs { .. } => {}
@@ -111,11 +137,23 @@ pub(super) async fn change(
     Ok(ChangedPlan { plan: changed, change, records })
 }
 
+/// What must be true before the books show `next` in place of `known`, so that nothing is left to do for it after a crash:
+/// its jobs have orders, those that are no longer wanted are cancelled, and those that are wanted again are not.
+async fn prepare_edit(bus: &Bus, request: RequestId, known: &Plan, next: &Plan) -> Result<(), ChangeError> {
+    let planned: BTreeMap<JobId, &PlannedJob> = next.jobs.iter().map(|job| (job.id, job)).collect();
+    let jobs = planned.keys().copied().collect();
+    bus.admit_each(&jobs, &|job| next.order(planned[&job]), |_| ()).await?;
+    let difference = Difference::between(known, next);
+    cancel(bus, &next.name, request, &difference.gone().collect::<Vec<_>>()).await?;
+    wanted_again(bus, request, &difference.come().collect()).await?;
+    Ok(())
+}
+
 /// What another run has changed on a request, compared with `plan`.
 pub(super) async fn learn(bus: &Bus, plan: &Plan, demand: &Demand) -> Result<ChangedPlan, ChangeError> {
     let (now, mut change) = match demand {
         Demand::Jobs { .. } => (plan.clone(), PlanChange::default()),
-        Demand::Add { .. } | Demand::Withdraw { .. } => {
+        Demand::Add { .. } | Demand::Withdraw { .. } | Demand::Edit { .. } => {
             let Some((record, _)) = bus.sweep(&plan.name).await? else {
                 return Err(ChangeError::Refused("this server does not know the sweep".to_owned()));
             };
@@ -126,7 +164,7 @@ pub(super) async fn learn(bus: &Bus, plan: &Plan, demand: &Demand) -> Result<Cha
     };
     let jobs = match demand {
         Demand::Jobs { jobs, .. } => jobs,
-        Demand::Add { .. } | Demand::Withdraw { .. } => &change.added,
+        Demand::Add { .. } | Demand::Withdraw { .. } | Demand::Edit { .. } => &change.added,
     };
     let jobs = jobs.iter().copied().collect();
     change.steered = steering_of(bus, &jobs).await?.into_iter().collect();
@@ -228,6 +266,25 @@ fn withdrawn(plan: &Plan, jobs: &[JobId]) -> Plan {
     next
 }
 
+/// What becomes of `known` when its sweep file was edited and has the plan `file` now.
+fn edited(known: &Plan, file: Plan, situation: Situation) -> Result<Plan, ChangeError> {
+    let refused = |why: String| Err(ChangeError::Refused(why));
+    if file.name != known.name {
+        return refused(format!("it is a plan of the sweep `{}`", file.name));
+    }
+    match situation {
+        Situation::Conducted if file.trainer != known.trainer => refused(format!(
+            "the sweep is running with trainer {}, and the edited file has {}: stop it first",
+            known.trainer, file.trainer
+        )),
+        Situation::Conducted if file.dataset_digest != known.dataset_digest => refused(
+            "the sweep is running with another dataset than that of the edited file: stop it first"
+                .to_owned(),
+        ),
+        Situation::Conducted | Situation::AtRest => Ok(continued(file, known.clone())),
+    }
+}
+
 /// The plan of a sweep file with what was requested of the same sweep before, which `stored` holds. A sweep of another
 /// trainer or dataset begins afresh.
 pub(super) fn continued(mut plan: Plan, stored: Plan) -> Plan {
@@ -260,36 +317,31 @@ fn resize(plan: &mut Plan) {
 }
 
 /// Stops the work on withdrawn jobs, unless another sweep asks for them.
-async fn cancel(bus: &Bus, plan: &Plan, request: RequestId, jobs: &[JobId]) -> Result<(), ChangeError> {
+async fn cancel(bus: &Bus, sweep: &str, request: RequestId, jobs: &[JobId]) -> Result<(), ChangeError> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
     let mut wanted: BTreeSet<JobId> = BTreeSet::new();
     for key in bus.keys(subjects::SWEEP_KEYS).await? {
         let record: SweepRecord = bus.read(&key, SweepRecord::VERSION).await?;
-        if record.name != plan.name {
+        if record.name != sweep {
             wanted.extend(load(bus, &record.plan).await?.jobs.iter().map(|job| job.id));
         }
     }
-    for &job in jobs.iter().filter(|job| !wanted.contains(job)) {
-        bus.carry_out(job, request, JobChange::Cancel).await?;
-    }
+    let unwanted = jobs.iter().filter(|job| !wanted.contains(job));
+    let cancelling: Vec<_> = unwanted.map(|&job| bus.carry_out(job, request, JobChange::Cancel)).collect();
+    let mut cancelling = stream::iter(cancelling).buffer_unordered(AT_ONCE);
+    while cancelling.try_next().await?.is_some() {}
     Ok(())
 }
 
 /// What `after` has that `before` has not, and the other way round.
 fn difference(before: &Plan, after: &Plan) -> PlanChange {
-    let ids = |plan: &Plan| -> BTreeSet<JobId> { plan.jobs.iter().map(|job| job.id).collect() };
-    let (old, new) = (ids(before), ids(after));
-    let added: Vec<JobId> = after.jobs.iter().map(|job| job.id).filter(|job| !old.contains(job)).collect();
-    let withdrawn: Vec<JobId> = old.difference(&new).copied().collect();
-    let ensembles = after.ensembles.len().saturating_sub(before.ensembles.len());
-    let tables = after.tables.len().saturating_sub(before.tables.len());
-    let counts = [(added.len(), "job"), (ensembles, "ensemble"), (tables, "table")];
-    let mut remarks: Vec<String> = counts
-        .into_iter()
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, what)| format!("{} added", count(number, what)))
-        .collect();
-    if !withdrawn.is_empty() {
-        remarks.push(format!("{} withdrawn", count(withdrawn.len(), "job")));
+    let difference = Difference::between(before, after);
+    PlanChange {
+        added: difference.come().collect(),
+        withdrawn: difference.gone().collect(),
+        steered: Vec::new(),
+        remarks: difference.summary(),
     }
-    PlanChange { added, withdrawn, steered: Vec::new(), remarks }
 }

@@ -1,53 +1,73 @@
 //! Preparations before the first job runs: the run folder, and the entries of the sweep in the books.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use shared::books::{JobRecord, JobState, Standing, WorkerRecord};
 use shared::bus::{BookEntry, Bus, BusError};
 use shared::ids::JobId;
-use shared::plural::count;
 use shared::protocol::{Steering, SweepRecord};
 use shared::result::JobResult;
 
 use super::dataset::Dataset;
 use super::plans::{self, ChangeError};
 use crate::engine::Engine;
-use crate::run_dir::{RunDir, RunDirError};
+use crate::run_dir::{RunDir, RunDirError, RunDirLock};
+use crate::sweep::difference::Difference;
 use crate::sweep::plan::{Plan, PlannedJob};
 
-/// The run folder of a sweep.
-pub(super) struct ChosenFolder {
-    pub(super) run_dir: RunDir,
+/// Where the run folder of a sweep is, or will be. Nothing is written before a run is sure to begin.
+#[derive(Debug)]
+pub(super) struct RunFolder {
+    root: PathBuf,
+    /// The plan of the run folder, with what was requested of the sweep before, whose results are in the folder. What
+    /// counts is what the books say later.
+    plan: Plan,
     /// What the user should know about the choice.
     pub(super) remark: Option<String>,
 }
 
-/// The run folder below `out`, with plan and sample lists in it: the folder with the sweep's name, or a numbered one if
-/// that already holds the results of other jobs.
-pub(super) fn run_dir(
-    out: &Path,
-    plan: &Plan,
-    dataset: Option<&Dataset>,
-) -> Result<ChosenFolder, RunDirError> {
-    let usual = out.join(&plan.name);
-    let (root, stored) = RunDir::place(&usual, plan)?;
-    // With what was requested before, whose results are in the folder. What counts is what the books say later.
-    let stored = stored.filter(|stored| stored.name == plan.name);
-    let continued = stored.map_or_else(|| plan.clone(), |stored| plans::continued(plan.clone(), stored));
-    let remark = (root != usual).then(|| {
-        format!(
-            "{} holds a run of `{}` with other jobs or another dataset and is left as it is; this one goes to {}",
-            usual.display(),
-            plan.name,
-            root.display()
-        )
-    });
-    let run_dir = RunDir::create(&root, &continued)?;
-    for (split, samples) in dataset.map_or_else(Vec::new, Dataset::sample_lists) {
-        run_dir.write_samples(split, &samples)?;
+impl RunFolder {
+    /// Below `out`: the folder with the sweep's name, or a numbered one if that holds the results of other jobs. `edited`
+    /// are the jobs that the sweep had before its file was edited.
+    pub(super) fn choose(out: &Path, plan: &Plan, edited: &BTreeSet<JobId>) -> Result<Self, RunDirError> {
+        let usual = out.join(&plan.name);
+        let (root, stored) = RunDir::place(&usual, plan, edited)?;
+        let stored = stored.filter(|stored| stored.name == plan.name);
+        let continued = stored.map_or_else(|| plan.clone(), |stored| plans::continued(plan.clone(), stored));
+        let remark = (root != usual).then(|| {
+            format!(
+                "{} holds a run of `{}` with other jobs or another dataset and is left as it is; this one goes to {}",
+                usual.display(),
+                plan.name,
+                root.display()
+            )
+        });
+        Ok(Self { root, plan: continued, remark })
     }
-    Ok(ChosenFolder { run_dir, remark })
+
+    /// Locks the run folder, if there is one already.
+    pub(super) fn lock(&self) -> Result<Option<RunDirLock>, RunDirError> {
+        RunDir::open(&self.root).ok().map(|run_dir| run_dir.lock()).transpose()
+    }
+
+    /// Creates the run folder, with plan and sample lists in it.
+    pub(super) fn create(&self, dataset: Option<&Dataset>) -> Result<RunDir, RunDirError> {
+        let run_dir = RunDir::create(&self.root, &self.plan)?;
+        for (split, samples) in dataset.map_or_else(Vec::new, Dataset::sample_lists) {
+            run_dir.write_samples(split, &samples)?;
+        }
+        Ok(run_dir)
+    }
+}
+
+/// Where the run folder of a plan is before anything is known of its sweep, and how many of its jobs have a result there.
+pub(super) fn finished(out: &Path, plan: &Plan) -> (PathBuf, usize) {
+    let root = RunFolder::choose(out, plan, &BTreeSet::new())
+        .map_or_else(|_| out.join(&plan.name), |folder| folder.root);
+    let stored = RunDir::open(&root).map_or_else(|_| BTreeMap::new(), |run_dir| stored_results(&run_dir));
+    let finished = plan.jobs.iter().filter(|job| stored.contains_key(&job.id)).count();
+    (root, finished)
 }
 
 /// The results of earlier runs. If a file is damaged, all results are fetched again.
@@ -107,11 +127,16 @@ pub(super) async fn admit(
     ours_alone: bool,
 ) -> anyhow::Result<Admitted> {
     let until = bus.newest_request().await?;
-    let (plan, steered) = loop {
+    let untrusted = untrusted(bus).await?;
+    let (plan, steered, mut opening) = loop {
         let known = bus.sweep(&plan.name).await?;
         let plan = match &known {
             Some((record, _)) => match plans::load(bus, &record.plan).await {
-                Ok(stored) => plans::continued(plan.clone(), stored),
+                Ok(stored) => {
+                    let continued = plans::continued(plan.clone(), stored.clone());
+                    // An edit is a request of its own. Whoever made one in the meantime is right.
+                    if Difference::between(&stored, &continued).is_empty() { continued } else { stored }
+                }
                 Err(ChangeError::Bus(error)) if error.is_transient() => return Err(error.into()),
                 Err(error) => {
                     tracing::warn!("what was requested of this sweep earlier cannot be read: {error}");
@@ -122,7 +147,9 @@ pub(super) async fn admit(
         };
         let planned: BTreeMap<JobId, &PlannedJob> = plan.jobs.iter().map(|job| (job.id, job)).collect();
         let jobs = planned.keys().copied().collect();
-        let steered = bus.admit_each(&jobs, &|job| plan.order(planned[&job])).await?;
+        let mut opening = Opening::of(&jobs, &untrusted);
+        let look = |entry| opening.saw(entry);
+        let steered = bus.admit_each(&jobs, &|job| plan.order(planned[&job]), look).await?;
         let (generation, changed_by, revision) =
             known.map_or((0, None, 0), |(record, revision)| (record.generation, record.changed_by, revision));
         let blob = plans::store(bus, &plan).await?;
@@ -130,77 +157,72 @@ pub(super) async fn admit(
         let record = SweepRecord { v, name, plan: blob, generation, changed_by };
         // Somebody may change the plan at the same time.
         if bus.swap_sweep(&record, revision).await? {
-            break (plan, steered);
+            break (plan, steered, opening);
         }
     };
-    let drained = trust_again(bus).await?;
-    let retried = open_again(bus, &plan, stored, &drained).await?;
+    let others = stored.filter(|job| !opening.retried.contains_key(job)).collect();
+    bus.each_record(&others, |entry| opening.saw_other(&entry)).await?;
+    opening.carry_out(bus).await?;
+    trust_again(bus, untrusted).await?;
     if ours_alone {
         bus.clear_queue().await?;
     }
-    Ok(Admitted { plan, steered, first: bus.first().await?, until, retried })
+    Ok(Admitted { plan, steered, first: bus.first().await?, until, retried: opening.retried })
 }
 
-/// Opens failed jobs again, and takes back what failed on drained workers. Returns the jobs that were asked to be
-/// trained again, each with its last attempt before that.
-async fn open_again(
-    bus: &Bus,
-    plan: &Plan,
-    stored: impl Iterator<Item = JobId>,
-    drained: &BTreeSet<String>,
-) -> Result<BTreeMap<JobId, u32>, BusError> {
-    let planned: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
-    let jobs: BTreeSet<JobId> = planned.iter().copied().chain(stored).collect();
-    let (mut retried, mut changes) = (BTreeMap::new(), BTreeMap::new());
-    let look = |BookEntry { job, record, revision, .. }| {
-        retried.insert(job, outdated_after(&record));
+/// Opens failed jobs again, and takes back what failed on drained workers.
+struct Opening {
+    /// Names of the drained workers.
+    drained: BTreeSet<String>,
+    /// The jobs of the sweep, and those with a result in the run folder, each with its last attempt before it was asked
+    /// to be trained again.
+    retried: BTreeMap<JobId, u32>,
+    /// The records to write, with the revisions that they replace.
+    changes: BTreeMap<JobId, (u64, JobRecord)>,
+}
+
+impl Opening {
+    fn of(jobs: &BTreeSet<JobId>, untrusted: &[WorkerRecord]) -> Self {
+        let drained = untrusted.iter().filter(|record| matches!(record.standing, Standing::Drained { .. }));
+        let retried = jobs.iter().map(|&job| (job, outdated_after(&JobRecord::pending()))).collect();
+        Self {
+            drained: drained.map(|record| record.name.clone()).collect(),
+            retried,
+            changes: BTreeMap::new(),
+        }
+    }
+
+    /// A record of a job of the sweep. One that has changed meanwhile comes again.
+    fn saw(&mut self, entry: BookEntry) {
+        self.saw_other(&entry);
+        let BookEntry { job, record, revision, .. } = entry;
         let next = match &record.state {
             JobState::Failed { .. } | JobState::Parked { .. } => Some(record.reopened()),
-            JobState::Pending | JobState::Running { .. } | JobState::Done { .. } => record.excused(drained),
+            JobState::Pending | JobState::Running { .. } | JobState::Done { .. } => {
+                record.excused(&self.drained)
+            }
         };
-        // A record that has changed meanwhile comes again.
-        match next.filter(|_| planned.contains(&job)) {
-            Some(next) => drop(changes.insert(job, (revision, next))),
-            None => drop(changes.remove(&job)),
-        }
-    };
-    bus.each_record(&jobs, look).await?;
-    for (job, (revision, next)) in changes {
-        match bus.swap(job, revision, &next).await {
-            // A worker was faster, so the job is already open.
-            Ok(_) | Err(BusError::Conflict { .. }) => {}
-            Err(error) => return Err(error),
+        match next {
+            Some(next) => drop(self.changes.insert(job, (revision, next))),
+            None => drop(self.changes.remove(&job)),
         }
     }
-    Ok(retried)
-}
 
-/// Another run conducts a different sweep of this name.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "a different sweep named `{sweep}` is running on this server: {difference}; wait until it has ended, or give this one \
-     another name"
-)]
-pub struct AnotherPlan {
-    sweep: String,
-    difference: String,
-}
-
-/// How the plan of a sweep file, with what was requested of the sweep, differs from the one in the books.
-fn difference(file: &Plan, books: &Plan) -> Option<String> {
-    let ids = |plan: &Plan| -> BTreeSet<JobId> { plan.jobs.iter().map(|job| job.id).collect() };
-    let (wanted, known) = (ids(file), ids(books));
-    let (more, less) = (wanted.difference(&known).count(), known.difference(&wanted).count());
-    if more + less > 0 {
-        return Some(format!(
-            "{} only in this file, {} only in that one",
-            count(more, "job"),
-            count(less, "job")
-        ));
+    /// A record of a job that the sweep no longer has.
+    fn saw_other(&mut self, entry: &BookEntry) {
+        self.retried.insert(entry.job, outdated_after(&entry.record));
     }
-    let same =
-        file.ensembles == books.ensembles && file.tables == books.tables && file.ranking == books.ranking;
-    (!same).then(|| "its ensembles, tables or ranking differ".to_owned())
+
+    async fn carry_out(&mut self, bus: &Bus) -> Result<(), BusError> {
+        for (job, (revision, next)) in std::mem::take(&mut self.changes) {
+            match bus.swap(job, revision, &next).await {
+                // A worker was faster, so the job is already open.
+                Ok(_) | Err(BusError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a run begins with that follows another one: the sweep as that one has entered it into the books.
@@ -212,11 +234,7 @@ pub(super) async fn attach(
     let until = bus.newest_request().await?;
     let missing = || BusError::Missing { what: format!("sweep `{}`", plan.name) };
     let (record, _) = bus.sweep(&plan.name).await?.ok_or_else(missing)?;
-    let known = plans::load(bus, &record.plan).await?;
-    if let Some(difference) = difference(&plans::continued(plan.clone(), known.clone()), &known) {
-        return Err(AnotherPlan { sweep: known.name, difference }.into());
-    }
-    let plan = known;
+    let plan = plans::load(bus, &record.plan).await?;
     let jobs = plan.jobs.iter().map(|job| job.id).collect();
     let steered = plans::steering_of(bus, &jobs).await?;
     let steered = steered.into_iter().filter(|(_, steering)| *steering != Steering::default()).collect();
@@ -236,17 +254,19 @@ fn outdated_after(record: &JobRecord) -> u32 {
     }
 }
 
-/// Trusts all workers again that were on probation or drained, and returns the names of the drained ones. A worker that
-/// took itself out stays out until its self-test passes.
-async fn trust_again(bus: &Bus) -> anyhow::Result<BTreeSet<String>> {
-    let mut drained = BTreeSet::new();
-    for record in bus.standings().await? {
-        match record.standing {
-            Standing::Trusted | Standing::Unfit { .. } => continue,
-            Standing::Probation { .. } => {}
-            Standing::Drained { .. } => drop(drained.insert(record.name.clone())),
-        }
+/// The workers on probation and the drained ones. One that took itself out stays out until its self-test passes.
+async fn untrusted(bus: &Bus) -> Result<Vec<WorkerRecord>, BusError> {
+    let mut untrusted = bus.standings().await?;
+    untrusted.retain(|record| match record.standing {
+        Standing::Probation { .. } | Standing::Drained { .. } => true,
+        Standing::Trusted | Standing::Unfit { .. } => false,
+    });
+    Ok(untrusted)
+}
+
+async fn trust_again(bus: &Bus, untrusted: Vec<WorkerRecord>) -> Result<(), BusError> {
+    for record in untrusted {
         bus.write_standing(&WorkerRecord::new(&record.name, Standing::Trusted)).await?;
     }
-    Ok(drained)
+    Ok(())
 }

@@ -7,10 +7,11 @@ use shared::books::{JobRecord, JobState, Standing, WorkerRecord};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
 use shared::metrics::{Goal, Metrics};
-use shared::protocol::{Presence, SweepRecord, Wish, subjects};
+use shared::protocol::{Presence, Readiness, Steering, SweepRecord, Wish, subjects};
 use shared::result::JobResult;
 
 use super::plans;
+use super::work::{self, Work};
 use crate::selection::Facts;
 use crate::sweep::plan::{Plan, PlannedJob};
 use crate::view::labels::Labels;
@@ -23,6 +24,8 @@ pub struct SweepStatus {
     pub score_name: String,
     /// Which scores are better.
     pub goal: Goal,
+    /// What is left to do, for the workers that are there.
+    pub left: Work,
     pub jobs: Vec<JobStatus>,
 }
 
@@ -133,6 +136,7 @@ pub(super) async fn sweep(bus: &Bus, plan: &Plan) -> Result<SweepStatus, BusErro
     let waits = |record: &JobRecord| matches!(record.state, JobState::Pending);
     let waiting = records.iter().filter(|(_, record)| waits(record)).map(|(&job, _)| job).collect();
     let steered = plans::steering_of(bus, &waiting).await?;
+    let left = left(bus, plan, &records, &results, &steered).await?;
     let labels = Labels::of(plan);
     let status = |job: &PlannedJob| {
         let known = Known {
@@ -146,8 +150,45 @@ pub(super) async fn sweep(bus: &Bus, plan: &Plan) -> Result<SweepStatus, BusErro
         name: plan.name.clone(),
         score_name: plan.score_name(),
         goal: plan.ranking.goal,
+        left,
         jobs: plan.jobs.iter().map(status).collect(),
     })
+}
+
+/// What is left to do, for the workers that are there and may train. Only ratios of the jobs' efforts matter, so the size of
+/// the dataset does not.
+async fn left(
+    bus: &Bus,
+    plan: &Plan,
+    records: &BTreeMap<JobId, JobRecord>,
+    results: &BTreeMap<JobId, JobResult>,
+    steered: &BTreeMap<JobId, Steering>,
+) -> Result<Work, BusError> {
+    let mut cost = work::cost_model(plan, 1);
+    for (&job, record) in records {
+        work::learn(&mut cost, job, record.history.reports.iter().map(|report| &report.point));
+    }
+    for (&job, result) in results {
+        work::learn(&mut cost, job, result.history.iter());
+    }
+    let open = plan.jobs.iter().filter_map(|job| {
+        let wish = steered.get(&job.id).map_or(Wish::Train, |steering| steering.wish);
+        let epoch = match records.get(&job.id).map(|record| (&record.state, record.saved_epochs())) {
+            None => 0,
+            Some((JobState::Pending, saved)) => saved,
+            Some((JobState::Running { progress, .. }, saved)) => progress.epoch.max(saved),
+            Some((JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. }, _)) => {
+                return None;
+            }
+        };
+        (wish != Wish::Cancel).then_some((job.id, epoch))
+    });
+    let open: Vec<(JobId, u32)> = open.collect();
+    if open.is_empty() {
+        return Ok(Work::default());
+    }
+    let ready = bus.workers().await?.iter().filter(|worker| worker.readiness == Readiness::Ready).count();
+    Ok(Work::left(&cost, &open, ready.max(1)))
 }
 
 /// What the books say of a job.

@@ -6,10 +6,10 @@ use std::collections::{BTreeSet, VecDeque};
 use shared::books::CarriedOut;
 use shared::bus::{Bus, BusError};
 use shared::ids::JobId;
-use shared::protocol::{JobChange, Steering, Wish};
+use shared::protocol::{Demand, JobChange, Steering, Wish};
 
 use super::follow::{self, FollowError};
-use super::plans::{self, ChangeError};
+use super::plans::{self, ChangeError, Situation};
 use crate::engine::requests::{Requests, Step};
 use crate::sweep::plan::Plan;
 
@@ -35,10 +35,12 @@ pub(super) async fn carry_out(bus: &Bus, sweep: &str) -> Result<(), FollowError>
                 requests.carried_out(request, job, outcome)
             }
             Step::ChangePlan { request, demand } => {
-                let outcome = match plans::change(bus, &plan, request, &demand).await {
+                let outcome = match plans::change(bus, &plan, request, &demand, Situation::AtRest).await {
                     Ok(changed) => {
                         plan = changed.plan;
-                        for (job, steering) in &changed.change.steered {
+                        // Whoever edits a sweep is about to conduct it, and queues its jobs.
+                        let is_edit = matches!(demand, Demand::Edit { .. });
+                        for (job, steering) in changed.change.steered.iter().filter(|_| !is_edit) {
                             follow_up(bus, *job, JobChange::Resume, steering).await?;
                         }
                         Ok(changed.change.remarks)

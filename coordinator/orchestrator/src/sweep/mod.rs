@@ -5,6 +5,7 @@ mod conditions;
 pub mod dataset;
 mod dataset_checks;
 pub mod decode;
+pub mod difference;
 pub mod expand;
 pub mod job_settings;
 mod mtl;

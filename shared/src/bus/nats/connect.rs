@@ -255,7 +255,7 @@ fn tls_problem(error: &TlsError, credential: Option<&Credential>) -> String {
         },
         TlsError::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "its certificate is for other host names: use a name that was given to `ferry init --cluster` as --host"
+        ) => "its certificate is for other host names: use a name that was given to `ferry cluster init` as --host"
             .to_owned(),
         other => other.to_string(),
     }

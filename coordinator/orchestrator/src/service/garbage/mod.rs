@@ -117,7 +117,7 @@ async fn named(bus: &Bus) -> Result<Named, BusError> {
     Ok(named)
 }
 
-/// The plans that are to be added to sweeps.
+/// The plans that are to be added to sweeps, or to take the place of theirs.
 async fn plans_of_requests(bus: &Bus) -> Result<Vec<String>, BusError> {
     let mut plans = Vec::new();
     for key in bus.keys(subjects::REQUEST_KEYS).await? {
@@ -128,8 +128,8 @@ async fn plans_of_requests(bus: &Bus) -> Result<Vec<String>, BusError> {
             Err(_) => continue, // It cannot be read, so it is never carried out.
         };
         match request.demand {
-            Demand::Add { plan } if request.answer.is_none() => plans.push(plan.name),
-            Demand::Add { .. } | Demand::Jobs { .. } | Demand::Withdraw { .. } => {}
+            Demand::Add { plan } | Demand::Edit { plan } if request.answer.is_none() => plans.push(plan.name),
+            Demand::Add { .. } | Demand::Edit { .. } | Demand::Jobs { .. } | Demand::Withdraw { .. } => {}
         }
     }
     Ok(plans)

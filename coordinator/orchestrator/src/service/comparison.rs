@@ -1,0 +1,163 @@
+//! A sweep file compared with the books, before a run acts on it: what is done, what is left to do, what the edit of the
+//! file adds and drops, and what that costs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::Serialize;
+use shared::books::{JobRecord, JobState};
+use shared::bus::{BookEntry, Bus, BusError};
+use shared::ids::JobId;
+use shared::protocol::Wish;
+
+use super::dataset::Dataset;
+use super::lease;
+use super::plans::{self, ChangeError};
+use super::work::{self, Work};
+use crate::engine::cost::CostModel;
+use crate::sweep::difference::Difference;
+use crate::sweep::plan::Plan;
+use crate::view::labels::Labels;
+
+/// Results of so many finished jobs tell how long an epoch takes.
+const MEASURED: usize = 64;
+
+/// A sweep file against a sweep in the books.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    pub difference: Difference,
+    /// The jobs that the file asks for, and those that it no longer asks for.
+    pub jobs: BTreeMap<JobId, JobProgress>,
+    /// Names of all these jobs for people.
+    pub labels: Labels,
+    /// What is left to do, for one worker.
+    pub work: Work,
+    /// Another `ferry run` conducts the sweep.
+    pub is_conducted: bool,
+}
+
+/// How far a job has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JobProgress {
+    #[serde(flatten)]
+    pub state: Stage,
+    /// Finished epochs, of `epochs`.
+    pub epoch: u32,
+    pub epochs: u32,
+}
+
+/// What is to become of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Stage {
+    /// It waits, or a worker trains it.
+    Open,
+    /// The next run tries it again.
+    Failed {
+        why: String,
+    },
+    /// On request.
+    Paused,
+    Cancelled,
+    /// It has a result, perhaps because it ended early on request.
+    Done,
+}
+
+impl Comparison {
+    /// The jobs with finished epochs that the file no longer asks for.
+    pub fn dropped_work(&self) -> impl Iterator<Item = JobId> {
+        self.difference.gone().filter(|job| self.jobs.get(job).is_some_and(|progress| progress.epoch > 0))
+    }
+}
+
+/// Compares a plan with what the books say of its sweep. `None` if they do not know the sweep. `dataset` is the folder of
+/// the plan's dataset.
+///
+/// # Errors
+/// When the dataset cannot be read, the server does not answer, or an entry in its books cannot be read.
+pub async fn compare(bus: &Bus, file: &Plan, dataset: Option<&Path>) -> anyhow::Result<Option<Comparison>> {
+    let dataset = dataset.map(Dataset::open).transpose()?;
+    compare_with(bus, file, dataset.map_or(0, |dataset| dataset.train_samples())).await
+}
+
+/// Like [`compare`], with a dataset of so many training samples.
+pub(super) async fn compare_with(
+    bus: &Bus,
+    file: &Plan,
+    train_samples: usize,
+) -> anyhow::Result<Option<Comparison>> {
+    let Some((record, _)) = bus.sweep(&file.name).await? else { return Ok(None) };
+    let known = match plans::load(bus, &record.plan).await {
+        Ok(known) => known,
+        Err(ChangeError::Bus(error)) if error.is_transient() => return Err(error.into()),
+        Err(error) => {
+            tracing::debug!(%error, "the plan in the books cannot be read, so the sweep is entered anew");
+            return Ok(None);
+        }
+    };
+    let next = plans::continued(file.clone(), known.clone());
+    let difference = Difference::between(&known, &next);
+    let gone: BTreeSet<JobId> = difference.gone().collect();
+    let mut both = next;
+    both.jobs.extend(known.jobs.into_iter().filter(|job| gone.contains(&job.id)));
+    let mut cost = work::cost_model(&both, train_samples);
+    let jobs = progress(bus, &both, &mut cost).await?;
+    let open = jobs.iter().filter(|(job, progress)| !gone.contains(job) && progress.is_left_to_do());
+    let open: Vec<(JobId, u32)> = open.map(|(&job, progress)| (job, progress.epoch)).collect();
+    let work = Work::left(&cost, &open, 1);
+    let labels = Labels::of(&both);
+    let is_conducted = lease::is_held(bus, &file.name).await?;
+    Ok(Some(Comparison { difference, jobs, labels, work, is_conducted }))
+}
+
+/// How far the jobs of a plan have come. The cost model learns from what was measured of them.
+async fn progress(
+    bus: &Bus,
+    plan: &Plan,
+    cost: &mut CostModel,
+) -> Result<BTreeMap<JobId, JobProgress>, BusError> {
+    let ids: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
+    let new = |&job: &JobId| (job, JobProgress { state: Stage::Open, epoch: 0, epochs: cost.epochs(job) });
+    let mut jobs: BTreeMap<JobId, JobProgress> = ids.iter().map(new).collect();
+    let look = |BookEntry { job, record, .. }: BookEntry| {
+        work::learn(cost, job, record.history.reports.iter().map(|report| &report.point));
+        jobs.insert(job, JobProgress::of(&record, cost.epochs(job)));
+    };
+    bus.each_record(&ids, look).await?;
+    let waiting = jobs.iter().filter(|(_, job)| job.state == Stage::Open).map(|(&job, _)| job).collect();
+    for (job, steering) in plans::steering_of(bus, &waiting).await? {
+        let state = match steering.wish {
+            Wish::Train => continue,
+            Wish::Pause => Stage::Paused,
+            Wish::Cancel => Stage::Cancelled,
+        };
+        jobs.entry(job).and_modify(|progress| progress.state = state);
+    }
+    let done = jobs.iter().filter(|(_, job)| job.state == Stage::Done).map(|(&job, _)| job);
+    let done: Vec<JobId> = done.collect();
+    let some = done.iter().copied().step_by(done.len().div_ceil(MEASURED).max(1)).collect();
+    bus.each_result(&some, |result| work::learn(cost, result.job, result.history.iter())).await?;
+    Ok(jobs)
+}
+
+impl JobProgress {
+    fn of(record: &JobRecord, epochs: u32) -> Self {
+        let saved = record.saved_epochs();
+        let (state, epoch) = match &record.state {
+            JobState::Pending => (Stage::Open, saved),
+            JobState::Running { progress, .. } => (Stage::Open, progress.epoch.max(saved)),
+            JobState::Done { stopped_after, .. } => (Stage::Done, stopped_after.unwrap_or(epochs)),
+            JobState::Failed { reason } | JobState::Parked { reason } => {
+                (Stage::Failed { why: reason.clone() }, saved)
+            }
+        };
+        Self { state, epoch, epochs }
+    }
+
+    fn is_left_to_do(&self) -> bool {
+        match self.state {
+            Stage::Open | Stage::Failed { .. } | Stage::Paused => true,
+            Stage::Cancelled | Stage::Done => false,
+        }
+    }
+}

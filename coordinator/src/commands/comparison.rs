@@ -1,0 +1,207 @@
+//! What a sweep file asks for, compared with the books: as text, as JSON, and as a question before work is dropped.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use orchestrator::service::{Comparison, JobProgress, Stage};
+use orchestrator::sweep::difference::{ChangedJob, Names};
+use serde_json::{Value, json};
+use shared::ids::JobId;
+use shared::plural::count;
+
+/// How many jobs of a kind are listed.
+const LISTED: usize = 8;
+
+/// The comparison in words, a line for each thing. `name` is the name of the sweep.
+pub(super) fn in_words(name: &str, compared: &Comparison) -> String {
+    let mut text = format!("{name}: {}\n", states(compared));
+    let open = compared.difference.kept.iter().filter_map(|job| {
+        let JobProgress { state, epoch, epochs } = compared.jobs.get(job)?;
+        let said = match state {
+            Stage::Open if *epoch > 0 => format!("epoch {epoch}/{epochs}"),
+            Stage::Failed { why } => format!("failed: {why}"),
+            Stage::Paused => format!("paused, epoch {epoch}/{epochs}"),
+            Stage::Cancelled => format!("cancelled, epoch {epoch}/{epochs}"),
+            Stage::Open | Stage::Done => return None,
+        };
+        Some((*job, said))
+    });
+    listed(&mut text, " ", compared, &open.collect::<Vec<_>>());
+    let state = |job: JobId| (job, known(compared.jobs.get(&job)));
+    let difference = &compared.difference;
+    listed(&mut text, "+", compared, &difference.added.iter().map(|&job| state(job)).collect::<Vec<_>>());
+    for (settings, jobs) in by_settings(&difference.changed) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  ~ {settings}: {}, trained from the start", count(jobs.len(), "job"));
+    }
+    listed(&mut text, "-", compared, &difference.dropped.iter().map(|&job| state(job)).collect::<Vec<_>>());
+    names(&mut text, "ensemble", &difference.ensembles);
+    names(&mut text, "table", &difference.tables);
+    for remark in &difference.remarks {
+        let _ = writeln!(text, "  ~ {remark}");
+    }
+    let _ = writeln!(text, "left to do: {}", compared.work);
+    text
+}
+
+/// What to ask before the run goes on, because the file drops or replaces jobs. `None` if it need not be asked.
+pub(super) fn question(name: &str, compared: &Comparison) -> Option<String> {
+    let (gone, with_work) = (compared.difference.gone().count(), compared.dropped_work().count());
+    if gone == 0 || (with_work == 0 && !compared.is_conducted) {
+        return None;
+    }
+    let who = if compared.is_conducted { ", which another `ferry run` conducts" } else { "" };
+    let work = match with_work {
+        0 => String::new(),
+        number => {
+            format!(", {} of which {} finished epochs", number, if number == 1 { "has" } else { "have" })
+        }
+    };
+    Some(format!("drop {} of `{name}`{who}{work}?", count(gone, "job")))
+}
+
+pub(super) fn in_json(compared: &Comparison) -> Value {
+    let Comparison { difference, jobs, labels, work, is_conducted } = compared;
+    let jobs: Vec<Value> = jobs
+        .iter()
+        .map(|(job, progress)| json!({ "id": job, "label": labels.get(*job), "progress": progress }))
+        .collect();
+    json!({ "difference": difference, "jobs": jobs, "left": work, "conducted": is_conducted })
+}
+
+/// How many of the jobs that the file asks for are in which state.
+fn states(compared: &Comparison) -> String {
+    let wanted = compared.difference.kept.iter().copied().chain(compared.difference.come());
+    let states = ["done", "partly trained", "failed", "paused", "cancelled", "new"];
+    let (mut counts, mut jobs) = (states.map(|state| (0, state)), 0);
+    for progress in wanted.filter_map(|job| compared.jobs.get(&job)) {
+        let state = match progress.state {
+            Stage::Done => 0,
+            Stage::Open if progress.epoch > 0 => 1,
+            Stage::Failed { .. } => 2,
+            Stage::Paused => 3,
+            Stage::Cancelled => 4,
+            Stage::Open => 5,
+        };
+        counts[state].0 += 1;
+        jobs += 1;
+    }
+    let counts = counts.iter().filter(|(number, _)| *number > 0);
+    let words: Vec<String> = counts.map(|(number, state)| format!("{number} {state}")).collect();
+    format!("{}: {}", count(jobs, "job"), words.join(", "))
+}
+
+/// What is known of a job that comes or goes.
+fn known(progress: Option<&JobProgress>) -> String {
+    match progress {
+        Some(JobProgress { state: Stage::Done, .. }) => "done".to_owned(),
+        Some(JobProgress { epoch, epochs, .. }) if *epoch > 0 => format!("epoch {epoch}/{epochs}"),
+        Some(_) | None => "not begun".to_owned(),
+    }
+}
+
+fn listed(text: &mut String, sign: &str, compared: &Comparison, jobs: &[(JobId, String)]) {
+    let label = |job: &JobId| compared.labels.get(*job);
+    let width = jobs.iter().take(LISTED).map(|(job, _)| label(job).chars().count()).max().unwrap_or(0);
+    for (job, state) in jobs.iter().take(LISTED) {
+        let _ = writeln!(text, "  {sign} {}  {:width$}  {state}", job.short(), label(job));
+    }
+    if jobs.len() > LISTED {
+        let _ = writeln!(text, "  {sign} … and {} more", jobs.len() - LISTED);
+    }
+}
+
+/// The replaced jobs by what has changed in them, in words.
+fn by_settings(changed: &[ChangedJob]) -> BTreeMap<String, Vec<JobId>> {
+    let mut by_settings: BTreeMap<String, Vec<JobId>> = BTreeMap::new();
+    for ChangedJob { after, settings, .. } in changed {
+        let words: Vec<String> = settings
+            .iter()
+            .map(|setting| format!("{} {} instead of {}", setting.name, setting.after, setting.before))
+            .collect();
+        by_settings.entry(words.join(", ")).or_default().push(*after);
+    }
+    by_settings
+}
+
+fn names(text: &mut String, what: &str, names: &Names) {
+    for (sign, names) in [("+", &names.added), ("~", &names.changed), ("-", &names.dropped)] {
+        for name in names {
+            let _ = writeln!(text, "  {sign} {what} `{name}`");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use orchestrator::service::Work;
+    use orchestrator::sweep::difference::{ChangedSetting, Difference};
+    use orchestrator::view::labels::Labels;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn id(n: u128) -> JobId {
+        JobId::new(Uuid::from_u128(n << 96))
+    }
+
+    fn compared() -> Comparison {
+        let failed = Stage::Failed { why: "it failed on 2 workers: no memory".into() };
+        let progress = [
+            (Stage::Done, 12),
+            (Stage::Open, 7),
+            (failed, 0),
+            (Stage::Open, 0),
+            (Stage::Open, 0),
+            (Stage::Done, 12),
+            (Stage::Done, 12),
+            (Stage::Paused, 3),
+            (Stage::Cancelled, 0),
+        ]
+        .map(|(state, epoch)| JobProgress { state, epoch, epochs: 12 });
+        let jobs: BTreeMap<JobId, JobProgress> = (1..).map(id).zip(progress).collect();
+        let labels = Labels::default(); // Jobs are called by their ids.
+        let setting =
+            ChangedSetting { name: "learning_rate".into(), before: json!(0.001), after: json!(0.0003) };
+        let difference = Difference {
+            kept: vec![id(1), id(2), id(3), id(8), id(9)],
+            added: vec![id(4)],
+            changed: vec![ChangedJob { before: id(6), after: id(5), settings: vec![setting] }],
+            dropped: vec![id(7)],
+            ensembles: Names { added: vec!["All".into()], ..Names::default() },
+            ..Difference::default()
+        };
+        let work = Work { jobs: 4, epochs: 41, workers: 1, time: Some(Duration::from_mins(73)) };
+        Comparison { difference, jobs, labels, work, is_conducted: false }
+    }
+
+    #[test]
+    fn what_a_file_changes_is_told_before_anything_happens() {
+        insta::assert_snapshot!(in_words("demo", &compared()), @"
+        demo: 7 jobs: 1 done, 1 partly trained, 1 failed, 1 paused, 1 cancelled, 2 new
+            00000002  00000002  epoch 7/12
+            00000003  00000003  failed: it failed on 2 workers: no memory
+            00000008  00000008  paused, epoch 3/12
+            00000009  00000009  cancelled, epoch 0/12
+          + 00000004  00000004  not begun
+          ~ learning_rate 0.0003 instead of 0.001: 1 job, trained from the start
+          - 00000007  00000007  done
+          + ensemble `All`
+        left to do: 4 jobs, 41 epochs, about 1 h 13 min on 1 worker
+        ");
+        let asked = question("demo", &compared()).unwrap_or_default();
+        insta::assert_snapshot!(asked, @"drop 2 jobs of `demo`, 2 of which have finished epochs?");
+        let conducted = Comparison { is_conducted: true, ..compared() };
+        let asked = question("demo", &conducted).unwrap_or_default();
+        insta::assert_snapshot!(asked, @"drop 2 jobs of `demo`, which another `ferry run` conducts, 2 of which have finished epochs?");
+        let same = Difference { kept: vec![id(1)], ..Difference::default() };
+        let same = Comparison { difference: same, work: Work::default(), ..compared() };
+        insta::assert_snapshot!(in_words("demo", &same), @"
+        demo: 1 job: 1 done
+        left to do: nothing
+        ");
+        assert_eq!(question("demo", &same), None);
+    }
+}

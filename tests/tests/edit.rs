@@ -1,0 +1,183 @@
+//! The file of a sweep is edited between two runs and while one runs: what is done stays done, and the outcome is that of
+//! the last file.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::processes::signal;
+use tests::programs::{Workdir, expect};
+use tests::results::comparable;
+use tests::run::Run;
+use tests::server::Server;
+use tests::worker::Worker;
+
+const LIMIT: Duration = Duration::from_mins(4);
+
+/// A sweep of jobs that take `epoch_ms` for each of 6 epochs.
+fn sweep(seeds: &str, epoch_ms: u32, ensembles: &str) -> String {
+    format!(
+        "name: edited\ntrainer: empty\ndefaults: {{epochs: 6, epoch_ms: {epoch_ms}, classes: 3}}\ngroups:\n  \
+         all: {{matrix: {{seed: {seeds}}}}}\nensembles: {ensembles}\n"
+    )
+}
+
+const ALL: &str = "{All: {members: [{where: {group: all}}]}}";
+const BEST: &str = "{Best: {members: [{where: {group: all}, top: 1}]}}";
+
+/// The folder of somebody who runs the sweep.
+struct Desk(Workdir);
+
+impl Desk {
+    fn new(text: &str) -> anyhow::Result<Self> {
+        let desk = Self(Workdir::new()?);
+        desk.save(text)?;
+        Ok(desk)
+    }
+
+    fn save(&self, text: &str) -> anyhow::Result<()> {
+        Ok(std::fs::write(self.0.path().join("edited.yaml"), text)?)
+    }
+
+    fn results(&self) -> anyhow::Result<Value> {
+        comparable(&self.0.path().join("runs/edited/results.json"))
+    }
+
+    /// A run on somebody's server, without workers of its own.
+    fn run_on(&self, server: &Server, options: &[&str]) -> anyhow::Result<Run> {
+        let url = server.url();
+        let words = ["run", "edited.yaml", "--json", "--workers", "0", "--nats", &url];
+        Run::start(self.0.ferry(&[&words, options].concat()))
+    }
+}
+
+/// What a sweep gives that has never been edited.
+fn unedited(text: &str) -> anyhow::Result<Value> {
+    let desk = Desk::new(text)?;
+    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    desk.results()
+}
+
+fn stderr(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The attempts of each job, in the order of the report.
+fn attempts(desk: &Desk) -> anyhow::Result<Vec<u64>> {
+    let results: Value =
+        serde_json::from_slice(&std::fs::read(desk.0.path().join("runs/edited/results.json"))?)?;
+    let jobs = results["jobs"].as_array().cloned().unwrap_or_default();
+    Ok(jobs.iter().filter_map(|job| job["attempts"].as_u64()).collect())
+}
+
+/// Two people with a file of the same sweep. The first one's run conducts it, and has no workers yet.
+fn a_run_and_an_edited_file(before: &str, after: &str) -> anyhow::Result<(Server, [Desk; 2], Run)> {
+    let (server, desks) = (Server::start()?, [Desk::new(before)?, Desk::new(after)?]);
+    let mut run = desks[0].run_on(&server, &[])?;
+    run.wait_for("progress", LIMIT)?;
+    Ok((server, desks, run))
+}
+
+#[test]
+fn between_two_runs() -> anyhow::Result<()> {
+    let desk = Desk::new(&sweep("[0, 1, 2]", 20, ALL))?;
+    let first = expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    assert!(
+        !stderr(&first).contains("left to do"),
+        "a new sweep is compared with nothing: {}",
+        stderr(&first)
+    );
+    let edited = sweep("[0, 2, 3, 4]", 20, BEST);
+    desk.save(&edited)?;
+    let planned = expect(&mut desk.0.ferry(&["plan", "edited.yaml"]), 0)?;
+    let planned = String::from_utf8_lossy(&planned.stdout).into_owned();
+    let (_, told) = planned.split_once("In the books\n").unwrap_or_default();
+    let shown: Vec<&str> = told.lines().map(|line| line.split("  ").last().unwrap_or_default()).collect();
+    assert_eq!(
+        shown[..6],
+        [
+            "edited: 4 jobs: 2 done, 2 new",
+            "not begun",
+            "not begun",
+            "done",
+            "+ ensemble `Best`",
+            "- ensemble `All`"
+        ],
+        "{told}"
+    );
+    assert!(told.contains("left to do: 2 jobs, 12 epochs, about "), "{told}");
+    // Nobody can say yes.
+    let refused = expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 2)?;
+    assert!(
+        stderr(&refused).contains("nothing was changed") && stderr(&refused).contains("--yes"),
+        "{}",
+        stderr(&refused)
+    );
+    expect(&mut desk.0.ferry(&["run", "edited.yaml", "--yes"]), 0)?;
+    assert_eq!(desk.results()?, unedited(&edited)?);
+    assert_eq!(attempts(&desk)?, [1, 1, 1, 1]);
+    // What was dropped is still in the books.
+    desk.save(&sweep("[0, 1, 2, 3, 4]", 20, ALL))?;
+    let again = expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    assert!(
+        stderr(&again).contains("5 jobs: 5 done") && stderr(&again).contains("left to do: nothing"),
+        "{}",
+        stderr(&again)
+    );
+    assert_eq!(attempts(&desk)?, [1, 1, 1, 1, 1]);
+    Ok(())
+}
+
+/// The run that conducts the sweep is handed the edit; it and the run that brought the edit end alike.
+#[test]
+fn while_another_run_conducts_the_sweep() -> anyhow::Result<()> {
+    let (before, after) = (sweep("[0, 1, 2]", 500, ALL), sweep("[0, 2, 3]", 500, BEST));
+    let (server, [first, second], one) = a_run_and_an_edited_file(&before, &after)?;
+    let refused = ["run", "edited.yaml", "--workers", "0", "--nats", &server.url()];
+    let refused = expect(&mut second.0.ferry(&refused), 2)?;
+    assert!(stderr(&refused).contains("--yes"), "{}", stderr(&refused));
+    let mut two = second.run_on(&server, &["--yes"])?;
+    two.wait_until("the answer", LIMIT, |event| {
+        event["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("follows the edited file: 1 job added, 1 job withdrawn"))
+    })?;
+    let _worker = Worker::start(&first.0, &server.url(), "only")?;
+    let expected = unedited(&after)?;
+    for (desk, mut run) in [(&first, one), (&second, two)] {
+        let finished = run.wait_for("finished", LIMIT)?;
+        assert_eq!((&finished["done"], &finished["cancelled"]), (&3.into(), &0.into()), "{finished}");
+        assert!(run.end(LIMIT)?.success());
+        assert_eq!(desk.results()?, expected);
+    }
+    Ok(())
+}
+
+/// The edit is in the books; the run that should carry it out is suspended, and then killed.
+#[test]
+fn while_the_run_that_conducts_the_sweep_dies() -> anyhow::Result<()> {
+    let (before, after) = (sweep("[0, 1, 2]", 500, ALL), sweep("[0, 2, 3]", 500, BEST));
+    let (server, [first, second], mut one) = a_run_and_an_edited_file(&before, &after)?;
+    let _worker = Worker::start(&first.0, &server.url(), "only")?;
+    one.wait_for("epoch", LIMIT)?;
+    signal(one.pid(), "STOP")?;
+    let mut two = second.run_on(&server, &["--yes"])?;
+    two.wait_for("compared", LIMIT)?;
+    one.kill()?;
+    let finished = two.wait_for("finished", LIMIT)?;
+    assert_eq!(finished["done"], 3, "{finished}");
+    assert!(two.end(LIMIT)?.success());
+    assert_eq!(second.results()?, unedited(&after)?);
+    Ok(())
+}
+
+/// Another dataset or trainer cannot be handed over: the run that conducts the sweep has neither.
+#[test]
+fn with_another_trainer_while_a_run_conducts_the_sweep() -> anyhow::Result<()> {
+    let faces = "name: edited\ndataset: {synthetic: {train: 60, validation: 12, test: 12, image_size: 32}}\ndefaults: \
+                 {width: 8, image_size: 32, epochs: 1}\ngroups:\n  all: {matrix: {subset_seed: [0, 1]}}\n";
+    let (server, [_first, second], one) = a_run_and_an_edited_file(&sweep("[0, 1, 2]", 500, ALL), faces)?;
+    let refused = ["run", "edited.yaml", "--workers", "0", "--yes", "--nats", &server.url()];
+    let refused = expect(&mut second.0.ferry(&refused), 2)?;
+    assert!(stderr(&refused).contains("running with trainer empty"), "{}", stderr(&refused));
+    one.kill()
+}
