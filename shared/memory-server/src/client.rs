@@ -69,8 +69,9 @@ impl Books for Client {
         Box::pin(self.link.request(move |state, now| state.batch(now, &by, writes)))
     }
 
-    fn keys(&self) -> Reply<'_, Vec<String>> {
-        Box::pin(self.link.request(|state, _| Ok(state.keys())))
+    fn keys<'a>(&'a self, prefix: &'a str) -> Reply<'a, Vec<String>> {
+        let prefix = prefix.to_owned();
+        Box::pin(self.link.request(move |state, _| Ok(state.keys(&prefix))))
     }
 
     fn newest<'a>(&'a self, keys: &'a str) -> Reply<'a, u64> {

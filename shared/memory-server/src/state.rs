@@ -107,8 +107,8 @@ impl State {
         self.books.get(key).cloned()
     }
 
-    pub(super) fn keys(&self) -> Vec<String> {
-        self.books.keys().cloned().collect()
+    pub(super) fn keys(&self, prefix: &str) -> Vec<String> {
+        self.books.keys().filter(|key| key.starts_with(prefix)).cloned().collect()
     }
 
     /// Revision of the newest change under `prefix`, 0 if there is none.

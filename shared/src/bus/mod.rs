@@ -33,7 +33,7 @@ pub use feed::{Change, Fed, Feed};
 use group::Group;
 pub use live::Hints;
 pub use nats::connect::Endpoint;
-pub use orders::OrderEntry;
+pub use orders::{Known, OrderEntry, Planned};
 pub use queue::{Delivery, Jobs};
 pub use requests::RequestEntry;
 use server::Server;

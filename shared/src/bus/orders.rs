@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::server::{Entry, ServerError, Write};
 use super::values::{decode, encode};
 use super::{BookEntry, Bus, BusError};
-use crate::books::JobRecord;
+use crate::books::{JobRecord, JobState};
 use crate::ids::JobId;
 use crate::protocol::{Execution, JobOrder, Steering, subjects};
 
@@ -21,6 +21,47 @@ pub struct OrderEntry {
     /// Server time at which the job was admitted, in nanoseconds since the Unix epoch. No two servers admit a job in the
     /// same nanosecond, so this identifies the server.
     pub admitted_nanos: i128,
+}
+
+/// Jobs to be entered into the books. Their orders need not be in memory all at once.
+pub struct Planned<'a> {
+    pub jobs: &'a BTreeSet<JobId>,
+    pub order: &'a (dyn Fn(JobId) -> JobOrder + Sync),
+    pub known: Known<'a>,
+}
+
+/// Which orders that are in the books already may differ from the planned ones.
+#[derive(Debug, Clone, Copy)]
+pub enum Known<'a> {
+    Any,
+    /// Those of jobs that are not done, and of these. The plan has not changed.
+    Open {
+        and: &'a BTreeSet<JobId>,
+    },
+}
+
+impl Known<'_> {
+    /// Whether the order must be read of a job with this record.
+    fn is_read(self, job: JobId, record: &JobRecord) -> bool {
+        match (self, &record.state) {
+            (Self::Any, _) => true,
+            (Self::Open { and }, JobState::Done { .. }) => and.contains(&job),
+            (
+                Self::Open { .. },
+                JobState::Pending
+                | JobState::Running { .. }
+                | JobState::Failed { .. }
+                | JobState::Parked { .. },
+            ) => true,
+        }
+    }
+}
+
+impl std::fmt::Debug for Planned<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { jobs, order: _, known } = self;
+        f.debug_struct("Planned").field("jobs", &jobs.len()).field("known", known).finish_non_exhaustive()
+    }
 }
 
 /// The most writes in one atomic batch: a server takes no more (ADR-50).
@@ -60,41 +101,45 @@ impl Bus {
     pub async fn admit(&self, orders: &[JobOrder]) -> Result<Vec<(JobId, Steering)>, BusError> {
         let planned: BTreeMap<JobId, &JobOrder> = orders.iter().map(|order| (order.job, order)).collect();
         let jobs: BTreeSet<JobId> = planned.keys().copied().collect();
-        self.admit_each(&jobs, &|job| planned[&job].clone(), |_| ()).await
+        let order = |job| planned[&job].clone();
+        self.admit_each(Planned { jobs: &jobs, order: &order, known: Known::Any }, |_| ()).await
     }
 
-    /// Like [`Self::admit`], for many jobs: their orders need not be in memory all at once. The records that the jobs had
-    /// before go to `known`, as from [`Self::each_record`].
+    /// Like [`Self::admit`], for many jobs. The records that they had before go to `recorded`, as from
+    /// [`Self::each_record`].
     ///
     /// # Errors
     /// As [`Self::admit`], and when an existing record cannot be read.
     pub async fn admit_each(
         &self,
-        jobs: &BTreeSet<JobId>,
-        planned: &(dyn Fn(JobId) -> JobOrder + Sync),
-        mut known: impl FnMut(BookEntry) + Send,
+        Planned { jobs, order: planned, known }: Planned<'_>,
+        mut recorded: impl FnMut(BookEntry) + Send,
     ) -> Result<Vec<(JobId, Steering)>, BusError> {
-        // What is requested of each known job, and whether its plan is another one.
+        // The known jobs, and those whose orders must be read.
+        let (mut entered, mut read) = (BTreeSet::new(), jobs.clone());
+        let look = |entry: BookEntry| {
+            entered.insert(entry.job);
+            if !known.is_read(entry.job, &entry.record) {
+                read.remove(&entry.job);
+            }
+            recorded(entry);
+        };
+        self.each_record(jobs, look).await?;
+        // What is requested of these, and whether their plan is another one.
         let mut ordered: BTreeMap<JobId, (Steering, bool)> = BTreeMap::new();
         let take = |job, OrderEntry { order: JobOrder { execution, .. }, .. }| {
             let next = execution.planned_as(&planned(job).execution);
             ordered.insert(job, (execution.steering, execution != next));
         };
-        self.each_order(jobs, take).await?;
-        let mut recorded = BTreeSet::new();
-        let look = |entry: BookEntry| {
-            recorded.insert(entry.job);
-            known(entry);
-        };
-        self.each_record(jobs, look).await?;
+        self.each_order(&read, take).await?;
         let pending = encode(&JobRecord::pending());
         let (mut batch, mut late) = (Batch::default(), Vec::new());
         for &job in jobs {
             // The order first: whoever sees the record finds it.
-            if !ordered.contains_key(&job) {
+            if read.contains(&job) && !ordered.contains_key(&job) {
                 batch.add(subjects::order_key(job), encode(&planned(job)));
             }
-            if !recorded.contains(&job) {
+            if !entered.contains(&job) {
                 batch.add(subjects::record_key(job), pending.clone());
             }
             if batch.is_full() {

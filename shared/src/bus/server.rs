@@ -82,7 +82,8 @@ pub trait Books: Send + Sync {
     fn delete<'a>(&'a self, key: &'a str) -> Reply<'a, ()>;
     /// All writes or none. They get revisions without a gap, of which the last is returned.
     fn batch<'a>(&'a self, writes: &'a [Write]) -> Reply<'a, u64>;
-    fn keys(&self) -> Reply<'_, Vec<String>>;
+    /// Every key that begins with `prefix`, such as `sweep.`; it is empty or ends with a dot.
+    fn keys<'a>(&'a self, prefix: &'a str) -> Reply<'a, Vec<String>>;
     /// Revision of the newest write under `keys` (such as `job.*`), 0 if there is none.
     fn newest<'a>(&'a self, keys: &'a str) -> Reply<'a, u64>;
     /// Every current value under `keys` (each such as `job.*`) with a revision above `after`, then every change, in the

@@ -111,8 +111,7 @@ impl Bus {
     /// When the server does not answer.
     pub async fn keys(&self, pattern: &str) -> Result<Vec<String>, BusError> {
         let prefix = pattern.trim_end_matches('*');
-        let keys = self.server.keys().await.map_err(|e| BusError::failed("list the keys of the store", e))?;
-        Ok(keys.into_iter().filter(|key| key.starts_with(prefix)).collect())
+        self.server.keys(prefix).await.map_err(|error| BusError::failed("list the keys of the store", error))
     }
 
     /// Changes a value that has `revision`, and returns the new revision; `None` when it has another one by now.

@@ -37,6 +37,7 @@ use crate::sweep::plan::Plan;
 pub use error::RunDirError;
 pub use in_use::RunDirLock;
 pub use result_writer::{ResultFiles, ResultWriter};
+pub use write::Found;
 
 /// A run folder that exists.
 #[derive(Debug, Clone)]

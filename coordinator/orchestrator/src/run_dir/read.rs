@@ -122,9 +122,17 @@ impl RunDir {
     /// # Errors
     /// As [`Self::load`].
     pub fn results(&self) -> Result<BTreeMap<JobId, JobResult>, RunDirError> {
+        self.results_of(&self.plan()?)
+    }
+
+    /// The same for the plan that is stored here.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn results_of(&self, plan: &Plan) -> Result<BTreeMap<JobId, JobResult>, RunDirError> {
         let mut results = BTreeMap::new();
         let take = |result: JobResult, _| drop(results.insert(result.job, result));
-        self.each_result(&self.plan()?, &mut Vec::new(), take)?;
+        self.each_result(plan, &mut Vec::new(), take)?;
         Ok(results)
     }
 

@@ -13,11 +13,21 @@ use shared::predictions::SampleList;
 use super::{JobFailure, PLAN, RunDir, RunDirError, StoredDrain, StoredFailure, StoredPlan, VERSION};
 use crate::sweep::plan::{DatasetSource, Plan, PlannedJob};
 
+/// What a run folder holds.
+#[derive(Debug)]
+pub enum Found {
+    Nothing,
+    /// The plan that was looked for.
+    Same,
+    /// Another one, perhaps of another sweep.
+    Other(Plan),
+}
+
 impl RunDir {
     /// The folder for the run of `plan`: `usual`, or, if that holds a run of the same sweep that this plan would
     /// replace, the first of `usual-2`, `usual-3`, … that is free or holds a run that this plan continues. `edited` are
-    /// the jobs that the sweep had before its file was edited, which need not be in the plan. Also returns the plan that is
-    /// stored there.
+    /// the jobs that the sweep had before its file was edited, which need not be in the plan. Also returns what is stored
+    /// there.
     ///
     /// # Errors
     /// When one of these folders cannot be read, or is damaged.
@@ -25,20 +35,22 @@ impl RunDir {
         usual: &Path,
         plan: &Plan,
         edited: &BTreeSet<JobId>,
-    ) -> Result<(PathBuf, Option<Plan>), RunDirError> {
+    ) -> Result<(PathBuf, Found), RunDirError> {
         let (mut root, mut number) = (usual.to_owned(), 1);
         while root.join(PLAN).exists() {
-            let stored = Self::open(&root)?.plan()?;
+            let Some(stored) = Self::open(&root)?.plan_unless_same(plan)? else {
+                return Ok((root, Found::Same));
+            };
             // `create` refuses the folder of a sweep with another name.
             if stored.name != plan.name || continues(&stored, plan, edited) {
-                return Ok((root, Some(stored)));
+                return Ok((root, Found::Other(stored)));
             }
             number += 1;
             let mut name = usual.file_name().unwrap_or_default().to_owned();
             name.push(format!("-{number}"));
             root = usual.with_file_name(name);
         }
-        Ok((root, None))
+        Ok((root, Found::Nothing))
     }
 
     /// Creates the run folder `root` (such as `runs/demo`) or opens an existing one, and stores the plan. Results of an
@@ -77,6 +89,14 @@ impl RunDir {
     pub fn write_plan(&self, plan: &Plan) -> Result<(), RunDirError> {
         let stored = StoredPlan { v: VERSION, plan: without_absolute_path(plan) };
         Self::write_json(&self.root.join(PLAN), &stored)
+    }
+
+    /// The stored plan; `None` if it is `plan`, which is usual, so that it need not be decoded.
+    fn plan_unless_same(&self, plan: &Plan) -> Result<Option<Plan>, RunDirError> {
+        let path = self.root.join(PLAN);
+        let text = json(&path, &StoredPlan { v: VERSION, plan: without_absolute_path(plan) })?;
+        let is_same = fs::read(&path).is_ok_and(|stored| stored == text);
+        if is_same { Ok(None) } else { Ok(Some(self.plan()?)) }
     }
 
     /// Stores the row order of the matrices of these predictions.

@@ -1,6 +1,7 @@
 //! A sweep file compared with the books, before a run acts on it: what is done, what is left to do, what the edit of the
 //! file adds and drops, and what that costs.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -87,7 +88,7 @@ pub(super) async fn compare_with(
     train_samples: usize,
 ) -> anyhow::Result<Option<Comparison>> {
     let Some((record, _)) = bus.sweep(&file.name).await? else { return Ok(None) };
-    let known = match plans::load(bus, &record.plan).await {
+    let known = match plans::unless_same(bus, &record, file).await {
         Ok(known) => known,
         Err(ChangeError::Bus(error)) if error.is_transient() => return Err(error.into()),
         Err(error) => {
@@ -95,11 +96,18 @@ pub(super) async fn compare_with(
             return Ok(None);
         }
     };
-    let next = plans::continued(file.clone(), known.clone());
-    let difference = Difference::between(&known, &next);
+    // Of a large sweep, a plan is large.
+    let (difference, both) = match known {
+        None => (Difference::between(file, file), Cow::Borrowed(file)),
+        Some(known) => {
+            let mut next = plans::continued(file.clone(), known.clone());
+            let difference = Difference::between(&known, &next);
+            let gone: BTreeSet<JobId> = difference.gone().collect();
+            next.jobs.extend(known.jobs.into_iter().filter(|job| gone.contains(&job.id)));
+            (difference, Cow::Owned(next))
+        }
+    };
     let gone: BTreeSet<JobId> = difference.gone().collect();
-    let mut both = next;
-    both.jobs.extend(known.jobs.into_iter().filter(|job| gone.contains(&job.id)));
     let mut cost = work::cost_model(&both, train_samples);
     let jobs = progress(bus, &both, &mut cost).await?;
     let open = jobs.iter().filter(|(job, progress)| !gone.contains(job) && progress.is_left_to_do());

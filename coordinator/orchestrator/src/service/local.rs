@@ -95,9 +95,8 @@ pub(super) struct LocalFolder<'a> {
 }
 
 impl<'a> LocalFolder<'a> {
-    /// The run folder, with the plan as it is now and without these results.
+    /// The run folder, which holds this plan, without these results.
     pub(super) fn of(run_dir: &'a RunDir, plan: &Plan, outdated: &BTreeSet<JobId>) -> anyhow::Result<Self> {
-        run_dir.write_plan(plan)?;
         for &job in outdated {
             run_dir.set_aside(job)?;
         }

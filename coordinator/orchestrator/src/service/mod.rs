@@ -333,7 +333,7 @@ async fn begin(
     }
     let run_dir = folder.create(dataset)?;
     let in_use = in_use.map_or_else(|| run_dir.lock(), Ok)?;
-    let stored = prepare::stored_results(&run_dir);
+    let stored = folder.results(&run_dir);
     let entering = Entering {
         plan,
         stored: &stored,
@@ -344,6 +344,9 @@ async fn begin(
         holder: Holder::here(),
     };
     let entered = enter(&bus, entering, sink).await?;
+    if entered.conductor.plan().as_ref() != folder.plan() {
+        run_dir.write_plan(entered.conductor.plan())?;
+    }
     Ok(Some(Begun { endpoint, entered, run_dir, _in_use: in_use }))
 }
 

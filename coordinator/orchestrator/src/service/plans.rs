@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use shared::blob::BlobRef;
 use shared::books::CarriedOut;
-use shared::bus::{BookEntry, Bucket, Bus, BusError, OrderEntry};
+use shared::bus::{BookEntry, Bucket, Bus, BusError, Known, OrderEntry, Planned};
 use shared::ids::{JobId, RequestId};
 use shared::protocol::{Demand, JobChange, Steering, SweepRecord, Wish, subjects};
 
@@ -42,9 +43,24 @@ pub(super) enum ChangeError {
 
 /// Stores a plan as it is referred to in the books.
 pub(super) async fn store(bus: &Bus, plan: &Plan) -> Result<BlobRef, ChangeError> {
+    let (blob, text) = encoded(plan)?;
+    bus.store_blob(Bucket::Results, &blob, text).await;
+    Ok(blob)
+}
+
+fn encoded(plan: &Plan) -> Result<(BlobRef, Bytes), ChangeError> {
     let text = serde_json::to_vec(plan)
         .map_err(|error| ChangeError::Refused(format!("the plan cannot be stored: {error}")))?;
-    Ok(bus.put_blob(Bucket::Results, &format!("plan.{}", plan.name), text.into()).await?)
+    Ok((BlobRef::of(&format!("plan.{}", plan.name), &text), text.into()))
+}
+
+/// The plan of a sweep in the books; `None` if it is that of its file, which is usual, so that it need not be fetched.
+pub(super) async fn unless_same(
+    bus: &Bus,
+    record: &SweepRecord,
+    file: &Plan,
+) -> Result<Option<Plan>, ChangeError> {
+    if encoded(file)?.0 == record.plan { Ok(None) } else { Ok(Some(load(bus, &record.plan).await?)) }
 }
 
 /// Fetches a plan.
@@ -94,7 +110,7 @@ pub(super) async fn change(
                 next
             }
             Demand::Withdraw { jobs } => {
-                let (ours, unknown) = of_sweep(&known, jobs);
+                let (ours, unknown) = divided(&known, jobs);
                 strangers =
                     in_words(&unknown.iter().map(|&job| (job, NOT_OURS.to_owned())).collect::<Vec<_>>());
                 if ours.is_empty() {
@@ -141,8 +157,8 @@ pub(super) async fn change(
 /// its jobs have orders, those that are no longer wanted are cancelled, and those that are wanted again are not.
 async fn prepare_edit(bus: &Bus, request: RequestId, known: &Plan, next: &Plan) -> Result<(), ChangeError> {
     let planned: BTreeMap<JobId, &PlannedJob> = next.jobs.iter().map(|job| (job.id, job)).collect();
-    let jobs = planned.keys().copied().collect();
-    bus.admit_each(&jobs, &|job| next.order(planned[&job]), |_| ()).await?;
+    let (jobs, order) = (planned.keys().copied().collect(), |job| next.order(planned[&job]));
+    bus.admit_each(Planned { jobs: &jobs, order: &order, known: Known::Any }, |_| ()).await?;
     let difference = Difference::between(known, next);
     cancel(bus, &next.name, request, &difference.gone().collect::<Vec<_>>()).await?;
     wanted_again(bus, request, &difference.come().collect()).await?;
@@ -249,7 +265,7 @@ fn added(plan: &Plan, more: Plan) -> Result<(Plan, Vec<usize>), ChangeError> {
 }
 
 /// Those of `jobs` that the plan has, and the others.
-fn of_sweep(plan: &Plan, jobs: &[JobId]) -> (Vec<JobId>, Vec<JobId>) {
+fn divided(plan: &Plan, jobs: &[JobId]) -> (Vec<JobId>, Vec<JobId>) {
     let known: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
     jobs.iter().partition(|job| known.contains(job))
 }

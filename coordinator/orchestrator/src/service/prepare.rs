@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use shared::books::{JobRecord, JobState, Standing, WorkerRecord};
-use shared::bus::{BookEntry, Bus, BusError};
+use shared::bus::{BookEntry, Bus, BusError, Known, Planned, RequestEntry};
 use shared::ids::JobId;
-use shared::protocol::{Steering, SweepRecord};
+use shared::protocol::{Demand, Steering, SweepRecord};
 use shared::result::JobResult;
 
 use super::dataset::Dataset;
 use super::plans::{self, ChangeError};
 use crate::engine::Engine;
-use crate::run_dir::{RunDir, RunDirError, RunDirLock};
+use crate::run_dir::{Found, RunDir, RunDirError, RunDirLock};
 use crate::sweep::difference::Difference;
 use crate::sweep::plan::{Plan, PlannedJob};
 
@@ -20,6 +20,8 @@ use crate::sweep::plan::{Plan, PlannedJob};
 #[derive(Debug)]
 pub(super) struct RunFolder {
     root: PathBuf,
+    /// True if the plan is stored there.
+    is_stored: bool,
     /// The plan of the run folder, with what was requested of the sweep before, whose results are in the folder. What
     /// counts is what the books say later.
     plan: Plan,
@@ -32,9 +34,14 @@ impl RunFolder {
     /// are the jobs that the sweep had before its file was edited.
     pub(super) fn choose(out: &Path, plan: &Plan, edited: &BTreeSet<JobId>) -> Result<Self, RunDirError> {
         let usual = out.join(&plan.name);
-        let (root, stored) = RunDir::place(&usual, plan, edited)?;
-        let stored = stored.filter(|stored| stored.name == plan.name);
-        let continued = stored.map_or_else(|| plan.clone(), |stored| plans::continued(plan.clone(), stored));
+        let (root, found) = RunDir::place(&usual, plan, edited)?;
+        let (continued, is_stored) = match found {
+            Found::Same => (plan.clone(), true),
+            Found::Other(stored) if stored.name == plan.name => {
+                (plans::continued(plan.clone(), stored), false)
+            }
+            Found::Other(_) | Found::Nothing => (plan.clone(), false),
+        };
         let remark = (root != usual).then(|| {
             format!(
                 "{} holds a run of `{}` with other jobs or another dataset and is left as it is; this one goes to {}",
@@ -43,7 +50,7 @@ impl RunFolder {
                 root.display()
             )
         });
-        Ok(Self { root, plan: continued, remark })
+        Ok(Self { root, is_stored, plan: continued, remark })
     }
 
     /// Locks the run folder, if there is one already.
@@ -53,32 +60,40 @@ impl RunFolder {
 
     /// Creates the run folder, with plan and sample lists in it.
     pub(super) fn create(&self, dataset: Option<&Dataset>) -> Result<RunDir, RunDirError> {
-        let run_dir = RunDir::create(&self.root, &self.plan)?;
+        let run_dir =
+            if self.is_stored { RunDir::open(&self.root)? } else { RunDir::create(&self.root, &self.plan)? };
         for (split, samples) in dataset.map_or_else(Vec::new, Dataset::sample_lists) {
             run_dir.write_samples(split, &samples)?;
         }
         Ok(run_dir)
     }
+
+    /// The results of earlier runs. If a file is damaged, all results are fetched again.
+    pub(super) fn results(&self, run_dir: &RunDir) -> BTreeMap<JobId, JobResult> {
+        match run_dir.results_of(&self.plan) {
+            Ok(results) => results,
+            Err(error) => {
+                tracing::warn!(%error, "results are fetched again");
+                BTreeMap::new()
+            }
+        }
+    }
+
+    /// The plan that is stored in the folder.
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
 }
 
 /// Where the run folder of a plan is before anything is known of its sweep, and how many of its jobs have a result there.
 pub(super) fn finished(out: &Path, plan: &Plan) -> (PathBuf, usize) {
-    let root = RunFolder::choose(out, plan, &BTreeSet::new())
-        .map_or_else(|_| out.join(&plan.name), |folder| folder.root);
-    let stored = RunDir::open(&root).map_or_else(|_| BTreeMap::new(), |run_dir| stored_results(&run_dir));
+    let Ok(folder) = RunFolder::choose(out, plan, &BTreeSet::new()) else {
+        return (out.join(&plan.name), 0);
+    };
+    let stored =
+        RunDir::open(&folder.root).map_or_else(|_| BTreeMap::new(), |run_dir| folder.results(&run_dir));
     let finished = plan.jobs.iter().filter(|job| stored.contains_key(&job.id)).count();
-    (root, finished)
-}
-
-/// The results of earlier runs. If a file is damaged, all results are fetched again.
-pub(super) fn stored_results(run_dir: &RunDir) -> BTreeMap<JobId, JobResult> {
-    match run_dir.results() {
-        Ok(results) => results,
-        Err(error) => {
-            tracing::warn!(%error, "results are fetched again");
-            BTreeMap::new()
-        }
-    }
+    (folder.root, finished)
 }
 
 /// A sweep that is in the books.
@@ -128,28 +143,34 @@ pub(super) async fn admit(
 ) -> anyhow::Result<Admitted> {
     let until = bus.newest_request().await?;
     let untrusted = untrusted(bus).await?;
+    let requested = named_in_requests(bus).await?;
     let (plan, steered, mut opening) = loop {
         let known = bus.sweep(&plan.name).await?;
-        let plan = match &known {
-            Some((record, _)) => match plans::load(bus, &record.plan).await {
-                Ok(stored) => {
+        let (plan, is_known) = match &known {
+            Some((record, _)) => match plans::unless_same(bus, record, plan).await {
+                Ok(None) => (plan.clone(), true),
+                Ok(Some(stored)) => {
                     let continued = plans::continued(plan.clone(), stored.clone());
                     // An edit is a request of its own. Whoever made one in the meantime is right.
-                    if Difference::between(&stored, &continued).is_empty() { continued } else { stored }
+                    let is_edited = !Difference::between(&stored, &continued).is_empty();
+                    (if is_edited { stored } else { continued }, true)
                 }
                 Err(ChangeError::Bus(error)) if error.is_transient() => return Err(error.into()),
                 Err(error) => {
                     tracing::warn!("what was requested of this sweep earlier cannot be read: {error}");
-                    plan.clone()
+                    (plan.clone(), false)
                 }
             },
-            None => plan.clone(),
+            None => (plan.clone(), false),
         };
         let planned: BTreeMap<JobId, &PlannedJob> = plan.jobs.iter().map(|job| (job.id, job)).collect();
         let jobs = planned.keys().copied().collect();
         let mut opening = Opening::of(&jobs, &untrusted);
         let look = |entry| opening.saw(entry);
-        let steered = bus.admit_each(&jobs, &|job| plan.order(planned[&job]), look).await?;
+        let known_orders = if is_known { Known::Open { and: &requested } } else { Known::Any };
+        let order = |job| plan.order(planned[&job]);
+        let entered = Planned { jobs: &jobs, order: &order, known: known_orders };
+        let steered = bus.admit_each(entered, look).await?;
         let (generation, changed_by, revision) =
             known.map_or((0, None, 0), |(record, revision)| (record.generation, record.changed_by, revision));
         let blob = plans::store(bus, &plan).await?;
@@ -168,6 +189,18 @@ pub(super) async fn admit(
         bus.clear_queue().await?;
     }
     Ok(Admitted { plan, steered, first: bus.first().await?, until, retried: opening.retried })
+}
+
+/// The jobs of which something was ever requested. Orders of other jobs are as they were planned.
+async fn named_in_requests(bus: &Bus) -> Result<BTreeSet<JobId>, BusError> {
+    let mut named = BTreeSet::new();
+    let look = |entry: RequestEntry| match entry.request.demand {
+        Demand::Jobs { jobs, .. } | Demand::Withdraw { jobs } => named.extend(jobs),
+        // They change the plan, and with it the orders.
+        Demand::Add { .. } | Demand::Edit { .. } => {}
+    };
+    bus.each_request(look).await?;
+    Ok(named)
 }
 
 /// Opens failed jobs again, and takes back what failed on drained workers.

@@ -79,8 +79,8 @@ impl Books for Nats {
         })
     }
 
-    fn keys(&self) -> Reply<'_, Vec<String>> {
-        Box::pin(async move { keys(&self.books).await })
+    fn keys<'a>(&'a self, prefix: &'a str) -> Reply<'a, Vec<String>> {
+        Box::pin(async move { keys(&self.books, prefix).await })
     }
 
     fn newest<'a>(&'a self, keys: &'a str) -> Reply<'a, u64> {
@@ -174,11 +174,11 @@ fn asked_entry(key: String, message: StreamMessage) -> Entry {
     Entry { key, value: message.payload, revision: message.sequence, written_nanos }
 }
 
-/// Every key that was written and not purged, once. The stream itself is asked, because the client's own way needs the
+/// Every key below `prefix` that was written and not purged, once. The stream itself is asked, because the client's own way needs the
 /// right to make consumers, which can deliver anywhere.
-pub(super) async fn keys(store: &kv::Store) -> Result<Vec<String>, ServerError> {
-    let subjects =
-        store.stream.info_with_subjects(format!("{}>", store.prefix)).await.map_err(ServerError::doubt)?;
+pub(super) async fn keys(store: &kv::Store, prefix: &str) -> Result<Vec<String>, ServerError> {
+    let subjects = format!("{}{prefix}>", store.prefix);
+    let subjects = store.stream.info_with_subjects(subjects).await.map_err(ServerError::doubt)?;
     let key = |(subject, _): (String, usize)| subject.strip_prefix(&store.prefix).map(str::to_owned);
     // A set, because the client asks for the keys from a position on until there are none: a key that is written
     // meanwhile shifts the others, and one of them comes twice.

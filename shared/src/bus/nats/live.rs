@@ -19,7 +19,7 @@ impl Live for Nats {
 
     fn present(&self) -> Reply<'_, Vec<Bytes>> {
         Box::pin(async move {
-            let keys = keys(&self.presence).await?;
+            let keys = keys(&self.presence, "").await?;
             let mut values = Vec::new();
             for key in keys {
                 values.extend(self.presence.get(key).await.map_err(ServerError::doubt)?);
