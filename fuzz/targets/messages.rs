@@ -144,7 +144,7 @@ fn moves(record: &JobRecord) {
     assert_eq!(record.contradicted(&nobody, "x").is_some(), matches!(record.state, JobState::Done { .. }));
     if let JobState::Running { token, progress, .. } = &record.state {
         let blob = BlobRef { name: String::new(), sha256: String::new(), size: 0 };
-        let checkpoint = Checkpoint { epoch: progress.epoch, step: 1, blob };
+        let checkpoint = Checkpoint { epoch: progress.epoch, step: 1, blob, origin: None };
         let moved = [
             record.beat(token),
             record.checkpointed(token, checkpoint, Progress::default()),

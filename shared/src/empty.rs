@@ -168,6 +168,12 @@ impl TrainerKind for Empty {
         Vec::new()
     }
 
+    fn lasting(&self, settings: &Settings, epochs: u32) -> Option<Settings> {
+        let mut settings = settings.clone();
+        settings.insert("epochs".to_owned(), epochs.into());
+        Some(settings)
+    }
+
     fn effort(&self, settings: &Settings, _train_samples: usize) -> Effort {
         let spec = complete(settings);
         Effort { epochs: spec.epochs, units: f64::from(spec.epoch_ms), class: 0 }

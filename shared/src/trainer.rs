@@ -58,6 +58,11 @@ pub trait TrainerKind: fmt::Debug + Sync {
     /// The names of the classes that its predictions tell apart, by index; empty if there are none.
     fn classes(&self) -> Vec<&'static str>;
 
+    /// The settings of the training that is the same, epoch by epoch, and that has `epochs` epochs. `None` if what happens
+    /// in an epoch depends on how many there will be, or if there are none. Then a longer training cannot go on where a
+    /// shorter one has ended.
+    fn lasting(&self, settings: &Settings, epochs: u32) -> Option<Settings>;
+
     /// How much work a job is, on a dataset with this many training samples.
     fn effort(&self, settings: &Settings, train_samples: usize) -> Effort;
 

@@ -59,6 +59,7 @@ pub fn plan(name: &str, trainer: TrainerId, jobs: impl IntoIterator<Item = Job>)
         dataset: None,
         dataset_digest: None,
         checkpoint_every,
+        keep_checkpoints: true,
         jobs: jobs.into_iter().map(planned).collect(),
         ensembles: Vec::new(),
         tables: Vec::new(),

@@ -15,8 +15,12 @@ const LIMIT: Duration = Duration::from_mins(4);
 
 /// A sweep of jobs that take `epoch_ms` for each of 6 epochs.
 fn sweep(seeds: &str, epoch_ms: u32, ensembles: &str) -> String {
+    lasting(6, seeds, epoch_ms, ensembles)
+}
+
+fn lasting(epochs: u32, seeds: &str, epoch_ms: u32, ensembles: &str) -> String {
     format!(
-        "name: edited\ntrainer: empty\ndefaults: {{epochs: 6, epoch_ms: {epoch_ms}, classes: 3}}\ngroups:\n  \
+        "name: edited\ntrainer: empty\ndefaults: {{epochs: {epochs}, epoch_ms: {epoch_ms}, classes: 3}}\ngroups:\n  \
          all: {{matrix: {{seed: {seeds}}}}}\nensembles: {ensembles}\n"
     )
 }
@@ -180,4 +184,67 @@ fn with_another_trainer_while_a_run_conducts_the_sweep() -> anyhow::Result<()> {
     let refused = expect(&mut second.0.ferry(&refused), 2)?;
     assert!(stderr(&refused).contains("running with trainer empty"), "{}", stderr(&refused));
     one.kill()
+}
+
+/// Finished jobs go on for the epochs that were added, and nothing is asked, because nothing is lost.
+#[test]
+fn more_epochs_go_on_where_the_jobs_ended() -> anyhow::Result<()> {
+    let desk = Desk::new(&lasting(3, "[0, 1]", 20, ALL))?;
+    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    let longer = lasting(5, "[0, 1, 2]", 20, ALL);
+    desk.save(&longer)?;
+    let output = expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    let told = stderr(&output);
+    assert!(told.contains("~ epochs 5 instead of 3: 2 jobs, trained on after epoch 3"), "{told}");
+    assert!(told.contains("left to do: 3 jobs, 9 epochs"), "{told}");
+    assert_eq!(desk.results()?, unedited(&longer)?);
+    // What a follower sees: only the new epochs were trained, except of the new job.
+    let watched = expect(&mut desk.0.ferry(&["watch", "--json"]), 0)?;
+    let events: Vec<Value> = String::from_utf8_lossy(&watched.stdout)
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let noted = events.iter().filter(|event| event.to_string().contains("goes on from epoch 3 of job"));
+    assert_eq!(noted.count(), 2, "{events:#?}");
+    // Fewer epochs than were trained would throw work away.
+    desk.save(&lasting(4, "[0, 1, 2]", 20, ALL))?;
+    for words in [&["plan", "edited.yaml"][..], &["run", "edited.yaml", "--yes"]] {
+        let refused = stderr(&expect(&mut desk.0.ferry(words), 2)?);
+        assert!(
+            refused.contains("`epochs: 4` would throw away what 3 jobs have been trained for"),
+            "{refused}"
+        );
+        assert!(refused.contains("edited.yaml:3:"), "{refused}");
+    }
+    Ok(())
+}
+
+#[test]
+fn more_epochs_begin_at_the_start_where_no_checkpoint_was_kept() -> anyhow::Result<()> {
+    let lean = |epochs| format!("keep_checkpoints: false\n{}", lasting(epochs, "[0, 1]", 20, ALL));
+    let desk = Desk::new(&lean(2))?;
+    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    desk.save(&lean(3))?;
+    let output = expect(&mut desk.0.ferry(&["run", "edited.yaml", "--yes"]), 0)?;
+    assert!(stderr(&output).contains("2 jobs, trained from the start"), "{}", stderr(&output));
+    assert_eq!(desk.results()?, unedited(&lean(3))?);
+    Ok(())
+}
+
+/// Jobs get more epochs while a worker trains them; the run that conducts the sweep is killed before it sees that.
+#[test]
+fn more_epochs_while_the_run_that_conducts_the_sweep_dies() -> anyhow::Result<()> {
+    let (before, after) = (lasting(6, "[0, 1]", 500, ALL), lasting(8, "[0, 1]", 500, ALL));
+    let (server, [first, second], mut one) = a_run_and_an_edited_file(&before, &after)?;
+    let _worker = Worker::start(&first.0, &server.url(), "only")?;
+    one.wait_for("epoch", LIMIT)?;
+    signal(one.pid(), "STOP")?;
+    let mut two = second.run_on(&server, &["--yes"])?;
+    two.wait_for("compared", LIMIT)?;
+    one.kill()?;
+    let finished = two.wait_for("finished", LIMIT)?;
+    assert_eq!(finished["done"], 2, "{finished}");
+    assert!(two.end(LIMIT)?.success());
+    assert_eq!(second.results()?, unedited(&after)?);
+    Ok(())
 }

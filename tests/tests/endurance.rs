@@ -196,7 +196,7 @@ async fn a_checkpoint_that_the_training_refuses_is_passed_over_and_noted() -> an
     let Claim::Take { token, record } = claim else { anyhow::bail!("not taken: {claim:?}") };
     let blob = stage.bus.put_blob(Bucket::Checkpoints, "torn", b"torn".to_vec().into()).await?;
     let (good, _) = newest(&record);
-    let torn = shared::books::Checkpoint { epoch: good + 1, step: 1, blob };
+    let torn = shared::books::Checkpoint { epoch: good + 1, step: 1, blob, origin: None };
     let record = record.checkpointed(&token, torn, shared::books::Progress::default())?.released(&token)?;
     stage.bus.swap(taken.job, entry.revision, &record).await?;
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use worker::archive::{self, Archive};
 use worker::train::terms::Term;
 use worker::train::{
-    CheckpointError, Control, FinishedTask, TaskOutcome, TrainError, TrainEvent, TrainTask, train,
+    CheckpointError, Control, FinishedTask, Resume, TaskOutcome, TrainError, TrainEvent, TrainTask, train,
 };
 
 const STORED: u32 = 20;
@@ -81,6 +81,7 @@ fn run(
             if stop_after == Some(report.epoch) { Control::Stop } else { Control::Continue }
         }
     };
+    let resume = resume.map(|bytes| Resume { bytes, by: spec.id(pack.digest()) });
     let outcome = train(&TrainTask { spec, pack, device: Device::Cpu, resume }, &mut sink)?;
     Ok((outcome, checkpoints))
 }
@@ -131,6 +132,7 @@ fn stopped_within(spec: &MtlSpec, pack: &Pack, resume: Option<&[u8]>, at: (u32, 
             Control::Stop
         }
     };
+    let resume = resume.map(|bytes| Resume { bytes, by: spec.id(pack.digest()) });
     let outcome = train(&TrainTask { spec, pack, device: Device::Cpu, resume }, &mut sink).unwrap();
     assert!(matches!(outcome, TaskOutcome::Stopped));
     stopped.unwrap()
@@ -202,6 +204,26 @@ fn a_checkpoint_of_layout_1_is_read_and_one_of_a_newer_layout_is_not() {
     let newer = run(&spec, &pack, Some(&relabelled(3)), None).unwrap_err();
     let TrainError::Checkpoint(CheckpointError::Foreign { what, .. }) = newer else { panic!("{newer}") };
     assert_eq!(what, "format version");
+}
+
+/// A training of 4 epochs goes on from one of 2, and one of 3 from one that was to have 4.
+#[test]
+fn a_longer_or_shorter_training_goes_on_bit_for_bit() {
+    let (_folder, pack) = pack([41, 13, 9]);
+    let mixaug = ("augmentation", json!("mixaug"));
+    let of = |epochs: u32| spec(&[mixaug.clone(), ("epochs", json!(epochs))]);
+    let (whole, checkpoints) = run(&of(4), &pack, None, None).unwrap();
+    let (_, short) = run(&of(2), &pack, None, None).unwrap();
+    let goes_on = |epochs: u32, from: &[u8], by: u32| {
+        let (spec, by) = (of(epochs), of(by).id(pack.digest()));
+        let resume = Some(Resume { bytes: from, by });
+        let task = TrainTask { spec: &spec, pack: &pack, device: Device::Cpu, resume };
+        train(&task, &mut |_| Control::Continue)
+    };
+    same(&finished(goes_on(4, &short[1], 2).unwrap()), &finished(whole));
+    let (three, _) = run(&of(3), &pack, None, None).unwrap();
+    same(&finished(goes_on(3, &checkpoints[2], 4).unwrap()), &finished(three));
+    assert!(matches!(goes_on(4, &short[1], 3), Err(TrainError::Checkpoint(_))), "it is of another job");
 }
 
 #[test]

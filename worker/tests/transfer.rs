@@ -19,7 +19,9 @@ use shared::pack::{Pack, PackWriter, Sample, Split};
 use shared::weights::Slot;
 use tch::Device;
 use tempfile::TempDir;
-use worker::train::{Control, FinishedTask, TaskOutcome, TrainError, TrainEvent, TrainTask, train_from};
+use worker::train::{
+    Control, FinishedTask, Resume, TaskOutcome, TrainError, TrainEvent, TrainTask, train_from,
+};
 use worker::weights::Source;
 use worker::weights::convert::{Options, convert, examine};
 
@@ -64,6 +66,7 @@ fn run(
         }
         Control::Continue
     };
+    let resume = resume.map(|bytes| Resume { bytes, by: spec.id(pack.digest()) });
     let task = TrainTask { spec, pack, device: Device::Cpu, resume };
     match train_from(&task, weights, &mut sink)? {
         TaskOutcome::Finished(finished) => Ok((*finished, checkpoints)),

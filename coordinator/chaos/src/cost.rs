@@ -324,7 +324,7 @@ mod tests {
         let injections = [hits(15, Kind::StopWorker, token(1, "a"))];
         let blob = BlobRef { name: "c".into(), sha256: String::new(), size: 1 };
         let mut handed_back = runs(16, token(1, "a"), 1);
-        handed_back.record.checkpoints.push(Checkpoint { epoch: 1, step: 3, blob });
+        handed_back.record.checkpoints.push(Checkpoint { epoch: 1, step: 3, blob, origin: None });
         observations.insert(4, handed_back);
         assert!(of(&injections, &observations).lost_seconds.abs() < 1e-9);
 

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
-use orchestrator::service::{Comparison, JobProgress, Stage};
+use orchestrator::service::{Comparison, JobProgress, Shortened, Stage};
+use orchestrator::sweep;
 use orchestrator::sweep::difference::{ChangedJob, Names};
+use orchestrator::sweep::plan::Plan;
+use orchestrator::sweep::problem::SweepError;
 use serde_json::{Value, json};
 use shared::ids::JobId;
 use shared::plural::count;
@@ -32,7 +36,7 @@ pub(super) fn in_words(name: &str, compared: &Comparison) -> String {
     listed(&mut text, "+", compared, &difference.added.iter().map(|&job| state(job)).collect::<Vec<_>>());
     for (settings, jobs) in by_settings(&difference.changed) {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "  ~ {settings}: {}, trained from the start", count(jobs.len(), "job"));
+        let _ = writeln!(text, "  ~ {settings}: {}, {}", count(jobs.len(), "job"), begins(compared, &jobs));
     }
     listed(&mut text, "-", compared, &difference.dropped.iter().map(|&job| state(job)).collect::<Vec<_>>());
     names(&mut text, "ensemble", &difference.ensembles);
@@ -61,12 +65,15 @@ pub(super) fn question(name: &str, compared: &Comparison) -> Option<String> {
 }
 
 pub(super) fn in_json(compared: &Comparison) -> Value {
-    let Comparison { difference, jobs, labels, work, is_conducted } = compared;
+    let Comparison { difference, jobs, labels, work, going_on, shortened: _, is_conducted } = compared;
+    let going_on: BTreeMap<JobId, Value> =
+        going_on.iter().map(|(&job, (from, epoch))| (job, json!({ "from": from, "epoch": epoch }))).collect();
     let jobs: Vec<Value> = jobs
         .iter()
         .map(|(job, progress)| json!({ "id": job, "label": labels.get(*job), "progress": progress }))
         .collect();
-    json!({ "difference": difference, "jobs": jobs, "left": work, "conducted": is_conducted })
+    json!({ "difference": difference, "jobs": jobs, "going_on": going_on, "left": work,
+        "conducted": is_conducted })
 }
 
 /// How many of the jobs that the file asks for are in which state.
@@ -89,6 +96,34 @@ fn states(compared: &Comparison) -> String {
     let counts = counts.iter().filter(|(number, _)| *number > 0);
     let words: Vec<String> = counts.map(|(number, state)| format!("{number} {state}")).collect();
     format!("{}: {}", count(jobs, "job"), words.join(", "))
+}
+
+/// Where jobs begin that take the place of others.
+fn begins(compared: &Comparison, jobs: &[JobId]) -> String {
+    let epochs: Vec<u32> = jobs.iter().filter_map(|job| Some(compared.going_on.get(job)?.1)).collect();
+    let (Some(least), Some(most)) = (epochs.iter().min(), epochs.iter().max()) else {
+        return "trained from the start".to_owned();
+    };
+    let after = if least == most { format!("epoch {least}") } else { format!("epochs {least} to {most}") };
+    match (epochs.len(), jobs.len() - epochs.len()) {
+        (_, 0) => format!("trained on after {after}"),
+        (on, new) => format!("{on} trained on after {after}, {new} from the start"),
+    }
+}
+
+/// Why the file cannot be followed, because it gives jobs fewer epochs than they have been trained for. `file` is the
+/// file, and `plan` what it asks for.
+pub(super) fn too_short(file: &Path, plan: &Plan, shortened: &[Shortened]) -> Option<SweepError> {
+    let Shortened { job, setting, epochs, .. } = shortened.first()?;
+    let group = plan.jobs.iter().find(|planned| planned.id == *job).map_or("", |planned| &planned.group);
+    let most = shortened.iter().map(|one| one.trained).max().unwrap_or_default();
+    let jobs = count(shortened.len(), "job");
+    let message = format!(
+        "`{setting}: {epochs}` would throw away what {jobs} {} been trained for, up to {most}: ask for {most} or more, or \
+         give the sweep another name",
+        if shortened.len() == 1 { "has" } else { "have" }
+    );
+    Some(sweep::problem_with_setting(file, group, setting, message))
 }
 
 /// What is known of a job that comes or goes.
@@ -174,7 +209,8 @@ mod tests {
             ..Difference::default()
         };
         let work = Work { jobs: 4, epochs: 41, workers: 1, time: Some(Duration::from_mins(73)) };
-        Comparison { difference, jobs, labels, work, is_conducted: false }
+        let (going_on, shortened) = (BTreeMap::new(), Vec::new());
+        Comparison { difference, jobs, labels, work, going_on, shortened, is_conducted: false }
     }
 
     #[test]
@@ -196,6 +232,11 @@ mod tests {
         let conducted = Comparison { is_conducted: true, ..compared() };
         let asked = question("demo", &conducted).unwrap_or_default();
         insta::assert_snapshot!(asked, @"drop 2 jobs of `demo`, which another `ferry run` conducts, 2 of which have finished epochs?");
+        let on = BTreeMap::from([(id(5), (id(6), 12))]);
+        let longer = Comparison { going_on: on, ..compared() };
+        assert!(in_words("demo", &longer).contains("1 job, trained on after epoch 12\n"));
+        let asked = question("demo", &longer).unwrap_or_default();
+        assert!(asked.contains("1 of which has"), "{asked}");
         let same = Difference { kept: vec![id(1)], ..Difference::default() };
         let same = Comparison { difference: same, work: Work::default(), ..compared() };
         insta::assert_snapshot!(in_words("demo", &same), @"

@@ -54,6 +54,10 @@ pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode, CommandError> {
         format!("{:#}\n", one_job(&plan, job, home).map_err(CommandError::Input)?)
     } else {
         let compared = compared(&plan, args)?;
+        let shortened = compared.as_ref().map_or(&[][..], |compared| &compared.shortened);
+        if let Some(error) = comparison::too_short(&args.file, &plan, shortened) {
+            return Err(error.into());
+        }
         if args.json {
             let mut value = in_json(&plan);
             value["books"] = compared.as_ref().map_or(Value::Null, comparison::in_json);

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -100,10 +101,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     }
     let dataset = plan.dataset.as_ref().map(|source| pack_dir(source, home.root()));
     let style = Style::choose(args.json);
-    let (name, yes, json) = (plan.name.clone(), args.yes, args.json);
-    let review = Review::new(move |compared| review(&name, compared, yes, json));
+    let (file, yes, json) = (args.file.clone(), args.yes, args.json);
+    let review = Review::new(move |plan, compared| review(&file, plan, compared, yes, json));
     let request = RunRequest {
-        plan,
+        plan: Arc::new(plan),
         file: args.file.clone(),
         dataset,
         home,
@@ -126,7 +127,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
 }
 
 /// Tells what the file asks for, compared with the books. Asks before jobs are dropped.
-fn review(name: &str, compared: &Comparison, yes: bool, json: bool) -> anyhow::Result<bool> {
+fn review(file: &Path, plan: &Plan, compared: &Comparison, yes: bool, json: bool) -> anyhow::Result<bool> {
+    if let Some(error) = comparison::too_short(file, plan, &compared.shortened) {
+        return Err(error.into());
+    }
+    let name = &plan.name;
     if json {
         let mut event = comparison::in_json(compared);
         event["event"] = json!("compared");

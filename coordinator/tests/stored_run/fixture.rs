@@ -58,6 +58,7 @@ pub(crate) fn plan() -> Plan {
         dataset: Some(DatasetSource::Synthetic(SyntheticOptions::default())),
         dataset_digest: Some(DIGEST.into()),
         checkpoint_every: shared::protocol::CheckpointEvery::default(),
+        keep_checkpoints: true,
         jobs,
         ensembles: ensembles(),
         tables: tables(),

@@ -53,6 +53,7 @@ fn plan() -> Plan {
         dataset: None,
         dataset_digest: None,
         checkpoint_every: shared::protocol::CheckpointEvery::default(),
+        keep_checkpoints: true,
         jobs: [(0, 0.5), (1, 0.5), (0, 1.5), (1, 1.5)].into_iter().map(job).collect(),
         ensembles: vec![best],
         tables: vec![table],

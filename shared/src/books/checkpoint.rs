@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::blob::BlobRef;
+use crate::ids::JobId;
 
 /// How many checkpoints of a job are kept while it runs.
 pub const KEPT_CHECKPOINTS: usize = 2;
@@ -17,6 +18,17 @@ pub struct Checkpoint {
     #[serde(default)]
     pub step: u32,
     pub blob: BlobRef,
+    /// The shorter or longer training that made it, if it was another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// A job that is trained alike, epoch by epoch, but for another number of epochs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    pub job: JobId,
+    /// How many epochs it has.
+    pub epochs: u32,
 }
 
 impl Checkpoint {

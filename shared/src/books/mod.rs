@@ -6,13 +6,14 @@
 mod changes;
 mod checkpoint;
 mod claim;
+mod continued;
 mod failures;
 mod history;
 mod late;
 mod standing;
 
 pub use changes::CarriedOut;
-pub use checkpoint::{Checkpoint, KEPT_CHECKPOINTS};
+pub use checkpoint::{Checkpoint, KEPT_CHECKPOINTS, Origin};
 pub use claim::Claim;
 pub use failures::{LOG_TAIL, MAX_FAILED_WORKERS, MAX_FAILURES};
 pub use history::{History, LogTail, MOST_REPORTS, Reported};
@@ -234,8 +235,9 @@ impl JobRecord {
         Ok(next)
     }
 
-    /// The result's blobs are stored; the result is accepted together with this move. A job that ends early keeps its
-    /// checkpoints and its reports, because it may go on.
+    /// The result's blobs are stored; the result is accepted together with this move. The job keeps its newest checkpoint,
+    /// from which a longer training may go on ([`Self::without_checkpoints`]). A job that ends early keeps all of them and
+    /// its reports, because it may go on itself.
     ///
     /// # Errors
     /// When `by` does not hold the job.
@@ -249,10 +251,19 @@ impl JobRecord {
         let state = JobState::Done { token: by.clone(), stopped_after };
         let mut next = Self { state, ..self.clone() };
         if stopped_after.is_none() {
-            next.checkpoints.clear();
+            next.checkpoints.drain(..next.checkpoints.len().saturating_sub(1));
             next.history = History { log: next.history.log, ..History::default() };
         }
         next
+    }
+
+    /// A finished job that keeps no checkpoint. One that ended early keeps them.
+    #[must_use]
+    pub fn without_checkpoints(mut self) -> Self {
+        if matches!(self.state, JobState::Done { stopped_after: None, .. }) {
+            self.checkpoints.clear();
+        }
+        self
     }
 
     /// The holder hands the job back unharmed; it continues elsewhere from its last checkpoint.

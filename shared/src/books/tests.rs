@@ -18,7 +18,7 @@ pub(super) fn running(by: &Token) -> JobRecord {
 
 fn checkpoint(epoch: u32) -> Checkpoint {
     let blob = BlobRef { name: format!("c{epoch}"), sha256: String::new(), size: 1 };
-    Checkpoint { epoch, step: 0, blob }
+    Checkpoint { epoch, step: 0, blob, origin: None }
 }
 
 #[test]
@@ -51,7 +51,11 @@ fn the_newest_two_checkpoints_are_kept_and_wipe_the_losses() {
     }
     assert_eq!(record.checkpoints, [checkpoint(2), checkpoint(3)]);
     assert_eq!((record.losses, record.saved_epochs()), (0, 3));
-    assert!(record.done(&me, None).unwrap().checkpoints.is_empty());
+    let done = record.done(&me, None).unwrap();
+    assert_eq!(done.checkpoints, [checkpoint(3)], "a longer training may go on from it");
+    assert!(done.without_checkpoints().checkpoints.is_empty());
+    let early = record.done(&me, Some(3)).unwrap();
+    assert_eq!(early.without_checkpoints().checkpoints.len(), 2);
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct OrderEntry {
 pub struct Planned<'a> {
     pub jobs: &'a BTreeSet<JobId>,
     pub order: &'a (dyn Fn(JobId) -> JobOrder + Sync),
+    /// The first records of those that do not begin at the start.
+    pub begun: &'a BTreeMap<JobId, JobRecord>,
     pub known: Known<'a>,
 }
 
@@ -59,7 +61,7 @@ impl Known<'_> {
 
 impl std::fmt::Debug for Planned<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { jobs, order: _, known } = self;
+        let Self { jobs, order: _, begun: _, known } = self;
         f.debug_struct("Planned").field("jobs", &jobs.len()).field("known", known).finish_non_exhaustive()
     }
 }
@@ -102,7 +104,8 @@ impl Bus {
         let planned: BTreeMap<JobId, &JobOrder> = orders.iter().map(|order| (order.job, order)).collect();
         let jobs: BTreeSet<JobId> = planned.keys().copied().collect();
         let order = |job| planned[&job].clone();
-        self.admit_each(Planned { jobs: &jobs, order: &order, known: Known::Any }, |_| ()).await
+        let (begun, known) = (BTreeMap::new(), Known::Any);
+        self.admit_each(Planned { jobs: &jobs, order: &order, begun: &begun, known }, |_| ()).await
     }
 
     /// Like [`Self::admit`], for many jobs. The records that they had before go to `recorded`, as from
@@ -112,14 +115,16 @@ impl Bus {
     /// As [`Self::admit`], and when an existing record cannot be read.
     pub async fn admit_each(
         &self,
-        Planned { jobs, order: planned, known }: Planned<'_>,
+        Planned { jobs, order: planned, begun, known }: Planned<'_>,
         mut recorded: impl FnMut(BookEntry) + Send,
     ) -> Result<Vec<(JobId, Steering)>, BusError> {
         // The known jobs, and those whose orders must be read.
         let (mut entered, mut read) = (BTreeSet::new(), jobs.clone());
         let look = |entry: BookEntry| {
             entered.insert(entry.job);
-            if !known.is_read(entry.job, &entry.record) {
+            if known.is_read(entry.job, &entry.record) {
+                read.insert(entry.job);
+            } else {
                 read.remove(&entry.job);
             }
             recorded(entry);
@@ -140,7 +145,8 @@ impl Bus {
                 batch.add(subjects::order_key(job), encode(&planned(job)));
             }
             if !entered.contains(&job) {
-                batch.add(subjects::record_key(job), pending.clone());
+                let record = begun.get(&job).map_or_else(|| pending.clone(), encode);
+                batch.add(subjects::record_key(job), record);
             }
             if batch.is_full() {
                 late.extend(self.create_all(std::mem::take(&mut batch)).await?);

@@ -89,6 +89,13 @@ impl TrainerKind for Mtl {
         Expression::ALL.map(Expression::name).to_vec()
     }
 
+    fn lasting(&self, settings: &Settings, epochs: u32) -> Option<Settings> {
+        // The learning rate decays by the same factor after each epoch, and draws are functions of the epoch.
+        let mut settings = settings.clone();
+        settings.insert("epochs".to_owned(), epochs.into());
+        Some(settings)
+    }
+
     fn effort(&self, settings: &Settings, train_samples: usize) -> Effort {
         effort::effort(&spec(settings), train_samples)
     }

@@ -13,6 +13,9 @@ pub struct Execution {
     /// The distance between checkpoints that the plan asks for.
     #[serde(default)]
     pub checkpoint_every: CheckpointEvery,
+    /// A finished job's last checkpoint is deleted, so that no longer training can go on from it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub drops_last_checkpoint: bool,
     /// The metric that displays show while the job runs.
     pub ranking: Ranking,
     #[serde(flatten)]
@@ -60,6 +63,11 @@ impl Wish {
     fn is_train(&self) -> bool {
         *self == Self::Train
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -143,7 +151,7 @@ impl JobChange {
 impl Execution {
     /// How a new job is carried out.
     pub fn new(checkpoint_every: CheckpointEvery, ranking: Ranking) -> Self {
-        Self { checkpoint_every, ranking, steering: Steering::default() }
+        Self { checkpoint_every, drops_last_checkpoint: false, ranking, steering: Steering::default() }
     }
 
     /// The distance between checkpoints.

@@ -251,7 +251,7 @@ async fn epochs(
     let Context { spec, script, .. } = context;
     context.note(|spent| spent.starts += 1);
     let differs = script.nondeterministic && context.spent().starts > 1;
-    let mut state = match resume.as_deref().map(serde_json::from_slice) {
+    let mut state = match resume.as_ref().map(|resume| serde_json::from_slice(&resume.bytes)) {
         Some(Ok(state)) => state,
         Some(Err(error)) => return Err(TrainingError::Refused(error.to_string())),
         None => State::fresh(spec),

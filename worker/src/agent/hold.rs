@@ -200,6 +200,8 @@ impl Hold {
     pub(super) async fn commit(&mut self, result: &JobResult) -> Result<(), Lost> {
         let done = self.record.done(&self.token, result.stopped_after)?;
         let done = done.logged(self.log.tail(self.token.attempt));
+        let done =
+            if self.execution.borrow().drops_last_checkpoint { done.without_checkpoints() } else { done };
         match self.bus.commit(self.revision, &done, result).await {
             Ok(()) => {}
             Err(error) => return Err(self.lost(error).await),

@@ -153,7 +153,7 @@ async fn turn<'a>(agent: &'a Agent, hold: &mut Hold, in_line: InLine<'a>) -> Res
 /// Hands in the result of a lost job. False if the server could not be asked, so that the result must be kept.
 async fn late(agent: &Agent, spool: &JobSpool, finished_work: &FinishedWork) -> bool {
     let (job, token) = (spool.claim().order.job, &spool.claim().token);
-    match settle(&agent.bus, token, finished_work).await {
+    match settle(&agent.bus, token, finished_work, &spool.claim().order.execution).await {
         Ok(settled) => {
             settled.tell(job, token);
             true
@@ -231,7 +231,7 @@ async fn train(
     let order = &spool.claim().order;
     let mut search = Search::of(hold);
     loop {
-        let (from, resume) = search.next(&agent.bus, hold).await?.unzip();
+        let (from, resume) = search.next(&agent.bus, hold, order).await?.unzip();
         let assignment = Assignment {
             id: order.job,
             job: order.content.clone(),

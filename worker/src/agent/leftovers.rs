@@ -61,7 +61,7 @@ async fn close(bus: &Bus, folder: &Path) -> Result<(), KeepReason> {
     let entry = bus.record(job).await?.ok_or(KeepReason::Unknown)?;
     if let Some(finished_work) = finished_work {
         tracing::info!(%job, "handing in a result that {token} left behind");
-        let settled = settle(bus, &token, &finished_work).await?;
+        let settled = settle(bus, &token, &finished_work, &execution).await?;
         settled.tell(job, &token);
         return if settled == Settled::Unknown { Err(KeepReason::Unknown) } else { Ok(()) };
     }

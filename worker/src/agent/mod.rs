@@ -33,7 +33,7 @@ pub use packs::{PackStore, PacksError};
 pub use serve::{Equipment, run, serve};
 pub use spool::{JobSpool, Spool};
 pub use training::{
-    Assignment, Instruction, Keeper, Reporter, StepProgress, Trainer, Training, TrainingError,
+    Assignment, Instruction, Keeper, Reporter, Resume, StepProgress, Trainer, Training, TrainingError,
 };
 pub use weights::{WeightsError, WeightsStore};
 pub use work::{Finished, FinishedPredictions, FinishedWork, Outcome, Saved, WorkClaim};

@@ -7,9 +7,14 @@ use bytes::Bytes;
 use shared::blob::BlobRef;
 use shared::books::Checkpoint;
 use shared::bus::{Bucket, Bus, BusError};
+use shared::ids::JobId;
+use shared::job::Job;
+use shared::kinds;
+use shared::protocol::JobOrder;
 use shared::retry::Backoff;
 
 use super::hold::{Hold, Lost};
+use super::training::Resume;
 
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -29,12 +34,17 @@ impl Search {
         &mut self,
         bus: &Bus,
         hold: &mut Hold,
-    ) -> Result<Option<(Checkpoint, Bytes)>, Lost> {
+        order: &JobOrder,
+    ) -> Result<Option<(Checkpoint, Resume)>, Lost> {
         let mut found = None;
         while let Some(checkpoint) = self.left.pop_front() {
+            let Some(by) = maker(order, &checkpoint) else {
+                self.refused(&checkpoint, "it is of another training");
+                continue;
+            };
             match hold.while_alive(fetch(bus, &checkpoint.blob)).await? {
                 Ok(bytes) => {
-                    found = Some((checkpoint, bytes));
+                    found = Some((checkpoint, Resume { bytes, by }));
                     break;
                 }
                 Err(error) => self.refused(&checkpoint, &error.to_string()),
@@ -53,6 +63,14 @@ impl Search {
     pub(super) fn refused(&mut self, checkpoint: &Checkpoint, why: &str) {
         self.unusable.push(format!("the checkpoint of {checkpoint} cannot be used ({why})"));
     }
+}
+
+/// The job that made a checkpoint of this order's job. `None` if the record names one that is trained otherwise: what it
+/// says of other jobs is not believed.
+fn maker(order: &JobOrder, checkpoint: &Checkpoint) -> Option<JobId> {
+    let Some(origin) = checkpoint.origin else { return Some(order.job) };
+    let is_alike = kinds::lasting(&order.content, origin.epochs).as_ref().map(Job::id) == Some(origin.job);
+    is_alike.then_some(origin.job)
 }
 
 /// Waits while the server is away. A blob counts as damaged only if it is missing or wrong, or if the server failed

@@ -6,6 +6,7 @@ use std::time::Duration;
 use shared::books::{Fenced, Late, Token, difference};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
+use shared::protocol::Execution;
 use shared::retry::Backoff;
 
 use super::work::FinishedWork;
@@ -28,13 +29,19 @@ pub(super) enum Settled {
     Unknown,
 }
 
-/// Hands in the result of `by`. Waits while the server is away.
-pub(super) async fn settle(bus: &Bus, by: &Token, finished_work: &FinishedWork) -> Result<Settled, BusError> {
+/// Hands in the result of `by`, whose job is carried out like this. Waits while the server is away.
+pub(super) async fn settle(
+    bus: &Bus,
+    by: &Token,
+    finished_work: &FinishedWork,
+    execution: &Execution,
+) -> Result<Settled, BusError> {
     let result = &finished_work.result;
     loop {
         let Some(entry) = answered(|| bus.record(result.job)).await? else { return Ok(Settled::Unknown) };
         match entry.record.finished_by(by, result.stopped_after) {
             Late::Accept(next) => {
+                let next = if execution.drops_last_checkpoint { next.without_checkpoints() } else { *next };
                 upload(bus, finished_work).await;
                 match bus.commit(entry.revision, &next, result).await {
                     Ok(()) => return Ok(Settled::Accepted),

@@ -49,11 +49,19 @@ pub struct Assignment {
     pub dataset: Option<PathBuf>,
     /// The content of every file of weights that the job names, by digest.
     pub weights: BTreeMap<String, Bytes>,
-    pub resume: Option<Bytes>,
+    pub resume: Option<Resume>,
     /// Takes what the training logs.
     pub log: Log,
     /// Keeps checkpoints and the result until the server has them.
     pub keeper: Arc<dyn Keeper>,
+}
+
+/// The checkpoint that a training goes on from.
+#[derive(Debug)]
+pub struct Resume {
+    pub bytes: Bytes,
+    /// The job that made it: this one, or one that is the same but for its number of epochs.
+    pub by: JobId,
 }
 
 /// Where a training's products are kept until the server has them. What cannot be kept is only less safe.

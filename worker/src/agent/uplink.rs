@@ -141,7 +141,7 @@ pub(super) async fn send(
     } else {
         tracing::info!(%job, epoch, step, "checkpoint");
     }
-    hold.checkpointed(Checkpoint { epoch: *epoch, step: *step, blob }, reports, ranking).await
+    hold.checkpointed(Checkpoint { epoch: *epoch, step: *step, blob, origin: None }, reports, ranking).await
 }
 
 /// One item to send to the server.

@@ -27,6 +27,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use shared::expression::CLASSES;
+use shared::ids::JobId;
 use shared::mtl::MtlSpec;
 use shared::mtl::report::EpochReport;
 use shared::pack::Pack;
@@ -46,7 +47,14 @@ pub struct TrainTask<'a> {
     pub pack: &'a Pack,
     pub device: Device,
     /// The checkpoint to resume from; `None` starts a new training.
-    pub resume: Option<&'a [u8]>,
+    pub resume: Option<Resume<'a>>,
+}
+
+/// A checkpoint, and the job that made it: the task's own, or one that is the same but for its number of epochs.
+#[derive(Debug, Clone, Copy)]
+pub struct Resume<'a> {
+    pub bytes: &'a [u8],
+    pub by: JobId,
 }
 
 /// What a training reports while it runs.

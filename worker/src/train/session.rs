@@ -32,7 +32,7 @@ use super::model_record::ModelRecord;
 use super::progress::Progress;
 use super::schedule::ExponentialDecay;
 use super::step::{DeviceBatch, Objective};
-use super::{Control, FinishedTask, TrainEvent, TrainTask};
+use super::{Control, FinishedTask, Resume, TrainEvent, TrainTask};
 use crate::archive;
 use crate::variables::Variables;
 
@@ -106,7 +106,7 @@ impl<'a> Session<'a> {
         };
         session.objective.arithmetic().set_up()?;
         match resume {
-            Some(bytes) => session.resume(bytes)?,
+            Some(resume) => session.resume(resume)?,
             None => session.transfer(weights)?,
         }
         Ok(session)
@@ -129,13 +129,14 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn resume(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
+    fn resume(&mut self, Resume { bytes, by }: Resume<'_>) -> Result<(), TrainError> {
         let layout = Layout {
             weights: self.variables.iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect(),
             moments: self.adam.moment_shapes().collect(),
             samples: self.validation.len(),
         };
-        let checkpoint = Checkpoint::read(bytes, &self.identity, &layout).map_err(TrainError::Checkpoint)?;
+        let identity = Identity { job: by, ..self.identity.clone() };
+        let checkpoint = Checkpoint::read(bytes, &identity, &layout).map_err(TrainError::Checkpoint)?;
         let steps = self.training.order(checkpoint.reports.len() as u32 + 1).len();
         if let Some(partial) = checkpoint.partial.as_ref().filter(|partial| partial.step as usize > steps) {
             let problem = format!("it is at step {} of an epoch with {steps} steps", partial.step);

@@ -19,8 +19,8 @@ use tch::Device;
 use tokio::time::Instant;
 
 use crate::agent::{
-    Assignment, Finished, FinishedPredictions, Instruction, Outcome, Reporter, Saved, StepProgress, Trainer,
-    Training, TrainingError,
+    Assignment, Finished, FinishedPredictions, Instruction, Outcome, Reporter, Resume, Saved, StepProgress,
+    Trainer, Training, TrainingError,
 };
 use crate::device;
 
@@ -90,9 +90,9 @@ async fn train(assignment: &Assignment, reporter: &mut Reporter) -> Result<Outco
 
 /// Finished epochs in the checkpoint; 0 if there is none.
 fn resumed(assignment: &Assignment, spec: &EmptySpec) -> Result<u32, String> {
-    let Some(bytes) = &assignment.resume else { return Ok(0) };
+    let Some(Resume { bytes, by }) = &assignment.resume else { return Ok(0) };
     let Checkpoint { job, epoch } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    if job != assignment.id || epoch > spec.epochs {
+    if job != *by || epoch > spec.epochs {
         return Err(format!("it is of job {job} after epoch {epoch}"));
     }
     Ok(epoch)

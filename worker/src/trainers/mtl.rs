@@ -95,7 +95,9 @@ fn train(
 ) -> Result<Outcome, TrainingError> {
     let spec = spec.map_err(|error| TrainingError::Failed(error.to_string()))?;
     reporter.log(match &assignment.resume {
-        Some(bytes) => format!("on {}, from a checkpoint of {} bytes", device::name(device), bytes.len()),
+        Some(resume) => {
+            format!("on {}, from a checkpoint of {} bytes", device::name(device), resume.bytes.len())
+        }
         None => format!("on {}, from the start", device::name(device)),
     });
     let pack = packs.open(assignment).map_err(TrainingError::Failed)?;
@@ -106,7 +108,9 @@ fn train(
     }
     let file = |(slot, digest): (Slot, &str)| Some((slot, assignment.weights.get(digest)?.clone()));
     let weights: BTreeMap<Slot, Bytes> = spec.transfer.digests().filter_map(file).collect();
-    let task = TrainTask { spec: &spec, pack: &pack, device, resume: assignment.resume.as_deref() };
+    let resume =
+        assignment.resume.as_ref().map(|resume| train::Resume { bytes: &resume.bytes, by: resume.by });
+    let task = TrainTask { spec: &spec, pack: &pack, device, resume };
     match train_from(&task, &weights, &mut sink(reporter, spec.training.epochs)) {
         Ok(train::TaskOutcome::Finished(finished_task)) => {
             Ok(Outcome::Finished(Box::new(finished(&pack, *finished_task))))

@@ -65,7 +65,7 @@ fn record(state: JobState, attempts: u32) -> JobRecord {
 }
 
 fn checkpoint(epoch: u32) -> Checkpoint {
-    Checkpoint { epoch, step: 0, blob: blob(&format!("c{epoch}")) }
+    Checkpoint { epoch, step: 0, blob: blob(&format!("c{epoch}")), origin: None }
 }
 
 fn running(by: &Token) -> JobRecord {

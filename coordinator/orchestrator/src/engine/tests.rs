@@ -1,7 +1,7 @@
 //! The engine against hand-made histories of one job.
 
 use shared::blob::BlobRef;
-use shared::books::{Checkpoint, Claim, Progress, Standing, Token};
+use shared::books::{Checkpoint, Claim, Origin, Progress, Standing, Token};
 use shared::ids::WorkerId;
 use shared::protocol::{Answer, Demand};
 use std::time::Duration;
@@ -28,11 +28,29 @@ fn claim(record: &JobRecord, worker: &str) -> (Token, JobRecord) {
 fn epoch(record: &JobRecord, by: &Token, epoch: u32) -> JobRecord {
     let blob = BlobRef { name: format!("c{epoch}"), sha256: String::new(), size: 1 };
     let progress = Progress { epoch, score: Some(40.0), epoch_seconds: Some(2.0) };
-    record.checkpointed(by, Checkpoint { epoch, step: 0, blob }, progress).unwrap()
+    record.checkpointed(by, Checkpoint { epoch, step: 0, blob, origin: None }, progress).unwrap()
 }
 
 fn record_changed(engine: &mut Engine, revision: u64, record: &JobRecord) -> Vec<Effect> {
     engine.apply(Event::RecordChanged { job: job(), revision, record: record.clone() })
+}
+
+#[test]
+fn a_checkpoint_that_came_from_another_job_is_left_to_the_collector() {
+    let mut engine = engine();
+    let origin = Origin { job: JobId::new(Uuid::from_u128(7)), epochs: 1 };
+    let (me, _) = claim(&JobRecord::pending(), "cpu0");
+    let made = epoch(&claim(&JobRecord::pending(), "cpu0").1, &me, 1);
+    let mut record = JobRecord::going_on_from(&made.checkpoints[0], origin, Vec::new());
+    record_changed(&mut engine, 1, &record);
+    let (token, claimed) = claim(&record, "cpu0");
+    record = claimed;
+    let effects = (2..=4).flat_map(|n| {
+        record = epoch(&record, &token, n);
+        record_changed(&mut engine, u64::from(n), &record)
+    });
+    let dropped = effects.filter(|effect| matches!(effect, Effect::DropCheckpoint(_)));
+    assert_eq!(dropped.collect::<Vec<_>>(), [Effect::DropCheckpoint("c2".into())]);
 }
 
 #[test]
@@ -49,7 +67,8 @@ fn a_job_goes_its_way_and_its_result_is_fetched_once() {
     let done = record.done(&token, None).unwrap();
     let effects = record_changed(&mut engine, 6, &done);
     assert!(effects.contains(&Effect::Fetch(job())));
-    assert!(effects.contains(&Effect::DropCheckpoint("c3".into())));
+    assert!(effects.contains(&Effect::DropCheckpoint("c2".into())));
+    assert!(!effects.contains(&Effect::DropCheckpoint("c3".into())), "a longer training may go on from it");
     assert!(!engine.is_finished());
     assert_eq!(record_changed(&mut engine, 6, &done), [], "a replayed record asks for nothing");
     engine.apply(Event::Stored(job()));

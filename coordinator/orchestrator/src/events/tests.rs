@@ -41,6 +41,7 @@ fn plan() -> Plan {
         dataset: Some(DatasetSource::Pack("p".into())),
         dataset_digest: None,
         checkpoint_every: CheckpointEvery::default(),
+        keep_checkpoints: true,
         jobs: vec![planned],
         ensembles: vec![rule],
         tables: vec![],
@@ -86,7 +87,10 @@ impl Books {
         for epoch in epochs {
             let blob = BlobRef { name: format!("c{epoch}"), sha256: String::new(), size: 1 };
             let progress = Progress { epoch, score: Some(f64::from(epoch)), epoch_seconds: Some(1.0) };
-            let next = self.record().checkpointed(by, Checkpoint { epoch, step: 0, blob }, progress).unwrap();
+            let next = self
+                .record()
+                .checkpointed(by, Checkpoint { epoch, step: 0, blob, origin: None }, progress)
+                .unwrap();
             self.write(next.reported(by.attempt, vec![point(epoch)]));
         }
     }

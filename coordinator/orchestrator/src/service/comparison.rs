@@ -11,11 +11,13 @@ use shared::bus::{BookEntry, Bus, BusError};
 use shared::ids::JobId;
 use shared::protocol::Wish;
 
+use super::continued::{self, Shortened};
 use super::dataset::Dataset;
 use super::lease;
 use super::plans::{self, ChangeError};
 use super::work::{self, Work};
 use crate::engine::cost::CostModel;
+use crate::sweep::continuation::{Continuation, Continuations};
 use crate::sweep::difference::Difference;
 use crate::sweep::plan::Plan;
 use crate::view::labels::Labels;
@@ -33,6 +35,10 @@ pub struct Comparison {
     pub labels: Labels,
     /// What is left to do, for one worker.
     pub work: Work,
+    /// New jobs that go on from the checkpoint of another one, each with that one and its finished epochs there.
+    pub going_on: BTreeMap<JobId, (JobId, u32)>,
+    /// The jobs to which the file gives fewer epochs than they have been trained for. Then it cannot be followed.
+    pub shortened: Vec<Shortened>,
     /// Another `ferry run` conducts the sweep.
     pub is_conducted: bool,
 }
@@ -65,9 +71,11 @@ pub enum Stage {
 }
 
 impl Comparison {
-    /// The jobs with finished epochs that the file no longer asks for.
+    /// The jobs with finished epochs that the file no longer asks for, and from which no other goes on.
     pub fn dropped_work(&self) -> impl Iterator<Item = JobId> {
-        self.difference.gone().filter(|job| self.jobs.get(job).is_some_and(|progress| progress.epoch > 0))
+        let used: BTreeSet<JobId> = self.going_on.values().map(|(job, _)| *job).collect();
+        let has_epochs = |job: &JobId| self.jobs.get(job).is_some_and(|progress| progress.epoch > 0);
+        self.difference.gone().filter(move |job| has_epochs(job) && !used.contains(job))
     }
 }
 
@@ -97,39 +105,58 @@ pub(super) async fn compare_with(
         }
     };
     // Of a large sweep, a plan is large.
-    let (difference, both) = match known {
-        None => (Difference::between(file, file), Cow::Borrowed(file)),
+    let (difference, continuations, both) = match known {
+        None => (Difference::between(file, file), Continuations::default(), Cow::Borrowed(file)),
         Some(known) => {
             let mut next = plans::continued(file.clone(), known.clone());
             let difference = Difference::between(&known, &next);
+            let continuations = Continuations::between(&known, &next);
             let gone: BTreeSet<JobId> = difference.gone().collect();
             next.jobs.extend(known.jobs.into_iter().filter(|job| gone.contains(&job.id)));
-            (difference, Cow::Owned(next))
+            (difference, continuations, Cow::Owned(next))
         }
     };
     let gone: BTreeSet<JobId> = difference.gone().collect();
     let mut cost = work::cost_model(&both, train_samples);
-    let jobs = progress(bus, &both, &mut cost).await?;
+    let origins = continuations.origins();
+    let (mut jobs, origins) = progress(bus, &both, &mut cost, &origins).await?;
+    let mut going_on = BTreeMap::new();
+    for job in continuations.jobs() {
+        let found = continuations.of(job, |job| origins.get(&job));
+        if let (Some(Continuation { origin, checkpoint }), Some(progress)) = (found, jobs.get_mut(&job))
+            && progress.epoch == 0
+        {
+            progress.epoch = checkpoint.epoch;
+            going_on.insert(job, (origin.job, checkpoint.epoch));
+        }
+    }
+    let trained = |job| jobs.get(&job).map_or(0, |progress| progress.epoch);
+    let shortened = continued::shortened(&difference, &continuations, &trained);
     let open = jobs.iter().filter(|(job, progress)| !gone.contains(job) && progress.is_left_to_do());
     let open: Vec<(JobId, u32)> = open.map(|(&job, progress)| (job, progress.epoch)).collect();
     let work = Work::left(&cost, &open, 1);
     let labels = Labels::of(&both);
     let is_conducted = lease::is_held(bus, &file.name).await?;
-    Ok(Some(Comparison { difference, jobs, labels, work, is_conducted }))
+    Ok(Some(Comparison { difference, jobs, labels, work, going_on, shortened, is_conducted }))
 }
 
-/// How far the jobs of a plan have come. The cost model learns from what was measured of them.
+/// How far the jobs of a plan have come, and the records of some of them. The cost model learns from what was measured.
 async fn progress(
     bus: &Bus,
     plan: &Plan,
     cost: &mut CostModel,
-) -> Result<BTreeMap<JobId, JobProgress>, BusError> {
+    origins: &BTreeSet<JobId>,
+) -> Result<(BTreeMap<JobId, JobProgress>, BTreeMap<JobId, JobRecord>), BusError> {
     let ids: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
     let new = |&job: &JobId| (job, JobProgress { state: Stage::Open, epoch: 0, epochs: cost.epochs(job) });
     let mut jobs: BTreeMap<JobId, JobProgress> = ids.iter().map(new).collect();
+    let mut records = BTreeMap::new();
     let look = |BookEntry { job, record, .. }: BookEntry| {
         work::learn(cost, job, record.history.reports.iter().map(|report| &report.point));
         jobs.insert(job, JobProgress::of(&record, cost.epochs(job)));
+        if origins.contains(&job) {
+            records.insert(job, record);
+        }
     };
     bus.each_record(&ids, look).await?;
     let waiting = jobs.iter().filter(|(_, job)| job.state == Stage::Open).map(|(&job, _)| job).collect();
@@ -145,11 +172,11 @@ async fn progress(
     let done: Vec<JobId> = done.collect();
     let some = done.iter().copied().step_by(done.len().div_ceil(MEASURED).max(1)).collect();
     bus.each_result(&some, |result| work::learn(cost, result.job, result.history.iter())).await?;
-    Ok(jobs)
+    Ok((jobs, records))
 }
 
 impl JobProgress {
-    fn of(record: &JobRecord, epochs: u32) -> Self {
+    pub(super) fn of(record: &JobRecord, epochs: u32) -> Self {
         let saved = record.saved_epochs();
         let (state, epoch) = match &record.state {
             JobState::Pending => (Stage::Open, saved),

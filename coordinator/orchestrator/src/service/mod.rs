@@ -5,6 +5,7 @@ mod backlog;
 mod choose;
 mod comparison;
 mod conductor;
+mod continued;
 mod dataset;
 mod desertion;
 mod downloads;
@@ -37,6 +38,7 @@ mod worker_deaths;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::books::JobRecord;
@@ -59,6 +61,7 @@ pub use ask::{EditError, ask, new_request, to_add, to_edit};
 pub use choose::{ChooseError, Chosen, choose, sweeps};
 pub use comparison::{Comparison, JobProgress, Stage, compare};
 pub use conductor::{Conductor, Extent, Role};
+pub use continued::Shortened;
 use dataset::Dataset;
 pub use desertion::LocalWorkers;
 pub use downloads::{FetchedResult, Models};
@@ -86,7 +89,7 @@ pub const MOST_QUEUED: usize = 4096;
 /// Everything a run needs, resolved.
 #[derive(Debug)]
 pub struct RunRequest {
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// The path of the sweep file as the user wrote it.
     pub file: PathBuf,
     /// Folder of the plan's dataset, if its jobs read one.
@@ -318,7 +321,7 @@ async fn begin(
     .await?;
     let difference = compared.as_ref().map(|compared| compared.difference.clone()).unwrap_or_default();
     if let Some(compared) = compared
-        && !request.review.agrees(compared).await?
+        && !request.review.agrees(&request.plan, compared).await?
     {
         return Ok(None);
     }

@@ -13,6 +13,7 @@ use shared::bus::{BookEntry, Bucket, Bus, BusError, Known, OrderEntry, Planned};
 use shared::ids::{JobId, RequestId};
 use shared::protocol::{Demand, JobChange, Steering, SweepRecord, Wish, subjects};
 
+use super::continued;
 use crate::engine::PlanChange;
 use crate::engine::requests::{NOT_OURS, except, in_words};
 use crate::sweep::difference::Difference;
@@ -157,9 +158,10 @@ pub(super) async fn change(
 /// its jobs have orders, those that are no longer wanted are cancelled, and those that are wanted again are not.
 async fn prepare_edit(bus: &Bus, request: RequestId, known: &Plan, next: &Plan) -> Result<(), ChangeError> {
     let planned: BTreeMap<JobId, &PlannedJob> = next.jobs.iter().map(|job| (job.id, job)).collect();
-    let (jobs, order) = (planned.keys().copied().collect(), |job| next.order(planned[&job]));
-    bus.admit_each(Planned { jobs: &jobs, order: &order, known: Known::Any }, |_| ()).await?;
     let difference = Difference::between(known, next);
+    let begun = continued::records(bus, known, next, &difference).await?;
+    let (jobs, order) = (planned.keys().copied().collect(), |job| next.order(planned[&job]));
+    bus.admit_each(Planned { jobs: &jobs, order: &order, begun: &begun, known: Known::Any }, |_| ()).await?;
     cancel(bus, &next.name, request, &difference.gone().collect::<Vec<_>>()).await?;
     wanted_again(bus, request, &difference.come().collect()).await?;
     Ok(())

@@ -169,7 +169,8 @@ pub(super) async fn admit(
         let look = |entry| opening.saw(entry);
         let known_orders = if is_known { Known::Open { and: &requested } } else { Known::Any };
         let order = |job| plan.order(planned[&job]);
-        let entered = Planned { jobs: &jobs, order: &order, known: known_orders };
+        let begun = BTreeMap::new();
+        let entered = Planned { jobs: &jobs, order: &order, begun: &begun, known: known_orders };
         let steered = bus.admit_each(entered, look).await?;
         let (generation, changed_by, revision) =
             known.map_or((0, None, 0), |(record, revision)| (record.generation, record.changed_by, revision));

@@ -21,6 +21,7 @@ pub fn decode(root: &Node, kind: &dyn TrainerKind) -> SweepFile {
         ensembles: named(root, "ensembles", |node| ensemble(node, kind)),
         tables: items(root, "tables").iter().map(|node| table(node, kind)).collect(),
         checkpoint_every: root.get("checkpoint_every").map(text),
+        keep_checkpoints: root.get("keep_checkpoints").and_then(|node| node.json().as_bool()).unwrap_or(true),
         max_jobs: root.get("max_jobs").and_then(|node| node.json().as_u64()).unwrap_or(DEFAULT_MAX_JOBS),
     }
 }

@@ -173,6 +173,11 @@ fn remarks(before: &Plan, after: &Plan) -> Vec<String> {
             after.checkpoint_every, before.checkpoint_every
         ));
     }
+    match (before.keep_checkpoints, after.keep_checkpoints) {
+        (true, false) => remarks.push("jobs that finish from now on keep no checkpoint".to_owned()),
+        (false, true) => remarks.push("jobs that finish from now on keep their last checkpoint".to_owned()),
+        (true, true) | (false, false) => {}
+    }
     remarks
 }
 

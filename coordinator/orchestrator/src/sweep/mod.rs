@@ -2,6 +2,7 @@
 
 pub mod check;
 mod conditions;
+pub mod continuation;
 pub mod dataset;
 mod dataset_checks;
 pub mod decode;
@@ -53,6 +54,23 @@ pub fn load(path: &Path, home: &Path) -> Result<Plan, SweepError> {
     let text = read(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     plan(&text, folder, home).map_err(|problems| SweepError::new(path, &text, problems))
+}
+
+/// A problem with the setting `name` of a job of `group`, at the place where the sweep file says its value.
+pub fn problem_with_setting(path: &Path, group: &str, name: &str, message: String) -> SweepError {
+    let text = match read(path) {
+        Ok(text) => text,
+        Err(unreadable) => return unreadable,
+    };
+    let span = parse::parse(&text).ok().and_then(|root| setting_span(&root, group, name)).unwrap_or_default();
+    SweepError::new(path, &text, vec![Problem::new(span, message)])
+}
+
+/// Where the value of a setting is: the group's own, or that of all groups.
+fn setting_span(root: &Node, group: &str, name: &str) -> Option<Span> {
+    let group = root.get("groups")?.get(group)?;
+    let own = ["settings", "matrix"].into_iter().find_map(|part| group.get(part)?.get(name));
+    own.or_else(|| root.get("defaults")?.get(name)).map(|value| value.span)
 }
 
 fn read(path: &Path) -> Result<String, SweepError> {
@@ -121,6 +139,7 @@ fn resolve(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>>
         dataset_digest: digest.map(str::to_owned),
         dataset: dataset.map(|dataset| dataset.source),
         checkpoint_every,
+        keep_checkpoints: file.keep_checkpoints,
         jobs,
         ensembles,
         tables,

@@ -39,6 +39,9 @@ pub struct Plan {
     /// How often to store checkpoints. No result depends on it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub checkpoint_every: CheckpointEvery,
+    /// Whether a finished job keeps its last checkpoint. No result depends on it.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub keep_checkpoints: bool,
     /// In the order of the file, each job once.
     #[serde(deserialize_with = "read_jobs")]
     pub jobs: Vec<PlannedJob>,
@@ -79,6 +82,15 @@ fn is_default(every: &CheckpointEvery) -> bool {
     *every == CheckpointEvery::default()
 }
 
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
 fn first_ranking() -> Ranking {
     shared::mtl::Mtl.ranking()
 }
@@ -117,6 +129,11 @@ impl Plan {
         JobOrder { v, job: job.id, content, execution, admitted_nanos: None }
     }
 
+    /// How many epochs a job has; 1 if this program does not know its trainer.
+    pub fn epochs_of(&self, job: &PlannedJob) -> u32 {
+        self.kind().map_or(1, |kind| kind.effort(&job.settings.to_map(), 0).epochs)
+    }
+
     /// The orders of all jobs.
     pub fn orders(&self) -> Vec<JobOrder> {
         self.jobs.iter().map(|job| self.order(job)).collect()
@@ -124,7 +141,8 @@ impl Plan {
 
     /// How the jobs are carried out.
     pub fn execution(&self) -> Execution {
-        Execution::new(self.checkpoint_every, self.ranking.clone())
+        let drops_last_checkpoint = !self.keep_checkpoints;
+        Execution { drops_last_checkpoint, ..Execution::new(self.checkpoint_every, self.ranking.clone()) }
     }
 }
 

@@ -53,6 +53,10 @@ pub struct SweepFile {
         regex(pattern = "^(epoch|[1-9][0-9]* (steps?|minutes?))$")
     )]
     pub checkpoint_every: Option<Located<String>>,
+    /// Whether the server keeps the last checkpoint of a finished job, so that the job can go on from there when its
+    /// `epochs` are raised. It takes about four times as much room as the trained model.
+    #[schemars(default = "default_keep_checkpoints")]
+    pub keep_checkpoints: bool,
     /// Refuses a file with more combinations than this, before excludes, in case of a typo.
     #[schemars(default = "default_max_jobs", range(max = MOST_JOBS))]
     pub max_jobs: u64,
@@ -60,6 +64,10 @@ pub struct SweepFile {
 
 fn default_checkpoint_every() -> String {
     CheckpointEvery::default().to_string()
+}
+
+fn default_keep_checkpoints() -> bool {
+    true
 }
 
 fn default_max_jobs() -> u64 {

@@ -130,6 +130,7 @@ mod tests {
             dataset: Some(DatasetSource::Pack("p".into())),
             dataset_digest: None,
             checkpoint_every: shared::protocol::CheckpointEvery::default(),
+            keep_checkpoints: true,
             jobs: vec![
                 job(1, "weak", json!({"augmentation": "mixup", "subset_seed": 1, "epochs": 3})),
                 job(2, "weak", json!({"augmentation": "mixaug", "subset_seed": 2, "epochs": 3})),

@@ -32,6 +32,7 @@ fn plan(jobs: usize) -> Plan {
         dataset: Some(DatasetSource::Pack("faces".into())),
         dataset_digest: Some("d".into()),
         checkpoint_every: shared::protocol::CheckpointEvery::default(),
+        keep_checkpoints: true,
         jobs: (0..jobs).map(job).collect(),
         ensembles: vec![],
         tables: vec![],

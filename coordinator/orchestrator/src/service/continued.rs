@@ -1,0 +1,88 @@
+//! Jobs of an edited sweep that go on where other jobs have got to, because only their number of epochs was changed.
+
+use std::collections::BTreeMap;
+
+use shared::books::{JobRecord, JobState};
+use shared::bus::{BookEntry, Bus, BusError};
+use shared::ids::JobId;
+use shared::metrics::Point;
+
+use super::comparison::JobProgress;
+use super::plans::ChangeError;
+use crate::sweep::continuation::{Continuation, Continuations};
+use crate::sweep::difference::{ChangedJob, Difference};
+use crate::sweep::plan::Plan;
+
+/// A job to which an edit gives fewer epochs than it has been trained for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortened {
+    /// The job that the edited file asks for.
+    pub job: JobId,
+    /// The setting that was edited.
+    pub setting: String,
+    pub epochs: u32,
+    /// How many epochs have been trained.
+    pub trained: u32,
+}
+
+/// The jobs that the edit shortens too much. `trained` tells how many epochs a job has finished.
+pub(super) fn shortened(
+    difference: &Difference,
+    continuations: &Continuations,
+    trained: &dyn Fn(JobId) -> u32,
+) -> Vec<Shortened> {
+    let too_short = |ChangedJob { before, after: job, settings }: &ChangedJob| {
+        let epochs = continuations.epochs(*job, *before)?;
+        let (setting, trained) = (settings.first()?.name.clone(), trained(*before));
+        (trained > epochs).then_some(Shortened { job: *job, setting, epochs, trained })
+    };
+    difference.changed.iter().filter_map(too_short).collect()
+}
+
+/// The first records of the jobs that only `next` has and that go on from jobs of `known`.
+///
+/// # Errors
+/// When the edit would throw epochs of a job away that it only shortens, the server does not answer, or an entry in its
+/// books cannot be read.
+pub(super) async fn records(
+    bus: &Bus,
+    known: &Plan,
+    next: &Plan,
+    difference: &Difference,
+) -> Result<BTreeMap<JobId, JobRecord>, ChangeError> {
+    let continuations = Continuations::between(known, next);
+    let mut origins = BTreeMap::new();
+    let take = |BookEntry { job, record, .. }| drop(origins.insert(job, record));
+    bus.each_record(&continuations.origins(), take).await?;
+    let epochs: BTreeMap<JobId, u32> = known.jobs.iter().map(|job| (job.id, known.epochs_of(job))).collect();
+    let trained = |job| origins.get(&job).map_or(0, |record| JobProgress::of(record, epochs[&job]).epoch);
+    if let Some(Shortened { job, epochs, trained, .. }) =
+        shortened(difference, &continuations, &trained).first()
+    {
+        let why = format!("it gives job {job} {epochs} epochs, which has been trained for {trained}");
+        return Err(ChangeError::Refused(why));
+    }
+    let mut begun = BTreeMap::new();
+    for job in continuations.jobs() {
+        let Some(Continuation { origin, checkpoint }) = continuations.of(job, |job| origins.get(&job)) else {
+            continue;
+        };
+        let reports = reports(bus, origin.job, &origins[&origin.job]).await?;
+        begun.insert(job, JobRecord::going_on_from(checkpoint, origin, reports));
+    }
+    Ok(begun)
+}
+
+/// What a training has reported: when it is done, its result has it.
+async fn reports(bus: &Bus, job: JobId, record: &JobRecord) -> Result<Vec<Point>, BusError> {
+    match &record.state {
+        JobState::Done { stopped_after: None, .. } => Ok(bus.result(job).await?.history),
+        JobState::Done { stopped_after: Some(_), .. }
+        | JobState::Pending
+        | JobState::Running { .. }
+        | JobState::Failed { .. }
+        | JobState::Parked { .. } => {
+            Ok(record.history.reports.iter().map(|reported| reported.point.clone()).collect())
+        }
+    }
+}
