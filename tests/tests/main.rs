@@ -19,6 +19,7 @@ mod interruptions;
 mod join;
 mod memory;
 mod neutral;
+mod one_home;
 mod operate;
 mod permissions;
 mod predict;

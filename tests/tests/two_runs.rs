@@ -8,7 +8,7 @@ use shared::bus::Bus;
 use shared::ids::RequestId;
 use shared::protocol::{Answer, Demand, JobChange, Request};
 use tests::processes::signal;
-use tests::programs::{Workdir, expect, root};
+use tests::programs::{Workdir, root};
 use tests::results::comparable;
 use tests::run::Run;
 use tests::server::Server;
@@ -78,16 +78,17 @@ async fn a_second_run_follows_the_first_and_takes_over_when_that_is_killed() -> 
     Ok(())
 }
 
+/// With a state directory of its own, too.
 #[tokio::test]
-async fn a_second_run_in_the_same_run_folder_is_refused() -> anyhow::Result<()> {
+async fn a_second_run_in_the_same_run_folder_watches() -> anyhow::Result<()> {
     let (server, workdir) = (Server::start()?, Workdir::new()?);
     let mut one = start(&workdir, &server)?;
     one.wait_for("progress", LIMIT)?;
     let file = sweep().display().to_string();
-    let words = ["run", &file, "--nats", &server.url(), "--workers", "0", "--home", "another"];
-    let refused = expect(&mut workdir.ferry(&words), 1)?;
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(said.contains("runs/steered is in use by another `ferry run`"), "{said}");
+    let words = ["run", &file, "--json", "--nats", &server.url(), "--workers", "0", "--home", "another"];
+    let mut two = Run::start(workdir.ferry(&words))?;
+    remark(&mut two, "this one only watches")?;
+    two.kill()?;
     one.kill()
 }
 

@@ -206,8 +206,11 @@ fn finish(end: &RunEnd, args: &RunArgs) -> Result<ExitCode, StdoutError> {
     stdio::print(&text)?;
     Ok(match end {
         RunEnd::Finished { failed: 0, .. } => ExitCode::SUCCESS,
-        RunEnd::Finished { .. } | RunEnd::Stranded { .. } | RunEnd::Declined => ExitCode::from(1),
-        RunEnd::Interrupted { .. } => ExitCode::from(130),
+        RunEnd::Watched { is_detached: false, failed: 0, open: 0, .. } => ExitCode::SUCCESS,
+        RunEnd::Interrupted { .. } | RunEnd::Watched { is_detached: true, .. } => ExitCode::from(130),
+        RunEnd::Finished { .. } | RunEnd::Stranded { .. } | RunEnd::Declined | RunEnd::Watched { .. } => {
+            ExitCode::from(1)
+        }
     })
 }
 
@@ -221,6 +224,10 @@ fn json_event(end: &RunEnd) -> serde_json::Value {
         }),
         RunEnd::Stranded { done, open, why, report } => json!({
             "event": "stranded", "done": done, "open": open, "reason": why, "report": report.html,
+        }),
+        RunEnd::Watched { done, failed, cancelled, open, folder, is_detached } => json!({
+            "event": if *is_detached { "detached" } else { "finished" }, "done": done, "failed": failed,
+            "cancelled": cancelled, "open": open, "folder": folder,
         }),
         RunEnd::Interrupted { done, open, elsewhere } => json!({
             "event": "interrupted", "done": done, "open": open, "training_elsewhere": elsewhere,
@@ -241,6 +248,16 @@ fn words(end: &RunEnd, args: &RunArgs) -> String {
             count(*open, "job"),
             plain(why),
             args.command_line()
+        ),
+        RunEnd::Watched { done, open, folder, is_detached: true, .. } => format!(
+            "stopped watching: {} done, {open} left; the other `ferry run` goes on and stores the results in {}\n",
+            count(*done, "job"),
+            folder.display()
+        ),
+        RunEnd::Watched { done, failed, open, folder, is_detached: false, .. } => format!(
+            "{} done, {failed} failed, {open} left; the other `ferry run` writes the report in {}\n",
+            count(*done, "job"),
+            folder.display()
         ),
         RunEnd::Interrupted { done, open, elsewhere } => interrupted(*done, *open, elsewhere, args),
     }

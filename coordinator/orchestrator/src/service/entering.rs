@@ -82,8 +82,7 @@ pub async fn enter(bus: &Bus, entering: Entering<'_>, sink: &mut Sink) -> anyhow
     let snapshot = first_snapshot(&admitted.plan, &stored);
     if role == Role::Following {
         sink.remark(&format!(
-            "another `ferry run` conducts `{}` already: this one follows it with its own workers, and takes over when that \
-             one is gone",
+            "another `ferry run` conducts `{}` already: this one follows it, and takes over when that one is gone",
             plan.name
         ));
     }

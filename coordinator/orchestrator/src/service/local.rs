@@ -28,7 +28,8 @@ pub(super) struct LocalHost<'a> {
 
 /// Whether the state directory is still there.
 pub(super) struct HomeCheck<'a> {
-    pub(super) lock: &'a HomeLock,
+    /// `None` if another ferry has it.
+    pub(super) lock: Option<&'a HomeLock>,
     /// True if the server's store is in it.
     pub(super) holds_store: bool,
     /// True if the user has been told that it is gone.
@@ -39,6 +40,7 @@ impl HomeCheck<'_> {
     /// Without the store in it the sweep cannot continue; everything else in it can be made again.
     fn check(&mut self, sink: &mut Sink) -> anyhow::Result<()> {
         let Self { lock, holds_store, told } = self;
+        let Some(lock) = lock else { return Ok(()) };
         match lock.check(if *holds_store { &["nats", "nats/store/jetstream"] } else { &[] }) {
             Ok(()) => Ok(()),
             Err(error) if *holds_store => Err(error.into()),
@@ -91,7 +93,8 @@ impl Host for LocalHost<'_> {
 /// The run folder.
 pub(super) struct LocalFolder<'a> {
     run_dir: &'a RunDir,
-    writer: ResultWriter,
+    /// `None` if another run stores the results.
+    writer: Option<ResultWriter>,
 }
 
 impl<'a> LocalFolder<'a> {
@@ -100,24 +103,36 @@ impl<'a> LocalFolder<'a> {
         for &job in outdated {
             run_dir.set_aside(job)?;
         }
-        Ok(Self { run_dir, writer: run_dir.result_writer_for(plan)? })
+        Ok(Self { run_dir, writer: Some(run_dir.result_writer_for(plan)?) })
+    }
+
+    /// A run folder into which another run stores the results.
+    pub(super) fn watched(run_dir: &'a RunDir) -> Self {
+        Self { run_dir, writer: None }
     }
 }
 
 impl Folder for LocalFolder<'_> {
     fn store(&mut self, fetched: &FetchedResult) -> anyhow::Result<()> {
         self.run_dir.check()?;
-        Ok(self.writer.write(&fetched.result, &fetched.files)?)
+        if let Some(writer) = &mut self.writer {
+            writer.write(&fetched.result, &fetched.files)?;
+        }
+        Ok(())
     }
 
     fn set_aside(&mut self, job: JobId) -> anyhow::Result<()> {
-        self.run_dir.set_aside(job)?;
+        if self.writer.is_some() {
+            self.run_dir.set_aside(job)?;
+        }
         Ok(())
     }
 
     fn follow(&mut self, plan: &Plan) -> anyhow::Result<()> {
-        self.run_dir.write_plan(plan)?;
-        self.writer.take(plan);
+        if let Some(writer) = &mut self.writer {
+            self.run_dir.write_plan(plan)?;
+            writer.take(plan);
+        }
         Ok(())
     }
 }

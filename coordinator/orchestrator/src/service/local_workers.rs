@@ -4,18 +4,24 @@ use shared::bus::{Bus, Endpoint};
 use shared::protocol::Presence;
 use shared::unique_name::UniqueName;
 
-use super::RunRequest;
+use super::run_request::{RunContext, RunRequest};
+use super::tenure::Tenure;
 use crate::fleet::{self, Fleet, Slot, WorkerSetup};
 use crate::sweep::plan::Plan;
 
-/// Starts the workers of this machine. Their names begin with `host`.
+/// Starts the workers of this machine, unless another ferry has some. Their names begin with `host`.
 pub(super) async fn start(
-    request: &RunRequest,
+    &RunContext { request, tenure, .. }: &RunContext<'_>,
     endpoint: &Endpoint,
     bus: &Bus,
     host: Option<&UniqueName>,
 ) -> anyhow::Result<Fleet> {
-    let slots = fleet::slots(&request.gpus, cores(), threads(&request.plan), request.workers);
+    let slots = match tenure {
+        Tenure::Own(_) | Tenure::Beside => {
+            fleet::slots(&request.gpus, cores(), threads(&request.plan), request.workers)
+        }
+        Tenure::Guest(_) => Vec::new(),
+    };
     let setup = WorkerSetup {
         program: fleet::worker_program()?,
         endpoint: endpoint.clone(),

@@ -58,6 +58,11 @@ impl RunFolder {
         RunDir::open(&self.root).ok().map(|run_dir| run_dir.lock()).transpose()
     }
 
+    /// The run folder as it is.
+    pub(super) fn open(&self) -> Result<RunDir, RunDirError> {
+        RunDir::open(&self.root)
+    }
+
     /// Creates the run folder, with plan and sample lists in it.
     pub(super) fn create(&self, dataset: Option<&Dataset>) -> Result<RunDir, RunDirError> {
         let run_dir =
