@@ -55,7 +55,11 @@ impl Bus {
         jobs: &BTreeSet<JobId>,
         mut each: impl FnMut(BookEntry) + Send,
     ) -> Result<(), BusError> {
-        self.each_of(&RECORDS, jobs, |job, entry| Ok(each(book_entry(job, entry)?))).await
+        self.each_of(&RECORDS, jobs, |job, entry| {
+            each(book_entry(job, entry)?);
+            Ok(())
+        })
+        .await
     }
 
     /// Hands the orders of `jobs` to `each`, like [`Self::each_record`].
@@ -67,7 +71,11 @@ impl Bus {
         jobs: &BTreeSet<JobId>,
         mut each: impl FnMut(JobId, OrderEntry) + Send,
     ) -> Result<(), BusError> {
-        self.each_of(&ORDERS, jobs, |job, entry| Ok(each(job, order_entry(entry)?))).await
+        self.each_of(&ORDERS, jobs, |job, entry| {
+            each(job, order_entry(entry)?);
+            Ok(())
+        })
+        .await
     }
 
     /// Hands the results of `jobs` to `each`, like [`Self::each_record`].
@@ -79,7 +87,11 @@ impl Bus {
         jobs: &BTreeSet<JobId>,
         mut each: impl FnMut(JobResult) + Send,
     ) -> Result<(), BusError> {
-        self.each_of(&RESULTS, jobs, |job, entry| Ok(each(job_result(job, entry)?))).await
+        self.each_of(&RESULTS, jobs, |job, entry| {
+            each(job_result(job, entry)?);
+            Ok(())
+        })
+        .await
     }
 
     /// Hands the requests to change any sweep to `each`, in the order in which they came or were answered.
