@@ -205,8 +205,8 @@ fn finish(end: &RunEnd, args: &RunArgs) -> Result<ExitCode, StdoutError> {
     let text = if args.json { format!("{}\n", json_event(end)) } else { words(end, args) };
     stdio::print(&text)?;
     Ok(match end {
-        RunEnd::Finished { failed: 0, .. } => ExitCode::SUCCESS,
-        RunEnd::Watched { is_detached: false, failed: 0, open: 0, .. } => ExitCode::SUCCESS,
+        RunEnd::Finished { failed: 0, .. }
+        | RunEnd::Watched { is_detached: false, failed: 0, open: 0, .. } => ExitCode::SUCCESS,
         RunEnd::Interrupted { .. } | RunEnd::Watched { is_detached: true, .. } => ExitCode::from(130),
         RunEnd::Finished { .. } | RunEnd::Stranded { .. } | RunEnd::Declined | RunEnd::Watched { .. } => {
             ExitCode::from(1)

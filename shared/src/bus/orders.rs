@@ -46,9 +46,9 @@ impl Known<'_> {
     /// Whether the order must be read of a job with this record.
     fn is_read(self, job: JobId, record: &JobRecord) -> bool {
         match (self, &record.state) {
-            (Self::Any, _) => true,
             (Self::Open { and }, JobState::Done { .. }) => and.contains(&job),
-            (
+            (Self::Any, _)
+            | (
                 Self::Open { .. },
                 JobState::Pending
                 | JobState::Running { .. }

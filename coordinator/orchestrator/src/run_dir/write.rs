@@ -20,7 +20,7 @@ pub enum Found {
     /// The plan that was looked for.
     Same,
     /// Another one, perhaps of another sweep.
-    Other(Plan),
+    Other(Box<Plan>),
 }
 
 impl RunDir {
@@ -43,7 +43,7 @@ impl RunDir {
             };
             // `create` refuses the folder of a sweep with another name.
             if stored.name != plan.name || continues(&stored, plan, edited) {
-                return Ok((root, Found::Other(stored)));
+                return Ok((root, Found::Other(Box::new(stored))));
             }
             number += 1;
             let mut name = usual.file_name().unwrap_or_default().to_owned();

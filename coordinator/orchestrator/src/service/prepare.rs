@@ -38,7 +38,7 @@ impl RunFolder {
         let (continued, is_stored) = match found {
             Found::Same => (plan.clone(), true),
             Found::Other(stored) if stored.name == plan.name => {
-                (plans::continued(plan.clone(), stored), false)
+                (plans::continued(plan.clone(), *stored), false)
             }
             Found::Other(_) | Found::Nothing => (plan.clone(), false),
         };

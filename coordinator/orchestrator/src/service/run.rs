@@ -52,7 +52,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
             broker.stop().await;
         }
         match outcome {
-            Ok(Conducted::Ended(end)) => return Ok(end),
+            Ok(Conducted::Ended(end)) => return Ok(*end),
             Ok(Conducted::Vacated) => is_first = false,
             Err(error) => return Err(lost_home(error, &request)),
         }
@@ -61,7 +61,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
 
 /// How [`conduct`] ended.
 enum Conducted {
-    Ended(RunEnd),
+    Ended(Box<RunEnd>),
     /// Another run has ended, and this one begins again with what that one had.
     Vacated,
 }
@@ -101,6 +101,10 @@ fn interrupted_early(request: &RunRequest, sink: &mut Sink) -> RunEnd {
     RunEnd::Interrupted { done, open, elsewhere: Vec::new() }
 }
 
+fn ended(end: RunEnd) -> Conducted {
+    Conducted::Ended(Box::new(end))
+}
+
 /// Runs everything from the start of the server to the report. The local workers live until the last result is stored.
 async fn conduct(
     context: &RunContext<'_>,
@@ -111,11 +115,11 @@ async fn conduct(
     let &RunContext { request, tenure, .. } = context;
     let begun = tokio::select! {
         biased;
-        () = stop.requested() => return Ok(Conducted::Ended(interrupted_early(request, sink))),
+        () = stop.requested() => return Ok(ended(interrupted_early(request, sink))),
         begun = begin(context, broker, sink) => begun?,
     };
     let Some(Begun { endpoint, entered, run_dir, folder: folder_tenure }) = begun else {
-        return Ok(Conducted::Ended(RunEnd::Declined));
+        return Ok(ended(RunEnd::Declined));
     };
     say_what_is_shared(context, &folder_tenure, &run_dir, sink);
     let bus = entered.bus.clone();
@@ -174,7 +178,7 @@ async fn conduct(
             conclude((request, &run_dir), &bus, end, (engine, drained), sink, stop).await?
         }
     };
-    Ok(Conducted::Ended(end))
+    Ok(ended(end))
 }
 
 /// Why a session has ended.
