@@ -19,6 +19,7 @@ pub(crate) mod remove;
 pub(crate) mod report;
 pub(crate) mod restore;
 pub(crate) mod run;
+mod run_end;
 pub(crate) mod schema;
 pub(crate) mod serve;
 pub(crate) mod server;

@@ -1,6 +1,5 @@
 //! `ferry run`: runs a sweep from its file to its report.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,19 +11,19 @@ use serde_json::json;
 use shared::bus::{BusError, Endpoint, Role};
 use shared::plural::count;
 use shared::protocol::Timing;
-use shared::stdio::{self, StdoutError};
+use shared::stdio;
 use shared::terminal::plain;
 
 use super::error::CommandError;
 use super::progress::Progress;
+use super::run_end::{self, Again};
 use super::server::{ServerArgs, without_token};
 use super::{comparison, confirm};
 use orchestrator::data::synth;
 use orchestrator::devices::{self, ChosenGpu, Environment, GpuChoice, Nvml};
 use orchestrator::fleet;
 use orchestrator::home::{self, Home};
-use orchestrator::report::summary;
-use orchestrator::service::{self, Comparison, Models, Review, RunEnd, RunRequest};
+use orchestrator::service::{self, Comparison, Models, Review, RunRequest};
 use orchestrator::sweep;
 use orchestrator::sweep::dataset::pack_dir;
 use orchestrator::sweep::plan::{DatasetSource, Plan};
@@ -123,7 +122,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
         .build()
         .context("the runtime cannot start")?;
     let end = runtime.block_on(service::run(request))?;
-    Ok(finish(&end, args)?)
+    Ok(run_end::finish(&end, &args.again(), args.json)?)
 }
 
 /// Tells what the file asks for, compared with the books. Asks before jobs are dropped.
@@ -201,92 +200,14 @@ fn plan_with_dataset(file: &Path, home: &Home) -> Result<Plan, CommandError> {
     Ok(sweep::load(file, home.root())?)
 }
 
-fn finish(end: &RunEnd, args: &RunArgs) -> Result<ExitCode, StdoutError> {
-    let text = if args.json { format!("{}\n", json_event(end)) } else { words(end, args) };
-    stdio::print(&text)?;
-    Ok(match end {
-        RunEnd::Finished { failed: 0, .. }
-        | RunEnd::Watched { is_detached: false, failed: 0, open: 0, .. } => ExitCode::SUCCESS,
-        RunEnd::Interrupted { .. } | RunEnd::Watched { is_detached: true, .. } => ExitCode::from(130),
-        RunEnd::Finished { .. } | RunEnd::Stranded { .. } | RunEnd::Declined | RunEnd::Watched { .. } => {
-            ExitCode::from(1)
-        }
-    })
-}
-
-fn json_event(end: &RunEnd) -> serde_json::Value {
-    match end {
-        RunEnd::Declined => json!({ "event": "declined" }),
-        // `parked` is for scripts written for earlier versions, which add it to `failed`.
-        RunEnd::Finished { done, failed, cancelled, report } => json!({
-            "event": "finished", "done": done, "failed": failed, "parked": 0, "cancelled": cancelled,
-            "report": report.html,
-        }),
-        RunEnd::Stranded { done, open, why, report } => json!({
-            "event": "stranded", "done": done, "open": open, "reason": why, "report": report.html,
-        }),
-        RunEnd::Watched { done, failed, cancelled, open, folder, is_detached } => json!({
-            "event": if *is_detached { "detached" } else { "finished" }, "done": done, "failed": failed,
-            "cancelled": cancelled, "open": open, "folder": folder,
-        }),
-        RunEnd::Interrupted { done, open, elsewhere } => json!({
-            "event": "interrupted", "done": done, "open": open, "training_elsewhere": elsewhere,
-        }),
-    }
-}
-
-fn words(end: &RunEnd, args: &RunArgs) -> String {
-    match end {
-        RunEnd::Declined => "nothing was changed\n".to_owned(),
-        RunEnd::Finished { cancelled: 0, report, .. } => summary(report),
-        RunEnd::Finished { cancelled, report, .. } => {
-            format!("{}cancelled on request: {}\n", summary(report), count(*cancelled, "job"))
-        }
-        RunEnd::Stranded { open, why, report, .. } => format!(
-            "{}stopped with {} left: {}; fix that, then continue with:\n  {}\n",
-            summary(report),
-            count(*open, "job"),
-            plain(why),
-            args.command_line()
-        ),
-        RunEnd::Watched { done, open, folder, is_detached: true, .. } => format!(
-            "stopped watching: {} done, {open} left; the other `ferry run` goes on and stores the results in {}\n",
-            count(*done, "job"),
-            folder.display()
-        ),
-        RunEnd::Watched { done, failed, open, folder, is_detached: false, .. } => format!(
-            "{} done, {failed} failed, {open} left; the other `ferry run` writes the report in {}\n",
-            count(*done, "job"),
-            folder.display()
-        ),
-        RunEnd::Interrupted { done, open, elsewhere } => interrupted(*done, *open, elsewhere, args),
-    }
-}
-
-fn interrupted(done: usize, open: usize, elsewhere: &[String], args: &RunArgs) -> String {
-    let mut text = format!(
-        "stopped: {} done, {open} left; continue with:\n  {}\n",
-        count(done, "job"),
-        args.command_line()
-    );
-    if args.server.token.is_some() || args.server.nats.as_ref().is_some_and(|url| url.contains('@')) {
-        text.push_str("and the server's token in FERRY_TOKEN\n");
-    }
-    if !elsewhere.is_empty() {
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "{} elsewhere still {} these jobs: {}; to stop one, press Ctrl-C or run `kill PID` on its machine, and it \
-             hands its job back",
-            count(elsewhere.len(), "worker"),
-            if elsewhere.len() == 1 { "trains" } else { "train" },
-            plain(&elsewhere.join(", "))
-        );
-    }
-    text
-}
-
 impl RunArgs {
+    /// How to continue.
+    fn again(&self) -> Again {
+        let ServerArgs { nats, token, .. } = &self.server;
+        let needs_token = token.is_some() || nats.as_ref().is_some_and(|url| url.contains('@'));
+        Again { command: self.command_line(), needs_token }
+    }
+
     /// The command line that does the same again, including what came from the environment, but without secrets.
     fn command_line(&self) -> String {
         let Self { file, home, out, server, gpus, workers, lease, heartbeat, models, yes: _, json } = self;
@@ -322,6 +243,7 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::run_end::interrupted;
     use clap::Parser;
 
     use super::*;
@@ -337,7 +259,7 @@ mod tests {
     /// Case 24: the hint repeats every option that matters, and no secret.
     #[test]
     fn the_hint_repeats_the_command() {
-        let plain = interrupted(0, 6, &[], &args(&["demo.yaml"]));
+        let plain = interrupted(0, 6, &[], &args(&["demo.yaml"]).again());
         insta::assert_snapshot!(plain, @r"
         stopped: 0 jobs done, 6 left; continue with:
           ferry run demo.yaml
@@ -366,7 +288,7 @@ mod tests {
         ]);
         insta::assert_snapshot!(cluster.command_line(), @"ferry run 'my sweep.yaml' --home state --out out --nats 'tls://a:1,tls://b:2' --creds c.creds --gpus '0,2' --workers 1 --lease 9 --heartbeat 1.5 --models all --json");
         let secret = args(&["demo.yaml", "--nats", "nats://secret@head", "--workers", "0"]);
-        insta::assert_snapshot!(interrupted(1, 5, &[], &secret), @r"
+        insta::assert_snapshot!(interrupted(1, 5, &[], &secret.again()), @r"
         stopped: 1 job done, 5 left; continue with:
           ferry run demo.yaml --nats nats://head --workers 0
         and the server's token in FERRY_TOKEN
@@ -401,7 +323,7 @@ mod tests {
     fn workers_elsewhere_are_named() {
         let shared = args(&["demo.yaml", "--nats", "nats://head", "--workers", "0"]);
         let elsewhere = ["gpu0 on node7".to_owned(), "gpu1 on node7".to_owned()];
-        insta::assert_snapshot!(interrupted(0, 6, &elsewhere, &shared), @r"
+        insta::assert_snapshot!(interrupted(0, 6, &elsewhere, &shared.again()), @r"
         stopped: 0 jobs done, 6 left; continue with:
           ferry run demo.yaml --nats nats://head --workers 0
         2 workers elsewhere still train these jobs: gpu0 on node7, gpu1 on node7; to stop one, press Ctrl-C or run `kill PID` on its machine, and it hands its job back

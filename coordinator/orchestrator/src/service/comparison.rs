@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde::Serialize;
-use shared::books::{JobRecord, JobState};
+use shared::books::JobRecord;
 use shared::bus::{BookEntry, Bus, BusError};
 use shared::ids::JobId;
 use shared::protocol::Wish;
@@ -15,6 +14,7 @@ use super::continued::{self, Shortened};
 use super::dataset::Dataset;
 use super::lease;
 use super::plans::{self, ChangeError};
+use super::progress::{JobProgress, Stage};
 use super::work::{self, Work};
 use crate::engine::cost::CostModel;
 use crate::sweep::continuation::{Continuation, Continuations};
@@ -41,33 +41,6 @@ pub struct Comparison {
     pub shortened: Vec<Shortened>,
     /// Another `ferry run` conducts the sweep.
     pub is_conducted: bool,
-}
-
-/// How far a job has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct JobProgress {
-    #[serde(flatten)]
-    pub state: Stage,
-    /// Finished epochs, of `epochs`.
-    pub epoch: u32,
-    pub epochs: u32,
-}
-
-/// What is to become of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum Stage {
-    /// It waits, or a worker trains it.
-    Open,
-    /// The next run tries it again.
-    Failed {
-        why: String,
-    },
-    /// On request.
-    Paused,
-    Cancelled,
-    /// It has a result, perhaps because it ended early on request.
-    Done,
 }
 
 impl Comparison {
@@ -173,26 +146,4 @@ async fn progress(
     let some = done.iter().copied().step_by(done.len().div_ceil(MEASURED).max(1)).collect();
     bus.each_result(&some, |result| work::learn(cost, result.job, result.history.iter())).await?;
     Ok((jobs, records))
-}
-
-impl JobProgress {
-    pub(super) fn of(record: &JobRecord, epochs: u32) -> Self {
-        let saved = record.saved_epochs();
-        let (state, epoch) = match &record.state {
-            JobState::Pending => (Stage::Open, saved),
-            JobState::Running { progress, .. } => (Stage::Open, progress.epoch.max(saved)),
-            JobState::Done { stopped_after, .. } => (Stage::Done, stopped_after.unwrap_or(epochs)),
-            JobState::Failed { reason } | JobState::Parked { reason } => {
-                (Stage::Failed { why: reason.clone() }, saved)
-            }
-        };
-        Self { state, epoch, epochs }
-    }
-
-    fn is_left_to_do(&self) -> bool {
-        match self.state {
-            Stage::Open | Stage::Failed { .. } | Stage::Paused => true,
-            Stage::Cancelled | Stage::Done => false,
-        }
-    }
 }

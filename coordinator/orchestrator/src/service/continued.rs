@@ -7,11 +7,19 @@ use shared::bus::{BookEntry, Bus, BusError};
 use shared::ids::JobId;
 use shared::metrics::Point;
 
-use super::comparison::JobProgress;
-use super::plans::ChangeError;
+use super::progress::JobProgress;
 use crate::sweep::continuation::{Continuation, Continuations};
 use crate::sweep::difference::{ChangedJob, Difference};
 use crate::sweep::plan::Plan;
+
+/// Why the jobs of an edited sweep cannot be entered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ContinuedError {
+    #[error("it gives job {} {} epochs, which has been trained for {}", .0.job, .0.epochs, .0.trained)]
+    Shortened(Shortened),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
 
 /// A job to which an edit gives fewer epochs than it has been trained for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,18 +57,15 @@ pub(super) async fn records(
     known: &Plan,
     next: &Plan,
     difference: &Difference,
-) -> Result<BTreeMap<JobId, JobRecord>, ChangeError> {
+) -> Result<BTreeMap<JobId, JobRecord>, ContinuedError> {
     let continuations = Continuations::between(known, next);
     let mut origins = BTreeMap::new();
     let take = |BookEntry { job, record, .. }| drop(origins.insert(job, record));
     bus.each_record(&continuations.origins(), take).await?;
     let epochs: BTreeMap<JobId, u32> = known.jobs.iter().map(|job| (job.id, known.epochs_of(job))).collect();
     let trained = |job| origins.get(&job).map_or(0, |record| JobProgress::of(record, epochs[&job]).epoch);
-    if let Some(Shortened { job, epochs, trained, .. }) =
-        shortened(difference, &continuations, &trained).first()
-    {
-        let why = format!("it gives job {job} {epochs} epochs, which has been trained for {trained}");
-        return Err(ChangeError::Refused(why));
+    if let Some(first) = shortened(difference, &continuations, &trained).into_iter().next() {
+        return Err(ContinuedError::Shortened(first));
     }
     let mut begun = BTreeMap::new();
     for job in continuations.jobs() {

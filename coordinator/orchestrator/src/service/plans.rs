@@ -13,7 +13,7 @@ use shared::bus::{BookEntry, Bucket, Bus, BusError, Known, OrderEntry, Planned};
 use shared::ids::{JobId, RequestId};
 use shared::protocol::{Demand, JobChange, Steering, SweepRecord, Wish, subjects};
 
-use super::continued;
+use super::continued::{self, ContinuedError};
 use crate::engine::PlanChange;
 use crate::engine::requests::{NOT_OURS, except, in_words};
 use crate::sweep::difference::Difference;
@@ -40,6 +40,15 @@ pub(super) enum ChangeError {
     Refused(String),
     #[error(transparent)]
     Bus(#[from] BusError),
+}
+
+impl From<ContinuedError> for ChangeError {
+    fn from(error: ContinuedError) -> Self {
+        match error {
+            ContinuedError::Bus(error) => Self::Bus(error),
+            ContinuedError::Shortened(_) => Self::Refused(error.to_string()),
+        }
+    }
 }
 
 /// Stores a plan as it is referred to in the books.

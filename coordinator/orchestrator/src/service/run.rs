@@ -40,7 +40,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
         let tenure = tokio::select! {
             biased;
             () = stop.requested() => return Ok(interrupted_early(&request, &mut sink)),
-            tenure = Tenure::take(&request) => tenure?,
+            tenure = Tenure::take(&request.home, request.server.is_some()) => tenure?,
         };
         let mut broker = None;
         let context = RunContext { request: &request, dataset: dataset.as_ref(), tenure: &tenure, is_first };

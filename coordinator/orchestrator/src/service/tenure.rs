@@ -6,7 +6,6 @@ use std::time::Duration;
 use shared::bus::Endpoint;
 use tokio::time::Instant;
 
-use super::run_request::RunRequest;
 use crate::home::{Home, HomeError, HomeLock};
 use crate::run_dir::{RunDir, RunDirLock};
 
@@ -38,19 +37,19 @@ pub(super) enum FolderTenure {
 }
 
 impl Tenure {
-    /// Takes the state directory, or joins whoever has it.
-    pub(super) async fn take(request: &RunRequest) -> Result<Self, HomeError> {
+    /// Takes the state directory, or joins whoever has it. With `has_server`, the run has a server elsewhere.
+    pub(super) async fn take(home: &Home, has_server: bool) -> Result<Self, HomeError> {
         let begun = Instant::now();
         loop {
-            let refused = match request.home.lock() {
+            let refused = match home.lock() {
                 Ok(lock) => return Ok(Self::Own(lock)),
                 Err(refused @ HomeError::Locked { .. }) => refused,
                 Err(error) => return Err(error),
             };
-            if request.server.is_some() {
+            if has_server {
                 return Ok(Self::Beside);
             }
-            if let Some(endpoint) = request.home.endpoint() {
+            if let Some(endpoint) = home.endpoint() {
                 return Ok(Self::Guest(endpoint));
             }
             if begun.elapsed() >= STARTING {
