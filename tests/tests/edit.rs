@@ -157,10 +157,8 @@ fn while_another_run_conducts_the_sweep() -> anyhow::Result<()> {
 }
 
 /// The edit is in the books; the run that should carry it out is suspended, and then killed.
-#[test]
-fn while_the_run_that_conducts_the_sweep_dies() -> anyhow::Result<()> {
-    let (before, after) = (sweep("[0, 1, 2]", 500, ALL), sweep("[0, 2, 3]", 500, BEST));
-    let (server, [first, second], mut one) = a_run_and_an_edited_file(&before, &after)?;
+fn survives_the_run_that_conducts_the_sweep(before: &str, after: &str, jobs: usize) -> anyhow::Result<()> {
+    let (server, [first, second], mut one) = a_run_and_an_edited_file(before, after)?;
     let _worker = Worker::start(&first.0, &server.url(), "only")?;
     one.wait_for("epoch", LIMIT)?;
     signal(one.pid(), "STOP")?;
@@ -168,10 +166,22 @@ fn while_the_run_that_conducts_the_sweep_dies() -> anyhow::Result<()> {
     two.wait_for("compared", LIMIT)?;
     one.kill()?;
     let finished = two.wait_for("finished", LIMIT)?;
-    assert_eq!(finished["done"], 3, "{finished}");
+    assert_eq!(finished["done"], jobs, "{finished}");
     assert!(two.end(LIMIT)?.success());
-    assert_eq!(second.results()?, unedited(&after)?);
+    assert_eq!(second.results()?, unedited(after)?);
     Ok(())
+}
+
+#[test]
+fn while_the_run_that_conducts_the_sweep_dies() -> anyhow::Result<()> {
+    let (before, after) = (sweep("[0, 1, 2]", 500, ALL), sweep("[0, 2, 3]", 500, BEST));
+    survives_the_run_that_conducts_the_sweep(&before, &after, 3)
+}
+
+#[test]
+fn more_epochs_while_the_run_that_conducts_the_sweep_dies() -> anyhow::Result<()> {
+    let (before, after) = (lasting(6, "[0, 1]", 500, ALL), lasting(8, "[0, 1]", 500, ALL));
+    survives_the_run_that_conducts_the_sweep(&before, &after, 2)
 }
 
 /// Another dataset or trainer cannot be handed over: the run that conducts the sweep has neither.
@@ -228,23 +238,5 @@ fn more_epochs_begin_at_the_start_where_no_checkpoint_was_kept() -> anyhow::Resu
     let output = expect(&mut desk.0.ferry(&["run", "edited.yaml", "--yes"]), 0)?;
     assert!(stderr(&output).contains("2 jobs, trained from the start"), "{}", stderr(&output));
     assert_eq!(desk.results()?, unedited(&lean(3))?);
-    Ok(())
-}
-
-/// Jobs get more epochs while a worker trains them; the run that conducts the sweep is killed before it sees that.
-#[test]
-fn more_epochs_while_the_run_that_conducts_the_sweep_dies() -> anyhow::Result<()> {
-    let (before, after) = (lasting(6, "[0, 1]", 500, ALL), lasting(8, "[0, 1]", 500, ALL));
-    let (server, [first, second], mut one) = a_run_and_an_edited_file(&before, &after)?;
-    let _worker = Worker::start(&first.0, &server.url(), "only")?;
-    one.wait_for("epoch", LIMIT)?;
-    signal(one.pid(), "STOP")?;
-    let mut two = second.run_on(&server, &["--yes"])?;
-    two.wait_for("compared", LIMIT)?;
-    one.kill()?;
-    let finished = two.wait_for("finished", LIMIT)?;
-    assert_eq!(finished["done"], 2, "{finished}");
-    assert!(two.end(LIMIT)?.success());
-    assert_eq!(second.results()?, unedited(&after)?);
     Ok(())
 }
