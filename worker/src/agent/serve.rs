@@ -121,6 +121,7 @@ pub async fn serve(equipment: Equipment) -> Result<(), AgentError> {
         without_inputs: AtomicU32::new(0),
         memory: Mutex::new(Memory {
             record_ages: RecordAges::default(),
+            claiming: BTreeSet::new(),
             left_alone: BTreeSet::new(),
             draws: Stream::new(0, Purpose::Turn, &counters),
         }),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shared::bus::Bus;
-use shared::ids::WorkerId;
+use shared::ids::{JobId, WorkerId};
 use shared::job::TrainerId;
 use shared::rng::Stream;
 use tokio::sync::watch;
@@ -71,6 +71,8 @@ impl Suspicion {
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) record_ages: RecordAges,
+    /// Jobs that this worker is about to claim.
+    pub(super) claiming: BTreeSet<JobId>,
     /// What was said about jobs that this worker leaves alone, so that it is said once.
     pub(super) left_alone: BTreeSet<String>,
     /// The random times for which jobs are left to other workers.
