@@ -152,7 +152,8 @@ impl Told {
         ranking: &Ranking,
     ) -> Vec<EventKind> {
         let attempt = result.attempt;
-        let is_still_part = |told: Attempt| told.0 > self.anew_after;
+        // Reports of attempt 0 are of the job that this one goes on from.
+        let is_still_part = |told: Attempt| self.anew_after == 0 || told.0 > self.anew_after;
         let Reports { known, earlier, finished } = &self.reports;
         let known: BTreeMap<(u32, u32), Attempt> = known.iter().map(|&(told, at)| (at, told)).collect();
         let is_told = |place: (u32, u32)| match finished {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared::blob::BlobRef;
 use shared::books::{
-    Checkpoint, Claim, JobRecord, LOG_TAIL, LogTail, Progress, Standing, Token, WorkerRecord,
+    Checkpoint, Claim, JobRecord, LOG_TAIL, LogTail, Origin, Progress, Standing, Token, WorkerRecord,
 };
 use shared::bus::{BookEntry, Change, Fed, RequestEntry};
 use shared::ids::{JobId, RequestId, WorkerId};
@@ -240,6 +240,21 @@ fn a_job_that_is_trained_anew_is_told_anew() {
     let told = short(&books.told(Since::Beginning, |_| true));
     assert!(told.starts_with("one from 0, 1:1, 1:2, done by one, all ready, note trained anew"), "{told}");
     assert!(told.ends_with("two from 0, 2:1, 2:2, done by two, all ready"), "{told}");
+}
+
+/// It has reports before its first attempt.
+#[test]
+fn the_epochs_that_a_continued_job_starts_with_are_told_once() {
+    let mut books = Books::default();
+    let blob = BlobRef { name: "c2".into(), sha256: String::new(), size: 1 };
+    let checkpoint = Checkpoint { epoch: 2, step: 0, blob, origin: None };
+    let origin = Origin { job: JobId::new(Uuid::from_u128(2)), epochs: 2 };
+    books.write(JobRecord::going_on_from(&checkpoint, origin, vec![point(1), point(2)]));
+    let one = books.claim("one");
+    books.epochs(&one, 3..=3);
+    books.done(&one, 3);
+    let told = short(&books.told(Since::Beginning, |_| true));
+    assert!(told.ends_with("0:1, 0:2, one from 2, 1:3, done by one, all ready"), "{told}");
 }
 
 #[test]
