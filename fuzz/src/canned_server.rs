@@ -58,7 +58,7 @@ impl Books for CannedServer {
         answer(Ok(writes.len() as u64))
     }
 
-    fn keys(&self) -> Reply<'_, Vec<String>> {
+    fn keys<'a>(&'a self, _: &'a str) -> Reply<'a, Vec<String>> {
         answer(Ok(vec!["sweep.fuzz".to_owned()]))
     }
 
