@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use shared::protocol::Priority;
 use shared::stdio::StdoutError;
 use tracing_subscriber::EnvFilter;
 
@@ -83,7 +84,18 @@ pub(crate) enum Command {
         Exit codes: 0 done, 1 something failed or you said no, 2 bad input."
     )]
     Cancel(steer::SteerArgs),
-    /// Put jobs first: workers take them before all others that wait.
+    /// Train jobs earlier or later than others, of the same sweep or of others on the server.
+    #[command(
+        after_help = "Examples:\n  ferry priority demo 50                                   # the whole sweep\n  \
+        ferry priority demo 'backbone=dino*' subset_seed=0 100\n  \
+        ferry priority demo group=later -10                      # when nothing else waits\n  \
+        ferry priority demo 0                                    # as usual again\n\n\
+        0 is normal. Workers take jobs above 0 before all others, the highest first, and jobs below 0 when no other job \
+        waits. Jobs that are being trained go on. `priority: N` in a sweep file holds for all its jobs.\n\n\
+        Exit codes: 0 done, 1 something failed, 2 bad input."
+    )]
+    Priority(steer::PriorityArgs),
+    /// Put jobs first: `ferry priority … 100`.
     #[command(after_help = "Example:\n  ferry first demo 'backbone=dino*' subset_seed=0\n\n\
         Exit codes: 0 done, 1 something failed or you said no, 2 bad input.")]
     First(steer::SteerArgs),
@@ -159,7 +171,10 @@ fn run(command: &Command) -> End {
         Command::Pause(args) => steer::run(Verb::Pause, args).map_err(|failure| (failure, args.json)),
         Command::Resume(args) => steer::run(Verb::Resume, args).map_err(|failure| (failure, args.json)),
         Command::Cancel(args) => steer::run(Verb::Cancel, args).map_err(|failure| (failure, args.json)),
-        Command::First(args) => steer::run(Verb::First, args).map_err(|failure| (failure, args.json)),
+        Command::Priority(args) => steer::priority(args).map_err(|failure| (failure, args.json)),
+        Command::First(args) => {
+            steer::run(Verb::Priority(Priority::MOST), args).map_err(|failure| (failure, args.json))
+        }
         Command::Retry(args) => steer::retry(args).map_err(|failure| (failure, args.steer.json)),
         Command::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
         Command::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),

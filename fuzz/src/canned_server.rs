@@ -88,6 +88,10 @@ impl Queue for CannedServer {
         answer(Ok(()))
     }
 
+    fn withdraw<'a>(&'a self, _: &'a str) -> Reply<'a, ()> {
+        answer(Ok(()))
+    }
+
     fn set_deadline(&self, _: Duration) -> Reply<'_, ()> {
         answer(Ok(()))
     }

@@ -24,8 +24,8 @@ use shared::ids::{Attempt, JobId, RequestId, WorkerId};
 use shared::mtl::MtlSpec;
 use shared::protocol::timing::{MAX_LEASE, MIN_HEARTBEAT};
 use shared::protocol::{
-    JobOrder, LiveReport, PackManifest, Presence, Request, Steering, SweepRecord, Timing, WeightsManifest,
-    subjects,
+    Drains, JobOrder, LiveReport, PackManifest, Presence, Priorities, Request, Steering, SweepRecord, Timing,
+    WeightsManifest, subjects,
 };
 use shared::result::JobResult;
 use shared::kinds;
@@ -93,6 +93,12 @@ async fn read(value: &[u8], blob: &[u8]) {
     if let Ok(record) = bus.read::<WorkerRecord>("worker.x", WorkerRecord::VERSION).await {
         again(&record, WorkerRecord::VERSION).await;
         judged(job, &bus, &record).await;
+    }
+    if let Ok((priorities, _)) = bus.priorities().await {
+        assert!(priorities.before().count().max(priorities.after().count()) <= Priorities::MOST);
+    }
+    if let Ok(drains) = bus.drains().await {
+        again(&drains, Drains::VERSION).await;
     }
     live(&bus).await;
 }

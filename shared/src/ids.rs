@@ -86,7 +86,7 @@ impl TryFrom<String> for WorkerId {
 }
 
 /// True for a valid worker's name; it becomes part of keys and of file names.
-pub(crate) fn is_plain(name: &str) -> bool {
+pub fn is_plain(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 }
 

@@ -53,6 +53,7 @@ pub fn plan(name: &str, trainer: TrainerId, jobs: impl IntoIterator<Item = Job>)
     };
     let Execution { checkpoint_every, ranking, .. } = execution();
     Plan {
+        priority: shared::protocol::Priority::NORMAL,
         name: name.to_owned(),
         trainer,
         ranking,

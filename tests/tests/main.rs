@@ -23,6 +23,8 @@ mod one_home;
 mod operate;
 mod permissions;
 mod predict;
+mod priority;
+mod queue;
 mod retry;
 mod short_jobs;
 mod signals;

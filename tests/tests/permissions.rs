@@ -6,6 +6,7 @@ use anyhow::Context;
 use nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use shared::books::{Standing, WorkerRecord};
 use shared::bus::{Bucket, Bus, Role};
+use shared::protocol::Drain;
 use tests::cluster::Cluster;
 use tests::programs::{Workdir, expect};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -87,7 +88,7 @@ fn coordinators_own() -> Vec<String> {
         .into();
     plain.extend(["ferry_packs", "ferry_weights"].map(|bucket| format!("$O.{bucket}.C.x")));
     plain.extend(["ferry_packs", "ferry_weights"].map(|bucket| format!("$O.{bucket}.M.x")));
-    plain.extend(["timing", "first"].map(|key| format!("$KV.ferry_books.{key}")));
+    plain.extend(["timing", "priorities", "drains"].map(|key| format!("$KV.ferry_books.{key}")));
     plain.push(format!("ferry.job.{JOB}"));
     own.extend(plain.clone());
     own.extend(plain.iter().chain(&api).map(|subject| format!("ferry.api.{subject}")));
@@ -179,6 +180,12 @@ async fn a_worker_says_that_it_is_out_and_an_observer_sees_that_and_what_the_sto
     assert_eq!(worker.standing("w").await?, unfit.standing);
     let observer = Bus::connect(&cluster.endpoint(Role::Observer)?, "observer").await?;
     assert_eq!(observer.standings().await?, [unfit]);
+    let drain = Drain { by: "ada".into(), now: false };
+    coordinator.change_drains(|drains| drains.workers = [("w".to_owned(), drain.clone())].into()).await?;
+    for bus in [&worker, &observer] {
+        assert_eq!(bus.drains().await?.of("w"), Some(&drain));
+        assert_eq!(bus.priorities().await?.0.jobs, []);
+    }
     let inventory = observer.inventory(Bucket::Results).await?;
     assert_eq!((inventory.objects.len(), inventory.uploads.len()), (1, 0));
     Ok(())

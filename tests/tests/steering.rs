@@ -11,7 +11,7 @@ use serde_json::Value;
 use shared::books::{JobRecord, JobState};
 use shared::bus::Bus;
 use shared::ids::{JobId, RequestId};
-use shared::protocol::{Answer, Demand, JobChange, Request, subjects};
+use shared::protocol::{Answer, Demand, JobChange, Priority, Request, subjects};
 use tests::processes::signal;
 use tests::programs::{Workdir, root};
 use tests::results::comparable;
@@ -237,7 +237,28 @@ async fn a_job_that_is_put_first_is_trained_next() -> anyhow::Result<()> {
         assert!(is_waiting(&record), "{job} came before the job that was put first: {record:?}");
     }
     assert_eq!(bench.finish(run)?, undisturbed()?);
-    assert_eq!(bench.bus.first().await?, []);
+    assert_eq!(bench.bus.priorities().await?.0.jobs, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_job_of_a_lower_priority_waits_for_the_others_until_that_is_taken_back() -> anyhow::Result<()> {
+    let bench = Bench::new().await?;
+    let run = bench.start()?;
+    let running = bench.running(1).await?;
+    let waiting: Vec<JobId> =
+        bench.plan.jobs.iter().map(|job| job.id).filter(|job| *job != running).collect();
+    let [next, other] = waiting[..] else { anyhow::bail!("{waiting:?} wait") };
+    let priority = |number| JobChange::Priority { priority: Priority::new(number).ok() };
+    let run = bench.ask_for(run, next, priority(-5)).await?;
+    bench.record(other, |record| !is_waiting(record)).await?;
+    let record = bench.bus.record(next).await?.context("a record")?.record;
+    assert!(is_waiting(&record), "{record:?}");
+    let run = bench.ask_for(run, next, JobChange::Priority { priority: None }).await?;
+    let order = bench.bus.order(next).await?;
+    assert_eq!(order.execution.steering.priority, None);
+    assert_eq!(bench.finish(run)?, undisturbed()?);
+    assert_eq!(bench.bus.priorities().await?.0.jobs, []);
     Ok(())
 }
 

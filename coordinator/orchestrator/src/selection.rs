@@ -9,18 +9,20 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use shared::ids::JobId;
 use shared::metrics::Metrics;
+use shared::protocol::Priority;
 
 use crate::sweep::expand::listed;
 use crate::sweep::plan::{Plan, PlannedJob};
 use crate::sweep::problem::nearest;
 
 /// Names that stand for what the books say of a job, unless its trainer has a setting of that name.
-const FACTS: [&str; 5] = ["state", "worker", "epoch", "attempts", "score"];
+const FACTS: [&str; 6] = ["state", "priority", "worker", "epoch", "attempts", "score"];
 
 /// What the books say of a job.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Facts {
     pub state: &'static str,
+    pub priority: Priority,
     /// The worker that trains it, or has finished it.
     pub worker: Option<String>,
     /// Finished epochs.
@@ -205,6 +207,7 @@ impl Condition {
 fn value(name: &str, job: &PlannedJob, facts: &Facts) -> Option<Value> {
     job.value(name).or_else(|| match name {
         "state" => Some(facts.state.into()),
+        "priority" => Some(i64::from(facts.priority).into()),
         "worker" => facts.worker.clone().map(Value::from),
         "epoch" => Some(facts.epoch.into()),
         "attempts" => Some(facts.attempts.into()),
@@ -269,7 +272,8 @@ fn fits(pattern: &str, value: &Value) -> bool {
     }
 }
 
-fn fits_text(pattern: &str, text: &str) -> bool {
+/// Whether a text is the one that was written, in which `*` stands for any part.
+pub(crate) fn fits_text(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(first) else { return false };
     let mut parts: Vec<&str> = rest.split('*').collect();

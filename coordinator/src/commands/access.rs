@@ -10,7 +10,7 @@ use orchestrator::broker::{self, Broker};
 use orchestrator::home::{self, Home, HomeError, HomeLock};
 
 /// Where the records are.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct BooksArgs {
     /// State directory of the sweeps.
     #[arg(long, env = "FERRY_HOME", default_value = home::DEFAULT)]

@@ -6,7 +6,7 @@ use clap::Args;
 use shared::bus::{BusError, Credential, Endpoint};
 
 /// A server that somebody else runs.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
     /// Use this NATS server instead of starting one: nats://[token@]host[:port] or tls://host[:port]; several servers of one
     /// cluster are separated by commas.

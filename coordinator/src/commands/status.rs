@@ -96,8 +96,10 @@ const CLEARED: &str = "\x1b[H\x1b[2J";
 
 fn print(args: &StatusArgs, status: &Status) -> anyhow::Result<()> {
     let text = if args.json {
-        let Status { sweeps, workers, standings, store } = status;
-        let all = json!({ "sweeps": sweeps, "workers": workers, "standings": standings, "store": store });
+        let Status { sweeps, workers, standings, drains, store } = status;
+        let all = json!({
+            "sweeps": sweeps, "workers": workers, "standings": standings, "drained": drains.workers, "store": store,
+        });
         format!("{all}\n")
     } else if status.sweeps.is_empty() {
         format!("{}\n", args.books.no_sweep())
@@ -137,13 +139,15 @@ fn text(status: &Status, all: bool) -> String {
     lines.push(count(status.workers.len(), "worker"));
     for worker in &status.workers {
         let (known_as, host, device) = (worker.worker.name(), &worker.host, &worker.device);
-        lines.push(match (worker.readiness, worker.job) {
+        let does = match (worker.readiness, worker.job) {
             (Readiness::Starting, _) => format!("  {known_as} on {host}: starting"),
             (Readiness::Ready, None) => format!("  {known_as} on {host}, {device}: idle"),
             (Readiness::Ready, Some(job)) => {
                 format!("  {known_as} on {host}, {device}: training {}", name(status, job))
             }
-        });
+        };
+        let drained = status.drains.of(known_as).map(|drain| format!(", drained by {}", drain.by));
+        lines.push(does + &drained.unwrap_or_default());
     }
     for record in &status.standings {
         let why = match &record.standing {
@@ -215,9 +219,12 @@ fn jobs(sweep: &SweepStatus) -> Vec<String> {
         let worker = job.worker.as_deref().unwrap_or("");
         let (id, label, state, epoch, epochs) =
             (job.id.short(), &job.label, job.state, job.epoch, job.epochs);
+        let priority =
+            if job.priority.is_normal() { String::new() } else { format!("  priority {}", job.priority) };
         let troubles = troubles(job);
         lines.push(format!(
-            "  {id}  {label:width$}  {state:state_width$}  epoch {epoch:>3}/{epochs:<3}  {name} {score:>5}  {worker}{troubles}"
+            "  {id}  {label:width$}  {state:state_width$}  epoch {epoch:>3}/{epochs:<3}  {name} {score:>5}  {worker}{priority}\
+             {troubles}"
         ));
         lines.extend(job.warnings.iter().map(|warning| format!("      {warning}")));
         lines.extend(job.error.iter().map(|error| format!("      {error}")));
@@ -260,7 +267,14 @@ mod tests {
     fn the_status_reads_well() {
         let jobs = vec![
             JobStatus { worker: Some("cpu0".into()), epoch: 8, score: Some(61.25), ..job(1, "done") },
-            JobStatus { epoch: 6, score: Some(58.0), losses: 1, deferrals: 2, ..job(2, "pending") },
+            JobStatus {
+                epoch: 6,
+                priority: "-5".parse().unwrap(),
+                score: Some(58.0),
+                losses: 1,
+                deferrals: 2,
+                ..job(2, "pending")
+            },
             JobStatus {
                 failures: 3,
                 error: Some("it failed on 2 workers: no memory".into()),
@@ -294,20 +308,25 @@ mod tests {
                 jobs,
             }],
             standings: Vec::new(),
+            drains: shared::protocol::Drains {
+                workers: [("cpu1".into(), shared::protocol::Drain { by: "ada@head".into(), now: true })]
+                    .into(),
+                ..Default::default()
+            },
             store: vec![bucket("ferry-packs", 1, 0), bucket("ferry-checkpoints", 4, 1)],
         };
         insta::assert_snapshot!(text(&status, false), @"
         demo: 1 done, 0 running, 1 pending, 1 failed; best F1 61.25: weak subset_seed=1
           left to do: 1 job, 2 epochs, about 1 min 35 s on 2 workers
           00000001  weak subset_seed=1  done     epoch   8/8    F1  61.2  cpu0
-          00000002  weak subset_seed=2  pending  epoch   6/8    F1  58.0    (worker lost 1×, returned because of server, network or disk 2×)
+          00000002  weak subset_seed=2  pending  epoch   6/8    F1  58.0    priority -5  (worker lost 1×, returned because of server, network or disk 2×)
           00000003  weak subset_seed=3  failed   epoch   0/8    F1     -    (failed 3×)
               it failed on 2 workers: no memory
               | loss: nan
               to see the error: ferry-worker reproduce s.yaml --job 00000003
         2 workers
           cpu0 on node7, cpu: training weak subset_seed=2 of demo
-          cpu1 on node7, cpu: idle
+          cpu1 on node7, cpu: idle, drained by ada@head
         store
           ferry-packs             1.0 MB in 1 blob, 46.0 MB on the server
           ferry-checkpoints       1.0 MB in 4 blobs, 46.0 MB on the server, 1 unfinished upload

@@ -1,4 +1,4 @@
-//! `ferry pause`, `resume`, `cancel`, `retry` and `first`: how jobs of a sweep are carried out from now on.
+//! `ferry pause`, `resume`, `cancel`, `retry`, `priority` and `first`: how jobs of a sweep are carried out from now on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use serde_json::json;
 use shared::bus::Bus;
 use shared::ids::JobId;
 use shared::plural::count;
-use shared::protocol::{Answer, Demand, JobChange, Request};
+use shared::protocol::{Answer, Demand, JobChange, Priority, Request};
 use shared::stdio;
 use shared::terminal::plain;
 
@@ -59,47 +59,76 @@ pub(crate) struct RetryArgs {
     anew: bool,
 }
 
+/// What `ferry priority` needs besides: its last word is the priority.
+#[derive(Debug, Args)]
+#[command(override_usage = "ferry priority [OPTIONS] [SWEEP|CONDITION|JOB]... N")]
+pub(crate) struct PriorityArgs {
+    /// The sweep, which may be left out if there is only one; then which of its jobs, as for `ferry pause`; at the end the
+    /// priority, from -100 to 100.
+    #[arg(value_name = "SWEEP|CONDITION|JOB", required = true, allow_negative_numbers = true)]
+    words: Vec<String>,
+    #[command(flatten)]
+    books: BooksArgs,
+    /// Show which jobs are meant, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Pause,
     Resume,
     Cancel,
-    First,
+    Priority(Priority),
     Retry { only_failed: bool, anew: bool },
 }
 
 impl Verb {
     fn name(self) -> &'static str {
         match self {
+            Self::Priority(_) => "change the priority of",
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Cancel => "cancel",
-            Self::First => "train first",
             Self::Retry { .. } => "train again",
         }
     }
 
-    /// What it means for a job in this state; `None` if the job is left alone.
-    fn change(self, state: &str) -> Option<JobChange> {
+    /// What it means for a job in this state; `None` if the job is left alone. Without requests, the jobs have the priority
+    /// `of_plan`.
+    fn change(self, state: &str, of_plan: Priority) -> Option<JobChange> {
         match (self, state) {
             (Self::Pause, "pending" | "running") => Some(JobChange::Pause),
             (Self::Resume, "paused" | "cancelled" | "failed")
             | (Self::Retry { anew: false, .. }, "failed") => Some(JobChange::Resume),
             (Self::Cancel, "pending" | "running" | "paused") => Some(JobChange::Cancel),
-            (Self::First, "pending") => Some(JobChange::First),
+            (Self::Priority(priority), "pending" | "running" | "paused") => {
+                Some(JobChange::Priority { priority: Some(priority).filter(|wanted| *wanted != of_plan) })
+            }
             (Self::Retry { only_failed: false, .. }, "done") | (Self::Retry { anew: true, .. }, "failed") => {
                 Some(JobChange::TrainAnew)
             }
-            (Self::Pause | Self::Resume | Self::Cancel | Self::First | Self::Retry { .. }, _) => None,
+            (Self::Pause | Self::Resume | Self::Cancel | Self::Priority(_) | Self::Retry { .. }, _) => None,
         }
     }
 
     /// True if something is given up that took time to get.
     fn gives_up(self) -> bool {
         match self {
-            Self::Pause | Self::Resume | Self::First => false,
+            Self::Pause | Self::Resume | Self::Priority(_) => false,
             Self::Cancel | Self::Retry { .. } => true,
+        }
+    }
+
+    /// True if it is most likely a mistake to mean all jobs.
+    fn is_for_some(self) -> bool {
+        match self {
+            Self::Priority(_) => false,
+            Self::Pause | Self::Resume | Self::Cancel | Self::Retry { .. } => true,
         }
     }
 
@@ -109,7 +138,7 @@ impl Verb {
             Self::Pause => "Workers store a checkpoint and leave these jobs.",
             Self::Resume => "They continue from their last checkpoint.",
             Self::Cancel => "Nobody trains these jobs again, unless `ferry resume` takes it back.",
-            Self::First => "Workers take them before all others.",
+            Self::Priority(_) => "Workers take jobs of a higher priority first.",
             Self::Retry { .. } => {
                 "Finished jobs are trained from the start; their earlier results stay in the run folder, under `earlier/`. \
                  Failed ones continue from their last checkpoint, unless you say --anew."
@@ -128,6 +157,20 @@ pub(crate) fn run(verb: Verb, args: &SteerArgs) -> Result<ExitCode, CommandError
         .build()
         .context("the runtime cannot start")?;
     Ok(runtime.block_on(steer(verb, args))?)
+}
+
+/// Runs `ferry priority`.
+///
+/// # Errors
+/// As [`run`]; bad input also when the last word is no priority.
+pub(crate) fn priority(args: &PriorityArgs) -> Result<ExitCode, CommandError> {
+    let PriorityArgs { words, books, dry_run, json } = args;
+    let number = words.last().map_or("", String::as_str);
+    let priority =
+        number.parse().map_err(|error| anyhow::Error::from(BadInput(format!("the last word: {error}"))))?;
+    let words = words[..words.len().saturating_sub(1)].to_vec();
+    let steer = SteerArgs { words, books: books.clone(), dry_run: *dry_run, yes: true, json: *json };
+    run(Verb::Priority(priority), &steer)
 }
 
 /// Runs `ferry retry`.
@@ -153,7 +196,7 @@ async fn with_books(verb: Verb, args: &SteerArgs, bus: &Bus) -> anyhow::Result<E
     if meant.changes.is_empty() {
         return Err(BadInput(meant.nothing(verb, &chosen)).into());
     }
-    let is_question = verb.gives_up() || meant.is_everything(verb, &chosen);
+    let is_question = verb.gives_up() || (verb.is_for_some() && meant.is_everything(verb, &chosen));
     if !args.json || (is_question && !args.yes) {
         stdio::remark(&plain(meant.text(verb, &chosen).trim_end()));
     }
@@ -217,7 +260,7 @@ impl<'a> Meant<'a> {
         let wanted: BTreeSet<JobId> = chosen.jobs.iter().copied().collect();
         let mut meant = Self { changes: Vec::new(), jobs: Vec::new(), alone: BTreeMap::new() };
         for job in chosen.status.jobs.iter().filter(|job| wanted.contains(&job.id)) {
-            let Some(change) = verb.change(job.state) else {
+            let Some(change) = verb.change(job.state, chosen.plan.priority) else {
                 *meant.alone.entry(job.state).or_default() += 1;
                 continue;
             };
@@ -232,7 +275,8 @@ impl<'a> Meant<'a> {
 
     /// True if nothing is left out that the verb could be applied to.
     fn is_everything(&self, verb: Verb, chosen: &Chosen) -> bool {
-        let possible = chosen.status.jobs.iter().filter(|job| verb.change(job.state).is_some()).count();
+        let can = |job: &&JobStatus| verb.change(job.state, chosen.plan.priority).is_some();
+        let possible = chosen.status.jobs.iter().filter(can).count();
         self.jobs.len() == possible && possible > 1
     }
 

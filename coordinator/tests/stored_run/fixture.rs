@@ -59,6 +59,7 @@ pub(crate) fn plan() -> Plan {
         dataset_digest: Some(DIGEST.into()),
         checkpoint_every: shared::protocol::CheckpointEvery::default(),
         keep_checkpoints: true,
+        priority: shared::protocol::Priority::NORMAL,
         jobs,
         ensembles: ensembles(),
         tables: tables(),

@@ -54,6 +54,7 @@ fn plan() -> Plan {
         dataset_digest: None,
         checkpoint_every: shared::protocol::CheckpointEvery::default(),
         keep_checkpoints: true,
+        priority: shared::protocol::Priority::NORMAL,
         jobs: [(0, 0.5), (1, 0.5), (0, 1.5), (1, 1.5)].into_iter().map(job).collect(),
         ensembles: vec![best],
         tables: vec![table],

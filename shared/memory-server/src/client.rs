@@ -150,6 +150,14 @@ impl Queue for Client {
         }))
     }
 
+    fn withdraw<'a>(&'a self, subject: &'a str) -> Reply<'a, ()> {
+        let subject = subject.to_owned();
+        Box::pin(self.link.request(move |state, _| {
+            state.queue.withdraw(&subject);
+            Ok(())
+        }))
+    }
+
     fn set_deadline(&self, deadline: Duration) -> Reply<'_, ()> {
         Box::pin(self.link.request(move |state, _| {
             state.queue.set_deadline(deadline);

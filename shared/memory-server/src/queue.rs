@@ -82,6 +82,12 @@ impl WorkQueue {
         self.pending.clear();
     }
 
+    pub(super) fn withdraw(&mut self, subject: &str) {
+        self.messages.retain(|_, queued| queued != subject);
+        let messages = &self.messages;
+        self.pending.retain(|sequence, _| messages.contains_key(sequence));
+    }
+
     pub(super) fn wait(&mut self, pull: Pull) {
         self.waiting.push_back(pull);
     }

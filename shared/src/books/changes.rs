@@ -25,6 +25,7 @@ impl JobRecord {
                 | JobChange::StopEarly
                 | JobChange::Limit { .. }
                 | JobChange::CheckpointEvery { .. }
+                | JobChange::Priority { .. }
                 | JobChange::First => return Some("it has failed".to_owned()),
             },
         };
@@ -52,6 +53,7 @@ impl JobRecord {
             | JobChange::StopEarly
             | JobChange::Limit { .. }
             | JobChange::CheckpointEvery { .. }
+            | JobChange::Priority { .. }
             | JobChange::First
             | JobChange::TrainAnew => None,
         }

@@ -14,6 +14,9 @@ pub struct WorkerRecord {
     /// The worker's name ([`crate::ids::WorkerId::name`]).
     pub name: String,
     pub standing: Standing,
+    /// The user who trusts it again: what counted against it before counts no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// Whether a worker may take jobs.
@@ -71,7 +74,7 @@ impl WorkerRecord {
     pub const VERSION: u32 = 1;
 
     pub fn new(name: &str, standing: Standing) -> Self {
-        Self { v: Self::VERSION, name: name.to_owned(), standing }
+        Self { v: Self::VERSION, name: name.to_owned(), standing, by: None }
     }
 }
 

@@ -5,6 +5,7 @@
 mod blobs;
 mod books;
 pub mod credential;
+mod drains;
 mod error;
 mod feed;
 mod files;
@@ -12,6 +13,7 @@ mod group;
 mod live;
 mod nats;
 mod orders;
+mod priorities;
 mod queue;
 mod requests;
 pub mod server;

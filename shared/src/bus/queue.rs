@@ -29,6 +29,15 @@ impl Bus {
         self.server.publish_all(&subjects).await.map_err(|e| BusError::failed("queue jobs", e))
     }
 
+    /// Takes a job out of the queue, also if it is handed out. Only the coordinator may.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
+    pub async fn dequeue(&self, job: JobId) -> Result<(), BusError> {
+        let withdrawn = self.server.withdraw(&subjects::queue(job)).await;
+        withdrawn.map_err(|e| BusError::failed("take a job out of the queue", e))
+    }
+
     /// Empties the queue: for a server with a single coordinator, before it queues its own jobs.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use super::values::{decode, encode};
 use super::{Bus, BusError};
 use crate::books::CarriedOut;
 use crate::ids::{JobId, RequestId};
-use crate::protocol::{Answer, Execution, First, JobChange, Request, SweepRecord, subjects};
+use crate::protocol::{Answer, Execution, JobChange, Request, SweepRecord, subjects};
 
 /// A request at one revision of its entry in the books. Revisions tell which request came first.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,73 +95,12 @@ impl Bus {
             if let Some(why) = entry.record.refusal(change, &steering) {
                 return Ok(CarriedOut::Refused(why));
             }
-            if change == JobChange::First && !self.put_first(job).await? {
-                return Ok(CarriedOut::Refused(format!("{} jobs are first already", First::MOST)));
-            }
             let steering = steering.changed(change, by, entry.record.attempts);
             let execution = Execution { steering, ..known.order.execution.clone() };
             if self.replace_execution(known, execution).await? {
                 return Ok(CarriedOut::Done(steering));
             }
         }
-    }
-
-    /// The jobs that workers take before all others. A list that cannot be read counts as empty.
-    ///
-    /// # Errors
-    /// When the server does not answer.
-    pub async fn first(&self) -> Result<Vec<JobId>, BusError> {
-        Ok(self.first_entry().await?.0)
-    }
-
-    /// Lets workers take `job` before all others. False if too many jobs are first already.
-    async fn put_first(&self, job: JobId) -> Result<bool, BusError> {
-        loop {
-            let (mut jobs, revision) = self.first_entry().await?;
-            if jobs.contains(&job) {
-                return Ok(true);
-            }
-            if jobs.len() >= First::MOST {
-                return Ok(false);
-            }
-            jobs.push(job);
-            if self.write_first(jobs, revision).await? {
-                return Ok(true);
-            }
-        }
-    }
-
-    /// Takes jobs out of those that workers take before all others.
-    ///
-    /// # Errors
-    /// When the server refuses or does not answer.
-    pub async fn no_longer_first(&self, gone: &[JobId]) -> Result<(), BusError> {
-        loop {
-            let (mut jobs, revision) = self.first_entry().await?;
-            let before = jobs.len();
-            jobs.retain(|job| !gone.contains(job));
-            if jobs.len() == before || self.write_first(jobs, revision).await? {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn write_first(&self, jobs: Vec<JobId>, revision: u64) -> Result<bool, BusError> {
-        let first = First { v: First::VERSION, jobs };
-        Ok(self.changed(subjects::FIRST_KEY, &first, revision).await?.is_some())
-    }
-
-    async fn first_entry(&self) -> Result<(Vec<JobId>, u64), BusError> {
-        let Some(entry) = self.entry(subjects::FIRST_KEY).await? else { return Ok((Vec::new(), 0)) };
-        let mut jobs = match decode::<First>(&entry.key, &entry.value, First::VERSION) {
-            Ok(first) => first.jobs,
-            Err(error) => {
-                tracing::debug!(%error, "no job is taken before the others");
-                Vec::new()
-            }
-        };
-        jobs.truncate(First::MOST);
-        Ok((jobs, entry.revision))
     }
 
     /// The entry of a sweep and its revision, if there is such a sweep.

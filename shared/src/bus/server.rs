@@ -123,6 +123,8 @@ pub trait Queue: Send + Sync {
     /// server does not do that.
     fn publish_all<'a>(&'a self, subjects: &'a [String]) -> Reply<'a, bool>;
     fn purge(&self) -> Reply<'_, ()>;
+    /// Removes the message with this subject, if there is one, even if it is handed out. Only the coordinator may do this.
+    fn withdraw<'a>(&'a self, subject: &'a str) -> Reply<'a, ()>;
     /// Sets after what time without an answer a message is handed out again.
     fn set_deadline(&self, deadline: Duration) -> Reply<'_, ()>;
     /// Messages one at a time, each handed out when it is polled for.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CheckpointEvery;
+use super::{CheckpointEvery, Priority};
 use crate::ids::RequestId;
 use crate::metrics::Ranking;
 
@@ -35,6 +35,9 @@ pub struct Steering {
     /// The distance between checkpoints, instead of the plan's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint_instead: Option<CheckpointEvery>,
+    /// Its priority, instead of the plan's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
     /// What attempts up to this one have done is no longer wanted: the job is trained anew.
     #[serde(skip_serializing_if = "is_zero")]
     pub anew_after: u32,
@@ -94,7 +97,11 @@ pub enum JobChange {
     CheckpointEvery {
         every: Option<CheckpointEvery>,
     },
-    /// Takes it before all others that wait.
+    /// Trains it before all that wait and have a lower priority; `None` leaves it to the plan again.
+    Priority {
+        priority: Option<Priority>,
+    },
+    /// Gives it the highest priority. Earlier versions asked for it so.
     First,
     /// Trains it from the start again.
     TrainAnew,
@@ -112,7 +119,8 @@ impl JobChange {
                 Self::StopEarly | Self::Limit { .. },
                 Self::StopEarly | Self::Limit { .. } | Self::Resume | Self::Cancel | Self::TrainAnew,
             )
-            | (Self::First, Self::Pause | Self::Cancel)
+            | (Self::First, Self::Pause | Self::Cancel | Self::Priority { .. })
+            | (Self::Priority { .. }, Self::Priority { .. } | Self::First)
             | (Self::TrainAnew, Self::Cancel)
             | (Self::CheckpointEvery { .. }, Self::CheckpointEvery { .. }) => self != later,
             (
@@ -122,6 +130,7 @@ impl JobChange {
                 | Self::StopEarly
                 | Self::Limit { .. }
                 | Self::CheckpointEvery { .. }
+                | Self::Priority { .. }
                 | Self::First
                 | Self::TrainAnew,
                 _,
@@ -142,6 +151,8 @@ impl JobChange {
             Self::CheckpointEvery { every: None } => {
                 "store checkpoints as often as the sweep says".to_owned()
             }
+            Self::Priority { priority: Some(priority) } => format!("give priority {priority}"),
+            Self::Priority { priority: None } => "give the priority that the sweep says".to_owned(),
             Self::First => "train first".to_owned(),
             Self::TrainAnew => "train anew".to_owned(),
         }
@@ -183,7 +194,8 @@ impl Steering {
             JobChange::StopEarly => next.limit = Some(0),
             JobChange::Limit { epochs } => next.limit = epochs,
             JobChange::CheckpointEvery { every } => next.checkpoint_instead = every,
-            JobChange::First => {}
+            JobChange::Priority { priority } => next.priority = priority,
+            JobChange::First => next.priority = Some(Priority::MOST),
             JobChange::TrainAnew => {
                 (next.wish, next.limit, next.anew_after) = (Wish::Train, None, attempts);
             }
@@ -242,6 +254,11 @@ mod tests {
             Execution { steering: Steering::default().changed(JobChange::Pause, by, 0), ..execution() };
         let text = serde_json::to_string(&steered).unwrap();
         assert_eq!(serde_json::from_str::<Execution>(&text).unwrap(), steered, "{text}");
+        let last = JobChange::Priority { priority: Some(Priority::LEAST) };
+        let steered = Execution { steering: steered.steering.changed(last, by, 0), ..steered };
+        let text = serde_json::to_string(&steered).unwrap();
+        assert_eq!(serde_json::from_str::<Execution>(&text).unwrap(), steered, "{text}");
+        assert_eq!(steered.steering.changed(JobChange::Priority { priority: None }, by, 0).priority, None);
     }
 
     #[test]
@@ -250,6 +267,12 @@ mod tests {
         assert!(JobChange::StopEarly.is_superseded_by(JobChange::Limit { epochs: Some(9) }));
         assert!(!JobChange::Pause.is_superseded_by(JobChange::Pause));
         assert!(!JobChange::Pause.is_superseded_by(JobChange::First));
+        let [low, high] = [-5, 5].map(|n| JobChange::Priority { priority: Priority::new(n).ok() });
+        assert!(
+            low.is_superseded_by(high)
+                && !low.is_superseded_by(low)
+                && !low.is_superseded_by(JobChange::Pause)
+        );
         assert!(!JobChange::Cancel.is_superseded_by(JobChange::StopEarly));
     }
 }

@@ -1,8 +1,10 @@
 //! Messages between coordinator and workers, by direction, and the subjects and keys that they use.
 
 mod checkpoint_every;
+mod drain;
 mod execution;
 mod order;
+mod priority;
 mod request;
 mod stored_file;
 pub mod subjects;
@@ -15,8 +17,10 @@ use crate::job::TrainerId;
 use crate::pack::FILES;
 
 pub use checkpoint_every::{CheckpointEvery, NotADistance};
+pub use drain::{Drain, Drains};
 pub use execution::{Execution, JobChange, Steering, Wish};
 pub use order::JobOrder;
+pub use priority::{NotAPriority, Priorities, Prioritised, Priority};
 pub use request::{Answer, Demand, Request};
 pub use stored_file::StoredFile;
 pub use timing::{Timing, TimingError};
@@ -156,21 +160,6 @@ pub struct SweepRecord {
     /// The newest request that changed the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_by: Option<crate::ids::RequestId>,
-}
-
-/// The jobs that workers take before all others, best first: at most [`Self::MOST`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct First {
-    pub v: u32,
-    pub jobs: Vec<JobId>,
-}
-
-impl First {
-    /// Version of this record's layout.
-    pub const VERSION: u32 = 1;
-
-    /// The most jobs in it: a worker looks at all of them before each claim.
-    pub const MOST: usize = 32;
 }
 
 impl SweepRecord {

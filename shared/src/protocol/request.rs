@@ -60,8 +60,8 @@ const MOST_JOBS: usize = 100_000;
 const LONGEST_NAME: usize = 256;
 
 impl Request {
-    /// Version of this record's layout. 2: an edited sweep file.
-    pub const VERSION: u32 = 2;
+    /// Version of this record's layout. 2: an edited sweep file. 3: priorities.
+    pub const VERSION: u32 = 3;
 
     pub fn new(id: RequestId, sweep: &str, by: &str, demand: Demand) -> Self {
         Self { v: Self::VERSION, id, sweep: sweep.to_owned(), by: by.to_owned(), demand, answer: None }

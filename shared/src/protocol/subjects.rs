@@ -142,8 +142,11 @@ pub fn request_of_key(key: &str) -> Option<RequestId> {
     key.strip_prefix("request.")?.parse().ok()
 }
 
-/// Key of the jobs that workers take before all others.
-pub const FIRST_KEY: &str = "first";
+/// Key of the jobs that workers take out of the queue's order.
+pub const PRIORITIES_KEY: &str = "priorities";
+
+/// Key of the workers that users have drained.
+pub const DRAINS_KEY: &str = "drains";
 
 /// Keys of all sweeps.
 pub const SWEEP_KEYS: &str = "sweep.*";

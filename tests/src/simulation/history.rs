@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use memory_server::{Damage, NetworkFaults};
-use shared::protocol::{CheckpointEvery, JobChange, Timing};
+use shared::protocol::{CheckpointEvery, JobChange, Priority, Timing};
 use shared::rng::{Purpose, Stream};
 
 /// One history. `Debug` is its description.
@@ -264,7 +264,7 @@ impl Draw {
         if jobs.is_empty() {
             jobs.push(self.0.below(all as u64) as usize);
         }
-        let change = match self.0.below(16) {
+        let change = match self.0.below(18) {
             0 | 1 => JobChange::Pause,
             2 | 3 => JobChange::Resume,
             4 => JobChange::Cancel,
@@ -272,10 +272,13 @@ impl Draw {
             6 => JobChange::Limit { epochs: Some(self.between(1, 4) as u32) },
             7 => JobChange::Limit { epochs: None },
             8 => JobChange::CheckpointEvery { every: Some(self.checkpoint_every()) },
-            9 => JobChange::First,
-            10 => JobChange::TrainAnew,
-            11 => return Ask::Withdraw { jobs },
-            12 | 13 => return Ask::Add { jobs },
+            9..12 => {
+                let priority = [-100, -1, 0, 1, 2, 100][self.0.below(6) as usize];
+                JobChange::Priority { priority: Priority::new(priority).ok() }
+            }
+            12 => JobChange::TrainAnew,
+            13 => return Ask::Withdraw { jobs },
+            14 | 15 => return Ask::Add { jobs },
             _ => return Ask::Edit { jobs },
         };
         Ask::Jobs { jobs, change }

@@ -8,6 +8,7 @@
 mod checker;
 mod coordinator;
 mod counts;
+mod drains;
 mod expected;
 mod history;
 mod process;

@@ -18,6 +18,7 @@ use worker::agent::{self, AgentError, Trainer};
 
 use super::checker::Checker;
 use super::coordinator::{self, CoordinatorError, RunFolder};
+use super::drains;
 use super::expected::Expected;
 use super::history::{Fault, History, Kind};
 use super::process::Process;
@@ -81,13 +82,14 @@ pub(super) async fn run(history: History, options: Options) -> HistoryResult {
     tokio::task::spawn_local(world.clone().keep_coordinator());
     tokio::spawn(world.clone().keep_follower());
     let asking = tokio::spawn(user::ask(world.clone()));
+    let draining = tokio::spawn(drains::drain(world.clone()));
     for (at, fault) in world.history.faults.clone() {
         world.until(at).await;
         world.clone().inject(fault);
     }
     world.until(world.history.faults_end).await;
     // The patience begins when nothing is paused any more.
-    let settled = asking.await.is_ok();
+    let settled = asking.await.is_ok() && draining.await.is_ok();
     assert!(settled, "the user's task panicked");
     let second_tries = if world.history.bad.is_some() { SECOND_TRIES } else { Duration::ZERO };
     let patience = END_LIMIT + second_tries + 2 * world.history.work();

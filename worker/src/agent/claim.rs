@@ -83,7 +83,7 @@ impl Agent {
                 JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. },
             ) => return Ok(Look::Over),
         }
-        if self.is_others_turn(&entry.record, &order.content.trainer, &conditions.standing).await? {
+        if self.is_others_turn(&entry.record, &order.content.trainer, conditions).await? {
             return Ok(Look::Later(self.time_for_others()));
         }
         let company = if has_gone_wrong(&entry.record) {
@@ -132,25 +132,46 @@ impl Agent {
         Ok(age.max(self.memory().record_ages.unchanged_for(job, entry.revision)))
     }
 
-    /// Claims one of the jobs that come before `other`, on request. Their messages stay in the queue: whoever gets one
-    /// sees who holds the job. Errors are harmless, because these jobs are in the queue, too.
+    /// Claims one of the jobs that come before `other`, by their priority. Their messages stay in the queue: whoever gets
+    /// one sees who holds the job.
     pub(super) async fn claim_first(
         &self,
         other: JobId,
         conditions: &Conditions,
     ) -> Option<Box<Claimed<'_>>> {
-        for job in conditions.first.iter().copied().take_while(|job| *job != other) {
-            let waits = |entry: &BookEntry| entry.record.state == JobState::Pending;
-            if !self.bus.record(job).await.ok().flatten().is_some_and(|entry| waits(&entry)) {
-                continue;
-            }
-            match self.claim(job, conditions).await {
-                Ok(Look::Claimed(claimed)) => return Some(claimed),
-                Ok(Look::Later(_) | Look::Over) => {}
-                Err(error) => tracing::debug!(%job, %error, "cannot claim a job that comes first"),
+        while let Some(job) = conditions.next_before().filter(|job| *job != other) {
+            if let Some(claimed) = self.claim_listed(job, conditions).await {
+                return Some(claimed);
             }
         }
         None
+    }
+
+    /// Claims one of the jobs that come when the queue hands out nothing.
+    pub(super) async fn claim_last(&self, conditions: &Conditions) -> Option<Box<Claimed<'_>>> {
+        while let Some(job) = conditions.next_after() {
+            if let Some(claimed) = self.claim_listed(job, conditions).await {
+                return Some(claimed);
+            }
+        }
+        None
+    }
+
+    /// Claims a job out of the queue's order, if it waits and this worker may. Errors are harmless: the job is in the queue,
+    /// too, or stays in the list.
+    async fn claim_listed(&self, job: JobId, conditions: &Conditions) -> Option<Box<Claimed<'_>>> {
+        let waits = |entry: &BookEntry| entry.record.state == JobState::Pending;
+        if !self.bus.record(job).await.ok().flatten().is_some_and(|entry| waits(&entry)) {
+            return None;
+        }
+        match self.claim(job, conditions).await {
+            Ok(Look::Claimed(claimed)) => Some(claimed),
+            Ok(Look::Later(_) | Look::Over) => None,
+            Err(error) => {
+                tracing::debug!(%job, %error, "cannot claim a job out of the queue's order");
+                None
+            }
+        }
     }
 
     /// The job's order, if this worker can carry it out.

@@ -1,4 +1,4 @@
-//! Whether this worker may take jobs at all: its self-test, and its standing in the books.
+//! Whether this worker may take jobs at all: its self-test, its standing in the books, and whether a user has drained it.
 
 use shared::books::{Standing, WorkerRecord};
 use shared::bus::{Bus, BusError};
@@ -6,6 +6,7 @@ use shared::causes::in_words;
 use shared::ids::WorkerId;
 use shared::retry::Backoff;
 
+use super::conditions::Conditions;
 use super::error::AgentError;
 use super::state::{Agent, RECONNECT};
 
@@ -61,6 +62,22 @@ impl Agent {
             return Some(reason);
         }
         None
+    }
+}
+
+impl Agent {
+    /// Whether a user has drained this worker. Says once that it is so, and once that it no longer is.
+    pub(super) fn is_drained(&self, conditions: &Conditions) -> bool {
+        let drain = conditions.drains.of(self.me.name());
+        let was_drained = std::mem::replace(&mut self.memory().is_drained, drain.is_some());
+        match (drain, was_drained) {
+            (Some(drain), false) => {
+                tracing::info!("drained by {:?}: no more jobs until `ferry workers undrain`", drain.by);
+            }
+            (None, true) => tracing::info!("no longer drained: taking jobs again"),
+            (Some(_), true) | (None, false) => {}
+        }
+        drain.is_some()
     }
 }
 

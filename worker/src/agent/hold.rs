@@ -35,6 +35,8 @@ pub(super) struct Hold {
     heartbeats: Interval,
     /// How the job is to be carried out, as its order last said.
     execution: watch::Sender<Execution>,
+    /// Becomes true when a user drains this worker and wants the job handed back now.
+    leaves: watch::Sender<bool>,
     /// What this attempt logs. Every write of the record takes the end of it along.
     log: Log,
 }
@@ -54,12 +56,29 @@ impl Hold {
         let mut heartbeats = tokio::time::interval_at(tokio::time::Instant::now() + heartbeat, heartbeat);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let execution = watch::Sender::new(execution);
-        Self { bus, job, token, record, revision, delivery, heartbeats, execution, log: Log::default() }
+        let (leaves, _) = watch::channel(false);
+        Self {
+            bus,
+            job,
+            token,
+            record,
+            revision,
+            delivery,
+            heartbeats,
+            execution,
+            leaves,
+            log: Log::default(),
+        }
     }
 
     /// How the job is to be carried out, and every change of it: the order is read again with each heartbeat.
     pub(super) fn executions(&self) -> watch::Receiver<Execution> {
         self.execution.subscribe()
+    }
+
+    /// Becomes true when the job is to be handed back now, because a user drains this worker.
+    pub(super) fn leaves(&self) -> watch::Receiver<bool> {
+        self.leaves.subscribe()
     }
 
     /// Whether the job is to be trained anew, so that this attempt is no longer wanted.
@@ -103,10 +122,18 @@ impl Hold {
         }
     }
 
-    /// Looks whether the job is to be carried out differently. An order that cannot be read changes nothing: the next
-    /// heartbeat looks again.
+    /// Looks whether the job is to be carried out differently, or this worker is drained. What cannot be read changes nothing:
+    /// the next heartbeat looks again.
     async fn read_order(&self) {
-        match self.bus.order(self.job).await {
+        let (order, drains) = tokio::join!(self.bus.order(self.job), self.bus.drains());
+        match drains {
+            Ok(drains) => {
+                let leaves = drains.of(self.token.owner.name()).is_some_and(|drain| drain.now);
+                self.leaves.send_if_modified(|known| std::mem::replace(known, leaves) != leaves);
+            }
+            Err(error) => tracing::debug!(job = %self.job, %error, "cannot read who is drained"),
+        }
+        match order {
             Ok(order) => {
                 self.execution.send_if_modified(|execution| {
                     let changed = *execution != order.execution;

@@ -11,6 +11,7 @@ mod incoming;
 mod job;
 mod leftovers;
 mod log;
+mod lull;
 mod name;
 mod pace;
 mod packs;

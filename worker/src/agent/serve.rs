@@ -16,13 +16,15 @@ use shared::rng::{Purpose, Stream};
 use shared::signals::StopSignals;
 use tch::Device;
 use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
 use uuid::Uuid;
 
 use super::claim::{Claimed, Look};
-use super::conditions::KnownConditions;
+use super::conditions::{Conditions, KnownConditions};
 use super::error::AgentError;
 use super::fitness::unfit;
 use super::hold::Hold;
+use super::lull::{Came, Lull};
 use super::pace::{InLine, Pace};
 use super::packs::{self, PackStore};
 use super::presence::{self, Presences};
@@ -123,6 +125,7 @@ pub async fn serve(equipment: Equipment) -> Result<(), AgentError> {
             record_ages: RecordAges::default(),
             claiming: BTreeSet::new(),
             left_alone: BTreeSet::new(),
+            is_drained: false,
             draws: Stream::new(0, Purpose::Turn, &counters),
         }),
         stop,
@@ -201,24 +204,28 @@ impl Agent {
         self.hand_in_leftovers().await;
         self.check_in().await?;
         let (mut queue, mut held) = (None, FuturesUnordered::new());
+        let mut lull = Lull::begin(Instant::now());
+        let mut leftovers = tokio::time::interval_at(Instant::now() + LEFTOVERS_EVERY, LEFTOVERS_EVERY);
+        leftovers.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let room = self.pace.has_room(held.len());
+            let (asks_at, looks_at) = (lull.asks_at(), lull.looks_at(held.len()).filter(|_| room));
             // Nothing is awaited elsewhere while jobs are held, because they are at work only here.
             tokio::select! {
                 biased;
                 () = self.stopped() => break,
-                Some(outcome) = held.next() => {
-                    if let Err(error) = outcome {
+                Some(outcome) = held.next() => match outcome {
+                    Ok(came) => lull.ended(came, self.pace.is_brisk(), Instant::now()),
+                    Err(error) => {
                         while held.next().await.is_some() {}
                         self.recover(error).await?;
                     }
+                },
+                delivery = self.next(&mut queue, asks_at), if room => {
+                    held.push(self.consider(Some(delivery?), self.pace.line_up()));
                 }
-                delivery = self.next(&mut queue), if room => {
-                    held.push(self.consider(delivery?, self.pace.line_up()));
-                }
-                () = tokio::time::sleep(LEFTOVERS_EVERY), if held.is_empty() => {
-                    self.hand_in_leftovers().await;
-                }
+                () = at(looks_at) => held.push(self.consider(None, self.pace.line_up())),
+                _ = leftovers.tick(), if held.is_empty() => self.hand_in_leftovers().await,
             }
         }
         while let Some(outcome) = held.next().await {
@@ -228,7 +235,8 @@ impl Agent {
     }
 
     /// The next job that the queue hands out. Dropping the future loses nothing.
-    async fn next(&self, queue: &mut Option<Jobs>) -> Result<Delivery, BusError> {
+    async fn next(&self, queue: &mut Option<Jobs>, asks_at: Instant) -> Result<Delivery, BusError> {
+        tokio::time::sleep_until(asks_at).await;
         loop {
             if let Some(jobs) = queue {
                 match jobs.next().await {
@@ -252,40 +260,69 @@ impl Agent {
         }
     }
 
-    /// Claims the job if this worker may, or one that comes before it, and trains it.
-    async fn consider<'a>(&'a self, delivery: Delivery, in_line: InLine<'a>) -> Result<(), AgentError> {
-        let job = delivery.job;
-        let conditions = self.conditions.now(&self.bus, self.me.name(), self.pace.is_brisk());
-        let look = match conditions.await {
-            Ok(conditions) => {
-                if let Some(reason) = self.refusal(&conditions.standing).await {
-                    delivery.hand_back(Duration::ZERO).await;
-                    return Err(AgentError::Out { reason });
-                }
-                if let Some(claimed) = self.claim_first(job, &conditions).await {
-                    delivery.hand_back(Duration::ZERO).await;
-                    return self.train(*claimed, None, in_line).await;
-                }
-                self.claim(job, &conditions).await
+    /// Claims the delivered job if this worker may, or one that comes before it, and trains it. Without a delivery, one that
+    /// comes when the queue hands out nothing.
+    async fn consider<'a>(
+        &'a self,
+        delivery: Option<Delivery>,
+        in_line: InLine<'a>,
+    ) -> Result<Came, AgentError> {
+        let conditions = self.conditions.now(&self.bus, self.me.name(), self.pace.is_brisk()).await;
+        let conditions = match conditions {
+            Ok(conditions) => conditions,
+            Err(error) => {
+                tracing::warn!("{error}; looking again later");
+                return Ok(go_back(delivery, RECONNECT, Came::Passed).await);
             }
-            Err(error) => Err(error),
         };
-        match look {
-            Ok(Look::Claimed(claimed)) => self.train(*claimed, Some(delivery), in_line).await,
-            Ok(Look::Later(time)) => {
-                delivery.hand_back(time).await;
-                Ok(())
+        // Whoever gets no jobs ends when the queue has one: until then, the standing may change.
+        if delivery.is_none() && conditions.standing.refusal().is_some() {
+            return Ok(Came::Nothing);
+        }
+        if let Some(reason) = self.refusal(&conditions.standing).await {
+            go_back(delivery, Duration::ZERO, Came::Passed).await;
+            return Err(AgentError::Out { reason });
+        }
+        if self.is_drained(&conditions) {
+            return Ok(go_back(delivery, Duration::ZERO, Came::Drained).await);
+        }
+        match delivery {
+            Some(delivery) => self.consider_delivery(delivery, &conditions, in_line).await,
+            None => match self.claim_last(&conditions).await {
+                Some(claimed) => {
+                    self.train(*claimed, None, in_line).await?;
+                    Ok(Came::Last)
+                }
+                None => Ok(Came::Nothing),
+            },
+        }
+    }
+
+    async fn consider_delivery<'a>(
+        &'a self,
+        delivery: Delivery,
+        conditions: &Conditions,
+        in_line: InLine<'a>,
+    ) -> Result<Came, AgentError> {
+        let job = delivery.job;
+        if let Some(claimed) = self.claim_first(job, conditions).await {
+            delivery.hand_back(Duration::ZERO).await;
+            self.train(*claimed, None, in_line).await?;
+            return Ok(Came::Taken);
+        }
+        match self.claim(job, conditions).await {
+            Ok(Look::Claimed(claimed)) => {
+                self.train(*claimed, Some(delivery), in_line).await?;
+                return Ok(Came::Taken);
             }
-            Ok(Look::Over) => {
-                delivery.finish().await;
-                Ok(())
-            }
+            Ok(Look::Later(time)) => delivery.hand_back(time).await,
+            Ok(Look::Over) => delivery.finish().await,
             Err(error) => {
                 tracing::warn!(%job, "{error}; the job stays in the queue");
                 delivery.hand_back(RECONNECT).await;
-                Ok(())
             }
         }
+        Ok(Came::Passed)
     }
 
     /// Trains a job that this worker has just claimed.
@@ -299,5 +336,23 @@ impl Agent {
         let (job, execution) = (order.job, order.execution.clone());
         let hold = Hold::new(self.bus.clone(), job, token, entry, delivery, heartbeat, execution);
         Box::pin(job::run(self, hold, &order, admitted_nanos, in_line)).await
+    }
+}
+
+/// Hands a delivery back, if there is one, to be handed out again after `delay`. Then that came of it.
+async fn go_back(delivery: Option<Delivery>, delay: Duration, came: Came) -> Came {
+    match delivery {
+        Some(delivery) => {
+            delivery.hand_back(delay).await;
+            came
+        }
+        None => Came::Nothing,
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }

@@ -75,6 +75,8 @@ pub(super) struct Memory {
     pub(super) claiming: BTreeSet<JobId>,
     /// What was said about jobs that this worker leaves alone, so that it is said once.
     pub(super) left_alone: BTreeSet<String>,
+    /// Whether a user has drained this worker, as was said.
+    pub(super) is_drained: bool,
     /// The random times for which jobs are left to other workers.
     pub(super) draws: Stream,
 }

@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use shared::books::{JobRecord, Standing};
+use shared::books::JobRecord;
 use shared::bus::BusError;
 use shared::job::TrainerId;
 
+use super::conditions::Conditions;
 use super::state::Agent;
 
 /// The shortest and longest time in milliseconds for which a job is left to other workers. The time is random: with
@@ -30,16 +31,17 @@ impl Agent {
         &self,
         record: &JobRecord,
         trainer: &TrainerId,
-        standing: &Standing,
+        conditions: &Conditions,
     ) -> Result<bool, BusError> {
         let me = self.me.name();
-        if record.state.is_final() || !standing.leaves_to_others(record, me) {
+        if record.state.is_final() || !conditions.standing.leaves_to_others(record, me) {
             return Ok(false);
         }
         let failed_on = record.failed_on();
         for worker in self.bus.workers().await? {
             let name = worker.worker.name();
-            let other = name != me && !failed_on.contains(name) && worker.offers(trainer);
+            let may_work = worker.offers(trainer) && conditions.drains.of(name).is_none();
+            let other = name != me && !failed_on.contains(name) && may_work;
             if other && self.bus.standing(name).await?.refusal().is_none() {
                 return Ok(true);
             }

@@ -38,11 +38,11 @@ pub(super) async fn supervise(
 ) -> (End, Result<(), Lost>) {
     let job = spool.claim().order.job;
     let upload_queue = UploadQueue::default();
-    let (bus, executions) = (agent.bus.clone(), hold.executions());
+    let (bus, asked) = (agent.bus.clone(), Asked { executions: hold.executions(), leaves: hold.leaves() });
     let mut end = None;
     let outcome = {
         let mut following = pin!(async {
-            end = Some(follow(agent, job, training, executions, &upload_queue).await);
+            end = Some(follow(agent, job, training, asked, &upload_queue).await);
             upload_queue.close();
         });
         let mut delivering = pin!(deliver(&bus, hold, spool, &upload_queue));
@@ -58,12 +58,18 @@ pub(super) async fn supervise(
     (end, outcome)
 }
 
+/// What is asked of a training while it runs, as the heartbeats find it.
+struct Asked {
+    executions: watch::Receiver<Execution>,
+    leaves: watch::Receiver<bool>,
+}
+
 /// Takes the reports of a training until it ends. Never waits for the server.
 async fn follow(
     agent: &Agent,
     job: JobId,
     training: &mut Training,
-    mut executions: watch::Receiver<Execution>,
+    Asked { mut executions, mut leaves }: Asked,
     upload_queue: &UploadQueue,
 ) -> Result<Ended, TrainingError> {
     let mut hints = tokio::time::interval(HINT_EVERY);
@@ -74,11 +80,12 @@ async fn follow(
             biased;
             () = agent.stopped(), if !asked => None,
             Ok(()) = executions.changed() => None,
+            Ok(()) = leaves.changed() => None,
             report = training.next() => Some(report),
             _ = hints.tick() => None,
         };
         training.carry_out(&executions.borrow_and_update());
-        if agent.is_stopping() {
+        if agent.is_stopping() || *leaves.borrow_and_update() {
             training.ask_to_stop();
         }
         match event {

@@ -183,6 +183,8 @@ mod tests {
                 "$KV.ferry_books.order",
                 "$KV.ferry_books.sweep",
                 "$KV.ferry_books.timing",
+                "$KV.ferry_books.priorities",
+                "$KV.ferry_books.drains",
                 "$KV.ferry_books.>",
             ] {
                 assert!(!subject.starts_with(own), "{subject}");

@@ -25,8 +25,6 @@ pub enum Effect {
     ChangePlan { request: RequestId, demand: Demand },
     /// Write the answer to a request.
     Answer { request: RequestId, answer: Answer },
-    /// Let workers no longer take this job before all others.
-    NoLongerFirst(JobId),
     /// Look what another run has changed on this request.
     Learn(Request),
     /// Start no process for this worker any more: it gets no more jobs.
@@ -43,8 +41,7 @@ impl Effect {
             | Self::Swap { .. }
             | Self::CarryOut { .. }
             | Self::ChangePlan { .. }
-            | Self::Answer { .. }
-            | Self::NoLongerFirst(_) => true,
+            | Self::Answer { .. } => true,
             Self::Fetch(_) | Self::SetAside(_) | Self::Learn(_) | Self::Drained { .. } => false,
         }
     }

@@ -2,7 +2,7 @@
 
 use shared::books::{CarriedOut, JobRecord, WorkerRecord};
 use shared::ids::{JobId, RequestId};
-use shared::protocol::{JobChange, Request, Steering};
+use shared::protocol::{Request, Steering};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,7 +10,7 @@ pub enum Event {
     /// A record was written, by anyone.
     RecordChanged { job: JobId, revision: u64, record: JobRecord },
     /// A worker's standing was written, by anyone.
-    StandingChanged(WorkerRecord),
+    StandingChanged { revision: u64, record: WorkerRecord },
     /// A finished job's result is now in the run folder.
     Stored(JobId),
     /// A finished job's result could not be fetched; it will be fetched again later.
@@ -22,7 +22,7 @@ pub enum Event {
     /// A request was removed from the books.
     RequestGone(RequestId),
     /// A job was changed as a request asked, or cannot be.
-    CarriedOut { request: RequestId, job: JobId, change: JobChange, outcome: CarriedOut },
+    CarriedOut { request: RequestId, job: JobId, outcome: CarriedOut },
     /// The plan was changed as a request asked, or cannot be.
     PlanChanged { request: RequestId, outcome: Result<PlanChange, String> },
     /// What another run has changed on request.

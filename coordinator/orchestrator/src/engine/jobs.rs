@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared::books::{JobRecord, JobState};
 use shared::ids::{JobId, WorkerId};
-use shared::protocol::{Steering, Wish};
+use shared::protocol::{Priority, Steering, Wish};
 
 /// One job.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,8 +14,6 @@ pub(super) struct Job {
     pub(super) phase: Phase,
     /// What was requested of it.
     pub(super) steering: Steering,
-    /// Whether workers take it before all others.
-    pub(super) first: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -42,8 +40,8 @@ pub(super) enum Phase {
 pub enum Need {
     /// No message: it has ended, nobody should work on it, or its record has yet to be opened again.
     Nothing,
-    /// A worker. It has finished so many epochs.
-    Worker { finished_epochs: u32 },
+    /// A worker. It has finished so many epochs, and perhaps another priority was requested for it than the plan's.
+    Worker { finished_epochs: u32, priority: Option<Priority> },
     /// A worker holds it; its message is for the case that this one dies.
     Cover,
 }
@@ -112,7 +110,7 @@ pub(super) struct Jobs {
 
 impl Job {
     fn new(phase: Phase) -> Self {
-        Self { seen: None, phase, steering: Steering::default(), first: false }
+        Self { seen: None, phase, steering: Steering::default() }
     }
 
     fn is_running(&self) -> bool {
@@ -138,8 +136,10 @@ impl Job {
             return Need::Nothing;
         }
         match self.seen.as_ref().map(|seen| (&seen.record.state, seen.record.saved_epochs())) {
-            None => Need::Worker { finished_epochs: 0 },
-            Some((JobState::Pending, finished_epochs)) => Need::Worker { finished_epochs },
+            None => Need::Worker { finished_epochs: 0, priority: self.steering.priority },
+            Some((JobState::Pending, finished_epochs)) => {
+                Need::Worker { finished_epochs, priority: self.steering.priority }
+            }
             Some((JobState::Running { .. }, _)) => Need::Cover,
             Some((JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. }, _)) => {
                 Need::Nothing
@@ -194,6 +194,10 @@ impl Jobs {
 
     pub(super) fn contains(&self, id: JobId) -> bool {
         self.by_id.contains_key(&id)
+    }
+
+    pub(super) fn shift_all(&mut self) {
+        self.shifted = self.by_id.keys().copied().collect();
     }
 
     /// The jobs whose needs have changed since the last call.

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use shared::books::{CarriedOut, History, JobRecord, JobState, Standing, WorkerRecord};
 use shared::ids::{Attempt, JobId, RequestId, WorkerId};
-use shared::protocol::{JobChange, Request, Steering, Wish};
+use shared::protocol::{Request, Steering, Wish};
 
 pub use effect::Effect;
 pub use event::{Event, Fate, PlanChange};
@@ -43,21 +43,13 @@ impl Engine {
         Self { jobs, health, requests, shared_checkpoints: BTreeSet::new() }
     }
 
-    /// What was requested of jobs before the coordinator started, as their orders say, and which of them workers take
-    /// before all others. All that was answered at revisions up to `until` is in there.
+    /// What was requested of jobs before the coordinator started, as their orders say. All that was answered at revisions
+    /// up to `until` is in there.
     #[must_use]
-    pub fn steered(
-        mut self,
-        steered: impl IntoIterator<Item = (JobId, Steering)>,
-        first: impl IntoIterator<Item = JobId>,
-        until: u64,
-    ) -> Self {
+    pub fn steered(mut self, steered: impl IntoIterator<Item = (JobId, Steering)>, until: u64) -> Self {
         self.requests = Requests::after(until);
         for (id, steering) in steered {
             self.jobs.change(id, |job| job.steering = steering);
-        }
-        for id in first {
-            self.jobs.change(id, |job| job.first = true);
         }
         self
     }
@@ -66,7 +58,7 @@ impl Engine {
     pub fn apply(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::RecordChanged { job, revision, record } => self.record_changed(job, revision, record),
-            Event::StandingChanged(record) => self.standing_changed(&record),
+            Event::StandingChanged { revision, record } => self.standing_changed(revision, &record),
             Event::Stored(job) => self.fetched(job, Phase::Stored),
             Event::NotStored(job) => self.fetched(job, Phase::ToFetch),
             Event::Refused { job, why } => self.fetched(job, Phase::Refused(why)),
@@ -75,9 +67,7 @@ impl Engine {
                 let steps = self.requests.gone(request, &|job| self.jobs.contains(job));
                 in_effect(steps)
             }
-            Event::CarriedOut { request, job, change, outcome } => {
-                self.carried_out(request, job, change, outcome)
-            }
+            Event::CarriedOut { request, job, outcome } => self.carried_out(request, job, outcome),
             Event::PlanChanged { request, outcome } => self.plan_changed(request, outcome),
             Event::Learned(change) => self.change_jobs(change).0,
             Event::Reconcile => self.reconcile(),
@@ -120,6 +110,16 @@ impl Engine {
     /// The jobs whose needs have changed since the last call.
     pub fn shifted(&mut self) -> Vec<JobId> {
         self.jobs.shifted()
+    }
+
+    /// All jobs count as shifted, because something about the sweep has changed.
+    pub fn shift_all(&mut self) {
+        self.jobs.shift_all();
+    }
+
+    /// Whether the sweep has this job.
+    pub fn has(&self, job: JobId) -> bool {
+        self.jobs.contains(job)
     }
 
     /// What a job needs of the queue.
@@ -179,9 +179,9 @@ impl Engine {
         effects
     }
 
-    fn standing_changed(&mut self, record: &WorkerRecord) -> Vec<Effect> {
+    fn standing_changed(&mut self, revision: u64, record: &WorkerRecord) -> Vec<Effect> {
         let known = self.health.out().contains(&record.name);
-        self.health.standing_changed(&record.name, &record.standing);
+        self.health.standing_changed(revision, record);
         if known || record.standing.refusal().is_none() {
             return Vec::new();
         }
@@ -194,23 +194,13 @@ impl Engine {
         in_effect(self.requests.requested(revision, request, &|job| self.jobs.contains(job)))
     }
 
-    fn carried_out(
-        &mut self,
-        request: RequestId,
-        id: JobId,
-        change: JobChange,
-        outcome: CarriedOut,
-    ) -> Vec<Effect> {
+    fn carried_out(&mut self, request: RequestId, id: JobId, outcome: CarriedOut) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let CarriedOut::Done(steering) = &outcome {
-            self.jobs.change(id, |job| {
-                job.steering = *steering;
-                job.first |= change == JobChange::First;
-            });
+            self.jobs.change(id, |job| job.steering = *steering);
             match steering.wish {
                 Wish::Train => effects.push(Effect::Enqueue(id)), // It may have left the queue.
-                Wish::Pause => {}
-                Wish::Cancel => effects.push(Effect::NoLongerFirst(id)),
+                Wish::Pause | Wish::Cancel => {}
             }
             effects.extend(self.follow(id));
         }
@@ -239,7 +229,6 @@ impl Engine {
         let mut effects = Vec::new();
         for id in withdrawn {
             self.jobs.remove(id);
-            effects.push(Effect::NoLongerFirst(id));
         }
         for id in added {
             self.jobs.add(id, Phase::Open);
@@ -341,10 +330,6 @@ impl Job {
                 effects.push(Effect::Enqueue(id)); // It was opened again, and left the queue when it ended.
             }
             (JobState::Running { .. }, _) => self.phase = Phase::Open,
-        }
-        if self.first && !matches!(record.state, JobState::Pending) {
-            self.first = false;
-            effects.push(Effect::NoLongerFirst(id));
         }
         self.seen = Some(Seen { revision, record });
         effects

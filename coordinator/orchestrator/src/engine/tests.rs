@@ -3,7 +3,7 @@
 use shared::blob::BlobRef;
 use shared::books::{Checkpoint, Claim, Origin, Progress, Standing, Token};
 use shared::ids::WorkerId;
-use shared::protocol::{Answer, Demand};
+use shared::protocol::{Answer, Demand, JobChange, Priority};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -177,19 +177,20 @@ fn what_a_bad_worker_did_is_taken_back_before_the_sweep_can_end() {
     }
     assert!(engine.is_finished());
     let unfit = WorkerRecord::new("bad", Standing::Unfit { reason: "no device".into() });
-    let effects = engine.apply(Event::StandingChanged(unfit.clone()));
+    let effects = engine.apply(Event::StandingChanged { revision: 6, record: unfit.clone() });
     assert!(matches!(&effects[..], [
         Effect::Drained { .. },
         Effect::Swap { revision: 5, next, .. },
     ] if next.state == JobState::Pending && next.failures.len() == 1));
     assert!(!engine.is_finished(), "the job is open again, whether or not the books show it yet");
-    assert_eq!(engine.apply(Event::StandingChanged(unfit)), [], "it is told once");
+    assert_eq!(engine.apply(Event::StandingChanged { revision: 6, record: unfit }), [], "it is told once");
 }
 
 const PAUSED: Steering = Steering {
     wish: Wish::Pause,
     limit: None,
     checkpoint_instead: None,
+    priority: None,
     anew_after: 0,
     retried_after: 0,
     changed_by: None,
@@ -209,7 +210,7 @@ fn ask(engine: &mut Engine, n: u128, change: JobChange) -> Vec<Effect> {
 fn answered(engine: &mut Engine, n: u128, change: JobChange, steering: Steering) -> Vec<Effect> {
     assert_eq!(ask(engine, n, change), [Effect::CarryOut { request: id(n), job: job(), change }]);
     let outcome = CarriedOut::Done(steering);
-    let effects = engine.apply(Event::CarriedOut { request: id(n), job: job(), change, outcome });
+    let effects = engine.apply(Event::CarriedOut { request: id(n), job: job(), outcome });
     let answer = Answer::Done { remarks: Vec::new() };
     assert!(effects.contains(&Effect::Answer { request: id(n), answer: answer.clone() }), "{effects:?}");
     let demand = Demand::Jobs { jobs: vec![job()], change };
@@ -228,6 +229,20 @@ fn a_paused_job_is_not_queued_and_keeps_the_sweep_open() {
     let effects = answered(&mut engine, 2, JobChange::Resume, Steering::default());
     assert!(effects.contains(&Effect::Enqueue(job())));
     assert_eq!(engine.apply(Event::Reconcile), [Effect::Enqueue(job())]);
+}
+
+#[test]
+fn a_requested_priority_changes_what_a_job_needs() {
+    let mut engine = engine();
+    record_changed(&mut engine, 1, &JobRecord::pending());
+    engine.shifted();
+    let priority = Priority::new(-5).ok();
+    let change = JobChange::Priority { priority };
+    answered(&mut engine, 1, change, Steering { wish: Wish::Train, priority, ..PAUSED });
+    assert_eq!(engine.shifted(), [job()]);
+    assert_eq!(engine.need(job()), Need::Worker { finished_epochs: 0, priority });
+    engine.shift_all();
+    assert_eq!(engine.shifted(), [job()], "the priority of the sweep has changed");
 }
 
 #[test]
@@ -268,11 +283,10 @@ fn a_coordinator_that_starts_again_brings_records_into_line() {
     let (token, record) = claim(&JobRecord::pending(), "cpu0");
     let done = record.done(&token, None).unwrap();
     let anew = Steering { wish: Wish::Train, anew_after: 1, ..PAUSED };
-    let mut engine = Engine::new([job()], &|_| true).steered([(job(), anew)], [job()], 0);
+    let mut engine = Engine::new([job()], &|_| true).steered([(job(), anew)], 0);
     let effects = record_changed(&mut engine, 1, &done);
     let next = done.anew(1).unwrap();
     assert!(effects.contains(&Effect::Swap { job: job(), revision: 1, next: next.clone() }), "{effects:?}");
-    assert!(effects.contains(&Effect::NoLongerFirst(job())));
     assert!(!engine.is_finished());
     assert!(
         !record_changed(&mut engine, 2, &next).iter().any(|effect| matches!(effect, Effect::Swap { .. }))

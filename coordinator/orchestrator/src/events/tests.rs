@@ -42,6 +42,7 @@ fn plan() -> Plan {
         dataset_digest: None,
         checkpoint_every: CheckpointEvery::default(),
         keep_checkpoints: true,
+        priority: shared::protocol::Priority::NORMAL,
         jobs: vec![planned],
         ensembles: vec![rule],
         tables: vec![],

@@ -19,7 +19,8 @@ fn facts(plan: &Plan) -> BTreeMap<JobId, Facts> {
             score(n).map_or_else(Metrics::default, |score| Metrics::default().with("val_f1", score));
         let state = if n < 2 { "done" } else { "pending" };
         let worker = (n < 2).then(|| "node7-gpu0".to_owned());
-        (job.id, Facts { state, worker, epoch: 9, attempts: 1, score: score(n), metrics })
+        let priority = Priority::new(if n == 4 { -5 } else { 0 }).unwrap();
+        (job.id, Facts { state, priority, worker, epoch: 9, attempts: 1, score: score(n), metrics })
     };
     plan.jobs.iter().enumerate().map(each).collect()
 }
@@ -49,6 +50,7 @@ fn all_conditions_must_hold() {
     means(&["worker=node7-*", "val_f1>50"], &[1]);
     means(&["score>=50"], &[0, 1]);
     means(&["classes=3"], &[8, 9]);
+    means(&["priority<0"], &[4]);
 }
 
 #[test]
@@ -63,7 +65,7 @@ fn of_several_ids_one_must_fit() {
 fn typing_mistakes_are_told() {
     let refused = |words: &[&str]| chosen(words).unwrap_err();
     insta::assert_snapshot!(refused(&["seeed=1"]), @"`seeed=1`: jobs of this sweep have no `seeed`; did you mean `seed`?");
-    insta::assert_snapshot!(refused(&["zzz>1"]), @"`zzz>1`: jobs of this sweep have no `zzz`: use a setting, a metric that was reported, `group`, `state`, `worker`, `epoch`, `attempts`, `score`");
+    insta::assert_snapshot!(refused(&["zzz>1"]), @"`zzz>1`: jobs of this sweep have no `zzz`: use a setting, a metric that was reported, `group`, `state`, `priority`, `worker`, `epoch`, `attempts`, `score`");
     insta::assert_snapshot!(refused(&["group=weak"]), @r#"`group=weak`: no job has this value; the jobs have "plain", "other""#);
     insta::assert_snapshot!(refused(&["group<3"]), @r#"`group<3`: `group` is not a number; the jobs have "plain", "other""#);
     insta::assert_snapshot!(refused(&["seed<x"]), @"`seed<x` compares with `x`, which is not a number");

@@ -1,13 +1,15 @@
 //! Which jobs belong into the server's queue, and which come next. Pure.
 //!
 //! A worker takes the oldest message, so jobs are queued in the order in which they should be trained: those that a
-//! worker holds already, then those with the most work. Of those that wait for a worker, only so many are in the queue
-//! at a time; the next ones follow as these end.
+//! worker holds already, then those of the highest priority, and of these the ones with the most work. Of those that
+//! wait for a worker, only so many are in the queue at a time; the next ones follow as these end. Jobs below the normal
+//! priority are not in the queue at all: workers take them from a list when the queue is empty ([`super::window`]).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::ids::JobId;
+use shared::protocol::Priority;
 
 /// How many jobs are published in one go: in a batch, each costs a fraction of what it costs alone.
 pub(super) const BATCH: usize = 256;
@@ -17,13 +19,29 @@ pub(super) const BATCH: usize = 256;
 pub(super) enum Rank {
     /// A worker holds it; its message is for the case that this one dies.
     Held,
-    /// It waits for a worker, with so much work left.
-    Work(Reverse<u64>),
+    /// It waits for a worker, with this priority and so much work left.
+    Work(Reverse<Priority>, Reverse<u64>),
 }
 
 impl Rank {
-    pub(super) fn work(left: u64) -> Self {
-        Self::Work(Reverse(left))
+    pub(super) fn work(priority: Priority, left: u64) -> Self {
+        Self::Work(Reverse(priority), Reverse(left))
+    }
+
+    /// Its priority and the work that is left, if it waits for a worker.
+    pub(super) fn waits(self) -> Option<(Priority, u64)> {
+        match self {
+            Self::Held => None,
+            Self::Work(Reverse(priority), Reverse(left)) => Some((priority, left)),
+        }
+    }
+
+    /// Whether its message belongs into the queue.
+    fn is_queued(self) -> bool {
+        match self {
+            Self::Held => true,
+            Self::Work(Reverse(priority), _) => priority >= Priority::NORMAL,
+        }
     }
 }
 
@@ -36,6 +54,8 @@ enum Place {
     Publishing,
     /// In the queue, or handed out.
     Queued,
+    /// It is being taken out of the queue.
+    Leaving,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,20 +68,22 @@ impl Job {
     /// True if it is one of those that are counted: in the queue, or on its way there, and held by nobody.
     fn takes_room(self) -> bool {
         let is_sent = match self.place {
-            Place::Waiting => false,
+            Place::Waiting | Place::Leaving => false,
             Place::Publishing | Place::Queued => true,
         };
         is_sent && self.rank != Rank::Held
     }
 }
 
-/// Jobs to be published.
+/// Jobs whose messages are to be published, or taken out of the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Batch {
     /// Probably none of them is in the queue.
     New(Vec<JobId>),
     /// Probably all of them are.
     Again(Vec<JobId>),
+    /// To be taken out.
+    Out(Vec<JobId>),
 }
 
 /// The jobs of a sweep that need a message in the queue.
@@ -71,6 +93,8 @@ pub(super) struct Backlog {
     waiting: BTreeSet<(Rank, JobId)>,
     /// Queued jobs whose messages may be lost.
     again: BTreeSet<JobId>,
+    /// Queued jobs that do not belong into the queue.
+    out: BTreeSet<JobId>,
     /// How many jobs take room, and how many may.
     taken: usize,
     most: usize,
@@ -79,7 +103,8 @@ pub(super) struct Backlog {
 impl Backlog {
     /// Nothing yet. At most `most` jobs that wait for a worker will be in the queue at a time.
     pub(super) fn new(most: usize) -> Self {
-        Self { jobs: BTreeMap::new(), waiting: BTreeSet::new(), again: BTreeSet::new(), taken: 0, most }
+        let (again, out) = (BTreeSet::new(), BTreeSet::new());
+        Self { jobs: BTreeMap::new(), waiting: BTreeSet::new(), again, out, taken: 0, most }
     }
 
     /// A job needs a message at this place of the order, or none any more.
@@ -93,7 +118,7 @@ impl Backlog {
 
     /// A job's message may be lost.
     pub(super) fn again(&mut self, id: JobId) {
-        if self.jobs.get(&id).is_some_and(|job| job.place == Place::Queued) {
+        if self.jobs.get(&id).is_some_and(|job| job.place == Place::Queued && job.rank.is_queued()) {
             self.again.insert(id);
         }
     }
@@ -107,8 +132,15 @@ impl Backlog {
         }
     }
 
-    /// What to publish next. [`Self::published`] must follow for each of these jobs.
+    /// What to do next. [`Self::published`] or [`Self::left`] must follow for each of these jobs.
     pub(super) fn next(&mut self) -> Option<Batch> {
+        let out: Vec<JobId> = self.out.iter().copied().take(BATCH).collect();
+        for &id in &out {
+            self.put(id, Place::Leaving);
+        }
+        if !out.is_empty() {
+            return Some(Batch::Out(out));
+        }
         let new = self.next_new();
         for &id in &new {
             self.put(id, Place::Publishing);
@@ -131,8 +163,8 @@ impl Backlog {
         }
         let fits = |&&(rank, _): &&(Rank, JobId)| match rank {
             Rank::Held => true,
-            Rank::Work(_) if room == 0 => false,
-            Rank::Work(_) => {
+            Rank::Work(..) if room == 0 => false,
+            Rank::Work(..) => {
                 room -= 1;
                 true
             }
@@ -146,7 +178,16 @@ impl Backlog {
             (Some(Place::Publishing), true) => self.put(id, Place::Queued),
             (Some(Place::Publishing), false) => self.put(id, Place::Waiting),
             (Some(Place::Queued), false) => drop(self.again.insert(id)),
-            (Some(Place::Queued), true) | (Some(Place::Waiting) | None, _) => {}
+            (Some(Place::Queued), true) | (Some(Place::Waiting | Place::Leaving) | None, _) => {}
+        }
+    }
+
+    /// A job's message was taken out of the queue, or could not be.
+    pub(super) fn left(&mut self, id: JobId, is_out: bool) {
+        match (self.jobs.get(&id).map(|job| job.place), is_out) {
+            (Some(Place::Leaving), true) => self.put(id, Place::Waiting),
+            (Some(Place::Leaving), false) => self.put(id, Place::Queued),
+            (Some(Place::Waiting | Place::Publishing | Place::Queued) | None, _) => {}
         }
     }
 
@@ -164,11 +205,15 @@ impl Backlog {
         if let Some(job) = before {
             self.taken -= usize::from(job.takes_room());
             self.waiting.remove(&(job.rank, id));
+            self.out.remove(&id);
         }
         if let Some(job) = now {
             self.taken += usize::from(job.takes_room());
-            if job.place == Place::Waiting {
-                self.waiting.insert((job.rank, id));
+            match (job.place, job.rank.is_queued()) {
+                (Place::Waiting, true) => drop(self.waiting.insert((job.rank, id))),
+                (Place::Queued, false) => drop(self.out.insert(id)),
+                (Place::Waiting, false) | (Place::Queued, true) | (Place::Publishing | Place::Leaving, _) => {
+                }
             }
         }
     }
@@ -192,15 +237,22 @@ mod tests {
     fn backlog(most: usize, work: &[u64]) -> Backlog {
         let mut backlog = Backlog::new(most);
         for (n, &work) in (1..).zip(work) {
-            backlog.follow(id(n), Some(Rank::work(work)));
+            backlog.follow(id(n), Some(work_of(work)));
         }
         backlog
     }
 
+    fn work_of(left: u64) -> Rank {
+        Rank::work(Priority::NORMAL, left)
+    }
+
     fn publish(backlog: &mut Backlog) {
-        while let Some(Batch::New(jobs) | Batch::Again(jobs)) = backlog.next() {
-            for job in jobs {
-                backlog.published(job, true);
+        while let Some(batch) = backlog.next() {
+            match batch {
+                Batch::New(jobs) | Batch::Again(jobs) => {
+                    jobs.into_iter().for_each(|job| backlog.published(job, true));
+                }
+                Batch::Out(jobs) => jobs.into_iter().for_each(|job| backlog.left(job, true)),
             }
         }
     }
@@ -215,11 +267,37 @@ mod tests {
         assert_eq!(backlog.next(), None);
         backlog.follow(id(2), Some(Rank::Held));
         assert_eq!(backlog.next(), Some(new(&[3])), "a job that a worker holds takes none");
-        backlog.follow(id(2), Some(Rank::work(8)));
+        backlog.follow(id(2), Some(work_of(8)));
         backlog.follow(id(4), None);
         assert_eq!(backlog.next(), None, "it was handed back: its message is still in the queue");
         backlog.follow(id(2), None);
         assert_eq!(backlog.next(), Some(new(&[1])));
+    }
+
+    #[test]
+    fn the_priority_counts_before_the_work() {
+        let mut backlog = backlog(4, &[5, 9, 7]);
+        let [high, low] = [1, -1].map(|priority| Priority::new(priority).unwrap());
+        backlog.follow(id(4), Some(Rank::work(high, 1)));
+        backlog.follow(id(5), Some(Rank::work(low, 99)));
+        assert_eq!(
+            backlog.next(),
+            Some(new(&[4, 2, 3, 1])),
+            "below the normal priority, none is in the queue"
+        );
+        assert_eq!(backlog.next(), None);
+        backlog.published(id(2), true);
+        backlog.follow(id(2), Some(Rank::work(low, 9)));
+        assert_eq!(backlog.next(), Some(Batch::Out(vec![id(2)])));
+        backlog.left(id(2), false);
+        assert_eq!(backlog.next(), Some(Batch::Out(vec![id(2)])), "until it is out");
+        backlog.follow(id(2), Some(Rank::Held));
+        backlog.left(id(2), true);
+        assert_eq!(backlog.next(), Some(new(&[2])), "a worker has taken it in the meantime");
+        backlog.published(id(2), true);
+        backlog.follow(id(2), Some(Rank::work(low, 3)));
+        backlog.follow(id(2), Some(work_of(3)));
+        assert_eq!(backlog.next(), None, "it may stay");
     }
 
     #[test]
@@ -267,7 +345,7 @@ mod tests {
         assert_eq!(backlog.next(), Some(new(&[2])));
         // It ends and is opened again while its message is on its way.
         backlog.follow(id(2), None);
-        backlog.follow(id(2), Some(Rank::work(9)));
+        backlog.follow(id(2), Some(work_of(9)));
         backlog.published(id(2), true);
         assert_eq!(backlog.next(), Some(new(&[2])), "its message may have gone with its end");
     }

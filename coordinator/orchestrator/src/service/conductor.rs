@@ -6,7 +6,7 @@ use std::time::Duration;
 use shared::books::{CarriedOut, JobState};
 use shared::bus::{BookEntry, Bucket, Bus, BusError, Change, Feed, RequestEntry};
 use shared::ids::JobId;
-use shared::protocol::subjects;
+use shared::protocol::{Priorities, subjects};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::backlog::Rank;
@@ -19,7 +19,7 @@ use super::queueing::Queueing;
 use super::storing::stored;
 use super::work;
 use crate::engine::cost::CostModel;
-use crate::engine::{Effect, Engine, Event, Fate, Need};
+use crate::engine::{Effect, Engine, Event, Fate, Need, PlanChange};
 use crate::sweep::plan::Plan;
 
 const RECONCILE_EVERY: Duration = Duration::from_secs(30);
@@ -101,31 +101,30 @@ impl Conductor {
         self.queueing.conduct(role == Role::Conducting);
         match (std::mem::replace(&mut self.role, role), role) {
             (Role::Following, Role::Conducting) => {
-                self.tidy_first().await;
+                self.look_for_listed().await;
                 self.apply(Event::Reconcile).await
             }
             (Role::Following, Role::Following) | (Role::Conducting, _) => Acted::default(),
         }
     }
 
-    /// Takes jobs that no longer wait out of those that workers take before all others.
-    async fn tidy_first(&self) {
-        let waits = |job: &JobId| match self.engine.record(*job).map(|record| &record.state) {
-            Some(JobState::Pending) | None => true,
-            Some(
-                JobState::Running { .. }
-                | JobState::Done { .. }
-                | JobState::Failed { .. }
-                | JobState::Parked { .. },
-            ) => false,
-        };
-        let tidied = async {
-            let gone: Vec<JobId> = self.bus.first().await?.into_iter().filter(|job| !waits(job)).collect();
-            self.bus.no_longer_first(&gone).await
-        };
-        if let Err(error) = tidied.await {
-            tracing::debug!(%error, "some jobs that no longer wait still come first");
+    /// Looks which jobs of the sweep are listed as out of the queue's order: another run has written that.
+    async fn look_for_listed(&mut self) {
+        match self.bus.priorities().await {
+            Ok((listed, _)) => self.found_listed(&listed),
+            Err(error) => tracing::debug!(%error, "some jobs may be listed wrongly"),
         }
+    }
+
+    /// These jobs are listed as out of the queue's order, rightly or not; those of other sweeps are passed over.
+    pub(super) fn found_listed(&mut self, listed: &Priorities) {
+        let (engine, jobs) = (&self.engine, listed.jobs.iter().map(|entry| entry.job));
+        self.queueing.found_listed(jobs.filter(|job| engine.has(*job)));
+    }
+
+    /// Leaves nothing in the books that only a running sweep needs.
+    pub async fn end(&mut self) {
+        self.queueing.end().await;
     }
 
     pub fn engine(&self) -> &Engine {
@@ -179,7 +178,7 @@ impl Conductor {
         store: &mut dyn FnMut(&FetchedResult) -> anyhow::Result<()>,
     ) -> anyhow::Result<Acted> {
         match input.0 {
-            InputKind::Fed(fed) => Ok(self.changed(fed.change).await),
+            InputKind::Fed(fed) => Ok(self.changed(fed.revision, fed.change).await),
             InputKind::Newest(newest) => {
                 self.ending = Ending::Until(newest);
                 Ok(Acted::default())
@@ -190,10 +189,10 @@ impl Conductor {
         }
     }
 
-    async fn changed(&mut self, change: Change) -> Acted {
+    async fn changed(&mut self, revision: u64, change: Change) -> Acted {
         match change {
             Change::Record(entry) => self.record_changed(*entry).await,
-            Change::Standing(record) => self.apply(Event::StandingChanged(record)).await,
+            Change::Standing(record) => self.apply(Event::StandingChanged { revision, record }).await,
             Change::Request(RequestEntry { request, revision }) if request.sweep == self.plan.name => {
                 self.apply(Event::Requested { revision, request }).await
             }
@@ -240,28 +239,22 @@ impl Conductor {
     /// Passes on what became of a request. What failed because the server is away is done again later.
     async fn performed(&mut self, performed: Performed) -> Acted {
         match performed {
-            Performed::Job { request, job, change, outcome: Ok(outcome) } => {
-                self.apply(Event::CarriedOut { request, job, change, outcome }).await
+            Performed::Job { request, job, outcome: Ok(outcome) } => {
+                self.apply(Event::CarriedOut { request, job, outcome }).await
             }
-            Performed::Job { request, job, change, outcome: Err(error) } if !error.is_transient() => {
+            Performed::Job { request, job, outcome: Err(error) } if !error.is_transient() => {
                 let outcome = CarriedOut::Refused(error.to_string());
-                self.apply(Event::CarriedOut { request, job, change, outcome }).await
+                self.apply(Event::CarriedOut { request, job, outcome }).await
             }
             Performed::Plan { request, outcome: Ok(changed) } => {
                 let ChangedPlan { plan, change, records } = *changed;
-                let added = plan.jobs.iter().filter(|job| change.added.contains(&job.id));
-                self.cost.add(work::efforts(&plan, added, self.train_samples));
-                self.plan = Arc::new(plan);
+                self.replan(plan, &change);
                 let acted = self.apply(Event::PlanChanged { request, outcome: Ok(change) }).await;
                 acted.and(self.added(records).await)
             }
             Performed::Learned(Ok(changed)) => {
                 let ChangedPlan { plan, change, records } = *changed;
-                let added = plan.jobs.iter().filter(|job| change.added.contains(&job.id));
-                self.cost.add(work::efforts(&plan, added, self.train_samples));
-                if plan != *self.plan {
-                    self.plan = Arc::new(plan);
-                }
+                self.replan(plan, &change);
                 let acted = self.apply(Event::Learned(change)).await;
                 acted.and(self.added(records).await)
             }
@@ -283,6 +276,18 @@ impl Conductor {
                 Acted::default()
             }
             Performed::Answer { outcome: Ok(()), .. } => Acted::default(),
+        }
+    }
+
+    /// Takes a changed plan.
+    fn replan(&mut self, plan: Plan, change: &PlanChange) {
+        let added = plan.jobs.iter().filter(|job| change.added.contains(&job.id));
+        self.cost.add(work::efforts(&plan, added, self.train_samples));
+        if plan.priority != self.plan.priority {
+            self.engine.shift_all();
+        }
+        if plan != *self.plan {
+            self.plan = Arc::new(plan);
         }
     }
 
@@ -333,14 +338,6 @@ impl Conductor {
                     self.performer.change_plan(request, demand, self.plan.clone());
                 }
                 Effect::Answer { request, answer } => self.performer.answer(request, answer),
-                Effect::NoLongerFirst(job) => {
-                    let bus = self.bus.clone();
-                    tokio::spawn(async move {
-                        if let Err(error) = bus.no_longer_first(&[job]).await {
-                            tracing::debug!(%job, %error, "still among the jobs that come first");
-                        }
-                    });
-                }
                 Effect::Learn(request) => self.performer.learn(request, self.plan.clone()),
                 Effect::SetAside(job) => acted.set_aside.push(job),
                 Effect::Drained { worker, reason } => acted.drained.push((worker, reason)),
@@ -354,7 +351,10 @@ impl Conductor {
         for job in self.engine.shifted() {
             let rank = match self.engine.need(job) {
                 Need::Nothing => None,
-                Need::Worker { finished_epochs } => Some(Rank::work(self.cost.work(job, finished_epochs))),
+                Need::Worker { finished_epochs, priority } => {
+                    let priority = priority.unwrap_or(self.plan.priority);
+                    Some(Rank::work(priority, self.cost.work(job, finished_epochs)))
+                }
                 Need::Cover => Some(Rank::Held),
             };
             self.queueing.follow(job, rank);

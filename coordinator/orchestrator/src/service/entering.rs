@@ -87,7 +87,8 @@ pub async fn enter(bus: &Bus, entering: Entering<'_>, sink: &mut Sink) -> anyhow
         ));
     }
     let (plan, extent) = (Arc::new(admitted.plan), Extent { train_samples, most_queued });
-    let conductor = Conductor::begin(bus.clone(), engine, plan, extent, role);
+    let mut conductor = Conductor::begin(bus.clone(), engine, plan, extent, role);
+    conductor.found_listed(&admitted.listed);
     Ok(Entered { bus: bus.clone(), conductor, lease, outdated, snapshot })
 }
 

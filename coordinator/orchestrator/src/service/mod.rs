@@ -38,6 +38,7 @@ mod tenure;
 mod unconducted;
 mod wait_out;
 mod weights;
+mod window;
 mod work;
 mod worker_deaths;
 

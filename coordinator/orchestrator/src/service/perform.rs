@@ -26,7 +26,6 @@ pub(super) enum Performed {
     Job {
         request: RequestId,
         job: JobId,
-        change: JobChange,
         outcome: Result<CarriedOut, BusError>,
     },
     Plan {
@@ -70,7 +69,7 @@ impl Performer {
         self.tasks.spawn(async move {
             let _permit = permits.acquire().await;
             let outcome = bus.carry_out(job, request, change).await;
-            Performed::Job { request, job, change, outcome }
+            Performed::Job { request, job, outcome }
         });
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use shared::books::{JobRecord, JobState, Standing, WorkerRecord};
 use shared::bus::{BookEntry, Bus, BusError, Known, Planned, RequestEntry};
 use shared::ids::JobId;
-use shared::protocol::{Demand, Steering, SweepRecord};
+use shared::protocol::{Demand, Priorities, Steering, SweepRecord};
 use shared::result::JobResult;
 
 use super::dataset::Dataset;
@@ -108,8 +108,8 @@ pub(super) struct Admitted {
     pub(super) plan: Plan,
     /// What was requested of its jobs before.
     steered: Vec<(JobId, Steering)>,
-    /// The jobs that workers take before all others.
-    first: Vec<JobId>,
+    /// The jobs that workers take out of the queue's order.
+    pub(super) listed: Priorities,
     /// Revision of the newest request or answer before all of this was read.
     until: u64,
     /// Jobs that were asked to be trained again: the results of their attempts up to this one are outdated. Of jobs that
@@ -121,7 +121,7 @@ impl Admitted {
     /// An engine for the sweep. The results of the jobs in `stored` are in the run folder.
     pub(super) fn engine(&self, stored: &dyn Fn(JobId) -> bool) -> Engine {
         let engine = Engine::new(self.plan.jobs.iter().map(|job| job.id), stored);
-        engine.steered(self.steered.iter().copied(), self.first.iter().copied(), self.until)
+        engine.steered(self.steered.iter().copied(), self.until)
     }
 
     /// Those of the results in the run folder that are older than the user's request to train their jobs again.
@@ -194,7 +194,8 @@ pub(super) async fn admit(
     if ours_alone {
         bus.clear_queue().await?;
     }
-    Ok(Admitted { plan, steered, first: bus.first().await?, until, retried: opening.retried })
+    let (listed, _) = bus.priorities().await?;
+    Ok(Admitted { plan, steered, listed, until, retried: opening.retried })
 }
 
 /// The jobs of which something was ever requested. Orders of other jobs are as they were planned.
@@ -280,7 +281,8 @@ pub(super) async fn attach(
     let mut retried = BTreeMap::new();
     let look = |entry: BookEntry| retried.extend([(entry.job, outdated_after(&entry.record))]);
     bus.each_record(&stored.collect(), look).await?;
-    Ok(Admitted { plan, steered, first: bus.first().await?, until, retried })
+    let (listed, _) = bus.priorities().await?;
+    Ok(Admitted { plan, steered, listed, until, retried })
 }
 
 /// Results of attempts up to this one are outdated.

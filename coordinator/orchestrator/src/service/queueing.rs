@@ -1,5 +1,7 @@
-//! Publishes jobs to the server's queue in the background, as the [`Backlog`] says.
+//! Publishes jobs to the server's queue in the background, as the [`Backlog`] says, and lists those that workers take out
+//! of its order, as the [`Window`] says.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::backlog::{Backlog, Batch, Rank};
+use super::window::{List, Window};
 
 /// How many batches are under way at a time.
 const AT_ONCE: usize = 4;
@@ -19,24 +22,40 @@ const SINGLES_AT_ONCE: usize = 16;
 const FEW: usize = 12;
 /// The pause after a failure: the server may be restarting.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long the end of a run waits for the last write of the list.
+const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// The part of a run that queues its jobs.
 #[derive(Debug)]
 pub(super) struct Queueing {
     bus: Bus,
     backlog: Backlog,
-    under_way: JoinSet<Published>,
+    window: Window,
+    under_way: JoinSet<Outcome>,
+    /// Whether the list of jobs out of the queue's order is being written: one write after the other.
+    is_listing: bool,
     /// Whether this run queues anything: only the one that conducts the sweep does.
     conducts: bool,
     /// Set after a failure.
     pause: Option<Instant>,
-    /// True if the user has been told of a failure, and nothing was published since.
+    /// True if the user has been told of a failure, and nothing was done since.
     told: bool,
 }
 
-/// What became of a batch.
+/// What became of something that was begun.
 #[derive(Debug)]
-struct Published {
+enum Outcome {
+    /// Jobs were published.
+    Published(EachJob),
+    /// Jobs were taken out of the queue.
+    Left(EachJob),
+    /// The list was written.
+    Listed { ours: BTreeSet<JobId>, error: Option<BusError> },
+}
+
+/// For each job whether it was done.
+#[derive(Debug)]
+struct EachJob {
     jobs: Vec<(JobId, bool)>,
     error: Option<BusError>,
 }
@@ -44,8 +63,8 @@ struct Published {
 impl Queueing {
     /// Of the jobs that wait for a worker, at most `most` will be in the queue at a time.
     pub(super) fn new(bus: Bus, most: usize, conducts: bool) -> Self {
-        let (backlog, under_way) = (Backlog::new(most), JoinSet::new());
-        Self { bus, backlog, under_way, conducts, pause: None, told: false }
+        let (backlog, window, under_way) = (Backlog::new(most), Window::default(), JoinSet::new());
+        Self { bus, backlog, window, under_way, is_listing: false, conducts, pause: None, told: false }
     }
 
     /// Begins or stops to queue jobs.
@@ -56,8 +75,14 @@ impl Queueing {
         self.conducts = conducts;
     }
 
+    /// These jobs of the sweep are listed, rightly or not.
+    pub(super) fn found_listed(&mut self, jobs: impl IntoIterator<Item = JobId>) {
+        self.window.doubt(jobs);
+    }
+
     /// A job needs a message at this place of the queue's order, or none any more.
     pub(super) fn follow(&mut self, job: JobId, rank: Option<Rank>) {
+        self.window.follow(job, rank.and_then(Rank::waits));
         self.backlog.follow(job, rank);
     }
 
@@ -66,16 +91,42 @@ impl Queueing {
         self.backlog.again(job);
     }
 
+    /// Takes the jobs of the sweep out of the list, at its end.
+    pub(super) async fn end(&mut self) {
+        let last = async {
+            // A write that is under way must not come after this one.
+            while self.is_listing
+                && let Some(Ok(outcome)) = self.under_way.join_next().await
+            {
+                self.take(outcome);
+            }
+            let listed = self.window.all();
+            if self.conducts && !listed.is_empty() { self.bus.prioritise(&listed, &[]).await } else { Ok(()) }
+        };
+        match tokio::time::timeout(LAST_WRITE, last).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "some jobs that have ended are still listed"),
+            Err(_late) => tracing::debug!("some jobs that have ended are still listed"),
+        }
+    }
+
     /// Keeps the queue filled for as long as it is polled. Dropping the future loses nothing.
     pub(super) async fn run(&mut self) -> Infallible {
         loop {
             while self.conducts && self.pause.is_none() && self.under_way.len() < AT_ONCE {
-                let Some(batch) = self.backlog.next() else { break };
-                self.under_way.spawn(publish(self.bus.clone(), batch));
+                // The list first: it is short, and what it says is urgent.
+                if let Some(list) = self.next_list() {
+                    self.is_listing = true;
+                    self.under_way.spawn(write_list(self.bus.clone(), list));
+                } else if let Some(batch) = self.backlog.next() {
+                    self.under_way.spawn(carry_out(self.bus.clone(), batch));
+                } else {
+                    break;
+                }
             }
             tokio::select! {
-                Some(published) = self.under_way.join_next() => match published {
-                    Ok(published) => self.take(published),
+                Some(outcome) = self.under_way.join_next() => match outcome {
+                    Ok(outcome) => self.take(outcome),
                     Err(error) => std::panic::resume_unwind(error.into_panic()), // It is never cancelled.
                 },
                 () = until(self.pause) => self.pause = None,
@@ -83,10 +134,28 @@ impl Queueing {
         }
     }
 
-    fn take(&mut self, Published { jobs, error }: Published) {
-        for (job, is_queued) in jobs {
-            self.backlog.published(job, is_queued);
-        }
+    fn next_list(&mut self) -> Option<List> {
+        if self.is_listing { None } else { self.window.next() }
+    }
+
+    fn take(&mut self, outcome: Outcome) {
+        let error = match outcome {
+            Outcome::Published(EachJob { jobs, error }) => {
+                jobs.into_iter().for_each(|(job, is_queued)| self.backlog.published(job, is_queued));
+                error
+            }
+            Outcome::Left(EachJob { jobs, error }) => {
+                jobs.into_iter().for_each(|(job, is_out)| self.backlog.left(job, is_out));
+                error
+            }
+            Outcome::Listed { ours, error } => {
+                self.is_listing = false;
+                if error.is_some() {
+                    self.window.doubt(ours);
+                }
+                error
+            }
+        };
         let Some(error) = error else {
             self.told = false;
             return;
@@ -105,44 +174,54 @@ async fn until(instant: Option<Instant>) {
     }
 }
 
-/// Publishes a batch: at once if that may succeed and is worth it.
-async fn publish(bus: Bus, batch: Batch) -> Published {
+async fn write_list(bus: Bus, List { ours, now }: List) -> Outcome {
+    let error = bus.prioritise(&ours, &now).await.err();
+    Outcome::Listed { ours, error }
+}
+
+/// Publishes a batch, at once if that may succeed and is worth it, or takes it out of the queue.
+async fn carry_out(bus: Bus, batch: Batch) -> Outcome {
     let (jobs, at_once) = match batch {
         Batch::New(jobs) => {
             let at_once = jobs.len() > FEW;
             (jobs, at_once)
         }
         Batch::Again(jobs) => (jobs, false),
+        Batch::Out(jobs) => return Outcome::Left(one_by_one(jobs, |job| bus.dequeue(job)).await),
     };
     if at_once {
         match bus.enqueue_all(&jobs).await {
-            Ok(true) => return of_all(&jobs, None),
+            Ok(true) => return Outcome::Published(of_all(&jobs, None)),
             Ok(false) => {} // Some are in the queue already, or this server takes no batches.
-            Err(error) => return of_all(&jobs, Some(error)),
+            Err(error) => return Outcome::Published(of_all(&jobs, Some(error))),
         }
     }
-    one_by_one(&bus, jobs).await
+    let bus = &bus;
+    Outcome::Published(one_by_one(jobs, |job| async move { bus.enqueue(job).await.map(drop) }).await)
 }
 
-fn of_all(jobs: &[JobId], error: Option<BusError>) -> Published {
-    Published { jobs: jobs.iter().map(|&job| (job, error.is_none())).collect(), error }
+fn of_all(jobs: &[JobId], error: Option<BusError>) -> EachJob {
+    EachJob { jobs: jobs.iter().map(|&job| (job, error.is_none())).collect(), error }
 }
 
-/// Publishes jobs, several at a time, and stops at the first error: a server that is away lets each of them wait.
-async fn one_by_one(bus: &Bus, jobs: Vec<JobId>) -> Published {
-    let publishing = jobs.iter().map(|&job| async move { (job, bus.enqueue(job).await) });
-    let mut publishing = stream::iter(publishing.collect::<Vec<_>>()).buffered(SINGLES_AT_ONCE);
-    let mut published = Vec::new();
+/// Does this for each job, several at a time, and stops at the first error: a server that is away lets each of them wait.
+async fn one_by_one<Doing>(jobs: Vec<JobId>, act: impl Fn(JobId) -> Doing) -> EachJob
+where
+    Doing: Future<Output = Result<(), BusError>>,
+{
+    let acting: Vec<_> = jobs.iter().map(|&job| act(job)).collect();
+    let mut acting = stream::iter(acting).buffered(SINGLES_AT_ONCE);
+    let mut done = Vec::new();
     let mut error = None;
-    while let Some((job, outcome)) = publishing.next().await {
-        published.push((job, outcome.is_ok()));
+    for &job in &jobs {
+        let Some(outcome) = acting.next().await else { break };
+        done.push((job, outcome.is_ok()));
         if let Err(failed) = outcome {
             error = Some(failed);
             break;
         }
     }
-    drop(publishing);
-    let rest = jobs.iter().skip(published.len()).map(|&job| (job, false)).collect::<Vec<_>>();
-    published.extend(rest);
-    Published { jobs: published, error }
+    let rest: Vec<_> = jobs.iter().skip(done.len()).map(|&job| (job, false)).collect();
+    done.extend(rest);
+    EachJob { jobs: done, error }
 }

@@ -170,7 +170,10 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
     }
 
     /// Gives the lease back and ends the session.
-    pub async fn end(self) -> Ended<H> {
+    pub async fn end(mut self) -> Ended<H> {
+        if self.conductor.is_finished() {
+            self.conductor.end().await;
+        }
         self.lease.give_back().await;
         let Context { host, workers, .. } = self.context;
         Ended { engine: self.conductor.into_engine(), drained: workers.drained, host }

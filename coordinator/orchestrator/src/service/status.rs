@@ -7,7 +7,7 @@ use shared::books::{JobRecord, JobState, Standing, WorkerRecord};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
 use shared::metrics::{Goal, Metrics};
-use shared::protocol::{Presence, Readiness, Steering, SweepRecord, Wish, subjects};
+use shared::protocol::{Drains, Presence, Priority, Readiness, Steering, SweepRecord, Wish, subjects};
 use shared::result::JobResult;
 
 use super::plans;
@@ -36,6 +36,9 @@ pub struct JobStatus {
     pub label: String,
     /// `pending`, `running`, `paused`, `cancelled`, `done` or `failed`.
     pub state: &'static str,
+    /// While it has not ended: how early it is trained.
+    #[serde(skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
     pub worker: Option<String>,
     /// Finished epochs, of `epochs`.
     pub epoch: u32,
@@ -71,6 +74,8 @@ pub struct Status {
     pub workers: Vec<Presence>,
     /// Workers on probation or drained.
     pub standings: Vec<WorkerRecord>,
+    /// Workers that users have drained.
+    pub drains: Drains,
     pub store: Vec<BucketStatus>,
 }
 
@@ -121,7 +126,8 @@ pub async fn status_with(bus: &Bus, sweeps: Vec<SweepStatus>) -> anyhow::Result<
             uploads: inventory.uploads.len(),
         });
     }
-    Ok(Status { sweeps, workers: bus.workers().await?, standings, store })
+    let (workers, drains) = (bus.workers().await?, bus.drains().await?);
+    Ok(Status { sweeps, workers, standings, drains, store })
 }
 
 /// One sweep, read in a few passes, whatever its size.
@@ -133,16 +139,16 @@ pub(super) async fn sweep(bus: &Bus, plan: &Plan) -> Result<SweepStatus, BusErro
     let done = records.iter().filter(|(_, record)| has_ended(record)).map(|(&job, _)| job).collect();
     let mut results = BTreeMap::new();
     bus.each_result(&done, |result| drop(results.insert(result.job, result))).await?;
-    let waits = |record: &JobRecord| matches!(record.state, JobState::Pending);
-    let waiting = records.iter().filter(|(_, record)| waits(record)).map(|(&job, _)| job).collect();
-    let steered = plans::steering_of(bus, &waiting).await?;
+    let is_open = |record: &JobRecord| matches!(record.state, JobState::Pending | JobState::Running { .. });
+    let open = records.iter().filter(|(_, record)| is_open(record)).map(|(&job, _)| job).collect();
+    let steered = plans::steering_of(bus, &open).await?;
     let left = left(bus, plan, &records, &results, &steered).await?;
     let labels = Labels::of(plan);
     let status = |job: &PlannedJob| {
         let known = Known {
             record: records.get(&job.id),
             result: results.get(&job.id),
-            wish: steered.get(&job.id).map_or(Wish::Train, |steering| steering.wish),
+            steering: steered.get(&job.id).copied().unwrap_or_default(),
         };
         job_status(plan, job, &labels, &known)
     };
@@ -187,7 +193,11 @@ async fn left(
     if open.is_empty() {
         return Ok(Work::default());
     }
-    let ready = bus.workers().await?.iter().filter(|worker| worker.readiness == Readiness::Ready).count();
+    let drains = bus.drains().await?;
+    let may_train = |worker: &&Presence| {
+        worker.readiness == Readiness::Ready && drains.of(worker.worker.name()).is_none()
+    };
+    let ready = bus.workers().await?.iter().filter(may_train).count();
     Ok(Work::left(&cost, &open, ready.max(1)))
 }
 
@@ -195,7 +205,7 @@ async fn left(
 struct Known<'a> {
     record: Option<&'a JobRecord>,
     result: Option<&'a JobResult>,
-    wish: Wish,
+    steering: Steering,
 }
 
 fn job_status(plan: &Plan, job: &PlannedJob, labels: &Labels, known: &Known<'_>) -> JobStatus {
@@ -210,9 +220,12 @@ fn job_status(plan: &Plan, job: &PlannedJob, labels: &Labels, known: &Known<'_>)
     (status.attempts, status.losses, status.deferrals) = (record.attempts, record.losses, record.deferrals);
     status.failures = record.failures.len();
     status.log = record.failures.last().map_or_else(Vec::new, |last| last.log.clone());
+    if !record.state.is_final() {
+        status.priority = known.steering.priority.unwrap_or(plan.priority);
+    }
     match &record.state {
         JobState::Pending => {
-            status.state = match known.wish {
+            status.state = match known.steering.wish {
                 Wish::Train => "pending",
                 Wish::Pause => "paused",
                 Wish::Cancel => "cancelled",
@@ -258,6 +271,7 @@ impl JobStatus {
             id,
             label,
             state: "pending",
+            priority: Priority::NORMAL,
             worker: None,
             epoch: 0,
             epochs,
@@ -278,6 +292,7 @@ impl JobStatus {
     pub(super) fn facts(&self) -> Facts {
         Facts {
             state: self.state,
+            priority: self.priority,
             worker: self.worker.clone(),
             epoch: self.epoch,
             attempts: self.attempts,

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use shared::books::CarriedOut;
+use shared::books::{CarriedOut, JobState};
 use shared::bus::{Bus, BusError};
 use shared::ids::JobId;
-use shared::protocol::{Demand, JobChange, Steering, Wish};
+use shared::protocol::{Demand, JobChange, Prioritised, Priority, Steering, Wish};
 
 use super::follow::{self, FollowError};
 use super::plans::{self, ChangeError, Situation};
@@ -25,12 +25,16 @@ pub(super) async fn carry_out(bus: &Bus, sweep: &str) -> Result<(), FollowError>
             steps.extend(requests.requested(entry.revision, entry.request, &ours(&plan)));
         }
     }
+    let mut turns = Turns::default();
     while let Some(step) = steps.pop_front() {
         steps.extend(match step {
             Step::CarryOut { request, job, change } => {
                 let outcome = bus.carry_out(job, request, change).await?;
                 if let CarriedOut::Done(steering) = &outcome {
-                    follow_up(bus, job, change, steering).await?;
+                    let waits = follow_up(bus, job, change, steering).await?;
+                    turns
+                        .changed(bus, job, waits.then(|| steering.priority.unwrap_or(plan.priority)))
+                        .await?;
                 }
                 requests.carried_out(request, job, outcome)
             }
@@ -41,7 +45,7 @@ pub(super) async fn carry_out(bus: &Bus, sweep: &str) -> Result<(), FollowError>
                         // Whoever edits a sweep is about to conduct it, and queues its jobs.
                         let is_edit = matches!(demand, Demand::Edit { .. });
                         for (job, steering) in changed.change.steered.iter().filter(|_| !is_edit) {
-                            follow_up(bus, *job, JobChange::Resume, steering).await?;
+                            let _waits = follow_up(bus, *job, JobChange::Resume, steering).await?;
                         }
                         Ok(changed.change.remarks)
                     }
@@ -51,6 +55,8 @@ pub(super) async fn carry_out(bus: &Bus, sweep: &str) -> Result<(), FollowError>
                 requests.plan_changed(request, outcome)
             }
             Step::Answer { request, answer } => {
+                // Before the answer, so that whoever is killed in between does it again.
+                turns.list(bus).await?;
                 bus.answer(request, answer).await?;
                 requests.gone(request, &ours(&plan))
             }
@@ -66,9 +72,35 @@ fn ours(plan: &Plan) -> impl Fn(JobId) -> bool {
     move |job| jobs.contains(&job)
 }
 
-/// Brings the record of a job that nobody holds into line with what is requested of it, and queues the job.
-async fn follow_up(bus: &Bus, job: JobId, change: JobChange, steering: &Steering) -> Result<(), BusError> {
-    let Some(entry) = bus.record(job).await? else { return Ok(()) };
+/// The jobs whose place in the order of all may have changed.
+#[derive(Default)]
+struct Turns {
+    changed: BTreeSet<JobId>,
+    /// Those of them that workers take out of the queue's order.
+    listed: Vec<Prioritised>,
+}
+
+impl Turns {
+    /// A job waits for a worker, with this priority; or it does not.
+    async fn changed(&mut self, bus: &Bus, job: JobId, waits: Option<Priority>) -> Result<(), BusError> {
+        if !self.changed.insert(job) {
+            self.listed.retain(|entry| entry.job != job);
+        }
+        let Some(priority) = waits else { return Ok(()) };
+        self.listed.push(Prioritised { job, priority });
+        if priority < Priority::NORMAL { bus.dequeue(job).await } else { bus.enqueue(job).await.map(drop) }
+    }
+
+    /// Lists them, as far as there is room. The others follow when a run conducts the sweep.
+    async fn list(&self, bus: &Bus) -> Result<(), BusError> {
+        if self.changed.is_empty() { Ok(()) } else { bus.prioritise(&self.changed, &self.listed).await }
+    }
+}
+
+/// Brings the record of a job that nobody holds into line with what is requested of it, and queues the job. True if it waits
+/// for a worker.
+async fn follow_up(bus: &Bus, job: JobId, change: JobChange, steering: &Steering) -> Result<bool, BusError> {
+    let Some(entry) = bus.record(job).await? else { return Ok(false) };
     let open = match entry.record.following(steering) {
         Some(next) => match bus.swap(job, entry.revision, &next).await {
             Ok(_) => true,
@@ -78,9 +110,9 @@ async fn follow_up(bus: &Bus, job: JobId, change: JobChange, steering: &Steering
         },
         None => change == JobChange::Resume && !entry.record.state.is_final(),
     };
-    match steering.wish {
-        Wish::Train if open => bus.enqueue(job).await.map(drop),
-        Wish::Train | Wish::Pause => Ok(()),
-        Wish::Cancel => bus.no_longer_first(&[job]).await,
+    let is_wanted = steering.wish == Wish::Train;
+    if is_wanted && open {
+        bus.enqueue(job).await?;
     }
+    Ok(is_wanted && (open || entry.record.state == JobState::Pending))
 }

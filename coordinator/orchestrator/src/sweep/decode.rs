@@ -1,6 +1,7 @@
 //! Decodes a checked tree into the types of `spec`. Decoding cannot fail, because the check covers every name and type.
 
 use serde_json::Value;
+use shared::protocol::Priority;
 use shared::trainer::TrainerKind;
 
 use super::parse::{Key, Node};
@@ -22,6 +23,12 @@ pub fn decode(root: &Node, kind: &dyn TrainerKind) -> SweepFile {
         tables: items(root, "tables").iter().map(|node| table(node, kind)).collect(),
         checkpoint_every: root.get("checkpoint_every").map(text),
         keep_checkpoints: root.get("keep_checkpoints").and_then(|node| node.json().as_bool()).unwrap_or(true),
+        // The check has refused what is too large.
+        priority: root
+            .get("priority")
+            .and_then(|node| node.json().as_i64())
+            .and_then(|number| Priority::new(number).ok())
+            .unwrap_or_default(),
         max_jobs: root.get("max_jobs").and_then(|node| node.json().as_u64()).unwrap_or(DEFAULT_MAX_JOBS),
     }
 }

@@ -178,6 +178,9 @@ fn remarks(before: &Plan, after: &Plan) -> Vec<String> {
         (false, true) => remarks.push("jobs that finish from now on keep their last checkpoint".to_owned()),
         (true, true) | (false, false) => {}
     }
+    if before.priority != after.priority {
+        remarks.push(format!("the sweep has priority {}, not {}", after.priority, before.priority));
+    }
     remarks
 }
 
@@ -292,6 +295,8 @@ mod tests {
             changed.summary(),
             ["jobs are ranked by another (highest first), not by score (highest first)"]
         );
+        let sooner = Plan { priority: "50".parse().unwrap(), ..before.clone() };
+        assert_eq!(Difference::between(&before, &sooner).summary(), ["the sweep has priority 50, not 0"]);
         let rule = |name: &str, k| EnsembleRule {
             name: name.into(),
             members: vec![Query::Top { k, filter: Filter::new() }],

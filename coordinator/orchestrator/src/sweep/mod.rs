@@ -140,6 +140,7 @@ fn resolve(text: &str, folder: &Path, home: &Path) -> Result<Plan, Vec<Problem>>
         dataset: dataset.map(|dataset| dataset.source),
         checkpoint_every,
         keep_checkpoints: file.keep_checkpoints,
+        priority: file.priority,
         jobs,
         ensembles,
         tables,

@@ -13,7 +13,7 @@ use shared::job::{Inputs, Job, TrainerId};
 use shared::kinds;
 use shared::metrics::Ranking;
 use shared::mtl::preset::Preset;
-use shared::protocol::{CheckpointEvery, Execution, JobOrder};
+use shared::protocol::{CheckpointEvery, Execution, JobOrder, Priority};
 use shared::settings::Settings;
 use shared::trainer::TrainerKind;
 
@@ -42,6 +42,9 @@ pub struct Plan {
     /// Whether a finished job keeps its last checkpoint. No result depends on it.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub keep_checkpoints: bool,
+    /// How early its jobs are trained among those of all sweeps on a server. No result depends on it.
+    #[serde(default, skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
     /// In the order of the file, each job once.
     #[serde(deserialize_with = "read_jobs")]
     pub jobs: Vec<PlannedJob>,

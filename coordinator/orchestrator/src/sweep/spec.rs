@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
 use shared::metrics::Goal;
-use shared::protocol::CheckpointEvery;
+use shared::protocol::{CheckpointEvery, Priority};
 
 use super::plan::{PaperScores, SyntheticOptions};
 use super::problem::Span;
@@ -57,6 +57,10 @@ pub struct SweepFile {
     /// `epochs` are raised. It takes about four times as much room as the trained model.
     #[schemars(default = "default_keep_checkpoints")]
     pub keep_checkpoints: bool,
+    /// How early the jobs are trained among those of all sweeps on a server: those of a higher priority first. Changes no
+    /// result, and may be changed while the sweep runs.
+    #[schemars(default, with = "i64", range(min = -100, max = 100))]
+    pub priority: Priority,
     /// Refuses a file with more combinations than this, before excludes, in case of a typo.
     #[schemars(default = "default_max_jobs", range(max = MOST_JOBS))]
     pub max_jobs: u64,

@@ -131,6 +131,7 @@ mod tests {
             dataset_digest: None,
             checkpoint_every: shared::protocol::CheckpointEvery::default(),
             keep_checkpoints: true,
+            priority: shared::protocol::Priority::NORMAL,
             jobs: vec![
                 job(1, "weak", json!({"augmentation": "mixup", "subset_seed": 1, "epochs": 3})),
                 job(2, "weak", json!({"augmentation": "mixaug", "subset_seed": 2, "epochs": 3})),

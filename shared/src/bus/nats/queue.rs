@@ -60,6 +60,15 @@ impl Queue for Nats {
         })
     }
 
+    fn withdraw<'a>(&'a self, subject: &'a str) -> Reply<'a, ()> {
+        Box::pin(async move {
+            let stream = self.jetstream.get_stream_no_info(subjects::QUEUE_STREAM).await;
+            let stream = stream.map_err(ServerError::doubt)?;
+            stream.purge().filter(subject).await.map_err(ServerError::doubt)?;
+            Ok(())
+        })
+    }
+
     fn set_deadline(&self, deadline: Duration) -> Reply<'_, ()> {
         Box::pin(async move {
             let stream =

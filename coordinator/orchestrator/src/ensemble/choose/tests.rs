@@ -33,6 +33,7 @@ fn plan(jobs: usize) -> Plan {
         dataset_digest: Some("d".into()),
         checkpoint_every: shared::protocol::CheckpointEvery::default(),
         keep_checkpoints: true,
+        priority: shared::protocol::Priority::NORMAL,
         jobs: (0..jobs).map(job).collect(),
         ensembles: vec![],
         tables: vec![],

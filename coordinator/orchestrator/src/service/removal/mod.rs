@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shared::bus::{Bus, BusError};
+use shared::protocol::subjects;
 use shared::retry::{Backoff, Retry};
 
 use super::{garbage, lease};
@@ -122,6 +123,8 @@ impl Removal {
         let total = (self.belongings.keys.len() + self.belongings.blobs.len()) as u64;
         let mut count = 0;
         let tell = |error: &BusError| tracing::warn!("{error}; trying again");
+        let jobs = self.belongings.keys.iter().filter_map(|key| subjects::job_of_record_key(key)).collect();
+        RETRY.run(|| bus.prioritise(&jobs, &[]), BusError::is_transient, tell).await?;
         for key in &self.belongings.keys {
             RETRY.run(|| bus.delete(key), BusError::is_transient, tell).await?;
             count += 1;
