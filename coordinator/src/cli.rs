@@ -14,7 +14,7 @@ use crate::commands::error::CommandError;
 use crate::commands::steer::Verb;
 use crate::commands::{
     backup, chaos, cluster, data, ensemble, evaluate, init, logs, plan, remove, report, restore, run, schema,
-    serve, shell, status, steer, watch, why,
+    serve, shell, status, steer, watch, why, workers,
 };
 use orchestrator::guard;
 use orchestrator::view::console::LogWriter;
@@ -108,6 +108,8 @@ pub(crate) enum Command {
         Exit codes: 0 done, 1 something failed or you said no, 2 bad input."
     )]
     Retry(steer::RetryArgs),
+    /// List the workers of a server, or let some of them take no jobs for a while.
+    Workers(workers::WorkersArgs),
     /// Copy all sweeps' records, checkpoints and results into a folder, even while they run.
     Backup(backup::BackupArgs),
     /// Create a state directory from a backup.
@@ -176,6 +178,7 @@ fn run(command: &Command) -> End {
             steer::run(Verb::Priority(Priority::MOST), args).map_err(|failure| (failure, args.json))
         }
         Command::Retry(args) => steer::retry(args).map_err(|failure| (failure, args.steer.json)),
+        Command::Workers(args) => workers::run(args).map_err(|failure| (failure, args.json())),
         Command::Backup(args) => backup::run(args).map_err(|failure| (failure, args.json)),
         Command::Restore(args) => restore::run(args).map_err(|failure| (failure, args.json)),
         Command::Remove(args) => remove::run(args).map_err(|failure| (failure, args.json)),

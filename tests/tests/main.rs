@@ -37,3 +37,4 @@ mod trainers;
 mod two_runs;
 mod versions;
 mod weights;
+mod workers;

@@ -14,7 +14,9 @@ use orchestrator::devices::DevicesError;
 use orchestrator::home::HomeError;
 use orchestrator::report::ReportError;
 use orchestrator::run_dir::RunDirError;
-use orchestrator::service::{ChooseError, EditError, FollowError, RemovalError, UnknownWeights};
+use orchestrator::service::{
+    ChooseError, EditError, FollowError, RemovalError, UnknownWeights, WorkersError,
+};
 use orchestrator::sweep::problem::SweepError;
 
 /// An error that knows how the process ends because of it.
@@ -38,6 +40,7 @@ fn code(error: &(dyn Error + 'static)) -> Option<Exit> {
         of::<ChooseError>,
         of::<FollowError>,
         of::<RemovalError>,
+        of::<WorkersError>,
         of::<SweepError>,
         of::<RunDirError>,
         of::<ReportError>,
@@ -102,6 +105,16 @@ impl ProcessExit for RemovalError {
             Self::Unknown { .. } | Self::Running(_) | Self::Held { .. } => Exit::BadInput,
             Self::Bus(error) => error.process_exit_code(),
             Self::Plan { .. } => Exit::Failed,
+        }
+    }
+}
+
+impl ProcessExit for WorkersError {
+    fn process_exit_code(&self) -> Exit {
+        match self {
+            Self::Unknown { .. } | Self::NotDrained { .. } => Exit::BadInput,
+            Self::Follow(error) => error.process_exit_code(),
+            Self::Bus(error) => error.process_exit_code(),
         }
     }
 }

@@ -28,3 +28,4 @@ pub(crate) mod status;
 pub(crate) mod steer;
 pub(crate) mod watch;
 pub(crate) mod why;
+pub(crate) mod workers;

@@ -73,11 +73,15 @@ pub(super) async fn edit(bus: &Bus, plan: &Plan) -> anyhow::Result<Vec<String>> 
 
 /// A new request of whoever runs this process.
 pub fn new_request(sweep: &str, demand: Demand) -> Request {
+    Request::new(RequestId::new(Uuid::new_v4()), sweep, &asker(), demand)
+}
+
+/// Whoever runs this process, as others are told.
+pub fn asker() -> String {
     let user = std::env::var("USER").ok().filter(|user| !user.is_empty() && !user.contains(char::is_control));
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let by = format!("{}@{host}", user.as_deref().unwrap_or("somebody"));
-    let by: String = by.chars().take(LONGEST_NAME).collect();
-    Request::new(RequestId::new(Uuid::new_v4()), sweep, &by, demand)
+    by.chars().take(LONGEST_NAME).collect()
 }
 
 /// Enters a request into the books and sees to its answer: a run that conducts the sweep gives it, or, if there is no such

@@ -1,8 +1,10 @@
-//! Decides when a run has no worker left that may take jobs. Pure: it is told the time and what is known of the workers.
+//! Decides when a run has no worker left that may take jobs, and when all of them are drained. Pure: it is told the time and
+//! what is known of the workers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use shared::protocol::Drains;
 use tokio::time::Instant;
 
 /// How often the server is asked for workers when none seems to be left.
@@ -89,6 +91,49 @@ impl Desertion {
     }
 }
 
+/// Whether every worker is drained by a user. Then the run waits for as long as the user wants, and says so once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rest {
+    asked: Option<Instant>,
+    told: bool,
+}
+
+impl Rest {
+    /// Whether to ask the server who is drained. `is_idle` if jobs wait and none is trained.
+    pub(super) fn asks(&mut self, is_idle: bool, now: Instant) -> bool {
+        if !is_idle {
+            self.told = false;
+            return false;
+        }
+        if self.asked.is_some_and(|at| now - at < ASK_AGAIN) {
+            return false;
+        }
+        self.asked = Some(now);
+        true
+    }
+
+    /// What to say, if every worker that is there is drained. `out` get no more jobs anyway.
+    pub(super) fn judge<'a>(
+        &mut self,
+        present: impl Iterator<Item = &'a str>,
+        drains: &Drains,
+        out: &BTreeSet<String>,
+    ) -> Option<String> {
+        let usable: BTreeSet<&str> = present.filter(|name| !out.contains(*name)).collect();
+        let drained: Option<Vec<String>> = usable
+            .into_iter()
+            .map(|name| drains.of(name).map(|drain| format!("{name} by {}", drain.by)))
+            .collect();
+        let drained = drained.filter(|drained| !drained.is_empty());
+        let was_told = std::mem::replace(&mut self.told, drained.is_some());
+        let drained = drained.filter(|_| !was_told)?;
+        Some(format!(
+            "every worker is drained ({}): waiting until `ferry workers undrain` lets one take jobs again",
+            drained.join(", ")
+        ))
+    }
+}
+
 /// Why no worker may take jobs, in a sentence; `drained` are the workers that get no more jobs, and why.
 pub(super) fn why(drained: &BTreeMap<String, String>) -> String {
     let reasons: Vec<String> = drained.iter().map(|(worker, reason)| format!("{worker}: {reason}")).collect();
@@ -101,6 +146,8 @@ pub(super) fn why(drained: &BTreeMap<String, String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use shared::protocol::Drain;
+
     use super::*;
 
     const NONE: LocalWorkers = LocalWorkers { usable: 0, are_lost: true };
@@ -120,6 +167,21 @@ mod tests {
         let elsewhere = LocalWorkers { usable: 0, are_lost: false };
         assert_eq!(staff(elsewhere, &[], &BTreeSet::new()), Staff::Some, "others may come");
         assert_eq!(staff(elsewhere, &[], &out()), Staff::Unknown);
+    }
+
+    #[test]
+    fn that_every_worker_is_drained_is_said_once() {
+        let (start, mut rest) = (Instant::now(), Rest::default());
+        let drain = Drain { by: "ada".to_owned(), now: false };
+        let drains = Drains { workers: [("a".to_owned(), drain)].into(), ..Drains::default() };
+        assert!(!rest.asks(false, start) && rest.asks(true, start) && !rest.asks(true, start));
+        assert_eq!(rest.judge(["a", "b"].into_iter(), &drains, &out()), None);
+        assert_eq!(rest.judge([].into_iter(), &drains, &out()), None, "none is there");
+        let said = rest.judge(["a", "cpu0"].into_iter(), &drains, &out()).unwrap();
+        assert!(said.starts_with("every worker is drained (a by ada)"), "{said}");
+        assert_eq!(rest.judge(["a"].into_iter(), &drains, &out()), None, "once");
+        assert!(!rest.asks(false, start));
+        assert!(rest.judge(["a"].into_iter(), &drains, &out()).is_some());
     }
 
     #[test]

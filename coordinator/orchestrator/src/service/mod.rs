@@ -41,10 +41,11 @@ mod weights;
 mod window;
 mod work;
 mod worker_deaths;
+mod workers;
 
 use shared::signals::StopSignals;
 
-pub use ask::{EditError, ask, new_request, to_add, to_edit};
+pub use ask::{EditError, ask, asker, new_request, to_add, to_edit};
 pub use choose::{ChooseError, Chosen, choose, sweeps};
 pub use comparison::{Comparison, compare};
 pub use conductor::{Conductor, Extent, Role};
@@ -66,6 +67,7 @@ pub use status::{BucketStatus, JobStatus, Status, SweepStatus, read_status, stat
 pub use surroundings::{Folder, Host};
 pub use weights::UnknownWeights;
 pub use work::Work;
+pub use workers::{Does, Present, Undrained, WorkerStatus, WorkersError, drain, undrain, workers};
 
 /// How many jobs that wait for a worker are in the server's queue at a time: enough for workers to go on for a while
 /// without the coordinator, and few enough to look after all of them every 30 s.

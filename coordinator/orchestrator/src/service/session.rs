@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::books::JobState;
-use shared::bus::Bus;
+use shared::bus::{Bus, BusError};
 use shared::ids::WorkerId;
-use shared::protocol::{LiveReport, Presence};
+use shared::protocol::{Drains, LiveReport, Presence};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::conductor::{Conductor, Role};
-use super::desertion::{self, Desertion, PATIENCE, Staff, Verdict};
+use super::desertion::{self, Desertion, PATIENCE, Rest, Staff, Verdict};
 use super::downloads::FetchedResult;
 use super::entering::Entered;
 use super::input::{Acted, Input};
@@ -70,6 +71,9 @@ struct Context<'a, H> {
     started: Instant,
     workers: Workers,
     desertion: Desertion,
+    rest: Rest,
+    /// Who is there, and who is drained; asked for in the background, because the server may be away.
+    asking: JoinSet<Result<(Vec<Presence>, Drains), BusError>>,
 }
 
 /// What is known about the workers that train here.
@@ -124,7 +128,9 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
         let (started, desertion) = (Instant::now(), Desertion::default());
         let follower = Follower::of(&plan, Since::Now);
         let estimate_due = started;
-        let context = Context { bus, host, sink, snapshot, estimate_due, started, workers, desertion };
+        let (rest, asking) = (Rest::default(), JoinSet::new());
+        let context =
+            Context { bus, host, sink, snapshot, estimate_due, started, workers, desertion, rest, asking };
         Self { conductor, lease, follower, folder, plan, context }
     }
 
@@ -257,7 +263,30 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
     async fn every_second(&mut self) -> anyhow::Result<()> {
         self.tend_workers()?;
         self.look();
+        self.look_for_drained();
         self.context.every_second().await
+    }
+
+    /// Says so if every worker is drained by a user.
+    fn look_for_drained(&mut self) {
+        let tally = self.conductor.engine().tally();
+        let Context { bus, sink, rest, asking, .. } = &mut self.context;
+        while let Some(answer) = asking.try_join_next() {
+            let Ok(Ok((present, drains))) = answer else { continue };
+            let (present, out) =
+                (present.iter().map(|worker| worker.worker.name()), self.conductor.engine().workers_out());
+            if let Some(said) = rest.judge(present, &drains, &out) {
+                sink.remark(&said);
+            }
+        }
+        if rest.asks(tally.pending > 0 && tally.running == 0, Instant::now()) && asking.is_empty() {
+            let bus = bus.clone();
+            asking.spawn(async move {
+                let drains = bus.drains().await?;
+                let present = if drains.workers.is_empty() { Vec::new() } else { bus.workers().await? };
+                Ok((present, drains))
+            });
+        }
     }
 
     /// Restarts local workers that have ended, and enters into the books what killed them.
@@ -294,8 +323,9 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
         (snapshot.tally, snapshot.live) = (engine.tally(), live);
     }
 
-    /// Why no worker is left that may take jobs: all local workers are given up, and all that are connected from
-    /// elsewhere are drained. `None` while a worker may take jobs, or a new one still has time to join.
+    /// Why no worker is left that may take jobs: all local workers are given up, and all that are connected from elsewhere
+    /// are drained by the coordinator. One that a user has drained is left: the user may let it work again. `None` while a
+    /// worker may take jobs, or a new one still has time to join.
     async fn stranded(&mut self) -> Option<String> {
         let out = self.conductor.engine().workers_out();
         let Context { bus, host, sink, workers, desertion, .. } = &mut self.context;
