@@ -13,8 +13,8 @@ use tracing_subscriber::EnvFilter;
 use crate::commands::error::CommandError;
 use crate::commands::steer::Verb;
 use crate::commands::{
-    backup, chaos, cluster, data, ensemble, evaluate, init, logs, plan, remove, report, restore, run, schema,
-    serve, shell, status, steer, watch, why, workers,
+    backup, chaos, cluster, data, ensemble, eta, evaluate, init, logs, plan, remove, report, restore, run,
+    schema, serve, shell, status, steer, watch, why, workers,
 };
 use orchestrator::guard;
 use orchestrator::view::console::LogWriter;
@@ -38,8 +38,10 @@ pub(crate) enum Command {
     Plan(plan::PlanArgs),
     /// Show the progress of all sweeps in a state directory or on a server.
     Status(status::StatusArgs),
-    /// Show what has happened to a sweep, as far as the server still has it, then everything that happens, until Ctrl-C.
+    /// Show a sweep live: on a full screen with keys to filter and steer jobs, or line by line.
     Watch(watch::WatchArgs),
+    /// Tell when a sweep will be done, and what would change with more workers.
+    Eta(eta::EtaArgs),
     /// Set up and run a secured server for several machines.
     #[command(
         subcommand,
@@ -162,6 +164,7 @@ fn run(command: &Command) -> End {
         Command::Plan(args) => plan::run(args).map_err(|failure| (failure, args.json)),
         Command::Status(args) => status::run(args).map_err(|failure| (failure, args.json)),
         Command::Watch(args) => watch::run(args).map_err(|failure| (failure, args.json)),
+        Command::Eta(args) => eta::run(args).map_err(|failure| (failure, args.json)),
         Command::Cluster(command) => cluster::run(command),
         Command::Init(args) => init::earlier(args).map_err(|failure| (failure, args.servers.json)),
         Command::Serve(args) => serve::earlier(args).map_err(|failure| (failure, false)),

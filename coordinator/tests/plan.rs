@@ -280,6 +280,7 @@ ensembles:
       572667e3  weak    augmentation=mixaug heads=4 subset_fraction=0.5 subset_seed=1
 
     Work: 5 epochs, about 96 images
+    Time: not known yet, because no sweep like this was measured here
     "#);
 }
 
@@ -319,6 +320,7 @@ fn a_plan_without_a_dataset() {
       bdf50447  b  fail_in_epoch=1 gain=1.0 seed=0
 
     Work: 10 epochs
+    Time: not known yet, because no sweep like this was measured here
     ");
     let output = ferry(folder.path(), &["plan", "s.yaml", "--json"]);
     let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

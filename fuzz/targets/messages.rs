@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use orchestrator::engine::cost::CostModel;
+use orchestrator::cost::{CostModel, Described, Open, Outlook};
 use orchestrator::engine::{Engine, Event};
 use orchestrator::service::read_status;
 use ferry_fuzz::input;
@@ -29,6 +29,7 @@ use shared::protocol::{
 };
 use shared::result::JobResult;
 use shared::kinds;
+use shared::settings::Settings;
 use shared::trainer::Effort;
 use tokio::runtime::{Builder, Runtime};
 
@@ -172,15 +173,13 @@ fn seen(job: JobId, record: &JobRecord) {
     engine.apply(Event::RecordChanged { job, revision: 1, record: JobRecord::pending() });
     engine.apply(Event::RecordChanged { job, revision: 2, record: record.clone() });
     engine.apply(Event::Reconcile);
-    let mut cost = CostModel::new([(job, Effort { epochs: 12, units: 1e9, class: 0 })]);
-    if let JobState::Running { progress, .. } = &record.state
-        && let Some(seconds) = progress.epoch_seconds
-    {
-        cost.learn(job, seconds);
-    }
+    let effort = Effort { epochs: 12, units: 1e9, class: 0 };
+    let mut cost = CostModel::new([Described { job, effort, settings: Settings::default() }]);
+    cost.saw_record(job, record, 0);
     let mut open = engine.open_jobs();
     open.sort_by_key(|&(job, done)| std::cmp::Reverse(cost.work(job, done)));
-    let _eta: Option<Duration> = cost.eta(&open, 1);
+    let open: Vec<Open> = open.into_iter().map(|(job, epoch)| Open { job, epoch, held: None }).collect();
+    let _outlook: Option<Outlook> = cost.outlook(open, &[]);
 }
 
 /// What everyone does with a worker's standing; the name in the watched key is `x`.

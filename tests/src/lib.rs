@@ -8,6 +8,7 @@ pub mod in_process;
 pub mod namespaces;
 pub mod processes;
 pub mod programs;
+pub mod pseudo_terminal;
 pub mod results;
 pub mod run;
 pub mod server;

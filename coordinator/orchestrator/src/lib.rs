@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod broker;
 pub mod cluster;
+pub mod cost;
 pub mod data;
 pub mod devices;
 pub mod engine;

@@ -149,6 +149,13 @@ impl Selection {
         let chosen = all.iter().zip(chosen).filter(|((job, _), chosen)| *chosen && by_id(job));
         Ok(chosen.map(|((job, _), _)| job.id).collect())
     }
+
+    /// Whether one job is meant. For a selection that [`Self::choose`] has found sound.
+    pub fn means(&self, job: &PlannedJob, facts: &Facts) -> bool {
+        let by_id = self.ids.is_empty() || self.ids.iter().any(|id| job.id.begins_with(id));
+        let holds = |condition: &Condition| condition.holds(value(&condition.name, job, facts).as_ref(), job);
+        by_id && self.conditions.iter().all(holds)
+    }
 }
 
 impl Condition {

@@ -169,8 +169,7 @@ fn names(text: &mut String, what: &str, names: &Names) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use orchestrator::cost::Estimate;
     use orchestrator::service::Work;
     use orchestrator::sweep::difference::{ChangedSetting, Difference};
     use orchestrator::view::labels::Labels;
@@ -208,7 +207,8 @@ mod tests {
             ensembles: Names { added: vec!["All".into()], ..Names::default() },
             ..Difference::default()
         };
-        let work = Work { jobs: 4, epochs: 41, workers: 1, time: Some(Duration::from_mins(73)) };
+        let time = Estimate { likely: 4380.0, low: 3900.0, high: 5000.0 };
+        let work = Work { jobs: 4, epochs: 41, workers: 1, time: Some(time) };
         let (going_on, shortened) = (BTreeMap::new(), Vec::new());
         Comparison { difference, jobs, labels, work, going_on, shortened, is_conducted: false }
     }
@@ -225,7 +225,7 @@ mod tests {
           ~ learning_rate 0.0003 instead of 0.001: 1 job, trained from the start
           - 00000007  00000007  done
           + ensemble `All`
-        left to do: 4 jobs, 41 epochs, about 1 h 13 min on 1 worker
+        left to do: 4 jobs, 41 epochs, about 1 h 13 min (1 h 5 min to 1 h 23 min) on 1 worker
         ");
         let asked = question("demo", &compared()).unwrap_or_default();
         insta::assert_snapshot!(asked, @"drop 2 jobs of `demo`, 2 of which have finished epochs?");

@@ -15,7 +15,7 @@ use orchestrator::home::HomeError;
 use orchestrator::report::ReportError;
 use orchestrator::run_dir::RunDirError;
 use orchestrator::service::{
-    ChooseError, EditError, FollowError, RemovalError, UnknownWeights, WorkersError,
+    ChooseError, EditError, EtaError, FollowError, RemovalError, UnknownWeights, WorkersError,
 };
 use orchestrator::sweep::problem::SweepError;
 
@@ -38,6 +38,7 @@ fn code(error: &(dyn Error + 'static)) -> Option<Exit> {
         of::<NobodyToAsk>,
         of::<EditError>,
         of::<ChooseError>,
+        of::<EtaError>,
         of::<FollowError>,
         of::<RemovalError>,
         of::<WorkersError>,
@@ -85,6 +86,15 @@ impl ProcessExit for ChooseError {
             | Self::Selection(_) => Exit::BadInput,
             Self::Follow(error) => error.process_exit_code(),
             Self::Bus(error) => error.process_exit_code(),
+        }
+    }
+}
+
+impl ProcessExit for EtaError {
+    fn process_exit_code(&self) -> Exit {
+        match self {
+            Self::Choose(error) => error.process_exit_code(),
+            Self::UnknownDevice { .. } => Exit::BadInput,
         }
     }
 }

@@ -9,6 +9,7 @@ mod confirm;
 pub(crate) mod data;
 pub(crate) mod ensemble;
 pub(crate) mod error;
+pub(crate) mod eta;
 pub(crate) mod evaluate;
 mod exit;
 pub(crate) mod init;

@@ -9,6 +9,7 @@ use anyhow::{bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 use shared::blob::shortened;
+use shared::bus::Bus;
 use shared::kinds::KINDS;
 use shared::metrics::Goal;
 use shared::plural::count;
@@ -18,7 +19,7 @@ use shared::terminal;
 use super::access::{Access, BooksArgs};
 use super::comparison;
 use super::error::CommandError;
-use orchestrator::service::{self, Comparison};
+use orchestrator::service::{self, Comparison, Work};
 use orchestrator::sweep;
 use orchestrator::sweep::dataset::pack_dir;
 use orchestrator::sweep::plan::{DatasetSource, Plan, PlannedJob};
@@ -35,6 +36,9 @@ pub(crate) struct PlanArgs {
     file: PathBuf,
     #[command(flatten)]
     books: BooksArgs,
+    /// Parent directory of the run folders: earlier ones tell how long jobs take.
+    #[arg(long, default_value = "runs")]
+    out: PathBuf,
     /// Show every job.
     #[arg(long)]
     all: bool,
@@ -53,39 +57,74 @@ pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode, CommandError> {
     let text = if let Some(job) = &args.spec {
         format!("{:#}\n", one_job(&plan, job, home).map_err(CommandError::Input)?)
     } else {
-        let compared = compared(&plan, args)?;
-        let shortened = compared.as_ref().map_or(&[][..], |compared| &compared.shortened);
-        if let Some(error) = comparison::too_short(&args.file, &plan, shortened) {
+        let known = known(&plan, args)?;
+        if let Known::Books(compared) = &known
+            && let Some(error) = comparison::too_short(&args.file, &plan, &compared.shortened)
+        {
             return Err(error.into());
         }
         if args.json {
             let mut value = in_json(&plan);
-            value["books"] = compared.as_ref().map_or(Value::Null, comparison::in_json);
+            let (books, work) = match &known {
+                Known::Books(compared) => (comparison::in_json(compared), Value::Null),
+                Known::Elsewhere(work) => (Value::Null, json!(work)),
+            };
+            (value["books"], value["work"]) = (books, work);
             format!("{value:#}\n")
         } else {
-            let books =
-                compared.map_or_else(String::new, |compared| comparison::in_words(&plan.name, &compared));
-            let heading = if books.is_empty() { "" } else { "\nIn the books\n" };
-            in_words(&plan, args.all) + heading + &terminal::plain(&books)
+            let (time, books) = match known {
+                Known::Books(compared) => {
+                    let books = terminal::plain(&comparison::in_words(&plan.name, &compared));
+                    (String::new(), format!("\nIn the books\n{books}"))
+                }
+                Known::Elsewhere(work) => (duration(work), String::new()),
+            };
+            in_words(&plan, args.all, &time) + &books
         }
     };
     stdio::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The plan compared with the books, if they know its sweep.
-fn compared(plan: &Plan, args: &PlanArgs) -> anyhow::Result<Option<Comparison>> {
-    if !plan.has_inputs() {
-        return Ok(None);
-    }
-    let dataset = plan.dataset.as_ref().map(|source| pack_dir(source, &args.books.home));
+/// What is known of a plan besides its file.
+enum Known {
+    /// The books know its sweep.
+    Books(Box<Comparison>),
+    /// They do not; so much work it is, by what other sweeps took.
+    Elsewhere(Work),
+}
+
+/// The plan compared with the books, or with what other sweeps took.
+fn known(plan: &Plan, args: &PlanArgs) -> anyhow::Result<Known> {
+    let dataset = plan.dataset.as_ref().filter(|_| plan.has_inputs());
+    let dataset = dataset.map(|source| pack_dir(source, &args.books.home));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let Some(access) = Access::open(&args.books, "ferry-plan").await? else { return Ok(None) };
-        let compared = service::compare(&access.bus, plan, dataset.as_deref()).await;
-        access.close().await;
-        compared
+        let access = Access::open(&args.books, "ferry-plan").await?;
+        let bus = access.as_ref().map(|access| &access.bus);
+        let known = look(bus, plan, dataset.as_deref(), &args.out).await;
+        if let Some(access) = access {
+            access.close().await;
+        }
+        known
     })
+}
+
+async fn look(bus: Option<&Bus>, plan: &Plan, dataset: Option<&Path>, out: &Path) -> anyhow::Result<Known> {
+    if let (Some(bus), true) = (bus, plan.has_inputs())
+        && let Some(compared) = service::compare(bus, plan, dataset).await?
+    {
+        return Ok(Known::Books(Box::new(compared)));
+    }
+    Ok(Known::Elsewhere(service::foretell(bus, plan, dataset, out).await?))
+}
+
+/// How long a sweep takes that nobody has begun.
+fn duration(Work { time, .. }: Work) -> String {
+    match time {
+        Some(time) => format!("Time: {time} of one worker, by what was measured in other sweeps\n"),
+        None => "Time: not known yet, because no sweep like this was measured here\n".to_owned(),
+    }
 }
 
 /// The job whose id starts with `prefix`, and the folder of its pack, which must exist.
@@ -142,7 +181,8 @@ fn in_json(plan: &Plan) -> Value {
     })
 }
 
-fn in_words(plan: &Plan, all: bool) -> String {
+/// `time` is a line about how long it takes.
+fn in_words(plan: &Plan, all: bool, time: &str) -> String {
     let mut text = format!("{}: {}{}\n", plan.name, count(plan.jobs.len(), "job"), particulars(plan));
     text.push_str("\nGroups\n");
     text.push_str(&aligned(&groups(plan)));
@@ -165,6 +205,7 @@ fn in_words(plan: &Plan, all: bool) -> String {
     let epochs = epochs(plan);
     let sum: u64 = epochs.iter().copied().map(u64::from).sum();
     let _ = writeln!(text, "\nWork: {}{}", count(sum as usize, "epoch"), images(plan, &epochs));
+    text.push_str(time);
     if !plan.notes.is_empty() {
         text.push_str("\nNotes\n");
         for note in &plan.notes {

@@ -253,6 +253,7 @@ fn troubles(job: &JobStatus) -> String {
 
 #[cfg(test)]
 mod tests {
+    use orchestrator::cost::Estimate;
     use orchestrator::service::Work;
 
     use super::*;
@@ -304,7 +305,12 @@ mod tests {
                 name: "demo".into(),
                 score_name: "F1".into(),
                 goal: Goal::Max,
-                left: Work { jobs: 1, epochs: 2, workers: 2, time: Some(Duration::from_secs(95)) },
+                left: Work {
+                    jobs: 1,
+                    epochs: 2,
+                    workers: 2,
+                    time: Some(Estimate { likely: 95.0, low: 80.0, high: 113.0 }),
+                },
                 jobs,
             }],
             standings: Vec::new(),
@@ -317,7 +323,7 @@ mod tests {
         };
         insta::assert_snapshot!(text(&status, false), @"
         demo: 1 done, 0 running, 1 pending, 1 failed; best F1 61.25: weak subset_seed=1
-          left to do: 1 job, 2 epochs, about 1 min 35 s on 2 workers
+          left to do: 1 job, 2 epochs, about 1 min 35 s (1 min 20 s to 1 min 53 s) on 2 workers
           00000001  weak subset_seed=1  done     epoch   8/8    F1  61.2  cpu0
           00000002  weak subset_seed=2  pending  epoch   6/8    F1  58.0    priority -5  (worker lost 1×, returned because of server, network or disk 2×)
           00000003  weak subset_seed=3  failed   epoch   0/8    F1     -    (failed 3×)

@@ -24,7 +24,7 @@ use orchestrator::service::{Chosen, JobStatus, ask, choose, new_request};
 /// How many jobs are listed.
 const LISTED: usize = 20;
 /// How long to wait for the answer of the `ferry run` that conducts the sweep. It is busy for seconds at most.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Which jobs, and where.
 #[derive(Debug, Args)]
@@ -88,7 +88,7 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Priority(_) => "change the priority of",
             Self::Pause => "pause",
@@ -100,7 +100,7 @@ impl Verb {
 
     /// What it means for a job in this state; `None` if the job is left alone. Without requests, the jobs have the priority
     /// `of_plan`.
-    fn change(self, state: &str, of_plan: Priority) -> Option<JobChange> {
+    pub(super) fn change(self, state: &str, of_plan: Priority) -> Option<JobChange> {
         match (self, state) {
             (Self::Pause, "pending" | "running") => Some(JobChange::Pause),
             (Self::Resume, "paused" | "cancelled" | "failed")
@@ -232,7 +232,8 @@ async fn with_books(verb: Verb, args: &SteerArgs, bus: &Bus) -> anyhow::Result<E
     Ok(if all_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn answered((request, answer): &(Request, Option<Answer>)) -> String {
+/// What became of a request, in words.
+pub(super) fn answered((request, answer): &(Request, Option<Answer>)) -> String {
     match answer {
         Some(answer) => format!("{}: {answer}", request.demand),
         None => format!(

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use insta::assert_snapshot;
+use orchestrator::cost::Estimate;
+use orchestrator::cost::forecast::{Forecast, Forecasts};
 use orchestrator::report;
 use orchestrator::sweep::plan::{Filter, PlannedJob, Query};
 use serde_json::Value;
@@ -302,4 +304,45 @@ fn models_in_the_folder_are_named_and_members_are_known() {
     let listed: std::collections::BTreeSet<&str> = listed.map(|id| id.as_str().unwrap()).collect();
     assert_eq!(members.len(), listed.len());
     assert!(members.iter().all(|id| listed.contains(id.to_string().as_str())) && !members.is_empty());
+}
+
+#[test]
+fn what_was_foretold_stands_beside_what_came() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = run(root.path(), &plan(), |n, _| n == 0);
+    let markdown = || fs::read_to_string(root.path().join("report.md")).unwrap();
+    let forecast = |percent, ran_seconds, likely: f64| Forecast {
+        percent,
+        ran_seconds,
+        workers: 2,
+        left: Estimate { likely, low: 0.9 * likely, high: 1.1 * likely },
+    };
+    let mut forecasts = Forecasts {
+        jobs: 38,
+        work: 1.0,
+        ran_seconds: 4000.0,
+        is_over: false,
+        forecasts: vec![forecast(0, 10.0, 3600.0), forecast(50, 2000.0, 1900.0)],
+        epoch_errors: vec![1.0, 4.0, 30.0],
+    };
+    folder.write_forecasts(&forecasts).unwrap();
+    report::write(&folder).unwrap();
+    assert!(!markdown().contains("Foretold"), "the sweep is not over");
+    forecasts.is_over = true;
+    folder.write_forecasts(&forecasts).unwrap();
+    report::write(&folder).unwrap();
+    let text = markdown();
+    let (_, section) = text.split_once("## Foretold and real time").unwrap();
+    assert_snapshot!(section.trim(), @r"
+    Times count while a ferry run conducts the sweep. The interval is meant to hold 9 times in 10. The interval held 1 of 2 times. Seconds per epoch, foretold before a job began: median error 4.0 % over 3 jobs.
+
+    | When | Workers | Foretold | Interval | Real | Error |
+    | --- | --- | --- | --- | --- | --- |
+    | at the start | 2 | 1 h 00 min | 54 min 00 s to 1 h 06 min (not held) | 1 h 06 min | -10 % |
+    | after 50 % of the work | 2 | 31 min 40 s | 28 min 30 s to 34 min 50 s | 33 min 20 s | -5 % |
+    ");
+    let html = fs::read_to_string(root.path().join("report.html")).unwrap();
+    assert!(html.contains("Foretold and real time") && html.contains("(not held)"));
+    fs::write(root.path().join("forecasts.json"), "{}").unwrap();
+    assert!(report::write(&folder).unwrap_err().to_string().contains("forecasts.json"));
 }

@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use orchestrator::cost::forecast::Forecasts;
 use orchestrator::engine::Engine;
 use orchestrator::events::SweepEvent;
 use orchestrator::fleet::Exit;
@@ -69,6 +70,14 @@ impl<W: Witness> Folder for Opened<W> {
     }
 
     fn follow(&mut self, _plan: &Plan) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn forecasts(&self) -> Forecasts {
+        Forecasts::default()
+    }
+
+    fn keep(&mut self, _forecasts: &Forecasts) -> anyhow::Result<()> {
         Ok(())
     }
 }

@@ -1,7 +1,6 @@
 //! Decides what a sweep does next: turns an event into effects. Pure: no clock, no runtime, no bus. [`crate::service`]
 //! carries the effects out.
 
-pub mod cost;
 pub mod crash;
 mod effect;
 mod event;

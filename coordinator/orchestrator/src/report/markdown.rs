@@ -2,6 +2,7 @@
 
 use shared::ids::JobId;
 
+use super::foretold;
 use super::labels::{self, f1_or_dash, f1_with_warnings, gap};
 use super::measure::Measure;
 use super::reasons;
@@ -23,6 +24,7 @@ pub(super) fn render(view: &View<'_>) -> String {
         warnings(view),
         failures(view),
         drained(view),
+        times(view),
     ];
     let sections =
         sections.iter().map(|section| section.trim_matches('\n')).filter(|section| !section.is_empty());
@@ -235,6 +237,15 @@ fn drained(view: &View<'_>) -> String {
     let lines: Vec<String> =
         workers.map(|drained| format!("- `{}`: {}\n", drained.worker, escape(&drained.reason))).collect();
     if lines.is_empty() { String::new() } else { format!("\n## Drained workers\n\n{}", lines.concat()) }
+}
+
+fn times(view: &View<'_>) -> String {
+    let rows = foretold::rows(view);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let table = grid(&foretold::COLUMNS.map(str::to_owned), rows);
+    format!("\n## {}\n\n{} {}\n\n{table}", foretold::TITLE, foretold::NOTE, foretold::summary(view))
 }
 
 fn grid(header: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String {

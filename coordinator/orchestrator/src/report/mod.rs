@@ -6,6 +6,7 @@ mod charts;
 mod configurations;
 mod csv;
 mod error;
+mod foretold;
 mod html;
 mod labels;
 mod markdown;

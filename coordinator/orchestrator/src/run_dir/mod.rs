@@ -9,6 +9,7 @@
 //!   models/<job>.safetensors         weights of the jobs whose models are wanted
 //!   failures/<job>.json              why a job failed for good
 //!   workers/<name>.json              why a worker was drained
+//!   forecasts.json                   what was foretold of the sweep's end, at its start and at each quarter
 //!   earlier/<job>/<attempt>/         a result that was replaced because the job was trained again
 //!   .lock                            locked while a `ferry run` writes into the folder
 //! ```
@@ -17,6 +18,7 @@
 
 mod check;
 mod error;
+mod forecasts;
 mod history;
 mod in_use;
 mod model;
@@ -33,6 +35,7 @@ use shared::ids::JobId;
 use shared::predictions::{Matrix, SampleList};
 use shared::result::{JobResult, VALIDATION};
 
+use crate::cost::forecast::Forecasts;
 use crate::sweep::plan::Plan;
 pub use error::RunDirError;
 pub use in_use::RunDirLock;
@@ -62,6 +65,8 @@ pub struct RunRecord {
     pub failures: BTreeMap<JobId, JobFailure>,
     /// Workers that were taken out of this sweep, each with the reason.
     pub drained: BTreeMap<String, String>,
+    /// What was foretold of the sweep's end; `None` if nothing was.
+    pub forecasts: Option<Forecasts>,
 }
 
 /// Why a job has no result.

@@ -98,6 +98,7 @@ impl RunDir {
             models: BTreeSet::new(),
             failures: BTreeMap::new(),
             drained: self.drained()?,
+            forecasts: self.forecasts()?,
         };
         let mut unfinished = Vec::new();
         let RunRecord { plan, results, predictions, models, .. } = &mut record;

@@ -29,7 +29,11 @@ fn facts(plan: &Plan) -> BTreeMap<JobId, Facts> {
 fn chosen(words: &[&str]) -> Result<Vec<usize>, String> {
     let plan = plan();
     let selection = Selection::parse(words.iter().copied()).map_err(|error| error.to_string())?;
-    let jobs = selection.choose(&plan, &facts(&plan)).map_err(|error| error.to_string())?;
+    let facts = facts(&plan);
+    let jobs = selection.choose(&plan, &facts).map_err(|error| error.to_string())?;
+    for job in &plan.jobs {
+        assert_eq!(selection.means(job, &facts[&job.id]), jobs.contains(&job.id), "one by one: {words:?}");
+    }
     Ok(jobs.iter().map(|job| plan.jobs.iter().position(|known| known.id == *job).unwrap()).collect())
 }
 

@@ -13,7 +13,7 @@ use super::prepare::RunFolder;
 use super::run_request::RunContext;
 use super::tenure::{FolderTenure, Tenure};
 use super::wait_out::wait_out;
-use super::{MOST_QUEUED, ask};
+use super::{MOST_QUEUED, ask, measured};
 use crate::broker::{self, Broker};
 use crate::run_dir::{RunDir, RunDirError};
 use crate::sweep::difference::Difference;
@@ -86,7 +86,12 @@ pub(super) async fn begin(
         ours_alone: broker.is_some() && is_first,
         holder: Holder::here(),
     };
-    let entered = enter(&bus, entering, sink).await?;
+    let mut entered = enter(&bus, entering, sink).await?;
+    let (_, cost) = entered.conductor.costs();
+    let of = (plan.as_ref(), train_samples);
+    if let Err(error) = measured::learn(cost, Some(&bus), of, &request.out, Some(&plan.name)).await {
+        tracing::debug!(%error, "nothing is learned from other sweeps");
+    }
     match tenure {
         FolderTenure::Own { .. } if entered.conductor.plan().as_ref() != folder.plan() => {
             run_dir.write_plan(entered.conductor.plan())?;

@@ -16,7 +16,7 @@ use super::lease;
 use super::plans::{self, ChangeError};
 use super::progress::{JobProgress, Stage};
 use super::work::{self, Work};
-use crate::engine::cost::CostModel;
+use crate::cost::{CostModel, Open};
 use crate::sweep::continuation::{Continuation, Continuations};
 use crate::sweep::difference::Difference;
 use crate::sweep::plan::Plan;
@@ -33,7 +33,7 @@ pub struct Comparison {
     pub jobs: BTreeMap<JobId, JobProgress>,
     /// Names of all these jobs for people.
     pub labels: Labels,
-    /// What is left to do, for one worker.
+    /// What is left to do, for the workers that are there, or for one.
     pub work: Work,
     /// New jobs that go on from the checkpoint of another one, each with that one and its finished epochs there.
     pub going_on: BTreeMap<JobId, (JobId, u32)>,
@@ -106,8 +106,10 @@ pub(super) async fn compare_with(
     let trained = |job| jobs.get(&job).map_or(0, |progress| progress.epoch);
     let shortened = continued::shortened(&difference, &continuations, &trained);
     let open = jobs.iter().filter(|(job, progress)| !gone.contains(job) && progress.is_left_to_do());
-    let open: Vec<(JobId, u32)> = open.map(|(&job, progress)| (job, progress.epoch)).collect();
-    let work = Work::left(&cost, &open, 1);
+    let open: Vec<Open> = open.map(|(&job, progress)| work::waiting(job, progress.epoch)).collect();
+    let (present, out) = (bus.workers().await?, work::workers_out(bus).await?);
+    let crew = work::crew(&mut cost, &both, &present, &|name| out.contains(name));
+    let work = Work::left(&mut cost, &open, &crew);
     let labels = Labels::of(&both);
     let is_conducted = lease::is_held(bus, &file.name).await?;
     Ok(Some(Comparison { difference, jobs, labels, work, going_on, shortened, is_conducted }))
@@ -124,14 +126,15 @@ async fn progress(
     let new = |&job: &JobId| (job, JobProgress { state: Stage::Open, epoch: 0, epochs: cost.epochs(job) });
     let mut jobs: BTreeMap<JobId, JobProgress> = ids.iter().map(new).collect();
     let mut records = BTreeMap::new();
-    let look = |BookEntry { job, record, .. }: BookEntry| {
-        work::learn(cost, job, record.history.reports.iter().map(|report| &report.point));
+    let look = |BookEntry { job, record, written_nanos, .. }: BookEntry| {
+        cost.saw_record_of_many(job, &record, written_nanos);
         jobs.insert(job, JobProgress::of(&record, cost.epochs(job)));
         if origins.contains(&job) {
             records.insert(job, record);
         }
     };
     bus.each_record(&ids, look).await?;
+    cost.saw_all();
     let waiting = jobs.iter().filter(|(_, job)| job.state == Stage::Open).map(|(&job, _)| job).collect();
     for (job, steering) in plans::steering_of(bus, &waiting).await? {
         let state = match steering.wish {
@@ -144,6 +147,6 @@ async fn progress(
     let done = jobs.iter().filter(|(_, job)| job.state == Stage::Done).map(|(&job, _)| job);
     let done: Vec<JobId> = done.collect();
     let some = done.iter().copied().step_by(done.len().div_ceil(MEASURED).max(1)).collect();
-    bus.each_result(&some, |result| work::learn(cost, result.job, result.history.iter())).await?;
+    bus.each_result(&some, |result| cost.saw_result(&result)).await?;
     Ok((jobs, records))
 }

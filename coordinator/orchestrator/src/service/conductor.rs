@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::books::{CarriedOut, JobState};
+use shared::books::CarriedOut;
 use shared::bus::{BookEntry, Bucket, Bus, BusError, Change, Feed, RequestEntry};
 use shared::ids::JobId;
 use shared::protocol::{Priorities, subjects};
@@ -18,7 +18,7 @@ use super::plans::{ChangeError, ChangedPlan};
 use super::queueing::Queueing;
 use super::storing::stored;
 use super::work;
-use crate::engine::cost::CostModel;
+use crate::cost::CostModel;
 use crate::engine::{Effect, Engine, Event, Fate, Need, PlanChange};
 use crate::sweep::plan::Plan;
 
@@ -145,8 +145,9 @@ impl Conductor {
         &self.bus
     }
 
-    pub fn cost(&self) -> &CostModel {
-        &self.cost
+    /// What the time that is left depends on.
+    pub(super) fn costs(&mut self) -> (&Engine, &mut CostModel) {
+        (&self.engine, &mut self.cost)
     }
 
     /// The engine in its final state.
@@ -200,13 +201,9 @@ impl Conductor {
         }
     }
 
-    async fn record_changed(&mut self, BookEntry { job, record, revision, .. }: BookEntry) -> Acted {
-        if let JobState::Running { progress, .. } = &record.state
-            && self.engine.record(job).is_none_or(|before| before.saved_epochs() < progress.epoch)
-            && let Some(seconds) = progress.epoch_seconds
-        {
-            self.cost.learn(job, seconds);
-        }
+    async fn record_changed(&mut self, entry: BookEntry) -> Acted {
+        let BookEntry { job, record, revision, written_nanos } = entry;
+        self.cost.saw_record(job, &record, written_nanos);
         self.apply(Event::RecordChanged { job, revision, record }).await
     }
 
@@ -223,6 +220,9 @@ impl Conductor {
         };
         match fate {
             Fate::Wanted => {
+                if let Ok(fetched) = &outcome {
+                    self.cost.saw_result(&fetched.result);
+                }
                 let event = stored(job, outcome, store)?;
                 Ok(self.apply(event).await)
             }
@@ -282,7 +282,7 @@ impl Conductor {
     /// Takes a changed plan.
     fn replan(&mut self, plan: Plan, change: &PlanChange) {
         let added = plan.jobs.iter().filter(|job| change.added.contains(&job.id));
-        self.cost.add(work::efforts(&plan, added, self.train_samples));
+        self.cost.add(work::described(&plan, added, self.train_samples));
         if plan.priority != self.plan.priority {
             self.engine.shift_all();
         }

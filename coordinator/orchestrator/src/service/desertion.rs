@@ -94,27 +94,15 @@ impl Desertion {
 /// Whether every worker is drained by a user. Then the run waits for as long as the user wants, and says so once.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rest {
-    asked: Option<Instant>,
     told: bool,
 }
 
 impl Rest {
-    /// Whether to ask the server who is drained. `is_idle` if jobs wait and none is trained.
-    pub(super) fn asks(&mut self, is_idle: bool, now: Instant) -> bool {
-        if !is_idle {
-            self.told = false;
-            return false;
-        }
-        if self.asked.is_some_and(|at| now - at < ASK_AGAIN) {
-            return false;
-        }
-        self.asked = Some(now);
-        true
-    }
-
-    /// What to say, if every worker that is there is drained. `out` get no more jobs anyway.
+    /// What to say, if jobs wait, none is trained (`is_idle`), and every worker that is there is drained. `out` get no more
+    /// jobs anyway.
     pub(super) fn judge<'a>(
         &mut self,
+        is_idle: bool,
         present: impl Iterator<Item = &'a str>,
         drains: &Drains,
         out: &BTreeSet<String>,
@@ -124,7 +112,7 @@ impl Rest {
             .into_iter()
             .map(|name| drains.of(name).map(|drain| format!("{name} by {}", drain.by)))
             .collect();
-        let drained = drained.filter(|drained| !drained.is_empty());
+        let drained = drained.filter(|drained| is_idle && !drained.is_empty());
         let was_told = std::mem::replace(&mut self.told, drained.is_some());
         let drained = drained.filter(|_| !was_told)?;
         Some(format!(
@@ -171,17 +159,18 @@ mod tests {
 
     #[test]
     fn that_every_worker_is_drained_is_said_once() {
-        let (start, mut rest) = (Instant::now(), Rest::default());
+        let mut rest = Rest::default();
         let drain = Drain { by: "ada".to_owned(), now: false };
         let drains = Drains { workers: [("a".to_owned(), drain)].into(), ..Drains::default() };
-        assert!(!rest.asks(false, start) && rest.asks(true, start) && !rest.asks(true, start));
-        assert_eq!(rest.judge(["a", "b"].into_iter(), &drains, &out()), None);
-        assert_eq!(rest.judge([].into_iter(), &drains, &out()), None, "none is there");
-        let said = rest.judge(["a", "cpu0"].into_iter(), &drains, &out()).unwrap();
+        let mut judge =
+            |is_idle, present: &[&str]| rest.judge(is_idle, present.iter().copied(), &drains, &out());
+        assert_eq!(judge(true, &["a", "b"]), None);
+        assert_eq!(judge(true, &[]), None, "none is there");
+        let said = judge(true, &["a", "cpu0"]).unwrap();
         assert!(said.starts_with("every worker is drained (a by ada)"), "{said}");
-        assert_eq!(rest.judge(["a"].into_iter(), &drains, &out()), None, "once");
-        assert!(!rest.asks(false, start));
-        assert!(rest.judge(["a"].into_iter(), &drains, &out()).is_some());
+        assert_eq!(judge(true, &["a"]), None, "once");
+        assert_eq!(judge(false, &["a"]), None, "it still trains");
+        assert!(judge(true, &["a"]).is_some());
     }
 
     #[test]

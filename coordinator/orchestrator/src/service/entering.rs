@@ -89,6 +89,10 @@ pub async fn enter(bus: &Bus, entering: Entering<'_>, sink: &mut Sink) -> anyhow
     let (plan, extent) = (Arc::new(admitted.plan), Extent { train_samples, most_queued });
     let mut conductor = Conductor::begin(bus.clone(), engine, plan, extent, role);
     conductor.found_listed(&admitted.listed);
+    let (_, cost) = conductor.costs();
+    for result in stored.values() {
+        cost.saw_result(result);
+    }
     Ok(Entered { bus: bus.clone(), conductor, lease, outdated, snapshot })
 }
 

@@ -1,8 +1,9 @@
 //! Follows a sweep from any process that may read the books, whether or not a coordinator runs.
 
-use shared::bus::{Bus, BusError, Change, Feed};
+use shared::bus::{BookEntry, Bus, BusError, Change, Fed, Feed};
 use shared::ids::JobId;
 use shared::protocol::subjects;
+use shared::result::JobResult;
 use shared::retry::Backoff;
 
 use super::plans::{self, ChangeError};
@@ -38,8 +39,12 @@ pub struct Following {
 #[derive(Debug, Default)]
 pub struct Followed {
     pub events: Vec<SweepEvent>,
+    /// The change of the books that shows them.
+    pub change: Option<Fed>,
     /// True if the plan was changed before.
     pub is_replanned: bool,
+    /// What the books say of jobs that were added to the plan.
+    pub added: Vec<(BookEntry, Option<JobResult>)>,
 }
 
 impl Following {
@@ -71,7 +76,7 @@ impl Following {
         }
         let fed = self.feed.next().await;
         self.is_outdated = matches!(&fed.change, Change::Sweep(record) if record.name == self.plan.name);
-        Followed { events: self.follower.saw(&fed), is_replanned: false }
+        Followed { events: self.follower.saw(&fed), change: Some(fed), ..Followed::default() }
     }
 
     /// Follows the plan as it is now. Records and results of jobs that were added may have come before.
@@ -94,15 +99,15 @@ impl Following {
         self.follower.follow(&plan);
         self.plan = plan;
         let mut events = Vec::new();
-        for (record, result) in entries {
+        for (record, result) in &entries {
             events.extend(result.iter().flat_map(|result| self.follower.saw_result(result)));
-            events.extend(self.follower.saw_record(&record));
+            events.extend(self.follower.saw_record(record));
         }
-        Followed { events, is_replanned: true }
+        Followed { events, change: None, is_replanned: true, added: entries }
     }
 }
 
-type Entries = Vec<(shared::bus::BookEntry, Option<shared::result::JobResult>)>;
+type Entries = Vec<(BookEntry, Option<JobResult>)>;
 
 /// The plan as it is now, and what the books say about the jobs that `known` does not have.
 async fn plan_and_records(bus: &Bus, known: &Plan) -> Result<(Plan, Entries), FollowError> {

@@ -12,6 +12,7 @@ use super::desertion::LocalWorkers;
 use super::downloads::FetchedResult;
 use super::server_monitor::ServerMonitor;
 use super::surroundings::{Folder, Host};
+use crate::cost::forecast::Forecasts;
 use crate::fleet::{Exit, Fleet};
 use crate::home::HomeLock;
 use crate::run_dir::{ResultWriter, RunDir};
@@ -132,6 +133,18 @@ impl Folder for LocalFolder<'_> {
         if let Some(writer) = &mut self.writer {
             self.run_dir.write_plan(plan)?;
             writer.take(plan);
+        }
+        Ok(())
+    }
+
+    fn forecasts(&self) -> Forecasts {
+        self.run_dir.forecasts().ok().flatten().unwrap_or_default()
+    }
+
+    fn keep(&mut self, forecasts: &Forecasts) -> anyhow::Result<()> {
+        self.run_dir.check()?;
+        if self.writer.is_some() {
+            self.run_dir.write_forecasts(forecasts)?;
         }
         Ok(())
     }

@@ -1,8 +1,11 @@
 //! Runs a sweep from its plan to its report: starts what it needs, monitors it, and ends it gracefully.
 
+mod agenda;
 mod ask;
+mod attendance;
 mod backlog;
 mod begin;
+mod books;
 mod choose;
 mod comparison;
 mod conductor;
@@ -12,12 +15,15 @@ mod desertion;
 mod downloads;
 mod ending;
 mod entering;
+mod eta;
 mod follow;
+mod foretelling;
 mod garbage;
 mod input;
 mod lease;
 mod local;
 mod local_workers;
+mod measured;
 mod other_sweeps;
 mod perform;
 mod plans;
@@ -45,6 +51,7 @@ mod workers;
 
 use shared::signals::StopSignals;
 
+pub use agenda::Agenda;
 pub use ask::{EditError, ask, asker, new_request, to_add, to_edit};
 pub use choose::{ChooseError, Chosen, choose, sweeps};
 pub use comparison::{Comparison, compare};
@@ -53,10 +60,13 @@ pub use continued::Shortened;
 pub use desertion::LocalWorkers;
 pub use downloads::{FetchedResult, Models};
 pub use entering::{Entered, Entering, enter};
+pub use eta::{Eta, EtaError, With, eta};
 pub use follow::{FollowError, Followed, Following};
 pub use garbage::{Ages, Collected, collect as collect_garbage};
 pub use input::{Acted, Input};
 pub use lease::Holder;
+pub use measured::foretell;
+pub use plans::steering_of;
 pub use progress::{JobProgress, Stage};
 pub use removal::{Amount, Holdings, Removal, RemovalError, SweepHoldings, Target, sweep_holdings};
 pub use review::Review;

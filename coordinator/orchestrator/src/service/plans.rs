@@ -199,7 +199,10 @@ pub(super) async fn learn(bus: &Bus, plan: &Plan, demand: &Demand) -> Result<Cha
 }
 
 /// What is requested of these jobs, as far as the books know them.
-pub(super) async fn steering_of(
+///
+/// # Errors
+/// When the server does not answer, or an order cannot be read.
+pub async fn steering_of(
     bus: &Bus,
     jobs: &BTreeSet<JobId>,
 ) -> Result<BTreeMap<JobId, Steering>, BusError> {

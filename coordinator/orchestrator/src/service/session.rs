@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::books::JobState;
-use shared::bus::{Bus, BusError};
+use shared::bus::Bus;
 use shared::ids::WorkerId;
-use shared::protocol::{Drains, LiveReport, Presence};
-use tokio::task::JoinSet;
+use shared::protocol::{LiveReport, Presence};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use super::attendance::Attendance;
 use super::conductor::{Conductor, Role};
 use super::desertion::{self, Desertion, PATIENCE, Rest, Staff, Verdict};
 use super::downloads::FetchedResult;
 use super::entering::Entered;
+use super::eta;
+use super::foretelling::Foretelling;
 use super::input::{Acted, Input};
 use super::lease::KeptLease;
 use super::other_sweeps::OtherSweeps;
@@ -33,6 +35,9 @@ const REPORT_LIFE: Duration = Duration::from_secs(10);
 /// Estimating the time that is left takes one part in so many of the time: it looks at every open job.
 const ESTIMATE_SHARE: u32 = 100;
 
+/// The shortest time between two estimates.
+const ESTIMATE_PAUSE: Duration = Duration::from_secs(2);
+
 /// How a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionEnd {
@@ -49,6 +54,7 @@ pub struct Session<'a, H, F> {
     lease: KeptLease,
     follower: Follower,
     folder: F,
+    foretelling: Foretelling,
     /// The plan that the run folder and the subscribers know.
     plan: Arc<Plan>,
     context: Context<'a, H>,
@@ -70,10 +76,9 @@ struct Context<'a, H> {
     estimate_due: Instant,
     started: Instant,
     workers: Workers,
+    attendance: Attendance,
     desertion: Desertion,
     rest: Rest,
-    /// Who is there, and who is drained; asked for in the background, because the server may be away.
-    asking: JoinSet<Result<(Vec<Presence>, Drains), BusError>>,
 }
 
 /// What is known about the workers that train here.
@@ -128,10 +133,21 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
         let (started, desertion) = (Instant::now(), Desertion::default());
         let follower = Follower::of(&plan, Since::Now);
         let estimate_due = started;
-        let (rest, asking) = (Rest::default(), JoinSet::new());
-        let context =
-            Context { bus, host, sink, snapshot, estimate_due, started, workers, desertion, rest, asking };
-        Self { conductor, lease, follower, folder, plan, context }
+        let (attendance, rest) = (Attendance::begin(bus.clone()), Rest::default());
+        let foretelling = Foretelling::of(folder.forecasts());
+        let context = Context {
+            bus,
+            host,
+            sink,
+            snapshot,
+            estimate_due,
+            started,
+            workers,
+            attendance,
+            desertion,
+            rest,
+        };
+        Self { conductor, lease, follower, folder, foretelling, plan, context }
     }
 
     /// Runs until every job has ended or no worker may take jobs any more. Dropping the future ends the run between two
@@ -144,7 +160,7 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
         let mut reports = self.context.bus.hints().await?;
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        self.look(); // To show something while the conductor acts for the first time.
+        self.look()?; // To show something while the conductor acts for the first time.
         loop {
             tokio::select! {
                 biased; // Rare events first, so that frequent ones cannot starve them.
@@ -162,6 +178,7 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
             }
             if self.conductor.is_finished() {
                 self.every_second().await?;
+                self.foretelling.end(&mut self.folder)?;
                 return Ok(SessionEnd::Finished);
             }
             if let Some(why) = self.stranded().await {
@@ -262,30 +279,21 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
 
     async fn every_second(&mut self) -> anyhow::Result<()> {
         self.tend_workers()?;
-        self.look();
-        self.look_for_drained();
+        if self.context.attendance.look().await {
+            self.look_for_drained();
+        }
+        self.look()?;
         self.context.every_second().await
     }
 
     /// Says so if every worker is drained by a user.
     fn look_for_drained(&mut self) {
-        let tally = self.conductor.engine().tally();
-        let Context { bus, sink, rest, asking, .. } = &mut self.context;
-        while let Some(answer) = asking.try_join_next() {
-            let Ok(Ok((present, drains))) = answer else { continue };
-            let (present, out) =
-                (present.iter().map(|worker| worker.worker.name()), self.conductor.engine().workers_out());
-            if let Some(said) = rest.judge(present, &drains, &out) {
-                sink.remark(&said);
-            }
-        }
-        if rest.asks(tally.pending > 0 && tally.running == 0, Instant::now()) && asking.is_empty() {
-            let bus = bus.clone();
-            asking.spawn(async move {
-                let drains = bus.drains().await?;
-                let present = if drains.workers.is_empty() { Vec::new() } else { bus.workers().await? };
-                Ok((present, drains))
-            });
+        let (engine, Context { sink, rest, attendance, .. }) = (self.conductor.engine(), &mut self.context);
+        let tally = engine.tally();
+        let is_idle = tally.pending > 0 && tally.running == 0;
+        let present = attendance.present().iter().map(|worker| worker.worker.name());
+        if let Some(said) = rest.judge(is_idle, present, attendance.drains(), &engine.workers_out()) {
+            sink.remark(&said);
         }
     }
 
@@ -305,7 +313,7 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
     }
 
     /// Takes a new snapshot.
-    fn look(&mut self) {
+    fn look(&mut self) -> anyhow::Result<()> {
         let Self { conductor, context, .. } = self;
         let engine = conductor.engine();
         let live = context.workers.live(engine);
@@ -314,13 +322,22 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
                 context.snapshot.saw(report.job, score);
             }
         }
-        let (begun, snapshot) = (Instant::now(), &mut context.snapshot);
+        (context.snapshot.tally, context.snapshot.live) = (engine.tally(), live);
+        let begun = Instant::now();
         if begun >= context.estimate_due {
-            let workers = live.len().max(context.host.workers().usable);
-            snapshot.eta = conductor.cost().eta(&engine.open_jobs(), workers);
-            context.estimate_due = begun + begun.elapsed() * ESTIMATE_SHARE;
+            self.estimate()?;
+            self.context.estimate_due = begun + (begun.elapsed() * ESTIMATE_SHARE).max(ESTIMATE_PAUSE);
         }
-        (snapshot.tally, snapshot.live) = (engine.tally(), live);
+        Ok(())
+    }
+
+    /// Estimates the time that is left, and keeps what the run folder is to know of it.
+    fn estimate(&mut self) -> anyhow::Result<()> {
+        let Self { conductor, context, foretelling, folder, .. } = self;
+        let usable = context.host.workers().usable;
+        let moment = eta::look_ahead(conductor, &context.snapshot.live, &context.attendance, usable);
+        context.snapshot.left = moment.left;
+        foretelling.look(conductor, moment, folder)
     }
 
     /// Why no worker is left that may take jobs: all local workers are given up, and all that are connected from elsewhere

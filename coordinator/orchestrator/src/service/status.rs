@@ -1,17 +1,15 @@
 //! Reads the state of all sweeps on a server, without changing anything.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::Serialize;
 use shared::books::{JobRecord, JobState, Standing, WorkerRecord};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
 use shared::metrics::{Goal, Metrics};
-use shared::protocol::{Drains, Presence, Priority, Readiness, Steering, SweepRecord, Wish, subjects};
+use shared::protocol::{Drains, Presence, Priority, Steering, SweepRecord, Wish, subjects};
 use shared::result::JobResult;
 
-use super::plans;
-use super::work::{self, Work};
+use super::books::Books;
+use super::work::Work;
 use crate::selection::Facts;
 use crate::sweep::plan::{Plan, PlannedJob};
 use crate::view::labels::Labels;
@@ -132,23 +130,14 @@ pub async fn status_with(bus: &Bus, sweeps: Vec<SweepStatus>) -> anyhow::Result<
 
 /// One sweep, read in a few passes, whatever its size.
 pub(super) async fn sweep(bus: &Bus, plan: &Plan) -> Result<SweepStatus, BusError> {
-    let jobs: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
-    let mut records = BTreeMap::new();
-    bus.each_record(&jobs, |entry| drop(records.insert(entry.job, entry.record))).await?;
-    let has_ended = |record: &JobRecord| matches!(record.state, JobState::Done { .. });
-    let done = records.iter().filter(|(_, record)| has_ended(record)).map(|(&job, _)| job).collect();
-    let mut results = BTreeMap::new();
-    bus.each_result(&done, |result| drop(results.insert(result.job, result))).await?;
-    let is_open = |record: &JobRecord| matches!(record.state, JobState::Pending | JobState::Running { .. });
-    let open = records.iter().filter(|(_, record)| is_open(record)).map(|(&job, _)| job).collect();
-    let steered = plans::steering_of(bus, &open).await?;
-    let left = left(bus, plan, &records, &results, &steered).await?;
+    let books = Books::read(bus, plan).await?;
+    let left = books.left(plan, &bus.workers().await?);
     let labels = Labels::of(plan);
     let status = |job: &PlannedJob| {
         let known = Known {
-            record: records.get(&job.id),
-            result: results.get(&job.id),
-            steering: steered.get(&job.id).copied().unwrap_or_default(),
+            record: books.record(job.id),
+            result: books.results.get(&job.id),
+            steering: books.steering(job.id),
         };
         job_status(plan, job, &labels, &known)
     };
@@ -159,46 +148,6 @@ pub(super) async fn sweep(bus: &Bus, plan: &Plan) -> Result<SweepStatus, BusErro
         left,
         jobs: plan.jobs.iter().map(status).collect(),
     })
-}
-
-/// What is left to do, for the workers that are there and may train. Only ratios of the jobs' efforts matter, so the size of
-/// the dataset does not.
-async fn left(
-    bus: &Bus,
-    plan: &Plan,
-    records: &BTreeMap<JobId, JobRecord>,
-    results: &BTreeMap<JobId, JobResult>,
-    steered: &BTreeMap<JobId, Steering>,
-) -> Result<Work, BusError> {
-    let mut cost = work::cost_model(plan, 1);
-    for (&job, record) in records {
-        work::learn(&mut cost, job, record.history.reports.iter().map(|report| &report.point));
-    }
-    for (&job, result) in results {
-        work::learn(&mut cost, job, result.history.iter());
-    }
-    let open = plan.jobs.iter().filter_map(|job| {
-        let wish = steered.get(&job.id).map_or(Wish::Train, |steering| steering.wish);
-        let epoch = match records.get(&job.id).map(|record| (&record.state, record.saved_epochs())) {
-            None => 0,
-            Some((JobState::Pending, saved)) => saved,
-            Some((JobState::Running { progress, .. }, saved)) => progress.epoch.max(saved),
-            Some((JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. }, _)) => {
-                return None;
-            }
-        };
-        (wish != Wish::Cancel).then_some((job.id, epoch))
-    });
-    let open: Vec<(JobId, u32)> = open.collect();
-    if open.is_empty() {
-        return Ok(Work::default());
-    }
-    let drains = bus.drains().await?;
-    let may_train = |worker: &&Presence| {
-        worker.readiness == Readiness::Ready && drains.of(worker.worker.name()).is_none()
-    };
-    let ready = bus.workers().await?.iter().filter(may_train).count();
-    Ok(Work::left(&cost, &open, ready.max(1)))
 }
 
 /// What the books say of a job.

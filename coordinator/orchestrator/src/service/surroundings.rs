@@ -8,6 +8,7 @@ use shared::protocol::Presence;
 
 use super::desertion::LocalWorkers;
 use super::downloads::FetchedResult;
+use crate::cost::forecast::Forecasts;
 use crate::fleet::Exit;
 use crate::sweep::plan::Plan;
 use crate::view::Sink;
@@ -66,4 +67,13 @@ pub trait Folder {
     /// # Errors
     /// When the folder cannot be written.
     fn follow(&mut self, plan: &Plan) -> anyhow::Result<()>;
+
+    /// What earlier runs of the sweep foretold of its end. A file that cannot be read counts as none.
+    fn forecasts(&self) -> Forecasts;
+
+    /// Keeps what is foretold of the sweep's end.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    fn keep(&mut self, forecasts: &Forecasts) -> anyhow::Result<()>;
 }

@@ -1,7 +1,7 @@
 //! Standard error, shared by all its writers, so that log lines and messages appear above the bars and never inside
 //! them.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Signal, getpgrp, getpid, kill_process};
@@ -13,11 +13,16 @@ use super::screen::{Screen, Size};
 /// The lines to show at the bottom of a terminal of some size.
 pub type Layout = Box<dyn Fn(Size) -> Vec<String> + Send>;
 
-static CONSOLE: Mutex<Console> = Mutex::new(Console { screen: Screen::new(), layout: None });
+static CONSOLE: Mutex<Console> = Mutex::new(Console { screen: Screen::new(), layout: None, held: None });
+
+/// The most bytes that are kept for [`release`].
+const MOST_HELD: usize = 64 << 10;
 
 struct Console {
     screen: Screen,
     layout: Option<Layout>,
+    /// What was written while something else has the whole terminal.
+    held: Option<String>,
 }
 
 fn console() -> MutexGuard<'static, Console> {
@@ -41,6 +46,22 @@ pub fn clear() {
     let mut console = console();
     console.layout = None;
     console.redraw("");
+}
+
+/// Keeps what is written until [`release`], because something else has the whole terminal. What goes into a file is not
+/// kept.
+pub fn hold() {
+    if io::stderr().is_terminal() {
+        console().held.get_or_insert_default();
+    }
+}
+
+/// Writes what was kept since [`hold`], as far as it is not too much.
+pub fn release() {
+    let mut console = console();
+    if let Some(held) = console.held.take() {
+        write(&held);
+    }
 }
 
 /// Handles Ctrl-Z: removes the bars before this process stops, and shows them again when it continues.
@@ -74,6 +95,12 @@ fn suspend() -> rustix::io::Result<()> {
 
 impl Console {
     fn redraw(&mut self, log: &str) {
+        if let Some(held) = &mut self.held {
+            if held.len() + log.len() <= MOST_HELD {
+                held.push_str(log);
+            }
+            return;
+        }
         let size = size();
         let mut bytes = String::new();
         match &self.layout {

@@ -40,7 +40,7 @@ fn total(snapshot: &Snapshot, width: usize, colour: bool) -> String {
 }
 
 /// The parts in one line. If there is no room for all, the least important ones are left out.
-pub(super) fn fit(mut parts: Vec<Part>, width: usize) -> String {
+pub fn fit(mut parts: Vec<Part>, width: usize) -> String {
     loop {
         let line = parts.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join(" · ");
         let least = (0..parts.len()).min_by_key(|&index| parts[index].importance);

@@ -89,7 +89,9 @@ impl JsonLines {
             "losses": tally.losses,
             "setbacks": tally.deferrals,
             "elapsed_seconds": snapshot.elapsed.as_secs(),
-            "eta_seconds": snapshot.eta.map(|eta| eta.as_secs()),
+            "eta_seconds": snapshot.left.map(|left| left.likely as u64),
+            "eta_low_seconds": snapshot.left.map(|left| left.low as u64),
+            "eta_high_seconds": snapshot.left.map(|left| left.high.ceil() as u64),
         }));
     }
 }

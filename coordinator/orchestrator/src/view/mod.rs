@@ -18,6 +18,7 @@ use shared::terminal::plain;
 
 use crate::events::SweepEvent;
 use labels::Labels;
+pub use layout::fit;
 pub use lines::{json_line, words};
 use model::Snapshot;
 pub use sink::{Sink, Subscriber};

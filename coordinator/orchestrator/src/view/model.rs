@@ -7,6 +7,7 @@ use shared::metrics::Goal;
 use shared::plural::count;
 use shared::protocol::LiveReport;
 
+use crate::cost::Estimate;
 use crate::engine::Tally;
 
 /// One moment of a run.
@@ -22,7 +23,8 @@ pub struct Snapshot {
     /// The best finished or running job, and its score.
     pub best: Option<(JobId, f64)>,
     pub elapsed: Duration,
-    pub eta: Option<Duration>,
+    /// How long it still takes; `None` while that is not known.
+    pub left: Option<Estimate>,
     /// For how long the server has not answered; `None` if it answers.
     pub server_away: Option<Duration>,
 }
@@ -73,7 +75,9 @@ pub struct Part {
 pub fn headline(snapshot: &Snapshot) -> Vec<Part> {
     let tally = snapshot.tally;
     let elsewhere = snapshot.live.iter().filter(|job| !job.own).count();
-    let eta = snapshot.eta.map_or_else(|| "unknown".to_owned(), clock);
+    let [likely, low, high] = snapshot.left.unwrap_or(Estimate::NOTHING).times().map(clock);
+    let eta = if snapshot.left.is_some() { likely } else { "unknown".to_owned() };
+    let is_open = snapshot.left.is_some_and(|left| left.high > 0.0);
     // Failed, lost and returned are different: the training failed, its worker vanished, or the server, the network or
     // a disk was in the way.
     let parts = [
@@ -93,6 +97,7 @@ pub fn headline(snapshot: &Snapshot) -> Vec<Part> {
         ),
         (5, true, clock(snapshot.elapsed)),
         (8, snapshot.server_away.is_none(), format!("ETA {eta}")),
+        (4, snapshot.server_away.is_none() && is_open, format!("{low} to {high}")),
         (
             10,
             snapshot.server_away.is_some(),

@@ -13,6 +13,7 @@ use super::layout::{fit, lines};
 use super::lines::words;
 use super::model::{LiveJob, Snapshot, clock, headline};
 use super::screen::Size;
+use crate::cost::Estimate;
 use crate::engine::Tally;
 use crate::events::EventKind;
 
@@ -126,8 +127,8 @@ fn the_headline_says_what_is_known() {
     let told = |snapshot: &Snapshot| fit(headline(snapshot), usize::MAX);
     insta::assert_snapshot!(told(&snapshot), @"3/7 jobs done · 1 failed · 2 running · 0:00 · ETA unknown");
     snapshot.tally = Tally { failed: 2, failures: 1, losses: 3, deferrals: 4, ..tally };
-    snapshot.eta = Some(Duration::from_secs(61));
-    insta::assert_snapshot!(told(&snapshot), @"3/8 jobs done · 2 failed · 2 running · 1 error · 3 workers lost · 4 returned · 0:00 · ETA 1:01");
+    snapshot.left = Some(Estimate { likely: 61.0, low: 50.0, high: 75.0 });
+    insta::assert_snapshot!(told(&snapshot), @"3/8 jobs done · 2 failed · 2 running · 1 error · 3 workers lost · 4 returned · 0:00 · ETA 1:01 · 0:50 to 1:15");
 }
 
 #[test]

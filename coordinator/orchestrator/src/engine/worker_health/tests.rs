@@ -57,7 +57,8 @@ impl TestBooks {
         let epoch = record.saved_epochs() + 1;
         let blob = BlobRef { name: "c".into(), sha256: String::new(), size: 1 };
         let progress = Progress { epoch, score: Some(40.0), ..Progress::default() };
-        let next = record.checkpointed(&token, Checkpoint { epoch, step: 0, blob, origin: None }, progress).unwrap();
+        let next =
+            record.checkpointed(&token, Checkpoint { epoch, step: 0, blob, origin: None }, progress).unwrap();
         self.book(n, next);
         token
     }

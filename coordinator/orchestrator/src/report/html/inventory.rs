@@ -8,6 +8,7 @@ use shared::ids::JobId;
 use super::scores;
 use super::section::section;
 use crate::report::charts::colour;
+use crate::report::foretold;
 use crate::report::labels::duration;
 use crate::report::reasons;
 use crate::report::results::{EnsembleRow, JobRow, JobState};
@@ -144,4 +145,20 @@ pub(super) fn drained(view: &View<'_>) -> Markup {
     };
     let note = "These workers were taken out of the sweep. What went wrong on them was not counted against the jobs.";
     section("Drained workers", note, &body)
+}
+
+pub(super) fn times(view: &View<'_>) -> Markup {
+    let rows = foretold::rows(view);
+    if rows.is_empty() {
+        return html! {};
+    }
+    let body = html! {
+        div.scroll { table.small {
+            thead { tr { @for (place, column) in foretold::COLUMNS.iter().enumerate() { th.n[place > 0] { (column) } } } }
+            tbody { @for row in rows {
+                tr { @for (place, cell) in row.iter().enumerate() { td.n[place > 0] { (cell) } } }
+            } }
+        } }
+    };
+    section(foretold::TITLE, &format!("{} {}", foretold::NOTE, foretold::summary(view)), &body)
 }

@@ -41,6 +41,7 @@ pub(super) fn render(view: &View<'_>) -> String {
                     (inventory::warnings(view))
                     (inventory::failures(view))
                     (inventory::drained(view))
+                    (inventory::times(view))
                 }
                 (footer(view))
             }
