@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test simulate parity bench-scale check advisories fuzz
+.PHONY: help setup build demo test tour simulate parity bench-scale check advisories fuzz
 
 # Where cargo puts programs; plain `cargo` follows the same variable. Programs are always built together with the whole
 # workspace: a choice of packages has other features, for which all libraries would be compiled again.
@@ -21,6 +21,9 @@ demo: build ## build, then train 38 small networks and five ensembles
 test: setup ## set up, then run the whole test suite
 	scripts/test-setup
 	cargo test --workspace
+
+tour: setup ## watch a toy sweep being steered, edited and finished
+	cargo test --workspace --test system tour -- --nocapture
 
 simulate: setup ## 10,000 sweeps under random faults, on a virtual clock
 	cargo build --workspace --bin ferry-sim
