@@ -1,16 +1,17 @@
 //! The state directory (`--home`): lock, server store, generated data, logs. It holds no absolute paths, so it can be
 //! moved while no ferry runs on it.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+mod lock;
+
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use fs4::FileExt;
 use serde::{Deserialize, Serialize};
 use shared::bus::Endpoint;
 use shared::files::write_private;
 use shared::version::{VersionError, Versions};
+
+pub use lock::{HomeLock, Occupancy, OccupiedHome};
 
 /// The default of `--home`.
 pub const DEFAULT: &str = ".ferry";
@@ -28,6 +29,12 @@ pub enum HomeError {
         path.display()
     )]
     Locked { path: PathBuf, pid: String },
+    #[error(
+        "{} is in use by another ferry (process {pid}), whose server is {url}: give the same --nats, or choose another \
+         directory with --home",
+        path.display()
+    )]
+    ServerElsewhere { path: PathBuf, pid: String, url: String },
     #[error("the state directory {} {source}, or choose another with --home", path.display())]
     Version { path: PathBuf, source: VersionError },
     #[error(
@@ -53,33 +60,6 @@ pub enum Age {
     Older,
 }
 
-/// Held while a ferry runs on this home; released by the kernel when the process ends, however it ends.
-#[derive(Debug)]
-pub struct HomeLock {
-    root: PathBuf,
-    file: File,
-}
-
-impl HomeLock {
-    /// Whether the home is still where it was locked: people delete or move it while a sweep runs.
-    ///
-    /// # Errors
-    /// [`HomeError::Gone`] when it is not, or one of the `needed` folders in it is missing. A file system that does not
-    /// answer at the moment is no reason to give up.
-    pub fn check(&self, needed: &[&str]) -> Result<(), HomeError> {
-        let identity = |about: std::fs::Metadata| (about.dev(), about.ino());
-        let missing = |name: &&str| {
-            let about = std::fs::metadata(self.root.join(name));
-            about.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-        };
-        let here = std::fs::metadata(self.root.join("lock")).map(identity);
-        let held = self.file.metadata().map(identity);
-        let replaced = matches!((&here, &held), (Ok(here), Ok(held)) if here != held);
-        let gone = replaced || missing(&"lock") || needed.iter().any(missing);
-        if gone { Err(HomeError::Gone { path: self.root.clone() }) } else { Ok(()) }
-    }
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 struct EndpointFile {
     url: String,
@@ -98,34 +78,6 @@ impl Home {
     /// True when no sweep has ever run here.
     pub fn is_empty(&self) -> bool {
         !self.root.join("nats").is_dir()
-    }
-
-    /// Takes the lock; a second ferry on the same home is refused.
-    pub fn lock(&self) -> Result<HomeLock, HomeError> {
-        let age = self.check_version()?;
-        self.dir("")?;
-        let path = self.root.join("lock");
-        let unusable = |source| HomeError::Unusable { path: self.root.clone(), source };
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(unusable)?;
-        if FileExt::try_lock(&file).is_err() {
-            let mut pid = String::new();
-            file.read_to_string(&mut pid).map_err(unusable)?;
-            return Err(HomeError::Locked { path: self.root.clone(), pid: pid.trim().to_owned() });
-        }
-        file.set_len(0).map_err(unusable)?;
-        file.rewind().map_err(unusable)?;
-        write!(file, "{}", std::process::id()).map_err(unusable)?;
-        match age {
-            Age::Current => {}
-            Age::Older => self.raise()?,
-        }
-        Ok(HomeLock { root: self.root.clone(), file })
     }
 
     /// Refuses a directory of a newer version; nothing in it is touched. The server's store in it has a version of its
@@ -205,6 +157,10 @@ impl Home {
         if self.endpoint().is_some_and(|known| known.url() != url) {
             return;
         }
+        self.forget_any_endpoint();
+    }
+
+    fn forget_any_endpoint(&self) {
         if let Err(error) = std::fs::remove_file(self.endpoint_path()) {
             tracing::debug!(%error, "the endpoint file was gone already");
         }
@@ -228,42 +184,6 @@ impl Home {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_home_serves_one_ferry_at_a_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = Home::new(dir.path().join("state"));
-        let lock = home.lock().unwrap();
-        let refused = home.lock().unwrap_err();
-        assert!(matches!(&refused, HomeError::Locked { pid, .. } if *pid == std::process::id().to_string()));
-        drop(lock);
-        assert!(home.lock().is_ok());
-    }
-
-    /// Case 17: a home that is deleted, moved or replaced while a sweep runs is noticed.
-    #[test]
-    fn a_home_that_goes_away_is_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("state");
-        let home = Home::new(&root);
-        let locked = || {
-            let lock = home.lock().unwrap();
-            home.broker_dir().unwrap();
-            lock.check(&["nats"]).unwrap();
-            lock
-        };
-        let lock = locked();
-        std::fs::remove_dir_all(root.join("nats")).unwrap();
-        assert!(matches!(lock.check(&["nats"]), Err(HomeError::Gone { .. })), "only its store is gone");
-        drop(lock);
-        let lock = locked();
-        std::fs::rename(&root, dir.path().join("elsewhere")).unwrap();
-        assert!(matches!(lock.check(&["nats"]), Err(HomeError::Gone { .. })), "moved");
-        let other = locked();
-        assert!(matches!(lock.check(&["nats"]), Err(HomeError::Gone { .. })), "another home is in its place");
-        std::fs::remove_dir_all(&root).unwrap();
-        assert!(matches!(other.check(&["nats"]), Err(HomeError::Gone { .. })), "deleted");
-    }
 
     #[test]
     fn a_newer_home_is_refused_untouched_and_an_older_one_is_raised() {

@@ -1,13 +1,20 @@
 //! Access to the records of sweeps: in a home where nothing runs, in a home where a ferry runs, or on a server.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
-use shared::bus::{Bus, Role};
+use shared::bus::{Bus, BusError, Role};
+use shared::stdio;
+use tokio::time::Instant;
 
 use super::server::{ServerArgs, without_token};
 use orchestrator::broker::{self, Broker};
-use orchestrator::home::{self, Home, HomeError, HomeLock};
+use orchestrator::home::{self, Home, HomeLock, Occupancy, OccupiedHome};
+
+/// How long the server of another ferry may be away, which may just be ending, and how often to look.
+const ENDING: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Where the records are.
 #[derive(Debug, Clone, Args)]
@@ -39,8 +46,18 @@ impl BooksArgs {
 #[derive(Debug)]
 pub(super) struct Access {
     pub bus: Bus,
-    /// A server that was started only for this, with the lock of the home.
-    own: Option<(Broker, HomeLock)>,
+    place: Place,
+}
+
+/// Whose server it is.
+#[derive(Debug)]
+enum Place {
+    /// It was named.
+    Named,
+    /// It was started only for this, with the lock of the home.
+    Own(Box<Broker>, HomeLock),
+    /// That of another ferry, which has the home.
+    Shared(OccupiedHome),
 }
 
 impl Access {
@@ -55,7 +72,18 @@ impl Access {
     /// True if these are the books of a home that this process has locked, so that nobody can be running a sweep on
     /// them.
     pub(super) fn is_alone(&self) -> bool {
-        self.own.is_some()
+        match self.place {
+            Place::Own(..) => true,
+            Place::Named | Place::Shared(_) => false,
+        }
+    }
+
+    /// True if the ferry has ended that had the home, and with it the server. Of a server that was named, nobody knows.
+    pub(super) fn has_ended(&self) -> bool {
+        match &self.place {
+            Place::Shared(home) => home.is_free().unwrap_or(true),
+            Place::Named | Place::Own(..) => false,
+        }
     }
 
     /// Connects; `None` when no sweep has ever run in the home. `name` is the name of this connection on the server.
@@ -67,37 +95,38 @@ impl Access {
             // With another role's credential, requests would wait for an answer that never comes.
             endpoint.require(&[Role::Observer, Role::Coordinator])?;
             let bus = Bus::connect(&endpoint, name).await?;
-            return Ok(Some(Self { bus, own: None }));
+            return Ok(Some(Self { bus, place: Place::Named }));
         }
         let home = Home::new(&args.home);
         if home.is_empty() {
             return Ok(None);
         }
-        match home.lock() {
-            // No ferry runs here, so start the server for this command.
-            Ok(lock) => {
-                let broker = Broker::start(&home).await?;
-                let bus = broker::connect(&broker.endpoint()?, name).await?;
-                Ok(Some(Self { bus, own: Some((broker, lock)) }))
+        let begun = Instant::now();
+        loop {
+            match home.enter(stdio::remark).await? {
+                // No ferry runs here, so start the server for this command.
+                Occupancy::Ours(lock) => {
+                    let broker = Broker::start(&home).await?;
+                    let bus = broker::connect(&broker.endpoint()?, name).await?;
+                    return Ok(Some(Self { bus, place: Place::Own(Box::new(broker), lock) }));
+                }
+                Occupancy::Theirs { endpoint, home } => match Bus::connect(&endpoint, name).await {
+                    Ok(bus) => return Ok(Some(Self { bus, place: Place::Shared(home) })),
+                    Err(BusError::Connect { .. }) if begun.elapsed() < ENDING => {
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                    Err(error) => return Err(error.into()),
+                },
             }
-            Err(HomeError::Locked { .. }) => {
-                let endpoint = home.endpoint().ok_or_else(|| {
-                    anyhow::anyhow!(
-                        "the ferry that runs on {} uses a server given by --nats: give the same --nats here",
-                        home.root().display()
-                    )
-                })?;
-                Ok(Some(Self { bus: Bus::connect(&endpoint, name).await?, own: None }))
-            }
-            Err(error) => Err(error.into()),
         }
     }
 
     /// Disconnects, and stops a server that was started for this.
     pub(super) async fn close(self) {
         drop(self.bus); // First, because otherwise the connection would report that its server is gone.
-        if let Some((broker, _lock)) = self.own {
-            broker.stop().await;
+        match self.place {
+            Place::Own(broker, _lock) => broker.stop().await,
+            Place::Named | Place::Shared(_) => {}
         }
     }
 }

@@ -244,7 +244,7 @@ impl ProcessExit for HomeError {
         match self {
             Self::Unusable { source, .. } | Self::Unreadable { source, .. } => Exit::of_io(source),
             Self::Version { .. } => Exit::BadInput,
-            Self::Locked { .. } | Self::Gone { .. } => Exit::Failed,
+            Self::Locked { .. } | Self::ServerElsewhere { .. } | Self::Gone { .. } => Exit::Failed,
         }
     }
 }

@@ -132,7 +132,7 @@ async fn connect(
     sink: &mut Sink,
 ) -> anyhow::Result<(Endpoint, Bus)> {
     let endpoint = match (&request.server, tenure) {
-        (Some(endpoint), _) | (None, Tenure::Guest(endpoint)) => endpoint.clone(),
+        (Some(endpoint), _) | (None, Tenure::Guest { endpoint, .. }) => endpoint.clone(),
         (None, Tenure::Own(_) | Tenure::Beside) => {
             let endpoint = broker.insert(Broker::start(&request.home).await?).endpoint()?;
             let bus = broker::connect(&endpoint, "ferry").await?;

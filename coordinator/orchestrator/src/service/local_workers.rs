@@ -20,7 +20,7 @@ pub(super) async fn start(
         Tenure::Own(_) | Tenure::Beside => {
             fleet::slots(&request.gpus, cores(), threads(&request.plan), request.workers)
         }
-        Tenure::Guest(_) => Vec::new(),
+        Tenure::Guest { .. } => Vec::new(),
     };
     let setup = WorkerSetup {
         program: fleet::worker_program()?,

@@ -15,7 +15,7 @@ use super::local::{HomeCheck, LocalFolder, LocalHost};
 use super::run_request::{RunContext, RunEnd, RunRequest};
 use super::server_monitor::ServerMonitor;
 use super::session::{Ended, Session, SessionEnd};
-use super::tenure::{FolderTenure, Tenure, vacated};
+use super::tenure::{FolderTenure, Tenure};
 use super::{downloads, garbage, local_workers, prepare};
 use crate::broker::Broker;
 use crate::engine::Engine;
@@ -37,10 +37,11 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     let mut sink = Sink::of(View::new(request.style, labels(&request, &request.plan)));
     let mut is_first = true;
     loop {
+        let mut tell = |text: &str| sink.remark(text);
         let tenure = tokio::select! {
             biased;
             () = stop.requested() => return Ok(interrupted_early(&request, &mut sink)),
-            tenure = Tenure::take(&request.home, request.server.is_some()) => tenure?,
+            tenure = Tenure::take(&request.home, request.server.as_ref(), &mut tell) => tenure?,
         };
         let mut broker = None;
         let context = RunContext { request: &request, dataset: dataset.as_ref(), tenure: &tenure, is_first };
@@ -146,7 +147,11 @@ async fn conduct(
         biased;
         () = stop.requested() => Stopped::ByUser,
         outcome = session.run() => Stopped::AtEnd(outcome),
-        () = vacated((tenure, &request.home), (&folder_tenure, &run_dir)) => Stopped::ToBeginAgain,
+        vacated = tenure.vacated() => match vacated {
+            Ok(()) => Stopped::ToBeginAgain,
+            Err(gone) => Stopped::AtEnd(Err(gone.into())),
+        },
+        () = folder_tenure.vacated(&run_dir) => Stopped::ToBeginAgain,
     };
     if matches!(outcome, Stopped::ByUser) {
         say_stopping(session.sink());
@@ -193,7 +198,7 @@ fn say_what_is_shared(context: &RunContext<'_>, folder: &FolderTenure, run_dir: 
     let home = context.request.home.root().display();
     match context.tenure {
         Tenure::Own(_) | Tenure::Beside => {}
-        Tenure::Guest(_) => sink.remark(&format!(
+        Tenure::Guest { .. } => sink.remark(&format!(
             "another ferry runs in {home}: its server and its workers serve this sweep, too; when it ends, this one goes on \
              with workers of its own"
         )),

@@ -4,16 +4,12 @@
 use std::time::Duration;
 
 use shared::bus::Endpoint;
-use tokio::time::Instant;
 
-use crate::home::{Home, HomeError, HomeLock};
+use crate::home::{Home, HomeError, HomeLock, Occupancy, OccupiedHome};
 use crate::run_dir::{RunDir, RunDirLock};
 
-/// How often to look whether the other run is gone.
+/// How often to look whether the other run has left the run folder.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often, and for how long, to look where the server of a home listens, which may just be starting.
-const POLL: Duration = Duration::from_millis(100);
-const STARTING: Duration = Duration::from_secs(20);
 
 /// Who has the state directory.
 #[derive(Debug)]
@@ -21,7 +17,7 @@ pub(super) enum Tenure {
     /// This run, which starts the workers, and the server unless one is named.
     Own(HomeLock),
     /// Another ferry. This run uses its server and leaves the training to its workers.
-    Guest(Endpoint),
+    Guest { endpoint: Endpoint, home: OccupiedHome },
     /// Another ferry. This run uses a server elsewhere, and has workers of its own.
     Beside,
 }
@@ -37,25 +33,25 @@ pub(super) enum FolderTenure {
 }
 
 impl Tenure {
-    /// Takes the state directory, or joins whoever has it. With `has_server`, the run has a server elsewhere.
-    pub(super) async fn take(home: &Home, has_server: bool) -> Result<Self, HomeError> {
-        let begun = Instant::now();
-        loop {
-            let refused = match home.lock() {
-                Ok(lock) => return Ok(Self::Own(lock)),
-                Err(refused @ HomeError::Locked { .. }) => refused,
-                Err(error) => return Err(error),
-            };
-            if has_server {
-                return Ok(Self::Beside);
+    /// Takes the state directory, or joins whoever has it. `server` is one elsewhere. If this has to wait, it `tell`s so.
+    pub(super) async fn take(
+        home: &Home,
+        server: Option<&Endpoint>,
+        tell: impl FnMut(&str),
+    ) -> Result<Self, HomeError> {
+        let Some(server) = server else {
+            return Ok(match home.enter(tell).await? {
+                Occupancy::Ours(lock) => Self::Own(lock),
+                Occupancy::Theirs { endpoint, home } => Self::Guest { endpoint, home },
+            });
+        };
+        match home.lock() {
+            Ok(mut lock) => {
+                lock.tell_server(server.url())?;
+                Ok(Self::Own(lock))
             }
-            if let Some(endpoint) = home.endpoint() {
-                return Ok(Self::Guest(endpoint));
-            }
-            if begun.elapsed() >= STARTING {
-                return Err(refused); // It uses a server elsewhere.
-            }
-            tokio::time::sleep(POLL).await;
+            Err(HomeError::Locked { .. } | HomeError::ServerElsewhere { .. }) => Ok(Self::Beside),
+            Err(error) => Err(error),
         }
     }
 
@@ -63,38 +59,37 @@ impl Tenure {
     pub(super) fn lock(&self) -> Option<&HomeLock> {
         match self {
             Self::Own(lock) => Some(lock),
-            Self::Guest(_) | Self::Beside => None,
+            Self::Guest { .. } | Self::Beside => None,
         }
     }
 
-    /// The state directory that this run will have when the other ferry ends.
-    fn awaited<'a>(&self, home: &'a Home) -> Option<&'a Home> {
+    /// True if another ferry's server and workers are used.
+    pub(super) fn is_guest(&self) -> bool {
         match self {
-            Self::Guest(_) => Some(home),
-            Self::Own(_) | Self::Beside => None,
+            Self::Guest { .. } => true,
+            Self::Own(_) | Self::Beside => false,
+        }
+    }
+
+    /// Resolves when the ferry has ended whose server this run uses. Never if there is none.
+    pub(super) async fn vacated(&self) -> Result<(), HomeError> {
+        match self {
+            Self::Guest { home, .. } => home.vacated().await,
+            Self::Own(_) | Self::Beside => std::future::pending().await,
         }
     }
 }
 
 impl FolderTenure {
-    fn awaited<'a>(&self, folder: &'a RunDir) -> Option<&'a RunDir> {
+    /// Resolves when the run has ended that had the run folder. Never if there is none.
+    pub(super) async fn vacated(&self, run_dir: &RunDir) {
         match self {
-            Self::Watched => Some(folder),
-            Self::Own { .. } => None,
+            Self::Watched => {
+                while run_dir.lock().is_err() {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+            }
+            Self::Own { .. } => std::future::pending().await,
         }
-    }
-}
-
-/// Resolves when something is free that another run had before. Never if this run has everything.
-pub(super) async fn vacated((tenure, home): (&Tenure, &Home), (folder, run_dir): (&FolderTenure, &RunDir)) {
-    let (home, run_dir) = (tenure.awaited(home), folder.awaited(run_dir));
-    if home.is_none() && run_dir.is_none() {
-        return std::future::pending().await;
-    }
-    let is_free = || {
-        home.is_some_and(|home| home.lock().is_ok()) || run_dir.is_some_and(|run_dir| run_dir.lock().is_ok())
-    };
-    while !is_free() {
-        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
