@@ -133,7 +133,7 @@ impl ProcessExit for EditError {
     fn process_exit_code(&self) -> Exit {
         match self {
             Self::Refused { .. } => Exit::BadInput,
-            Self::Unanswered { .. } => Exit::Failed,
+            Self::Unanswered { .. } | Self::Overtaken { .. } => Exit::Failed,
         }
     }
 }

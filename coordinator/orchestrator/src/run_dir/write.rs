@@ -73,13 +73,21 @@ impl RunDir {
                 });
             }
         }
+        let run = Self::make(root)?;
+        run.write_plan(plan)?;
+        Ok(run)
+    }
+
+    /// Makes the folder and those in it, as far as they are missing. It is a run folder once a plan is stored in it.
+    ///
+    /// # Errors
+    /// When one of them cannot be made.
+    pub fn make(root: &Path) -> Result<Self, RunDirError> {
         for folder in ["results", "failures", "probabilities", "workers"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(RunDirError::io("create", &folder))?;
         }
-        let run = Self { root: root.to_owned() };
-        run.write_plan(plan)?;
-        Ok(run)
+        Ok(Self { root: root.to_owned() })
     }
 
     /// Replaces the plan by another one of the same sweep.

@@ -50,16 +50,20 @@ pub enum EditError {
         EDIT_PATIENCE.as_secs()
     )]
     Unanswered { sweep: String },
+    #[error(
+        "another `ferry run` has just changed `{sweep}`: run this again to see how the file differs from it now"
+    )]
+    Overtaken { sweep: String },
 }
 
-/// Lets a sweep that is in the books follow its edited file, and returns what has changed.
+/// Lets a sweep that is in the books follow its edited file, and returns what has changed. `me` is the run that asks.
 ///
 /// # Errors
 /// [`EditError`], and when a file of weights cannot be read, or the server refuses or does not answer.
-pub(super) async fn edit(bus: &Bus, plan: &Plan) -> anyhow::Result<Vec<String>> {
+pub(super) async fn edit(bus: &Bus, plan: &Plan, me: &Holder) -> anyhow::Result<Vec<String>> {
     let request = new_request(&plan.name, to_edit(bus, plan).await?);
     let sweep = plan.name.clone();
-    match ask(bus, &request, EDIT_PATIENCE).await? {
+    match ask_as(me, bus, &request, EDIT_PATIENCE).await? {
         Some(Answer::Done { remarks }) if remarks.is_empty() => Ok(vec!["nothing changes".to_owned()]),
         Some(Answer::Done { remarks }) => Ok(remarks),
         Some(Answer::Refused { why }) => Err(EditError::Refused { sweep, why }.into()),
@@ -91,8 +95,18 @@ pub fn asker() -> String {
 /// When the server refuses or does not answer, or the plan of the sweep cannot be read. The request may be in the books
 /// all the same, and is carried out later.
 pub async fn ask(bus: &Bus, request: &Request, patience: Duration) -> Result<Option<Answer>, FollowError> {
+    ask_as(&Holder::here(), bus, request, patience).await
+}
+
+/// Like [`ask`]. Whoever holds the lease of the sweep as `me` need not wait for it.
+async fn ask_as(
+    me: &Holder,
+    bus: &Bus,
+    request: &Request,
+    patience: Duration,
+) -> Result<Option<Answer>, FollowError> {
     bus.request(request).await?;
-    let mut claim = Claim::brief(bus.clone(), &request.sweep, Holder::here());
+    let mut claim = Claim::brief(bus.clone(), &request.sweep, me.clone());
     let deadline = Instant::now() + patience;
     while claim.attempt(false).await? == Role::Following {
         if let Some(answer) = bus.requested(request.id).await?.request.answer {

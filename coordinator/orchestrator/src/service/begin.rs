@@ -5,22 +5,24 @@ use std::time::Duration;
 use shared::bus::{Bus, Endpoint};
 use tokio::time::Instant;
 
-use super::comparison::{self, Comparison};
+use super::ask::EditError;
+use super::comparison;
 use super::dataset::Dataset;
 use super::entering::{Entered, Entering, enter};
-use super::lease::{self, Holder};
+use super::lease;
 use super::prepare::RunFolder;
+use super::review::Agreement;
 use super::run_request::RunContext;
 use super::tenure::{FolderTenure, Tenure};
 use super::wait_out::wait_out;
-use super::{MOST_QUEUED, ask, measured};
+use super::{MOST_QUEUED, ask, measured, plans};
 use crate::broker::{self, Broker};
 use crate::run_dir::{RunDir, RunDirError};
 use crate::sweep::difference::Difference;
 use crate::sweep::plan::Plan;
 use crate::view::Sink;
 
-/// How long a run may have the run folder that no longer conducts its sweep, and how often to look.
+/// How long a run may have the run folder that does not conduct its sweep yet, or any longer, and how often to look.
 const ENDING: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -34,47 +36,19 @@ pub(super) struct Begun {
 }
 
 /// Connects to our own or another server, compares the sweep file with its books, and enters the sweep into them.
-/// `None` if the user does not want what follows from the file.
+/// `None` if the user does not want what follows from the file. This may be dropped at any time, and done again.
 pub(super) async fn begin(
     context: &RunContext<'_>,
+    agreement: &mut Agreement,
     broker: &mut Option<Broker>,
     sink: &mut Sink,
 ) -> anyhow::Result<Option<Begun>> {
-    let &RunContext { request, dataset, is_first, .. } = context;
+    let &RunContext { request, dataset, holder, is_first, .. } = context;
     let (endpoint, bus) = connect(context, broker, sink).await?;
+    let Some((folder, run_dir, tenure)) = follow_file(context, agreement, &bus, sink).await? else {
+        return Ok(None);
+    };
     let (plan, train_samples) = (&request.plan, dataset.map_or(0, Dataset::train_samples));
-    let compared = wait_out(
-        |text| sink.remark(text),
-        async || comparison::compare_with(&bus, plan, train_samples).await,
-    )
-    .await?;
-    let difference = match compared {
-        // What the file asks for was agreed on before. Whoever has changed the sweep since is right.
-        Some(_) if !is_first => Difference::default(),
-        Some(compared) => match agreed(context, compared).await? {
-            Some(difference) => difference,
-            None => return Ok(None),
-        },
-        None => Difference::default(),
-    };
-    let folder = RunFolder::choose(&request.out, plan, &difference.gone().collect())?;
-    if let Some(remark) = &folder.remark {
-        sink.remark(remark);
-    }
-    let locked = take(&folder, &bus, plan).await?;
-    if !difference.is_empty() {
-        let changes = ask::edit(&bus, plan).await?;
-        sink.remark(&format!("`{}` follows the edited file: {}", plan.name, changes.join(", ")));
-    }
-    let (run_dir, tenure) = match locked {
-        Some(FolderTenure::Watched) => (folder.open()?, FolderTenure::Watched),
-        Some(own @ FolderTenure::Own { .. }) => (folder.create(dataset)?, own),
-        None => {
-            let run_dir = folder.create(dataset)?;
-            let lock = run_dir.lock()?;
-            (run_dir, FolderTenure::Own { _lock: lock })
-        }
-    };
     let stored = folder.results(&run_dir);
     let entering = Entering {
         plan,
@@ -84,9 +58,20 @@ pub(super) async fn begin(
         timing: request.timing,
         // Runs that were guests before may still use the server of the one that ended.
         ours_alone: broker.is_some() && is_first,
-        holder: Holder::here(),
+        holder: holder.clone(),
     };
     let mut entered = enter(&bus, entering, sink).await?;
+    match agreement {
+        // What the file asks for has been carried out. Whoever has changed the sweep since is right.
+        Agreement::CarriedOut => {}
+        Agreement::Open | Agreement::Asked(..) | Agreement::Given(_) => {
+            if is_other(entered.conductor.plan(), plan) {
+                entered.lease.give_back().await;
+                return Err(EditError::Overtaken { sweep: plan.name.clone() }.into());
+            }
+            *agreement = Agreement::CarriedOut;
+        }
+    }
     let (_, cost) = entered.conductor.costs();
     let of = (plan.as_ref(), train_samples);
     if let Err(error) = measured::learn(cost, Some(&bus), of, &request.out, Some(&plan.name)).await {
@@ -101,29 +86,72 @@ pub(super) async fn begin(
     Ok(Some(Begun { endpoint, entered, run_dir, folder: tenure }))
 }
 
-/// Takes the run folder, if there is one already. If another run that conducts the sweep has it, this one watches.
-async fn take(folder: &RunFolder, bus: &Bus, plan: &Plan) -> anyhow::Result<Option<FolderTenure>> {
+/// Compares the sweep file with the books. If the user agrees to what follows from it, takes the run folder, and lets a
+/// sweep that the books know follow the file.
+async fn follow_file(
+    &RunContext { request, dataset, holder, .. }: &RunContext<'_>,
+    agreement: &mut Agreement,
+    bus: &Bus,
+    sink: &mut Sink,
+) -> anyhow::Result<Option<(RunFolder, RunDir, FolderTenure)>> {
+    let (plan, train_samples) = (&request.plan, dataset.map_or(0, Dataset::train_samples));
+    let compare = async || comparison::compare_with(bus, plan, train_samples).await;
+    let compared = wait_out(|text| sink.remark(text), compare).await?;
+    // The jobs of this sweep that the file does not have, whoever has edited it.
+    let others = compared.iter().flat_map(|compared| compared.difference.gone()).collect();
+    let difference = match compared {
+        Some(compared) => match agreement.on(&request.review, plan, compared).await? {
+            Some(difference) => difference,
+            None => return Ok(None),
+        },
+        None => Difference::default(),
+    };
+    let folder = RunFolder::choose(&request.out, plan, &others)?;
+    if let Some(remark) = &folder.remark {
+        sink.remark(remark);
+    }
+    // Nothing is written before the edit is sure to be carried out.
+    let taken = match folder.existing() {
+        Some(run_dir) => Some(take(run_dir, bus, plan).await?),
+        None => None,
+    };
+    if !difference.is_empty() {
+        let changes = ask::edit(bus, plan, holder).await?;
+        sink.remark(&format!("`{}` follows the edited file: {}", plan.name, changes.join(", ")));
+    }
+    let (run_dir, tenure) = match taken {
+        Some(taken) => taken,
+        None => take(folder.make()?, bus, plan).await?,
+    };
+    match tenure {
+        FolderTenure::Own { .. } => folder.fill(dataset)?,
+        FolderTenure::Watched => {}
+    }
+    Ok(Some((folder, run_dir, tenure)))
+}
+
+/// True if a sweep with the plan `entered` would have to be edited to follow `file`: another run was faster.
+fn is_other(entered: &Plan, file: &Plan) -> bool {
+    entered != file
+        && !Difference::between(entered, &plans::continued(file.clone(), entered.clone())).is_empty()
+}
+
+/// Takes the run folder. If another run has it while the sweep is conducted, this one watches.
+async fn take(run_dir: RunDir, bus: &Bus, plan: &Plan) -> anyhow::Result<(RunDir, FolderTenure)> {
     let begun = Instant::now();
     loop {
-        match folder.lock() {
-            Ok(lock) => return Ok(lock.map(|lock| FolderTenure::Own { _lock: lock })),
+        match run_dir.lock() {
+            Ok(lock) => return Ok((run_dir, FolderTenure::Own { _lock: lock })),
             Err(RunDirError::InUse { .. }) if lease::is_held(bus, &plan.name).await? => {
-                return Ok(Some(FolderTenure::Watched));
+                return Ok((run_dir, FolderTenure::Watched));
             }
-            // It has ended, but still writes its report.
+            // It has just begun, or has ended, but still writes its report.
             Err(RunDirError::InUse { .. }) if begun.elapsed() < ENDING => {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-/// The changes that the user agrees to. `None` if there are some, and the user does not.
-async fn agreed(context: &RunContext<'_>, compared: Comparison) -> anyhow::Result<Option<Difference>> {
-    let difference = compared.difference.clone();
-    let agrees = context.request.review.agrees(&context.request.plan, compared).await?;
-    Ok(agrees.then_some(difference))
 }
 
 async fn connect(
@@ -143,4 +171,30 @@ async fn connect(
     let connect = async || Ok(Bus::connect_and_lay_out(&endpoint, "ferry").await?);
     let bus = wait_out(|text| sink.remark(text), connect).await?;
     Ok((endpoint, bus))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::sweep;
+
+    fn plan(seeds: &str) -> Plan {
+        let text = format!("name: s\ntrainer: empty\ngroups: {{a: {{matrix: {{seed: {seeds}}}}}}}\n");
+        sweep::plan(&text, Path::new(""), Path::new("")).unwrap_or_else(|problems| panic!("{problems:#?}"))
+    }
+
+    /// Two runs with different files of one name are started at the same time.
+    #[test]
+    fn a_sweep_that_another_file_was_entered_for_is_another() {
+        let file = plan("[0, 1]");
+        assert!(!is_other(&file, &file));
+        assert!(is_other(&plan("[0, 1, 2]"), &file));
+        // What was requested of the sweep is no difference.
+        let mut requested = plan("[0, 1]");
+        let withdrawn = requested.jobs.remove(0).id;
+        requested.requested.withdrawn.insert(withdrawn);
+        assert!(!is_other(&requested, &file));
+    }
 }

@@ -12,7 +12,7 @@ use shared::result::JobResult;
 use super::dataset::Dataset;
 use super::plans::{self, ChangeError};
 use crate::engine::Engine;
-use crate::run_dir::{Found, RunDir, RunDirError, RunDirLock};
+use crate::run_dir::{Found, RunDir, RunDirError};
 use crate::sweep::difference::Difference;
 use crate::sweep::plan::{Plan, PlannedJob};
 
@@ -53,24 +53,24 @@ impl RunFolder {
         Ok(Self { root, is_stored, plan: continued, remark })
     }
 
-    /// Locks the run folder, if there is one already.
-    pub(super) fn lock(&self) -> Result<Option<RunDirLock>, RunDirError> {
-        RunDir::open(&self.root).ok().map(|run_dir| run_dir.lock()).transpose()
+    /// The run folder as it is; `None` if there is none yet.
+    pub(super) fn existing(&self) -> Option<RunDir> {
+        RunDir::open(&self.root).ok()
     }
 
-    /// The run folder as it is.
-    pub(super) fn open(&self) -> Result<RunDir, RunDirError> {
-        RunDir::open(&self.root)
+    /// Makes an empty run folder, to be locked before anything is written into it.
+    pub(super) fn make(&self) -> Result<RunDir, RunDirError> {
+        RunDir::make(&self.root)
     }
 
-    /// Creates the run folder, with plan and sample lists in it.
-    pub(super) fn create(&self, dataset: Option<&Dataset>) -> Result<RunDir, RunDirError> {
+    /// Stores plan and sample lists in the run folder, and makes again what was deleted in it.
+    pub(super) fn fill(&self, dataset: Option<&Dataset>) -> Result<(), RunDirError> {
         let run_dir =
-            if self.is_stored { RunDir::open(&self.root)? } else { RunDir::create(&self.root, &self.plan)? };
+            if self.is_stored { RunDir::make(&self.root)? } else { RunDir::create(&self.root, &self.plan)? };
         for (split, samples) in dataset.map_or_else(Vec::new, Dataset::sample_lists) {
             run_dir.write_samples(split, &samples)?;
         }
-        Ok(run_dir)
+        Ok(())
     }
 
     /// The results of earlier runs. If a file is damaged, all results are fetched again.

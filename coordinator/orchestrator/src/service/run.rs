@@ -11,7 +11,9 @@ use shared::signals::StopSignals;
 
 use super::begin::{Begun, begin};
 use super::dataset::{self, Dataset};
+use super::lease::Holder;
 use super::local::{HomeCheck, LocalFolder, LocalHost};
+use super::review::Agreement;
 use super::run_request::{RunContext, RunEnd, RunRequest};
 use super::server_monitor::ServerMonitor;
 use super::session::{Ended, Session, SessionEnd};
@@ -35,7 +37,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
     let mut stop = StopSignals::listen()?;
     let dataset = request.dataset.as_deref().map(Dataset::open).transpose()?;
     let mut sink = Sink::of(View::new(request.style, labels(&request, &request.plan)));
-    let mut is_first = true;
+    let (holder, mut agreement, mut is_first) = (Holder::here(), Agreement::Open, true);
     loop {
         let mut tell = |text: &str| sink.remark(text);
         let tenure = tokio::select! {
@@ -44,8 +46,14 @@ pub async fn run(request: RunRequest) -> anyhow::Result<RunEnd> {
             tenure = Tenure::take(&request.home, request.server.as_ref(), &mut tell) => tenure?,
         };
         let mut broker = None;
-        let context = RunContext { request: &request, dataset: dataset.as_ref(), tenure: &tenure, is_first };
-        let outcome = Box::pin(conduct(&context, &mut broker, &mut sink, &mut stop)).await;
+        let context = RunContext {
+            request: &request,
+            dataset: dataset.as_ref(),
+            tenure: &tenure,
+            holder: &holder,
+            is_first,
+        };
+        let outcome = Box::pin(conduct(&context, &mut agreement, &mut broker, &mut sink, &mut stop)).await;
         if !matches!(outcome, Ok(Conducted::Vacated)) {
             sink.close();
         }
@@ -109,6 +117,7 @@ fn ended(end: RunEnd) -> Conducted {
 /// Runs everything from the start of the server to the report. The local workers live until the last result is stored.
 async fn conduct(
     context: &RunContext<'_>,
+    agreement: &mut Agreement,
     broker: &mut Option<Broker>,
     sink: &mut Sink,
     stop: &mut StopSignals,
@@ -117,7 +126,12 @@ async fn conduct(
     let begun = tokio::select! {
         biased;
         () = stop.requested() => return Ok(ended(interrupted_early(request, sink))),
-        begun = begin(context, broker, sink) => begun?,
+        begun = begin(context, agreement, broker, sink) => begun?,
+        vacated = tenure.vacated() => {
+            vacated?;
+            sink.remark(VACATED);
+            return Ok(Conducted::Vacated);
+        }
     };
     let Some(Begun { endpoint, entered, run_dir, folder: folder_tenure }) = begun else {
         return Ok(ended(RunEnd::Declined));
@@ -165,7 +179,7 @@ async fn conduct(
     let synced = run_dir.sync();
     let end = match outcome {
         Stopped::ToBeginAgain => {
-            sink.remark("the other ferry has ended: this one goes on with what it had");
+            sink.remark(VACATED);
             return Ok(Conducted::Vacated);
         }
         Stopped::ByUser => None,
@@ -185,6 +199,8 @@ async fn conduct(
     };
     Ok(ended(end))
 }
+
+const VACATED: &str = "the other ferry has ended: this one goes on with what it had";
 
 /// Why a session has ended.
 enum Stopped {

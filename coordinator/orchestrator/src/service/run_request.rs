@@ -8,6 +8,7 @@ use shared::protocol::Timing;
 
 use super::dataset::Dataset;
 use super::downloads::Models;
+use super::lease::Holder;
 use super::review::Review;
 use super::tenure::Tenure;
 use crate::devices::ChosenGpu;
@@ -74,6 +75,8 @@ pub(super) struct RunContext<'a> {
     pub(super) request: &'a RunRequest,
     pub(super) dataset: Option<&'a Dataset>,
     pub(super) tenure: &'a Tenure,
+    /// The run, as other runs know it by its leases.
+    pub(super) holder: &'a Holder,
     /// False once the run has begun again, because it has more to itself now.
     pub(super) is_first: bool,
 }
