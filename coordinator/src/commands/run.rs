@@ -111,6 +111,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
         server,
         gpus,
         workers: args.workers,
+        names_workers: args.workers.is_some() || args.gpus.is_some(),
         timing,
         models: args.models,
         style,

@@ -51,7 +51,7 @@ fn json_event(end: &RunEnd) -> serde_json::Value {
             "event": if *is_detached { "detached" } else { "finished" }, "done": done, "failed": failed,
             "cancelled": cancelled, "open": open, "folder": folder,
         }),
-        RunEnd::Interrupted { done, open, elsewhere } => json!({
+        RunEnd::Interrupted { done, open, elsewhere, is_guest: _ } => json!({
             "event": "interrupted", "done": done, "open": open, "training_elsewhere": elsewhere,
         }),
     }
@@ -81,9 +81,18 @@ fn words(end: &RunEnd, again: &Again) -> String {
             count(*done, "job"),
             folder.display()
         ),
-        RunEnd::Interrupted { done, open, elsewhere } => interrupted(*done, *open, elsewhere, again),
+        RunEnd::Interrupted { done, open, elsewhere, is_guest: false } => {
+            interrupted(*done, *open, elsewhere, again)
+        }
+        RunEnd::Interrupted { done, open, elsewhere: _, is_guest: true } => {
+            interrupted(*done, *open, &[], again) + GUEST
+        }
     }
 }
+
+/// What a guest adds that was interrupted.
+const GUEST: &str = "the other ferry in this state directory goes on, and its workers still train these jobs; `ferry pause` \
+     keeps them from it\n";
 
 pub(super) fn interrupted(done: usize, open: usize, elsewhere: &[String], again: &Again) -> String {
     let mut text =
@@ -103,4 +112,26 @@ pub(super) fn interrupted(done: usize, open: usize, elsewhere: &[String], again:
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The workers of the other ferry are on this machine, and to kill them would stop its sweep.
+    #[test]
+    fn a_guest_names_no_workers_to_kill() {
+        let end = RunEnd::Interrupted {
+            done: 1,
+            open: 2,
+            elsewhere: vec!["cpu0 on vm".to_owned()],
+            is_guest: true,
+        };
+        let again = Again { command: "ferry run demo.yaml".to_owned(), needs_token: false };
+        insta::assert_snapshot!(words(&end, &again), @r"
+        stopped: 1 job done, 2 left; continue with:
+          ferry run demo.yaml
+        the other ferry in this state directory goes on, and its workers still train these jobs; `ferry pause` keeps them from it
+        ");
+    }
 }

@@ -107,7 +107,7 @@ fn interrupted_early(request: &RunRequest, sink: &mut Sink) -> RunEnd {
     say_stopping(sink);
     let (_, done) = prepare::finished(&request.out, &request.plan);
     let open = request.plan.jobs.len().saturating_sub(done);
-    RunEnd::Interrupted { done, open, elsewhere: Vec::new() }
+    RunEnd::Interrupted { done, open, elsewhere: Vec::new(), is_guest: false }
 }
 
 fn ended(end: RunEnd) -> Conducted {
@@ -188,11 +188,7 @@ async fn conduct(
     synced?;
     let end = match (folder_tenure, end) {
         (FolderTenure::Watched, end) => watched(&engine, &run_dir, end.as_ref()),
-        (FolderTenure::Own { .. }, None) => {
-            let (done, open) = (engine.tally().done, engine.tally().open());
-            let elsewhere = if shares_server { elsewhere(request, &bus).await } else { Vec::new() };
-            RunEnd::Interrupted { done, open, elsewhere }
-        }
+        (FolderTenure::Own { .. }, None) => interrupted(context, &engine, &bus, shares_server).await,
         (FolderTenure::Own { .. }, Some(end)) => {
             conclude((request, &run_dir), &bus, end, (engine, drained), sink, stop).await?
         }
@@ -214,15 +210,21 @@ fn say_what_is_shared(context: &RunContext<'_>, folder: &FolderTenure, run_dir: 
     let home = context.request.home.root().display();
     match context.tenure {
         Tenure::Own(_) | Tenure::Beside => {}
-        Tenure::Guest { .. } => sink.remark(&format!(
-            "another ferry runs in {home}: its server and its workers serve this sweep, too; when it ends, this one goes on \
-             with workers of its own"
-        )),
+        Tenure::Guest { .. } => {
+            sink.remark(&format!(
+                "another ferry runs in {home}: its server and its workers serve this sweep, too; when it ends, this one \
+                 goes on with workers of its own"
+            ));
+            if context.request.names_workers {
+                sink.remark("until then, --workers and --gpus have no effect");
+            }
+        }
     }
     match folder {
         FolderTenure::Own { .. } => {}
         FolderTenure::Watched => sink.remark(&format!(
-            "another `ferry run` stores the results in {}: this one only watches, and goes on if that one is lost",
+            "another `ferry run` stores the results in {}: this one only watches. If that one ends before the sweep is \
+             done, even by Ctrl-C, this one takes its place and goes on",
             run_dir.root().display()
         )),
     }
@@ -238,6 +240,22 @@ fn watched(engine: &Engine, run_dir: &RunDir, end: Option<&SessionEnd>) -> RunEn
         open: tally.open(),
         folder: run_dir.root().to_owned(),
         is_detached: end.is_none(),
+    }
+}
+
+/// The end of a run that the user stopped.
+async fn interrupted(
+    &RunContext { request, tenure, .. }: &RunContext<'_>,
+    engine: &Engine,
+    bus: &Bus,
+    shares_server: bool,
+) -> RunEnd {
+    let elsewhere = if shares_server { elsewhere(request, bus).await } else { Vec::new() };
+    RunEnd::Interrupted {
+        done: engine.tally().done,
+        open: engine.tally().open(),
+        elsewhere,
+        is_guest: tenure.is_guest(),
     }
 }
 
@@ -269,7 +287,7 @@ async fn conclude(
         tokio::select! {
             models = downloads::fetch_models(bus, run_dir, &mut record, request.models, &mut tell) => models,
             () = stop.requested() => {
-                return Ok(RunEnd::Interrupted { done, open, elsewhere: Vec::new() });
+                return Ok(RunEnd::Interrupted { done, open, elsewhere: Vec::new(), is_guest: false });
             }
         }
     };

@@ -34,6 +34,8 @@ pub struct RunRequest {
     pub gpus: Vec<ChosenGpu>,
     /// Number of local workers. `None` leaves it to the devices.
     pub workers: Option<usize>,
+    /// True if the user has said which or how many workers.
+    pub names_workers: bool,
     /// Lease and heartbeat to set. `None` keeps those of the server.
     pub timing: Option<Timing>,
     /// Which models to store in the run folder at the end.
@@ -63,6 +65,8 @@ pub enum RunEnd {
         open: usize,
         /// Workers that other programs started, and that keep training.
         elsewhere: Vec<String>,
+        /// Another ferry has the state directory. Its workers train these jobs, now or later.
+        is_guest: bool,
     },
     /// Another run stores the results in `folder`, and writes the report. This one watched the sweep, to its end or until
     /// the user stopped it (`is_detached`).
