@@ -37,7 +37,8 @@ pub(crate) struct StatusArgs {
     /// List the jobs of sweeps that are over, too.
     #[arg(long)]
     all: bool,
-    /// Show it again every two seconds, until Ctrl-C. Where nothing runs, nothing changes, and it is shown once.
+    /// Show it again every two seconds, until Ctrl-C or the end of the run in this state directory. Where nothing runs,
+    /// nothing changes, and it is shown once.
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
@@ -67,7 +68,7 @@ fn show(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         };
         let outcome = if args.watch && !access.is_alone() {
             tokio::select! {
-                outcome = watch(args, &access.bus) => outcome,
+                outcome = watch(args, &access) => outcome,
                 stopped = interrupted() => stopped.context("cannot wait for Ctrl-C"),
             }
         } else {
@@ -78,11 +79,18 @@ fn show(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Shows the status again and again.
-async fn watch(args: &StatusArgs, bus: &Bus) -> anyhow::Result<()> {
+/// Shows the status again and again, until the ferry ends whose home this is.
+async fn watch(args: &StatusArgs, access: &Access) -> anyhow::Result<()> {
     let is_terminal = std::io::stdout().is_terminal() && !args.json;
     loop {
-        let status = read(args, bus).await?;
+        let status = match read(args, &access.bus).await {
+            Ok(status) => status,
+            Err(_) if access.has_ended() => {
+                stdio::remark(&format!("the ferry that ran in {} has ended", args.books.home.display()));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         if is_terminal {
             stdio::print(CLEARED)?;
         }
