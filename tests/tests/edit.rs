@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tests::processes::signal;
 use tests::programs::{Workdir, expect};
+use tests::pseudo_terminal::PseudoTerminal;
 use tests::results::comparable;
 use tests::run::Run;
 use tests::server::Server;
@@ -128,6 +129,37 @@ fn between_two_runs() -> anyhow::Result<()> {
         stderr(&again)
     );
     assert_eq!(attempts(&desk)?, [1, 1, 1, 1, 1]);
+    Ok(())
+}
+
+/// Whoever is asked whether to drop work may stop the run instead of answering.
+#[test]
+fn a_request_to_stop_ends_the_question() -> anyhow::Result<()> {
+    let desk = Desk::new(&sweep("[0, 1]", 20, ALL))?;
+    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    desk.save(&sweep("[1, 2]", 20, ALL))?;
+    for request in ["INT", "TERM"] {
+        let terminal = PseudoTerminal::start(&desk.0, &desk.0.ferry(&["run", "edited.yaml"]))?;
+        terminal.wait_for("[y/N]", LIMIT)?;
+        signal(terminal.process("ferry", LIMIT)?, request)?;
+        assert_eq!(terminal.left(LIMIT)?, 130, "{request}");
+    }
+    Ok(())
+}
+
+/// Folders that were deleted in the run folder are made again, and what was in them is fetched again.
+#[test]
+fn a_run_folder_that_lost_its_folders_is_mended() -> anyhow::Result<()> {
+    let text = sweep("[0, 1]", 20, ALL);
+    let desk = Desk::new(&text)?;
+    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    let results = desk.results()?;
+    for folder in ["results", "probabilities", "failures", "workers"] {
+        std::fs::remove_dir_all(desk.0.path().join("runs/edited").join(folder))?;
+    }
+    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    assert_eq!(desk.results()?, results);
+    assert_eq!(attempts(&desk)?, [1, 1]);
     Ok(())
 }
 
