@@ -261,6 +261,20 @@ fn more_epochs_go_on_where_the_jobs_ended() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// All reports of this job together would be too large for a record.
+#[test]
+fn more_epochs_after_a_long_history() -> anyhow::Result<()> {
+    let desk = Desk::new(&lasting(15_000, "[0]", 0, ALL))?;
+    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    desk.save(&lasting(15_001, "[0]", 0, ALL))?;
+    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    assert_eq!(attempts(&desk)?, [1]);
+    let watched = expect(&mut desk.0.ferry(&["watch", "--json"]), 0)?;
+    let watched = String::from_utf8_lossy(&watched.stdout).into_owned();
+    assert!(watched.lines().any(|line| line.contains("goes on from epoch 1")), "from the last epochs");
+    Ok(())
+}
+
 #[test]
 fn more_epochs_begin_at_the_start_where_no_checkpoint_was_kept() -> anyhow::Result<()> {
     let lean = |epochs| format!("keep_checkpoints: false\n{}", lasting(epochs, "[0, 1]", 20, ALL));

@@ -1,6 +1,6 @@
 //! A job that goes on where another one has got to that is trained alike, but for another number of epochs. Pure.
 
-use super::{Checkpoint, JobRecord, Origin, Reported};
+use super::{Checkpoint, History, JobRecord, Origin};
 use crate::ids::Attempt;
 use crate::metrics::Point;
 
@@ -10,8 +10,9 @@ impl JobRecord {
         self.checkpoints.iter().rev().find(|checkpoint| checkpoint.place() <= (epochs, 0))
     }
 
-    /// The record of a new job that goes on from a checkpoint of `origin`. `reports` are those of `origin`.
-    pub fn going_on_from(checkpoint: &Checkpoint, origin: Origin, reports: Vec<Point>) -> Self {
+    /// The record of a new job that goes on from a checkpoint of `origin`, which has `told` this. Like any record, it keeps
+    /// the newest reports only.
+    pub fn going_on_from(checkpoint: &Checkpoint, origin: Origin, told: History) -> Self {
         let note = format!(
             "goes on from {checkpoint} of job {}, which is the same but for its number of epochs",
             origin.job
@@ -19,14 +20,12 @@ impl JobRecord {
         // The checkpoint of `origin` may itself come from another job: its content names that one.
         let origin = checkpoint.origin.unwrap_or(origin);
         let checkpoint = Checkpoint { origin: Some(origin), ..checkpoint.clone() };
+        let points = told.reports.into_iter().map(|reported| reported.point);
+        let points: Vec<Point> = points.filter(|point| point.place() <= checkpoint.place()).collect();
         let mut record = Self::pending();
-        record.history.reports = reports
-            .into_iter()
-            .filter(|point| point.place() <= checkpoint.place())
-            .map(|point| Reported { attempt: Attempt(0), point })
-            .collect();
+        record.history.dropped = told.dropped;
         record.checkpoints.push(checkpoint);
-        record.with_note(note)
+        record.reported(Attempt(0), points).with_note(note)
     }
 }
 
@@ -37,7 +36,7 @@ mod tests {
     use super::super::tests::{running, token};
     use super::*;
     use crate::blob::BlobRef;
-    use crate::books::Progress;
+    use crate::books::{MOST_REPORTS, Progress};
     use crate::ids::JobId;
     use crate::metrics::Metrics;
 
@@ -61,14 +60,29 @@ mod tests {
         assert_eq!([2, 3, 4].map(place), [None, Some((3, 0)), Some((3, 7))]);
     }
 
+    fn told(epochs: u32) -> History {
+        History::of(Attempt(3), (1..=epochs).map(point).collect())
+    }
+
+    #[test]
+    fn a_long_history_makes_no_large_record() {
+        let origin = Origin { job: JobId::new(Uuid::from_u128(1)), epochs: 15_000 };
+        let record = JobRecord::going_on_from(&checkpoint(15_000, 0), origin, told(15_000));
+        let History { dropped, reports, .. } = &record.history;
+        assert_eq!((reports.len(), *dropped as usize), (MOST_REPORTS, 15_000 - MOST_REPORTS));
+        assert_eq!(reports.last().map(|last| (last.attempt, last.point.epoch)), Some((Attempt(0), 15_000)));
+        let next = JobRecord::going_on_from(&checkpoint(15_000, 0), origin, record.history.clone());
+        assert_eq!(next.history, record.history, "what was dropped before is still known to be missing");
+    }
+
     #[test]
     fn a_chain_of_jobs_names_the_one_that_made_the_checkpoint() {
         let id = |n| JobId::new(Uuid::from_u128(n));
         let (first, second) = (Origin { job: id(1), epochs: 2 }, Origin { job: id(2), epochs: 4 });
-        let record = JobRecord::going_on_from(&checkpoint(2, 0), first, (1..=3).map(point).collect());
+        let record = JobRecord::going_on_from(&checkpoint(2, 0), first, told(3));
         assert_eq!((record.saved_epochs(), record.history.reports.len(), record.attempts), (2, 2, 0));
         assert!(record.notes[0].contains("goes on from epoch 2 of job"), "{:?}", record.notes);
-        let next = JobRecord::going_on_from(&record.checkpoints[0], second, Vec::new());
+        let next = JobRecord::going_on_from(&record.checkpoints[0], second, History::default());
         assert_eq!(next.checkpoints[0].origin, Some(first));
         assert!(next.begun_anew().checkpoints.is_empty());
     }

@@ -50,6 +50,12 @@ pub struct LogTail {
 }
 
 impl History {
+    /// All that an attempt has reported, however much it is.
+    pub fn of(attempt: Attempt, reports: Vec<Point>) -> Self {
+        let reports = reports.into_iter().map(|point| Reported { attempt, point }).collect();
+        Self { reports, ..Self::default() }
+    }
+
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

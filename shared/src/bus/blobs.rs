@@ -106,9 +106,10 @@ impl Bus {
         let failed = |failure| match failure {
             ServerError::Missing => BusError::Missing { what: format!("blob {}", blob.name) },
             ServerError::Damaged => damaged(blob, "other bytes"),
-            other @ (ServerError::Revision | ServerError::Refused(_) | ServerError::Doubt(_)) => {
-                BusError::failed(format!("fetch blob {}", blob.name), other)
-            }
+            other @ (ServerError::Revision
+            | ServerError::TooLarge
+            | ServerError::Refused(_)
+            | ServerError::Doubt(_)) => BusError::failed(format!("fetch blob {}", blob.name), other),
         };
         let open = tokio::time::timeout(IDLE, self.server.open(bucket.name(), &blob.name));
         let mut pieces = open.await.map_err(|late| failed(ServerError::doubt(late)))?.map_err(failed)?;

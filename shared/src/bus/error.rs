@@ -55,6 +55,9 @@ pub enum BusError {
         "the lease that is stored on the server cannot work: {source}; set another with `ferry run --lease`"
     )]
     Timing { source: TimingError },
+    /// It never succeeds, unlike what the server refuses while its store is full.
+    #[error("cannot {action}: it is larger than the server accepts (`max_payload` in its configuration)")]
+    TooLarge { action: String },
     /// The server knows the blob but does not send its bytes: it is shutting down, or has lost them.
     #[error("the server does not send the bytes of blob {name}")]
     Stalled { name: String },
@@ -81,6 +84,7 @@ impl BusError {
             | Self::Untrue { .. }
             | Self::File { .. }
             | Self::Timing { .. }
+            | Self::TooLarge { .. }
             | Self::Damaged { .. } => false,
         }
     }
@@ -104,6 +108,7 @@ impl BusError {
             | Self::Untrue { .. }
             | Self::File { .. }
             | Self::Timing { .. }
+            | Self::TooLarge { .. }
             | Self::Stalled { .. }
             | Self::Damaged { .. } => false,
         }
@@ -117,6 +122,7 @@ impl BusError {
     pub(super) fn failed(action: impl Into<String>, failure: ServerError) -> Self {
         match failure {
             ServerError::Doubt(source) => Self::transport(action, source),
+            ServerError::TooLarge => Self::TooLarge { action: action.into() },
             other @ (ServerError::Revision
             | ServerError::Missing
             | ServerError::Damaged
@@ -144,6 +150,7 @@ mod tests {
             BusError::NoJetStream { url: url() },
             BusError::Missing { what: "blob plan.x".into() },
             BusError::failed("list the keys", ServerError::Refused("maximum bytes exceeded".into())),
+            BusError::failed("write job.x", ServerError::TooLarge),
             BusError::Version { what: "the store of this server".into(), source: version },
             BusError::OldStore { found: 1, needed: 2 },
             BusError::Untrue { what: "result.x".into(), reason: "it belongs to job y".into() },
@@ -158,6 +165,7 @@ mod tests {
         the server at tls://head:4222 has no JetStream: add a `jetstream` block to its configuration and restart it
         the server has no blob plan.x
         cannot list the keys: the server refuses: maximum bytes exceeded
+        cannot write job.x: it is larger than the server accepts (`max_payload` in its configuration)
         the store of this server has version 3, but this program reads versions up to 2 only: update Ferry
         the store of this server has version 1, but this program needs version 2: start `ferry run` of this version on it, which updates the store, or use the programs that wrote it
         result.x was refused because it cannot be right: it belongs to job y

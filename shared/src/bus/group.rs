@@ -101,7 +101,11 @@ impl Group {
             }
             // Because of one of them; the others are to be written all the same.
             Err(
-                ServerError::Revision | ServerError::Missing | ServerError::Damaged | ServerError::Refused(_),
+                ServerError::Revision
+                | ServerError::Missing
+                | ServerError::Damaged
+                | ServerError::TooLarge
+                | ServerError::Refused(_),
             ) => self.send_each(group).await,
         }
     }

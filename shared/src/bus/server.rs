@@ -32,6 +32,9 @@ pub enum ServerError {
     /// The server's own check of the bytes failed.
     #[error("the stored bytes are damaged")]
     Damaged,
+    /// The server takes no message that large, so nothing was sent.
+    #[error("it is larger than the server accepts (`max_payload`)")]
+    TooLarge,
     /// The server refuses, and says why.
     #[error("the server refuses: {0}")]
     Refused(String),

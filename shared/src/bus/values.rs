@@ -100,7 +100,11 @@ impl Bus {
             Ok(()) => Store::Writable,
             Err(ServerError::Refused(why)) => Store::Refuses(why),
             Err(
-                ServerError::Revision | ServerError::Missing | ServerError::Damaged | ServerError::Doubt(_),
+                ServerError::Revision
+                | ServerError::Missing
+                | ServerError::Damaged
+                | ServerError::TooLarge
+                | ServerError::Doubt(_),
             ) => Store::Silent,
         }
     }

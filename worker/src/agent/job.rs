@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use shared::bus::BusError;
 use shared::ids::JobId;
 use shared::protocol::{JobOrder, Wish};
 use shared::retry::{Backoff, Retry};
@@ -284,6 +285,11 @@ async fn close(
             Ok(()) => {
                 tracing::info!(%job, best_epoch = finished_work.result.best_epoch, "done");
                 Ok(())
+            }
+            // No other attempt could hand it in either.
+            Err(Lost::Bus(error @ BusError::TooLarge { .. })) => {
+                tracing::error!(%job, %error, "the result cannot be handed in");
+                Ok(hold.fail(&format!("the result cannot be handed in: {error}")).await?)
             }
             Err(lost) => Err(LostJob { lost, finished_work: Some(finished_work) }),
         },

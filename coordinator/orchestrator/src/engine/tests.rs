@@ -41,7 +41,7 @@ fn a_checkpoint_that_came_from_another_job_is_left_to_the_collector() {
     let origin = Origin { job: JobId::new(Uuid::from_u128(7)), epochs: 1 };
     let (me, _) = claim(&JobRecord::pending(), "cpu0");
     let made = epoch(&claim(&JobRecord::pending(), "cpu0").1, &me, 1);
-    let mut record = JobRecord::going_on_from(&made.checkpoints[0], origin, Vec::new());
+    let mut record = JobRecord::going_on_from(&made.checkpoints[0], origin, History::default());
     record_changed(&mut engine, 1, &record);
     let (token, claimed) = claim(&record, "cpu0");
     record = claimed;

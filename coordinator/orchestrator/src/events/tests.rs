@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use shared::blob::BlobRef;
 use shared::books::{
-    Checkpoint, Claim, JobRecord, LOG_TAIL, LogTail, Origin, Progress, Standing, Token, WorkerRecord,
+    Checkpoint, Claim, History, JobRecord, LOG_TAIL, LogTail, Origin, Progress, Standing, Token, WorkerRecord,
 };
 use shared::bus::{BookEntry, Change, Fed, RequestEntry};
-use shared::ids::{JobId, RequestId, WorkerId};
+use shared::ids::{Attempt, JobId, RequestId, WorkerId};
 use shared::metrics::{Metrics, Point, Ranking};
 use shared::protocol::{Answer, CheckpointEvery, Demand, JobChange, Request, SweepRecord};
 use uuid::Uuid;
@@ -250,7 +250,8 @@ fn the_epochs_that_a_continued_job_starts_with_are_told_once() {
     let blob = BlobRef { name: "c2".into(), sha256: String::new(), size: 1 };
     let checkpoint = Checkpoint { epoch: 2, step: 0, blob, origin: None };
     let origin = Origin { job: JobId::new(Uuid::from_u128(2)), epochs: 2 };
-    books.write(JobRecord::going_on_from(&checkpoint, origin, vec![point(1), point(2)]));
+    let told = History::of(Attempt(1), vec![point(1), point(2)]);
+    books.write(JobRecord::going_on_from(&checkpoint, origin, told));
     let one = books.claim("one");
     books.epochs(&one, 3..=3);
     books.done(&one, 3);

@@ -258,19 +258,16 @@ impl Conductor {
                 let acted = self.apply(Event::Learned(change)).await;
                 acted.and(self.added(records).await)
             }
-            Performed::Plan { request, outcome: Err(ChangeError::Refused(why)) } => {
-                self.apply(Event::PlanChanged { request, outcome: Err(why) }).await
-            }
+            Performed::Plan { request, outcome: Err(error) } => match error.refusal() {
+                Ok(why) => self.apply(Event::PlanChanged { request, outcome: Err(why) }).await,
+                Err(error) => later(&error),
+            },
             Performed::Answer { request, outcome: Err(BusError::Missing { .. }) } => {
                 self.apply(Event::RequestGone(request)).await
             }
             Performed::Job { outcome: Err(error), .. }
-            | Performed::Plan { outcome: Err(ChangeError::Bus(error)), .. }
             | Performed::Learned(Err(ChangeError::Bus(error)))
-            | Performed::Answer { outcome: Err(error), .. } => {
-                tracing::warn!(%error, "cannot carry out a request now; it is done again later");
-                Acted::default()
-            }
+            | Performed::Answer { outcome: Err(error), .. } => later(&error),
             Performed::Learned(Err(ChangeError::Refused(why))) => {
                 tracing::warn!("another run of this sweep has changed it, but not readably: {why}");
                 Acted::default()
@@ -360,4 +357,9 @@ impl Conductor {
             self.queueing.follow(job, rank);
         }
     }
+}
+
+fn later(error: &BusError) -> Acted {
+    tracing::warn!(%error, "cannot carry out a request now; it is done again later");
+    Acted::default()
 }

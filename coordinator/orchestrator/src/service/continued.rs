@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use shared::books::{JobRecord, JobState};
+use shared::books::{History, JobRecord, JobState};
 use shared::bus::{BookEntry, Bus, BusError};
 use shared::ids::JobId;
-use shared::metrics::Point;
 
 use super::progress::JobProgress;
 use crate::sweep::continuation::{Continuation, Continuations};
@@ -72,22 +71,22 @@ pub(super) async fn records(
         let Some(Continuation { origin, checkpoint }) = continuations.of(job, |job| origins.get(&job)) else {
             continue;
         };
-        let reports = reports(bus, origin.job, &origins[&origin.job]).await?;
-        begun.insert(job, JobRecord::going_on_from(checkpoint, origin, reports));
+        let told = told(bus, origin.job, &origins[&origin.job]).await?;
+        begun.insert(job, JobRecord::going_on_from(checkpoint, origin, told));
     }
     Ok(begun)
 }
 
 /// What a training has reported: when it is done, its result has it.
-async fn reports(bus: &Bus, job: JobId, record: &JobRecord) -> Result<Vec<Point>, BusError> {
+async fn told(bus: &Bus, job: JobId, record: &JobRecord) -> Result<History, BusError> {
     match &record.state {
-        JobState::Done { stopped_after: None, .. } => Ok(bus.result(job).await?.history),
+        JobState::Done { token, stopped_after: None } => {
+            Ok(History::of(token.attempt, bus.result(job).await?.history))
+        }
         JobState::Done { stopped_after: Some(_), .. }
         | JobState::Pending
         | JobState::Running { .. }
         | JobState::Failed { .. }
-        | JobState::Parked { .. } => {
-            Ok(record.history.reports.iter().map(|reported| reported.point.clone()).collect())
-        }
+        | JobState::Parked { .. } => Ok(record.history.clone()),
     }
 }

@@ -42,6 +42,17 @@ pub(super) enum ChangeError {
     Bus(#[from] BusError),
 }
 
+impl ChangeError {
+    /// The answer to whoever asked for the change, if it can never be made; else the error, which passes by itself.
+    pub(super) fn refusal(self) -> Result<String, BusError> {
+        match self {
+            Self::Refused(why) => Ok(why),
+            Self::Bus(error) if error.is_transient() => Err(error),
+            Self::Bus(error) => Ok(error.to_string()),
+        }
+    }
+}
+
 impl From<ContinuedError> for ChangeError {
     fn from(error: ContinuedError) -> Self {
         match error {

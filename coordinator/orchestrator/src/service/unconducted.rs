@@ -9,7 +9,7 @@ use shared::ids::JobId;
 use shared::protocol::{Demand, JobChange, Prioritised, Priority, Steering, Wish};
 
 use super::follow::{self, FollowError};
-use super::plans::{self, ChangeError, Situation};
+use super::plans::{self, Situation};
 use crate::engine::requests::{Requests, Step};
 use crate::sweep::plan::Plan;
 
@@ -49,8 +49,7 @@ pub(super) async fn carry_out(bus: &Bus, sweep: &str) -> Result<(), FollowError>
                         }
                         Ok(changed.change.remarks)
                     }
-                    Err(ChangeError::Refused(why)) => Err(why),
-                    Err(ChangeError::Bus(error)) => return Err(error.into()),
+                    Err(error) => Err(error.refusal()?),
                 };
                 requests.plan_changed(request, outcome)
             }

@@ -32,6 +32,7 @@ impl Books for Nats {
         Box::pin(async move {
             self.books.update(key, value, expected).await.map_err(|error| match error.kind() {
                 UpdateErrorKind::WrongLastRevision => ServerError::Revision,
+                _ if is_too_large(&error) => ServerError::TooLarge,
                 _ => ServerError::doubt(error),
             })
         })
@@ -68,11 +69,11 @@ impl Books for Nats {
                 let value = write.value.clone();
                 if index + 1 < writes.len() {
                     let sent = self.client.publish_with_headers(subject, headers, value).await;
-                    sent.map_err(ServerError::doubt)?;
+                    sent.map_err(unsent)?;
                 } else {
                     headers.insert("Nats-Batch-Commit", "1");
                     let reply = self.client.request_with_headers(subject, headers, value).await;
-                    committed = written(&reply.map_err(ServerError::doubt)?.payload, writes.len());
+                    committed = written(&reply.map_err(unsent)?.payload, writes.len());
                 }
             }
             committed
@@ -206,8 +207,25 @@ fn not_put(error: kv::PutError) -> ServerError {
             }
             ServerError::Refused(cause.to_string())
         }
-        _ => ServerError::doubt(error),
+        _ => unsent(error),
     }
+}
+
+/// Why something may not have reached the server.
+fn unsent(error: impl Error + Send + Sync + 'static) -> ServerError {
+    if is_too_large(&error) { ServerError::TooLarge } else { ServerError::doubt(error) }
+}
+
+/// Whether the client has sent nothing, because the server takes no message that large.
+fn is_too_large(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |&error| error.source()).any(|error| {
+        let stored = error.downcast_ref::<PublishError>().map(PublishError::kind);
+        let sent = error.downcast_ref::<nats::PublishError>().map(nats::PublishError::kind);
+        let asked = error.downcast_ref::<nats::RequestError>().map(nats::RequestError::kind);
+        stored == Some(PublishErrorKind::MaxPayloadExceeded)
+            || sent == Some(nats::PublishErrorKind::MaxPayloadExceeded)
+            || asked == Some(nats::RequestErrorKind::MaxPayloadExceeded)
+    })
 }
 
 /// The server's code for a key that has another revision.
@@ -240,5 +258,16 @@ mod tests {
         let other = written(br#"{"error":{"code":503,"err_code":10077}}"#, 2);
         assert!(matches!(other, Err(ServerError::Refused(why)) if why.contains("10077")));
         assert!(written(b"", 1).is_err() && written(b"garbage", 1).is_err());
+    }
+
+    #[test]
+    fn what_is_too_large_is_known_however_it_was_sent() {
+        let stored = || PublishError::new(PublishErrorKind::MaxPayloadExceeded);
+        assert!(is_too_large(&kv::UpdateError::from(stored())));
+        assert!(matches!(unsent(stored()), ServerError::TooLarge));
+        let asked = nats::RequestError::new(nats::RequestErrorKind::MaxPayloadExceeded);
+        assert!(matches!(unsent(asked), ServerError::TooLarge));
+        let late = kv::UpdateError::from(PublishError::new(PublishErrorKind::BrokenPipe));
+        assert!(matches!(unsent(late), ServerError::Doubt(_)));
     }
 }
