@@ -261,6 +261,25 @@ fn more_epochs_go_on_where_the_jobs_ended() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The longer jobs have not begun yet, and need the checkpoints of the shorter ones, which no sweep lists any more.
+#[test]
+fn more_epochs_go_on_after_unlisted_jobs_were_removed() -> anyhow::Result<()> {
+    let desk = Desk::new(&lasting(3, "[0, 1]", 20, ALL))?;
+    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    desk.save(&lasting(5, "[0, 1]", 20, ALL))?;
+    let mut run = Run::start(desk.0.ferry(&["run", "edited.yaml", "--json", "--workers", "0"]))?;
+    run.wait_for("progress", LIMIT)?;
+    signal(run.pid(), "INT")?;
+    run.end(LIMIT)?;
+    expect(&mut desk.0.ferry(&["remove", "--unlisted", "--yes"]), 0)?;
+    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    let watched = expect(&mut desk.0.ferry(&["watch", "--json"]), 0)?;
+    let watched = String::from_utf8_lossy(&watched.stdout).into_owned();
+    assert_eq!(watched.lines().filter(|line| line.contains("goes on from epoch 3 of job")).count(), 2, "{watched}");
+    assert!(!watched.contains("resumed from the start"), "{watched}");
+    Ok(())
+}
+
 /// All reports of this job together would be too large for a record.
 #[test]
 fn more_epochs_after_a_long_history() -> anyhow::Result<()> {

@@ -39,6 +39,8 @@ pub(super) struct Job {
     pub(super) done: bool,
     /// The worker that holds it now.
     pub(super) held_by: Option<String>,
+    /// Names of the checkpoints in its record. Another job may have made them.
+    pub(super) checkpoints: BTreeSet<String>,
     pub(super) inputs: Inputs,
 }
 
@@ -111,8 +113,10 @@ impl Survey {
             Target::Unlisted => (self.jobs.keys().copied().collect(), self.all_inputs()),
         };
         let own: BTreeSet<JobId> = candidates.difference(&listed_elsewhere).copied().collect();
+        let mut needed_elsewhere: BTreeSet<&String> = BTreeSet::new();
         for (_, job) in self.jobs.iter().filter(|(id, _)| !own.contains(id)) {
             inputs_elsewhere.add(&job.inputs);
+            needed_elsewhere.extend(&job.checkpoints);
         }
         let mut found = Belongings::default();
         found.holdings.shared_jobs = match target {
@@ -123,7 +127,7 @@ impl Survey {
             self.take_sweep(name, &mut found);
         }
         for id in &own {
-            self.take_job(*id, &mut found);
+            self.take_job(*id, &needed_elsewhere, &mut found);
         }
         let packs = candidate_inputs.packs.difference(&inputs_elsewhere.packs).collect();
         found.holdings.packs = self.pack_files().take(&packs, &mut found);
@@ -163,8 +167,8 @@ impl Survey {
         }
     }
 
-    /// The record comes first: programs leave a job without a record alone.
-    fn take_job(&self, id: JobId, found: &mut Belongings) {
+    /// The record comes first: programs leave a job without a record alone. Checkpoints from which other jobs go on stay.
+    fn take_job(&self, id: JobId, needed_elsewhere: &BTreeSet<&String>, found: &mut Belongings) {
         let job = self.jobs.get(&id).cloned().unwrap_or_default();
         found.holdings.jobs += 1;
         found.holdings.done += usize::from(job.done);
@@ -178,7 +182,7 @@ impl Survey {
         let start = format!("{id}.");
         for (bucket, blobs, amount) in stores {
             let own = blobs.range(start.clone()..).take_while(|(blob, _)| blob.starts_with(&start));
-            for (blob, bytes) in own {
+            for (blob, bytes) in own.filter(|(blob, _)| !needed_elsewhere.contains(blob)) {
                 amount.add(*bytes);
                 found.blobs.push((bucket, blob.clone()));
             }
@@ -256,7 +260,7 @@ mod tests {
     /// Sweep `a` has jobs 1 and 2, `b` has 2 and 3; job 4 was listed by an earlier plan. Packs `p` and `q`.
     fn survey() -> Survey {
         let listed = |jobs: [u128; 2], inputs| Listed { jobs: jobs.map(id).into(), inputs };
-        let job = |done, inputs| Job { done, held_by: None, inputs };
+        let job = |done, inputs| Job { done, inputs, ..Job::default() };
         let both = |number: u128| [subjects::record_key(id(number)), subjects::order_key(id(number))];
         let mut keys: BTreeSet<String> = (1..=4).flat_map(both).collect();
         keys.extend([subjects::result_key(id(1)), "sweep.a".into(), "sweep.b".into(), "timing".into()]);
@@ -332,6 +336,21 @@ mod tests {
         rest.jobs.remove(&id(4));
         rest.packs.remove("old");
         assert_eq!(rest.belongings(&Target::Unlisted), Belongings::default());
+    }
+
+    #[test]
+    fn checkpoints_from_which_other_jobs_go_on_stay() {
+        let mut survey = survey();
+        let [lent, own] = ["1.lent", "1.own"].map(|end| format!("{}.{end}", id(4)));
+        survey.checkpoints.extend([(lent.clone(), 30), (own.clone(), 40)]);
+        survey.jobs.entry(id(4)).or_default().checkpoints = set([lent.clone(), own.clone()]);
+        survey.jobs.entry(id(3)).or_default().checkpoints = set([lent]);
+        let found = survey.belongings(&Target::Unlisted);
+        assert_eq!(found.holdings.checkpoints, Amount { count: 1, bytes: 40 });
+        assert!(found.blobs.contains(&(Bucket::Checkpoints, own)));
+        survey.sweeps.remove("b");
+        let found = survey.belongings(&Target::Unlisted);
+        assert_eq!(found.holdings.checkpoints, Amount { count: 3, bytes: 7 + 30 + 40 }, "nobody needs them");
     }
 
     #[test]

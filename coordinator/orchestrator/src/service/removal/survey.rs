@@ -71,6 +71,8 @@ async fn sweep(bus: &Bus, key: &str) -> Result<Listed, RemovalError> {
 async fn job(bus: &Bus, id: JobId, clock: Option<(i128, Duration)>) -> Result<Job, RemovalError> {
     let mut job = Job::default();
     if let Some(entry) = bus.record(id).await? {
+        let names = entry.record.checkpoints.iter().map(|checkpoint| checkpoint.blob.name.clone());
+        job.checkpoints = names.collect();
         match entry.record.state {
             JobState::Running { token, .. } => {
                 let is_fresh = |(now, lease): (i128, Duration)| {
