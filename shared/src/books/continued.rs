@@ -1,6 +1,6 @@
 //! A job that goes on where another one has got to that is trained alike, but for another number of epochs. Pure.
 
-use super::{Checkpoint, History, JobRecord, Origin};
+use super::{Checkpoint, History, JobRecord, JobState, Origin};
 use crate::ids::Attempt;
 use crate::metrics::Point;
 
@@ -8,6 +8,18 @@ impl JobRecord {
     /// The newest checkpoint of this job from which a training of `epochs` epochs can go on that is otherwise the same.
     pub fn checkpoint_within(&self, epochs: u32) -> Option<&Checkpoint> {
         self.checkpoints.iter().rev().find(|checkpoint| checkpoint.place() <= (epochs, 0))
+    }
+
+    /// Whether other records may name the checkpoint of this job, too: it never gets a newer one. Those of a job that may
+    /// train on are deleted when it has newer ones, so others need copies.
+    pub fn lends_checkpoints(&self) -> bool {
+        match &self.state {
+            JobState::Done { stopped_after, .. } => stopped_after.is_none(),
+            JobState::Pending
+            | JobState::Running { .. }
+            | JobState::Failed { .. }
+            | JobState::Parked { .. } => false,
+        }
     }
 
     /// The record of a new job that goes on from a checkpoint of `origin`, which has `told` this. Like any record, it keeps

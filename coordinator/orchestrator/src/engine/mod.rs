@@ -27,8 +27,6 @@ pub struct Engine {
     jobs: Jobs,
     health: WorkerHealth,
     requests: Requests,
-    /// Names of checkpoints that a job has from another one, whose records may both need them.
-    shared_checkpoints: BTreeSet<String>,
 }
 
 impl Engine {
@@ -39,7 +37,7 @@ impl Engine {
             jobs.add(id, if stored(id) { Phase::Stored } else { Phase::Open });
         }
         let (health, requests) = (WorkerHealth::default(), Requests::default());
-        Self { jobs, health, requests, shared_checkpoints: BTreeSet::new() }
+        Self { jobs, health, requests }
     }
 
     /// What was requested of jobs before the coordinator started, as their orders say. All that was answered at revisions
@@ -162,9 +160,7 @@ impl Engine {
             return Vec::new(); // A new watch repeats what is already known.
         }
         let before = job.seen.as_ref().map(|seen| &seen.record);
-        let foreign = record.checkpoints.iter().filter(|checkpoint| checkpoint.origin.is_some());
-        self.shared_checkpoints.extend(foreign.map(|checkpoint| checkpoint.blob.name.clone()));
-        let mut effects = dropped(before, &record, &self.shared_checkpoints);
+        let mut effects = dropped(before, &record);
         let changes = self.health.record_changed(id, revision, before, &record);
         effects.extend(self.jobs.change(id, |job| job.saw(id, revision, record)).into_iter().flatten());
         let drains = changes.iter().any(|(_, standing)| standing.refusal().is_some());
@@ -355,14 +351,14 @@ impl From<Step> for Effect {
     }
 }
 
-/// Checkpoints that the newer record no longer refers to. Those that several jobs share are collected when no record names
-/// them any more.
-fn dropped(before: Option<&JobRecord>, after: &JobRecord, shared: &BTreeSet<String>) -> Vec<Effect> {
-    let Some(before) = before else { return Vec::new() };
+/// Checkpoints that the newer record no longer refers to. Those that a job has from another one, or may have lent, also to
+/// jobs of other sweeps, are collected when no record names them any more.
+fn dropped(before: Option<&JobRecord>, after: &JobRecord) -> Vec<Effect> {
+    let Some(before) = before.filter(|before| !before.lends_checkpoints()) else { return Vec::new() };
     before
         .checkpoints
         .iter()
-        .filter(|old| !shared.contains(&old.blob.name))
+        .filter(|old| old.origin.is_none())
         .filter(|old| after.checkpoints.iter().all(|kept| kept.blob.name != old.blob.name))
         .map(|old| Effect::DropCheckpoint(old.blob.name.clone()))
         .collect()

@@ -53,6 +53,19 @@ fn a_checkpoint_that_came_from_another_job_is_left_to_the_collector() {
     assert_eq!(dropped.collect::<Vec<_>>(), [Effect::DropCheckpoint("c2".into())]);
 }
 
+/// A job of a sweep that another `ferry run` conducts may go on from it.
+#[test]
+fn the_checkpoint_of_a_finished_job_is_left_to_the_collector() {
+    let mut engine = engine();
+    let (token, record) = claim(&JobRecord::pending(), "cpu0");
+    let done = epoch(&record, &token, 1).done(&token, None).unwrap();
+    record_changed(&mut engine, 1, &done);
+    let anew = done.anew(1).unwrap();
+    assert!(anew.checkpoints.is_empty());
+    let effects = record_changed(&mut engine, 2, &anew);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::DropCheckpoint(_))), "{effects:?}");
+}
+
 #[test]
 fn a_job_goes_its_way_and_its_result_is_fetched_once() {
     let mut engine = engine();

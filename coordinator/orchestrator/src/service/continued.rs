@@ -1,9 +1,9 @@
 //! Jobs of an edited sweep that go on where other jobs have got to, because only their number of epochs was changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use shared::books::{History, JobRecord, JobState};
-use shared::bus::{BookEntry, Bus, BusError};
+use shared::books::{Checkpoint, History, JobRecord, JobState};
+use shared::bus::{BookEntry, Bucket, Bus, BusError};
 use shared::ids::JobId;
 
 use super::progress::JobProgress;
@@ -58,7 +58,7 @@ pub(super) async fn records(
     difference: &Difference,
 ) -> Result<BTreeMap<JobId, JobRecord>, ContinuedError> {
     let continuations = Continuations::between(known, next);
-    let mut origins = BTreeMap::new();
+    let mut origins: BTreeMap<JobId, JobRecord> = BTreeMap::new();
     let take = |BookEntry { job, record, .. }| drop(origins.insert(job, record));
     bus.each_record(&continuations.origins(), take).await?;
     let epochs: BTreeMap<JobId, u32> = known.jobs.iter().map(|job| (job.id, known.epochs_of(job))).collect();
@@ -68,13 +68,60 @@ pub(super) async fn records(
     }
     let mut begun = BTreeMap::new();
     for job in continuations.jobs() {
-        let Some(Continuation { origin, checkpoint }) = continuations.of(job, |job| origins.get(&job)) else {
-            continue;
-        };
-        let told = told(bus, origin.job, &origins[&origin.job]).await?;
-        begun.insert(job, JobRecord::going_on_from(checkpoint, origin, told));
+        if let Some(record) = going_on(bus, job, &continuations, &mut origins).await? {
+            begun.insert(job, record);
+        }
     }
     Ok(begun)
+}
+
+/// The first record of a job that goes on from another one, if there is anything to go on from.
+async fn going_on(
+    bus: &Bus,
+    job: JobId,
+    continuations: &Continuations,
+    origins: &mut BTreeMap<JobId, JobRecord>,
+) -> Result<Option<JobRecord>, BusError> {
+    let mut lost = BTreeSet::new();
+    loop {
+        let known = &*origins;
+        let found = continuations.of(job, |job| known.get(&job));
+        let Some(Continuation { origin, checkpoint }) = found else { return Ok(None) };
+        let record = &known[&origin.job];
+        let own = if record.lends_checkpoints() {
+            Ok(checkpoint.clone())
+        } else {
+            copied(bus, job, checkpoint).await
+        };
+        let error = match own {
+            Ok(own) => {
+                let told = told(bus, origin.job, record).await?;
+                return Ok(Some(JobRecord::going_on_from(&own, origin, told)));
+            }
+            Err(error) => error,
+        };
+        // The origin may have trained on, and have newer checkpoints by now.
+        let name = checkpoint.blob.name.clone();
+        let now = bus.record(origin.job).await?;
+        let mut now = now.map_or_else(JobRecord::pending, |entry| entry.record);
+        if now.checkpoints.iter().any(|checkpoint| checkpoint.blob.name == name) {
+            if error.is_transient() {
+                return Err(error);
+            }
+            tracing::warn!(%job, %error, "cannot go on from this checkpoint");
+            lost.insert(name);
+        }
+        now.checkpoints.retain(|checkpoint| !lost.contains(&checkpoint.blob.name));
+        origins.insert(origin.job, now);
+    }
+}
+
+/// A checkpoint as another job's own.
+async fn copied(bus: &Bus, job: JobId, checkpoint: &Checkpoint) -> Result<Checkpoint, BusError> {
+    let bytes = bus.get_blob(Bucket::Checkpoints, &checkpoint.blob).await?;
+    let stem = format!("{job}.0.{}-{}", checkpoint.epoch, checkpoint.step);
+    let blob = bus.put_blob(Bucket::Checkpoints, &stem, bytes).await?;
+    Ok(Checkpoint { blob, ..checkpoint.clone() })
 }
 
 /// What a training has reported: when it is done, its result has it.
