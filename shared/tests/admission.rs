@@ -107,3 +107,29 @@ async fn a_pass_over_the_books_ends_through_a_crash_and_a_deletion() {
         assert!(missing.is_empty() || missing == [&newest], "seed {seed}: {missing:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_job_takes_the_place_of_another_one_once() {
+    use shared::protocol::{Answer, Demand, Steering};
+
+    let server = MemoryServer::start(4, None, None);
+    let bus = server.connect("test").0;
+    let orders = orders(0..1);
+    let job = orders[0].job;
+    bus.admit(&orders).await.unwrap();
+    let [edit, other] = [1, 2].map(|n| RequestId::new(Uuid::from_u128(n)));
+    for id in [edit, other] {
+        let demand = Demand::Jobs { jobs: vec![job], change: JobChange::Pause };
+        bus.request(&Request::new(id, "s", "ada", demand)).await.unwrap();
+    }
+    let [paused, cancelled] =
+        [JobChange::Pause, JobChange::Cancel].map(|change| Steering::default().changed(change, other, 0));
+    bus.take_place(job, edit, &paused).await.unwrap();
+    let steering = bus.order(job).await.unwrap().execution.steering;
+    assert_eq!((steering.wish, steering.changed_by), (Wish::Pause, Some(edit)));
+    bus.take_place(job, edit, &cancelled).await.unwrap();
+    assert_eq!(bus.order(job).await.unwrap().execution.steering, steering, "it is done already");
+    bus.answer(other, Answer::Done { remarks: Vec::new() }).await.unwrap();
+    bus.take_place(job, other, &cancelled).await.unwrap();
+    assert_eq!(bus.order(job).await.unwrap().execution.steering, steering, "the request is answered");
+}

@@ -280,6 +280,26 @@ fn more_epochs_go_on_after_unlisted_jobs_were_removed() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What was requested of a job holds for the one that takes its place.
+#[test]
+fn more_epochs_for_paused_and_cancelled_jobs() -> anyhow::Result<()> {
+    let desk = Desk::new(&lasting(4, "[0, 1, 2]", 20, ALL))?;
+    let mut run = Run::start(desk.0.ferry(&["run", "edited.yaml", "--json", "--workers", "0"]))?;
+    run.wait_for("progress", LIMIT)?;
+    expect(&mut desk.0.ferry(&["pause", "edited", "seed=0"]), 0)?;
+    expect(&mut desk.0.ferry(&["cancel", "edited", "seed=1", "--yes"]), 0)?;
+    signal(run.pid(), "INT")?;
+    run.end(LIMIT)?;
+    desk.save(&lasting(6, "[0, 1, 2]", 20, ALL))?;
+    let mut run = Run::start(desk.0.ferry(&["run", "edited.yaml", "--json"]))?;
+    run.wait_for("progress", LIMIT)?;
+    expect(&mut desk.0.ferry(&["resume", "edited", "state=paused", "--yes"]), 0)?;
+    let finished = run.wait_for("finished", LIMIT)?;
+    assert_eq!((&finished["done"], &finished["cancelled"]), (&2.into(), &1.into()), "{finished}");
+    run.end(LIMIT)?;
+    Ok(())
+}
+
 /// All reports of this job together would be too large for a record.
 #[test]
 fn more_epochs_after_a_long_history() -> anyhow::Result<()> {

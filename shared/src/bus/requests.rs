@@ -3,9 +3,9 @@
 use super::server::Entry;
 use super::values::{decode, encode};
 use super::{Bus, BusError};
-use crate::books::CarriedOut;
+use crate::books::{CarriedOut, JobState};
 use crate::ids::{JobId, RequestId};
-use crate::protocol::{Answer, Execution, JobChange, Request, SweepRecord, subjects};
+use crate::protocol::{Answer, Execution, JobChange, Request, Steering, SweepRecord, subjects};
 
 /// A request at one revision of its entry in the books. Revisions tell which request came first.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,6 +99,28 @@ impl Bus {
             let execution = Execution { steering, ..known.order.execution.clone() };
             if self.replace_execution(known, execution).await? {
                 return Ok(CarriedOut::Done(steering));
+            }
+        }
+    }
+
+    /// Lets a job be carried out as was requested of another one whose place it takes on request `by`. One that is done is
+    /// left as it is. Doing it again after a crash changes nothing more.
+    ///
+    /// # Errors
+    /// As [`Self::carry_out`].
+    pub async fn take_place(&self, job: JobId, by: RequestId, before: &Steering) -> Result<(), BusError> {
+        loop {
+            let Some(known) = self.order_entry(job).await? else { return Ok(()) };
+            let steering = known.order.execution.steering;
+            let record = self.record(job).await?.map(|entry| entry.record);
+            let is_done = record.is_some_and(|record| matches!(record.state, JobState::Done { .. }));
+            if is_done || steering.changed_by == Some(by) || self.is_answered(by).await? {
+                return Ok(());
+            }
+            let steering = steering.in_place_of(before, by);
+            let execution = Execution { steering, ..known.order.execution.clone() };
+            if self.replace_execution(known, execution).await? {
+                return Ok(());
             }
         }
     }

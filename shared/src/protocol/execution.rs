@@ -183,6 +183,20 @@ impl Steering {
         self.limit.is_some_and(|limit| epochs >= limit.max(1))
     }
 
+    /// True if nothing is requested of the job now. What was requested of earlier attempts does not count.
+    pub fn is_plain(&self) -> bool {
+        let Self { wish, limit, checkpoint_instead, priority, anew_after: _, retried_after: _, changed_by: _ } =
+            self;
+        wish.is_train() && limit.is_none() && checkpoint_instead.is_none() && priority.is_none()
+    }
+
+    /// What is requested of a job that takes the place of another one, of which `other` was requested, on request `by`.
+    #[must_use]
+    pub fn in_place_of(self, other: &Self, by: RequestId) -> Self {
+        let Self { wish, limit, checkpoint_instead, priority, .. } = *other;
+        Self { wish, limit, checkpoint_instead, priority, changed_by: Some(by), ..self }
+    }
+
     /// What is requested of a job after `change` on request `by`. `attempts` is how often it was claimed so far.
     #[must_use]
     pub fn changed(self, change: JobChange, by: RequestId, attempts: u32) -> Self {
@@ -230,6 +244,18 @@ mod tests {
         assert!(early.ends_after(1) && !early.ends_after(0), "never without a result");
         let anew = changed(&[JobChange::Cancel, JobChange::TrainAnew]);
         assert_eq!((anew.wish, anew.anew_after), (Wish::Train, 3));
+    }
+
+    #[test]
+    fn what_was_requested_of_a_job_holds_for_the_one_in_its_place() {
+        let [first, edit] = [1, 2].map(|n| RequestId::new(Uuid::from_u128(n)));
+        let stop = JobChange::Limit { epochs: Some(4) };
+        let before = Steering::default().changed(JobChange::TrainAnew, first, 3).changed(stop, first, 3);
+        assert!(!before.is_plain() && Steering { limit: None, ..before }.is_plain());
+        let known = Steering::default().changed(JobChange::Cancel, first, 0);
+        let next = known.in_place_of(&before, edit);
+        assert_eq!((next.wish, next.limit, next.changed_by), (Wish::Train, Some(4), Some(edit)));
+        assert_eq!(next.anew_after, 0, "its attempts are its own");
     }
 
     #[test]

@@ -81,6 +81,7 @@ pub(super) async fn compare_with(
     let (difference, continuations, both) = match known {
         None => (Difference::between(file, file), Continuations::default(), Cow::Borrowed(file)),
         Some(known) => {
+            let known = continued::still_withdrawn(bus, known, file).await?;
             let mut next = plans::continued(file.clone(), known.clone());
             let difference = Difference::between(&known, &next);
             let continuations = Continuations::between(&known, &next);

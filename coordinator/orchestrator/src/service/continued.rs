@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::books::{Checkpoint, History, JobRecord, JobState};
-use shared::bus::{BookEntry, Bucket, Bus, BusError};
-use shared::ids::JobId;
+use shared::bus::{BookEntry, Bucket, Bus, BusError, OrderEntry};
+use shared::ids::{JobId, RequestId};
 
 use super::progress::JobProgress;
-use crate::sweep::continuation::{Continuation, Continuations};
+use crate::sweep::continuation::{self, Continuation, Continuations};
 use crate::sweep::difference::{ChangedJob, Difference};
 use crate::sweep::plan::Plan;
 
@@ -114,6 +114,37 @@ async fn going_on(
         now.checkpoints.retain(|checkpoint| !lost.contains(&checkpoint.blob.name));
         origins.insert(origin.job, now);
     }
+}
+
+/// Lets the jobs that take the place of shorter or longer ones be carried out as was requested of those. It comes before
+/// those are cancelled, and what this request has cancelled already is done.
+pub(super) async fn keep_requested(
+    bus: &Bus,
+    request: RequestId,
+    known: &Plan,
+    next: &Plan,
+    difference: &Difference,
+) -> Result<(), BusError> {
+    let continuations = Continuations::between(known, next);
+    let replaced: BTreeMap<JobId, JobId> = continuations.replaced(difference).collect();
+    let mut steered = BTreeMap::new();
+    let look = |job, known: OrderEntry| steered.extend([(job, known.order.execution.steering)]);
+    bus.each_order(&replaced.keys().copied().collect(), look).await?;
+    steered.retain(|_, steering| !steering.is_plain() && steering.changed_by != Some(request));
+    for (before, steering) in steered {
+        bus.take_place(replaced[&before], request, &steering).await?;
+    }
+    Ok(())
+}
+
+/// The plan in the books, where the jobs of an edited file that take the place of withdrawn ones are withdrawn, too.
+pub(super) async fn still_withdrawn(bus: &Bus, mut known: Plan, file: &Plan) -> Result<Plan, BusError> {
+    let mut withdrawn = BTreeMap::new();
+    let look = |job, known: OrderEntry| drop(withdrawn.insert(job, known.order.content));
+    bus.each_order(&known.requested.withdrawn, look).await?;
+    let more = continuation::still_withdrawn(&known, file, &withdrawn);
+    known.requested.withdrawn.extend(more);
+    Ok(known)
 }
 
 /// A checkpoint as another job's own.

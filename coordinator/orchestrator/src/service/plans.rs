@@ -126,9 +126,7 @@ pub(super) async fn change(
                 next
             }
             Demand::Edit { plan: blob } => {
-                let next = edited(&known, load(bus, blob).await?, situation)?;
-                prepare_edit(bus, request, &known, &next).await?;
-                next
+                prepare_edit(bus, request, known, load(bus, blob).await?, situation).await?
             }
             Demand::Withdraw { jobs } => {
                 let (ours, unknown) = divided(&known, jobs);
@@ -174,17 +172,27 @@ pub(super) async fn change(
     Ok(ChangedPlan { plan: changed, change, records })
 }
 
-/// What must be true before the books show `next` in place of `known`, so that nothing is left to do for it after a crash:
-/// its jobs have orders, those that are no longer wanted are cancelled, and those that are wanted again are not.
-async fn prepare_edit(bus: &Bus, request: RequestId, known: &Plan, next: &Plan) -> Result<(), ChangeError> {
+/// The plan that takes the place of `known` when the sweep file has the plan `file` now. Does what must be true before the
+/// books show it, so that nothing is left to do for it after a crash: its jobs have orders, with what was requested of those whose place they take, those that are no longer wanted are
+/// cancelled, and those that are wanted again are not.
+async fn prepare_edit(
+    bus: &Bus,
+    request: RequestId,
+    known: Plan,
+    file: Plan,
+    situation: Situation,
+) -> Result<Plan, ChangeError> {
+    let known = continued::still_withdrawn(bus, known, &file).await?;
+    let next = edited(&known, file, situation)?;
     let planned: BTreeMap<JobId, &PlannedJob> = next.jobs.iter().map(|job| (job.id, job)).collect();
-    let difference = Difference::between(known, next);
-    let begun = continued::records(bus, known, next, &difference).await?;
+    let difference = Difference::between(&known, &next);
+    let begun = continued::records(bus, &known, &next, &difference).await?;
     let (jobs, order) = (planned.keys().copied().collect(), |job| next.order(planned[&job]));
     bus.admit_each(Planned { jobs: &jobs, order: &order, begun: &begun, known: Known::Any }, |_| ()).await?;
+    continued::keep_requested(bus, request, &known, &next, &difference).await?;
     cancel(bus, &next.name, request, &difference.gone().collect::<Vec<_>>()).await?;
     wanted_again(bus, request, &difference.come().collect()).await?;
-    Ok(())
+    Ok(next)
 }
 
 /// What another run has changed on a request, compared with `plan`.

@@ -8,6 +8,7 @@ use shared::ids::JobId;
 use shared::job::Job;
 use shared::kinds;
 
+use super::difference::Difference;
 use super::plan::{Plan, PlannedJob};
 
 /// The jobs that each new job could go on from.
@@ -74,11 +75,36 @@ impl Continuations {
         usable.max_by_key(|continuation| continuation.checkpoint.place())
     }
 
+    /// Of the jobs that take the place of others, those that are the same but for their number of epochs: before and after.
+    pub fn replaced<'a>(&'a self, difference: &'a Difference) -> impl Iterator<Item = (JobId, JobId)> + 'a {
+        let pairs = difference.changed.iter().map(|job| (job.before, job.after));
+        pairs.filter(move |&(before, after)| self.epochs(after, before).is_some())
+    }
+
     /// How many epochs the new job has, if it is the same as `other` but for that.
     pub fn epochs(&self, job: JobId, other: JobId) -> Option<u32> {
         let Candidates { epochs, origins } = self.0.get(&job)?;
         origins.iter().any(|origin| origin.job == other).then_some(*epochs)
     }
+}
+
+/// The new jobs of `file` that only take the place of withdrawn ones: they are the same but for their number of epochs, and
+/// so is no job that `known` has and `file` has not. `withdrawn` are the jobs that were withdrawn from `known`.
+pub fn still_withdrawn(known: &Plan, file: &Plan, withdrawn: &BTreeMap<JobId, Job>) -> BTreeSet<JobId> {
+    let ids = |plan: &Plan| -> BTreeSet<JobId> { plan.jobs.iter().map(|job| job.id).collect() };
+    let (old, new) = (ids(known), ids(file));
+    let gone = withdrawn.iter().filter(|(job, _)| !new.contains(job));
+    let gone: BTreeSet<JobId> = gone.filter_map(|(_, job)| Some(kinds::lasting(job, 1)?.id())).collect();
+    if gone.is_empty() {
+        return BTreeSet::new();
+    }
+    let replaced = known.jobs.iter().filter(|job| !new.contains(&job.id));
+    let replaced: BTreeSet<JobId> = replaced.filter_map(|job| Some(trajectory(known, job)?.0)).collect();
+    let come = file.jobs.iter().filter(|job| !old.contains(&job.id) && !withdrawn.contains_key(&job.id));
+    let withdrawn = come.filter(|job| {
+        trajectory(file, job).is_some_and(|(job, _)| gone.contains(&job) && !replaced.contains(&job))
+    });
+    withdrawn.map(|job| job.id).collect()
 }
 
 /// What all jobs have in common that differ in their number of epochs alone, and that number. `None` for trainers whose
@@ -106,6 +132,18 @@ mod tests {
         let blob = BlobRef { name: format!("c{epoch}"), sha256: String::new(), size: 1 };
         let checkpoints = vec![Checkpoint { epoch, step: 0, blob, origin: None }];
         JobRecord { checkpoints, ..JobRecord::pending() }
+    }
+
+    #[test]
+    fn a_withdrawn_job_does_not_come_back_with_more_epochs() {
+        let mut before = plan("{a: {matrix: {seed: [0, 1], epochs: [4]}}}");
+        let gone = before.jobs.remove(0);
+        let withdrawn = BTreeMap::from([(gone.id, before.order(&gone).content)]);
+        let longer = plan("{a: {matrix: {seed: [0, 1, 2], epochs: [8]}}}");
+        let still = still_withdrawn(&before, &longer, &withdrawn);
+        assert_eq!(still, BTreeSet::from([longer.jobs[0].id]));
+        let both = plan("{a: {matrix: {seed: [0, 1], epochs: [4, 8]}}}");
+        assert!(still_withdrawn(&before, &both, &withdrawn).is_empty(), "another job is asked for besides it");
     }
 
     #[test]
