@@ -8,6 +8,7 @@ use shared::ids::JobId;
 use shared::protocol::{JobOrder, Wish};
 
 use super::conditions::Conditions;
+use super::own_jobs::OwnJob;
 use super::pace::Company;
 use super::state::{Agent, RECONNECT};
 
@@ -25,6 +26,8 @@ pub(super) struct Claimed<'a> {
     pub(super) order: JobOrder,
     pub(super) admitted_nanos: i128,
     pub(super) company: Company<'a>,
+    /// Lives as long as this worker holds the job.
+    pub(super) own: OwnJob<'a>,
 }
 
 /// What comes of a job that this worker has looked at.
@@ -36,26 +39,6 @@ pub(super) enum Look<'a> {
     Over,
 }
 
-/// While it lives, this worker does not claim the job a second time.
-struct Claiming<'a> {
-    agent: &'a Agent,
-    job: JobId,
-}
-
-impl<'a> Claiming<'a> {
-    /// `None` if the worker is claiming the job already, because it was both handed out and put first.
-    fn begin(agent: &'a Agent, job: JobId) -> Option<Self> {
-        let is_first = agent.memory().claiming.insert(job);
-        is_first.then(|| Self { agent, job })
-    }
-}
-
-impl Drop for Claiming<'_> {
-    fn drop(&mut self) {
-        self.agent.memory().claiming.remove(&self.job);
-    }
-}
-
 impl Agent {
     /// Claims the job if this worker may.
     ///
@@ -64,7 +47,7 @@ impl Agent {
     /// The bus fails. That is harmless, because the queue hands the job out again.
     pub(super) async fn claim(&self, job: JobId, conditions: &Conditions) -> Result<Look<'_>, BusError> {
         // Two claims of one process write the same record: each would take the other's write for its own.
-        let Some(_claiming) = Claiming::begin(self, job) else { return Ok(Look::Later(RECONNECT)) };
+        let Some(own) = self.own_jobs.take(job) else { return Ok(Look::Later(RECONNECT)) };
         let (entry, order) = tokio::try_join!(self.bus.record(job), self.order_for_us(job))?;
         let Some(entry) = entry else {
             tracing::warn!(%job, "the queue named this job, but the books have no record of it");
@@ -101,7 +84,8 @@ impl Agent {
                 match self.bus.swap(job, entry.revision, &record).await {
                     Ok(revision) => {
                         let (entry, heartbeat) = ((record, revision), timing.heartbeat());
-                        let claimed = Claimed { token, entry, heartbeat, order, admitted_nanos, company };
+                        let claimed =
+                            Claimed { token, entry, heartbeat, order, admitted_nanos, company, own };
                         Ok(Look::Claimed(Box::new(claimed)))
                     }
                     Err(BusError::Conflict { .. }) => Ok(Look::Later(RECONNECT)),

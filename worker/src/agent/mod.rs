@@ -13,6 +13,7 @@ mod leftovers;
 mod log;
 mod lull;
 mod name;
+mod own_jobs;
 mod pace;
 mod packs;
 mod presence;

@@ -25,6 +25,7 @@ use super::error::AgentError;
 use super::fitness::unfit;
 use super::hold::Hold;
 use super::lull::{Came, Lull};
+use super::own_jobs::OwnJobs;
 use super::pace::{InLine, Pace};
 use super::packs::{self, PackStore};
 use super::presence::{self, Presences};
@@ -121,9 +122,9 @@ pub async fn serve(equipment: Equipment) -> Result<(), AgentError> {
         conditions: KnownConditions::default(),
         suspicion: Suspicion::at_the_start(),
         without_inputs: AtomicU32::new(0),
+        own_jobs: OwnJobs::default(),
         memory: Mutex::new(Memory {
             record_ages: RecordAges::default(),
-            claiming: BTreeSet::new(),
             left_alone: BTreeSet::new(),
             is_drained: false,
             draws: Stream::new(0, Purpose::Turn, &counters),
@@ -332,7 +333,8 @@ impl Agent {
         delivery: Option<Delivery>,
         in_line: InLine<'a>,
     ) -> Result<(), AgentError> {
-        let Claimed { token, entry, heartbeat, order, admitted_nanos, company: _until_the_end } = claimed;
+        let Claimed { token, entry, heartbeat, order, admitted_nanos, company: _company, own: _until_the_end } =
+            claimed;
         let (job, execution) = (order.job, order.execution.clone());
         let hold = Hold::new(self.bus.clone(), job, token, entry, delivery, heartbeat, execution);
         Box::pin(job::run(self, hold, &order, admitted_nanos, in_line)).await

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shared::bus::Bus;
-use shared::ids::{JobId, WorkerId};
+use shared::ids::WorkerId;
 use shared::job::TrainerId;
 use shared::rng::Stream;
 use tokio::sync::watch;
 
 use super::conditions::KnownConditions;
+use super::own_jobs::OwnJobs;
 use super::pace::Pace;
 use super::packs::PackStore;
 use super::presence::Presences;
@@ -40,6 +41,8 @@ pub(super) struct Agent {
     pub(super) suspicion: Suspicion,
     /// Jobs in a row whose dataset or weights could not be fetched.
     pub(super) without_inputs: AtomicU32,
+    /// The jobs that it claims or holds.
+    pub(super) own_jobs: OwnJobs,
     pub(super) memory: Mutex<Memory>,
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -71,8 +74,6 @@ impl Suspicion {
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) record_ages: RecordAges,
-    /// Jobs that this worker is about to claim.
-    pub(super) claiming: BTreeSet<JobId>,
     /// What was said about jobs that this worker leaves alone, so that it is said once.
     pub(super) left_alone: BTreeSet<String>,
     /// Whether a user has drained this worker, as was said.
