@@ -237,10 +237,9 @@ fn contradicts(later: &Request, earlier: &Request) -> bool {
         (Demand::Jobs { jobs, .. }, Demand::Withdraw { jobs: others }) => {
             jobs.iter().all(|job| others.contains(job))
         }
-        (Demand::Edit { .. }, Demand::Edit { .. }) => true,
+        // A later edit may yet be refused: then the earlier one holds.
         (Demand::Jobs { .. }, Demand::Add { .. } | Demand::Edit { .. })
-        | (Demand::Add { .. } | Demand::Withdraw { .. }, _)
-        | (Demand::Edit { .. }, Demand::Jobs { .. } | Demand::Add { .. } | Demand::Withdraw { .. }) => false,
+        | (Demand::Add { .. } | Demand::Withdraw { .. } | Demand::Edit { .. }, _) => false,
     }
 }
 
@@ -340,6 +339,19 @@ mod tests {
         let seen = Request { answer: Some(done), ..ask(1, &[9], JobChange::First) };
         let steps = requests.requested(13, seen, &ours);
         assert_eq!(steps, [1, 2].map(|n| carry_out(3, n, JobChange::Resume)));
+    }
+
+    #[test]
+    fn an_edit_that_waits_is_carried_out_though_a_later_one_may_be_refused() {
+        let plan = shared::blob::BlobRef::of("plan.demo", b"{}");
+        let edit = |n| Request::new(id(n), "demo", "ada", Demand::Edit { plan: plan.clone() });
+        let mut requests = Requests::default();
+        requests.requested(10, ask(1, &[1], JobChange::Pause), &ours);
+        assert_eq!(requests.requested(11, edit(2), &ours), []);
+        assert_eq!(requests.requested(12, edit(3), &ours), []);
+        let [first, second] = [2, 3].map(|n| Step::ChangePlan { request: id(n), demand: edit(n).demand });
+        assert_eq!(requests.gone(id(1), &ours), std::slice::from_ref(&first));
+        assert_eq!(requests.gone(id(2), &ours), [second]);
     }
 
     #[test]
