@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use memory_server::MemoryServer;
 use serde_json::Value;
-use shared::books::JobRecord;
-use shared::bus::Bus;
-use shared::ids::{JobId, RequestId};
+use shared::books::{JobRecord, JobState, Progress, Token};
+use shared::bus::{Bus, Known, Planned};
+use shared::ids::{Attempt, JobId, RequestId, WorkerId};
 use shared::job::{Inputs, Job, Kind, TrainerId};
 use shared::metrics::{Goal, Ranking};
 use shared::protocol::{CheckpointEvery, Execution, JobChange, JobOrder, Request, Wish, subjects};
@@ -71,6 +71,29 @@ async fn many_jobs_are_admitted_once_whatever_is_there_already() {
     };
     bus.each_order(&ids(&orders), count).await.unwrap();
     assert_eq!(changed, orders.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn known_jobs_go_on_from_others_if_nobody_has_worked_on_them() {
+    let server = MemoryServer::start(3, None, None);
+    let bus = server.connect("test").0;
+    let orders = orders(0..3);
+    let planned: BTreeMap<JobId, JobOrder> = orders.iter().map(|order| (order.job, order.clone())).collect();
+    bus.admit(&orders[..2]).await.unwrap();
+    let known = bus.record(orders[1].job).await.unwrap().unwrap();
+    let token = Token { attempt: Attempt(1), owner: WorkerId::new("w", Uuid::nil()) };
+    let state = JobState::Running { token, beat: 0, progress: Progress::default() };
+    let held = JobRecord { state, attempts: 1, ..known.record };
+    bus.swap(orders[1].job, known.revision, &held).await.unwrap();
+
+    let next = JobRecord { notes: vec!["goes on".to_owned()], ..JobRecord::pending() };
+    let begun = planned.keys().map(|&job| (job, next.clone())).collect();
+    let (jobs, order) = (ids(&orders), |job| planned[&job].clone());
+    let entered = Planned { jobs: &jobs, order: &order, begun: &begun, known: Known::Any };
+    bus.admit_each(entered, |_| ()).await.unwrap();
+    let records = records(&bus, &jobs).await;
+    let found: Vec<&JobRecord> = orders.iter().map(|order| &records[&order.job]).collect();
+    assert_eq!(found, [&next, &held, &next]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,6 +22,11 @@ impl JobRecord {
         }
     }
 
+    /// Whether nobody has worked on the job yet, and it goes on from no other one.
+    pub fn is_untouched(&self) -> bool {
+        self.state == JobState::Pending && self.attempts == 0 && self.checkpoints.is_empty()
+    }
+
     /// The record of a new job that goes on from a checkpoint of `origin`, which has `told` this. Like any record, it keeps
     /// the newest reports only.
     pub fn going_on_from(checkpoint: &Checkpoint, origin: Origin, told: History) -> Self {
@@ -96,6 +101,7 @@ mod tests {
         assert!(record.notes[0].contains("goes on from epoch 2 of job"), "{:?}", record.notes);
         let next = JobRecord::going_on_from(&record.checkpoints[0], second, History::default());
         assert_eq!(next.checkpoints[0].origin, Some(first));
+        assert!(JobRecord::pending().is_untouched() && !next.is_untouched());
         assert!(next.begun_anew().checkpoints.is_empty());
     }
 }

@@ -27,7 +27,7 @@ pub struct OrderEntry {
 pub struct Planned<'a> {
     pub jobs: &'a BTreeSet<JobId>,
     pub order: &'a (dyn Fn(JobId) -> JobOrder + Sync),
-    /// The first records of those that do not begin at the start.
+    /// The first records of those that do not begin at the start, unless somebody has worked on them already.
     pub begun: &'a BTreeMap<JobId, JobRecord>,
     pub known: Known<'a>,
 }
@@ -119,9 +119,14 @@ impl Bus {
         mut recorded: impl FnMut(BookEntry) + Send,
     ) -> Result<Vec<(JobId, Steering)>, BusError> {
         // The known jobs, and those whose orders must be read.
-        let (mut entered, mut read) = (BTreeSet::new(), jobs.clone());
+        let (mut entered, mut read, mut untouched) = (BTreeSet::new(), jobs.clone(), BTreeMap::new());
         let look = |entry: BookEntry| {
             entered.insert(entry.job);
+            if begun.contains_key(&entry.job) && entry.record.is_untouched() {
+                untouched.insert(entry.job, entry.revision);
+            } else {
+                untouched.remove(&entry.job);
+            }
             if known.is_read(entry.job, &entry.record) {
                 read.insert(entry.job);
             } else {
@@ -153,6 +158,13 @@ impl Bus {
             }
         }
         late.extend(self.create_all(batch).await?);
+        for (job, revision) in untouched {
+            match self.swap(job, revision, &begun[&job]).await {
+                // A worker was faster.
+                Ok(_) | Err(BusError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let anew = ordered.iter().filter(|(_, (_, another))| *another).map(|(&job, _)| job);
         let anew: BTreeSet<JobId> = anew.chain(late).collect();
         let mut steered: BTreeMap<JobId, Steering> =

@@ -92,13 +92,12 @@ pub(super) async fn compare_with(
     };
     let gone: BTreeSet<JobId> = difference.gone().collect();
     let mut cost = work::cost_model(&both, train_samples);
-    let origins = continuations.origins();
-    let (mut jobs, origins) = progress(bus, &both, &mut cost, &origins).await?;
+    let (mut jobs, records) = progress(bus, &both, &mut cost, &continuations.all()).await?;
     let mut going_on = BTreeMap::new();
     for job in continuations.jobs() {
-        let found = continuations.of(job, |job| origins.get(&job));
+        let found = continuations.of(job, |job| records.get(&job));
         if let (Some(Continuation { origin, checkpoint }), Some(progress)) = (found, jobs.get_mut(&job))
-            && progress.epoch == 0
+            && records.get(&job).is_none_or(JobRecord::is_untouched)
         {
             progress.epoch = checkpoint.epoch;
             going_on.insert(job, (origin.job, checkpoint.epoch));
@@ -121,7 +120,7 @@ async fn progress(
     bus: &Bus,
     plan: &Plan,
     cost: &mut CostModel,
-    origins: &BTreeSet<JobId>,
+    recorded: &BTreeSet<JobId>,
 ) -> Result<(BTreeMap<JobId, JobProgress>, BTreeMap<JobId, JobRecord>), BusError> {
     let ids: BTreeSet<JobId> = plan.jobs.iter().map(|job| job.id).collect();
     let new = |&job: &JobId| (job, JobProgress { state: Stage::Open, epoch: 0, epochs: cost.epochs(job) });
@@ -130,7 +129,7 @@ async fn progress(
     let look = |BookEntry { job, record, written_nanos, .. }: BookEntry| {
         cost.saw_record_of_many(job, &record, written_nanos);
         jobs.insert(job, JobProgress::of(&record, cost.epochs(job)));
-        if origins.contains(&job) {
+        if recorded.contains(&job) {
             records.insert(job, record);
         }
     };

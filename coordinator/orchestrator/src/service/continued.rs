@@ -46,7 +46,8 @@ pub(super) fn shortened(
     difference.changed.iter().filter_map(too_short).collect()
 }
 
-/// The first records of the jobs that only `next` has and that go on from jobs of `known`.
+/// The first records of the jobs that only `next` has and that go on from jobs of `known`. Jobs that `next` has again, and
+/// on which somebody has worked before, go on from where they are.
 ///
 /// # Errors
 /// When the edit would throw epochs of a job away that it only shortens, the server does not answer, or an entry in its
@@ -58,17 +59,19 @@ pub(super) async fn records(
     difference: &Difference,
 ) -> Result<BTreeMap<JobId, JobRecord>, ContinuedError> {
     let continuations = Continuations::between(known, next);
-    let mut origins: BTreeMap<JobId, JobRecord> = BTreeMap::new();
-    let take = |BookEntry { job, record, .. }| drop(origins.insert(job, record));
-    bus.each_record(&continuations.origins(), take).await?;
+    let mut records: BTreeMap<JobId, JobRecord> = BTreeMap::new();
+    let take = |BookEntry { job, record, .. }| drop(records.insert(job, record));
+    bus.each_record(&continuations.all(), take).await?;
     let epochs: BTreeMap<JobId, u32> = known.jobs.iter().map(|job| (job.id, known.epochs_of(job))).collect();
-    let trained = |job| origins.get(&job).map_or(0, |record| JobProgress::of(record, epochs[&job]).epoch);
+    let trained = |job| records.get(&job).map_or(0, |record| JobProgress::of(record, epochs[&job]).epoch);
     if let Some(first) = shortened(difference, &continuations, &trained).into_iter().next() {
         return Err(ContinuedError::Shortened(first));
     }
     let mut begun = BTreeMap::new();
     for job in continuations.jobs() {
-        if let Some(record) = going_on(bus, job, &continuations, &mut origins).await? {
+        if records.get(&job).is_none_or(JobRecord::is_untouched)
+            && let Some(record) = going_on(bus, job, &continuations, &mut records).await?
+        {
             begun.insert(job, record);
         }
     }
@@ -80,11 +83,11 @@ async fn going_on(
     bus: &Bus,
     job: JobId,
     continuations: &Continuations,
-    origins: &mut BTreeMap<JobId, JobRecord>,
+    records: &mut BTreeMap<JobId, JobRecord>,
 ) -> Result<Option<JobRecord>, BusError> {
     let mut lost = BTreeSet::new();
     loop {
-        let known = &*origins;
+        let known = &*records;
         let found = continuations.of(job, |job| known.get(&job));
         let Some(Continuation { origin, checkpoint }) = found else { return Ok(None) };
         let record = &known[&origin.job];
@@ -112,7 +115,7 @@ async fn going_on(
             lost.insert(name);
         }
         now.checkpoints.retain(|checkpoint| !lost.contains(&checkpoint.blob.name));
-        origins.insert(origin.job, now);
+        records.insert(origin.job, now);
     }
 }
 

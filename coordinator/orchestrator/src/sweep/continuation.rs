@@ -56,6 +56,11 @@ impl Continuations {
         self.0.values().flat_map(|candidates| &candidates.origins).map(|origin| origin.job).collect()
     }
 
+    /// These, and the jobs that could go on from them.
+    pub fn all(&self) -> BTreeSet<JobId> {
+        self.origins().into_iter().chain(self.jobs()).collect()
+    }
+
     /// The jobs that could go on from another.
     pub fn jobs(&self) -> impl Iterator<Item = JobId> {
         self.0.keys().copied()
