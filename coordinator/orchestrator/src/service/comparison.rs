@@ -103,6 +103,7 @@ pub(super) async fn compare_with(
             going_on.insert(job, (origin.job, checkpoint.epoch));
         }
     }
+    continued::wanted_again(&mut jobs, &difference, &continuations);
     let trained = |job| jobs.get(&job).map_or(0, |progress| progress.epoch);
     let shortened = continued::shortened(&difference, &continuations, &trained);
     let open = jobs.iter().filter(|(job, progress)| !gone.contains(job) && progress.is_left_to_do());

@@ -6,7 +6,7 @@ use shared::books::{Checkpoint, History, JobRecord, JobState};
 use shared::bus::{BookEntry, Bucket, Bus, BusError, OrderEntry};
 use shared::ids::{JobId, RequestId};
 
-use super::progress::JobProgress;
+use super::progress::{JobProgress, Stage};
 use crate::sweep::continuation::{self, Continuation, Continuations};
 use crate::sweep::difference::{ChangedJob, Difference};
 use crate::sweep::plan::Plan;
@@ -44,6 +44,33 @@ pub(super) fn shortened(
         (trained > epochs).then_some(Shortened { job: *job, setting, epochs, trained })
     };
     difference.changed.iter().filter_map(too_short).collect()
+}
+
+/// What is to become of the jobs that an edit brings. They are wanted, though those that were dropped earlier are still
+/// cancelled in the books; but what takes the place of a paused or cancelled job stays so.
+pub(super) fn wanted_again(
+    jobs: &mut BTreeMap<JobId, JobProgress>,
+    difference: &Difference,
+    continuations: &Continuations,
+) {
+    for job in difference.come() {
+        if let Some(progress) = jobs.get_mut(&job)
+            && progress.state == Stage::Cancelled
+        {
+            progress.state = Stage::Open;
+        }
+    }
+    for (before, after) in continuations.replaced(difference) {
+        let requested = match jobs.get(&before).map(|progress| &progress.state) {
+            Some(state @ (Stage::Paused | Stage::Cancelled)) => state.clone(),
+            Some(Stage::Open | Stage::Failed { .. } | Stage::Done) | None => continue,
+        };
+        if let Some(progress) = jobs.get_mut(&after)
+            && matches!(progress.state, Stage::Open | Stage::Paused)
+        {
+            progress.state = requested;
+        }
+    }
 }
 
 /// The first records of the jobs that only `next` has and that go on from jobs of `known`. Jobs that `next` has again, and
@@ -169,5 +196,33 @@ async fn told(bus: &Bus, job: JobId, record: &JobRecord) -> Result<History, BusE
         | JobState::Running { .. }
         | JobState::Failed { .. }
         | JobState::Parked { .. } => Ok(record.history.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::sweep;
+
+    fn plan(groups: &str) -> Plan {
+        let text = format!("name: edited\ntrainer: empty\ngroups: {groups}\n");
+        sweep::plan(&text, Path::new(""), Path::new("")).unwrap_or_else(|problems| panic!("{problems:#?}"))
+    }
+
+    #[test]
+    fn what_comes_back_is_wanted_unless_it_takes_the_place_of_what_is_not() {
+        let before = plan("{a: {matrix: {seed: [0, 1]}, settings: {epochs: 4}}}");
+        let after = plan("{a: {matrix: {seed: [0, 1, 2]}, settings: {epochs: 8}}}");
+        let (difference, continuations) =
+            (Difference::between(&before, &after), Continuations::between(&before, &after));
+        let states = [Stage::Paused, Stage::Open, Stage::Cancelled, Stage::Cancelled, Stage::Cancelled];
+        let all = before.jobs.iter().chain(&after.jobs).map(|job| job.id);
+        let progress = states.map(|state| JobProgress { state, epoch: 0, epochs: 8 });
+        let mut jobs: BTreeMap<JobId, JobProgress> = all.zip(progress).collect();
+        wanted_again(&mut jobs, &difference, &continuations);
+        let found: Vec<&Stage> = after.jobs.iter().map(|job| &jobs[&job.id].state).collect();
+        assert_eq!(found, [&Stage::Paused, &Stage::Open, &Stage::Open]);
     }
 }
