@@ -275,7 +275,11 @@ fn more_epochs_go_on_after_unlisted_jobs_were_removed() -> anyhow::Result<()> {
     expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
     let watched = expect(&mut desk.0.ferry(&["watch", "--json"]), 0)?;
     let watched = String::from_utf8_lossy(&watched.stdout).into_owned();
-    assert_eq!(watched.lines().filter(|line| line.contains("goes on from epoch 3 of job")).count(), 2, "{watched}");
+    assert_eq!(
+        watched.lines().filter(|line| line.contains("goes on from epoch 3 of job")).count(),
+        2,
+        "{watched}"
+    );
     assert!(!watched.contains("resumed from the start"), "{watched}");
     Ok(())
 }
@@ -297,6 +301,21 @@ fn more_epochs_for_paused_and_cancelled_jobs() -> anyhow::Result<()> {
     let finished = run.wait_for("finished", LIMIT)?;
     assert_eq!((&finished["done"], &finished["cancelled"]), (&2.into(), &1.into()), "{finished}");
     run.end(LIMIT)?;
+    Ok(())
+}
+
+/// The raise was a mistake. What was trained for it stays in the books, and so does the shorter result.
+#[test]
+fn more_epochs_are_taken_back() -> anyhow::Result<()> {
+    let shorter = lasting(3, "[0, 1]", 20, ALL);
+    let desk = Desk::new(&shorter)?;
+    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    desk.save(&lasting(5, "[0, 1]", 20, ALL))?;
+    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    desk.save(&shorter)?;
+    expect(&mut desk.0.ferry(&["run", "edited.yaml", "--yes"]), 0)?;
+    assert_eq!(desk.results()?, unedited(&shorter)?);
+    assert_eq!(attempts(&desk)?, [1, 1]);
     Ok(())
 }
 

@@ -185,8 +185,15 @@ impl Steering {
 
     /// True if nothing is requested of the job now. What was requested of earlier attempts does not count.
     pub fn is_plain(&self) -> bool {
-        let Self { wish, limit, checkpoint_instead, priority, anew_after: _, retried_after: _, changed_by: _ } =
-            self;
+        let Self {
+            wish,
+            limit,
+            checkpoint_instead,
+            priority,
+            anew_after: _,
+            retried_after: _,
+            changed_by: _,
+        } = self;
         wish.is_train() && limit.is_none() && checkpoint_instead.is_none() && priority.is_none()
     }
 

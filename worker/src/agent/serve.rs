@@ -333,8 +333,15 @@ impl Agent {
         delivery: Option<Delivery>,
         in_line: InLine<'a>,
     ) -> Result<(), AgentError> {
-        let Claimed { token, entry, heartbeat, order, admitted_nanos, company: _company, own: _until_the_end } =
-            claimed;
+        let Claimed {
+            token,
+            entry,
+            heartbeat,
+            order,
+            admitted_nanos,
+            company: _company,
+            own: _until_the_end,
+        } = claimed;
         let (job, execution) = (order.job, order.execution.clone());
         let hold = Hold::new(self.bus.clone(), job, token, entry, delivery, heartbeat, execution);
         Box::pin(job::run(self, hold, &order, admitted_nanos, in_line)).await

@@ -104,7 +104,8 @@ pub(super) async fn compare_with(
         }
     }
     continued::wanted_again(&mut jobs, &difference, &continuations);
-    let trained = |job| jobs.get(&job).map_or(0, |progress| progress.epoch);
+    let trained =
+        |job| jobs.get(&job).map_or((0, false), |progress| (progress.epoch, progress.state == Stage::Done));
     let shortened = continued::shortened(&difference, &continuations, &trained);
     let open = jobs.iter().filter(|(job, progress)| !gone.contains(job) && progress.is_left_to_do());
     let open: Vec<Open> = open.map(|(&job, progress)| work::waiting(job, progress.epoch)).collect();

@@ -14,7 +14,7 @@ use crate::sweep::plan::Plan;
 /// Why the jobs of an edited sweep cannot be entered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ContinuedError {
-    #[error("it gives job {} {} epochs, which has been trained for {}", .0.job, .0.epochs, .0.trained)]
+    #[error("it gives {} epochs to job {}, which has been trained for {}", .0.epochs, .0.before, .0.trained)]
     Shortened(Shortened),
     #[error(transparent)]
     Bus(#[from] BusError),
@@ -23,6 +23,8 @@ pub(super) enum ContinuedError {
 /// A job to which an edit gives fewer epochs than it has been trained for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortened {
+    /// The job that has been trained.
+    pub before: JobId,
     /// The job that the edited file asks for.
     pub job: JobId,
     /// The setting that was edited.
@@ -32,16 +34,18 @@ pub struct Shortened {
     pub trained: u32,
 }
 
-/// The jobs that the edit shortens too much. `trained` tells how many epochs a job has finished.
+/// The jobs that the edit shortens too much. `trained` tells how many epochs a job has finished, and whether it has a
+/// result: one that has may come back, because nothing is thrown away that it would need.
 pub(super) fn shortened(
     difference: &Difference,
     continuations: &Continuations,
-    trained: &dyn Fn(JobId) -> u32,
+    trained: &dyn Fn(JobId) -> (u32, bool),
 ) -> Vec<Shortened> {
-    let too_short = |ChangedJob { before, after: job, settings }: &ChangedJob| {
-        let epochs = continuations.epochs(*job, *before)?;
-        let (setting, trained) = (settings.first()?.name.clone(), trained(*before));
-        (trained > epochs).then_some(Shortened { job: *job, setting, epochs, trained })
+    let too_short = |&ChangedJob { before, after: job, ref settings }: &ChangedJob| {
+        let epochs = continuations.epochs(job, before)?;
+        let (setting, (trained, _), (_, is_done)) =
+            (settings.first()?.name.clone(), trained(before), trained(job));
+        (trained > epochs && !is_done).then_some(Shortened { before, job, setting, epochs, trained })
     };
     difference.changed.iter().filter_map(too_short).collect()
 }
@@ -89,8 +93,14 @@ pub(super) async fn records(
     let mut records: BTreeMap<JobId, JobRecord> = BTreeMap::new();
     let take = |BookEntry { job, record, .. }| drop(records.insert(job, record));
     bus.each_record(&continuations.all(), take).await?;
-    let epochs: BTreeMap<JobId, u32> = known.jobs.iter().map(|job| (job.id, known.epochs_of(job))).collect();
-    let trained = |job| records.get(&job).map_or(0, |record| JobProgress::of(record, epochs[&job]).epoch);
+    let epochs = |plan: &Plan| -> Vec<(JobId, u32)> {
+        plan.jobs.iter().map(|job| (job.id, plan.epochs_of(job))).collect()
+    };
+    let epochs: BTreeMap<JobId, u32> = epochs(known).into_iter().chain(epochs(next)).collect();
+    let trained = |job| {
+        let progress = records.get(&job).map(|record| JobProgress::of(record, epochs[&job]));
+        progress.map_or((0, false), |progress| (progress.epoch, progress.state == Stage::Done))
+    };
     if let Some(first) = shortened(difference, &continuations, &trained).into_iter().next() {
         return Err(ContinuedError::Shortened(first));
     }
@@ -209,6 +219,23 @@ mod tests {
     fn plan(groups: &str) -> Plan {
         let text = format!("name: edited\ntrainer: empty\ngroups: {groups}\n");
         sweep::plan(&text, Path::new(""), Path::new("")).unwrap_or_else(|problems| panic!("{problems:#?}"))
+    }
+
+    #[test]
+    fn a_shorter_job_with_a_result_may_come_back() {
+        let before = plan("{a: {matrix: {seed: [0, 1]}, settings: {epochs: 8}}}");
+        let after = plan("{a: {matrix: {seed: [0, 1]}, settings: {epochs: 4}}}");
+        let (difference, continuations) =
+            (Difference::between(&before, &after), Continuations::between(&before, &after));
+        let [old, new] = [&before, &after].map(|plan| [plan.jobs[0].id, plan.jobs[1].id]);
+        // Both have been trained for 6 epochs, and seed 0 has a result after 4.
+        let trained = |job: JobId| if old.contains(&job) { (6, false) } else { (0, job == new[0]) };
+        let setting = "epochs".to_owned();
+        let refused = Shortened { before: old[1], job: new[1], setting, epochs: 4, trained: 6 };
+        assert_eq!(shortened(&difference, &continuations, &trained), std::slice::from_ref(&refused));
+        let refused = ContinuedError::Shortened(refused).to_string();
+        let expected = format!("it gives 4 epochs to job {}, which has been trained for 6", old[1]);
+        assert_eq!(refused, expected);
     }
 
     #[test]

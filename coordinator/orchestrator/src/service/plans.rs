@@ -221,10 +221,7 @@ pub(super) async fn learn(bus: &Bus, plan: &Plan, demand: &Demand) -> Result<Cha
 ///
 /// # Errors
 /// When the server does not answer, or an order cannot be read.
-pub async fn steering_of(
-    bus: &Bus,
-    jobs: &BTreeSet<JobId>,
-) -> Result<BTreeMap<JobId, Steering>, BusError> {
+pub async fn steering_of(bus: &Bus, jobs: &BTreeSet<JobId>) -> Result<BTreeMap<JobId, Steering>, BusError> {
     let mut steered = BTreeMap::new();
     let look = |job, known: OrderEntry| steered.extend([(job, known.order.execution.steering)]);
     bus.each_order(jobs, look).await?;

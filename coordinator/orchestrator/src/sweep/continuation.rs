@@ -148,7 +148,10 @@ mod tests {
         let still = still_withdrawn(&before, &longer, &withdrawn);
         assert_eq!(still, BTreeSet::from([longer.jobs[0].id]));
         let both = plan("{a: {matrix: {seed: [0, 1], epochs: [4, 8]}}}");
-        assert!(still_withdrawn(&before, &both, &withdrawn).is_empty(), "another job is asked for besides it");
+        assert!(
+            still_withdrawn(&before, &both, &withdrawn).is_empty(),
+            "another job is asked for besides it"
+        );
     }
 
     #[test]
