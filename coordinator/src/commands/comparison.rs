@@ -98,16 +98,29 @@ fn states(compared: &Comparison) -> String {
     format!("{}: {}", count(jobs, "job"), words.join(", "))
 }
 
-/// Where jobs begin that take the place of others.
+/// What becomes of jobs that take the place of others: they may be in the books from before.
 fn begins(compared: &Comparison, jobs: &[JobId]) -> String {
-    let epochs: Vec<u32> = jobs.iter().filter_map(|job| Some(compared.going_on.get(job)?.1)).collect();
-    let (Some(least), Some(most)) = (epochs.iter().min(), epochs.iter().max()) else {
-        return "trained from the start".to_owned();
+    let (mut done, mut epochs, mut new) = (0, Vec::new(), 0);
+    for job in jobs {
+        match compared.jobs.get(job) {
+            Some(JobProgress { state: Stage::Done, .. }) => done += 1,
+            Some(JobProgress { epoch, .. }) if *epoch > 0 => epochs.push(*epoch),
+            Some(_) | None => new += 1,
+        }
+    }
+    let after = match (epochs.iter().min(), epochs.iter().max()) {
+        (Some(least), Some(most)) if least < most => format!("epochs {least} to {most}"),
+        (least, _) => format!("epoch {}", least.unwrap_or(&0)),
     };
-    let after = if least == most { format!("epoch {least}") } else { format!("epochs {least} to {most}") };
-    match (epochs.len(), jobs.len() - epochs.len()) {
-        (_, 0) => format!("trained on after {after}"),
-        (on, new) => format!("{on} trained on after {after}, {new} from the start"),
+    let kinds = [
+        (done, "done already".to_owned()),
+        (epochs.len(), format!("trained on after {after}")),
+        (new, "trained from the start".to_owned()),
+    ];
+    let some: Vec<_> = kinds.into_iter().filter(|(number, _)| *number > 0).collect();
+    match some.as_slice() {
+        [(_, all)] => all.clone(),
+        several => several.iter().map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", "),
     }
 }
 
@@ -213,6 +226,14 @@ mod tests {
         Comparison { difference, jobs, labels, work, going_on, shortened, is_conducted: false }
     }
 
+    /// Job 5 goes on from job 6.
+    fn going_on() -> Comparison {
+        let mut longer = compared();
+        longer.going_on = BTreeMap::from([(id(5), (id(6), 12))]);
+        longer.jobs.insert(id(5), JobProgress { state: Stage::Open, epoch: 12, epochs: 20 });
+        longer
+    }
+
     #[test]
     fn what_a_file_changes_is_told_before_anything_happens() {
         insta::assert_snapshot!(in_words("demo", &compared()), @"
@@ -232,8 +253,7 @@ mod tests {
         let conducted = Comparison { is_conducted: true, ..compared() };
         let asked = question("demo", &conducted).unwrap_or_default();
         insta::assert_snapshot!(asked, @"drop 2 jobs of `demo`, which another `ferry run` conducts, 2 of which have finished epochs?");
-        let on = BTreeMap::from([(id(5), (id(6), 12))]);
-        let longer = Comparison { going_on: on, ..compared() };
+        let longer = going_on();
         assert!(in_words("demo", &longer).contains("1 job, trained on after epoch 12\n"));
         let asked = question("demo", &longer).unwrap_or_default();
         assert!(asked.contains("1 of which has"), "{asked}");
@@ -244,5 +264,17 @@ mod tests {
         left to do: nothing
         ");
         assert_eq!(question("demo", &same), None);
+    }
+    /// A setting is changed back: what was trained with it is still in the books.
+    #[test]
+    fn jobs_that_take_the_place_of_others_may_have_been_trained_before() {
+        let compared = compared();
+        assert_eq!(begins(&compared, &[id(1), id(6)]), "done already");
+        assert_eq!(begins(&compared, &[id(2), id(8)]), "trained on after epochs 3 to 7");
+        assert_eq!(begins(&compared, &[id(4)]), "trained from the start");
+        assert_eq!(
+            begins(&compared, &[id(1), id(2), id(4), id(5)]),
+            "1 done already, 1 trained on after epoch 7, 2 trained from the start"
+        );
     }
 }
