@@ -167,7 +167,9 @@ fn by_settings(changed: &[ChangedJob]) -> BTreeMap<String, Vec<JobId>> {
             .iter()
             .map(|setting| format!("{} {} instead of {}", setting.name, setting.after, setting.before))
             .collect();
-        by_settings.entry(words.join(", ")).or_default().push(*after);
+        // Then a remark says what is another one: the dataset, or the trainer.
+        let words = if words.is_empty() { "replaced".to_owned() } else { words.join(", ") };
+        by_settings.entry(words).or_default().push(*after);
     }
     by_settings
 }
@@ -265,6 +267,16 @@ mod tests {
         ");
         assert_eq!(question("demo", &same), None);
     }
+    #[test]
+    fn jobs_of_another_dataset_are_replaced() {
+        let mut compared = compared();
+        compared.difference.changed[0].settings.clear();
+        compared.difference.remarks = vec!["the dataset is another one".to_owned()];
+        let told = in_words("demo", &compared);
+        assert!(told.contains("\n  ~ replaced: 1 job, trained from the start\n"), "{told}");
+        assert!(told.contains("\n  ~ the dataset is another one\n"), "{told}");
+    }
+
     /// A setting is changed back: what was trained with it is still in the books.
     #[test]
     fn jobs_that_take_the_place_of_others_may_have_been_trained_before() {

@@ -17,13 +17,13 @@ pub struct Difference {
     pub kept: Vec<JobId>,
     /// New jobs that take the place of no other.
     pub added: Vec<JobId>,
-    /// Jobs of which a setting that is no axis has changed, which makes them other jobs.
+    /// Jobs of which a setting that is no axis has changed, or the dataset or the trainer, which makes them other jobs.
     pub changed: Vec<ChangedJob>,
     /// Jobs that are no longer wanted, and that no other takes the place of.
     pub dropped: Vec<JobId>,
     pub ensembles: Names,
     pub tables: Names,
-    /// What changes for all jobs without changing their results, each in a sentence.
+    /// What changes for all jobs at once, each in a sentence.
     pub remarks: Vec<String>,
 }
 
@@ -32,6 +32,7 @@ pub struct Difference {
 pub struct ChangedJob {
     pub before: JobId,
     pub after: JobId,
+    /// Empty if only the dataset has changed, or the trainer is another one, whose settings mean other things.
     pub settings: Vec<ChangedSetting>,
 }
 
@@ -79,13 +80,14 @@ impl Difference {
         for job in &gone {
             places.entry(place(job, &axes)).or_default().push(job);
         }
+        let is_same_kind = before.trainer.kind == after.trainer.kind;
         let mut replaced = BTreeSet::new();
         for job in come {
             match places.get(&place(job, &axes)).map(Vec::as_slice) {
                 Some([other]) if replaced.insert(other.id) => difference.changed.push(ChangedJob {
                     before: other.id,
                     after: job.id,
-                    settings: changed_settings(other, job),
+                    settings: if is_same_kind { changed_settings(other, job) } else { Vec::new() },
                 }),
                 Some(_) | None => difference.added.push(job.id),
             }
@@ -120,7 +122,7 @@ impl Difference {
         let Self { kept: _, added, changed, dropped, ensembles, tables, remarks } = self;
         let counts = [
             (added.len(), "job", "added"),
-            (changed.len(), "job", "replaced by jobs with other settings"),
+            (changed.len(), "job", "replaced by others"),
             (dropped.len(), "job", "withdrawn"),
             (ensembles.added.len(), "ensemble", "added"),
             (ensembles.changed.len(), "ensemble", "changed"),
@@ -160,9 +162,15 @@ impl Names {
     }
 }
 
-/// What changes for all jobs without changing their results.
+/// What changes for all jobs at once.
 fn remarks(before: &Plan, after: &Plan) -> Vec<String> {
     let mut remarks = Vec::new();
+    if before.trainer != after.trainer {
+        remarks.push(format!("the trainer is {}, not {}", after.trainer, before.trainer));
+    }
+    if before.dataset_digest != after.dataset_digest && after.dataset_digest.is_some() {
+        remarks.push("the dataset is another one".to_owned());
+    }
     if before.ranking != after.ranking {
         let (now, earlier) = (in_words(&after.ranking), in_words(&before.ranking));
         remarks.push(format!("jobs are ranked by {now}, not by {earlier}"));
@@ -283,6 +291,28 @@ mod tests {
         let before = plan("{a: {matrix: {seed: [1]}}, b: {matrix: {seed: [2]}}}");
         let after = plan("{a: {matrix: {seed: [1]}}, b: {matrix: {seed: [7]}}, c: {matrix: {seed: [9]}}}");
         assert_eq!(numbers(&Difference::between(&before, &after)), [1, 1, 1, 0]);
+    }
+
+    #[test]
+    fn another_dataset_or_trainer_is_told_once_and_not_for_each_setting() {
+        let before = plan("{a: {settings: {epochs: 4}, matrix: {seed: [0, 1]}}}");
+        let renumbered = |mut plan: Plan| {
+            for (n, job) in (1..).zip(&mut plan.jobs) {
+                job.id = JobId::new(uuid::Uuid::from_u128(n));
+            }
+            plan
+        };
+        let elsewhere = Plan { dataset_digest: Some("ab".repeat(32)), ..renumbered(before.clone()) };
+        let difference = Difference::between(&before, &elsewhere);
+        assert_eq!(difference.summary(), ["2 jobs replaced by others", "the dataset is another one"]);
+        assert!(difference.changed.iter().all(|job| job.settings.is_empty()), "{difference:?}");
+
+        let mut other = renumbered(plan("{a: {settings: {epochs: 6}, matrix: {seed: [0, 1]}}}"));
+        other.trainer = shared::mtl::trainer();
+        let difference = Difference::between(&before, &other);
+        assert!(difference.remarks[0].starts_with("the trainer is mtl (revision "), "{difference:?}");
+        assert_eq!(difference.changed.len(), 2);
+        assert!(difference.changed.iter().all(|job| job.settings.is_empty()), "{difference:?}");
     }
 
     #[test]
