@@ -50,22 +50,24 @@ pub(super) fn in_words(name: &str, compared: &Comparison) -> String {
 
 /// What to ask before the run goes on, because the file drops or replaces jobs. `None` if it need not be asked.
 pub(super) fn question(name: &str, compared: &Comparison) -> Option<String> {
-    let (gone, with_work) = (compared.difference.gone().count(), compared.dropped_work().count());
-    if gone == 0 || (with_work == 0 && !compared.is_conducted) {
+    let lost: Vec<JobId> = compared.lost().collect();
+    let with_epochs = lost.iter().filter(|&&job| compared.has_epochs(job)).count();
+    if lost.is_empty() || (with_epochs == 0 && !compared.is_conducted) {
         return None;
     }
-    let who = if compared.is_conducted { ", which another `ferry run` conducts" } else { "" };
-    let work = match with_work {
+    let who = if compared.is_conducted { ", which another `ferry run` conducts," } else { "" };
+    let has = |number: usize| if number == 1 { "has" } else { "have" };
+    let epochs = match with_epochs {
         0 => String::new(),
-        number => {
-            format!(", {} of which {} finished epochs", number, if number == 1 { "has" } else { "have" })
-        }
+        all if all == lost.len() => format!(" that {} finished epochs", has(all)),
+        some => format!(", {some} of which {} finished epochs", has(some)),
     };
-    Some(format!("drop {} of `{name}`{who}{work}?", count(gone, "job")))
+    Some(format!("`{name}`{who} loses {}{epochs}. Go on?", count(lost.len(), "job")))
 }
 
 pub(super) fn in_json(compared: &Comparison) -> Value {
-    let Comparison { difference, jobs, labels, work, going_on, shortened: _, is_conducted } = compared;
+    let Comparison { difference, jobs, labels, work, going_on, origins: _, shortened: _, is_conducted } =
+        compared;
     let going_on: BTreeMap<JobId, Value> =
         going_on.iter().map(|(&job, (from, epoch))| (job, json!({ "from": from, "epoch": epoch }))).collect();
     let jobs: Vec<Value> = jobs
@@ -120,7 +122,9 @@ fn begins(compared: &Comparison, jobs: &[JobId]) -> String {
     let some: Vec<_> = kinds.into_iter().filter(|(number, _)| *number > 0).collect();
     match some.as_slice() {
         [(_, all)] => all.clone(),
-        several => several.iter().map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", "),
+        several => {
+            several.iter().map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 
@@ -184,6 +188,8 @@ fn names(text: &mut String, what: &str, names: &Names) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use orchestrator::cost::Estimate;
     use orchestrator::service::Work;
     use orchestrator::sweep::difference::{ChangedSetting, Difference};
@@ -224,8 +230,8 @@ mod tests {
         };
         let time = Estimate { likely: 4380.0, low: 3900.0, high: 5000.0 };
         let work = Work { jobs: 4, epochs: 41, workers: 1, time: Some(time) };
-        let (going_on, shortened) = (BTreeMap::new(), Vec::new());
-        Comparison { difference, jobs, labels, work, going_on, shortened, is_conducted: false }
+        let (going_on, origins, shortened) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        Comparison { difference, jobs, labels, work, going_on, origins, shortened, is_conducted: false }
     }
 
     /// Job 5 goes on from job 6.
@@ -250,23 +256,47 @@ mod tests {
           + ensemble `All`
         left to do: 4 jobs, 41 epochs, about 1 h 13 min (1 h 5 min to 1 h 23 min) on 1 worker
         ");
-        let asked = question("demo", &compared()).unwrap_or_default();
-        insta::assert_snapshot!(asked, @"drop 2 jobs of `demo`, 2 of which have finished epochs?");
-        let conducted = Comparison { is_conducted: true, ..compared() };
-        let asked = question("demo", &conducted).unwrap_or_default();
-        insta::assert_snapshot!(asked, @"drop 2 jobs of `demo`, which another `ferry run` conducts, 2 of which have finished epochs?");
-        let longer = going_on();
-        assert!(in_words("demo", &longer).contains("1 job, trained on after epoch 12\n"));
-        let asked = question("demo", &longer).unwrap_or_default();
-        assert!(asked.contains("1 of which has"), "{asked}");
+        assert!(in_words("demo", &going_on()).contains("1 job, trained on after epoch 12\n"));
         let same = Difference { kept: vec![id(1)], ..Difference::default() };
         let same = Comparison { difference: same, work: Work::default(), ..compared() };
         insta::assert_snapshot!(in_words("demo", &same), @"
         demo: 1 job: 1 done
         left to do: nothing
         ");
-        assert_eq!(question("demo", &same), None);
     }
+
+    #[test]
+    fn what_is_asked_names_what_is_lost() {
+        let asked = |compared: &Comparison| question("demo", compared).unwrap_or_default();
+        assert_eq!(asked(&compared()), "`demo` loses 2 jobs that have finished epochs. Go on?");
+        assert_eq!(
+            asked(&Comparison { is_conducted: true, ..compared() }),
+            "`demo`, which another `ferry run` conducts, loses 2 jobs that have finished epochs. Go on?"
+        );
+        assert_eq!(asked(&going_on()), "`demo` loses 1 job that has finished epochs. Go on?");
+        let mut more = compared();
+        more.difference.dropped = vec![id(4), id(7)];
+        assert_eq!(asked(&more), "`demo` loses 3 jobs, 2 of which have finished epochs. Go on?");
+    }
+
+    #[test]
+    fn nothing_is_asked_if_nothing_is_lost() {
+        let same = Difference { kept: vec![id(1)], ..Difference::default() };
+        assert_eq!(question("demo", &Comparison { difference: same, ..compared() }), None);
+        // Every replaced job goes on in another one, also in a sweep that somebody else conducts.
+        let mut longer = Comparison { is_conducted: true, ..going_on() };
+        longer.difference.dropped.clear();
+        assert_eq!(question("demo", &longer), None);
+        // So does one that has not begun. If it is replaced by another training, its conductor loses it.
+        let mut unbegun = Comparison { is_conducted: true, ..compared() };
+        unbegun.difference.dropped.clear();
+        unbegun.jobs.insert(id(6), JobProgress { state: Stage::Open, epoch: 0, epochs: 12 });
+        let asked = question("demo", &unbegun).unwrap_or_default();
+        assert_eq!(asked, "`demo`, which another `ferry run` conducts, loses 1 job. Go on?");
+        unbegun.origins.insert(id(6));
+        assert_eq!(question("demo", &unbegun), None);
+    }
+
     #[test]
     fn jobs_of_another_dataset_are_replaced() {
         let mut compared = compared();

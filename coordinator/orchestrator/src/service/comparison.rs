@@ -37,6 +37,8 @@ pub struct Comparison {
     pub work: Work,
     /// New jobs that go on from the checkpoint of another one, each with that one and its finished epochs there.
     pub going_on: BTreeMap<JobId, (JobId, u32)>,
+    /// Jobs that are the same training as a new one, for another number of epochs.
+    pub origins: BTreeSet<JobId>,
     /// The jobs to which the file gives fewer epochs than they have been trained for. Then it cannot be followed.
     pub shortened: Vec<Shortened>,
     /// Another `ferry run` conducts the sweep.
@@ -44,11 +46,17 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// The jobs with finished epochs that the file no longer asks for, and from which no other goes on.
-    pub fn dropped_work(&self) -> impl Iterator<Item = JobId> {
+    /// The jobs that the file no longer asks for, and from which no other goes on. Nothing is lost of one that has no
+    /// finished epochs if the file only gives it another number of epochs.
+    pub fn lost(&self) -> impl Iterator<Item = JobId> {
         let used: BTreeSet<JobId> = self.going_on.values().map(|(job, _)| *job).collect();
-        let has_epochs = |job: &JobId| self.jobs.get(job).is_some_and(|progress| progress.epoch > 0);
-        self.difference.gone().filter(move |job| has_epochs(job) && !used.contains(job))
+        let is_lost = move |job: &JobId| self.has_epochs(*job) || !self.origins.contains(job);
+        self.difference.gone().filter(move |job| !used.contains(job) && is_lost(job))
+    }
+
+    /// True if the job has finished epochs, here or in a job that it goes on from.
+    pub fn has_epochs(&self, job: JobId) -> bool {
+        self.jobs.get(&job).is_some_and(|progress| progress.epoch > 0)
     }
 }
 
@@ -92,6 +100,7 @@ pub(super) async fn compare_with(
     };
     let gone: BTreeSet<JobId> = difference.gone().collect();
     let mut cost = work::cost_model(&both, train_samples);
+    let origins = continuations.origins();
     let (mut jobs, records) = progress(bus, &both, &mut cost, &continuations.all()).await?;
     let mut going_on = BTreeMap::new();
     for job in continuations.jobs() {
@@ -114,7 +123,7 @@ pub(super) async fn compare_with(
     let work = Work::left(&mut cost, &open, &crew);
     let labels = Labels::of(&both);
     let is_conducted = lease::is_held(bus, &file.name).await?;
-    Ok(Some(Comparison { difference, jobs, labels, work, going_on, shortened, is_conducted }))
+    Ok(Some(Comparison { difference, jobs, labels, work, going_on, origins, shortened, is_conducted }))
 }
 
 /// How far the jobs of a plan have come, and the records of some of them. The cost model learns from what was measured.
