@@ -23,7 +23,7 @@ pub struct Difference {
     pub dropped: Vec<JobId>,
     pub ensembles: Names,
     pub tables: Names,
-    /// What changes for all jobs at once, each in a sentence.
+    /// What changes besides, for many jobs at once, each in a few words.
     pub remarks: Vec<String>,
 }
 
@@ -162,7 +162,7 @@ impl Names {
     }
 }
 
-/// What changes for all jobs at once.
+/// What changes for many jobs at once.
 fn remarks(before: &Plan, after: &Plan) -> Vec<String> {
     let mut remarks = Vec::new();
     if before.trainer != after.trainer {
@@ -189,7 +189,24 @@ fn remarks(before: &Plan, after: &Plan) -> Vec<String> {
     if before.priority != after.priority {
         remarks.push(format!("the sweep has priority {}, not {}", after.priority, before.priority));
     }
+    remarks.extend(regrouped(before, after));
     remarks
+}
+
+/// What changes for jobs of both plans without changing the jobs: ensembles and tables choose by groups, and of jobs with
+/// equal scores the first.
+fn regrouped(before: &Plan, after: &Plan) -> Vec<String> {
+    let old: BTreeMap<JobId, (usize, &PlannedJob)> =
+        before.jobs.iter().enumerate().map(|(place, job)| (job.id, (place, job))).collect();
+    let kept = after.jobs.iter().filter_map(|job| Some((job, old.get(&job.id)?)));
+    let (mut places, mut moved) = (Vec::new(), 0);
+    for (job, (place, known)) in kept {
+        places.push(place);
+        moved += usize::from((&job.group, &job.also_in) != (&known.group, &known.also_in));
+    }
+    let groups = (moved > 0).then(|| format!("{} in other groups", count(moved, "job")));
+    let order = (!places.is_sorted()).then(|| "jobs are in another order".to_owned());
+    groups.into_iter().chain(order).collect()
 }
 
 fn in_words(ranking: &Ranking) -> String {
@@ -313,6 +330,27 @@ mod tests {
         assert!(difference.remarks[0].starts_with("the trainer is mtl (revision "), "{difference:?}");
         assert_eq!(difference.changed.len(), 2);
         assert!(difference.changed.iter().all(|job| job.settings.is_empty()), "{difference:?}");
+    }
+
+    #[test]
+    fn groups_and_the_order_of_jobs_are_compared_too() {
+        let before = plan("{a: {matrix: {seed: [0, 1, 2]}}, b: {matrix: {seed: [7]}}}");
+        let told = |groups: &str| Difference::between(&before, &plan(groups)).summary();
+        assert_eq!(
+            told("{a: {matrix: {seed: [0, 1, 2]}}, c: {matrix: {seed: [7]}}}"),
+            ["1 job in other groups"]
+        );
+        let another_order = ["jobs are in another order"];
+        assert_eq!(told("{a: {matrix: {seed: [0, 2, 1]}}, b: {matrix: {seed: [7]}}}"), another_order);
+        assert_eq!(told("{b: {matrix: {seed: [7]}}, a: {matrix: {seed: [0, 1, 2]}}}"), another_order);
+        // A job that two groups ask for.
+        let shared = "{a: {matrix: {seed: [0, 1, 2]}}, b: {matrix: {seed: [7]}}, c: {matrix: {seed: [2]}}}";
+        assert_eq!(told(shared), ["1 job in other groups"]);
+        // Jobs that come and go between the others are no other order.
+        assert_eq!(
+            told("{a: {matrix: {seed: [0, 5, 2]}}, b: {matrix: {seed: [7]}}}"),
+            ["1 job added", "1 job withdrawn"]
+        );
     }
 
     #[test]
