@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use orchestrator::ensemble::combine::Candidates;
-use orchestrator::ensemble::search::{Effort, Found, Method, Search, search};
+use orchestrator::ensemble::method::Method;
+use orchestrator::ensemble::search::{Effort, Found, Search, search};
 use orchestrator::run_dir::{RunDir, RunRecord};
 use orchestrator::view::labels::Labels;
 use serde_json::{Value, json};

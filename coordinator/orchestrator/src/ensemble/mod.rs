@@ -3,6 +3,7 @@
 pub mod calibration;
 mod choose;
 pub mod combine;
+pub mod method;
 pub mod search;
 
 pub use choose::{Certainty, GroupMean, Ranked, Scores, Selection, Step, are_equal, choose};
