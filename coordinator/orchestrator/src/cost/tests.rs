@@ -133,6 +133,19 @@ fn one_measured_rate_tells_of_all_jobs() {
     assert!((60.0..80.0).contains(&both), "{both}");
 }
 
+/// A record keeps its newest reports only. They are not the time of all epochs up to the last.
+#[test]
+fn reports_that_were_dropped_make_no_job_faster() {
+    let mut model = CostModel::new([described(1, 0.2, json!({})), described(2, 0.4, json!({}))]);
+    without_overheads(&mut model);
+    let mut record = running("a", &[3.0; 12]);
+    record.history.reports.drain(..8);
+    record.history.dropped = 8;
+    model.saw_record(id(1), &record, 0);
+    let seat = model.seat("a");
+    is_about(likely(&mut model, &[2], &[seat]), 12.0 * 6.0);
+}
+
 #[test]
 fn settings_and_devices_that_matter_are_found() {
     let colour = |n: u128| if n.is_multiple_of(2) { "red" } else { "blue" };
