@@ -9,6 +9,7 @@ use shared::protocol::{Presence, Steering, Wish};
 use shared::result::JobResult;
 
 use super::plans;
+use super::progress::finished_epochs;
 use super::work::{self, Work};
 use crate::cost::{CostModel, Open};
 use crate::sweep::plan::Plan;
@@ -62,17 +63,17 @@ impl Books {
         cost
     }
 
-    /// The jobs that are left to do.
+    /// The jobs that are left to do. Failed ones are not: only another run tries them again.
     pub(super) fn open(&self, plan: &Plan, cost: &mut CostModel) -> Vec<Open> {
         let open = plan.jobs.iter().filter_map(|job| {
-            let open = match self.record(job.id).map(|record| (&record.state, record.saved_epochs())) {
-                None => work::waiting(job.id, 0),
-                Some((JobState::Pending, saved)) => work::waiting(job.id, saved),
-                Some((JobState::Running { token, progress, .. }, saved)) => {
-                    let epoch = progress.epoch.max(saved);
+            let record = self.record(job.id);
+            let epoch = record.map_or(0, |record| finished_epochs(record, cost.epochs(job.id)));
+            let open = match record.map(|record| &record.state) {
+                None | Some(JobState::Pending) => work::waiting(job.id, epoch),
+                Some(JobState::Running { token, .. }) => {
                     work::held(cost, (job.id, epoch), token.owner.name(), None)
                 }
-                Some((JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. }, _)) => {
+                Some(JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. }) => {
                     return None;
                 }
             };

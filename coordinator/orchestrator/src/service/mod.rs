@@ -67,7 +67,7 @@ pub use input::{Acted, Input};
 pub use lease::Holder;
 pub use measured::foretell;
 pub use plans::steering_of;
-pub use progress::{JobProgress, Stage};
+pub use progress::{JobProgress, Stage, finished_epochs};
 pub use removal::{Amount, Holdings, Removal, RemovalError, SweepHoldings, Target, sweep_holdings};
 pub use review::Review;
 pub use run::run;

@@ -9,6 +9,7 @@ use shared::protocol::{Drains, Presence, Priority, Steering, SweepRecord, Wish, 
 use shared::result::JobResult;
 
 use super::books::Books;
+use super::progress::finished_epochs;
 use super::work::Work;
 use crate::selection::Facts;
 use crate::sweep::plan::{Plan, PlannedJob};
@@ -162,7 +163,7 @@ fn job_status(plan: &Plan, job: &PlannedJob, labels: &Labels, known: &Known<'_>)
     let epochs = kind.map_or(0, |kind| kind.effort(&job.settings.to_map(), 0).epochs);
     let mut status = JobStatus::pending(job.id, labels.get(job.id), epochs);
     let Some(record) = known.record else { return status };
-    status.epoch = record.saved_epochs();
+    status.epoch = finished_epochs(record, epochs);
     status.score = record.last_score();
     status.metrics =
         record.history.reports.last().map_or_else(Metrics::default, |last| last.point.metrics.clone());
@@ -180,15 +181,13 @@ fn job_status(plan: &Plan, job: &PlannedJob, labels: &Labels, known: &Known<'_>)
                 Wish::Cancel => "cancelled",
             };
         }
-        JobState::Running { token, progress, .. } => {
+        JobState::Running { token, .. } => {
             status.state = "running";
             status.worker = Some(token.owner.name().to_owned());
-            status.epoch = progress.epoch;
         }
-        JobState::Done { token, stopped_after } => {
+        JobState::Done { token, .. } => {
             status.state = "done";
             status.worker = Some(token.owner.name().to_owned());
-            status.epoch = stopped_after.unwrap_or(status.epochs);
             if let Some(result) = known.result {
                 status.score = plan.ranking.score(&result.metrics);
                 status.metrics = result.metrics.clone();

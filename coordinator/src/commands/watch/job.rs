@@ -7,6 +7,7 @@ use shared::protocol::{Priority, Steering, Wish};
 use shared::result::JobResult;
 
 use orchestrator::selection::Facts;
+use orchestrator::service::finished_epochs;
 use orchestrator::sweep::plan::Plan;
 
 /// The most values of a curve that are kept of a finished job. There may be many such jobs.
@@ -141,12 +142,7 @@ impl Job {
 
     /// Finished epochs, of `epochs`.
     pub(super) fn epoch(&self, epochs: u32) -> u32 {
-        let Some(record) = &self.record else { return 0 };
-        match &record.state {
-            JobState::Running { progress, .. } => progress.epoch.max(record.saved_epochs()),
-            JobState::Done { stopped_after, .. } => stopped_after.unwrap_or(epochs),
-            JobState::Pending | JobState::Failed { .. } | JobState::Parked { .. } => record.saved_epochs(),
-        }
+        self.record.as_ref().map_or(0, |record| finished_epochs(record, epochs))
     }
 
     /// The metrics of its result, or of its last report.
