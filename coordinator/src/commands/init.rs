@@ -43,7 +43,7 @@ pub(crate) struct ServersArgs {
     pub json: bool,
 }
 
-/// The options of `ferry init`, as which this was known first.
+/// Earlier name of `ferry cluster init`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  ferry cluster init cluster --host head.example.org")]
 pub(crate) struct EarlierArgs {
