@@ -43,8 +43,8 @@ const DEFAULT_OUT: &str = "runs";
     file: what it no longer asks for leaves the report, and what is new is trained. If another `ferry run` conducts the \
     sweep, the edit is handed over to it.\n\
     To keep a sweep running after logout: docs/running.md.\n\n\
-    Exit codes: 0 all jobs done; 1 some jobs failed, no worker can take jobs, or the server, a disk or Ferry itself \
-    failed; 2 bad input; 130 interrupted.")]
+    Exit codes: 0 all jobs done; 1 some jobs failed, no worker can take jobs, you answered no when asked, or the server, \
+    a disk or Ferry itself failed; 2 bad input; 130 interrupted.")]
 pub(crate) struct RunArgs {
     /// The sweep file.
     pub file: PathBuf,

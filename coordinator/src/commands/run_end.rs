@@ -49,7 +49,7 @@ fn json_event(end: &RunEnd) -> serde_json::Value {
         }),
         RunEnd::Watched { done, failed, cancelled, open, folder, is_detached } => json!({
             "event": if *is_detached { "detached" } else { "finished" }, "done": done, "failed": failed,
-            "cancelled": cancelled, "open": open, "folder": folder,
+            "parked": 0, "cancelled": cancelled, "open": open, "folder": folder,
         }),
         RunEnd::Interrupted { done, open, elsewhere, is_guest: _ } => json!({
             "event": "interrupted", "done": done, "open": open, "training_elsewhere": elsewhere,
