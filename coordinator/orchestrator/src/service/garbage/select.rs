@@ -1,9 +1,10 @@
 //! Selects what nothing in the store refers to any more. Pure.
 //!
-//! What is kept: the last two checkpoints of a job that is not done or may go on, the model and the probabilities of a
-//! finished one, the plan of each sweep and those to be added to one, every pack and every file of weights. Everything
-//! else is garbage once it is old: an upload whose uploader died, a checkpoint that was replaced while no coordinator
-//! ran, a result that came too late, an earlier plan of a sweep, and what is left of a removed job.
+//! What is kept: every checkpoint that a record names, which are the last two of a job that is not done and the last one
+//! of a finished one, unless its sweep keeps none; the model and the probabilities of a finished one; the plan of each
+//! sweep and those to be added to one; every pack and every file of weights. Everything else is garbage once it is old: an
+//! upload whose uploader died, a checkpoint that was replaced while no coordinator ran, a result that came too late, an
+//! earlier plan of a sweep, and what is left of a removed job.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
