@@ -75,8 +75,8 @@ impl From<Confusion> for Score {
 /// plus two standard deviations. A score at or below it may be luck.
 ///
 /// The guess draws each class as often as it occurs, with share p. The F1 of a class is then p on average, so macro F1
-/// is one over the number of classes whatever the shares are; no other guess that ignores the images has a higher mean. The variance of F1 is
-/// that of its linearisation, (1 - p)(1 - 3p/4) / N, and classes are taken as independent.
+/// is one over the number of classes whatever the shares are; no other guess that ignores the images has a higher mean.
+/// The variance of F1 is that of its linearisation, (1 - p)(1 - 3p/4) / N, and classes are taken as independent.
 pub fn chance_level(truths: &[u64]) -> f64 {
     let total = sum(truths) as f64;
     if total == 0.0 {

@@ -1,8 +1,9 @@
 //! How long jobs take, and when a sweep will be done: the trainer's estimate of their work, corrected by measured epochs.
 //! Pure. Used for order and for what users are told; no result depends on it.
 //!
-//! [`learning`] takes in what was measured. [`fit`] tells seconds per unit of work from settings, device and worker, [`overheads`] what a job costs besides, and
-//! [`schedule`] when the last worker is free. What they leave open becomes the width of an [`Estimate`].
+//! [`learning`] takes in what was measured. [`fit`] tells seconds per unit of work from settings, device and worker,
+//! [`overheads`] what a job costs besides, and [`schedule`] when the last worker is free. What they leave open becomes the
+//! width of an [`Estimate`].
 
 mod estimate;
 mod fit;

@@ -137,8 +137,8 @@ impl Combination {
     }
 }
 
-/// A row of probabilities, with its logits divided by `temperature` if there is one (Guo et al., On Calibration of Modern Neural Networks,
-/// 2017).
+/// A row of probabilities, with its logits divided by `temperature` if there is one (Guo et al., On Calibration of Modern
+/// Neural Networks, 2017).
 pub(super) fn tempered(row: &[f32], temperature: Option<f64>, scaled: &mut [f64]) {
     let Some(temperature) = temperature else {
         for (to, p) in scaled.iter_mut().zip(row) {

@@ -175,8 +175,8 @@ fn asked_entry(key: String, message: StreamMessage) -> Entry {
     Entry { key, value: message.payload, revision: message.sequence, written_nanos }
 }
 
-/// Every key below `prefix` that was written and not purged, once. The stream itself is asked, because the client's own way needs the
-/// right to make consumers, which can deliver anywhere.
+/// Every key below `prefix` that was written and not purged, once. The stream itself is asked, because the client's own
+/// way needs the right to make consumers, which can deliver anywhere.
 pub(super) async fn keys(store: &kv::Store, prefix: &str) -> Result<Vec<String>, ServerError> {
     let subjects = format!("{}{prefix}>", store.prefix);
     let subjects = store.stream.info_with_subjects(subjects).await.map_err(ServerError::doubt)?;
