@@ -188,6 +188,29 @@ fn while_another_run_conducts_the_sweep() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Ensembles choose by groups, so a file that only renames one asks for something else. No job is lost, and nothing is
+/// asked.
+#[test]
+fn a_renamed_group_while_another_run_conducts_the_sweep() -> anyhow::Result<()> {
+    let before = sweep("[0, 1, 2]", 20, ALL);
+    let after = before.replace("all", "each");
+    let (server, [first, second], one) = a_run_and_an_edited_file(&before, &after)?;
+    let mut two = second.run_on(&server, &[])?;
+    two.wait_until("the answer", LIMIT, |event| {
+        event["text"].as_str().is_some_and(|text| {
+            text.contains("follows the edited file: 1 ensemble changed, 3 jobs in other groups")
+        })
+    })?;
+    let _worker = Worker::start(&first.0, &server.url(), "only")?;
+    let expected = unedited(&after)?;
+    for (desk, mut run) in [(&first, one), (&second, two)] {
+        assert_eq!(run.wait_for("finished", LIMIT)?["done"], 3);
+        assert!(run.end(LIMIT)?.success());
+        assert_eq!(desk.results()?, expected);
+    }
+    Ok(())
+}
+
 /// The edit is in the books; the run that should carry it out is suspended, and then killed.
 fn survives_the_run_that_conducts_the_sweep(before: &str, after: &str, jobs: usize) -> anyhow::Result<()> {
     let (server, [first, second], mut one) = a_run_and_an_edited_file(before, after)?;
@@ -214,6 +237,23 @@ fn while_the_run_that_conducts_the_sweep_dies() -> anyhow::Result<()> {
 fn more_epochs_while_the_run_that_conducts_the_sweep_dies() -> anyhow::Result<()> {
     let (before, after) = (lasting(6, "[0, 1]", 500, ALL), lasting(8, "[0, 1]", 500, ALL));
     survives_the_run_that_conducts_the_sweep(&before, &after, 2)
+}
+
+/// What was trained with a setting is still in the books when the setting is changed back.
+#[test]
+fn a_setting_is_changed_and_changed_back() -> anyhow::Result<()> {
+    let (before, after) = (sweep("[0, 1]", 20, ALL), sweep("[0, 1]", 30, ALL));
+    let desk = Desk::new(&before)?;
+    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    desk.save(&after)?;
+    let changed = stderr(&expect(&mut desk.0.ferry(&["run", "edited.yaml", "--yes"]), 0)?);
+    assert!(changed.contains("~ epoch_ms 30 instead of 20: 2 jobs, trained from the start"), "{changed}");
+    desk.save(&before)?;
+    let back = stderr(&expect(&mut desk.0.ferry(&["run", "edited.yaml", "--yes"]), 0)?);
+    assert!(back.contains("~ epoch_ms 20 instead of 30: 2 jobs, done already"), "{back}");
+    assert!(back.contains("left to do: nothing"), "{back}");
+    assert_eq!(desk.results()?, unedited(&before)?);
+    Ok(())
 }
 
 /// Another dataset or trainer cannot be handed over: the run that conducts the sweep has neither.
