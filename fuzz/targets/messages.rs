@@ -191,7 +191,7 @@ async fn judged(job: JobId, bus: &Bus, record: &WorkerRecord) {
         assert_eq!(bus.feed(&[subjects::STANDING_KEYS]).standing().await, *record);
     }
     let mut engine = Engine::new([job], &|_| false);
-    engine.apply(Event::StandingChanged(record.clone()));
+    engine.apply(Event::StandingChanged { revision: 1, record: record.clone() });
     engine.apply(Event::Reconcile);
 }
 

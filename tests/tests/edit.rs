@@ -62,6 +62,13 @@ fn unedited(text: &str) -> anyhow::Result<Value> {
     desk.results()
 }
 
+/// Waits for the end of a run, and returns what it said last.
+fn finished(mut run: Run) -> anyhow::Result<Value> {
+    let finished = run.wait_for("finished", LIMIT)?;
+    assert!(run.end(LIMIT)?.success());
+    Ok(finished)
+}
+
 fn stderr(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -304,43 +311,44 @@ fn more_epochs_go_on_where_the_jobs_ended() -> anyhow::Result<()> {
 /// The longer jobs have not begun yet, and need the checkpoints of the shorter ones, which no sweep lists any more.
 #[test]
 fn more_epochs_go_on_after_unlisted_jobs_were_removed() -> anyhow::Result<()> {
-    let desk = Desk::new(&lasting(3, "[0, 1]", 20, ALL))?;
-    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
+    let (server, desk) = (Server::start()?, Desk::new(&lasting(3, "[0, 1]", 20, ALL))?);
+    let url = server.url();
+    let worker = Worker::start(&desk.0, &url, "first")?;
+    finished(desk.run_on(&server, &[])?)?;
+    drop(worker);
     desk.save(&lasting(5, "[0, 1]", 20, ALL))?;
-    let mut run = Run::start(desk.0.ferry(&["run", "edited.yaml", "--json", "--workers", "0"]))?;
+    let mut run = desk.run_on(&server, &[])?;
     run.wait_for("progress", LIMIT)?;
     signal(run.pid(), "INT")?;
     run.end(LIMIT)?;
-    expect(&mut desk.0.ferry(&["remove", "--unlisted", "--yes"]), 0)?;
-    expect(&mut desk.0.ferry(&["run", "edited.yaml"]), 0)?;
-    let watched = expect(&mut desk.0.ferry(&["watch", "--json"]), 0)?;
-    let watched = String::from_utf8_lossy(&watched.stdout).into_owned();
-    assert_eq!(
-        watched.lines().filter(|line| line.contains("goes on from epoch 3 of job")).count(),
-        2,
-        "{watched}"
-    );
-    assert!(!watched.contains("resumed from the start"), "{watched}");
+    expect(&mut desk.0.ferry(&["remove", "--unlisted", "--yes", "--nats", &url]), 0)?;
+    let _worker = Worker::start(&desk.0, &url, "second")?;
+    let mut run = desk.run_on(&server, &[])?;
+    run.wait_for("finished", LIMIT)?;
+    let started = run.seen().iter().filter(|event| event["event"] == "started");
+    assert_eq!(started.map(|event| event["epoch"].as_u64()).collect::<Vec<_>>(), [Some(3), Some(3)]);
+    assert!(run.end(LIMIT)?.success());
     Ok(())
 }
 
 /// What was requested of a job holds for the one that takes its place.
 #[test]
 fn more_epochs_for_paused_and_cancelled_jobs() -> anyhow::Result<()> {
-    let desk = Desk::new(&lasting(4, "[0, 1, 2]", 20, ALL))?;
-    let mut run = Run::start(desk.0.ferry(&["run", "edited.yaml", "--json", "--workers", "0"]))?;
+    let (server, desk) = (Server::start()?, Desk::new(&lasting(4, "[0, 1, 2]", 20, ALL))?);
+    let ask = |words: &[&str]| expect(&mut desk.0.ferry(&[words, &["--nats", &server.url()]].concat()), 0);
+    let mut run = desk.run_on(&server, &[])?;
     run.wait_for("progress", LIMIT)?;
-    expect(&mut desk.0.ferry(&["pause", "edited", "seed=0"]), 0)?;
-    expect(&mut desk.0.ferry(&["cancel", "edited", "seed=1", "--yes"]), 0)?;
+    ask(&["pause", "edited", "seed=0"])?;
+    ask(&["cancel", "edited", "seed=1", "--yes"])?;
     signal(run.pid(), "INT")?;
     run.end(LIMIT)?;
     desk.save(&lasting(6, "[0, 1, 2]", 20, ALL))?;
-    let mut run = Run::start(desk.0.ferry(&["run", "edited.yaml", "--json"]))?;
-    run.wait_for("progress", LIMIT)?;
-    expect(&mut desk.0.ferry(&["resume", "edited", "state=paused", "--yes"]), 0)?;
-    let finished = run.wait_for("finished", LIMIT)?;
-    assert_eq!((&finished["done"], &finished["cancelled"]), (&2.into(), &1.into()), "{finished}");
-    run.end(LIMIT)?;
+    let mut run = desk.run_on(&server, &[])?;
+    run.wait_until("what was requested", LIMIT, |event| event["paused"] == 1 && event["cancelled"] == 1)?;
+    let _worker = Worker::start(&desk.0, &server.url(), "only")?;
+    ask(&["resume", "edited", "state=paused", "--yes"])?;
+    let end = finished(run)?;
+    assert_eq!((&end["done"], &end["cancelled"]), (&2.into(), &1.into()), "{end}");
     Ok(())
 }
 

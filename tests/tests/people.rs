@@ -78,7 +78,7 @@ async fn taken(bus: Bus, last: BTreeSet<JobId>) -> anyhow::Result<Vec<JobId>> {
 async fn two_people_have_three_sweeps_on_two_workers() -> anyhow::Result<()> {
     let server = Server::start()?;
     let [long, later, urgent] =
-        [Sweep::new("long", 0, 16, 4)?, Sweep::new("later", -10, 2, 1)?, Sweep::new("urgent", 10, 4, 1)?];
+        [Sweep::new("long", 0, 16, 4)?, Sweep::new("later", -10, 2, 2)?, Sweep::new("urgent", 10, 4, 1)?];
     let order = tokio::spawn(taken(server.bus().await?, urgent.jobs.clone()));
     // Ben's. The second one waits in the queue until the first one is over.
     let mut first = long.start(&server)?;

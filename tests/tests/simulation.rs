@@ -73,6 +73,7 @@ fn checkpoints_without_bytes_are_given_up_soon() {
         timing: Timing::default(),
         most_queued: 4096,
         more_jobs: Vec::new(),
+        drains: Vec::new(),
         asks: Vec::new(),
         faults: vec![
             (second(9), gone),
@@ -98,6 +99,7 @@ fn without_faults(jobs: Vec<Script>, workers: usize, bad: Option<(usize, Bad)>) 
         timing: Timing::default(),
         most_queued: 4096,
         more_jobs: Vec::new(),
+        drains: Vec::new(),
         asks: Vec::new(),
         faults: Vec::new(),
         faults_end: Duration::from_secs(1),
@@ -142,6 +144,7 @@ fn a_clock_that_leaps_back_does_not_keep_a_dead_workers_job() {
         timing: Timing::default(),
         most_queued: 4096,
         more_jobs: Vec::new(),
+        drains: Vec::new(),
         asks: Vec::new(),
         faults: vec![
             (second(5), Fault::KillWorker { worker: 0, rest: second(3000) }),

@@ -1,5 +1,6 @@
 //! A tour: what can happen to a sweep from its start to its removal, by two people and an observer on a protected server.
 //! `make tour` prints every command with what it said.
+#![expect(clippy::print_stdout, reason = "`make tour` shows it")]
 
 use std::collections::BTreeSet;
 use std::process::Stdio;

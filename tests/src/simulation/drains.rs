@@ -5,41 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::protocol::Drain;
-use shared::rng::{Purpose, Stream};
 
-use super::history::{History, Kind};
+use super::drained::Drained;
 use super::user::Place;
-
-/// A worker that takes no jobs from one time to another; `now` if it hands back what it trains.
-struct Drained {
-    worker: usize,
-    from: Duration,
-    to: Duration,
-    now: bool,
-}
 
 /// The pause before a server that is away is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Which workers are drained in a history, and when; all of them work again when the last fault is over.
-fn draw(history: &History) -> Vec<Drained> {
-    let mut draw = Stream::new(history.seed, Purpose::Simulation, &[5]);
-    let (workers, end) = (history.workers, history.faults_end);
-    let most = match history.kind {
-        Kind::OneKill | Kind::BadWorker => return Vec::new(),
-        Kind::Kills | Kind::Everything => draw.below(4),
-    };
-    let drained = (0..most).map(|_| {
-        let worker = draw.below(workers as u64) as usize;
-        let [from, to] = [(); 2].map(|()| end.mul_f64(draw.between(0.0, 1.0)));
-        Drained { worker, from: from.min(to), to: from.max(to), now: draw.chance(0.5) }
-    });
-    drained.collect()
-}
-
-/// Does so.
+/// Drains workers as the history says, and lets them work again.
 pub(super) async fn drain(place: Arc<impl Place>) {
-    let (bus, all) = (place.connect(), draw(place.history()));
+    let (bus, all) = (place.connect(), place.history().drains.clone());
     let mut times: Vec<Duration> = all.iter().flat_map(|drained| [drained.from, drained.to]).collect();
     times.sort_unstable();
     for at in times {

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::drained::{self, Drained};
 use memory_server::{Damage, NetworkFaults};
 use shared::protocol::{CheckpointEvery, JobChange, Priority, Timing};
 use shared::rng::{Purpose, Stream};
@@ -26,6 +27,8 @@ pub struct History {
     pub more_jobs: Vec<Script>,
     /// The requests to change the sweep, sorted by time.
     pub asks: Vec<(Duration, Ask)>,
+    /// The workers that a user drains for a while.
+    pub drains: Vec<Drained>,
     /// The faults, sorted by time.
     pub faults: Vec<(Duration, Fault)>,
     /// When the last fault is over.
@@ -145,6 +148,7 @@ impl History {
         let checkpoint_every = draw.checkpoint_every();
         let timing = draw.timing();
         let (faults, faults_end) = draw.faults(kind, workers);
+        let most_drains = if kind == Kind::Kills || kind == Kind::Everything { 3 } else { 0 };
         // From a stream of their own, so that they do not change the rest of the history.
         let mut draw = Draw(Stream::new(seed, Purpose::Simulation, &[2]));
         let more_jobs = draw.more_jobs(kind);
@@ -163,6 +167,7 @@ impl History {
             most_queued,
             more_jobs,
             asks,
+            drains: drained::draw(seed, most_drains, workers, faults_end),
             faults,
             faults_end,
         };

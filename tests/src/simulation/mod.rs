@@ -8,6 +8,7 @@
 mod checker;
 mod coordinator;
 mod counts;
+mod drained;
 mod drains;
 mod expected;
 mod history;
@@ -21,6 +22,7 @@ mod witness;
 mod world;
 
 pub use counts::Counts;
+pub use drained::Drained;
 pub use history::{Ask, Bad, Fault, History, Kind, Script};
 use memory_server::ServerBug;
 use tokio::task::LocalSet;

@@ -215,7 +215,7 @@ impl World {
             let holder = Holder::elsewhere(Uuid::from_u128(life));
             let running =
                 coordinator::run(bus, holder, &self.sweep, &self.history, &self.run_folder, witness);
-            match process.run(running).await {
+            match Box::pin(process.run(running)).await {
                 None => {}
                 Some(Ok((SessionEnd::Finished, engine))) if self.is_finished(&engine) => {
                     self.note("the sweep is finished");

@@ -250,9 +250,15 @@ mod tests {
         while let Some(batch) = backlog.next() {
             match batch {
                 Batch::New(jobs) | Batch::Again(jobs) => {
-                    jobs.into_iter().for_each(|job| backlog.published(job, true));
+                    for job in jobs {
+                        backlog.published(job, true);
+                    }
                 }
-                Batch::Out(jobs) => jobs.into_iter().for_each(|job| backlog.left(job, true)),
+                Batch::Out(jobs) => {
+                    for job in jobs {
+                        backlog.left(job, true);
+                    }
+                }
             }
         }
     }

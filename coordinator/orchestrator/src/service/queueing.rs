@@ -141,11 +141,15 @@ impl Queueing {
     fn take(&mut self, outcome: Outcome) {
         let error = match outcome {
             Outcome::Published(EachJob { jobs, error }) => {
-                jobs.into_iter().for_each(|(job, is_queued)| self.backlog.published(job, is_queued));
+                for (job, is_queued) in jobs {
+                    self.backlog.published(job, is_queued);
+                }
                 error
             }
             Outcome::Left(EachJob { jobs, error }) => {
-                jobs.into_iter().for_each(|(job, is_out)| self.backlog.left(job, is_out));
+                for (job, is_out) in jobs {
+                    self.backlog.left(job, is_out);
+                }
                 error
             }
             Outcome::Listed { ours, error } => {

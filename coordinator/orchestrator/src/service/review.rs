@@ -91,7 +91,7 @@ impl fmt::Debug for Review {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::path::Path;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -114,6 +114,7 @@ mod tests {
             labels: Labels::of(file),
             work: Work { jobs: 0, epochs: 0, workers: 1, time: None },
             going_on: BTreeMap::new(),
+            origins: BTreeSet::new(),
             shortened: Vec::new(),
             is_conducted: false,
         }

@@ -53,7 +53,7 @@ impl Model {
             Key::Char('/') => {
                 self.mode = Mode::Filter(Typed { text: self.filter.clone(), error: None });
             }
-            Key::Escape if !self.filter.is_empty() => self.use_filter(String::new()),
+            Key::Escape if !self.filter.is_empty() => self.use_filter(""),
             Key::Tab => self.focus = next(self.focus, &self.panes()),
             Key::BackTab => {
                 let mut panes = self.panes();
@@ -139,7 +139,7 @@ impl Model {
             Key::Escape => return,
             Key::Enter => {
                 match filter::read(&text, &self.jobs) {
-                    Ok(_) => self.use_filter(text),
+                    Ok(_) => self.use_filter(&text),
                     Err(error) => self.mode = Mode::Filter(Typed { text, error: Some(error) }),
                 }
                 return;
@@ -156,8 +156,8 @@ impl Model {
     }
 
     /// Shows the jobs that a filter means, which was found sound.
-    fn use_filter(&mut self, text: String) {
-        if let Ok(selection) = filter::read(&text, &self.jobs) {
+    fn use_filter(&mut self, text: &str) {
+        if let Ok(selection) = filter::read(text, &self.jobs) {
             self.jobs.show(selection);
             (self.filter, self.row) = (text.trim().to_owned(), 0);
         }

@@ -220,9 +220,8 @@ impl Model {
 
     /// How many workers take jobs.
     pub(super) fn ready(&self) -> usize {
-        let ready = |worker: &&Presence| {
-            worker.readiness == Readiness::Ready && !self.is_out(worker.worker.name())
-        };
+        let ready =
+            |worker: &&Presence| worker.readiness == Readiness::Ready && !self.is_out(worker.worker.name());
         self.workers.iter().filter(ready).count()
     }
 

@@ -221,7 +221,8 @@ impl Sources {
     fn look(&mut self, jobs: BTreeSet<JobId>) {
         let bus = self.bus.clone();
         self.tasks.spawn(async move {
-            let looked = AGAIN.endless().run(|| steering_of(&bus, &jobs), BusError::is_transient, |_| ()).await;
+            let looked =
+                AGAIN.endless().run(|| steering_of(&bus, &jobs), BusError::is_transient, |_| ()).await;
             looked.map_or_else(
                 |error| Message::Answered(format!("what is requested of the jobs cannot be read: {error}")),
                 Message::Steered,

@@ -212,15 +212,10 @@ fn holder(model: &Model, place: usize) -> String {
     let priority = job.priority(&model.jobs.plan);
     match (job.worker(), job.state()) {
         (Some(worker), _) => worker.to_owned(),
-        (None, State::Pending | State::Paused) if !priority.is_normal() => format!("(priority {priority})"),
+        (None, State::Pending | State::Paused) if !priority.is_normal() => format!("prio {priority}"),
         (
             None,
-            State::Pending
-            | State::Paused
-            | State::Running
-            | State::Failed
-            | State::Done
-            | State::Cancelled,
+            State::Pending | State::Paused | State::Running | State::Failed | State::Done | State::Cancelled,
         ) => String::new(),
     }
 }
