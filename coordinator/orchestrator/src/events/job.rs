@@ -109,7 +109,11 @@ impl Told {
         let job = *job;
         let mut events = self.new_notes(job, record);
         let before = events.len();
+        let known_failure = self.failed;
         events.extend(self.new_failures(job, record));
+        if self.failed > known_failure && self.state == State::GivenUp {
+            self.state = State::Waiting; // It was tried again meanwhile.
+        }
         for _ in self.deferrals..record.deferrals {
             events.push(EventKind::Deferred { job });
         }

@@ -243,6 +243,24 @@ fn a_job_that_is_trained_anew_is_told_anew() {
     assert!(told.ends_with("two from 0, 2:1, 2:2, done by two, all ready"), "{told}");
 }
 
+#[test]
+fn a_job_that_failed_for_good_twice_is_given_up_twice() {
+    let mut books = Books::default();
+    for _ in 0..2 {
+        for worker in ["one", "two"] {
+            let token = books.claim(worker);
+            let revision = books.changes.len() as u64;
+            books.write(books.record().failed(&token, "no memory", &[], revision).unwrap());
+        }
+        assert!(books.record().state.failure().is_some());
+        books.write(books.record().reopened());
+    }
+    books.changes.pop();
+    let (first, last) = (3, books.changes.len() - 1);
+    let told = short(&books.told(Since::Beginning, |index| index == first || index == last));
+    assert_eq!(told, "failed no memory, given up, failed no memory, given up");
+}
+
 /// It has reports before its first attempt.
 #[test]
 fn the_epochs_that_a_continued_job_starts_with_are_told_once() {
