@@ -14,7 +14,7 @@ pub struct Drained {
 }
 
 /// Which of so many workers are drained, and when, at most so often; all of them work again at the end, when the last fault
-/// is over.
+/// is over. Where a worker is bad, none may be: good jobs fail while the good workers are drained.
 pub(super) fn draw(seed: u64, most: u64, workers: usize, end: Duration) -> Vec<Drained> {
     let mut draw = Stream::new(seed, Purpose::Simulation, &[5]);
     let drained = (0..draw.below(most + 1)).map(|_| {

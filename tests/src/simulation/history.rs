@@ -148,7 +148,7 @@ impl History {
         let checkpoint_every = draw.checkpoint_every();
         let timing = draw.timing();
         let (faults, faults_end) = draw.faults(kind, workers);
-        let most_drains = if kind == Kind::Kills || kind == Kind::Everything { 3 } else { 0 };
+        let most_drains = if bad.is_none() && matches!(kind, Kind::Kills | Kind::Everything) { 3 } else { 0 };
         // From a stream of their own, so that they do not change the rest of the history.
         let mut draw = Draw(Stream::new(seed, Purpose::Simulation, &[2]));
         let more_jobs = draw.more_jobs(kind);
