@@ -324,7 +324,7 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
         }
         (context.snapshot.tally, context.snapshot.live) = (engine.tally(), live);
         let begun = Instant::now();
-        if begun >= context.estimate_due {
+        if begun >= context.estimate_due || conductor.is_finished() {
             self.estimate()?;
             self.context.estimate_due = begun + (begun.elapsed() * ESTIMATE_SHARE).max(ESTIMATE_PAUSE);
         }
