@@ -42,20 +42,74 @@ pub fn vote(members: &[MemberProbabilities<'_>]) -> Result<Matrix<f64>, VoteErro
     let mut members = members.to_vec();
     members.sort_by_key(|member| member.job);
     let (first, rest) = members.split_first().ok_or(VoteError::Empty)?;
-    rest.iter().try_for_each(|other| comparable(first, other))?;
-    members.dedup_by_key(|member| member.job);
+    let mut count = Count::of(first);
+    rest.iter().try_for_each(|member| count.add(member))?;
+    count.mean()
+}
 
-    let first = members[0].probabilities;
-    let mut mean = vec![0.0; first.values().len()];
-    for member in &members {
-        for (sum, p) in mean.iter_mut().zip(member.probabilities.values()) {
-            *sum += f64::from(*p);
+/// The sum of members' probabilities, for when not all of them should be in memory at a time. Whoever adds the members in
+/// the order of their ids gets the mean of [`vote`], to the last bit.
+#[derive(Debug, Clone)]
+pub struct Count {
+    first: Identity,
+    last: JobId,
+    members: usize,
+    sums: Vec<f64>,
+}
+
+/// What must be the same for all members.
+#[derive(Debug, Clone)]
+struct Identity {
+    job: JobId,
+    dataset: Option<String>,
+    samples: String,
+    rows: usize,
+    classes: usize,
+}
+
+impl Identity {
+    fn of(member: &MemberProbabilities<'_>) -> Self {
+        Self {
+            job: member.job,
+            dataset: member.dataset_digest.map(str::to_owned),
+            samples: member.samples_digest.to_owned(),
+            rows: member.probabilities.len(),
+            classes: member.probabilities.classes(),
         }
     }
-    for sum in &mut mean {
-        *sum /= members.len() as f64;
+}
+
+impl Count {
+    pub fn of(first: &MemberProbabilities<'_>) -> Self {
+        let sums = first.probabilities.values().iter().map(|p| f64::from(*p)).collect();
+        Self { first: Identity::of(first), last: first.job, members: 1, sums }
     }
-    Matrix::new(first.classes(), mean).ok_or(VoteError::Empty)
+
+    /// Adds a member, unless it is the one that was added last.
+    ///
+    /// # Errors
+    /// When it cannot vote together with the first one.
+    pub fn add(&mut self, member: &MemberProbabilities<'_>) -> Result<(), VoteError> {
+        comparable(&self.first, &Identity::of(member))?;
+        if member.job != self.last {
+            (self.last, self.members) = (member.job, self.members + 1);
+            for (sum, p) in self.sums.iter_mut().zip(member.probabilities.values()) {
+                *sum += f64::from(*p);
+            }
+        }
+        Ok(())
+    }
+
+    /// The mean of the members' probabilities.
+    ///
+    /// # Errors
+    /// Never for matrices of whole rows, which all are.
+    pub fn mean(mut self) -> Result<Matrix<f64>, VoteError> {
+        for sum in &mut self.sums {
+            *sum /= self.members as f64;
+        }
+        Matrix::new(self.first.classes, self.sums).ok_or(VoteError::Empty)
+    }
 }
 
 /// Score of probabilities against the labels of their samples; the lowest class index wins a tie. `None` where no label
@@ -67,20 +121,18 @@ pub fn score<T: PartialOrd>(probabilities: &Matrix<T>, samples: &SampleList) -> 
     (confusion.total() > 0).then(|| confusion.into())
 }
 
-fn comparable(a: &MemberProbabilities<'_>, b: &MemberProbabilities<'_>) -> Result<(), VoteError> {
-    if a.dataset_digest != b.dataset_digest {
+fn comparable(a: &Identity, b: &Identity) -> Result<(), VoteError> {
+    if a.dataset != b.dataset {
         return Err(VoteError::Datasets(a.job, b.job));
     }
-    if a.samples_digest != b.samples_digest {
+    if a.samples != b.samples {
         return Err(VoteError::Samples(a.job, b.job));
     }
-    let (rows_a, rows_b) = (a.probabilities.len(), b.probabilities.len());
-    if rows_a != rows_b {
-        return Err(VoteError::Rows(a.job, rows_a, b.job, rows_b));
+    if a.rows != b.rows {
+        return Err(VoteError::Rows(a.job, a.rows, b.job, b.rows));
     }
-    let (classes_a, classes_b) = (a.probabilities.classes(), b.probabilities.classes());
-    if classes_a != classes_b {
-        return Err(VoteError::Classes(a.job, classes_a, b.job, classes_b));
+    if a.classes != b.classes {
+        return Err(VoteError::Classes(a.job, a.classes, b.job, b.classes));
     }
     Ok(())
 }

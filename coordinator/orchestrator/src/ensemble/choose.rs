@@ -136,8 +136,7 @@ impl Scores {
 }
 
 fn candidates<'a>(plan: &'a Plan, query: &Query) -> Vec<&'a PlannedJob> {
-    let (Query::All { filter } | Query::Top { filter, .. } | Query::BestGroup { filter, .. }) = query;
-    plan.jobs.iter().filter(|job| job.matches(filter)).collect()
+    plan.jobs.iter().filter(|job| job.matches(query.filter())).collect()
 }
 
 /// What the query takes now, and the unfinished jobs that could still change it.

@@ -137,6 +137,13 @@ impl Plan {
         self.kind().map_or(1, |kind| kind.effort(&job.settings.to_map(), 0).epochs)
     }
 
+    /// The jobs among which an ensemble chooses its members, by their places in the plan.
+    pub fn candidates(&self, rule: &EnsembleRule) -> BTreeSet<usize> {
+        let matching =
+            |filter| self.jobs.iter().enumerate().filter(move |(_, job)| job.matches(filter)).map(|(n, _)| n);
+        rule.members.iter().map(Query::filter).flat_map(matching).collect()
+    }
+
     /// The orders of all jobs.
     pub fn orders(&self) -> Vec<JobOrder> {
         self.jobs.iter().map(|job| self.order(job)).collect()
@@ -302,6 +309,15 @@ pub enum Query {
     /// Of the matching jobs, grouped by the values of `by`: the group with the best mean of that metric;
     /// ties go to the group that comes first in the plan.
     BestGroup { by: Vec<String>, filter: Filter },
+}
+
+impl Query {
+    /// What its candidates match.
+    pub fn filter(&self) -> &Filter {
+        match self {
+            Self::All { filter } | Self::Top { filter, .. } | Self::BestGroup { filter, .. } => filter,
+        }
+    }
 }
 
 /// Macro F1 in percent as the paper prints it.
