@@ -19,7 +19,7 @@ use shared::expression::{CLASSES, LANDMARKS};
 use shared::mtl::{Mtl, MtlSpec};
 use shared::predicted::{Prediction, to_csv, to_submission};
 use shared::predictions::{Matrix, to_npy};
-use shared::protocol::{JobOrder, LiveReport, PackManifest, Presence, Timing, WeightsManifest};
+use shared::protocol::{JobOrder, LiveReport, PackManifest, Presence, Scoreboard, Timing, WeightsManifest};
 use shared::result::JobResult;
 use shared::trainer::TrainerKind;
 use tch::{Device, Kind, Tensor};
@@ -120,6 +120,18 @@ fn messages(seeds: &mut Seeds, project: &Path) -> Done {
         seeds.json::<WorkerRecord>(json!({ "v": 1, "name": "x", "standing": standing }))?;
     }
     orders_and_results(seeds, &plan, &blob)?;
+    let ensemble = |state: Value| {
+        let mut all = json!({ "name": "All", "candidates": 3, "waiting": 1, "failed": 1 });
+        if let (Value::Object(all), Value::Object(state)) = (&mut all, state) {
+            all.extend(state);
+        }
+        all
+    };
+    let (score, why) = (json!({ "state": "provisional", "members": 2, "val_macro_f1": 61.25 }), "no labels");
+    seeds.json::<Scoreboard>(json!({ "v": 1, "left_out": 1, "ensembles": [
+        ensemble(json!({ "state": "waiting" })), ensemble(score),
+        ensemble(json!({ "state": "final", "members": 3, "val_macro_f1": 0.1 })),
+        ensemble(json!({ "state": "unscored", "why": why })) ] }))?;
     seeds.json::<Timing>(json!({ "v": 1, "lease_ms": 15_000, "heartbeat_ms": 5_000 }))?;
     seeds.json::<Presence>(json!({ "worker": "w-00000001", "host": "h", "device": "cpu", "job": job.id,
         "trainers": [{ "kind": "mtl", "revision": 1 }, { "kind": "empty", "revision": 1 }] }))?;

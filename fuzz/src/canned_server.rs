@@ -69,6 +69,7 @@ impl Books for CannedServer {
     fn watch(&self, keys: &'static [&'static str], _: u64) -> Reply<'_, Flow<Entry>> {
         let key = match keys {
             [subjects::STANDING_KEYS] => subjects::standing_key("x"),
+            [subjects::SCOREBOARD_KEYS] => subjects::scoreboard_key("x"),
             _ => subjects::record_key(self.watched),
         };
         once(Entry { key, value: self.value.clone(), revision: 1, written_nanos: 0 })

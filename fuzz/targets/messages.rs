@@ -11,6 +11,7 @@ use std::time::Duration;
 use orchestrator::cost::{CostModel, Described, Open, Outlook};
 use orchestrator::engine::{Engine, Event};
 use orchestrator::service::read_status;
+use orchestrator::view::ensembles::standing;
 use ferry_fuzz::input;
 use ferry_fuzz::canned_server::CannedServer;
 use libfuzzer_sys::fuzz_target;
@@ -18,14 +19,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::blob::BlobRef;
 use shared::books::{Checkpoint, Claim, JobRecord, JobState, Progress, Token, WorkerRecord, difference};
-use shared::bus::{Bucket, Bus};
+use shared::bus::{Bucket, Bus, Change};
 use shared::empty::EmptySpec;
 use shared::ids::{Attempt, JobId, RequestId, WorkerId};
 use shared::mtl::MtlSpec;
 use shared::protocol::timing::{MAX_LEASE, MIN_HEARTBEAT};
 use shared::protocol::{
-    Drains, JobOrder, LiveReport, PackManifest, Presence, Priorities, Request, Steering, SweepRecord, Timing,
-    WeightsManifest, subjects,
+    Drains, JobOrder, LiveReport, PackManifest, Presence, Priorities, Request, Scoreboard, Steering, SweepRecord,
+    Timing, WeightsManifest, subjects,
 };
 use shared::result::JobResult;
 use shared::kinds;
@@ -100,6 +101,12 @@ async fn read(value: &[u8], blob: &[u8]) {
     }
     if let Ok(drains) = bus.drains().await {
         again(&drains, Drains::VERSION).await;
+    }
+    if let Ok(Some(board)) = bus.scoreboard("x").await {
+        again(&board, Scoreboard::VERSION).await;
+        shown(&board);
+        let change = Change::Scoreboard { sweep: "x".to_owned(), board };
+        assert_eq!(bus.feed(&[subjects::SCOREBOARD_KEYS]).next().await.change, change);
     }
     live(&bus).await;
 }
@@ -193,6 +200,20 @@ async fn judged(job: JobId, bus: &Bus, record: &WorkerRecord) {
     let mut engine = Engine::new([job], &|_| false);
     engine.apply(Event::StandingChanged { revision: 1, record: record.clone() });
     engine.apply(Event::Reconcile);
+}
+
+/// What everyone does with the scores of ensembles.
+fn shown(board: &Scoreboard) {
+    for ensemble in &board.ensembles {
+        assert!(!standing(ensemble).is_empty());
+    }
+    assert_eq!(Scoreboard::new(board.ensembles.clone()).left_out == 0, fits(board));
+}
+
+/// A scoreboard that was read may be larger than one that is written.
+fn fits(board: &Scoreboard) -> bool {
+    let names: usize = board.ensembles.iter().map(|ensemble| ensemble.name.len()).sum();
+    board.ensembles.len() <= Scoreboard::MOST && names <= Scoreboard::LONGEST_NAMES
 }
 
 /// What a worker does with an order, whatever its kind.

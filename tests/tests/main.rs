@@ -11,6 +11,7 @@ mod crashes;
 mod disk;
 mod edit;
 mod endurance;
+mod ensembles;
 mod eta;
 mod faults;
 mod following;

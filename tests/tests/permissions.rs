@@ -6,7 +6,7 @@ use anyhow::Context;
 use nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use shared::books::{Standing, WorkerRecord};
 use shared::bus::{Bucket, Bus, Role};
-use shared::protocol::Drain;
+use shared::protocol::{Drain, EnsembleState, Scoreboard, ScoredEnsemble};
 use tests::cluster::Cluster;
 use tests::programs::{Workdir, expect};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -83,7 +83,7 @@ fn coordinators_own() -> Vec<String> {
     let mut own =
         vec![format!("ferry.job.{JOB}"), "_INBOX_coordinator.x".into(), "$SYS.REQ.SERVER.PING".into()];
     own.extend(api.iter().map(|request| format!("$JS.API.{request}")));
-    let mut plain: Vec<String> = ["order", "sweep", "request", "pack", "weights"]
+    let mut plain: Vec<String> = ["order", "sweep", "request", "ensembles", "pack", "weights"]
         .map(|kind| format!("$KV.ferry_books.{kind}.{JOB}"))
         .into();
     plain.extend(["ferry_packs", "ferry_weights"].map(|bucket| format!("$O.{bucket}.C.x")));
@@ -182,6 +182,17 @@ async fn a_worker_says_that_it_is_out_and_an_observer_sees_that_and_what_the_sto
     assert_eq!(observer.standings().await?, [unfit]);
     let drain = Drain { by: "ada".into(), now: false };
     coordinator.change_drains(|drains| drains.workers = [("w".to_owned(), drain.clone())].into()).await?;
+    let scored = EnsembleState::Provisional { members: 2, val_macro_f1: 61.25 };
+    let board = Scoreboard::new(vec![ScoredEnsemble {
+        name: "All".into(),
+        candidates: 3,
+        waiting: 1,
+        failed: 0,
+        state: scored,
+    }]);
+    coordinator.write_scoreboard("demo", &board).await?;
+    assert_eq!(observer.scoreboard("demo").await?, Some(board));
+    assert!(observer.write_scoreboard("demo", &Scoreboard::default()).await.is_err());
     for bus in [&worker, &observer] {
         assert_eq!(bus.drains().await?.of("w"), Some(&drain));
         assert_eq!(bus.priorities().await?.0.jobs, []);

@@ -171,7 +171,8 @@ impl Shown {
             | EventKind::Asked { .. }
             | EventKind::Answered { .. }
             | EventKind::Planned { .. }
-            | EventKind::EnsembleReady { .. } => Vec::new(),
+            | EventKind::EnsembleReady { .. }
+            | EventKind::EnsembleScored { .. } => Vec::new(),
         }
     }
 }

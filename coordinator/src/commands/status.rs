@@ -20,10 +20,13 @@ use shared::terminal::plain;
 use super::access::{Access, BooksArgs};
 use super::error::CommandError;
 use orchestrator::service::{
-    BucketStatus, Chosen, JobStatus, Status, SweepStatus, choose, interrupted, read_status, status_with,
+    BucketStatus, Chosen, EnsembleStatus, JobStatus, Status, SweepStatus, choose, interrupted, read_status,
+    status_with,
 };
+use orchestrator::view::ensembles::standing;
 
-/// Shows the progress of all sweeps in a state directory or on a server, even while they run.
+/// Shows the progress of all sweeps in a state directory or on a server, even while they run: jobs, the scores of ensembles so
+/// far, workers, store.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ferry status\n  ferry status demo state=running augmentation=mixup --watch\n  \
@@ -137,6 +140,7 @@ fn text(status: &Status, all: bool) -> String {
         if one.left.jobs > 0 {
             lines.push(format!("  left to do: {}", one.left));
         }
+        lines.extend(one.ensembles.iter().map(ensemble));
         if all || !one.is_over() {
             lines.extend(jobs(one));
         }
@@ -217,6 +221,14 @@ fn summary(sweep: &SweepStatus) -> String {
     format!("{}: {}{best}", sweep.name, counts.join(", "))
 }
 
+/// An ensemble's score so far, and what it waits for.
+fn ensemble(status: &EnsembleStatus) -> String {
+    match status {
+        EnsembleStatus::Scored(scored) => format!("  ensemble {}: {}", scored.name, standing(scored)),
+        EnsembleStatus::Untold { name } => format!("  ensemble {name}: not scored yet"),
+    }
+}
+
 fn jobs(sweep: &SweepStatus) -> Vec<String> {
     let mut lines = Vec::new();
     let state_width = sweep.jobs.iter().map(|job| job.state.len()).max().unwrap_or(0).max("running".len());
@@ -263,6 +275,7 @@ fn troubles(job: &JobStatus) -> String {
 mod tests {
     use orchestrator::cost::Estimate;
     use orchestrator::service::Work;
+    use shared::protocol::{EnsembleState, ScoredEnsemble};
 
     use super::*;
 
@@ -319,6 +332,16 @@ mod tests {
                     workers: 2,
                     time: Some(Estimate { likely: 95.0, low: 80.0, high: 113.0 }),
                 },
+                ensembles: vec![
+                    EnsembleStatus::Scored(ScoredEnsemble {
+                        name: "All".into(),
+                        candidates: 3,
+                        waiting: 1,
+                        failed: 1,
+                        state: EnsembleState::Provisional { members: 1, val_macro_f1: 61.25 },
+                    }),
+                    EnsembleStatus::Untold { name: "Best".into() },
+                ],
                 jobs,
             }],
             standings: Vec::new(),
@@ -332,6 +355,8 @@ mod tests {
         insta::assert_snapshot!(text(&status, false), @"
         demo: 1 done, 0 running, 1 pending, 1 failed; best F1 61.25: weak subset_seed=1
           left to do: 1 job, 2 epochs, about 1 min 35 s (1 min 20 s to 1 min 53 s) on 2 workers
+          ensemble All: F1 61.25 so far, with 1 member; waits for 1 of 3 candidates; 1 candidate failed
+          ensemble Best: not scored yet
           00000001  weak subset_seed=1  done     epoch   8/8    F1  61.2  cpu0
           00000002  weak subset_seed=2  pending  epoch   6/8    F1  58.0    priority -5  (worker lost 1×, returned because of server, network or disk 2×)
           00000003  weak subset_seed=3  failed   epoch   0/8    F1     -    (failed 3×)

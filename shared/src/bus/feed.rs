@@ -19,7 +19,7 @@ use super::server::{Entry, Flow, Server, ServerError};
 use super::values::decode;
 use super::{BookEntry, Bus, BusError, RequestEntry, requests, standings};
 use crate::books::WorkerRecord;
-use crate::protocol::{SweepRecord, subjects};
+use crate::protocol::{Scoreboard, SweepRecord, subjects};
 use crate::result::JobResult;
 
 /// Interval at which the newest revision is asked for. A dead watch is noticed within two intervals.
@@ -39,6 +39,11 @@ pub enum Change {
     Standing(WorkerRecord),
     Request(RequestEntry),
     Sweep(SweepRecord),
+    /// How the ensembles of a sweep stand.
+    Scoreboard {
+        sweep: String,
+        board: Scoreboard,
+    },
 }
 
 /// One change. Of several changes of one key, only the last may be delivered.
@@ -141,7 +146,11 @@ impl Feed {
         loop {
             match self.next().await.change {
                 Change::Record(entry) => return *entry,
-                Change::Result(_) | Change::Standing(_) | Change::Request(_) | Change::Sweep(_) => {}
+                Change::Result(_)
+                | Change::Standing(_)
+                | Change::Request(_)
+                | Change::Sweep(_)
+                | Change::Scoreboard { .. } => {}
             }
         }
     }
@@ -151,7 +160,11 @@ impl Feed {
         loop {
             match self.next().await.change {
                 Change::Request(entry) => return entry,
-                Change::Record(_) | Change::Result(_) | Change::Standing(_) | Change::Sweep(_) => {}
+                Change::Record(_)
+                | Change::Result(_)
+                | Change::Standing(_)
+                | Change::Sweep(_)
+                | Change::Scoreboard { .. } => {}
             }
         }
     }
@@ -161,7 +174,11 @@ impl Feed {
         loop {
             match self.next().await.change {
                 Change::Standing(record) => return record,
-                Change::Record(_) | Change::Result(_) | Change::Request(_) | Change::Sweep(_) => {}
+                Change::Record(_)
+                | Change::Result(_)
+                | Change::Request(_)
+                | Change::Sweep(_)
+                | Change::Scoreboard { .. } => {}
             }
         }
     }
@@ -246,6 +263,9 @@ fn change(entry: &Entry) -> Result<Option<Change>, BusError> {
         Change::Request(requests::read(entry)?)
     } else if subjects::sweep_of_key(key).is_some() {
         Change::Sweep(decode(key, &entry.value, SweepRecord::VERSION)?)
+    } else if let Some(sweep) = subjects::sweep_of_scoreboard_key(key) {
+        let board = decode(key, &entry.value, Scoreboard::VERSION)?;
+        Change::Scoreboard { sweep: sweep.to_owned(), board }
     } else {
         return Ok(None);
     }))

@@ -16,6 +16,7 @@ mod orders;
 mod priorities;
 mod queue;
 mod requests;
+mod scoreboards;
 pub mod server;
 mod snapshot;
 mod standings;

@@ -6,6 +6,7 @@ mod execution;
 mod order;
 mod priority;
 mod request;
+mod scoreboard;
 mod stored_file;
 pub mod subjects;
 pub mod timing;
@@ -22,6 +23,7 @@ pub use execution::{Execution, JobChange, Steering, Wish};
 pub use order::JobOrder;
 pub use priority::{NotAPriority, Priorities, Prioritised, Priority};
 pub use request::{Answer, Demand, Request};
+pub use scoreboard::{EnsembleState, Scoreboard, ScoredEnsemble};
 pub use stored_file::StoredFile;
 pub use timing::{Timing, TimingError};
 

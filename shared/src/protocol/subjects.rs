@@ -92,8 +92,12 @@ pub fn job_of_result_key(key: &str) -> Option<JobId> {
 /// The keys whose changes a coordinator acts on.
 pub const CONDUCTED_KEYS: &[&str] = &[RECORD_KEYS, STANDING_KEYS, REQUEST_KEYS];
 
+/// The same, and those whose changes it shows.
+pub const COORDINATED_KEYS: &[&str] = &[RECORD_KEYS, STANDING_KEYS, REQUEST_KEYS, SCOREBOARD_KEYS];
+
 /// The keys whose changes tell everything that happens to sweeps.
-pub const FOLLOWED_KEYS: &[&str] = &[RECORD_KEYS, RESULT_KEYS, STANDING_KEYS, REQUEST_KEYS, SWEEP_KEYS];
+pub const FOLLOWED_KEYS: &[&str] =
+    &[RECORD_KEYS, RESULT_KEYS, STANDING_KEYS, REQUEST_KEYS, SWEEP_KEYS, SCOREBOARD_KEYS];
 
 /// Key of a pack's manifest in the books.
 pub fn pack_key(digest: &str) -> String {
@@ -147,6 +151,19 @@ pub const PRIORITIES_KEY: &str = "priorities";
 
 /// Key of the workers that users have drained.
 pub const DRAINS_KEY: &str = "drains";
+
+/// Key of how a sweep's ensembles stand.
+pub fn scoreboard_key(sweep: &str) -> String {
+    format!("ensembles.{sweep}")
+}
+
+/// Keys of how the ensembles of all sweeps stand.
+pub const SCOREBOARD_KEYS: &str = "ensembles.*";
+
+/// The sweep whose ensembles a key is about, if it is such a key.
+pub fn sweep_of_scoreboard_key(key: &str) -> Option<&str> {
+    key.strip_prefix("ensembles.")
+}
 
 /// Keys of all sweeps.
 pub const SWEEP_KEYS: &str = "sweep.*";

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use orchestrator::cost::forecast::Forecasts;
 use orchestrator::engine::Engine;
+use orchestrator::ensemble::live::Predictions;
 use orchestrator::events::SweepEvent;
 use orchestrator::fleet::Exit;
 use orchestrator::service::{
@@ -75,6 +76,10 @@ impl<W: Witness> Folder for Opened<W> {
 
     fn forecasts(&self) -> Forecasts {
         Forecasts::default()
+    }
+
+    fn predictions(&self) -> Option<Box<dyn Predictions + Send>> {
+        None
     }
 
     fn keep(&mut self, _forecasts: &Forecasts) -> anyhow::Result<()> {

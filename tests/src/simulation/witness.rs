@@ -73,7 +73,8 @@ impl Heard {
             | EventKind::Trusted { .. }
             | EventKind::Asked { .. }
             | EventKind::Planned { .. }
-            | EventKind::EnsembleReady { .. } => {}
+            | EventKind::EnsembleReady { .. }
+            | EventKind::EnsembleScored { .. } => {}
         }
         Ok(())
     }

@@ -185,6 +185,7 @@ mod tests {
                 "$KV.ferry_books.timing",
                 "$KV.ferry_books.priorities",
                 "$KV.ferry_books.drains",
+                "$KV.ferry_books.ensembles",
                 "$KV.ferry_books.>",
             ] {
                 assert!(!subject.starts_with(own), "{subject}");

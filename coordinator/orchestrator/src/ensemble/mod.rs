@@ -1,8 +1,10 @@
-//! Ensembles: which jobs vote (chosen on validation only), the result of their vote, and the search for better ones.
+//! Ensembles: which jobs vote (chosen on validation only), the result of their vote, how they stand while a sweep runs,
+//! and the search for better ones.
 
 pub mod calibration;
 mod choose;
 pub mod combine;
+pub mod live;
 pub mod method;
 pub mod search;
 

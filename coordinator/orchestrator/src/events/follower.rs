@@ -6,11 +6,12 @@ use shared::books::{Standing, WorkerRecord};
 use shared::bus::{BookEntry, Change, Fed, RequestEntry};
 use shared::ids::{JobId, RequestId};
 use shared::metrics::Ranking;
+use shared::protocol::{EnsembleState, Scoreboard, ScoredEnsemble};
 use shared::result::JobResult;
 
 use super::job::{ResultReports, Told};
 use super::{EventKind, SweepEvent};
-use crate::sweep::plan::{Plan, Query};
+use crate::sweep::plan::Plan;
 
 /// From when on a follower tells what happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Follower {
     requests: BTreeMap<RequestId, bool>,
     generation: Option<u64>,
     ensembles: Vec<Ensemble>,
+    /// What was told of the ensembles' scores.
+    scored: BTreeMap<String, EnsembleState>,
     /// Server time of the newest entry.
     time_nanos: i128,
 }
@@ -65,6 +68,7 @@ impl Follower {
             requests: BTreeMap::new(),
             generation: None,
             ensembles: Vec::new(),
+            scored: BTreeMap::new(),
             time_nanos: 0,
         };
         follower.follow(plan);
@@ -78,7 +82,8 @@ impl Follower {
         self.jobs = plan.jobs.iter().map(|job| (job.id, known.remove(&job.id).flatten())).collect();
         self.withdrawn = known;
         let ensembles = plan.ensembles.iter().map(|rule| {
-            let jobs = candidates(plan, &rule.members);
+            let jobs: BTreeSet<JobId> =
+                plan.candidates(rule).into_iter().map(|place| plan.jobs[place].id).collect();
             let open = jobs.iter().filter(|job| !self.is_done(**job)).count();
             Ensemble { name: rule.name.clone(), jobs, open }
         });
@@ -94,7 +99,8 @@ impl Follower {
             Change::Standing(record) => self.standing(record),
             Change::Request(entry) => self.request(entry),
             Change::Sweep(record) if record.name == self.sweep => self.generation(record.generation),
-            Change::Sweep(_) => Vec::new(),
+            Change::Scoreboard { sweep, board } if *sweep == self.sweep => self.scoreboard(board),
+            Change::Sweep(_) | Change::Scoreboard { .. } => Vec::new(),
         };
         self.stamped(kinds)
     }
@@ -108,6 +114,12 @@ impl Follower {
     /// The same for a job's result that was fetched apart from the feed.
     pub fn saw_result(&mut self, result: &JobResult) -> Vec<SweepEvent> {
         let kinds = self.result(result);
+        self.stamped(kinds)
+    }
+
+    /// The same for scores that the books may have, too.
+    pub fn saw_scoreboard(&mut self, board: &Scoreboard) -> Vec<SweepEvent> {
+        let kinds = self.scoreboard(board);
         self.stamped(kinds)
     }
 
@@ -186,6 +198,20 @@ impl Follower {
         asked.into_iter().chain(answered.filter(|_| known != Some(true))).collect()
     }
 
+    /// Counts alone are not told: those change with every job.
+    fn scoreboard(&mut self, board: &Scoreboard) -> Vec<EventKind> {
+        let now = board.ensembles.iter().map(|ensemble| (ensemble.name.clone(), ensemble.state.clone()));
+        let told = std::mem::replace(&mut self.scored, now.collect());
+        let is_news = |ensemble: &&ScoredEnsemble| {
+            ensemble.state != EnsembleState::Waiting && told.get(&ensemble.name) != Some(&ensemble.state)
+        };
+        let kind = |ensemble: &ScoredEnsemble| {
+            let ScoredEnsemble { name, candidates, waiting, failed, state } = ensemble.clone();
+            EventKind::EnsembleScored { ensemble: name, candidates, waiting, failed, state }
+        };
+        board.ensembles.iter().filter(is_news).map(kind).collect()
+    }
+
     /// A sweep begins with generation 0.
     fn generation(&mut self, generation: u64) -> Vec<EventKind> {
         let known = self.generation.replace(generation);
@@ -222,14 +248,4 @@ impl Follower {
         let (v, time) = (SweepEvent::VERSION, self.time_nanos as f64 / 1e9);
         kinds.into_iter().map(|kind| SweepEvent { v, time, kind }).collect()
     }
-}
-
-/// The jobs among which `queries` choose.
-fn candidates(plan: &Plan, queries: &[Query]) -> BTreeSet<JobId> {
-    let filter = |query: &Query| match query {
-        Query::All { filter } | Query::Top { filter, .. } | Query::BestGroup { filter, .. } => filter.clone(),
-    };
-    let filters: Vec<_> = queries.iter().map(filter).collect();
-    let matching = plan.jobs.iter().filter(|job| filters.iter().any(|filter| job.matches(filter)));
-    matching.map(|job| job.id).collect()
 }

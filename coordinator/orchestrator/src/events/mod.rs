@@ -14,6 +14,7 @@ use serde::Serialize;
 use shared::books::Incident;
 use shared::ids::{Attempt, JobId, RequestId, WorkerId};
 use shared::metrics::Metrics;
+use shared::protocol::EnsembleState;
 
 pub use follower::{Follower, Since};
 
@@ -109,6 +110,16 @@ pub enum EventKind {
     Planned { generation: u64 },
     /// All jobs that an ensemble chooses its members from are done.
     EnsembleReady { ensemble: String, jobs: usize },
+    /// An ensemble has another score, or other members, or can change no more.
+    EnsembleScored {
+        ensemble: String,
+        /// The jobs among which it chooses; those that could still change its members; those that failed for good.
+        candidates: usize,
+        waiting: usize,
+        failed: usize,
+        #[serde(flatten)]
+        state: EnsembleState,
+    },
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -136,7 +147,8 @@ impl EventKind {
             | Self::Asked { .. }
             | Self::Answered { .. }
             | Self::Planned { .. }
-            | Self::EnsembleReady { .. } => None,
+            | Self::EnsembleReady { .. }
+            | Self::EnsembleScored { .. } => None,
         }
     }
 }

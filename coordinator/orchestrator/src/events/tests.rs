@@ -9,7 +9,10 @@ use shared::books::{
 use shared::bus::{BookEntry, Change, Fed, RequestEntry};
 use shared::ids::{Attempt, JobId, RequestId, WorkerId};
 use shared::metrics::{Metrics, Point, Ranking};
-use shared::protocol::{Answer, CheckpointEvery, Demand, JobChange, Request, SweepRecord};
+use shared::protocol::{
+    Answer, CheckpointEvery, Demand, EnsembleState, JobChange, Request, Scoreboard, ScoredEnsemble,
+    SweepRecord,
+};
 use uuid::Uuid;
 
 use super::*;
@@ -146,6 +149,10 @@ fn short(kinds: &[EventKind]) -> String {
         EventKind::Answered { answer, .. } => format!("answered {answer}"),
         EventKind::Planned { generation } => format!("plan {generation}"),
         EventKind::EnsembleReady { ensemble, .. } => format!("{ensemble} ready"),
+        EventKind::EnsembleScored { ensemble, state, .. } => match state.score() {
+            Some(score) => format!("{ensemble} {score}"),
+            None => format!("{ensemble} unscored"),
+        },
     });
     words.collect::<Vec<_>>().join(", ")
 }
@@ -333,18 +340,50 @@ fn workers_requests_and_plans_are_told_when_they_change() {
 }
 
 #[test]
+fn ensembles_are_told_when_their_scores_change_and_not_when_a_candidate_is_done() {
+    let mut follower = Follower::of(&plan(), Since::Now);
+    let ensemble = |name: &str, waiting, state| ScoredEnsemble {
+        name: name.to_owned(),
+        candidates: 3,
+        waiting,
+        failed: 0,
+        state,
+    };
+    let mut told = |sweep: &str, ensembles: Vec<ScoredEnsemble>| {
+        let change = Change::Scoreboard { sweep: sweep.to_owned(), board: Scoreboard::new(ensembles) };
+        let events = follower.saw(&fed(1, change));
+        short(&events.into_iter().map(|event| event.kind).collect::<Vec<_>>())
+    };
+    let waiting = || EnsembleState::Waiting;
+    let so_far = |members| EnsembleState::Provisional { members, val_macro_f1: 50.0 };
+    let last = || EnsembleState::Final { members: 3, val_macro_f1: 50.0 };
+    assert_eq!(told("s", vec![ensemble("a", 3, waiting()), ensemble("b", 3, waiting())]), "");
+    assert_eq!(told("s", vec![ensemble("a", 2, so_far(1)), ensemble("b", 2, waiting())]), "a 50");
+    assert_eq!(told("s", vec![ensemble("a", 1, so_far(1)), ensemble("b", 2, waiting())]), "");
+    assert_eq!(told("another", vec![ensemble("a", 0, last())]), "");
+    assert_eq!(told("s", vec![ensemble("a", 0, last()), ensemble("b", 0, last())]), "a 50, b 50");
+    assert_eq!(told("s", vec![ensemble("b", 0, last())]), "");
+    assert_eq!(told("s", vec![ensemble("a", 0, last())]), "a 50", "it was forgotten in between");
+}
+
+#[test]
 fn events_are_written_with_version_and_time() {
     let mut books = Books::default();
     let one = books.claim("one");
     books.epochs(&one, 1..=1);
     let mut follower = Follower::of(&plan(), Since::Beginning);
     let events = follower.saw(&fed(2, books.changes[1].clone()));
+    let state = EnsembleState::Final { members: 3, val_macro_f1: 50.5 };
+    let ensemble = ScoredEnsemble { name: "all".into(), candidates: 3, waiting: 0, failed: 0, state };
+    let scored = follower.saw_scoreboard(&Scoreboard::new(vec![ensemble]));
     let lines: Vec<String> = events
         .iter()
+        .chain(&scored)
         .map(|event| serde_json::to_string(event).unwrap().replace(&job().to_string(), "JOB"))
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     {"v":1,"time":1.5,"event":"started","job":"JOB","worker":"one-00000000","attempt":1,"epoch":0}
     {"v":1,"time":1.5,"event":"epoch","job":"JOB","worker":"one-00000000","attempt":1,"epoch":1,"seconds":1.0,"score":1.0,"metrics":{"score":1.0}}
+    {"v":1,"time":1.5,"event":"ensemble_scored","ensemble":"all","candidates":3,"waiting":0,"failed":0,"state":"final","members":3,"val_macro_f1":50.5}
     "#);
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use shared::ids::JobId;
-use shared::predictions::{Matrix, SampleList};
+use shared::predictions::{Matrix, SampleList, from_npy};
 use shared::result::{JobResult, TEST, VALIDATION};
 use shared::version::{DecodeError, Versions};
 
@@ -169,7 +169,11 @@ impl RunDir {
         Ok(())
     }
 
-    pub(super) fn result(&self, job: JobId) -> Result<Option<JobResult>, RunDirError> {
+    /// A job's result, if it is stored. Its matrices are not looked at.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub(crate) fn result(&self, job: JobId) -> Result<Option<JobResult>, RunDirError> {
         let path = self.result_path(job);
         let Some(bytes) = read(&path)? else { return Ok(None) };
         let damaged = |problem: String| RunDirError::damaged_result(job, &path, problem);
@@ -209,6 +213,17 @@ impl RunDir {
             matrices.insert(split.clone(), check_matrix(stored, &bytes, samples).map_err(damaged)?);
         }
         Ok(matrices)
+    }
+
+    /// A job's matrix, if it is stored. It was compared with its result when it was stored, and is not again.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub(crate) fn matrix(&self, job: JobId, split: &str) -> Result<Option<Matrix>, RunDirError> {
+        let path = self.probabilities_path(job, split);
+        let Some(bytes) = read(&path)? else { return Ok(None) };
+        let matrix = from_npy(&bytes);
+        matrix.map(Some).map_err(|error| RunDirError::damaged_result(job, &path, error.to_string()))
     }
 
     /// The drained workers. A folder of an earlier version lists none.

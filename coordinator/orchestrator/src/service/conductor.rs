@@ -71,7 +71,7 @@ impl Conductor {
     ) -> Self {
         let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let feed = bus.feed(subjects::CONDUCTED_KEYS);
+        let feed = bus.feed(subjects::COORDINATED_KEYS);
         let performer = Performer::new(bus.clone());
         let queueing = Queueing::new(bus.clone(), most_queued, role == Role::Conducting);
         let cost = work::cost_model(&plan, train_samples);
@@ -197,7 +197,9 @@ impl Conductor {
             Change::Request(RequestEntry { request, revision }) if request.sweep == self.plan.name => {
                 self.apply(Event::Requested { revision, request }).await
             }
-            Change::Request(_) | Change::Result(_) | Change::Sweep(_) => Acted::default(),
+            Change::Request(_) | Change::Result(_) | Change::Sweep(_) | Change::Scoreboard { .. } => {
+                Acted::default()
+            }
         }
     }
 

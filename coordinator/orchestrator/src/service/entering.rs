@@ -12,6 +12,7 @@ use super::conductor::{Conductor, Extent, Role};
 use super::lease::{Claim, Holder, KeptLease};
 use super::wait_out::wait_out;
 use super::{prepare, weights};
+use crate::ensemble::live::Finished;
 use crate::sweep::plan::Plan;
 use crate::view::Sink;
 use crate::view::model::Snapshot;
@@ -42,6 +43,8 @@ pub struct Entered {
     /// Jobs whose results in the run folder are outdated.
     pub outdated: BTreeSet<JobId>,
     pub snapshot: Snapshot,
+    /// What is known of finished jobs, if the sweep has ensembles.
+    pub finished: Vec<(JobId, Finished)>,
 }
 
 /// Enters the sweep. Waits out what passes by itself.
@@ -80,6 +83,9 @@ pub async fn enter(bus: &Bus, entering: Entering<'_>, sink: &mut Sink) -> anyhow
         .collect();
     let engine = admitted.engine(&|job| stored.contains_key(&job));
     let snapshot = first_snapshot(&admitted.plan, &stored);
+    let ranking = &admitted.plan.ranking;
+    let finished = stored.iter().filter(|_| !admitted.plan.ensembles.is_empty());
+    let finished = finished.map(|(&job, result)| (job, Finished::of(result, ranking))).collect();
     if role == Role::Following {
         sink.remark(&format!(
             "another `ferry run` conducts `{}` already: this one follows it, and takes over when that one is gone",
@@ -93,7 +99,7 @@ pub async fn enter(bus: &Bus, entering: Entering<'_>, sink: &mut Sink) -> anyhow
     for result in stored.values() {
         cost.saw_result(result);
     }
-    Ok(Entered { bus: bus.clone(), conductor, lease, outdated, snapshot })
+    Ok(Entered { bus: bus.clone(), conductor, lease, outdated, snapshot, finished })
 }
 
 /// What is shown first, given the results of earlier runs.

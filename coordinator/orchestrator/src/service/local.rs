@@ -11,8 +11,10 @@ use tokio::time::Instant;
 use super::desertion::LocalWorkers;
 use super::downloads::FetchedResult;
 use super::server_monitor::ServerMonitor;
+use super::stored_predictions::StoredPredictions;
 use super::surroundings::{Folder, Host};
 use crate::cost::forecast::Forecasts;
+use crate::ensemble::live::Predictions;
 use crate::fleet::{Exit, Fleet};
 use crate::home::HomeLock;
 use crate::run_dir::{ResultWriter, RunDir};
@@ -139,6 +141,11 @@ impl Folder for LocalFolder<'_> {
 
     fn forecasts(&self) -> Forecasts {
         self.run_dir.forecasts().ok().flatten().unwrap_or_default()
+    }
+
+    fn predictions(&self) -> Option<Box<dyn Predictions + Send>> {
+        let stored = || Box::new(StoredPredictions::of(self.run_dir.clone()));
+        if self.writer.is_some() { Some(stored()) } else { None }
     }
 
     fn keep(&mut self, forecasts: &Forecasts) -> anyhow::Result<()> {

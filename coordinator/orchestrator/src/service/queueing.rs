@@ -171,7 +171,8 @@ impl Queueing {
     }
 }
 
-async fn until(instant: Option<Instant>) {
+/// Resolves at this instant, and never without one.
+pub(super) async fn until(instant: Option<Instant>) {
     match instant {
         Some(instant) => tokio::time::sleep_until(instant).await,
         None => std::future::pending().await,

@@ -5,10 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::books::JobState;
 use shared::bus::Bus;
-use shared::ids::WorkerId;
-use shared::protocol::{LiveReport, Presence};
+use shared::protocol::Presence;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::attendance::Attendance;
@@ -20,10 +18,14 @@ use super::eta;
 use super::foretelling::Foretelling;
 use super::input::{Acted, Input};
 use super::lease::KeptLease;
+use super::live_jobs::Workers;
 use super::other_sweeps::OtherSweeps;
+use super::scoring::Scoring;
+use super::storing::is_refused;
 use super::surroundings::{Folder, Host};
 use crate::engine::Engine;
-use crate::events::{EventKind, Follower, Since, SweepEvent};
+use crate::ensemble::live::{Fate, Finished};
+use crate::events::{Follower, Since, SweepEvent};
 use crate::sweep::plan::Plan;
 use crate::view::Sink;
 use crate::view::labels::Labels;
@@ -55,6 +57,7 @@ pub struct Session<'a, H, F> {
     follower: Follower,
     folder: F,
     foretelling: Foretelling,
+    scoring: Scoring,
     /// The plan that the run folder and the subscribers know.
     plan: Arc<Plan>,
     context: Context<'a, H>,
@@ -81,16 +84,6 @@ struct Context<'a, H> {
     rest: Rest,
 }
 
-/// What is known about the workers that train here.
-struct Workers {
-    labels: Labels,
-    others: OtherSweeps,
-    /// The last report of each worker, and when it arrived.
-    reports: BTreeMap<WorkerId, (Instant, LiveReport)>,
-    /// Workers that get no more jobs, and why.
-    drained: BTreeMap<String, String>,
-}
-
 /// What is left of a session.
 #[derive(Debug)]
 pub struct Ended<H> {
@@ -100,34 +93,12 @@ pub struct Ended<H> {
     pub host: H,
 }
 
-impl Workers {
-    /// What each worker trains now. Reports that contradict the records are left out: a worker that lost its job may
-    /// not know it yet.
-    fn live(&mut self, engine: &Engine) -> Vec<LiveJob> {
-        let Self { labels, others, reports, .. } = self;
-        let mut live = Vec::new();
-        for (_, report) in reports.values() {
-            let Some(label) = labels.find(report.job) else {
-                let label = others.label(report.job);
-                live.push(LiveJob { report: report.clone(), label, own: false, score: None });
-                continue;
-            };
-            let Some(record) = engine.record(report.job) else { continue };
-            let JobState::Running { token, .. } = &record.state else { continue };
-            if token.owner == report.worker {
-                let (label, score) = (label.to_owned(), record.last_score());
-                live.push(LiveJob { report: report.clone(), label, own: true, score });
-            }
-        }
-        live
-    }
-}
-
 impl<'a, H: Host, F: Folder> Session<'a, H, F> {
     /// Begins with a sweep that is in the books. `labels` name its jobs.
     pub fn begin(entered: Entered, host: H, folder: F, labels: Labels, sink: &'a mut Sink) -> Self {
-        let Entered { bus, conductor, lease, snapshot, .. } = entered;
+        let Entered { bus, conductor, lease, snapshot, finished, .. } = entered;
         let plan = conductor.plan().clone();
+        let scoring = Scoring::begin(bus.clone(), &plan, finished, folder.predictions(), conductor.role());
         let others = OtherSweeps::begin(bus.clone(), &plan.name);
         let workers = Workers { labels, others, reports: BTreeMap::new(), drained: BTreeMap::new() };
         let (started, desertion) = (Instant::now(), Desertion::default());
@@ -147,7 +118,7 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
             desertion,
             rest,
         };
-        Self { conductor, lease, follower, folder, foretelling, plan, context }
+        Self { conductor, lease, follower, folder, foretelling, scoring, plan, context }
     }
 
     /// Runs until every job has ended or no worker may take jobs any more. Dropping the future ends the run between two
@@ -174,14 +145,17 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
                     self.context.workers.reports.insert(worker, (Instant::now(), report));
                 }
                 Ok(()) = self.lease.roles.changed() => self.take_role().await?,
+                never = self.scoring.run() => match never {},
                 input = self.conductor.next() => self.act(input, &mut second).await?,
             }
             if self.conductor.is_finished() {
                 self.every_second().await?;
+                self.tell_last_scores().await;
                 self.foretelling.end(&mut self.folder)?;
                 return Ok(SessionEnd::Finished);
             }
             if let Some(why) = self.stranded().await {
+                self.tell_last_scores().await;
                 return Ok(SessionEnd::Stranded(why));
             }
         }
@@ -211,8 +185,17 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
                 Role::Following => "another `ferry run` has taken this sweep over: this one follows it",
             });
         }
+        self.scoring.conduct(role);
         let acted = self.conductor.take(role).await;
         self.follow(acted)
+    }
+
+    /// Shows the final scores before the run ends: what the books say of them comes too late for that.
+    async fn tell_last_scores(&mut self) {
+        if let Some(board) = self.scoring.end().await {
+            let events = self.follower.saw_scoreboard(&board);
+            self.context.tell(&events);
+        }
     }
 
     /// Lets the conductor act. That may wait for the server, so the display is updated in the meantime.
@@ -220,15 +203,23 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
         if let Some(fed) = input.fed() {
             let events = self.follower.saw(fed);
             self.context.tell(&events);
+            self.scoring.saw(fed);
         }
-        let Self { conductor, folder, follower, context, .. } = self;
+        let Self { conductor, folder, follower, scoring, context, .. } = self;
         let (mut scores, mut events) = (Vec::new(), Vec::new());
         let ranking = conductor.plan().ranking.clone();
         let mut store = |fetched: &FetchedResult| {
-            folder.store(fetched)?;
             let result = &fetched.result;
+            if let Err(error) = folder.store(fetched) {
+                if is_refused(&error) {
+                    scoring.take(result.job, Fate::Failed);
+                }
+                return Err(error);
+            }
+            let finished = Finished::of(result, &ranking);
+            scoring.take(result.job, Fate::Finished(finished));
             events.extend(follower.saw_result(result));
-            scores.extend(ranking.score(&result.metrics).map(|score| (result.job, score)));
+            scores.extend(finished.score.map(|score| (result.job, score)));
             Ok(())
         };
         let acted = {
@@ -252,6 +243,7 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
     fn follow(&mut self, Acted { set_aside, drained, added }: Acted) -> anyhow::Result<()> {
         for job in set_aside {
             self.folder.set_aside(job)?;
+            self.scoring.take(job, Fate::Open);
         }
         for (worker, reason) in drained {
             self.context.host.drain(&worker);
@@ -273,6 +265,8 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
         self.plan = self.conductor.plan().clone();
         self.folder.follow(&self.plan)?;
         self.follower.follow(&self.plan);
+        let failed = self.conductor.engine().failures().map(|(job, ..)| job).collect();
+        self.scoring.follow(&self.plan, failed);
         self.context.relabel(&self.plan);
         Ok(())
     }
@@ -382,6 +376,7 @@ impl<H: Host> Context<'_, H> {
     }
 
     fn relabel(&mut self, plan: &Plan) {
+        self.snapshot.follow(plan);
         let labels = Labels::of(plan).from_file(self.workers.labels.file());
         self.sink.relabel(&labels);
         self.workers.labels = labels;
@@ -389,9 +384,7 @@ impl<H: Host> Context<'_, H> {
 
     fn tell(&mut self, events: &[SweepEvent]) {
         for event in events {
-            if let EventKind::Reported { job, score: Some(score), .. } = &event.kind {
-                self.snapshot.saw(*job, *score);
-            }
+            self.snapshot.heard(&event.kind);
             self.sink.event(event, &self.snapshot);
         }
     }

@@ -5,14 +5,14 @@ use shared::books::{JobRecord, JobState, Standing, WorkerRecord};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
 use shared::metrics::{Goal, Metrics};
-use shared::protocol::{Drains, Presence, Priority, Steering, SweepRecord, Wish, subjects};
+use shared::protocol::{Drains, Presence, Priority, ScoredEnsemble, Steering, SweepRecord, Wish, subjects};
 use shared::result::JobResult;
 
 use super::books::Books;
 use super::progress::finished_epochs;
 use super::work::Work;
 use crate::selection::Facts;
-use crate::sweep::plan::{Plan, PlannedJob};
+use crate::sweep::plan::{EnsembleRule, Plan, PlannedJob};
 use crate::view::labels::Labels;
 
 /// One sweep, as its records show it.
@@ -25,7 +25,19 @@ pub struct SweepStatus {
     pub goal: Goal,
     /// What is left to do, for the workers that are there.
     pub left: Work,
+    /// Those of the plan, in its order.
+    pub ensembles: Vec<EnsembleStatus>,
     pub jobs: Vec<JobStatus>,
+}
+
+/// An ensemble of a sweep.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum EnsembleStatus {
+    /// As the run that conducts the sweep last told.
+    Scored(ScoredEnsemble),
+    /// No run has told of it yet.
+    Untold { name: String },
 }
 
 /// One job of a sweep.
@@ -133,6 +145,11 @@ pub async fn status_with(bus: &Bus, sweeps: Vec<SweepStatus>) -> anyhow::Result<
 pub(super) async fn sweep(bus: &Bus, plan: &Plan) -> Result<SweepStatus, BusError> {
     let books = Books::read(bus, plan).await?;
     let left = books.left(plan, &bus.workers().await?);
+    let board = bus.scoreboard(&plan.name).await?.unwrap_or_default();
+    let ensemble = |rule: &EnsembleRule| match board.of(&rule.name) {
+        Some(scored) => EnsembleStatus::Scored(scored.clone()),
+        None => EnsembleStatus::Untold { name: rule.name.clone() },
+    };
     let labels = Labels::of(plan);
     let status = |job: &PlannedJob| {
         let known = Known {
@@ -147,6 +164,7 @@ pub(super) async fn sweep(bus: &Bus, plan: &Plan) -> Result<SweepStatus, BusErro
         score_name: plan.score_name(),
         goal: plan.ranking.goal,
         left,
+        ensembles: plan.ensembles.iter().map(ensemble).collect(),
         jobs: plan.jobs.iter().map(status).collect(),
     })
 }

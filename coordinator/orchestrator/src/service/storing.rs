@@ -15,6 +15,11 @@ fn wants_room(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref()).any(disk::is_lack_of_room)
 }
 
+/// True if the result cannot be used, so that its job counts as failed in this run.
+pub(super) fn is_refused(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(RunDirError::Refused { .. }))
+}
+
 /// Stores a fetched result, and returns the event that follows.
 pub(super) fn stored(
     job: JobId,

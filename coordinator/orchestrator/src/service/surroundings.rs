@@ -9,6 +9,7 @@ use shared::protocol::Presence;
 use super::desertion::LocalWorkers;
 use super::downloads::FetchedResult;
 use crate::cost::forecast::Forecasts;
+use crate::ensemble::live::Predictions;
 use crate::fleet::Exit;
 use crate::sweep::plan::Plan;
 use crate::view::Sink;
@@ -70,6 +71,9 @@ pub trait Folder {
 
     /// What earlier runs of the sweep foretold of its end. A file that cannot be read counts as none.
     fn forecasts(&self) -> Forecasts;
+
+    /// Where stored predictions are read, from another thread; `None` if another run stores them, or nobody does.
+    fn predictions(&self) -> Option<Box<dyn Predictions + Send>>;
 
     /// Keeps what is foretold of the sweep's end.
     ///

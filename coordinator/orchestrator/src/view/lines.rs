@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::books::incidents_in_words;
+use shared::protocol::ScoredEnsemble;
 use shared::terminal::plain;
 
 use super::console;
+use super::ensembles::standing;
 use super::labels::Labels;
 use super::layout::fit;
 use super::model::{Snapshot, clock, headline};
@@ -164,6 +166,12 @@ pub fn words(event: &EventKind, labels: &Labels) -> Option<String> {
         EventKind::Planned { .. } => return None,
         EventKind::EnsembleReady { ensemble, jobs } => {
             format!("ensemble `{ensemble}`: all {jobs} jobs that it chooses from are done")
+        }
+        EventKind::EnsembleScored { ensemble, candidates, waiting, failed, state } => {
+            let (name, state) = (ensemble.clone(), state.clone());
+            let (candidates, waiting, failed) = (*candidates, *waiting, *failed);
+            let stands = ScoredEnsemble { name, candidates, waiting, failed, state };
+            format!("ensemble `{ensemble}`: {}", standing(&stands))
         }
         EventKind::Note { note, .. } => format!("{label}: {note}"),
     })

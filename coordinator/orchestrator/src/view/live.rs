@@ -1,5 +1,6 @@
 //! A run on a terminal: one line per worker and one for the sweep, redrawn in place.
 
+use shared::protocol::EnsembleState;
 use shared::terminal::{plain, wants_colour};
 
 use super::labels::Labels;
@@ -26,7 +27,9 @@ impl Live {
     pub(super) fn event(&self, event: &SweepEvent) {
         match &event.kind {
             // The bars show these.
-            EventKind::Started { .. } | EventKind::Reported { .. } => {}
+            EventKind::Started { .. }
+            | EventKind::Reported { .. }
+            | EventKind::EnsembleScored { state: EnsembleState::Provisional { .. }, .. } => {}
             EventKind::Logged { .. }
             | EventKind::TakenOver { .. }
             | EventKind::GivenBack { .. }
@@ -41,6 +44,7 @@ impl Live {
             | EventKind::Answered { .. }
             | EventKind::Planned { .. }
             | EventKind::EnsembleReady { .. }
+            | EventKind::EnsembleScored { .. }
             | EventKind::Note { .. } => {
                 if let Some(words) = words(&event.kind, &self.labels) {
                     console::print(&plain(&words));

@@ -2,6 +2,7 @@
 
 pub mod bar;
 pub mod console;
+pub mod ensembles;
 pub mod labels;
 mod layout;
 mod lines;

@@ -1,5 +1,6 @@
 //! The state of a run as displays need it. Pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shared::ids::JobId;
@@ -9,6 +10,8 @@ use shared::protocol::LiveReport;
 
 use crate::cost::Estimate;
 use crate::engine::Tally;
+use crate::events::EventKind;
+use crate::sweep::plan::Plan;
 
 /// One moment of a run.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +25,8 @@ pub struct Snapshot {
     pub goal: Goal,
     /// The best finished or running job, and its score.
     pub best: Option<(JobId, f64)>,
+    /// The ensembles that have a score so far.
+    pub ensembles: BTreeMap<String, f64>,
     pub elapsed: Duration,
     /// How long it still takes; `None` while that is not known.
     pub left: Option<Estimate>,
@@ -52,6 +57,23 @@ impl Snapshot {
             self.best = Some((job, score));
         }
     }
+
+    /// Takes the scores of an event.
+    pub fn heard(&mut self, event: &EventKind) {
+        if let EventKind::Reported { job, score: Some(score), .. } = event {
+            self.saw(*job, *score);
+        } else if let EventKind::EnsembleScored { ensemble, state, .. } = event {
+            match state.score() {
+                Some(score) => self.ensembles.insert(ensemble.clone(), score),
+                None => self.ensembles.remove(ensemble),
+            };
+        }
+    }
+
+    /// Forgets ensembles that a changed plan no longer has.
+    pub fn follow(&mut self, plan: &Plan) {
+        self.ensembles.retain(|name, _| plan.ensembles.iter().any(|rule| rule.name == *name));
+    }
 }
 
 /// `1:02:03`, or `2:03` below an hour.
@@ -77,6 +99,7 @@ pub fn headline(snapshot: &Snapshot) -> Vec<Part> {
     let elsewhere = snapshot.live.iter().filter(|job| !job.own).count();
     let [likely, low, high] = snapshot.left.unwrap_or(Estimate::NOTHING).times().map(clock);
     let eta = if snapshot.left.is_some() { likely } else { "unknown".to_owned() };
+    let ensemble = snapshot.ensembles.values().copied().reduce(f64::max);
     let is_open = snapshot.left.is_some_and(|left| left.high > 0.0);
     // Failed, lost and returned are different: the training failed, its worker vanished, or the server, the network or
     // a disk was in the way.
@@ -95,6 +118,7 @@ pub fn headline(snapshot: &Snapshot) -> Vec<Part> {
             snapshot.best.is_some(),
             format!("best {} {:.1}", snapshot.score_name, snapshot.best.map_or(0.0, |(_, score)| score)),
         ),
+        (4, ensemble.is_some(), format!("best ensemble F1 {:.1}", ensemble.unwrap_or(0.0))),
         (5, true, clock(snapshot.elapsed)),
         (8, snapshot.server_away.is_none(), format!("ETA {eta}")),
         (4, snapshot.server_away.is_none() && is_open, format!("{low} to {high}")),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::books::{Incident, IncidentKind};
 use shared::ids::{Attempt, JobId, RequestId, WorkerId};
 use shared::metrics::Metrics;
-use shared::protocol::LiveReport;
+use shared::protocol::{EnsembleState, LiveReport};
 use uuid::Uuid;
 
 use super::labels::Labels;
@@ -146,6 +146,31 @@ fn the_best_score_stays_whatever_comes_later() {
 }
 
 #[test]
+fn the_headline_has_the_best_ensemble_while_the_plan_has_it() {
+    let mut snapshot = Snapshot::default();
+    let scored = |ensemble: &str, state| EventKind::EnsembleScored {
+        ensemble: ensemble.to_owned(),
+        candidates: 3,
+        waiting: 1,
+        failed: 0,
+        state,
+    };
+    let provisional = |val_macro_f1| EnsembleState::Provisional { members: 2, val_macro_f1 };
+    let told = |snapshot: &Snapshot| fit(headline(snapshot), usize::MAX);
+    for (ensemble, f1) in [("a", 60.0), ("b", 70.0), ("b", 50.04)] {
+        snapshot.heard(&scored(ensemble, provisional(f1)));
+    }
+    insta::assert_snapshot!(told(&snapshot), @"0/0 jobs done · 0 running · best ensemble F1 60.0 · 0:00 · ETA unknown");
+    let here = std::path::Path::new("");
+    let text = "name: s\ndataset: {synthetic: {}}\ngroups: {g: {matrix: {subset_seed: [0]}}}\n\
+                ensembles: {b: {members: [{where: {group: g}}]}}\n";
+    snapshot.follow(&crate::sweep::plan(text, here, here).unwrap());
+    insta::assert_snapshot!(told(&snapshot), @"0/0 jobs done · 0 running · best ensemble F1 50.0 · 0:00 · ETA unknown");
+    snapshot.heard(&scored("b", EnsembleState::Unscored { why: "no labels".into() }));
+    insta::assert_snapshot!(told(&snapshot), @"0/0 jobs done · 0 running · 0:00 · ETA unknown");
+}
+
+#[test]
 fn times_are_written_as_clocks() {
     assert_eq!(clock(Duration::from_secs(59)), "0:59");
     assert_eq!(clock(Duration::from_secs(3723)), "1:02:03");
@@ -201,6 +226,13 @@ fn every_event_reads_well() {
         EventKind::Done { job: id, worker: one, stopped_after: Some(4) },
         EventKind::Trusted { worker: "cpu0".into() },
         EventKind::EnsembleReady { ensemble: "mixup".into(), jobs: 8 },
+        EventKind::EnsembleScored {
+            ensemble: "mixup".into(),
+            candidates: 8,
+            waiting: 5,
+            failed: 0,
+            state: EnsembleState::Provisional { members: 3, val_macro_f1: 61.25 },
+        },
         EventKind::Answered {
             request,
             by: "ada on head".into(),
@@ -231,6 +263,7 @@ fn every_event_reads_well() {
     00000001: ended early on cpu0, after epoch 4
     worker cpu0 takes jobs again
     ensemble `mixup`: all 8 jobs that it chooses from are done
+    ensemble `mixup`: F1 61.25 so far, with 3 members; waits for 5 of 8 candidates
     ada on head asked to pause (2 jobs): done; not for job 00000001: it is done
     00000001: a damaged checkpoint was skipped
     "#);

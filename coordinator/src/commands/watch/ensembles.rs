@@ -1,12 +1,10 @@
 //! The ensembles of a watched sweep: how many of their candidates are done, and what they wait for. Pure.
 
-use std::collections::BTreeSet;
-
 use super::job::{Counts, State};
 use super::jobs::Jobs;
-use orchestrator::sweep::plan::{Plan, Query};
+use orchestrator::sweep::plan::Plan;
 
-/// One ensemble. Its own score needs predictions, which are not read here.
+/// One ensemble. Its own score comes from the scoreboard, because it needs predictions, which are not read here.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Ensemble {
     pub(super) name: String,
@@ -26,20 +24,12 @@ pub(super) fn of(plan: &Plan) -> Vec<Ensemble> {
     let ensemble = |rule: &orchestrator::sweep::plan::EnsembleRule| Ensemble {
         name: rule.name.clone(),
         size: rule.size,
-        candidates: candidates(plan, &rule.members).into_iter().collect(),
+        candidates: plan.candidates(rule).into_iter().collect(),
         counts: Counts::default(),
         best: None,
         awaits: None,
     };
     plan.ensembles.iter().map(ensemble).collect()
-}
-
-fn candidates(plan: &Plan, queries: &[Query]) -> BTreeSet<usize> {
-    let filters = queries.iter().map(|query| match query {
-        Query::All { filter } | Query::Top { filter, .. } | Query::BestGroup { filter, .. } => filter,
-    });
-    let matching = |filter| (0..plan.jobs.len()).filter(move |&place| plan.jobs[place].matches(filter));
-    filters.flat_map(matching).collect()
 }
 
 impl Ensemble {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shared::books::Standing;
 use shared::ids::JobId;
-use shared::protocol::{Drains, LiveReport, Presence, Priority, Readiness};
+use shared::protocol::{Drains, LiveReport, Presence, Priority, Readiness, Scoreboard};
 
 use super::ensembles::{self, Ensemble};
 use super::job::State;
@@ -116,6 +116,8 @@ pub(super) struct Model {
     /// Cells of the longest name of a job.
     pub(super) widest_label: usize,
     pub(super) ensembles: Vec<Ensemble>,
+    /// The scores of ensembles, as the run that conducts the sweep last told.
+    pub(super) board: Scoreboard,
     pub(super) workers: Vec<Presence>,
     pub(super) standings: BTreeMap<String, Standing>,
     /// The progress within an epoch, as workers report it.
@@ -172,6 +174,7 @@ impl Model {
             labels,
             widest_label,
             ensembles,
+            board: Scoreboard::default(),
             workers: Vec::new(),
             standings: BTreeMap::new(),
             live: HashMap::new(),

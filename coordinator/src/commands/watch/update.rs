@@ -72,6 +72,11 @@ impl Model {
                 self.standings.insert(record.name, record.standing);
             }
             Change::Request(entry) => actions.extend(self.request(&entry)),
+            Change::Scoreboard { sweep, board } => {
+                if sweep == self.jobs.plan.name {
+                    self.board = board;
+                }
+            }
             Change::Sweep(record) => {
                 if record.name == self.jobs.plan.name {
                     self.times.saw(written_nanos, self.now);

@@ -123,8 +123,9 @@ impl Survey {
             Target::Sweep(_) => candidates.len() - own.len(),
             Target::Unlisted => 0,
         };
-        if let Target::Sweep(name) = target {
-            self.take_sweep(name, &mut found);
+        match target {
+            Target::Sweep(name) => self.take_sweep(name, &mut found),
+            Target::Unlisted => found.keys.extend(self.unlisted_scoreboards()),
         }
         for id in &own {
             self.take_job(*id, &needed_elsewhere, &mut found);
@@ -157,7 +158,7 @@ impl Survey {
 
     /// The sweep's key comes first: once it is deleted, the sweep is no longer listed, whatever happens to the rest.
     fn take_sweep(&self, name: &str, found: &mut Belongings) {
-        let keys = [subjects::sweep_key(name), subjects::conductor_key(name)];
+        let keys = [subjects::sweep_key(name), subjects::conductor_key(name), subjects::scoreboard_key(name)];
         found.keys.extend(keys.into_iter().filter(|key| self.keys.contains(key)));
         found.keys.extend(self.requests.get(name).into_iter().flatten().cloned());
         let plans = self.results.iter().filter(|(blob, _)| is_plan_of(blob, name));
@@ -165,6 +166,14 @@ impl Survey {
             found.holdings.results.add(*bytes);
             found.blobs.push((Bucket::Results, blob.clone()));
         }
+    }
+
+    /// What an interrupted removal has left.
+    fn unlisted_scoreboards(&self) -> impl Iterator<Item = String> {
+        let is_unlisted = |key: &&String| {
+            subjects::sweep_of_scoreboard_key(key).is_some_and(|name| !self.sweeps.contains_key(name))
+        };
+        self.keys.iter().filter(is_unlisted).cloned()
     }
 
     /// The record comes first: programs leave a job without a record alone. Checkpoints from which other jobs go on stay.
@@ -264,6 +273,7 @@ mod tests {
         let both = |number: u128| [subjects::record_key(id(number)), subjects::order_key(id(number))];
         let mut keys: BTreeSet<String> = (1..=4).flat_map(both).collect();
         keys.extend([subjects::result_key(id(1)), "sweep.a".into(), "sweep.b".into(), "timing".into()]);
+        keys.extend(["ensembles.a", "ensembles.b"].map(str::to_owned));
         Survey {
             keys,
             sweeps: [
@@ -305,6 +315,7 @@ mod tests {
         let job = id(1);
         let keys = [
             "sweep.a".to_owned(),
+            "ensembles.a".to_owned(),
             "request.1".to_owned(),
             format!("job.{job}"),
             format!("order.{job}"),
@@ -333,6 +344,9 @@ mod tests {
         assert_eq!((found.holdings.jobs, found.holdings.packs), (1, Amount { count: 1, bytes: 1000 }));
         assert_eq!(found.keys, [format!("job.{}", id(4)), format!("order.{}", id(4)), "pack.old".to_owned()]);
         let mut rest = survey();
+        rest.keys.insert("ensembles.gone".into());
+        assert_eq!(rest.belongings(&Target::Unlisted).keys[0], "ensembles.gone");
+        rest.keys.remove("ensembles.gone");
         rest.jobs.remove(&id(4));
         rest.packs.remove("old");
         assert_eq!(rest.belongings(&Target::Unlisted), Belongings::default());

@@ -5,13 +5,14 @@ use ratatui::style::Style;
 use ratatui::text::Span;
 use shared::books::Standing;
 use shared::plural::count;
-use shared::protocol::{Presence, Readiness};
+use shared::protocol::{EnsembleState, Presence, Readiness};
 
 use super::super::ensembles::Ensemble;
 use super::super::job::State;
 use super::super::marks::{bar, cut, fit, number, width};
 use super::super::model::{Model, Pane};
 use super::{Canvas, Look, below, has_focus, top};
+use orchestrator::view::ensembles::score;
 
 /// How many jobs wait for a worker, and which come next.
 pub(super) fn queue(model: &Model, area: Rect, canvas: &mut Canvas<'_>) {
@@ -130,11 +131,17 @@ fn members(ensemble: &Ensemble) -> String {
     format!("{}/{} done", ensemble.counts.of(State::Done), ensemble.candidates.len())
 }
 
+/// Its score, what it waits for, and the best of its candidates.
 fn progress(model: &Model, ensemble: &Ensemble) -> String {
     let best = ensemble.best.map_or_else(String::new, |(score, _)| {
         format!(" · best single {} {}", model.labels.score_name(), number(score))
     });
-    format!("{} · {}{best}", ensemble.waits_for(), count(ensemble.size, "member"))
+    let (score, why) = match model.board.of(&ensemble.name).map(|known| &known.state) {
+        Some(EnsembleState::Unscored { why }) => ("no score · ".to_owned(), format!(" · {why}")),
+        Some(state) => (score(state).map_or_else(String::new, |score| format!("{score} · ")), String::new()),
+        None => (String::new(), String::new()),
+    };
+    format!("{score}{} · {}{best}{why}", ensemble.waits_for(), count(ensemble.size, "member"))
 }
 
 /// The end of the log of the chosen job.

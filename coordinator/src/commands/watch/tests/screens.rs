@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use shared::protocol::{EnsembleState, Scoreboard, ScoredEnsemble};
 
 use super::*;
 use crate::commands::watch::draw::{Look, draw};
@@ -34,6 +35,37 @@ fn a_running_sweep() {
     insta::assert_snapshot!("running_80x24", drawn(&world.model, 80, 24));
     insta::assert_snapshot!("running_200x50", drawn(&world.model, 200, 50));
     insta::assert_snapshot!("running_40x10", drawn(&world.model, 40, 10));
+}
+
+#[test]
+fn ensembles_with_scores() {
+    let mut world = World::busy();
+    let ensemble = |name: &str, state| ScoredEnsemble {
+        name: name.to_owned(),
+        candidates: 8,
+        waiting: 5,
+        failed: 0,
+        state,
+    };
+    let shown = |world: &World| -> Vec<String> {
+        let screen = drawn(&world.model, 120, 40);
+        let lines = screen.lines().skip_while(|line| !line.starts_with("─ Ensembles"));
+        lines.skip(1).take(2).map(str::to_owned).collect()
+    };
+    let told = |world: &mut World, sweep: &str, weak| {
+        let best = EnsembleState::Unscored { why: "a member has no predictions".to_owned() };
+        let board = Scoreboard::new(vec![ensemble("Weak", weak), ensemble("Best two", best)]);
+        world.book(Change::Scoreboard { sweep: sweep.to_owned(), board });
+    };
+    let so_far = || EnsembleState::Provisional { members: 2, val_macro_f1: 61.255 };
+    told(&mut world, "another", so_far());
+    assert!(!shown(&world).concat().contains("F1"), "{:?}", shown(&world));
+    told(&mut world, "demo", so_far());
+    let lines = shown(&world);
+    assert!(lines[0].contains("1/8 done   F1 61.26 so far · waits for 2 running, 3 pending"), "{lines:?}");
+    assert!(lines[1].contains("3/16 done  no score · waits for 3 running, 7 pending"), "{lines:?}");
+    told(&mut world, "demo", EnsembleState::Final { members: 2, val_macro_f1: 62.0 });
+    assert!(shown(&world)[0].contains("done   final F1 62.00 · waits for"), "{:?}", shown(&world));
 }
 
 #[test]
