@@ -14,7 +14,7 @@ use crate::commands::error::CommandError;
 use crate::commands::steer::Verb;
 use crate::commands::{
     backup, chaos, cluster, data, ensemble, eta, evaluate, init, logs, plan, remove, report, restore, run,
-    schema, serve, shell, status, steer, watch, why, workers,
+    schema, serve, shell, status, steer, verify, watch, why, workers,
 };
 use orchestrator::guard;
 use orchestrator::view::console::LogWriter;
@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Serve(serve::StartArgs),
     /// Explain why an ensemble has its members.
     Why(why::WhyArgs),
+    /// Train a finished job again for an epoch, and tell whether its numbers come out the same.
+    Verify(verify::VerifyArgs),
     /// Look for better ensembles among the finished jobs of a run.
     #[command(subcommand, after_help = "Example:\n  ferry ensemble search runs/demo")]
     Ensemble(ensemble::EnsembleCommand),
@@ -170,6 +172,7 @@ fn run(command: &Command) -> End {
         Command::Serve(args) => serve::earlier(args).map_err(|failure| (failure, false)),
         Command::Ensemble(command) => ensemble::run(command),
         Command::Why(args) => why::run(args).map_err(|failure| (failure, args.json)),
+        Command::Verify(args) => verify::run(args).map_err(|failure| (failure, args.json)),
         Command::Report(args) => report::run(args).map_err(|error| (error.into(), args.json)),
         Command::Evaluate(args) => evaluate::run(args).map_err(|error| (error.into(), args.json)),
         Command::Logs(args) => logs::run(args).map_err(|failure| (failure, args.json)),

@@ -1,4 +1,4 @@
-//! Where a job was trained.
+//! Where a job was trained, and with which programs.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,4 +19,13 @@ pub struct DeviceRecord {
     pub cpu_capability: String,
     pub threads: u32,
     pub host: String,
+}
+
+/// The programs that trained a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Software {
+    /// Version of `ferry-worker`.
+    pub ferry: String,
+    /// Version of libtorch, which the worker is linked to whatever it trains.
+    pub libtorch: String,
 }

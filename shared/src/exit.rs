@@ -14,6 +14,8 @@ pub enum Exit {
     Failed,
     /// The command line, a file or the machine must be changed before the command can work.
     BadInput,
+    /// `ferry verify` has trained a job again, and the result is another one.
+    NotReproduced,
     /// Stopped by Ctrl-C or a signal.
     Interrupted,
 }
@@ -24,6 +26,7 @@ Exit codes:
   0    done
   1    failure of a job, a server, a disk or Ferry itself; retrying may help
   2    bad input: correct the command line or the file named in the message
+  3    `ferry verify`: the job was trained again with another result
   130  interrupted";
 
 impl Exit {
@@ -33,6 +36,7 @@ impl Exit {
             Self::Done => 0,
             Self::Failed => 1,
             Self::BadInput => 2,
+            Self::NotReproduced => 3,
             Self::Interrupted => 130,
         }
     }
@@ -71,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_table_names_every_code() {
-        for exit in [Exit::Done, Exit::Failed, Exit::BadInput, Exit::Interrupted] {
+        for exit in [Exit::Done, Exit::Failed, Exit::BadInput, Exit::NotReproduced, Exit::Interrupted] {
             assert!(TABLE.contains(&format!("\n  {:<5}", exit.code())), "{exit:?}");
         }
     }

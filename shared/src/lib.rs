@@ -27,6 +27,7 @@ pub mod predicted;
 pub mod predictions;
 pub mod protocol;
 pub mod result;
+pub mod retraining;
 pub mod retry;
 pub mod rng;
 pub mod seal;

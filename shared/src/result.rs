@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::blob::BlobRef;
-use crate::device::DeviceRecord;
+use crate::device::{DeviceRecord, Software};
 use crate::ids::{Attempt, JobId, WorkerId};
 use crate::job::{Inputs, TrainerId};
 use crate::metrics::{self, Metrics, Point};
@@ -54,6 +54,9 @@ pub struct JobResult {
     /// Wall time of all epochs of this job, over all its attempts.
     pub train_seconds: f64,
     pub device: DeviceRecord,
+    /// `None` in results from before it was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub software: Option<Software>,
     pub worker: WorkerId,
     pub attempt: Attempt,
 }
@@ -96,6 +99,8 @@ struct Fields {
     artifacts: BTreeMap<String, BlobRef>,
     train_seconds: f64,
     device: DeviceRecord,
+    #[serde(default)]
+    software: Option<Software>,
     worker: WorkerId,
     attempt: Attempt,
 }
@@ -106,7 +111,7 @@ impl From<Layout> for JobResult {
             Layout::Now(fields) => {
                 let Fields { v, job, trainer, inputs, metrics, history, best_epoch, .. } = *fields;
                 let Fields { stopped_after, predictions, artifacts, train_seconds, .. } = *fields;
-                let Fields { device, worker, attempt, .. } = *fields;
+                let Fields { device, software, worker, attempt, .. } = *fields;
                 Self {
                     v,
                     job,
@@ -120,6 +125,7 @@ impl From<Layout> for JobResult {
                     artifacts,
                     train_seconds,
                     device,
+                    software,
                     worker,
                     attempt,
                 }
@@ -156,6 +162,7 @@ impl JobResult {
             artifacts: BTreeMap::from([(MODEL.to_owned(), earlier.model.clone())]),
             train_seconds: earlier.train_seconds,
             device: earlier.device,
+            software: None,
             worker: earlier.worker,
             attempt: earlier.attempt,
         }

@@ -80,6 +80,12 @@ pub trait TrainerKind: fmt::Debug + Sync {
         false
     }
 
+    /// Whether this metric tells how a training went on its machine, such as the memory that it took, and not what was
+    /// computed. It may differ between two trainings of one job.
+    fn is_about_machine(&self, _metric: &str) -> bool {
+        false
+    }
+
     /// The inputs of a job with these settings.
     fn inputs(&self, settings: &Settings, dataset_digest: &str) -> Inputs {
         self.job(settings, dataset_digest).inputs

@@ -40,6 +40,7 @@ mod tidy;
 mod tour;
 mod trainers;
 mod two_runs;
+mod verify;
 mod versions;
 mod weights;
 mod workers;

@@ -8,6 +8,7 @@
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <torch/headeronly/version.h>
 
 namespace {
 
@@ -36,6 +37,8 @@ c10::DeviceIndex device_index(int32_t device) { return static_cast<c10::DeviceIn
 }  // namespace
 
 void ferry_native_free(char* error) { std::free(error); }
+
+const char* ferry_libtorch_version(void) { return TORCH_VERSION; }
 
 void ferry_exit(int32_t code) { std::_Exit(code); }
 

@@ -28,6 +28,9 @@ typedef struct {
 
 void ferry_native_free(char* error);
 
+// The version of libtorch with whose headers this was compiled. Static: not to be freed.
+const char* ferry_libtorch_version(void);
+
 // Ends the process without running libtorch's destructors. Does not return.
 [[noreturn]] void ferry_exit(int32_t code);
 

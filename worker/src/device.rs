@@ -1,10 +1,11 @@
 //! The device of this worker, and its description in results.
 
-use shared::device::DeviceRecord;
+use shared::device::{DeviceRecord, Software};
 use tch::Device;
 
 use crate::cuda::{self, CudaError};
 use crate::driver::{self, Gpu};
+use crate::native;
 
 /// The value of `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,11 @@ pub fn record(device: Device, threads: u32, host: &str) -> DeviceRecord {
     }
 }
 
+/// This program and what it computes with.
+pub fn software() -> Software {
+    Software { ferry: env!("CARGO_PKG_VERSION").to_owned(), libtorch: native::libtorch_version() }
+}
+
 /// The device's name and model, for displays.
 pub fn described(device: Device) -> String {
     let DeviceRecord { device, model, .. } = record(device, 0, "");
@@ -125,6 +131,13 @@ mod tests {
         assert_eq!((record.device.as_str(), record.threads, record.host.as_str()), ("cpu", 2, "here"));
         assert!(!record.model.is_empty() && !record.cpu_capability.is_empty());
         assert_eq!((record.memory, record.uuid), (None, None));
+    }
+
+    #[test]
+    fn the_software_is_named_by_version() {
+        let Software { ferry, libtorch } = software();
+        assert_eq!(ferry, env!("CARGO_PKG_VERSION"));
+        assert!(libtorch.split('.').count() >= 3 && libtorch.starts_with("2."), "{libtorch}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use torch_sys::C_tensor;
 
 unsafe extern "C" {
     fn ferry_native_free(error: *mut c_char);
+    fn ferry_libtorch_version() -> *const c_char;
     fn ferry_exit(code: i32) -> !;
     fn ferry_autocast_enter(cuda: i32, before: *mut AutocastState) -> *mut c_char;
     fn ferry_autocast_exit(cuda: i32, before: *const AutocastState) -> *mut c_char;
@@ -54,6 +55,12 @@ fn checked(error: *mut c_char) -> Result<(), TchError> {
     let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
     unsafe { ferry_native_free(error) };
     Err(TchError::Torch(text))
+}
+
+/// The version of libtorch, such as `2.13.0`.
+pub fn libtorch_version() -> String {
+    // SAFETY: it is a string constant of the shim.
+    unsafe { CStr::from_ptr(ferry_libtorch_version()) }.to_string_lossy().into_owned()
 }
 
 /// Ends the process at once. The usual end runs libtorch's destructors, and a thread that still computes would crash then.

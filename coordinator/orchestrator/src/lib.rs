@@ -18,4 +18,5 @@ pub mod run_dir;
 pub mod selection;
 pub mod service;
 pub mod sweep;
+pub mod verification;
 pub mod view;

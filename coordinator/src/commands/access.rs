@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use shared::bus::{Bus, BusError, Role};
+use shared::bus::{Bus, BusError, Endpoint, Role};
 use shared::stdio;
 use tokio::time::Instant;
 
@@ -46,6 +46,8 @@ impl BooksArgs {
 #[derive(Debug)]
 pub(super) struct Access {
     pub bus: Bus,
+    /// Where they are.
+    pub endpoint: Endpoint,
     place: Place,
 }
 
@@ -95,7 +97,7 @@ impl Access {
             // With another role's credential, requests would wait for an answer that never comes.
             endpoint.require(&[Role::Observer, Role::Coordinator])?;
             let bus = Bus::connect(&endpoint, name).await?;
-            return Ok(Some(Self { bus, place: Place::Named }));
+            return Ok(Some(Self { bus, endpoint, place: Place::Named }));
         }
         let home = Home::new(&args.home);
         if home.is_empty() {
@@ -107,11 +109,12 @@ impl Access {
                 // No ferry runs here, so start the server for this command.
                 Occupancy::Ours(lock) => {
                     let broker = Broker::start(&home).await?;
-                    let bus = broker::connect(&broker.endpoint()?, name).await?;
-                    return Ok(Some(Self { bus, place: Place::Own(Box::new(broker), lock) }));
+                    let endpoint = broker.endpoint()?;
+                    let bus = broker::connect(&endpoint, name).await?;
+                    return Ok(Some(Self { bus, endpoint, place: Place::Own(Box::new(broker), lock) }));
                 }
                 Occupancy::Theirs { endpoint, home } => match Bus::connect(&endpoint, name).await {
-                    Ok(bus) => return Ok(Some(Self { bus, place: Place::Shared(home) })),
+                    Ok(bus) => return Ok(Some(Self { bus, endpoint, place: Place::Shared(home) })),
                     Err(BusError::Connect { .. }) if begun.elapsed() < ENDING => {
                         tokio::time::sleep(LOOK_EVERY).await;
                     }

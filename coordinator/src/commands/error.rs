@@ -41,7 +41,7 @@ impl From<anyhow::Error> for CommandError {
     fn from(error: anyhow::Error) -> Self {
         match exit::of(&error) {
             Exit::BadInput => Self::Input(error),
-            Exit::Done | Exit::Failed | Exit::Interrupted => Self::Work(error),
+            Exit::Done | Exit::Failed | Exit::NotReproduced | Exit::Interrupted => Self::Work(error),
         }
     }
 }

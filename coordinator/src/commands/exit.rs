@@ -6,6 +6,7 @@ use std::io;
 use shared::bus::BusError;
 use shared::exit::Exit;
 use shared::pack::PackError;
+use shared::retraining::Fault;
 
 use super::confirm::NobodyToAsk;
 use orchestrator::data::import::ImportError;
@@ -15,7 +16,7 @@ use orchestrator::home::HomeError;
 use orchestrator::report::ReportError;
 use orchestrator::run_dir::RunDirError;
 use orchestrator::service::{
-    ChooseError, EditError, EtaError, FollowError, RemovalError, UnknownWeights, WorkersError,
+    ChooseError, EditError, EtaError, FollowError, RemovalError, UnknownWeights, VerifyError, WorkersError,
 };
 use orchestrator::sweep::problem::SweepError;
 
@@ -42,6 +43,7 @@ fn code(error: &(dyn Error + 'static)) -> Option<Exit> {
         of::<FollowError>,
         of::<RemovalError>,
         of::<WorkersError>,
+        of::<VerifyError>,
         of::<SweepError>,
         of::<RunDirError>,
         of::<ReportError>,
@@ -125,6 +127,27 @@ impl ProcessExit for WorkersError {
             Self::Unknown { .. } | Self::NotDrained { .. } => Exit::BadInput,
             Self::Follow(error) => error.process_exit_code(),
             Self::Bus(error) => error.process_exit_code(),
+        }
+    }
+}
+
+impl ProcessExit for VerifyError {
+    fn process_exit_code(&self) -> Exit {
+        match self {
+            Self::Nothing { .. }
+            | Self::NotStored { .. }
+            | Self::UnknownTrainer(_)
+            | Self::Foreign(_)
+            | Self::Failed { fault: Fault::Input, .. } => Exit::BadInput,
+            Self::RunDir(error) => error.process_exit_code(),
+            Self::Bus(error) => error.process_exit_code(),
+            Self::Start { source, .. } => Exit::of_io(source),
+            // It has said what is wrong with its command line, such as the device.
+            Self::Ended(status) if status.code() == Some(Exit::BadInput.code().into()) => Exit::BadInput,
+            Self::Failed { fault: Fault::Work, .. }
+            | Self::Ended(_)
+            | Self::Listen(_)
+            | Self::Predictions { .. } => Exit::Failed,
         }
     }
 }

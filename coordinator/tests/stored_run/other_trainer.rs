@@ -85,6 +85,7 @@ fn result(job: &PlannedJob) -> JobResult {
         artifacts: BTreeMap::new(),
         train_seconds: 2.0,
         device: fixture::device(),
+        software: None,
         worker: WorkerId::new("cpu", Uuid::nil()),
         attempt: Attempt(1),
     }

@@ -7,7 +7,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
 use super::preset::Preset;
-use super::report::VAL_MACRO_F1;
+use super::report::{MEMORY, VAL_MACRO_F1};
 use super::{MtlSpec, effort, trainer, warning};
 use crate::expression::Expression;
 use crate::job::{Job, TrainerId};
@@ -106,6 +106,10 @@ impl TrainerKind for Mtl {
 
     fn warnings(&self, result: &JobResult, settings: &Settings) -> Vec<Warning> {
         warning::warnings(result, &spec(settings).loss)
+    }
+
+    fn is_about_machine(&self, metric: &str) -> bool {
+        metric.starts_with(MEMORY)
     }
 
     fn remedies(&self, settings: &Settings) -> Remedies {

@@ -12,6 +12,8 @@ pub const VAL_MACRO_F1: &str = "val_macro_f1";
 pub const TEST_MACRO_F1: &str = "test_macro_f1";
 /// The validation macro F1 that guessing reaches ([`chance_level`]).
 pub const CHANCE_LEVEL: &str = "val_chance_level";
+/// How the names of the metrics begin that tell how much memory of the GPU was in use.
+pub const MEMORY: &str = "gpu_";
 /// The most micro-batches that a batch of the epoch was cut into.
 pub const MICRO_BATCHES: &str = "micro_batches";
 

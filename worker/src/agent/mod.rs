@@ -19,6 +19,7 @@ mod packs;
 mod presence;
 mod record_ages;
 mod resume;
+mod retrain;
 mod serve;
 mod settle;
 mod spool;
@@ -31,7 +32,8 @@ mod work;
 
 pub use error::AgentError;
 pub use log::Log;
-pub use packs::{PackStore, PacksError};
+pub use packs::{PackStore, PacksError, user_cache};
+pub use retrain::{RetrainError, Retrainer};
 pub use serve::{Equipment, run, serve};
 pub use spool::{JobSpool, Spool};
 pub use training::{

@@ -18,6 +18,10 @@ pub enum PacksError {
         "dataset {digest} is neither on this machine nor on the server ({source}): name its folder with --data"
     )]
     Nowhere { digest: String, source: BusError },
+    #[error(
+        "dataset {digest} is not on this machine: name its folder with --data, or a server that has it with --nats"
+    )]
+    Absent { digest: String },
     #[error("cannot download dataset {digest}: {source}")]
     Fetch { digest: String, source: BusError },
     #[error("{} cannot be written: {source}; choose another cache with --cache", path.display())]
@@ -37,7 +41,11 @@ impl PacksError {
             }
             // A copy that was damaged on the way may be intact the next time.
             Self::Fetch { source, .. } => source.is_transient() || matches!(source, BusError::Damaged { .. }),
-            Self::Pack(_) | Self::Cache { .. } | Self::Manifest { .. } | Self::Wrong { .. } => false,
+            Self::Pack(_)
+            | Self::Absent { .. }
+            | Self::Cache { .. }
+            | Self::Manifest { .. }
+            | Self::Wrong { .. } => false,
         }
     }
 
@@ -47,6 +55,7 @@ impl PacksError {
             Self::Cache { path, source } => disk::is_lack_of_room(source).then_some(path),
             Self::Pack(_)
             | Self::Nowhere { .. }
+            | Self::Absent { .. }
             | Self::Fetch { .. }
             | Self::Manifest { .. }
             | Self::Wrong { .. } => None,
@@ -69,9 +78,13 @@ impl PackStore {
         Self { folders, cache: cache.join("packs"), last: None }
     }
 
-    /// The folder of the pack with this digest: an intact copy on this machine, or else the server's. The digest is
-    /// checked first, because it becomes the name of a folder.
+    /// The folder of the pack with this digest: an intact copy on this machine, or else the server's.
     pub(super) async fn get(&mut self, bus: &Bus, digest: &str) -> Result<PathBuf, PacksError> {
+        self.find(Some(bus), digest).await
+    }
+
+    /// The same where there may be no server. The digest is checked first, because it becomes the name of a folder.
+    pub(super) async fn find(&mut self, bus: Option<&Bus>, digest: &str) -> Result<PathBuf, PacksError> {
         if let Some((_, folder)) =
             self.last.as_ref().filter(|(last, folder)| last == digest && folder.is_dir())
         {
@@ -85,7 +98,10 @@ impl PackStore {
         let wanted = digest.to_owned();
         let folder = match on_blocking_thread(move || local(&folders, &place, &wanted)).await {
             Some(folder) => folder,
-            None => fetch(bus, digest, &self.cache).await?,
+            None => {
+                let absent = || PacksError::Absent { digest: digest.to_owned() };
+                fetch(bus.ok_or_else(absent)?, digest, &self.cache).await?
+            }
         };
         self.last = Some((digest.to_owned(), folder.clone()));
         Ok(folder)
@@ -193,7 +209,7 @@ async fn verified(dir: PathBuf, digest: &str) -> Result<(), PacksError> {
 }
 
 /// The folder for downloaded files if the user names none.
-pub(super) fn user_cache() -> PathBuf {
+pub fn user_cache() -> PathBuf {
     let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     var("XDG_CACHE_HOME")
         .or_else(|| var("HOME").map(|home| home.join(".cache")))

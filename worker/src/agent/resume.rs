@@ -67,7 +67,7 @@ impl Search {
 
 /// The job that made a checkpoint of this order's job. `None` if the record names one that is trained otherwise: what it
 /// says of other jobs is not believed.
-fn maker(order: &JobOrder, checkpoint: &Checkpoint) -> Option<JobId> {
+pub(super) fn maker(order: &JobOrder, checkpoint: &Checkpoint) -> Option<JobId> {
     let Some(origin) = checkpoint.origin else { return Some(order.job) };
     let is_alike = kinds::lasting(&order.content, origin.epochs).as_ref().map(Job::id) == Some(origin.job);
     is_alike.then_some(origin.job)

@@ -13,6 +13,10 @@ use super::incoming::{Arrival, Incoming};
 /// Why the weights of a job are not available.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
+    #[error(
+        "weights {digest} are not on this machine: name their folder with --data, or a server that has them with --nats"
+    )]
+    Absent { digest: String },
     #[error("cannot download weights {digest}: {source}")]
     Fetch { digest: String, source: BusError },
     #[error("the weights downloaded as {digest} have digest {found}: the server's copy is damaged")]
@@ -28,7 +32,7 @@ impl WeightsError {
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Fetch { source, .. } => source.is_transient() || matches!(source, BusError::Missing { .. }),
-            Self::Wrong { .. } | Self::Name(_) | Self::Cache { .. } => false,
+            Self::Absent { .. } | Self::Wrong { .. } | Self::Name(_) | Self::Cache { .. } => false,
         }
     }
 
@@ -36,7 +40,7 @@ impl WeightsError {
     pub(super) fn unwritable(&self) -> Option<&Path> {
         match self {
             Self::Cache { path, source } => disk::is_lack_of_room(source).then_some(path),
-            Self::Fetch { .. } | Self::Wrong { .. } | Self::Name(_) => None,
+            Self::Absent { .. } | Self::Fetch { .. } | Self::Wrong { .. } | Self::Name(_) => None,
         }
     }
 }
@@ -54,9 +58,13 @@ impl WeightsStore {
         Self { folders, cache: cache.join("weights") }
     }
 
-    /// The verified content of the file with this digest. The digest is checked first, because it becomes the name of a
-    /// file.
+    /// The verified content of the file with this digest.
     pub(super) async fn get(&self, bus: &Bus, digest: &str) -> Result<Bytes, WeightsError> {
+        self.find(Some(bus), digest).await
+    }
+
+    /// The same where there may be no server. The digest is checked first, because it becomes the name of a file.
+    pub(super) async fn find(&self, bus: Option<&Bus>, digest: &str) -> Result<Bytes, WeightsError> {
         if !shared::blob::is_digest(digest) {
             return Err(WeightsError::Name(digest.to_owned()));
         }
@@ -66,10 +74,14 @@ impl WeightsStore {
             Ok(_) => tracing::warn!("{} is damaged and is fetched again", place.display()),
             Err(_) => {} // Not downloaded yet. If the cache cannot be used, writing to it reports that.
         }
+        let Some(bus) = bus else {
+            let found = local(&self.folders, digest, None).await;
+            return found.ok_or_else(|| WeightsError::Absent { digest: digest.to_owned() });
+        };
         let fail = |source| WeightsError::Fetch { digest: digest.to_owned(), source };
         let key = subjects::weights_key(digest);
         let manifest: WeightsManifest = bus.read(&key, WeightsManifest::VERSION).await.map_err(fail)?;
-        if let Some(bytes) = local(&self.folders, digest, manifest.file.size()).await {
+        if let Some(bytes) = local(&self.folders, digest, Some(manifest.file.size())).await {
             return Ok(bytes);
         }
         let io = |path: &Path| {
@@ -107,11 +119,14 @@ fn is(bytes: &[u8], digest: &str) -> bool {
     hex::encode(Sha256::digest(bytes)) == digest
 }
 
-/// A copy in the folders that the user named. Only files of the right length are read.
-async fn local(folders: &[PathBuf], digest: &str, size: u64) -> Option<Bytes> {
+/// A copy in the folders that the user named. Only files of the right length are read; where that is not known, those
+/// whose name is that of a file of weights.
+async fn local(folders: &[PathBuf], digest: &str, size: Option<u64>) -> Option<Bytes> {
     let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
     for entry in files {
-        if entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() == size)
+        let is_named = entry.path().extension().is_some_and(|ending| ending == "safetensors");
+        let may_be = |length: u64| size.map_or(is_named, |size| length == size);
+        if entry.metadata().is_ok_and(|meta| meta.is_file() && may_be(meta.len()))
             && let Ok(bytes) = tokio::fs::read(entry.path()).await
             && is(&bytes, digest)
         {
@@ -144,6 +159,11 @@ mod tests {
         let near = WeightsStore::new(vec![data], &cache);
         assert_eq!(near.get(&bus, &digest).await.unwrap(), "weights");
         assert!(!cache.exists(), "the local copy was used");
+
+        let alone = near.find(None, &digest).await.unwrap();
+        assert_eq!(alone, "weights", "without a server");
+        let absent = near.find(None, &"a".repeat(64)).await;
+        assert!(matches!(absent, Err(WeightsError::Absent { .. })), "{absent:?}");
 
         let far = WeightsStore::new(Vec::new(), &cache);
         assert_eq!(far.get(&bus, &digest).await.unwrap(), "weights");

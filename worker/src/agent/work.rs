@@ -15,6 +15,8 @@ use shared::protocol::JobOrder;
 use shared::result::{JobResult, Predictions};
 use shared::vote;
 
+use crate::device;
+
 /// The attempt and the job to which work belongs, and the device that does it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkClaim {
@@ -194,6 +196,7 @@ impl FinishedWork {
             artifacts: files,
             train_seconds,
             device: claim.device.clone(),
+            software: Some(device::software()),
             worker: claim.token.owner.clone(),
             attempt: claim.token.attempt,
         };

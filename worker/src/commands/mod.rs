@@ -8,6 +8,7 @@ mod predict;
 mod preview;
 mod progress;
 mod reproduce;
+mod retrain;
 mod weights;
 
 use std::process::ExitCode;
@@ -27,6 +28,9 @@ pub enum Command {
     Preview(preview::PreviewArgs),
     /// Train one job of a sweep here, without a server, to see why it fails.
     Reproduce(reproduce::ReproduceArgs),
+    /// Train a part of a job again for `ferry verify`.
+    #[command(hide = true)]
+    Retrain(retrain::RetrainArgs),
     /// Write a trained model as TorchScript.
     Export(export::ExportArgs),
     /// Inspect pretrained weights and convert them for Ferry.
@@ -44,6 +48,7 @@ pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Predict(args) => predict::run(args),
         Command::Preview(args) => preview::run(args),
         Command::Reproduce(args) => reproduce::run(args),
+        Command::Retrain(args) => retrain::run(args),
         Command::Export(args) => export::run(args),
         Command::Weights(args) => weights::run(args),
     }

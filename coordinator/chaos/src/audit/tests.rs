@@ -55,6 +55,7 @@ fn result(by: &Token) -> JobResult {
             threads: 1,
             host: String::new(),
         },
+        software: None,
         worker: by.owner.clone(),
         attempt: by.attempt,
     }

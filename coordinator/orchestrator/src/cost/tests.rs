@@ -68,6 +68,7 @@ pub(super) fn result(job: JobId, worker: &str, device: &str, epochs: &[f64]) -> 
             threads: 1,
             host: "h".into(),
         },
+        software: None,
         worker: token(worker).owner,
         attempt: Attempt(1),
     }

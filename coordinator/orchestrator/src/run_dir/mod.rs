@@ -69,6 +69,13 @@ pub struct RunRecord {
     pub forecasts: Option<Forecasts>,
 }
 
+/// A job's result with its probabilities by the name of the predictions.
+#[derive(Debug, Clone)]
+pub struct StoredResult {
+    pub result: JobResult,
+    pub predictions: BTreeMap<String, Matrix>,
+}
+
 /// Why a job has no result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobFailure {

@@ -14,7 +14,8 @@ use shared::version::{DecodeError, Versions};
 
 use super::check::{Samples, check_matrix};
 use super::{
-    JobFailure, PLAN, RunDir, RunDirError, RunRecord, StoredDrain, StoredFailure, StoredPlan, VERSION,
+    JobFailure, PLAN, RunDir, RunDirError, RunRecord, StoredDrain, StoredFailure, StoredPlan, StoredResult,
+    VERSION,
 };
 use crate::sweep::plan::Plan;
 
@@ -116,6 +117,16 @@ impl RunDir {
         }
         record.samples = samples.into_iter().map(|(split, samples)| (split, samples.list)).collect();
         Ok(record)
+    }
+
+    /// The result of one of the plan's jobs with its predictions, if it has one.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn result_of(&self, plan: &Plan, job: JobId) -> Result<Option<StoredResult>, RunDirError> {
+        let Some(result) = self.result(job)? else { return Ok(None) };
+        let predictions = self.matrices(&result, plan.dataset_digest.as_ref(), &mut BTreeMap::new())?;
+        Ok(Some(StoredResult { result, predictions }))
     }
 
     /// The results alone. Their matrices are checked as well, but not held.

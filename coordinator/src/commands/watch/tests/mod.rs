@@ -147,6 +147,7 @@ fn result(n: usize, name: &str, score: f64) -> JobResult {
         artifacts: BTreeMap::default(),
         train_seconds: 12.0,
         device: device(name),
+        software: None,
         worker: worker(name),
         attempt: Attempt(1),
     }
