@@ -109,6 +109,13 @@ fn what_does_not_come_out_the_same_is_named_and_graded() -> anyhow::Result<()> {
     let path = workdir.path().join(format!("runs/short/results/{job}.json"));
     let result: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
     assert!(result["software"]["libtorch"].is_string(), "{result:#}");
+    let provenance: Value =
+        serde_json::from_slice(&std::fs::read(workdir.path().join("runs/short/provenance.json"))?)?;
+    let [only] = provenance["runs"].as_array().context("runs")?.as_slice() else {
+        anyhow::bail!("{provenance:#}")
+    };
+    assert_eq!((&only["file"], &only["git"]), (&json!("short.yaml"), &Value::Null), "{only:#}");
+    assert!(only["begun"].is_string() && only["ended"].is_string(), "{only:#}");
     let with_score = |score: f64| -> anyhow::Result<()> {
         let mut other = result.clone();
         other["history"][0]["metrics"]["score"] = json!(score);

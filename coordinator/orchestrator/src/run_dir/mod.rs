@@ -10,6 +10,7 @@
 //!   failures/<job>.json              why a job failed for good
 //!   workers/<name>.json              why a worker was drained
 //!   forecasts.json                   what was foretold of the sweep's end, at its start and at each quarter
+//!   provenance.json                  each `ferry run` that stored results here
 //!   earlier/<job>/<attempt>/         a result that was replaced because the job was trained again
 //!   .lock                            locked while a `ferry run` writes into the folder
 //! ```
@@ -22,6 +23,7 @@ mod forecasts;
 mod history;
 mod in_use;
 mod model;
+mod provenance;
 mod read;
 mod report_json;
 mod result_writer;
@@ -39,6 +41,7 @@ use crate::cost::forecast::Forecasts;
 use crate::sweep::plan::Plan;
 pub use error::RunDirError;
 pub use in_use::RunDirLock;
+pub use provenance::{GitState, RunProvenance};
 pub use result_writer::{ResultFiles, ResultWriter};
 pub use write::Found;
 

@@ -30,6 +30,7 @@ mod perform;
 mod plans;
 mod prepare;
 mod progress;
+mod provenance;
 mod queueing;
 mod removal;
 mod review;

@@ -18,7 +18,7 @@ use super::run_request::{RunContext, RunEnd, RunRequest};
 use super::server_monitor::ServerMonitor;
 use super::session::{Ended, Session, SessionEnd};
 use super::tenure::{FolderTenure, Tenure};
-use super::{downloads, garbage, local_workers, prepare};
+use super::{downloads, garbage, local_workers, prepare, provenance};
 use crate::broker::Broker;
 use crate::engine::Engine;
 use crate::home::HomeError;
@@ -138,6 +138,10 @@ async fn conduct(
     };
     say_what_is_shared(context, &folder_tenure, &run_dir, sink);
     let bus = entered.bus.clone();
+    if matches!(folder_tenure, FolderTenure::Own { .. }) {
+        let trainer = &entered.conductor.plan().trainer;
+        provenance::begun(&run_dir, &request.file, trainer, &bus).await?;
+    }
     let folder = request.dataset.clone();
     let sharing = folder.map(|folder| tokio::spawn(dataset::share(bus.clone(), folder)));
     let collecting = tokio::spawn(garbage::collect_now_and_then(bus.clone()));
@@ -293,6 +297,7 @@ async fn conclude(
     };
     // The report is written even if the models could not be fetched.
     let report = report::write_of(run_dir, &record)?;
+    provenance::ended(run_dir, bus).await?;
     models?;
     Ok(match why {
         Some(why) => RunEnd::Stranded { done, open, why, report },
