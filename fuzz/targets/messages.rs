@@ -18,7 +18,7 @@ use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::blob::BlobRef;
-use shared::books::{Checkpoint, Claim, JobRecord, JobState, Progress, Token, WorkerRecord, difference};
+use shared::books::{Checkpoint, Claim, JobRecord, JobState, Progress, Release, Token, WorkerRecord, difference};
 use shared::bus::{Bucket, Bus, Change};
 use shared::empty::EmptySpec;
 use shared::ids::{Attempt, JobId, RequestId, WorkerId};
@@ -165,7 +165,7 @@ fn moves(record: &JobRecord) {
             record.done(token, None),
             record.done(token, Some(progress.epoch)),
             record.dropped(token),
-            record.released(token),
+            record.released(token, Release::Stopping),
             record.failed(token, "x", &["line".to_owned()], 1),
             record.deferred(token, String::new()),
             record.noted(token, String::new()),

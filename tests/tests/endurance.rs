@@ -197,7 +197,8 @@ async fn a_checkpoint_that_the_training_refuses_is_passed_over_and_noted() -> an
     let blob = stage.bus.put_blob(Bucket::Checkpoints, "torn", b"torn".to_vec().into()).await?;
     let (good, _) = newest(&record);
     let torn = shared::books::Checkpoint { epoch: good + 1, step: 1, blob, origin: None };
-    let record = record.checkpointed(&token, torn, shared::books::Progress::default())?.released(&token)?;
+    let record = record.checkpointed(&token, torn, shared::books::Progress::default())?;
+    let record = record.released(&token, shared::books::Release::Stopping)?;
     stage.bus.swap(taken.job, entry.revision, &record).await?;
 
     let _second = Worker::start(&away, &stage.server.url(), "second")?;

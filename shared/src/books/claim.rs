@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Fenced, History, JobRecord, JobState, MAX_LOSSES, Progress, Token};
+use super::{Beginning, Fenced, History, JobRecord, JobState, MAX_LOSSES, Move, Progress, Token};
 use crate::ids::{Attempt, WorkerId};
 
 /// What a worker should do with a job that the queue handed out.
@@ -22,12 +22,15 @@ impl JobRecord {
     /// Decides on a claim by `me`. `age` is the time since the record was last written, by the server's clock. A holder
     /// that has been silent for `lease` is taken for dead. If that is wrong, the fencing token still protects the job.
     pub fn claim(&self, me: &WorkerId, age: Duration, lease: Duration) -> Claim {
+        let lost = |by: &Token| self.clone().moved(by.attempt, Move::Lost { silent: Some(age.as_secs()) });
         match &self.state {
             JobState::Pending => self.take(me, self.losses),
             JobState::Running { token, .. } if &token.owner == me => self.take(me, self.losses),
             JobState::Running { .. } if age < lease => Claim::Wait(lease.saturating_sub(age)),
-            JobState::Running { token, .. } if self.is_last_loss() => Claim::GiveUp(self.given_up(token)),
-            JobState::Running { .. } => self.take(me, self.losses + 1),
+            JobState::Running { token, .. } if self.is_last_loss() => {
+                Claim::GiveUp(lost(token).given_up(token))
+            }
+            JobState::Running { token, .. } => lost(token).take(me, self.losses + 1),
             JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => Claim::Finished,
         }
     }
@@ -49,8 +52,8 @@ impl JobRecord {
             | JobState::Failed { .. }
             | JobState::Parked { .. }) => other,
         };
-        let (checkpoints, history) = (Vec::new(), History::default());
-        Self { state, checkpoints, history, saved_score: None, retried_after, anew_after, ..self }
+        let (checkpoints, history, journal) = (Vec::new(), History::default(), self.journal.from_the_start());
+        Self { state, checkpoints, history, journal, saved_score: None, retried_after, anew_after, ..self }
             .with_note("trained anew on request".to_owned())
     }
 
@@ -60,10 +63,11 @@ impl JobRecord {
     /// When `by` does not hold the job.
     pub fn lost(&self, by: &Token) -> Result<Self, Fenced> {
         self.held(by)?;
+        let next = self.clone().moved(by.attempt, Move::Lost { silent: None });
         if self.is_last_loss() {
-            return Ok(self.given_up(by));
+            return Ok(next.given_up(by));
         }
-        Ok(Self { state: JobState::Pending, losses: self.losses + 1, ..self.clone() })
+        Ok(Self { state: JobState::Pending, losses: self.losses + 1, ..next })
     }
 
     fn is_last_loss(&self) -> bool {
@@ -76,7 +80,10 @@ impl JobRecord {
         let token = Token { attempt: Attempt(attempts), owner: me.clone() };
         let progress = Progress { epoch: self.saved_epochs(), ..Progress::default() };
         let state = JobState::Running { token: token.clone(), beat: 0, progress };
-        Claim::Take { token, record: Self { state, attempts, losses, ..self.clone() } }
+        let from = self.checkpoints.last().map(Beginning::from);
+        let taken = Move::Claimed { worker: me.name().to_owned(), from };
+        let record = Self { state, attempts, losses, ..self.clone() }.moved(token.attempt, taken);
+        Claim::Take { token, record }
     }
 
     fn given_up(&self, last: &Token) -> Self {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{AttemptFailure, Fenced, JobRecord, JobState, MAX_LOSSES, Token};
+use super::journal::in_brief;
+use super::{AttemptFailure, Fenced, JobRecord, JobState, MAX_LOSSES, Move, Token};
+use crate::ids::Attempt;
 
 /// Failures of the training itself after which a job fails for good.
 pub const MAX_FAILURES: usize = 3;
@@ -29,7 +31,7 @@ impl JobRecord {
         let mut next = self.clone();
         next.failures.push(AttemptFailure { token: by.clone(), error: shortened(error), log, mark });
         next.state = next.after_failures();
-        Ok(next)
+        Ok(next.moved(by.attempt, Move::Failed { error: in_brief(error) }))
     }
 
     /// The state of a job that nobody holds, given its failures.
@@ -76,7 +78,9 @@ impl JobRecord {
         if !self.failures.iter().any(by_them) {
             return None;
         }
-        let mut next = self.clone();
+        let bad = self.failed_on().into_iter().filter(|name| workers.contains(*name));
+        let taken_back = Move::Excused { workers: bad.map(str::to_owned).collect() };
+        let mut next = self.clone().moved(Attempt(self.attempts), taken_back);
         next.failures.retain(|failure| !by_them(failure));
         let died_of = self.losses >= MAX_LOSSES && matches!(self.state, JobState::Failed { .. });
         if !died_of {

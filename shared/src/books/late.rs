@@ -97,7 +97,7 @@ mod tests {
         assert!(done.beat(&new).is_err() && done.done(&new, None).is_err(), "the holder is fenced");
         assert_eq!(done.finished_by(&new, None), Late::Done(old.clone()));
 
-        let given_back = record.released(&new).unwrap();
+        let given_back = record.released(&new, crate::books::Release::Stopping).unwrap();
         assert!(matches!(given_back.finished_by(&old, None), Late::Accept(_)));
     }
 

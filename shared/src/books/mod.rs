@@ -9,7 +9,9 @@ mod claim;
 mod continued;
 mod failures;
 mod history;
+mod journal;
 mod late;
+mod release;
 mod standing;
 
 pub use changes::CarriedOut;
@@ -17,7 +19,9 @@ pub use checkpoint::{Checkpoint, KEPT_CHECKPOINTS, Origin};
 pub use claim::Claim;
 pub use failures::{LOG_TAIL, MAX_FAILED_WORKERS, MAX_FAILURES};
 pub use history::{History, LogTail, MOST_REPORTS, Reported};
+pub use journal::{Beginning, Journal, MOST_MOVES, Move, Moved};
 pub use late::{Late, difference};
+pub use release::Release;
 pub use standing::{Incident, IncidentKind, Standing, WorkerRecord, incidents_in_words};
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +65,9 @@ pub struct JobRecord {
     /// What the training has told so far. When the job is done, its result has the reports.
     #[serde(default, skip_serializing_if = "History::is_empty")]
     pub history: History,
+    /// What it has been through. Records from before this field, and those that a program from before it wrote, lack it.
+    #[serde(default, skip_serializing_if = "Journal::is_empty")]
+    pub journal: Journal,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -184,6 +191,7 @@ impl JobRecord {
             anew_after: 0,
             saved_score: None,
             history: History::default(),
+            journal: Journal::default(),
         }
     }
 
@@ -254,7 +262,7 @@ impl JobRecord {
             next.checkpoints.drain(..next.checkpoints.len().saturating_sub(1));
             next.history = History { log: next.history.log, ..History::default() };
         }
-        next
+        next.moved(by.attempt, Move::Done { stopped_after })
     }
 
     /// A finished job that keeps no checkpoint. One that ended early keeps them.
@@ -264,33 +272,6 @@ impl JobRecord {
             self.checkpoints.clear();
         }
         self
-    }
-
-    /// The holder hands the job back unharmed; it continues elsewhere from its last checkpoint.
-    ///
-    /// # Errors
-    /// When `by` does not hold the job.
-    pub fn released(&self, by: &Token) -> Result<Self, Fenced> {
-        self.held(by)?;
-        Ok(Self { state: JobState::Pending, ..self.clone() })
-    }
-
-    /// The holder hands the job back because of the server, the network or a disk. This counts as neither loss nor
-    /// failure.
-    ///
-    /// # Errors
-    /// When `by` does not hold the job.
-    pub fn deferred(&self, by: &Token, why: String) -> Result<Self, Fenced> {
-        let released = self.released(by)?;
-        Ok(Self { deferrals: self.deferrals.saturating_add(1), ..released.with_note(why) })
-    }
-
-    /// The holder hands the job back, and drops everything that it has so far: it is trained anew.
-    ///
-    /// # Errors
-    /// When `by` does not hold the job.
-    pub fn dropped(&self, by: &Token) -> Result<Self, Fenced> {
-        Ok(self.released(by)?.begun_anew())
     }
 
     /// Without anything of what attempts so far did, and without a chance for their results.
@@ -319,7 +300,13 @@ impl JobRecord {
     /// Asked for again after it failed: its failures are cleared, its checkpoints are kept.
     #[must_use]
     pub fn reopened(&self) -> Self {
-        Self { state: JobState::Pending, losses: 0, failures: Vec::new(), ..self.clone() }
+        self.opened(Move::Reopened)
+    }
+
+    /// A job that has ended, or waits, is open again without its failures.
+    fn opened(&self, how: Move) -> Self {
+        let next = Self { state: JobState::Pending, losses: 0, failures: Vec::new(), ..self.clone() };
+        next.moved(Attempt(self.attempts), how)
     }
 
     /// Asked to be trained anew: nothing of what attempts up to `after` did is wanted. `None` if nothing of it is left, or
@@ -334,7 +321,7 @@ impl JobRecord {
         if self.anew_after >= after {
             return None;
         }
-        let next = self.reopened().begun_anew();
+        let next = self.opened(Move::TrainedAnew).begun_anew();
         let next = Self { anew_after: next.anew_after.max(after), ..next };
         Some(next.with_note(format!("trained anew on request; before, it was {}", self.state.describe())))
     }
@@ -345,7 +332,7 @@ impl JobRecord {
         match &self.state {
             JobState::Done { stopped_after: Some(epochs), .. } => {
                 // Late results of attempts so far are of a job that ended early.
-                let next = Self { retried_after: self.attempts, ..self.reopened() };
+                let next = Self { retried_after: self.attempts, ..self.opened(Move::GoneOn) };
                 Some(next.with_note(format!("goes on after epoch {epochs} on request")))
             }
             JobState::Done { stopped_after: None, .. }

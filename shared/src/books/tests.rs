@@ -29,7 +29,7 @@ fn only_the_holder_moves_a_record() {
     for outcome in [
         record.beat(&zombie),
         record.done(&zombie, None),
-        record.released(&zombie),
+        record.released(&zombie, Release::Stopping),
         record.failed(&zombie, "x", &[], 1),
         record.deferred(&zombie, "x".into()),
         record.checkpointed(&zombie, checkpoint(1), Progress::default()),
@@ -93,7 +93,7 @@ fn the_last_score_outlives_the_worker() {
     let record = running(&me).checkpointed(&me, checkpoint(6), scored).unwrap();
     let within_the_next_epoch = Progress { epoch: 6, ..Progress::default() };
     let record = record.checkpointed(&me, Checkpoint { step: 9, ..checkpoint(6) }, within_the_next_epoch);
-    let released = record.unwrap().released(&me).unwrap();
+    let released = record.unwrap().released(&me, Release::Stopping).unwrap();
     assert_eq!(released.last_score(), Some(61.5));
     let taken = released.claim(&token(2, "b").owner, Duration::ZERO, Duration::ZERO);
     let Claim::Take { record, .. } = taken else { panic!("a released job can be taken: {taken:?}") };
@@ -157,7 +157,7 @@ fn a_job_is_trained_anew_once_whatever_it_has() {
     let dropped = held.dropped(&me).unwrap();
     assert_eq!((dropped.retried_after, dropped.checkpoints.len()), (2, 0));
     assert_eq!(dropped.anew(2), None, "that has happened");
-    let pending = held.released(&me).unwrap().anew(2).unwrap();
+    let pending = held.released(&me, Release::Paused).unwrap().anew(2).unwrap();
     assert_eq!((pending.retried_after, pending.checkpoints.len()), (2, 0));
     let done = held.done(&me, None).unwrap().anew(2).unwrap();
     assert_eq!(done.state, JobState::Pending);

@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::books::{book_entry, job_result};
+use super::clock::ServerClock;
 use super::server::{Entry, Flow, Server, ServerError};
 use super::values::decode;
 use super::{BookEntry, Bus, BusError, RequestEntry, requests, standings};
@@ -58,6 +59,7 @@ pub struct Fed {
 /// The changes under some keys. It survives any failure of the server.
 pub struct Feed {
     server: Arc<dyn Server>,
+    clock: Arc<ServerClock>,
     keys: &'static [&'static str],
     state: State,
     /// The newest revision that was delivered.
@@ -87,9 +89,19 @@ impl Bus {
     pub fn feed(&self, keys: &'static [&'static str]) -> Feed {
         let mut due = tokio::time::interval(EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (server, unreadable) = (self.server.clone(), BTreeSet::new());
+        let (server, clock) = (self.server.clone(), self.clock.clone());
         let state = opening(&server, keys, 0);
-        Feed { server, keys, state, seen: 0, behind: None, due, asked: None, unreadable }
+        Feed {
+            server,
+            clock,
+            keys,
+            state,
+            seen: 0,
+            behind: None,
+            due,
+            asked: None,
+            unreadable: BTreeSet::new(),
+        }
     }
 
     /// Revision of the newest change under `keys`, 0 if there is none.
@@ -126,6 +138,7 @@ impl Feed {
         loop {
             let entry = self.entry().await;
             self.seen = self.seen.max(entry.revision);
+            self.clock.heard(entry.written_nanos);
             match change(&entry) {
                 Ok(Some(change)) => {
                     let Entry { revision, written_nanos, .. } = entry;

@@ -41,10 +41,13 @@ impl Bus {
     pub async fn appear(&self, presence: &Presence) -> Result<i128, BusError> {
         let key = presence.worker.as_str();
         let value = serde_json::to_vec(presence).map_err(|e| BusError::transport("report presence", e))?;
-        self.server.appear(key, value.into()).await.map_err(|error| match error {
+        let appeared = self.server.appear(key, value.into()).await;
+        let now = appeared.map_err(|error| match error {
             ServerError::Missing => BusError::Missing { what: format!("presence of {key}") },
             other => BusError::failed("report presence", other),
-        })
+        })?;
+        self.clock.set(now);
+        Ok(now)
     }
 
     /// The workers that are present.

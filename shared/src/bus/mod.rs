@@ -4,6 +4,7 @@
 
 mod blobs;
 mod books;
+mod clock;
 pub mod credential;
 mod drains;
 mod error;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::retry::Backoff;
+use clock::ServerClock;
 
 pub use blobs::Bucket;
 pub use books::BookEntry;
@@ -51,12 +53,13 @@ const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(50), Duration::f
 pub struct Bus {
     server: Arc<dyn Server>,
     group: Arc<Group>,
+    clock: Arc<ServerClock>,
 }
 
 impl Bus {
     /// The bus over a connection to any kind of server.
     pub fn over(server: impl Server) -> Self {
         let server: Arc<dyn Server> = Arc::new(server);
-        Self { group: Arc::new(Group::new(server.clone())), server }
+        Self { group: Arc::new(Group::new(server.clone())), clock: Arc::default(), server }
     }
 }

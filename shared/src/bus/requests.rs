@@ -12,6 +12,8 @@ use crate::protocol::{Answer, Execution, JobChange, Request, Steering, SweepReco
 pub struct RequestEntry {
     pub request: Request,
     pub revision: u64,
+    /// Server time of the request, or of its answer once it has one, in nanoseconds since the Unix epoch.
+    pub written_nanos: i128,
 }
 
 impl Bus {
@@ -48,7 +50,7 @@ impl Bus {
     /// When the server refuses or does not answer, or the request is gone.
     pub async fn answer(&self, id: RequestId, answer: Answer) -> Result<(), BusError> {
         loop {
-            let RequestEntry { request, revision } = self.requested(id).await?;
+            let RequestEntry { request, revision, .. } = self.requested(id).await?;
             if request.answer.is_some() {
                 return Ok(());
             }
@@ -148,5 +150,5 @@ pub(super) fn read(entry: &Entry) -> Result<RequestEntry, BusError> {
     let untrue = |reason: String| BusError::Untrue { what: entry.key.clone(), reason };
     let id = subjects::request_of_key(&entry.key).ok_or_else(|| untrue("its key has no id".to_owned()))?;
     request.check(id).map_err(untrue)?;
-    Ok(RequestEntry { request, revision: entry.revision })
+    Ok(RequestEntry { request, revision: entry.revision, written_nanos: entry.written_nanos })
 }

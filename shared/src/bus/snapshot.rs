@@ -151,6 +151,7 @@ impl Bus {
                 match tokio::time::timeout(QUIET, watch.next()).await {
                     Ok(Some(Ok(entry))) => {
                         (seen, quiet) = (seen.max(entry.revision), 0);
+                        self.clock.heard(entry.written_nanos);
                         each(&entry)?;
                         continue;
                     }

@@ -133,7 +133,11 @@ impl Bus {
     }
 
     pub(super) async fn entry(&self, key: &str) -> Result<Option<Entry>, BusError> {
-        self.server.entry(key).await.map_err(|e| BusError::failed(format!("read {key}"), e))
+        let entry = self.server.entry(key).await.map_err(|e| BusError::failed(format!("read {key}"), e))?;
+        if let Some(entry) = &entry {
+            self.clock.heard(entry.written_nanos);
+        }
+        Ok(entry)
     }
 
     /// False when something is there already.

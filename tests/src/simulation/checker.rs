@@ -239,6 +239,8 @@ impl Checker {
             let noted = after.notes.len() > seen.notes_at_claim || after.notes.len() >= MAX_NOTES;
             require(noted, || said("a training went back without a note"))?;
         }
+        let is_dated = after.journal.moves.iter().all(|moved| moved.at.is_some());
+        require(is_dated, || said("a move without its time"))?;
         let full = before.notes.len() >= MAX_NOTES;
         require(full || after.notes.starts_with(&before.notes), || said("notes were dropped"))?;
         require(by.starts_with("ferry") || after.failures.len() >= before.failures.len(), || {

@@ -81,6 +81,7 @@ impl Agent {
         match entry.record.claim(&self.me, age, timing.lease()) {
             Claim::Take { token, record } => {
                 let record = record.taken_anew(order.execution.steering.anew_after);
+                let record = record.dated(self.bus.server_seconds());
                 match self.bus.swap(job, entry.revision, &record).await {
                     Ok(revision) => {
                         let (entry, heartbeat) = ((record, revision), timing.heartbeat());
@@ -94,7 +95,7 @@ impl Agent {
             }
             Claim::Wait(delay) => Ok(Look::Later(delay)),
             Claim::GiveUp(record) => {
-                self.bus.swap(job, entry.revision, &record).await?;
+                self.bus.swap(job, entry.revision, &record.dated(self.bus.server_seconds())).await?;
                 Ok(Look::Over)
             }
             Claim::Finished => Ok(Look::Over),

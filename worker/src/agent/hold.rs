@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use shared::books::{Checkpoint, Fenced, JobRecord, JobState, Progress, Token};
+use shared::books::{Checkpoint, Fenced, JobRecord, JobState, Progress, Release, Token};
 use shared::bus::{Bus, BusError, Delivery};
 use shared::ids::JobId;
 use shared::metrics::{Point, Ranking};
@@ -170,8 +170,8 @@ impl Hold {
     }
 
     /// Releases the job; the queue hands it out again after `delay`.
-    pub(super) async fn release(mut self, delay: Duration) -> Result<(), Lost> {
-        self.write(self.record.released(&self.token)?).await?;
+    pub(super) async fn release(mut self, why: Release, delay: Duration) -> Result<(), Lost> {
+        self.write(self.record.released(&self.token, why)?).await?;
         if let Some(delivery) = &self.delivery {
             delivery.hand_back(delay).await;
         }
@@ -180,8 +180,8 @@ impl Hold {
 
     /// Hands the job back because nobody is to work on it now. It leaves the queue; the coordinator queues it again when
     /// somebody wants it.
-    pub(super) async fn set_aside(mut self) -> Result<(), Lost> {
-        self.write(self.record.released(&self.token)?).await?;
+    pub(super) async fn set_aside(mut self, why: Release) -> Result<(), Lost> {
+        self.write(self.record.released(&self.token, why)?).await?;
         if let Some(delivery) = &self.delivery {
             delivery.finish().await;
         }
@@ -226,7 +226,7 @@ impl Hold {
     /// Hands in the result. It is accepted together with the move to done, or not at all.
     pub(super) async fn commit(&mut self, result: &JobResult) -> Result<(), Lost> {
         let done = self.record.done(&self.token, result.stopped_after)?;
-        let done = done.logged(self.log.tail(self.token.attempt));
+        let done = done.logged(self.log.tail(self.token.attempt)).dated(self.bus.server_seconds());
         let done =
             if self.execution.borrow().drops_last_checkpoint { done.without_checkpoints() } else { done };
         match self.bus.commit(self.revision, &done, result).await {
@@ -249,7 +249,7 @@ impl Hold {
     }
 
     async fn write(&mut self, next: JobRecord) -> Result<(), Lost> {
-        let next = next.logged(self.log.tail(self.token.attempt));
+        let next = next.logged(self.log.tail(self.token.attempt)).dated(self.bus.server_seconds());
         match self.bus.swap(self.job, self.revision, &next).await {
             Ok(revision) => self.revision = revision,
             Err(error) => return Err(self.lost(error).await),

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use shared::books::Release;
 use shared::bus::BusError;
 use shared::ids::JobId;
 use shared::protocol::{JobOrder, Wish};
@@ -62,9 +63,10 @@ pub(super) async fn run(
     let job = order.job;
     match hold.wish() {
         Wish::Train => {}
-        Wish::Pause | Wish::Cancel => {
+        wish @ (Wish::Pause | Wish::Cancel) => {
             tracing::info!(%job, "taken from a dead worker and set aside on request");
-            if let Err(lost) = hold.set_aside().await {
+            let why = if wish == Wish::Pause { Release::Paused } else { Release::Cancelled };
+            if let Err(lost) = hold.set_aside(why).await {
                 log_lost(job, &lost);
             }
             return Ok(());
@@ -74,7 +76,7 @@ pub(super) async fn run(
     let Some(trainer) = agent.trainer(&order.content.trainer) else {
         // It was there when the job was claimed.
         tracing::error!(%job, "this worker has no trainer {}", order.content.trainer);
-        if let Err(lost) = hold.release(AGAIN).await {
+        if let Err(lost) = hold.release(Release::Unable, AGAIN).await {
             log_lost(job, &lost);
         }
         return Ok(());
@@ -101,7 +103,7 @@ pub(super) async fn run(
         Ok(Some(turn)) => turn,
         Ok(None) => {
             tracing::info!(%job, "given back before it has begun");
-            if let Err(lost) = hold.release(Duration::ZERO).await {
+            if let Err(lost) = hold.release(Release::NotBegun, Duration::ZERO).await {
                 log_lost(job, &lost);
             }
             return Ok(());
@@ -216,7 +218,7 @@ async fn attempt(
             drop(turn);
             close(agent, hold, job, end).await
         }
-        None => Ok(hold.release(AGAIN).await?),
+        None => Ok(hold.release(Release::Unable, AGAIN).await?),
     }
 }
 
@@ -296,15 +298,16 @@ async fn close(
         Ok(Ended::Stopped) => {
             match hold.wish() {
                 Wish::Train => {
-                    hold.release(Duration::ZERO).await?;
+                    let why = why_stopped(agent, &hold);
+                    hold.release(why, Duration::ZERO).await?;
                     tracing::info!(%job, "given back; it will continue from its last checkpoint");
                 }
                 Wish::Pause => {
-                    hold.set_aside().await?;
+                    hold.set_aside(Release::Paused).await?;
                     tracing::info!(%job, "paused on request; it will continue from its last checkpoint");
                 }
                 Wish::Cancel => {
-                    hold.set_aside().await?;
+                    hold.set_aside(Release::Cancelled).await?;
                     tracing::info!(%job, "cancelled on request");
                 }
             }
@@ -316,6 +319,18 @@ async fn close(
             agent.pace.slow_down();
             Ok(hold.fail(&error).await?)
         }
+    }
+}
+
+/// Why a training was stopped that is to go on.
+fn why_stopped(agent: &Agent, hold: &Hold) -> Release {
+    if agent.is_stopping() {
+        Release::Stopping
+    } else if *hold.leaves().borrow() {
+        Release::Drained
+    } else {
+        // The pause was taken back before the training had stopped.
+        Release::Paused
     }
 }
 

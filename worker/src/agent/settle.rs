@@ -43,6 +43,7 @@ pub(super) async fn settle(
             Late::Accept(next) => {
                 let next = if execution.drops_last_checkpoint { next.without_checkpoints() } else { *next };
                 upload(bus, finished_work).await;
+                let next = next.dated(bus.server_seconds());
                 match bus.commit(entry.revision, &next, result).await {
                     Ok(()) => return Ok(Settled::Accepted),
                     Err(BusError::Conflict { .. }) => {} // The holder has sent a heartbeat, so look again.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use shared::blob::BlobRef;
-use shared::books::{JobRecord, JobState};
+use shared::books::{JobRecord, JobState, Release};
 use shared::bus::{Bus, BusError};
 use shared::files;
 use shared::ids::JobId;
@@ -231,7 +231,7 @@ impl Backup {
 /// The record as it is when nobody works on it: whoever held the job does not in the restored books.
 fn at_rest(record: &JobRecord) -> JobRecord {
     match &record.state {
-        JobState::Running { token, .. } => match record.released(token) {
+        JobState::Running { token, .. } => match record.released(token, Release::Restored) {
             Ok(released) => released,
             Err(fenced) => unreachable!("the holder may always give its job back: {fenced}"),
         },

@@ -1,7 +1,7 @@
 //! The engine against hand-made histories of one job.
 
 use shared::blob::BlobRef;
-use shared::books::{Checkpoint, Claim, Origin, Progress, Standing, Token};
+use shared::books::{Checkpoint, Claim, Origin, Progress, Release, Standing, Token};
 use shared::ids::WorkerId;
 use shared::protocol::{Answer, Demand, JobChange, Priority};
 use std::time::Duration;
@@ -265,7 +265,7 @@ fn a_cancelled_job_ends_the_sweep_once_nobody_holds_it() {
     record_changed(&mut engine, 1, &record);
     answered(&mut engine, 1, JobChange::Cancel, Steering { wish: Wish::Cancel, ..PAUSED });
     assert!(!engine.is_finished(), "its worker has not stopped yet");
-    record_changed(&mut engine, 2, &record.released(&token).unwrap());
+    record_changed(&mut engine, 2, &record.released(&token, Release::Stopping).unwrap());
     assert!(engine.is_finished());
     assert_eq!(engine.tally(), Tally { cancelled: 1, ..Tally::default() });
 }

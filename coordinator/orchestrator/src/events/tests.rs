@@ -323,7 +323,7 @@ fn workers_requests_and_plans_are_told_when_they_change() {
         let demand = Demand::Jobs { jobs: vec![job()], change: JobChange::Pause };
         let request =
             Request { answer, ..Request::new(RequestId::new(Uuid::from_u128(n)), sweep, "ada", demand) };
-        Change::Request(RequestEntry { request, revision: 1 })
+        Change::Request(RequestEntry { request, revision: 1, written_nanos: 0 })
     };
     let done = || Some(Answer::Done { remarks: vec![] });
     assert_eq!(told(request(1, "s", None)), "asked to pause (1 job)");

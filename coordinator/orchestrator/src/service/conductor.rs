@@ -194,7 +194,7 @@ impl Conductor {
         match change {
             Change::Record(entry) => self.record_changed(*entry).await,
             Change::Standing(record) => self.apply(Event::StandingChanged { revision, record }).await,
-            Change::Request(RequestEntry { request, revision }) if request.sweep == self.plan.name => {
+            Change::Request(RequestEntry { request, revision, .. }) if request.sweep == self.plan.name => {
                 self.apply(Event::Requested { revision, request }).await
             }
             Change::Request(_) | Change::Result(_) | Change::Sweep(_) | Change::Scoreboard { .. } => {
@@ -327,6 +327,7 @@ impl Conductor {
                 Effect::Swap { job, revision, next } => {
                     let bus = self.bus.clone();
                     tokio::spawn(async move {
+                        let next = next.dated(bus.server_seconds());
                         if let Err(error) = bus.swap(job, revision, &next).await {
                             tracing::debug!(%job, %error, "somebody else changed the record first");
                         }

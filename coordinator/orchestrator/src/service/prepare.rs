@@ -10,6 +10,7 @@ use shared::protocol::{Demand, Priorities, Steering, SweepRecord};
 use shared::result::JobResult;
 
 use super::dataset::Dataset;
+use super::garbage;
 use super::plans::{self, ChangeError};
 use crate::engine::Engine;
 use crate::run_dir::{Found, RunDir, RunDirError};
@@ -254,8 +255,14 @@ impl Opening {
     }
 
     async fn carry_out(&mut self, bus: &Bus) -> Result<(), BusError> {
+        if self.changes.is_empty() {
+            return Ok(());
+        }
+        // Of the entries that this process has read so far, none need be new.
+        garbage::server_time(bus).await?;
+        let now = bus.server_seconds();
         for (job, (revision, next)) in std::mem::take(&mut self.changes) {
-            match bus.swap(job, revision, &next).await {
+            match bus.swap(job, revision, &next.dated(now)).await {
                 // A worker was faster, so the job is already open.
                 Ok(_) | Err(BusError::Conflict { .. }) => {}
                 Err(error) => return Err(error),

@@ -101,7 +101,7 @@ impl Turns {
 async fn follow_up(bus: &Bus, job: JobId, change: JobChange, steering: &Steering) -> Result<bool, BusError> {
     let Some(entry) = bus.record(job).await? else { return Ok(false) };
     let open = match entry.record.following(steering) {
-        Some(next) => match bus.swap(job, entry.revision, &next).await {
+        Some(next) => match bus.swap(job, entry.revision, &next.dated(bus.server_seconds())).await {
             Ok(_) => true,
             // Somebody else was faster. Whoever holds the job follows by itself.
             Err(BusError::Conflict { .. }) => false,

@@ -52,7 +52,7 @@ async fn close_for(
             None => record.lost(token),
         };
         let Ok(next) = next else { return Ok(()) };
-        match bus.swap(job, revision, &next).await {
+        match bus.swap(job, revision, &next.dated(bus.server_seconds())).await {
             Err(BusError::Conflict { .. }) => {} // The worker's last heartbeat was still on its way.
             outcome => return outcome.map(drop),
         }

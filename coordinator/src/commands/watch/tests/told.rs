@@ -62,7 +62,7 @@ fn what_is_wanted_is_looked_up_once_at_the_start_and_then_after_each_answer() {
         let request = RequestId::new(Uuid::from_u128(7));
         let demand = Demand::Jobs { jobs: vec![id(3)], change: JobChange::Pause };
         let request = Request { answer, ..Request::new(request, "demo", "ada", demand) };
-        Change::Request(RequestEntry { request, revision: 1 })
+        Change::Request(RequestEntry { request, revision: 1, written_nanos: 0 })
     };
     let done = || Some(Answer::Done { remarks: Vec::new() });
     let mut model = Model::new(plan(4), "x".to_owned(), Rights::Steer, 3);

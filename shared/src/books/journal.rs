@@ -1,0 +1,242 @@
+//! What a job's record has been through: each claim, how each attempt ended, and each retry, with the server's time. Pure.
+//!
+//! No time is read here. Whoever writes a record dates the moves that it has just made ([`JobRecord::dated`]).
+
+use serde::{Deserialize, Serialize};
+
+use super::{Checkpoint, JobRecord, Origin, Release, is_zero};
+use crate::ids::Attempt;
+
+/// How many moves a record keeps, which are about 20 attempts; the oldest are dropped.
+pub const MOST_MOVES: usize = 40;
+
+/// How many characters of an error or a reason a move keeps. The record's failures and notes have more of them.
+const LONGEST: usize = 200;
+
+/// The moves of a job's record, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Journal {
+    /// How many moves were dropped because there were too many.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dropped: u32,
+    pub moves: Vec<Moved>,
+}
+
+/// One move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// When, in seconds since the Unix epoch by the server's clock; `None` if the writer did not know the server's time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
+    /// The attempt that moved the record; of a move of a job that nobody holds, the newest attempt before it.
+    pub attempt: Attempt,
+    #[serde(flatten)]
+    pub what: Move,
+}
+
+/// What happened to a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "move", rename_all = "snake_case")]
+pub enum Move {
+    /// A worker took it.
+    Claimed {
+        /// The worker's name ([`crate::ids::WorkerId::name`]).
+        worker: String,
+        /// The newest checkpoint; `None` if it begins from the start.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<Beginning>,
+    },
+    /// The attempt's result was accepted. `stopped_after` is set if the job ended early, after so many epochs.
+    Done {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stopped_after: Option<u32>,
+    },
+    /// The training failed.
+    Failed { error: String },
+    /// The attempt lost its worker: it was silent for so many seconds, or `None`, because it was known to be dead.
+    Lost {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        silent: Option<u64>,
+    },
+    /// The holder handed it back unharmed.
+    Released { why: Release },
+    /// The holder handed it back because of the server, the network or a disk.
+    Deferred { why: String },
+    /// The holder handed it back without anything that it had so far, to be trained anew.
+    Dropped,
+    /// Its failures on these workers were taken back, because the workers were the cause.
+    Excused { workers: Vec<String> },
+    /// It had failed for good, and is tried again.
+    Reopened,
+    /// It is trained again from the start.
+    TrainedAnew,
+    /// It had ended early, and goes on.
+    GoneOn,
+}
+
+/// Where an attempt begins that does not begin from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beginning {
+    /// Finished epochs.
+    pub epoch: u32,
+    /// Finished steps of the next epoch.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub step: u32,
+    /// The shorter or longer training that made the checkpoint, if it was another job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+impl Journal {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The newest claim begins from the start after all.
+    pub(super) fn from_the_start(mut self) -> Self {
+        if let Some(Moved { what: Move::Claimed { from, .. }, .. }) = self.moves.last_mut() {
+            *from = None;
+        }
+        self
+    }
+}
+
+impl From<&Checkpoint> for Beginning {
+    fn from(checkpoint: &Checkpoint) -> Self {
+        Self { epoch: checkpoint.epoch, step: checkpoint.step, origin: checkpoint.origin }
+    }
+}
+
+impl JobRecord {
+    /// With one more move, whose time is not known yet.
+    pub(super) fn moved(mut self, attempt: Attempt, what: Move) -> Self {
+        let Journal { dropped, moves } = &mut self.journal;
+        moves.push(Moved { at: None, attempt, what });
+        let surplus = moves.len().saturating_sub(MOST_MOVES);
+        moves.drain(..surplus);
+        *dropped = dropped.saturating_add(u32::try_from(surplus).unwrap_or(u32::MAX));
+        self
+    }
+
+    /// With the server's time, in seconds since the Unix epoch, for the moves that it has made since it was last dated. To
+    /// be called before it is written.
+    #[must_use]
+    pub fn dated(mut self, now: Option<u64>) -> Self {
+        for moved in self.journal.moves.iter_mut().rev().take_while(|moved| moved.at.is_none()) {
+            moved.at = now;
+        }
+        self
+    }
+}
+
+pub(super) fn in_brief(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::super::tests::token;
+    use super::super::{Claim, Progress, Token};
+    use super::*;
+    use crate::blob::BlobRef;
+
+    const LEASE: Duration = Duration::from_secs(15);
+
+    fn claimed(record: &JobRecord, name: &str, silent: u64, now: u64) -> (Token, JobRecord) {
+        match record.claim(&token(0, name).owner, Duration::from_secs(silent), LEASE) {
+            Claim::Take { token, record } => (token, record.dated(Some(now))),
+            other => panic!("not taken: {other:?}"),
+        }
+    }
+
+    fn saved(record: &JobRecord, by: &Token, epoch: u32) -> JobRecord {
+        let blob = BlobRef { name: "c".into(), sha256: String::new(), size: 1 };
+        let checkpoint = Checkpoint { epoch, step: 0, blob, origin: None };
+        record.checkpointed(by, checkpoint, Progress::default()).unwrap()
+    }
+
+    #[test]
+    fn a_job_that_changes_hands_tells_each_move_with_its_time() {
+        let (one, record) = claimed(&JobRecord::pending(), "a", 0, 10);
+        let record = saved(&record, &one, 3).dated(Some(12));
+        let (two, record) = claimed(&record, "b", 20, 40);
+        let record = record.failed(&two, "not finite", &[], 1).unwrap().dated(Some(50));
+        let (three, record) = claimed(&record, "c", 0, 55);
+        let record = record.done(&three, None).unwrap().dated(Some(60));
+        let from = Some(Beginning { epoch: 3, step: 0, origin: None });
+        let moved = |at, attempt, what| Moved { at: Some(at), attempt: Attempt(attempt), what };
+        let taken = |worker: &str, from| Move::Claimed { worker: worker.into(), from };
+        let told = [
+            moved(10, 1, taken("a", None)),
+            moved(40, 1, Move::Lost { silent: Some(20) }),
+            moved(40, 2, taken("b", from)),
+            moved(50, 2, Move::Failed { error: "not finite".into() }),
+            moved(55, 3, taken("c", from)),
+            moved(60, 3, Move::Done { stopped_after: None }),
+        ];
+        assert_eq!(record.journal.moves, told);
+        let text = serde_json::to_string(&record).unwrap();
+        assert!(text.contains(r#"{"at":60,"attempt":3,"move":"done"}"#), "{text}");
+        assert_eq!(serde_json::from_str::<JobRecord>(&text).unwrap(), record);
+    }
+
+    #[test]
+    fn what_the_coordinator_does_is_told_too() {
+        let (me, held) = claimed(&JobRecord::pending(), "a", 0, 1);
+        let whats = |record: &JobRecord| -> Vec<Move> {
+            record.journal.moves.iter().skip(1).map(|moved| moved.what.clone()).collect()
+        };
+        let early = held.done(&me, Some(4)).unwrap();
+        let done = Move::Done { stopped_after: Some(4) };
+        assert_eq!(whats(&early.gone_on().unwrap()), [done.clone(), Move::GoneOn]);
+        assert_eq!(whats(&early.anew(1).unwrap()), [done, Move::TrainedAnew]);
+        assert_eq!(whats(&held.dropped(&me).unwrap()), [Move::Dropped]);
+        let failed = held.failed(&me, "e", &[], 1).unwrap();
+        let excused = failed.excused(&BTreeSet::from(["a".to_owned()])).unwrap();
+        let failure = Move::Failed { error: "e".into() };
+        assert_eq!(whats(&excused), [failure.clone(), Move::Excused { workers: vec!["a".into()] }]);
+        assert_eq!(whats(&failed.reopened()), [failure, Move::Reopened]);
+        assert_eq!(whats(&held.lost(&me).unwrap()), [Move::Lost { silent: None }]);
+        let drained = held.released(&me, Release::Drained).unwrap();
+        assert_eq!(whats(&drained), [Move::Released { why: Release::Drained }]);
+    }
+
+    #[test]
+    fn a_claim_that_is_trained_anew_begins_from_the_start() {
+        let (one, record) = claimed(&JobRecord::pending(), "a", 0, 1);
+        let record = saved(&record, &one, 3).released(&one, Release::Paused).unwrap();
+        let (_, record) = claimed(&record, "b", 0, 2);
+        let anew = record.taken_anew(1);
+        let begun = Move::Claimed { worker: "b".into(), from: None };
+        assert_eq!(anew.journal.moves.last().unwrap().what, begun);
+    }
+
+    #[test]
+    fn only_moves_without_a_time_are_dated_and_the_oldest_are_dropped() {
+        let mut record = JobRecord::pending();
+        for n in 0..30 {
+            let (me, held) = claimed(&record, "a", 0, n);
+            record = held.deferred(&me, "x".repeat(3000)).unwrap().dated(Some(n)).dated(Some(1000));
+        }
+        let Journal { dropped, moves } = &record.journal;
+        assert_eq!((*dropped, moves.len(), moves[0].at, moves[39].at), (20, MOST_MOVES, Some(10), Some(29)));
+        let size = serde_json::to_string(&record.journal).unwrap().len();
+        assert!(size < 40 * 300, "{size}");
+        let unknown = record.clone().moved(Attempt(30), Move::Reopened).dated(None);
+        assert_eq!(unknown.journal.moves.last().unwrap().at, None);
+    }
+
+    /// One attempt costs a record about 140 bytes.
+    #[test]
+    fn a_short_job_tells_little() {
+        let (me, held) = claimed(&JobRecord::pending(), "gpu0", 0, 1_733_059_200);
+        let done = held.done(&me, None).unwrap().dated(Some(1_733_059_201));
+        let size = serde_json::to_string(&done.journal).unwrap().len();
+        assert!(size < 150, "{size}");
+        assert!(!serde_json::to_string(&JobRecord::pending()).unwrap().contains("journal"));
+    }
+}
