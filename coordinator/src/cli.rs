@@ -53,7 +53,7 @@ pub(crate) enum Command {
     Init(init::EarlierArgs),
     #[command(hide = true)]
     Serve(serve::StartArgs),
-    /// Explain why an ensemble has its members.
+    /// Explain why an ensemble has its members, or tell what became of a job.
     Why(why::WhyArgs),
     /// Train a finished job again for an epoch, and tell whether its numbers come out the same.
     Verify(verify::VerifyArgs),

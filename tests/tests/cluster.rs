@@ -87,6 +87,10 @@ fn a_worker_with_address_and_credential_alone_joins_in_the_middle_and_is_in_the_
     let status: Value = serde_json::from_slice(&expect(&mut far.ferry(&status), 0)?.stdout)?;
     let jobs = status["sweeps"][0]["jobs"].as_array().cloned().unwrap_or_default();
     assert!(jobs.len() == 4 && jobs.iter().all(|job| job["state"] == "done"), "{status:#}");
+    let job = jobs[0]["id"].as_str().unwrap_or_default();
+    let why = ["why", "smoke", job, "--nats", cluster.url(), "--creds", &creds, "--json"];
+    let why: Value = serde_json::from_slice(&expect(&mut far.ferry(&why), 0)?.stdout)?;
+    assert_eq!((&why["state"], &why["untold"]), (&"done".into(), &0.into()), "{why:#}");
     Ok(())
 }
 

@@ -36,6 +36,7 @@ mod simulation;
 mod starting;
 mod steering;
 mod store;
+mod story;
 mod tidy;
 mod tour;
 mod trainers;

@@ -25,7 +25,7 @@ const OWNERS: [(&str, &[&str]); 4] = [
 ];
 
 /// Folders, and the paths that no file in them may use.
-const APART: [(&str, &[&str]); 13] = [
+const APART: [(&str, &[&str]); 14] = [
     ("coordinator/orchestrator/src/cost/", PURE),
     (
         "coordinator/orchestrator/src/cost/",
@@ -33,6 +33,7 @@ const APART: [(&str, &[&str]); 13] = [
     ),
     ("coordinator/orchestrator/src/engine/", PURE),
     ("coordinator/orchestrator/src/ensemble/", PURE),
+    ("coordinator/orchestrator/src/story/", PURE),
     ("coordinator/orchestrator/src/verification/", PURE),
     ("shared/src/books/", PURE),
     (

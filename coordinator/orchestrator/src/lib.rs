@@ -17,6 +17,7 @@ pub mod report;
 pub mod run_dir;
 pub mod selection;
 pub mod service;
+pub mod story;
 pub mod sweep;
 pub mod verification;
 pub mod view;

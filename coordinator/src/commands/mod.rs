@@ -27,6 +27,7 @@ pub(crate) mod server;
 pub(crate) mod shell;
 pub(crate) mod status;
 pub(crate) mod steer;
+mod story;
 pub(crate) mod verify;
 pub(crate) mod watch;
 pub(crate) mod why;

@@ -1,4 +1,4 @@
-//! `ferry why RUN NAME`: why an ensemble has its members.
+//! `ferry why RUN NAME`: why an ensemble has its members, or what became of a job.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use orchestrator::ensemble::{Certainty, GroupMean, Ranked, Step};
 use orchestrator::report::why::{Explanation, explain, settings};
-use orchestrator::run_dir::{RunDir, RunRecord};
+use orchestrator::run_dir::RunRecord;
 use orchestrator::sweep::plan::Filter;
 use orchestrator::view::labels::Labels;
 use shared::ids::JobId;
@@ -15,23 +15,32 @@ use shared::plural::count;
 use shared::stdio;
 use shared::terminal::plain;
 
+use super::access::BooksArgs;
 use super::error::CommandError;
 use super::exit::BadInput;
+use super::story::{Meant, meant};
 
 /// How many candidates of a query are listed beside those that were taken.
 const LISTED: usize = 8;
 
-/// Explains an ensemble: the candidates, how each of its queries chose, what each member adds, and how ties were broken.
+/// Explains an ensemble, or tells the story of a job.
+///
+/// Of an ensemble: the candidates, how each of its queries chose, what each member adds, and how ties were broken. Of a
+/// job: what became of it and why, with times. The server tells it, also while the job is trained; where none knows the job,
+/// the run folder tells what it has.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  ferry why runs/demo 'All 38'\n\n\
-    Everything is computed from validation alone. A member's share is the ensemble's macro F1 minus that of the other \
+#[command(after_help = "Examples:\n  ferry why runs/demo 'All 38'\n  ferry why runs/demo 3f2a9c41\n  \
+    ferry why demo 'weak mixup subset_seed=1' --nats tls://head:4222 --creds observer.creds\n\n\
+    Ensembles are explained from validation alone. A member's share is the ensemble's macro F1 minus that of the other \
     members.")]
 pub(crate) struct WhyArgs {
-    /// A sweep's run folder, such as runs/demo.
+    /// A sweep's run folder, such as runs/demo; for a job, also the name of a sweep on a server.
     run: PathBuf,
-    /// The name of an ensemble.
-    #[arg(value_name = "NAME")]
+    /// The name of an ensemble, the label of a job, or the beginning of its id.
+    #[arg(value_name = "NAME|JOB")]
     name: String,
+    #[command(flatten)]
+    books: BooksArgs,
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
@@ -43,17 +52,24 @@ pub(crate) fn run(args: &WhyArgs) -> Result<ExitCode, CommandError> {
 }
 
 fn show(args: &WhyArgs) -> anyhow::Result<ExitCode> {
-    let record = RunDir::open(&args.run)?.load()?;
-    let Some(explanation) = explain(&record, &args.name)? else {
-        return Err(unknown(&record, &args.name).into());
-    };
-    let text = if args.json {
-        format!("{:#}\n", serde_json::to_value(&explanation)?)
-    } else {
-        plain(&in_words(&explanation, &Labels::of(&record.plan), &record.plan.ranking.metric))
+    let text = match meant(&args.run, &args.name, &args.books)? {
+        Meant::Ensemble(folder) => ensemble(args, &folder.load()?)?,
+        Meant::Job(story) if args.json => format!("{:#}\n", serde_json::to_value(&story)?),
+        Meant::Job(story) => plain(&orchestrator::story::in_words(&story)),
     };
     stdio::print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn ensemble(args: &WhyArgs, record: &RunRecord) -> anyhow::Result<String> {
+    let Some(explanation) = explain(record, &args.name)? else {
+        return Err(unknown(record, &args.name).into());
+    };
+    Ok(if args.json {
+        format!("{:#}\n", serde_json::to_value(&explanation)?)
+    } else {
+        plain(&in_words(&explanation, &Labels::of(&record.plan), &record.plan.ranking.metric))
+    })
 }
 
 fn unknown(record: &RunRecord, name: &str) -> BadInput {

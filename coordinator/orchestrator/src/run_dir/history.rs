@@ -8,9 +8,38 @@ use shared::ids::JobId;
 use shared::result::JobResult;
 
 use super::write::remove_if_there;
-use super::{RunDir, RunDirError, stem};
+use super::{JobFailure, RunDir, RunDirError, stem};
+
+/// What a run folder has of one job.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct JobFiles {
+    pub result: Option<JobResult>,
+    /// Why it failed for good.
+    pub failure: Option<JobFailure>,
+    /// Results that were replaced, by attempt.
+    pub earlier: Vec<JobResult>,
+}
 
 impl RunDir {
+    /// What the folder has of a job, without its matrices.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is damaged.
+    pub fn files_of(&self, job: JobId) -> Result<JobFiles, RunDirError> {
+        let folder = self.root.join("earlier").join(job.to_string());
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries.flatten().map(|entry| entry.path().join("result.json")).collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(RunDirError::io("read", &folder)(error)),
+        };
+        let mut earlier = Vec::new();
+        for path in entries {
+            earlier.extend(self.result_at(job, &path)?);
+        }
+        earlier.sort_by_key(|result| result.attempt);
+        Ok(JobFiles { result: self.result(job)?, failure: self.failure(job)?, earlier })
+    }
+
     /// Moves a job's result with its matrices and its model to `earlier/<job>/<attempt>/`, and returns that path.
     /// `None` if there is no result.
     ///

@@ -40,6 +40,7 @@ use shared::result::{JobResult, VALIDATION};
 use crate::cost::forecast::Forecasts;
 use crate::sweep::plan::Plan;
 pub use error::RunDirError;
+pub use history::JobFiles;
 pub use in_use::RunDirLock;
 pub use provenance::{GitState, RunProvenance};
 pub use result_writer::{ResultFiles, ResultWriter};

@@ -185,10 +185,14 @@ impl RunDir {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub(crate) fn result(&self, job: JobId) -> Result<Option<JobResult>, RunDirError> {
-        let path = self.result_path(job);
-        let Some(bytes) = read(&path)? else { return Ok(None) };
-        let damaged = |problem: String| RunDirError::damaged_result(job, &path, problem);
-        let result: JobResult = decode(&path, &bytes, JobResult::VERSION, damaged)?;
+        self.result_at(job, &self.result_path(job))
+    }
+
+    /// A result of a job at any place in the folder.
+    pub(super) fn result_at(&self, job: JobId, path: &Path) -> Result<Option<JobResult>, RunDirError> {
+        let Some(bytes) = read(path)? else { return Ok(None) };
+        let damaged = |problem: String| RunDirError::damaged_result(job, path, problem);
+        let result: JobResult = decode(path, &bytes, JobResult::VERSION, damaged)?;
         if result.job != job {
             return Err(damaged(format!("it is the result of job {}", result.job)));
         }
@@ -256,7 +260,7 @@ impl RunDir {
         Ok(drained)
     }
 
-    fn failure(&self, job: JobId) -> Result<Option<JobFailure>, RunDirError> {
+    pub(super) fn failure(&self, job: JobId) -> Result<Option<JobFailure>, RunDirError> {
         let path = self.failure_path(job);
         let Some(bytes) = read(&path)? else { return Ok(None) };
         let stored: StoredFailure =
