@@ -52,7 +52,7 @@ impl JobRecord {
             | JobState::Failed { .. }
             | JobState::Parked { .. }) => other,
         };
-        let (checkpoints, history, journal) = (Vec::new(), History::default(), self.journal.from_the_start());
+        let (checkpoints, history, journal) = (Vec::new(), History::default(), self.journal.beginning_anew());
         Self { state, checkpoints, history, journal, saved_score: None, retried_after, anew_after, ..self }
             .with_note("trained anew on request".to_owned())
     }
@@ -81,8 +81,8 @@ impl JobRecord {
         let progress = Progress { epoch: self.saved_epochs(), ..Progress::default() };
         let state = JobState::Running { token: token.clone(), beat: 0, progress };
         let from = self.checkpoints.last().map(Beginning::from);
-        let taken = Move::Claimed { worker: me.name().to_owned(), from };
-        let record = Self { state, attempts, losses, ..self.clone() }.moved(token.attempt, taken);
+        let claimed = Move::Claimed { worker: me.name().to_owned(), from };
+        let record = Self { state, attempts, losses, ..self.clone() }.moved(token.attempt, claimed);
         Claim::Take { token, record }
     }
 

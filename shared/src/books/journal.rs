@@ -94,7 +94,7 @@ impl Journal {
     }
 
     /// The newest claim begins from the start after all.
-    pub(super) fn from_the_start(mut self) -> Self {
+    pub(super) fn beginning_anew(mut self) -> Self {
         if let Some(Moved { what: Move::Claimed { from, .. }, .. }) = self.moves.last_mut() {
             *from = None;
         }

@@ -96,12 +96,12 @@ impl PackStore {
         }
         let (folders, place) = (self.folders.clone(), self.cache.join(digest));
         let wanted = digest.to_owned();
-        let folder = match on_blocking_thread(move || local(&folders, &place, &wanted)).await {
-            Some(folder) => folder,
-            None => {
-                let absent = || PacksError::Absent { digest: digest.to_owned() };
-                fetch(bus.ok_or_else(absent)?, digest, &self.cache).await?
-            }
+        let folder = if let Some(folder) = on_blocking_thread(move || local(&folders, &place, &wanted)).await
+        {
+            folder
+        } else {
+            let absent = || PacksError::Absent { digest: digest.to_owned() };
+            fetch(bus.ok_or_else(absent)?, digest, &self.cache).await?
         };
         self.last = Some((digest.to_owned(), folder.clone()));
         Ok(folder)

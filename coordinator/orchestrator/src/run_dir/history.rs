@@ -34,7 +34,7 @@ impl RunDir {
         };
         let mut earlier = Vec::new();
         for path in entries {
-            earlier.extend(self.result_at(job, &path)?);
+            earlier.extend(Self::result_at(job, &path)?);
         }
         earlier.sort_by_key(|result| result.attempt);
         Ok(JobFiles { result: self.result(job)?, failure: self.failure(job)?, earlier })

@@ -185,11 +185,11 @@ impl RunDir {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub(crate) fn result(&self, job: JobId) -> Result<Option<JobResult>, RunDirError> {
-        self.result_at(job, &self.result_path(job))
+        Self::result_at(job, &self.result_path(job))
     }
 
     /// A result of a job at any place in the folder.
-    pub(super) fn result_at(&self, job: JobId, path: &Path) -> Result<Option<JobResult>, RunDirError> {
+    pub(super) fn result_at(job: JobId, path: &Path) -> Result<Option<JobResult>, RunDirError> {
         let Some(bytes) = read(path)? else { return Ok(None) };
         let damaged = |problem: String| RunDirError::damaged_result(job, path, problem);
         let result: JobResult = decode(path, &bytes, JobResult::VERSION, damaged)?;

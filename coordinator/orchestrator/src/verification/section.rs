@@ -107,8 +107,8 @@ mod tests {
         epochs.map(|epoch| Point { epoch, step: 0, seconds: 1.0, metrics: Metrics::default() }).collect()
     }
 
-    fn outcome(epochs: u32) -> Option<Outcome> {
-        Some(Outcome { epochs, ..Outcome::default() })
+    fn ended(epochs: u32) -> Outcome {
+        Outcome { epochs, ..Outcome::default() }
     }
 
     #[track_caller]
@@ -121,11 +121,11 @@ mod tests {
     #[test]
     fn a_finished_job_is_trained_from_the_start() {
         let checkpoints = vec![checkpoint(4, 0)];
-        let done = Evidence { reports: reports(1..=4), outcome: outcome(4), checkpoints };
+        let done = Evidence { reports: reports(1..=4), outcome: Some(ended(4)), checkpoints };
         check(&done, 1, None, 1, false);
         check(&done, 4, None, 4, true);
         check(&done, 99, None, 4, true);
-        check(&Evidence { outcome: outcome(0), ..Evidence::default() }, 1, None, 0, true);
+        check(&Evidence { outcome: Some(ended(0)), ..Evidence::default() }, 1, None, 0, true);
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
         let section = open.section(1, true).unwrap();
         assert_eq!((section.from, section.until), (None, 1));
         // It ended early, after four of more epochs.
-        check(&Evidence { outcome: outcome(4), ..open }, 1, Some((3, 20)), 4, true);
+        check(&Evidence { outcome: Some(ended(4)), ..open }, 1, Some((3, 20)), 4, true);
     }
 
     #[test]

@@ -101,6 +101,7 @@ fn result(by: &Token, epochs: u32) -> JobResult {
             threads: 1,
             host: "node7".into(),
         },
+        software: None,
         worker: by.owner.clone(),
         attempt: by.attempt,
     }
