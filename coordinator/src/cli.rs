@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use shared::log_format::LogFormat;
 use shared::protocol::Priority;
 use shared::stdio::StdoutError;
 use tracing_subscriber::EnvFilter;
@@ -148,11 +149,11 @@ pub(crate) fn main() -> ExitCode {
     // Ferry itself reports a failed connection in one sentence.
     let usual = "warn,async_nats=error,async_nats::connector=off";
     let filter = EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(LogWriter::default)
-        .with_ansi(shared::terminal::wants_colour())
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(LogWriter::default);
+    match LogFormat::of_environment() {
+        LogFormat::Text => log.with_ansi(shared::terminal::wants_colour()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(answer) => return usage(&answer),

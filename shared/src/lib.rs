@@ -18,6 +18,8 @@ pub mod ids;
 pub mod image;
 pub mod job;
 pub mod kinds;
+pub mod log;
+pub mod log_format;
 pub mod metrics;
 pub mod mistaken;
 pub mod mtl;

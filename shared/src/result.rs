@@ -8,6 +8,7 @@ use crate::blob::BlobRef;
 use crate::device::{DeviceRecord, Software};
 use crate::ids::{Attempt, JobId, WorkerId};
 use crate::job::{Inputs, TrainerId};
+use crate::log::JobLog;
 use crate::metrics::{self, Metrics, Point};
 use crate::mtl::earlier::EarlierResult;
 use crate::mtl::report::EpochReport;
@@ -53,12 +54,30 @@ pub struct JobResult {
     pub artifacts: BTreeMap<String, BlobRef>,
     /// Wall time of all epochs of this job, over all its attempts.
     pub train_seconds: f64,
+    /// The most memory that the last attempt had at once, in bytes: the GPU's if it was on one, else that of the worker's
+    /// process. `None` if the trainer does not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
     pub device: DeviceRecord,
     /// `None` in results from before it was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub software: Option<Software>,
     pub worker: WorkerId,
     pub attempt: Attempt,
+    /// `None` in results from before it was known, or if the server's time was not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<Times>,
+    /// What the attempt logged.
+    #[serde(default, skip_serializing_if = "JobLog::is_empty")]
+    pub log: JobLog,
+}
+
+/// When a job was trained, in seconds since the Unix epoch by the server's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// When its first attempt began, as far as its record goes back.
+    pub started: u64,
+    pub ended: u64,
 }
 
 /// Name of the trained model among the artifacts, a safetensors file.
@@ -98,11 +117,17 @@ struct Fields {
     #[serde(default)]
     artifacts: BTreeMap<String, BlobRef>,
     train_seconds: f64,
+    #[serde(default)]
+    peak_memory: Option<u64>,
     device: DeviceRecord,
     #[serde(default)]
     software: Option<Software>,
     worker: WorkerId,
     attempt: Attempt,
+    #[serde(default)]
+    times: Option<Times>,
+    #[serde(default)]
+    log: JobLog,
 }
 
 impl From<Layout> for JobResult {
@@ -110,8 +135,9 @@ impl From<Layout> for JobResult {
         match layout {
             Layout::Now(fields) => {
                 let Fields { v, job, trainer, inputs, metrics, history, best_epoch, .. } = *fields;
-                let Fields { stopped_after, predictions, artifacts, train_seconds, .. } = *fields;
-                let Fields { device, software, worker, attempt, .. } = *fields;
+                let Fields { stopped_after, predictions, artifacts, train_seconds, peak_memory, .. } =
+                    *fields;
+                let Fields { device, software, worker, attempt, times, log, .. } = *fields;
                 Self {
                     v,
                     job,
@@ -124,10 +150,13 @@ impl From<Layout> for JobResult {
                     predictions,
                     artifacts,
                     train_seconds,
+                    peak_memory,
                     device,
                     software,
                     worker,
                     attempt,
+                    times,
+                    log,
                 }
             }
             Layout::Earlier(earlier) => Self::from_earlier(*earlier),
@@ -161,10 +190,13 @@ impl JobResult {
             predictions: splits.collect(),
             artifacts: BTreeMap::from([(MODEL.to_owned(), earlier.model.clone())]),
             train_seconds: earlier.train_seconds,
+            peak_memory: None,
             device: earlier.device,
             software: None,
             worker: earlier.worker,
             attempt: earlier.attempt,
+            times: None,
+            log: JobLog::default(),
         }
     }
 
@@ -215,6 +247,7 @@ impl JobResult {
         for metrics in reports {
             metrics.check().map_err(|error| error.to_string())?;
         }
+        self.log.check()?;
         match self.best_epoch {
             Some(epoch) if self.best().is_none() => {
                 Err(format!("it has no epoch {epoch}, which it calls its best"))

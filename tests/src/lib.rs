@@ -1,6 +1,7 @@
 //! Helpers of the whole-system tests: a nats-server, the two programs, waiting for events, and the simulation.
 
 pub mod backend;
+pub mod claims;
 pub mod cluster;
 pub mod disk;
 pub mod import_graph;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use shared::blob::BlobRef;
 use shared::books::Token;
 use shared::ids::JobId;
+use shared::log::JobLog;
 use shared::metrics::{Metrics, Point};
 use shared::result::{JobResult, MODEL, Predictions, VALIDATION};
 
@@ -54,5 +55,8 @@ pub fn handed_in(job: JobId, token: &Token) -> JobResult {
         software: None,
         worker: token.owner.clone(),
         attempt: token.attempt,
+        times: None,
+        log: JobLog::default(),
+        peak_memory: None,
     }
 }

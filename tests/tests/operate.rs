@@ -81,6 +81,17 @@ fn undisturbed() -> anyhow::Result<Value> {
     undisturbed::results(&root().join("tests/sweeps/steered.yaml"))
 }
 
+/// What the run folder has of each finished job.
+fn stored_results(desk: &Desk) -> anyhow::Result<Vec<Value>> {
+    let files = std::fs::read_dir(desk.workdir.path().join("runs/steered/results"))?;
+    let read = |file: std::io::Result<std::fs::DirEntry>| -> anyhow::Result<Value> {
+        Ok(serde_json::from_slice(&std::fs::read(file?.path())?)?)
+    };
+    let results: Vec<Value> = files.map(read).collect::<anyhow::Result<_>>()?;
+    anyhow::ensure!(results.len() == 3, "{} results", results.len());
+    Ok(results)
+}
+
 /// The only answer in the output of a command.
 fn answer(told: &Value) -> &Value {
     &told["answers"][0]["answer"]["answer"]
@@ -121,6 +132,16 @@ fn a_running_sweep_is_paused_resumed_and_partly_cancelled_from_another_terminal(
     let log = desk.expect(&["logs", "seed=1"], 0)?;
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
     assert!(log.contains("-- done by cpu0"), "{log}");
+    // More lines than a record keeps: the first ones come from the result.
+    let log = desk.expect(&["logs", "seed=2"], 0)?;
+    let log = String::from_utf8_lossy(&log.stdout).into_owned();
+    let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with("--")).collect();
+    let all: Vec<String> = (1..=24).map(|epoch| format!("epoch {epoch} of 24 done")).collect();
+    assert_eq!(lines, all, "{log}");
+    for result in stored_results(&desk)? {
+        let time = |name: &str| result["times"][name].as_u64().with_context(|| format!("{result:#}"));
+        assert!(time("started")? > 1_700_000_000 && time("started")? <= time("ended")?, "{result:#}");
+    }
     let said = desk.refusal(&["logs", "steered"])?;
     assert!(said.contains("3 jobs are meant, but one must be"), "{said}");
     let said = desk.refusal(&["pause", "steerde"])?;

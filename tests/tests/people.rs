@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::Value;
-use shared::books::JobState;
-use shared::bus::Bus;
 use shared::ids::JobId;
-use shared::protocol::subjects;
+use tests::claims::taken;
 use tests::programs::{Workdir, expect};
 use tests::run::Run;
 use tests::server::Server;
@@ -58,28 +56,16 @@ impl Sweep {
     }
 }
 
-/// The jobs in the order in which workers took them, until all of `last` were taken.
-async fn taken(bus: Bus, last: BTreeSet<JobId>) -> anyhow::Result<Vec<JobId>> {
-    let mut records = bus.feed(&[subjects::RECORD_KEYS]);
-    let mut taken = Vec::new();
-    let all = async {
-        while !last.iter().all(|job| taken.contains(job)) {
-            let entry = records.record().await;
-            if !matches!(entry.record.state, JobState::Pending) && !taken.contains(&entry.job) {
-                taken.push(entry.job);
-            }
-        }
-    };
-    tokio::time::timeout(LIMIT, all).await.context("not all of these jobs were taken")?;
-    Ok(taken)
-}
-
 #[tokio::test]
 async fn two_people_have_three_sweeps_on_two_workers() -> anyhow::Result<()> {
     let server = Server::start()?;
     let [long, later, urgent] =
         [Sweep::new("long", 0, 16, 4)?, Sweep::new("later", -10, 2, 2)?, Sweep::new("urgent", 10, 4, 1)?];
-    let order = tokio::spawn(taken(server.bus().await?, urgent.jobs.clone()));
+    let (bus, last) = (server.bus().await?, urgent.jobs.clone());
+    let order =
+        tokio::spawn(
+            async move { taken(&bus, LIMIT, |taken| last.iter().all(|job| taken.contains(job))).await },
+        );
     // Ben's. The second one waits in the queue until the first one is over.
     let mut first = long.start(&server)?;
     let queued = later.start(&server)?;

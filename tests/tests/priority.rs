@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use shared::books::JobState;
-use shared::bus::Bus;
 use shared::ids::JobId;
 use shared::protocol::subjects;
+use tests::claims::taken;
 use tests::programs::Workdir;
 use tests::run::Run;
 use tests::server::Server;
@@ -44,23 +43,6 @@ impl Sweep {
     }
 }
 
-/// The jobs in the order in which workers took them first.
-async fn taken(bus: &Bus, most: usize) -> anyhow::Result<Vec<JobId>> {
-    let mut records = bus.feed(&[subjects::RECORD_KEYS]);
-    let mut taken = Vec::new();
-    let all = async {
-        while taken.len() < most {
-            let entry = records.record().await;
-            let is_taken = !matches!(entry.record.state, JobState::Pending);
-            if is_taken && !taken.contains(&entry.job) {
-                taken.push(entry.job);
-            }
-        }
-    };
-    tokio::time::timeout(LIMIT, all).await.context("not all jobs were taken")?;
-    Ok(taken)
-}
-
 #[tokio::test]
 async fn the_sweep_of_the_higher_priority_gets_the_worker_first() -> anyhow::Result<()> {
     let server = Server::start()?;
@@ -83,7 +65,7 @@ async fn the_sweep_of_the_higher_priority_gets_the_worker_first() -> anyhow::Res
     assert!(shown.len() == 3 && shown.iter().all(|job| job["priority"] == 10), "{status:#}");
     let order = tokio::spawn({
         let bus = bus.clone();
-        async move { taken(&bus, 9).await }
+        async move { taken(&bus, LIMIT, |taken| taken.len() == 9).await }
     });
     let workdir = Workdir::new()?;
     let _worker = Worker::start(&workdir, &server.url(), "only")?;
@@ -123,7 +105,7 @@ async fn a_priority_counts_while_no_run_conducts_the_sweep() -> anyhow::Result<(
     assert_eq!(listed, [jobs[2], jobs[0]]);
     let order = tokio::spawn({
         let bus = bus.clone();
-        async move { taken(&bus, 3).await }
+        async move { taken(&bus, LIMIT, |taken| taken.len() == 3).await }
     });
     let _worker = Worker::start(&workdir, &server.url(), "only")?;
     assert_eq!(order.await??, [jobs[2], jobs[1], jobs[0]]);

@@ -10,6 +10,7 @@ pub mod device;
 pub mod driver;
 #[cfg(test)]
 mod golden;
+pub mod host_memory;
 pub mod losses;
 pub mod models;
 pub mod native;

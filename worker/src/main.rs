@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mimalloc::MiMalloc;
 use shared::causes::in_words;
+use shared::log_format::LogFormat;
 use shared::stdio::{self, StdoutError};
 use tracing_subscriber::EnvFilter;
 use worker::agent::{self, AgentError};
@@ -21,11 +22,11 @@ fn main() -> ExitCode {
     // Ferry reports connection problems itself, in one sentence.
     let usual = "info,async_nats=warn,async_nats::connector=off";
     let filter = EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(shared::terminal::wants_colour())
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match LogFormat::of_environment() {
+        LogFormat::Text => log.with_ansi(shared::terminal::wants_colour()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     match Cli::try_parse() {
         Ok(Cli { command: Some(command), .. }) => run(&command),
         Ok(Cli { command: None, agent }) => serve(agent),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
-use orchestrator::cost::{COVERAGE, DeviceOutlook, Estimate, in_words};
+use orchestrator::cost::{COVERAGE, DeviceOutlook, Estimate, PeakMemory, in_words};
 use orchestrator::service::{Eta, With, eta};
 use shared::plural::count;
 use shared::stdio;
@@ -116,10 +116,15 @@ fn text(Eta { sweep, left, devices, present, is_conducted, with }: &Eta) -> Stri
 
 /// A line for each kind of device.
 fn shares(text: &mut String, devices: &[DeviceOutlook]) {
-    for DeviceOutlook { device, workers, jobs, seconds } in devices {
+    for DeviceOutlook { device, workers, jobs, seconds, memory } in devices {
         let busy = in_words(Duration::try_from_secs_f64(*seconds).unwrap_or_default());
         let workers = count(*workers, "worker");
         let _ = writeln!(text, "  {device}: {workers}, about {jobs:.0} of the jobs, busy for {busy}");
+        if let Some(PeakMemory { likely, low, high }) = memory {
+            let [likely, low, high] = [likely, low, high].map(|bytes| format!("{:.1}", bytes / 1e9));
+            let _ =
+                writeln!(text, "    its largest job takes about {likely} GB of memory ({low} to {high} GB)");
+        }
     }
 }
 
@@ -159,6 +164,7 @@ mod tests {
             workers,
             jobs,
             seconds,
+            memory: None,
         };
         let time = |likely: f64| Some(Estimate { likely, low: 0.8 * likely, high: 1.25 * likely });
         let left = Work { jobs: 12, epochs: 140, workers: 2, time: time(4800.0) };
@@ -170,7 +176,10 @@ mod tests {
         let told = Eta {
             sweep: "demo".into(),
             left,
-            devices: vec![device("NVIDIA H200", 2, 12.0, 4500.0)],
+            devices: vec![DeviceOutlook {
+                memory: Some(PeakMemory { likely: 6.12e9, low: 5.8e9, high: 6.44e9 }),
+                ..device("NVIDIA H200", 2, 12.0, 4500.0)
+            }],
             present: 2,
             is_conducted: true,
             with: Some(with),
@@ -179,6 +188,7 @@ mod tests {
         demo: 12 jobs, 140 epochs, about 1 h 20 min (1 h 4 min to 1 h 40 min) on 2 workers
           the interval is meant to hold 9 times in 10
           NVIDIA H200: 2 workers, about 12 of the jobs, busy for 1 h 15 min
+            its largest job takes about 6.1 GB of memory (5.8 to 6.4 GB)
         with 2 more like gpu0: about 42 min 0 s (33 min 36 s to 52 min 30 s), 38 min 0 s less
           NVIDIA H200: 4 workers, about 12 of the jobs, busy for 40 min 0 s
         ");

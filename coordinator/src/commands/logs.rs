@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use shared::bus::BusError;
 use shared::ids::{Attempt, JobId};
+use shared::log::JobLog;
 use shared::protocol::subjects;
 use shared::stdio;
 use shared::terminal::plain;
@@ -23,7 +25,8 @@ const LISTED: usize = 5;
 
 /// Shows the end of a job's log, and how its attempts ended.
 ///
-/// The server keeps the last 20 lines of each job. With `--follow`, every line is shown from now on.
+/// Of a job that is being trained, the server keeps the last 20 lines; of a job that is done, the first 40 and the last 160.
+/// With `--follow`, every line is shown from now on.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ferry logs 3f2a9c41\n  ferry logs demo augmentation=mixup 'backbone=dino*' subset_seed=3 -f\n  \
@@ -73,7 +76,12 @@ async fn show(args: &LogsArgs, access: &Access) -> anyhow::Result<()> {
     let end = access.bus.newest(subjects::FOLLOWED_KEYS).await?;
     let mut following = Following::begin(&access.bus, &chosen.plan.name, Since::Beginning).await?;
     let labels = Labels::of(&chosen.plan);
-    let (mut shown, mut is_silent) = (Shown::default(), true);
+    let kept = match access.bus.result(job).await {
+        Ok(result) => Some((result.attempt, result.log)),
+        Err(BusError::Missing { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let (mut shown, mut is_silent) = (Shown { kept, ..Shown::default() }, true);
     loop {
         for event in following.next().await.events.iter().filter(|event| event.kind.job() == Some(job)) {
             let lines =
@@ -120,9 +128,24 @@ fn the_only_job(chosen: &Chosen) -> Result<JobId, BadInput> {
 struct Shown {
     attempt: Option<Attempt>,
     has_ended: bool,
+    /// The log that the job's result keeps, and the attempt that logged it.
+    kept: Option<(Attempt, JobLog)>,
 }
 
 impl Shown {
+    /// The lines of an attempt before this one (from 0), as far as they are kept.
+    fn before(&self, attempt: Attempt, line: u64) -> Vec<String> {
+        let nothing = JobLog::default();
+        let log = self.kept.as_ref().filter(|(of, _)| *of == attempt).map_or(&nothing, |(_, log)| log);
+        let place = |line: u64| usize::try_from(line).unwrap_or(usize::MAX);
+        let first = log.first.iter().take(place(line));
+        let last = log.last.iter().take(place(line.saturating_sub(log.lines() - log.last.len() as u64)));
+        let missing = line.saturating_sub((first.len() + last.len()) as u64);
+        let gap = (missing > 0)
+            .then(|| plain(&format!("-- {missing} earlier lines of attempt {} are not kept", attempt.0)));
+        first.map(|line| plain(line)).chain(gap).chain(last.map(|line| plain(line))).collect()
+    }
+
     /// An event as lines. Lines of the log stand for themselves; what else happens is set off.
     fn lines(&mut self, event: &SweepEvent) -> Vec<String> {
         let said = |text: String| vec![plain(&format!("-- {text}"))];
@@ -139,10 +162,8 @@ impl Shown {
                 ))
             }
             EventKind::Logged { attempt, line, lines, .. } => {
-                let mut shown = Vec::new();
-                if self.attempt.replace(*attempt) != Some(*attempt) && *line > 0 {
-                    shown.extend(said(format!("{line} earlier lines of attempt {} are not kept", attempt.0)));
-                }
+                let is_first = self.attempt.replace(*attempt) != Some(*attempt);
+                let mut shown = if is_first { self.before(*attempt, *line) } else { Vec::new() };
                 shown.extend(lines.iter().map(|line| plain(line)));
                 shown
             }
@@ -174,5 +195,25 @@ impl Shown {
             | EventKind::EnsembleReady { .. }
             | EventKind::EnsembleScored { .. } => Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_of_a_finished_job_is_shown_with_its_beginning() {
+        let mut log = JobLog::default();
+        for line in 0..300 {
+            log.add(&line.to_string());
+        }
+        let shown = Shown { kept: Some((Attempt(2), log)), ..Shown::default() };
+        let before = shown.before(Attempt(2), 280);
+        assert_eq!((before.len(), before[39].as_str(), before[179].as_str()), (40 + 1 + 140, "39", "278"));
+        assert_eq!(before[40], "-- 100 earlier lines of attempt 2 are not kept");
+        assert_eq!(before[180], "279");
+        assert_eq!(shown.before(Attempt(1), 7), ["-- 7 earlier lines of attempt 1 are not kept"]);
+        assert!(shown.before(Attempt(1), 0).is_empty());
     }
 }

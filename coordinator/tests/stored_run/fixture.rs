@@ -16,6 +16,7 @@ use shared::confusion::Score;
 use shared::device::DeviceRecord;
 use shared::expression::CLASSES;
 use shared::ids::{Attempt, JobId, WorkerId};
+use shared::log::JobLog;
 use shared::mtl::report::{EpochReport, LossTerms, MemoryUse, final_metrics};
 use shared::mtl::{self, Mtl, MtlSpec};
 use shared::pack::Split;
@@ -280,6 +281,9 @@ impl HandedIn {
             software: None,
             worker: WorkerId::new(&format!("cpu-{}", job.id_seed() % 2), Uuid::nil()),
             attempt: Attempt(1),
+            times: None,
+            log: JobLog::default(),
+            peak_memory: None,
         };
         (result, files)
     }

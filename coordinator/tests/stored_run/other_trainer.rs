@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use shared::blob::BlobRef;
 use shared::empty::{self, Empty};
 use shared::ids::{Attempt, WorkerId};
+use shared::log::JobLog;
 use shared::metrics::{Goal, Metrics, Point, Ranking};
 use shared::predictions::{Matrix, SampleList, to_npy};
 use shared::result::{JobResult, Predictions, VALIDATION};
@@ -88,6 +89,9 @@ fn result(job: &PlannedJob) -> JobResult {
         software: None,
         worker: WorkerId::new("cpu", Uuid::nil()),
         attempt: Attempt(1),
+        times: None,
+        log: JobLog::default(),
+        peak_memory: None,
     }
 }
 

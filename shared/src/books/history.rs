@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{JobRecord, LOG_TAIL};
 use crate::ids::Attempt;
+use crate::log::shortened;
 use crate::metrics::Point;
 
 /// The most reports that a record keeps; the oldest are dropped. A record is written with every heartbeat.
@@ -11,9 +12,6 @@ pub const MOST_REPORTS: usize = 1000;
 
 /// The most metrics that the reports of a record have together.
 const MOST_VALUES: usize = 8192;
-
-/// How many characters of a line of the log a record keeps.
-const LONGEST_LINE: usize = 400;
 
 /// The reports of a training, and the end of its log.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -82,7 +80,7 @@ impl LogTail {
     /// The last of these lines. `before` lines were logged before all of them.
     pub fn of(attempt: Attempt, before: u64, lines: &[String]) -> Self {
         let surplus = lines.len().saturating_sub(LOG_TAIL);
-        let lines = lines[surplus..].iter().map(|line| line.chars().take(LONGEST_LINE).collect()).collect();
+        let lines = lines[surplus..].iter().map(|line| shortened(line)).collect();
         Self { attempt, before: before.saturating_add(surplus as u64), lines }
     }
 }
@@ -110,6 +108,7 @@ impl JobRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::LONGEST_LINE;
     use crate::metrics::Metrics;
 
     fn point(epoch: u32) -> Point {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Checkpoint, JobRecord, Origin, Release, is_zero};
 use crate::ids::Attempt;
+use crate::result::Times;
 
 /// How many moves a record keeps, which are about 20 attempts; the oldest are dropped.
 pub const MOST_MOVES: usize = 40;
@@ -91,6 +92,16 @@ pub struct Beginning {
 impl Journal {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// When the training began and ended whose result was accepted, if both are known.
+    pub fn times(&self) -> Option<Times> {
+        let is_new = |moved: &Moved| matches!(moved.what, Move::TrainedAnew | Move::Dropped);
+        let begin = self.moves.iter().rposition(is_new).map_or(0, |place| place + 1);
+        let moves = &self.moves[begin..];
+        let claim = moves.iter().find(|moved| matches!(moved.what, Move::Claimed { .. }))?;
+        let done = moves.iter().rfind(|moved| matches!(moved.what, Move::Done { .. }))?;
+        Some(Times { started: claim.at?, ended: done.at? })
     }
 
     /// The newest claim begins from the start after all.
@@ -179,6 +190,7 @@ mod tests {
             moved(60, 3, Move::Done { stopped_after: None }),
         ];
         assert_eq!(record.journal.moves, told);
+        assert_eq!(record.journal.times(), Some(Times { started: 10, ended: 60 }));
         let text = serde_json::to_string(&record).unwrap();
         assert!(text.contains(r#"{"at":60,"attempt":3,"move":"done"}"#), "{text}");
         assert_eq!(serde_json::from_str::<JobRecord>(&text).unwrap(), record);
@@ -193,7 +205,12 @@ mod tests {
         let early = held.done(&me, Some(4)).unwrap();
         let done = Move::Done { stopped_after: Some(4) };
         assert_eq!(whats(&early.gone_on().unwrap()), [done.clone(), Move::GoneOn]);
-        assert_eq!(whats(&early.anew(1).unwrap()), [done, Move::TrainedAnew]);
+        let anew = early.anew(1).unwrap();
+        assert_eq!(whats(&anew), [done, Move::TrainedAnew]);
+        let (again, held_again) = claimed(&anew, "b", 0, 70);
+        assert_eq!(held_again.journal.times(), None);
+        let done_again = held_again.done(&again, None).unwrap().dated(Some(80));
+        assert_eq!(done_again.journal.times(), Some(Times { started: 70, ended: 80 }));
         assert_eq!(whats(&held.dropped(&me).unwrap()), [Move::Dropped]);
         let failed = held.failed(&me, "e", &[], 1).unwrap();
         let excused = failed.excused(&BTreeSet::from(["a".to_owned()])).unwrap();

@@ -10,6 +10,9 @@ use crate::metrics::Ranking;
 /// How a job is carried out. Only the coordinator writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Execution {
+    /// The sweep that wanted the job first, for logs; empty in orders from before it was known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sweep: String,
     /// The distance between checkpoints that the plan asks for.
     #[serde(default)]
     pub checkpoint_every: CheckpointEvery,
@@ -162,7 +165,8 @@ impl JobChange {
 impl Execution {
     /// How a new job is carried out.
     pub fn new(checkpoint_every: CheckpointEvery, ranking: Ranking) -> Self {
-        Self { checkpoint_every, drops_last_checkpoint: false, ranking, steering: Steering::default() }
+        let (sweep, steering) = (String::new(), Steering::default());
+        Self { sweep, checkpoint_every, drops_last_checkpoint: false, ranking, steering }
     }
 
     /// The distance between checkpoints.
@@ -173,7 +177,7 @@ impl Execution {
     /// What another plan says, together with what was requested of the job so far.
     #[must_use]
     pub fn planned_as(&self, plan: &Self) -> Self {
-        Self { steering: self.steering, ..plan.clone() }
+        Self { steering: self.steering, sweep: self.sweep.clone(), ..plan.clone() }
     }
 }
 

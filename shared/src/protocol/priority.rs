@@ -16,7 +16,7 @@ pub struct Priority(i8);
 /// What is wrong with a priority.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{written} is no priority; write a whole number from {} to {}, where 0 is normal",
+    "{written} is not a valid priority; write a whole number from {} to {}, where 0 is normal",
     Priority::LEAST,
     Priority::MOST
 )]

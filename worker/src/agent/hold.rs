@@ -229,7 +229,8 @@ impl Hold {
         let done = done.logged(self.log.tail(self.token.attempt)).dated(self.bus.server_seconds());
         let done =
             if self.execution.borrow().drops_last_checkpoint { done.without_checkpoints() } else { done };
-        match self.bus.commit(self.revision, &done, result).await {
+        let result = JobResult { times: done.journal.times(), ..result.clone() };
+        match self.bus.commit(self.revision, &done, &result).await {
             Ok(()) => {}
             Err(error) => return Err(self.lost(error).await),
         }

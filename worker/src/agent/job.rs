@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use shared::books::Release;
 use shared::bus::BusError;
-use shared::ids::JobId;
 use shared::protocol::{JobOrder, Wish};
 use shared::retry::{Backoff, Retry};
+use tracing::Span;
 
 use super::error::AgentError;
 use super::hold::{Hold, Lost};
@@ -48,6 +48,12 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// For inputs that cannot be fetched: the server may be away, or another machine may still be storing them.
 const FETCH: Retry = Backoff::every(AGAIN).tries(10);
 
+/// What each line that is logged about this attempt says of it.
+pub(super) fn span(agent: &Agent, hold: &Hold, order: &JobOrder) -> Span {
+    let (sweep, attempt, worker) = (&order.execution.sweep, hold.token().attempt.0, agent.me.name());
+    tracing::info_span!("job", %sweep, job = %order.job, attempt, %worker)
+}
+
 /// Works on a claimed job. Losing it to another worker is not an error.
 ///
 /// # Errors
@@ -60,24 +66,23 @@ pub(super) async fn run(
     admitted_nanos: i128,
     in_line: InLine<'_>,
 ) -> Result<(), AgentError> {
-    let job = order.job;
     match hold.wish() {
         Wish::Train => {}
         wish @ (Wish::Pause | Wish::Cancel) => {
-            tracing::info!(%job, "taken from a dead worker and set aside on request");
+            tracing::info!("taken from a dead worker and set aside on request");
             let why = if wish == Wish::Pause { Release::Paused } else { Release::Cancelled };
             if let Err(lost) = hold.set_aside(why).await {
-                log_lost(job, &lost);
+                log_lost(&lost);
             }
             return Ok(());
         }
     }
-    tracing::info!(%job, attempt = %hold.token().attempt, "claimed");
+    tracing::info!("claimed");
     let Some(trainer) = agent.trainer(&order.content.trainer) else {
         // It was there when the job was claimed.
-        tracing::error!(%job, "this worker has no trainer {}", order.content.trainer);
+        tracing::error!("this worker has no trainer {}", order.content.trainer);
         if let Err(lost) = hold.release(Release::Unable, AGAIN).await {
-            log_lost(job, &lost);
+            log_lost(&lost);
         }
         return Ok(());
     };
@@ -90,26 +95,26 @@ pub(super) async fn run(
             // The job is not the cause, so this does not count against it.
             let why = format!("given back by {}: {error}", agent.me);
             if let Err(lost) = hold.defer(why).await {
-                log_lost(job, &lost);
+                log_lost(&lost);
             }
             return Err(error);
         }
         Err(lost) => {
-            log_lost(job, &lost);
+            log_lost(&lost);
             return Ok(());
         }
     };
     let turn = match turn(agent, &mut hold, in_line).await {
         Ok(Some(turn)) => turn,
         Ok(None) => {
-            tracing::info!(%job, "given back before it has begun");
+            tracing::info!("given back before it has begun");
             if let Err(lost) = hold.release(Release::NotBegun, Duration::ZERO).await {
-                log_lost(job, &lost);
+                log_lost(&lost);
             }
             return Ok(());
         }
         Err(lost) => {
-            log_lost(job, &lost);
+            log_lost(&lost);
             return Ok(());
         }
     };
@@ -121,11 +126,11 @@ pub(super) async fn run(
     let done_with = match Box::pin(attempt(agent, hold, &spool, trainer.as_ref(), inputs, turn)).await {
         Ok(()) => true,
         Err(LostJob { lost, finished_work: None }) => {
-            log_lost(job, &lost);
+            log_lost(&lost);
             matches!(lost, Lost::Fenced(_))
         }
         Err(LostJob { lost, finished_work: Some(finished_work) }) => {
-            log_lost(job, &lost);
+            log_lost(&lost);
             late(agent, &spool, &finished_work).await
         }
     };
@@ -162,7 +167,7 @@ async fn late(agent: &Agent, spool: &JobSpool, finished_work: &FinishedWork) -> 
             true
         }
         Err(error) => {
-            tracing::warn!(%job, "the result cannot be handed in yet and stays on this machine: {error}");
+            tracing::warn!("the result cannot be handed in yet and stays on this machine: {error}");
             false
         }
     }
@@ -170,7 +175,7 @@ async fn late(agent: &Agent, spool: &JobSpool, finished_work: &FinishedWork) -> 
 
 /// The job's inputs, from this machine or from the server.
 async fn inputs(agent: &Agent, order: &JobOrder) -> Result<Inputs, AgentError> {
-    let tell = |error: &AgentError| tracing::warn!(job = %order.job, "{error}; trying again");
+    let tell = |error: &AgentError| tracing::warn!("{error}; trying again");
     let mut tries = FETCH.begin();
     loop {
         match try_inputs(agent, order).await {
@@ -193,8 +198,8 @@ async fn try_inputs(agent: &Agent, order: &JobOrder) -> Result<Inputs, AgentErro
     Ok(Inputs { dataset, weights })
 }
 
-fn log_lost(job: JobId, lost: &Lost) {
-    tracing::warn!(%job, "{lost}; this worker goes on with other jobs");
+fn log_lost(lost: &Lost) {
+    tracing::warn!("{lost}; this worker goes on with other jobs");
 }
 
 /// Trains, then records how that ended. The device is free as soon as the training has ended.
@@ -206,8 +211,7 @@ async fn attempt(
     inputs: Inputs,
     turn: Turn<'_>,
 ) -> Result<(), LostJob> {
-    let job = spool.claim().order.job;
-    agent.presences.working_on(Some(job));
+    agent.presences.working_on(Some(spool.claim().order.job));
     let end = Box::pin(train(agent, &mut hold, spool, trainer, inputs)).await;
     agent.presences.working_on(None);
     match end? {
@@ -216,7 +220,7 @@ async fn attempt(
                 turn.went_well();
             }
             drop(turn);
-            close(agent, hold, job, end).await
+            close(agent, hold, end).await
         }
         None => Ok(hold.release(Release::Unable, AGAIN).await?),
     }
@@ -248,7 +252,7 @@ async fn train(
         let mut training = match trainer.start(assignment) {
             Ok(training) => training,
             Err(error) => {
-                tracing::error!(job = %order.job, %error, "cannot start a training thread");
+                tracing::error!(%error, "cannot start a training thread");
                 return Ok(None);
             }
         };
@@ -270,27 +274,22 @@ async fn train(
 }
 
 /// Records in the books how a training ended.
-async fn close(
-    agent: &Agent,
-    mut hold: Hold,
-    job: JobId,
-    end: Result<Ended, TrainingError>,
-) -> Result<(), LostJob> {
+async fn close(agent: &Agent, mut hold: Hold, end: Result<Ended, TrainingError>) -> Result<(), LostJob> {
     match end {
         // Its checkpoints and its result are no longer wanted.
         Ok(Ended::Finished(_) | Ended::Stopped) if hold.is_unwanted() => {
             hold.drop_all().await?;
-            tracing::info!(%job, "given back; it is trained anew on request");
+            tracing::info!("given back; it is trained anew on request");
             Ok(())
         }
         Ok(Ended::Finished(finished_work)) => match submit(agent, &mut hold, &finished_work).await {
             Ok(()) => {
-                tracing::info!(%job, best_epoch = finished_work.result.best_epoch, "done");
+                tracing::info!(best_epoch = finished_work.result.best_epoch, "done");
                 Ok(())
             }
             // No other attempt could hand it in either.
             Err(Lost::Bus(error @ BusError::TooLarge { .. })) => {
-                tracing::error!(%job, %error, "the result cannot be handed in");
+                tracing::error!(%error, "the result cannot be handed in");
                 Ok(hold.fail(&format!("the result cannot be handed in: {error}")).await?)
             }
             Err(lost) => Err(LostJob { lost, finished_work: Some(finished_work) }),
@@ -300,21 +299,21 @@ async fn close(
                 Wish::Train => {
                     let why = why_stopped(agent, &hold);
                     hold.release(why, Duration::ZERO).await?;
-                    tracing::info!(%job, "given back; it will continue from its last checkpoint");
+                    tracing::info!("given back; it will continue from its last checkpoint");
                 }
                 Wish::Pause => {
                     hold.set_aside(Release::Paused).await?;
-                    tracing::info!(%job, "paused on request; it will continue from its last checkpoint");
+                    tracing::info!("paused on request; it will continue from its last checkpoint");
                 }
                 Wish::Cancel => {
                     hold.set_aside(Release::Cancelled).await?;
-                    tracing::info!(%job, "cancelled on request");
+                    tracing::info!("cancelled on request");
                 }
             }
             Ok(())
         }
         Err(TrainingError::Refused(error) | TrainingError::Failed(error)) => {
-            tracing::error!(%job, %error, "the training failed");
+            tracing::error!(%error, "the training failed");
             agent.suspicion.raise();
             agent.pace.slow_down();
             Ok(hold.fail(&error).await?)

@@ -1,10 +1,11 @@
-//! The log of one attempt: its last lines, and how many there were before.
+//! The log of one attempt: what its result keeps of it, and its last lines for the job's record.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shared::books::{LOG_TAIL, LogTail};
 use shared::ids::Attempt;
+use shared::log::JobLog;
 
 /// What the trainings of an attempt log. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -14,11 +15,13 @@ pub struct Log(Arc<Mutex<Lines>>);
 struct Lines {
     before: u64,
     last: VecDeque<String>,
+    kept: JobLog,
 }
 
 impl Log {
     pub(super) fn add(&self, line: String) {
         let mut lines = self.lock();
+        lines.kept.add(&line);
         if lines.last.len() == LOG_TAIL {
             lines.last.pop_front();
             lines.before += 1;
@@ -33,9 +36,14 @@ impl Log {
 
     /// The end of the log of `attempt`, as its job's record keeps it. `None` if nothing was logged yet.
     pub(super) fn tail(&self, attempt: Attempt) -> Option<LogTail> {
-        let Lines { before, last } = &*self.lock();
+        let Lines { before, last, .. } = &*self.lock();
         let last: Vec<String> = last.iter().cloned().collect();
         (!last.is_empty()).then(|| LogTail::of(attempt, *before, &last))
+    }
+
+    /// As the attempt's result keeps it.
+    pub(super) fn kept(&self) -> JobLog {
+        self.lock().kept.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
@@ -57,5 +65,6 @@ mod tests {
         let tail = log.tail(Attempt(3)).unwrap();
         assert_eq!((tail.attempt, tail.before, tail.lines[0].as_str()), (Attempt(3), 2, "2"));
         assert_eq!(tail.lines, log.lines());
+        assert_eq!(log.kept().lines(), LOG_TAIL as u64 + 2);
     }
 }

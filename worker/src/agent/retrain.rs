@@ -8,6 +8,7 @@ use shared::bus::{Bucket, Bus, BusError};
 use shared::device::DeviceRecord;
 use shared::ids::{Attempt, WorkerId};
 use shared::job::TrainerId;
+use shared::log::JobLog;
 use shared::protocol::JobOrder;
 use shared::retraining::{Fault, Retraining, RetrainingEvent};
 use uuid::Uuid;
@@ -198,7 +199,7 @@ struct Nowhere {
 impl Keeper for Nowhere {
     fn keep(&self, _saved: &Saved) {}
 
-    fn keep_result(&self, finished: Finished) -> Result<FinishedWork, String> {
+    fn keep_result(&self, finished: Finished, _log: JobLog) -> Result<FinishedWork, String> {
         FinishedWork::of(&self.claim, finished)
     }
 }

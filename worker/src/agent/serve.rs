@@ -17,6 +17,7 @@ use shared::signals::StopSignals;
 use tch::Device;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::claim::{Claimed, Look};
@@ -344,7 +345,8 @@ impl Agent {
         } = claimed;
         let (job, execution) = (order.job, order.execution.clone());
         let hold = Hold::new(self.bus.clone(), job, token, entry, delivery, heartbeat, execution);
-        Box::pin(job::run(self, hold, &order, admitted_nanos, in_line)).await
+        let span = job::span(self, &hold, &order);
+        Box::pin(job::run(self, hold, &order, admitted_nanos, in_line)).instrument(span).await
     }
 }
 

@@ -7,6 +7,7 @@ use shared::books::{Fenced, Late, Token, difference};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
 use shared::protocol::Execution;
+use shared::result::JobResult;
 use shared::retry::Backoff;
 
 use super::work::FinishedWork;
@@ -44,7 +45,8 @@ pub(super) async fn settle(
                 let next = if execution.drops_last_checkpoint { next.without_checkpoints() } else { *next };
                 upload(bus, finished_work).await;
                 let next = next.dated(bus.server_seconds());
-                match bus.commit(entry.revision, &next, result).await {
+                let result = JobResult { times: next.journal.times(), ..result.clone() };
+                match bus.commit(entry.revision, &next, &result).await {
                     Ok(()) => return Ok(Settled::Accepted),
                     Err(BusError::Conflict { .. }) => {} // The holder has sent a heartbeat, so look again.
                     Err(error) => return Err(error),

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use shared::device::DeviceRecord;
 use shared::ids::JobId;
 use shared::job::{Job, TrainerId};
+use shared::log::JobLog;
 use shared::protocol::{Execution, Wish};
 use tokio::sync::{mpsc, watch};
 
@@ -68,12 +69,12 @@ pub struct Resume {
 pub trait Keeper: std::fmt::Debug + Send + Sync {
     fn keep(&self, saved: &Saved);
 
-    /// Makes a result of a finished training and keeps it.
+    /// Makes a result of a finished training and of its log, and keeps it.
     ///
     /// # Errors
     ///
     /// As [`FinishedWork::of`]: it cannot be a result.
-    fn keep_result(&self, finished: Finished) -> Result<FinishedWork, String>;
+    fn keep_result(&self, finished: Finished, log: JobLog) -> Result<FinishedWork, String>;
 }
 
 /// The progress of a training, for displays.
@@ -243,8 +244,9 @@ impl Reporter {
         self.progress.send_replace(progress);
     }
 
-    /// Logs a line. Only the last lines are kept.
+    /// Logs a line. The first and the last lines are kept.
     pub fn log(&self, line: String) {
+        tracing::debug!("{line}");
         self.log.add(line);
     }
 
@@ -321,10 +323,12 @@ impl Reporter {
             (Some(why), _) => Err(TrainingError::Failed(why.clone())),
             (None, Err(error)) => Err(error),
             (None, Ok(Outcome::Stopped)) => Ok(Ended::Stopped),
-            (None, Ok(Outcome::Finished(finished))) => match self.keeper.keep_result(*finished) {
-                Ok(finished_work) => Ok(Ended::Finished(Box::new(finished_work))),
-                Err(why) => Err(TrainingError::Failed(why)),
-            },
+            (None, Ok(Outcome::Finished(finished))) => {
+                match self.keeper.keep_result(*finished, self.log.kept()) {
+                    Ok(finished_work) => Ok(Ended::Finished(Box::new(finished_work))),
+                    Err(why) => Err(TrainingError::Failed(why)),
+                }
+            }
         };
         Report::Ended(ended)
     }

@@ -9,6 +9,7 @@ use shared::blob::BlobRef;
 use shared::books::Token;
 use shared::bus::Bucket;
 use shared::device::DeviceRecord;
+use shared::log::JobLog;
 use shared::metrics::{Metrics, Point, Ranking};
 use shared::predictions::{Matrix, SampleList, to_npy};
 use shared::protocol::JobOrder;
@@ -96,6 +97,8 @@ pub struct Finished {
     pub artifacts: BTreeMap<String, Vec<u8>>,
     /// Over all epochs, including those before a resume.
     pub train_seconds: f64,
+    /// The most memory that the training had at once, in bytes: the GPU's if it was on one, else that of this process.
+    pub peak_memory: Option<u64>,
 }
 
 /// Class probabilities over the samples of one split.
@@ -151,7 +154,7 @@ impl FinishedWork {
     fn within(claim: &WorkClaim, finished: Finished, largest: u64) -> Result<Self, String> {
         let job = claim.order.job;
         let Finished { metrics, history, best_epoch, stopped_after, .. } = finished;
-        let Finished { predictions, artifacts, train_seconds, .. } = finished;
+        let Finished { predictions, artifacts, train_seconds, peak_memory, .. } = finished;
         let mut blobs = Vec::new();
         let mut keep = |name: &str, bytes: Vec<u8>| {
             let size = bytes.len() as u64;
@@ -195,13 +198,24 @@ impl FinishedWork {
             predictions: stored,
             artifacts: files,
             train_seconds,
+            peak_memory,
             device: claim.device.clone(),
             software: Some(device::software()),
             worker: claim.token.owner.clone(),
             attempt: claim.token.attempt,
+            // The books know when.
+            times: None,
+            log: JobLog::default(),
         };
         result.check()?;
         Ok(Self { result, blobs })
+    }
+
+    /// With what the training logged.
+    #[must_use]
+    pub(super) fn logged(mut self, log: JobLog) -> Self {
+        self.result.log = log;
+        self
     }
 }
 

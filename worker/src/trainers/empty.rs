@@ -17,6 +17,7 @@ use shared::result::{TEST, VALIDATION};
 use shared::rng::{Purpose, Stream};
 use tch::Device;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::agent::{
     Assignment, Finished, FinishedPredictions, Instruction, Outcome, Reporter, Resume, Saved, StepProgress,
@@ -46,10 +47,11 @@ impl Trainer for EmptyTrainer {
 
     fn start(&self, assignment: Assignment) -> std::io::Result<Training> {
         let (training, mut reporter) = Training::of(&assignment);
-        tokio::spawn(async move {
+        let training = async move {
             let ended = train(&assignment, &mut reporter).await;
             reporter.ended(ended).await;
-        });
+        };
+        tokio::spawn(training.in_current_span());
         Ok(training)
     }
 
@@ -82,6 +84,7 @@ async fn train(assignment: &Assignment, reporter: &mut Reporter) -> Result<Outco
             return Err(TrainingError::Failed(format!("failed in epoch {epoch}, as `fail_in_epoch` asks")));
         }
         reporter.at(StepProgress { epoch, epochs: spec.epochs, step: 1, steps: 1 });
+        reporter.log(format!("epoch {epoch} of {} done", spec.epochs));
         let checkpoint = serde_json::json!(Checkpoint { job: assignment.id, epoch }).to_string().into();
         reporter.saved(Saved { epoch, step: 0, report: Some(point(&spec, epoch)), checkpoint }).await;
     }

@@ -13,8 +13,9 @@ use shared::causes::in_words;
 use shared::device::DeviceRecord;
 use shared::expression::CLASSES;
 use shared::job::{Job, TrainerId};
+use shared::metrics::Point;
 use shared::mtl::MtlSpec;
-use shared::mtl::report::{EpochReport, final_metrics};
+use shared::mtl::report::{EpochReport, PEAK_MEMORY, final_metrics};
 use shared::pack::{Pack, Split};
 use shared::predictions::Matrix;
 use shared::result::MODEL;
@@ -30,6 +31,7 @@ use crate::agent::{
     Training, TrainingError,
 };
 use crate::device;
+use crate::host_memory::HostPeak;
 use crate::train::{self, Control, TrainError, TrainEvent, TrainTask, train_from};
 
 /// Trains with libtorch on one device.
@@ -71,7 +73,9 @@ impl Trainer for MtlTrainer {
             reporter.begin(spec.training.epochs, 0);
         }
         let (device, packs) = (self.device, self.packs.clone());
+        let span = tracing::Span::current();
         std::thread::Builder::new().name("train".to_owned()).spawn(move || {
+            let _entered = span.enter();
             let attempt = || train(&assignment, spec, device, &packs, &mut reporter);
             let ended = std::panic::catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
                 Err(TrainingError::Failed(format!("the training {}", panic_message(panic.as_ref()))))
@@ -111,9 +115,10 @@ fn train(
     let resume =
         assignment.resume.as_ref().map(|resume| train::Resume { bytes: &resume.bytes, by: resume.by });
     let task = TrainTask { spec: &spec, pack: &pack, device, resume };
+    let host = HostPeak::begin();
     match train_from(&task, &weights, &mut sink(reporter, spec.training.epochs)) {
         Ok(train::TaskOutcome::Finished(finished_task)) => {
-            Ok(Outcome::Finished(Box::new(finished(&pack, *finished_task))))
+            Ok(Outcome::Finished(Box::new(finished(&pack, *finished_task, &host))))
         }
         Ok(train::TaskOutcome::Stopped) => Ok(Outcome::Stopped),
         Err(error @ TrainError::Checkpoint(_)) => Err(TrainingError::Refused(in_words(&error))),
@@ -142,7 +147,7 @@ impl LastPack {
 }
 
 /// The result in the terms of every trainer.
-fn finished(pack: &Pack, finished: train::FinishedTask) -> Finished {
+fn finished(pack: &Pack, finished: train::FinishedTask, host: &HostPeak) -> Finished {
     let train::FinishedTask { epochs, best_epoch, stopped_after, validation, test, model, train_seconds } =
         finished;
     let predictions = |split: Split, rows: &[[f32; CLASSES]]| FinishedPredictions {
@@ -155,9 +160,11 @@ fn finished(pack: &Pack, finished: train::FinishedTask) -> Finished {
     let best = epochs.iter().find(|report| report.epoch == best_epoch);
     let validation = predictions(Split::Validation, &validation);
     let splits = [(Split::Validation, Some(validation)), (Split::Test, test)];
+    let history: Vec<Point> = epochs.iter().map(EpochReport::point).collect();
+    let on_gpu = history.iter().filter_map(|point| point.metrics.get(PEAK_MEMORY)).reduce(f64::max);
     Finished {
         metrics: final_metrics(best, test_score.as_ref()),
-        history: epochs.iter().map(EpochReport::point).collect(),
+        history,
         best_epoch: Some(best_epoch),
         stopped_after,
         predictions: splits
@@ -166,6 +173,7 @@ fn finished(pack: &Pack, finished: train::FinishedTask) -> Finished {
             .collect(),
         artifacts: BTreeMap::from([(MODEL.to_owned(), model)]),
         train_seconds,
+        peak_memory: on_gpu.map(|bytes| bytes as u64).or_else(|| host.bytes()),
     }
 }
 

@@ -6,6 +6,7 @@ use shared::blob::BlobRef;
 use shared::device::DeviceRecord;
 use shared::ids::{Attempt, WorkerId};
 use shared::job::Inputs;
+use shared::log::JobLog;
 use shared::metrics::Metrics;
 use shared::result::{MODEL, Predictions, TEST, VALIDATION};
 use uuid::Uuid;
@@ -58,6 +59,9 @@ fn result(by: &Token) -> JobResult {
         software: None,
         worker: by.owner.clone(),
         attempt: by.attempt,
+        times: None,
+        log: JobLog::default(),
+        peak_memory: None,
     }
 }
 

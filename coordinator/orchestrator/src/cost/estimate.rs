@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const COVERAGE: f64 = 0.9;
 
 /// Half the width of a normal distribution's interval with that coverage, in standard deviations.
-const WIDTH: f64 = 1.645;
+pub(super) const WIDTH: f64 = 1.645;
 
 /// Standard deviation, on a logarithmic scale, of what no model of single jobs knows, such as other programs that use the
 /// machines.

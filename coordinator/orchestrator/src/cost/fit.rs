@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use shared::rng::Stream;
 
+use super::estimate::WIDTH;
 use super::linear::Cholesky;
 use super::profiles::{Profile, Profiles};
 use super::staff::{Seat, Staff};
@@ -235,6 +236,15 @@ impl Fit {
     pub(super) fn likely(&self, profile: &Profile, seat: Seat) -> f64 {
         let effects = |row: Vec<usize>| row.into_iter().map(|column| self.effects[column]).sum::<f64>();
         self.mean + effects(self.profile_row(profile)) + effects(self.seat_row(seat))
+    }
+
+    /// Half the width of the interval around the likely y in which the truth lies nine times in ten.
+    pub(super) fn interval(&self, profile: &Profile, seat: Seat) -> f64 {
+        let mut row = vec![0.0; self.columns.count];
+        for column in self.profile_row(profile).into_iter().chain(self.seat_row(seat)) {
+            row[column] += 1.0;
+        }
+        WIDTH * (self.noise + dot(&row, &self.precision.solve(&row))).sqrt()
     }
 
     /// Effects and σ as they may be.

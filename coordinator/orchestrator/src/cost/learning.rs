@@ -64,6 +64,9 @@ impl CostModel {
         let (units, profile) = (f64::from(known.units), known.profile);
         self.overheads.trained(result.job, seconds);
         let measured = self.running.remove(&result.job);
+        if let Some(bytes) = result.peak_memory {
+            self.memory.measured(profile, worker, bytes);
+        }
         let epochs = f64::from(result.epochs());
         let Some(y) = logarithm(seconds, epochs, units) else { return };
         self.cells.entry((profile, worker)).or_default().add(y);
@@ -79,6 +82,9 @@ impl CostModel {
     pub fn saw_elsewhere(&mut self, effort: Effort, settings: &Settings, result: &JobResult) {
         let worker = self.staff.equip(result.worker.name(), &result.device.model);
         let (units, profile) = self.described(effort, settings);
+        if let Some(bytes) = result.peak_memory {
+            self.memory.measured(profile, worker, bytes);
+        }
         if let Some(y) = logarithm(result.train_seconds, f64::from(result.epochs()), units) {
             self.cells.entry((profile, worker)).or_default().add(y);
         }

@@ -10,6 +10,7 @@ mod fit;
 pub mod forecast;
 mod learning;
 mod linear;
+mod memory;
 mod overheads;
 mod profiles;
 mod schedule;
@@ -21,12 +22,15 @@ mod trials;
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use shared::ids::{Attempt, JobId};
 use shared::settings::Settings;
 use shared::trainer::Effort;
 
 pub use estimate::{COVERAGE, Estimate, in_words};
 use fit::{Cell, Fit};
+use memory::Memory;
+pub use memory::PeakMemory;
 use overheads::Overheads;
 use profiles::Profiles;
 use schedule::{Held, Schedule, Tasks, Waiting, ordered};
@@ -72,7 +76,7 @@ pub struct Outlook {
 }
 
 /// What the workers with one kind of device do of it.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DeviceOutlook {
     pub device: String,
     pub workers: usize,
@@ -80,6 +84,9 @@ pub struct DeviceOutlook {
     pub jobs: f64,
     /// For how many seconds each of them is busy, on average.
     pub seconds: f64,
+    /// Peak memory of the largest job that is left, if any finished job has told its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<PeakMemory>,
 }
 
 /// One job, in as few bytes as possible: a sweep may have many.
@@ -114,6 +121,7 @@ pub struct CostModel {
     cells: BTreeMap<(u32, u32), Cell>,
     running: BTreeMap<JobId, Measured>,
     overheads: Overheads,
+    memory: Memory,
     /// What was learned when an estimate was last made.
     fit: Option<Fit>,
     /// How far off foretold epochs were, as parts of the measured time, since somebody asked.
@@ -231,6 +239,7 @@ impl CostModel {
         let overheads = self.overheads.measured();
         let Schedule { time, work, shares } =
             schedule::schedule(&tasks, &crew, (&self.profiles, fit), &overheads)?;
+        let left = tasks.profiles();
         let mut devices: BTreeMap<&str, DeviceOutlook> = BTreeMap::new();
         for (&seat, share) in crew.iter().zip(&shares) {
             let name = self.staff.device_name(seat);
@@ -239,6 +248,7 @@ impl CostModel {
                 workers: 0,
                 jobs: 0.0,
                 seconds: 0.0,
+                memory: self.memory.largest(&self.profiles, &left, Seat { worker: None, ..seat }),
             });
             device.workers += 1;
             device.jobs += share.jobs;
@@ -264,6 +274,7 @@ impl CostModel {
         let seated =
             cells.into_iter().map(|((profile, worker), cell)| ((profile, self.staff.seat(worker)), cell));
         self.fit = Fit::of(&self.profiles, &self.staff, seated);
+        self.memory.learn(&self.profiles, &self.staff);
     }
 
     /// Likely seconds per epoch of a job on this worker.

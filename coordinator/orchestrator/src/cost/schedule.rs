@@ -3,7 +3,7 @@
 //! speed).
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use shared::rng::{Purpose, Stream};
 
@@ -56,6 +56,11 @@ impl Tasks {
     /// True if no epoch is left, so that nothing need be known of their times.
     pub(super) fn are_without_epochs(&self) -> bool {
         self.waiting.iter().all(|job| job.work <= 0.0) && self.held.iter().all(|job| job.epochs == 0)
+    }
+
+    /// The profiles of all of them.
+    pub(super) fn profiles(&self) -> BTreeSet<u32> {
+        self.waiting.iter().map(|job| job.profile).chain(self.held.iter().map(|job| job.profile)).collect()
     }
 }
 

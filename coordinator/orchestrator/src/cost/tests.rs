@@ -4,6 +4,7 @@ use serde_json::json;
 use shared::books::{History, JobRecord, JobState, Progress, Reported, Token};
 use shared::device::DeviceRecord;
 use shared::ids::{Attempt, WorkerId};
+use shared::log::JobLog;
 use shared::metrics::{Metrics, Point};
 use shared::result::JobResult;
 use uuid::Uuid;
@@ -71,6 +72,9 @@ pub(super) fn result(job: JobId, worker: &str, device: &str, epochs: &[f64]) -> 
         software: None,
         worker: token(worker).owner,
         attempt: Attempt(1),
+        times: None,
+        log: JobLog::default(),
+        peak_memory: None,
     }
 }
 
@@ -200,6 +204,29 @@ fn an_interval_shrinks_with_what_is_known() {
         time.high / time.low
     };
     assert!(width(1) > width(6) && width(6) > width(40), "{} {} {}", width(1), width(6), width(40));
+}
+
+#[test]
+fn the_memory_of_the_largest_job_that_is_left_is_told() {
+    let mut model =
+        CostModel::new((0..40).map(|n| described(n, 1.0, json!({ "width": n % 2, "seed": n % 5 }))));
+    let memory = |model: &mut CostModel, jobs: std::ops::Range<u128>| {
+        let seat = model.seat("a");
+        model.outlook(jobs.map(open), &[seat]).unwrap().devices[0].memory
+    };
+    model.saw_result(&result(id(0), "a", "Hopper", &[1.0; 12]));
+    assert_eq!(memory(&mut model, 30..34), None, "no job has told its own");
+    for n in 1..20 {
+        let bytes = (1 + n % 2) * 1_000_000_000 + n * 1_000_000;
+        model.saw_result(&JobResult {
+            peak_memory: u64::try_from(bytes).ok(),
+            ..result(id(n), "a", "Hopper", &[1.0; 12])
+        });
+    }
+    let largest = memory(&mut model, 30..34).unwrap();
+    is_about(largest.likely, 2.01e9);
+    assert!(largest.low < 2.0e9 && largest.high > 2.02e9 && largest.high < 2.3e9, "{largest:?}");
+    is_about(memory(&mut model, 30..31).unwrap().likely, 1.01e9);
 }
 
 #[test]

@@ -152,7 +152,8 @@ impl Plan {
     /// How the jobs are carried out.
     pub fn execution(&self) -> Execution {
         let drops_last_checkpoint = !self.keep_checkpoints;
-        Execution { drops_last_checkpoint, ..Execution::new(self.checkpoint_every, self.ranking.clone()) }
+        let execution = Execution::new(self.checkpoint_every, self.ranking.clone());
+        Execution { sweep: self.name.clone(), drops_last_checkpoint, ..execution }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the keys of the screen do. Pure.
 
 use shared::ids::JobId;
-use shared::protocol::Priority;
+use shared::protocol::{NotAPriority, Priority};
 
 use super::super::steer::Verb;
 use super::filter;
@@ -13,6 +13,7 @@ use super::question::{Question, Target};
 const PAGE: usize = 10;
 /// The longest filter, in characters.
 const LONGEST_FILTER: usize = 500;
+const LONGEST_PRIORITY: usize = 5;
 
 /// Keys that steer jobs. A capital letter means all jobs that are shown.
 const VERBS: [(char, Verb); 5] = [
@@ -22,6 +23,8 @@ const VERBS: [(char, Verb); 5] = [
     ('t', Verb::Retry { only_failed: false, anew: false }),
     ('f', Verb::Priority(Priority::MOST)),
 ];
+/// Asks for a priority.
+const NUMBER: char = 'n';
 
 impl Model {
     /// Does what a key asks for.
@@ -34,6 +37,7 @@ impl Model {
         match std::mem::replace(&mut self.mode, Mode::Browse) {
             Mode::Browse => return self.browse(key),
             Mode::Filter(typed) => self.type_filter(typed, key),
+            Mode::Priority { typed, all } => self.type_priority(typed, all, key),
             Mode::Confirm(question) => return self.confirm(question, key),
             Mode::Details { job, line } => self.read_details(job, line, key),
             Mode::Help => {
@@ -144,15 +148,29 @@ impl Model {
                 }
                 return;
             }
-            Key::Backspace => drop(text.pop()),
-            Key::Empty => text.clear(),
-            Key::Char(letter) => text.push(*letter),
-            Key::Paste(more) => text.extend(more.chars().map(|c| if c.is_control() { ' ' } else { c })),
-            _ => {}
+            _ => edit(&mut text, key, LONGEST_FILTER),
         }
-        text = text.chars().take(LONGEST_FILTER).collect();
         let error = filter::read(&text, &self.jobs).err();
         self.mode = Mode::Filter(Typed { text, error });
+    }
+
+    fn type_priority(&mut self, Typed { mut text, .. }: Typed, all: bool, key: &Key) {
+        match key {
+            Key::Escape => return,
+            Key::Enter => {
+                match text.trim().parse() {
+                    Ok(priority) => self.ask(Verb::Priority(priority), all),
+                    Err(NotAPriority { .. }) => {
+                        let (least, most) = (Priority::LEAST, Priority::MOST);
+                        let error = format!("write a whole number from {least} to {most}, where 0 is normal");
+                        self.mode = Mode::Priority { typed: Typed { text, error: Some(error) }, all };
+                    }
+                }
+                return;
+            }
+            _ => edit(&mut text, key, LONGEST_PRIORITY),
+        }
+        self.mode = Mode::Priority { typed: Typed { text, error: None }, all };
     }
 
     /// Shows the jobs that a filter means, which was found sound.
@@ -191,16 +209,26 @@ impl Model {
 
     /// Asks whether to do what a letter stands for, with one job or all that are shown.
     fn steer(&mut self, letter: char) {
-        let Some((key, verb)) = VERBS.into_iter().find(|(key, _)| letter.eq_ignore_ascii_case(key)) else {
+        let verb = VERBS.into_iter().find(|(key, _)| letter.eq_ignore_ascii_case(key)).map(|(_, verb)| verb);
+        if verb.is_none() && !letter.eq_ignore_ascii_case(&NUMBER) {
             self.notice = Some(format!("`{letter}` does nothing here; ? lists the keys"));
             return;
-        };
+        }
         if let Some(why) = self.refusal() {
             self.notice = Some(why);
             return;
         }
+        let all = letter.is_ascii_uppercase();
+        match verb {
+            Some(verb) => self.ask(verb, all),
+            None => self.mode = Mode::Priority { typed: Typed { text: String::new(), error: None }, all },
+        }
+    }
+
+    /// Asks whether to do this with the chosen job, or with all that are shown.
+    fn ask(&mut self, verb: Verb, all: bool) {
         let places: Vec<usize> =
-            if letter == key { self.current().into_iter().collect() } else { self.jobs.shown().collect() };
+            if all { self.jobs.shown().collect() } else { self.current().into_iter().collect() };
         let targets: Vec<Target> = places
             .into_iter()
             .map(|place| Target {
@@ -209,7 +237,7 @@ impl Model {
                 state: self.jobs.get(place).state().name(),
             })
             .collect();
-        match Question::of(verb, &targets) {
+        match Question::of(verb, &targets, self.jobs.plan.priority) {
             Ok(question) => self.mode = Mode::Confirm(question),
             Err(why) => self.notice = Some(why),
         }
@@ -234,6 +262,18 @@ impl Model {
             (Server::Answers, Rights::Steer) => None,
         }
     }
+}
+
+/// Changes a text that is typed.
+fn edit(text: &mut String, key: &Key, longest: usize) {
+    match key {
+        Key::Backspace => drop(text.pop()),
+        Key::Empty => text.clear(),
+        Key::Char(letter) => text.push(*letter),
+        Key::Paste(more) => text.extend(more.chars().map(|c| if c.is_control() { ' ' } else { c })),
+        _ => {}
+    }
+    *text = text.chars().take(longest).collect();
 }
 
 /// The pane after this one.

@@ -58,6 +58,11 @@ pub(super) enum Mode {
     Browse,
     /// A filter is typed.
     Filter(Typed),
+    /// A priority is typed, for the chosen job or all that are shown.
+    Priority {
+        typed: Typed,
+        all: bool,
+    },
     Confirm(Question),
     /// All that is known of a job, from this line on.
     Details {
@@ -67,7 +72,7 @@ pub(super) enum Mode {
     Help,
 }
 
-/// A filter while it is typed.
+/// A filter or a priority while it is typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Typed {
     pub(super) text: String,

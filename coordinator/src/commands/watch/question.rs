@@ -26,15 +26,15 @@ pub(super) struct Target {
 }
 
 impl Question {
-    /// Asks to do this to these jobs.
+    /// Asks to do this to these jobs. Without requests, they have the priority `of_plan`.
     ///
     /// # Errors
     /// Why there is nothing to do, in words.
-    pub(super) fn of(verb: Verb, targets: &[Target]) -> Result<Self, String> {
+    pub(super) fn of(verb: Verb, targets: &[Target], of_plan: Priority) -> Result<Self, String> {
         let mut changes: Vec<(JobChange, Vec<JobId>)> = Vec::new();
         let (mut last, mut meant) = (None, 0);
         for target in targets {
-            let Some(change) = verb.change(target.state, Priority::NORMAL) else { continue };
+            let Some(change) = verb.change(target.state, of_plan) else { continue };
             (last, meant) = (Some(target), meant + 1);
             match changes.iter_mut().find(|(known, _)| *known == change) {
                 Some((_, jobs)) => jobs.push(target.job),
@@ -64,7 +64,8 @@ fn consequence(verb: Verb, changes: &[(JobChange, Vec<JobId>)]) -> String {
         Verb::Pause => "Workers store a checkpoint and stop.".to_owned(),
         Verb::Resume => "Trained on from the last checkpoint.".to_owned(),
         Verb::Cancel => "Not trained any more, unless resumed.".to_owned(),
-        Verb::Priority(_) => "Taken by workers before all that waits.".to_owned(),
+        Verb::Priority(Priority::MOST) => "Taken by workers before all that waits.".to_owned(),
+        Verb::Priority(priority) => format!("Taken by workers before all jobs below {priority}."),
         Verb::Retry { .. } => {
             let words = |(change, jobs): &(JobChange, Vec<JobId>)| {
                 let from = if *change == JobChange::TrainAnew { "the start" } else { "the last checkpoint" };

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use shared::books::KEPT_CHECKPOINTS;
+use shared::log::JobLog;
 use tokio::time::Instant;
 
 use super::super::training::Keeper;
@@ -123,8 +124,8 @@ impl Keeper for JobSpool {
         }
     }
 
-    fn keep_result(&self, finished: Finished) -> Result<FinishedWork, String> {
-        let finished_work = FinishedWork::of(self.claim(), finished)?;
+    fn keep_result(&self, finished: Finished, log: JobLog) -> Result<FinishedWork, String> {
+        let finished_work = FinishedWork::of(self.claim(), finished)?.logged(log);
         if let Some(place) = self.worthy_place()
             && let Err(error) = files::write_result(&place.folder, &finished_work)
         {

@@ -7,6 +7,7 @@ use shared::books::Token;
 use shared::device::DeviceRecord;
 use shared::ids::Attempt;
 use shared::job::{Inputs, Job};
+use shared::log::JobLog;
 use shared::metrics::{Metrics, Point};
 use shared::protocol::{CheckpointEvery, Execution, JobOrder};
 use shared::settings::Settings;
@@ -119,7 +120,10 @@ fn reports_and_results_are_read_as_they_were_written() {
     job.keep(&reported);
     let artifacts = [("model".to_owned(), b"weights".to_vec())].into();
     let finished = Finished { metrics, history: vec![report], artifacts, ..Finished::default() };
-    let finished_work = job.keep_result(finished).unwrap();
+    let mut log = JobLog::default();
+    log.add("epoch 1: loss 0.5");
+    let finished_work = job.keep_result(finished, log.clone()).unwrap();
+    assert_eq!(finished_work.result.log, log);
     let folder =
         cache.path().join("spool").join(worker(1).as_str()).join(claim(worker(1)).order.job.to_string());
     let content = Content::read(&folder).unwrap();

@@ -9,6 +9,7 @@ use shared::books::{
 use shared::device::DeviceRecord;
 use shared::ids::{JobId, RequestId, WorkerId};
 use shared::job::{Inputs, Kind, TrainerId};
+use shared::log::JobLog;
 use shared::metrics::{Goal, Metrics, Point, Ranking};
 use shared::protocol::{
     Answer, CheckpointEvery, Demand, JobChange, Presence, Priority, Readiness, Request, Wish,
@@ -104,6 +105,9 @@ fn result(by: &Token, epochs: u32) -> JobResult {
         software: None,
         worker: by.owner.clone(),
         attempt: by.attempt,
+        times: None,
+        log: JobLog::default(),
+        peak_memory: None,
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn draw(model: &Model, look: Look, frame: &mut Frame<'_>) {
     match &model.mode {
         Mode::Details { job, line } => overlay::details(model, *job, *line, areas.body(), canvas),
         Mode::Help => overlay::help(model, areas.body(), canvas),
-        Mode::Browse | Mode::Filter(_) | Mode::Confirm(_) => {
+        Mode::Browse | Mode::Filter(_) | Mode::Priority { .. } | Mode::Confirm(_) => {
             jobs::draw(model, areas.jobs, canvas);
             panes::queue(model, areas.queue, canvas);
             panes::workers(model, areas.workers, canvas);

@@ -109,6 +109,29 @@ fn capital_letters_mean_all_jobs_that_are_shown() {
 }
 
 #[test]
+fn a_priority_is_typed_as_a_number() {
+    let mut world = World::busy();
+    world.type_in("n1x");
+    world.press(Key::Enter);
+    let Mode::Priority { typed, all: false } = &world.model.mode else { panic!("{:?}", world.model.mode) };
+    assert_eq!(typed.error.as_deref(), Some("write a whole number from -100 to 100, where 0 is normal"));
+    world.press(Key::Backspace);
+    world.type_in("0⏎");
+    let Mode::Confirm(question) = &world.model.mode else { panic!("{:?}", world.model.mode) };
+    assert_eq!(question.what, "change the priority of weak seed=0");
+    assert_eq!(question.consequence, "Taken by workers before all jobs below 10.");
+    let priority = |number| JobChange::Priority { priority: Priority::new(number).ok() };
+    assert_eq!(asked(&world.type_in("y")), [(priority(10), vec![id(0)])]);
+    let changes = asked(&world.type_in("N-5⏎y"));
+    assert_eq!((changes.len(), &changes[0].0, changes[0].1.len()), (1, &priority(-5), 11));
+    let changes = asked(&world.type_in("n0⏎y"));
+    assert_eq!(changes, [(JobChange::Priority { priority: None }, vec![id(0)])], "as the sweep has it");
+    world.type_in("n7");
+    world.press(Key::Escape);
+    assert_eq!(world.model.mode, Mode::Browse);
+}
+
+#[test]
 fn what_cannot_be_done_is_said() {
     let mut world = World::busy();
     for (keys, said) in [

@@ -12,6 +12,7 @@ use shared::bus::{BookEntry, Change, Fed};
 use shared::device::DeviceRecord;
 use shared::ids::{Attempt, JobId, RequestId, WorkerId};
 use shared::job::Inputs;
+use shared::log::JobLog;
 use shared::metrics::{Metrics, Point};
 use shared::protocol::{CheckpointEvery, Drains, JobChange, Presence, Priority, Readiness, SweepRecord};
 use shared::result::JobResult;
@@ -150,6 +151,9 @@ fn result(n: usize, name: &str, score: f64) -> JobResult {
         software: None,
         worker: worker(name),
         attempt: Attempt(1),
+        times: None,
+        log: JobLog::default(),
+        peak_memory: None,
     }
 }
 

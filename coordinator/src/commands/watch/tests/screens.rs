@@ -74,6 +74,9 @@ fn a_filter() {
     world.type_in("/group=weak epoch>1⏎");
     insta::assert_snapshot!("filter_80x24", drawn(&world.model, 80, 24));
     insta::assert_snapshot!("filter_200x50", drawn(&world.model, 200, 50));
+    world.type_in("N12");
+    insta::assert_snapshot!("priority_80x24", drawn(&world.model, 80, 24));
+    world.press(Key::Escape);
     world.type_in("/ sate=failed⏎");
     insta::assert_snapshot!("filter_with_an_error", drawn(&world.model, 80, 24));
 }
