@@ -56,7 +56,7 @@ pub(crate) enum Command {
     Serve(serve::StartArgs),
     /// Explain why an ensemble has its members, or tell what became of a job.
     Why(why::WhyArgs),
-    /// Train a finished job again for an epoch, and tell whether its numbers come out the same.
+    /// Train a part of a job again, and tell whether its numbers come out the same.
     Verify(verify::VerifyArgs),
     /// Look for better ensembles among the finished jobs of a run.
     #[command(subcommand, after_help = "Example:\n  ferry ensemble search runs/demo")]

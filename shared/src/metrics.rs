@@ -8,6 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The most metrics that one report may have.
 pub const MOST_METRICS: usize = 256;
 
+/// A metric that any trainer on a GPU may report: the most memory of the GPU that it had at once in an epoch, in bytes.
+pub const GPU_PEAK_MEMORY: &str = "gpu_peak_reserved_bytes";
+
 /// The longest name of a metric, in bytes.
 const LONGEST_NAME: usize = 64;
 

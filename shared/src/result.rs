@@ -77,6 +77,7 @@ pub struct JobResult {
 pub struct Times {
     /// When its first attempt began, as far as its record goes back.
     pub started: u64,
+    /// When its result was accepted.
     pub ended: u64,
 }
 
@@ -216,6 +217,12 @@ impl JobResult {
     /// Number of finished epochs.
     pub fn epochs(&self) -> u32 {
         self.history.last().map_or(0, |point| point.epoch)
+    }
+
+    /// Without its log, which is long, and which few need.
+    #[must_use]
+    pub fn without_log(self) -> Self {
+        Self { log: JobLog::default(), ..self }
     }
 
     /// Every blob that the result points to.

@@ -79,7 +79,11 @@ async fn show(args: &LogsArgs, access: &Access) -> anyhow::Result<()> {
     let kept = match access.bus.result(job).await {
         Ok(result) => Some((result.attempt, result.log)),
         Err(BusError::Missing { .. }) => None,
-        Err(error) => return Err(error.into()),
+        Err(error) if error.is_transient() => return Err(error.into()),
+        Err(error) => {
+            tracing::warn!("{error}; the end of the log is still in the job's record");
+            None
+        }
     };
     let (mut shown, mut is_silent) = (Shown { kept, ..Shown::default() }, true);
     loop {

@@ -80,7 +80,7 @@ impl JobRecord {
         let token = Token { attempt: Attempt(attempts), owner: me.clone() };
         let progress = Progress { epoch: self.saved_epochs(), ..Progress::default() };
         let state = JobState::Running { token: token.clone(), beat: 0, progress };
-        let from = self.checkpoints.last().map(Beginning::from);
+        let from = self.checkpoints.last().map(|checkpoint| Box::new(Beginning::from(checkpoint)));
         let claimed = Move::Claimed { worker: me.name().to_owned(), from };
         let record = Self { state, attempts, losses, ..self.clone() }.moved(token.attempt, claimed);
         Claim::Take { token, record }

@@ -44,9 +44,10 @@ pub enum Move {
     Claimed {
         /// The worker's name ([`crate::ids::WorkerId::name`]).
         worker: String,
-        /// The newest checkpoint; `None` if it begins from the start.
+        /// The newest checkpoint; `None` if it begins from the start. Boxed, because there may be many moves and few of
+        /// them have one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        from: Option<Beginning>,
+        from: Option<Box<Beginning>>,
     },
     /// The attempt's result was accepted. `stopped_after` is set if the job ended early, after so many epochs.
     Done {
@@ -74,6 +75,9 @@ pub enum Move {
     TrainedAnew,
     /// It had ended early, and goes on.
     GoneOn,
+    /// A later version of this program knows what.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Where an attempt begins that does not begin from the start.
@@ -104,12 +108,20 @@ impl Journal {
         Some(Times { started: claim.at?, ended: done.at? })
     }
 
-    /// The newest claim begins from the start after all.
+    /// The newest claim begins from the start after all, because the job is trained anew.
     pub(super) fn beginning_anew(mut self) -> Self {
-        if let Some(Moved { what: Move::Claimed { from, .. }, .. }) = self.moves.last_mut() {
+        if let Some(Moved { what: Move::Claimed { from, .. }, at, .. }) = self.moves.last_mut() {
             *from = None;
+            let (at, place) = (*at, self.moves.len() - 1);
+            let attempt = place.checked_sub(1).map_or(Attempt(0), |before| self.moves[before].attempt);
+            self.moves.insert(place, Moved { at, attempt, what: Move::TrainedAnew });
         }
         self
+    }
+
+    /// Takes no more memory than it needs.
+    pub fn shrink(&mut self) {
+        self.moves.shrink_to_fit();
     }
 }
 
@@ -178,15 +190,15 @@ mod tests {
         let record = record.failed(&two, "not finite", &[], 1).unwrap().dated(Some(50));
         let (three, record) = claimed(&record, "c", 0, 55);
         let record = record.done(&three, None).unwrap().dated(Some(60));
-        let from = Some(Beginning { epoch: 3, step: 0, origin: None });
+        let from = || Some(Box::new(Beginning { epoch: 3, step: 0, origin: None }));
         let moved = |at, attempt, what| Moved { at: Some(at), attempt: Attempt(attempt), what };
         let taken = |worker: &str, from| Move::Claimed { worker: worker.into(), from };
         let told = [
             moved(10, 1, taken("a", None)),
             moved(40, 1, Move::Lost { silent: Some(20) }),
-            moved(40, 2, taken("b", from)),
+            moved(40, 2, taken("b", from())),
             moved(50, 2, Move::Failed { error: "not finite".into() }),
-            moved(55, 3, taken("c", from)),
+            moved(55, 3, taken("c", from())),
             moved(60, 3, Move::Done { stopped_after: None }),
         ];
         assert_eq!(record.journal.moves, told);
@@ -229,7 +241,20 @@ mod tests {
         let (_, record) = claimed(&record, "b", 0, 2);
         let anew = record.taken_anew(1);
         let begun = Move::Claimed { worker: "b".into(), from: None };
-        assert_eq!(anew.journal.moves.last().unwrap().what, begun);
+        let whats: Vec<&Move> = anew.journal.moves.iter().rev().map(|moved| &moved.what).take(2).collect();
+        assert_eq!(whats, [&begun, &Move::TrainedAnew]);
+        let (by, done) = (token(anew.attempts, "b"), anew.done(&token(anew.attempts, "b"), None));
+        let done = done.unwrap_or_else(|error| panic!("{by}: {error}")).dated(Some(9));
+        assert_eq!(done.journal.times(), Some(Times { started: 2, ended: 9 }));
+    }
+
+    /// Nothing is decided by a move, so one that is not known must not make a record unreadable.
+    #[test]
+    fn moves_of_a_later_version_are_read() {
+        let text = r#"{"moves":[{"attempt":1,"move":"levitated","height":3},{"attempt":1,"move":"released","why":"bored"}]}"#;
+        let journal: Journal = serde_json::from_str(text).unwrap();
+        let whats: Vec<&Move> = journal.moves.iter().map(|moved| &moved.what).collect();
+        assert_eq!(whats, [&Move::Unknown, &Move::Released { why: Release::Unknown }]);
     }
 
     #[test]

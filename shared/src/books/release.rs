@@ -17,12 +17,16 @@ pub enum Release {
     Paused,
     /// A user cancelled the job.
     Cancelled,
-    /// The job waited for its turn on the worker's device, and was not to wait any longer.
+    /// The job waited for its turn on the worker's device, and was not to wait any longer, or the worker was to train
+    /// nothing for now.
     NotBegun,
     /// The worker could not start a training.
     Unable,
     /// The books were restored from a backup that was made while the job was held.
     Restored,
+    /// A later version of this program knows why.
+    #[serde(other)]
+    Unknown,
 }
 
 impl std::fmt::Display for Release {
@@ -32,9 +36,10 @@ impl std::fmt::Display for Release {
             Self::Drained => "the worker was drained",
             Self::Paused => "the job was paused",
             Self::Cancelled => "the job was cancelled",
-            Self::NotBegun => "its turn on the device had not come",
+            Self::NotBegun => "the worker had not begun it",
             Self::Unable => "the worker could not start a training",
             Self::Restored => "the books were restored from a backup",
+            Self::Unknown => "for a reason that a later version knows",
         })
     }
 }

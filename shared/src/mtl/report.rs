@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::confusion::{Score, chance_level};
 use crate::expression::Expression;
-use crate::metrics::{Metrics, Point};
+use crate::metrics::{GPU_PEAK_MEMORY, Metrics, Point};
 
 /// Validation macro F1 in percent: the metric by which jobs are compared.
 pub const VAL_MACRO_F1: &str = "val_macro_f1";
@@ -14,8 +14,6 @@ pub const TEST_MACRO_F1: &str = "test_macro_f1";
 pub const CHANCE_LEVEL: &str = "val_chance_level";
 /// How the names of the metrics begin that tell how much memory of the GPU was in use.
 pub const MEMORY: &str = "gpu_";
-/// The most memory of the GPU that libtorch had reserved in an epoch, in bytes.
-pub const PEAK_MEMORY: &str = "gpu_peak_reserved_bytes";
 /// The most micro-batches that a batch of the epoch was cut into.
 pub const MICRO_BATCHES: &str = "micro_batches";
 
@@ -106,7 +104,7 @@ impl EpochReport {
                 .with("gpu_allocated_bytes", memory.allocated as f64)
                 .with("gpu_reserved_bytes", memory.reserved as f64)
                 .with("gpu_peak_allocated_bytes", memory.peak_allocated as f64)
-                .with(PEAK_MEMORY, memory.peak_reserved as f64);
+                .with(GPU_PEAK_MEMORY, memory.peak_reserved as f64);
         }
         Point { epoch: self.epoch, step: 0, seconds: self.seconds, metrics }
     }

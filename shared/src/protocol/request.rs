@@ -42,6 +42,16 @@ pub enum Demand {
     Edit { plan: BlobRef },
 }
 
+impl Demand {
+    /// Whether it names this job. Those about a plan name none.
+    pub fn is_about(&self, job: JobId) -> bool {
+        match self {
+            Self::Jobs { jobs, .. } | Self::Withdraw { jobs } => jobs.contains(&job),
+            Self::Add { .. } | Self::Edit { .. } => false,
+        }
+    }
+}
+
 /// What became of a request. It is given once and stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]

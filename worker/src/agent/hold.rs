@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::log::Log;
+use super::settle;
 
 /// Why this attempt lost the job.
 #[derive(Debug, thiserror::Error)]
@@ -229,8 +230,7 @@ impl Hold {
         let done = done.logged(self.log.tail(self.token.attempt)).dated(self.bus.server_seconds());
         let done =
             if self.execution.borrow().drops_last_checkpoint { done.without_checkpoints() } else { done };
-        let result = JobResult { times: done.journal.times(), ..result.clone() };
-        match self.bus.commit(self.revision, &done, &result).await {
+        match settle::commit(&self.bus, self.revision, &done, result).await {
             Ok(()) => {}
             Err(error) => return Err(self.lost(error).await),
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use shared::books::{Fenced, Late, Token, difference};
+use shared::books::{Fenced, JobRecord, Late, Token, difference};
 use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
 use shared::protocol::Execution;
@@ -45,8 +45,7 @@ pub(super) async fn settle(
                 let next = if execution.drops_last_checkpoint { next.without_checkpoints() } else { *next };
                 upload(bus, finished_work).await;
                 let next = next.dated(bus.server_seconds());
-                let result = JobResult { times: next.journal.times(), ..result.clone() };
-                match bus.commit(entry.revision, &next, &result).await {
+                match commit(bus, entry.revision, &next, result).await {
                     Ok(()) => return Ok(Settled::Accepted),
                     Err(BusError::Conflict { .. }) => {} // The holder has sent a heartbeat, so look again.
                     Err(error) => return Err(error),
@@ -92,6 +91,24 @@ impl Settled {
 pub(super) async fn upload(bus: &Bus, finished_work: &FinishedWork) {
     for (blob, bytes) in &finished_work.blobs {
         bus.store_blob(Bucket::Results, blob, bytes.clone()).await;
+    }
+}
+
+/// Enters a result, with the times that the record knows, together with the record's move to done. A log with which it is
+/// too large for the server is left out.
+pub(super) async fn commit(
+    bus: &Bus,
+    revision: u64,
+    done: &JobRecord,
+    result: &JobResult,
+) -> Result<(), BusError> {
+    let result = JobResult { times: done.journal.times(), ..result.clone() };
+    match bus.commit(revision, done, &result).await {
+        Err(BusError::TooLarge { .. }) if !result.log.is_empty() => {
+            tracing::warn!(job = %result.job, "the result is too large for the server; its log is left out");
+            bus.commit(revision, done, &result.without_log()).await
+        }
+        outcome => outcome,
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use shared::books::{Checkpoint, KEPT_CHECKPOINTS};
 use shared::bus::{Bucket, Bus};
 use shared::ids::JobId;
-use shared::metrics::Point;
+use shared::metrics::{GPU_PEAK_MEMORY, Point};
 use shared::protocol::{Execution, JobOrder, LiveReport};
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
@@ -125,9 +125,6 @@ async fn deliver(
     Ok(())
 }
 
-/// A metric that trainers on a GPU may report, in bytes: it is logged with each epoch.
-const GPU_PEAK: &str = "gpu_peak_reserved_bytes";
-
 /// Stores one checkpoint of an order's job, and records it with the reports since the last one.
 pub(super) async fn send(
     bus: &Bus,
@@ -143,7 +140,7 @@ pub(super) async fn send(
     let blob = hold.while_alive(stored).await??;
     let metrics = report.as_ref().map(|report| &report.metrics);
     if let Some((metrics, score)) = metrics.and_then(|metrics| Some((metrics, ranking.score(metrics)?))) {
-        let peak = metrics.get(GPU_PEAK).map(|bytes| (bytes as u64) >> 20);
+        let peak = metrics.get(GPU_PEAK_MEMORY).map(|bytes| (bytes as u64) >> 20);
         tracing::info!(%job, epoch, gpu_peak_mib = peak, "{} {score:.2}", ranking.metric);
     } else {
         tracing::info!(%job, epoch, step, "checkpoint");

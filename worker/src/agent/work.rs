@@ -97,7 +97,7 @@ pub struct Finished {
     pub artifacts: BTreeMap<String, Vec<u8>>,
     /// Over all epochs, including those before a resume.
     pub train_seconds: f64,
-    /// The most memory that the training had at once, in bytes: the GPU's if it was on one, else that of this process.
+    /// The most memory that this attempt had at once, in bytes: the GPU's if it is on one, else that of this process.
     pub peak_memory: Option<u64>,
 }
 

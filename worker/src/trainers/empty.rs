@@ -47,11 +47,11 @@ impl Trainer for EmptyTrainer {
 
     fn start(&self, assignment: Assignment) -> std::io::Result<Training> {
         let (training, mut reporter) = Training::of(&assignment);
-        let training = async move {
+        let until_its_end = async move {
             let ended = train(&assignment, &mut reporter).await;
             reporter.ended(ended).await;
         };
-        tokio::spawn(training.in_current_span());
+        tokio::spawn(until_its_end.in_current_span());
         Ok(training)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! libtorch runs on a thread of its own and never on the async runtime, and a panic in it ends the job, not the worker.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +14,9 @@ use shared::causes::in_words;
 use shared::device::DeviceRecord;
 use shared::expression::CLASSES;
 use shared::job::{Job, TrainerId};
-use shared::metrics::Point;
+use shared::metrics::GPU_PEAK_MEMORY;
 use shared::mtl::MtlSpec;
-use shared::mtl::report::{EpochReport, PEAK_MEMORY, final_metrics};
+use shared::mtl::report::{EpochReport, final_metrics};
 use shared::pack::{Pack, Split};
 use shared::predictions::Matrix;
 use shared::result::MODEL;
@@ -115,10 +116,13 @@ fn train(
     let resume =
         assignment.resume.as_ref().map(|resume| train::Resume { bytes: &resume.bytes, by: resume.by });
     let task = TrainTask { spec: &spec, pack: &pack, device, resume };
-    let host = HostPeak::begin();
-    match train_from(&task, &weights, &mut sink(reporter, spec.training.epochs)) {
+    let (on_host, on_gpu) = (HostPeak::begin(), Cell::new(None));
+    match train_from(&task, &weights, &mut sink(reporter, spec.training.epochs, &on_gpu)) {
         Ok(train::TaskOutcome::Finished(finished_task)) => {
-            Ok(Outcome::Finished(Box::new(finished(&pack, *finished_task, &host))))
+            let on_gpu = on_gpu.get().map(|bytes| bytes as u64);
+            let peak_memory = if device.is_cuda() { on_gpu } else { on_host.bytes() };
+            let finished = Finished { peak_memory, ..finished(&pack, *finished_task) };
+            Ok(Outcome::Finished(Box::new(finished)))
         }
         Ok(train::TaskOutcome::Stopped) => Ok(Outcome::Stopped),
         Err(error @ TrainError::Checkpoint(_)) => Err(TrainingError::Refused(in_words(&error))),
@@ -147,7 +151,7 @@ impl LastPack {
 }
 
 /// The result in the terms of every trainer.
-fn finished(pack: &Pack, finished: train::FinishedTask, host: &HostPeak) -> Finished {
+fn finished(pack: &Pack, finished: train::FinishedTask) -> Finished {
     let train::FinishedTask { epochs, best_epoch, stopped_after, validation, test, model, train_seconds } =
         finished;
     let predictions = |split: Split, rows: &[[f32; CLASSES]]| FinishedPredictions {
@@ -160,11 +164,9 @@ fn finished(pack: &Pack, finished: train::FinishedTask, host: &HostPeak) -> Fini
     let best = epochs.iter().find(|report| report.epoch == best_epoch);
     let validation = predictions(Split::Validation, &validation);
     let splits = [(Split::Validation, Some(validation)), (Split::Test, test)];
-    let history: Vec<Point> = epochs.iter().map(EpochReport::point).collect();
-    let on_gpu = history.iter().filter_map(|point| point.metrics.get(PEAK_MEMORY)).reduce(f64::max);
     Finished {
         metrics: final_metrics(best, test_score.as_ref()),
-        history,
+        history: epochs.iter().map(EpochReport::point).collect(),
         best_epoch: Some(best_epoch),
         stopped_after,
         predictions: splits
@@ -173,12 +175,16 @@ fn finished(pack: &Pack, finished: train::FinishedTask, host: &HostPeak) -> Fini
             .collect(),
         artifacts: BTreeMap::from([(MODEL.to_owned(), model)]),
         train_seconds,
-        peak_memory: on_gpu.map(|bytes| bytes as u64).or_else(|| host.bytes()),
+        peak_memory: None,
     }
 }
 
 /// Passes the events of a training to the agent, and answers with the agent's instruction.
-fn sink(reporter: &mut Reporter, epochs: u32) -> impl FnMut(TrainEvent) -> Control {
+fn sink(
+    reporter: &mut Reporter,
+    epochs: u32,
+    on_gpu: &Cell<Option<f64>>,
+) -> impl FnMut(TrainEvent) -> Control {
     let mut last_checkpoint = Instant::now();
     move |event| {
         let saved = match event {
@@ -213,6 +219,8 @@ fn sink(reporter: &mut Reporter, epochs: u32) -> impl FnMut(TrainEvent) -> Contr
             TrainEvent::Epoch { report, checkpoint } => {
                 reporter.log(epoch_line(&report));
                 let point = report.point();
+                let peaks = on_gpu.get().into_iter().chain(point.metrics.get(GPU_PEAK_MEMORY));
+                on_gpu.set(peaks.reduce(f64::max));
                 Saved { epoch: report.epoch, step: 0, report: Some(point), checkpoint: checkpoint.into() }
             }
         };

@@ -9,7 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use shared::blob::BlobRef;
 use shared::books::{JobRecord, JobState, Release};
-use shared::bus::{Bus, BusError};
+use shared::bus::{BookEntry, Bus, BusError};
 use shared::files;
 use shared::ids::JobId;
 use shared::protocol::{JobOrder, PackManifest, SweepRecord, WeightsManifest, subjects};
@@ -134,7 +134,7 @@ impl Backup {
         let fail = |source| BackupError::Job { job, source };
         for _ in 0..TRIES {
             let Some(entry) = bus.record(job).await? else { return Ok(()) };
-            let mut record = at_rest(&entry.record);
+            let mut record = at_rest(&entry);
             if let JobState::Done { .. } = record.state {
                 let result = bus.result(job).await.map_err(fail)?;
                 for blob in result.blobs() {
@@ -229,10 +229,12 @@ impl Backup {
 }
 
 /// The record as it is when nobody works on it: whoever held the job does not in the restored books.
-fn at_rest(record: &JobRecord) -> JobRecord {
+fn at_rest(entry: &BookEntry) -> JobRecord {
+    let BookEntry { record, written_nanos, .. } = entry;
     match &record.state {
         JobState::Running { token, .. } => match record.released(token, Release::Restored) {
-            Ok(released) => released,
+            // It was last heard of then.
+            Ok(released) => released.dated(u64::try_from(written_nanos / 1_000_000_000).ok()),
             Err(fenced) => unreachable!("the holder may always give its job back: {fenced}"),
         },
         JobState::Pending | JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. } => {

@@ -304,7 +304,9 @@ impl Job {
     fn saw(&mut self, id: JobId, revision: u64, mut record: JobRecord) -> Vec<Effect> {
         let mut effects = Vec::new();
         if matches!(record.state, JobState::Done { stopped_after: None, .. }) {
-            record.history = History::default(); // It is never needed again, and there may be many such jobs.
+            // There may be many such jobs. Their history is never needed again.
+            record.history = History::default();
+            record.journal.shrink();
         }
         if self.phase == Phase::Stored && !matches!(record.state, JobState::Done { .. }) {
             effects.push(Effect::SetAside(id));

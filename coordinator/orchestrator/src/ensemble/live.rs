@@ -34,9 +34,9 @@ impl Finished {
     }
 }
 
-/// What has become of a job.
+/// What has become of a job that may be a member.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Fate {
+pub enum Candidate {
     Finished(Finished),
     /// It failed for good.
     Failed,
@@ -159,7 +159,7 @@ impl LiveEnsembles {
             candidates.sort_unstable();
             let mut counts = Counts::default();
             for job in &candidates {
-                counts.add(self.fate(*job));
+                counts.add(self.candidate(*job));
             }
             let stands = ScoredEnsemble {
                 name: rule.name.clone(),
@@ -175,39 +175,39 @@ impl LiveEnsembles {
     }
 
     /// This has become of a job. It costs a look at each ensemble.
-    pub fn take(&mut self, job: JobId, fate: Fate) {
+    pub fn take(&mut self, job: JobId, candidate: Candidate) {
         if self.ensembles.is_empty() {
             return;
         }
-        let before = self.fate(job);
+        let before = self.candidate(job);
         self.finished.remove(&job);
         self.failed.remove(&job);
-        match fate {
-            Fate::Finished(finished) => {
+        match candidate {
+            Candidate::Finished(finished) => {
                 self.finished.insert(job, finished);
             }
-            Fate::Failed => {
+            Candidate::Failed => {
                 self.failed.insert(job);
             }
-            Fate::Open => {}
+            Candidate::Open => {}
         }
-        if before == fate {
+        if before == candidate {
             return;
         }
         for live in &mut self.ensembles {
             if live.candidates.binary_search(&job).is_ok() {
                 live.counts.remove(before);
-                live.counts.add(fate);
+                live.counts.add(candidate);
                 live.is_stale = true;
             }
         }
     }
 
-    fn fate(&self, job: JobId) -> Fate {
+    fn candidate(&self, job: JobId) -> Candidate {
         match self.finished.get(&job) {
-            Some(finished) => Fate::Finished(*finished),
-            None if self.failed.contains(&job) => Fate::Failed,
-            None => Fate::Open,
+            Some(finished) => Candidate::Finished(*finished),
+            None if self.failed.contains(&job) => Candidate::Failed,
+            None => Candidate::Open,
         }
     }
 
@@ -271,25 +271,25 @@ fn scores_of(finished: &BTreeMap<JobId, Finished>, failed: &BTreeSet<JobId>) -> 
 }
 
 impl Counts {
-    fn add(&mut self, fate: Fate) {
-        match fate {
-            Fate::Finished(finished) => {
+    fn add(&mut self, candidate: Candidate) {
+        match candidate {
+            Candidate::Finished(finished) => {
                 self.finished += 1;
                 self.predicted += usize::from(finished.is_predicted);
             }
-            Fate::Failed => self.failed += 1,
-            Fate::Open => {}
+            Candidate::Failed => self.failed += 1,
+            Candidate::Open => {}
         }
     }
 
-    fn remove(&mut self, fate: Fate) {
-        match fate {
-            Fate::Finished(finished) => {
+    fn remove(&mut self, candidate: Candidate) {
+        match candidate {
+            Candidate::Finished(finished) => {
                 self.finished -= 1;
                 self.predicted -= usize::from(finished.is_predicted);
             }
-            Fate::Failed => self.failed -= 1,
-            Fate::Open => {}
+            Candidate::Failed => self.failed -= 1,
+            Candidate::Open => {}
         }
     }
 }

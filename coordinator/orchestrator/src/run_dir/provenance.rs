@@ -42,7 +42,7 @@ pub struct RunProvenance {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GitState {
     pub commit: String,
-    /// True if something below the folder is not as in that commit.
+    /// True if a file of the repository below the folder, or the sweep file, is not as in that commit.
     pub dirty: bool,
 }
 

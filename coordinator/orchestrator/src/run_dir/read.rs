@@ -148,7 +148,8 @@ impl RunDir {
         Ok(results)
     }
 
-    /// Reads and checks the results of the plan's jobs, in its order, and returns the sample lists of their matrices.
+    /// Reads and checks the results of the plan's jobs, in its order and without their logs, and returns the sample lists of
+    /// their matrices.
     fn each_result(
         &self,
         plan: &Plan,
@@ -162,7 +163,7 @@ impl RunDir {
         for job in &plan.jobs {
             if let Some(result) = self.result(job.id)? {
                 let matrices = self.matrices(&result, plan.dataset_digest.as_ref(), &mut samples)?;
-                take(result, matrices);
+                take(result.without_log(), matrices);
             } else {
                 unfinished.push(job.id);
             }

@@ -18,6 +18,7 @@ use crate::sweep::plan::Plan;
 #[derive(Debug, Default)]
 pub(super) struct Books {
     records: BTreeMap<JobId, BookEntry>,
+    /// Without their logs.
     pub(super) results: BTreeMap<JobId, JobResult>,
     /// What was requested of the jobs that have not ended.
     steered: BTreeMap<JobId, Steering>,
@@ -37,7 +38,7 @@ impl Books {
         };
         let mut results = BTreeMap::new();
         let done = in_state(|state| matches!(state, JobState::Done { .. }));
-        bus.each_result(&done, |result| drop(results.insert(result.job, result))).await?;
+        bus.each_result(&done, |result| drop(results.insert(result.job, result.without_log()))).await?;
         let open = in_state(|state| matches!(state, JobState::Pending | JobState::Running { .. }));
         let steered = plans::steering_of(bus, &open).await?;
         let out = work::workers_out(bus).await?;

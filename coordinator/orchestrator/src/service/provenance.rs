@@ -1,5 +1,6 @@
 //! Tells the run folder who stores results in it, when, and from which state of the sweep file.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub(super) async fn begun(
         trainer: trainer.clone(),
         file: shown(file),
         file_sha256: std::fs::read(file).ok().map(|bytes| hex::encode(Sha256::digest(bytes))),
-        git: git(folder.unwrap_or(Path::new("."))).await,
+        git: git(folder.unwrap_or(Path::new(".")), file.file_name()).await,
     };
     run_dir.add_run(run)
 }
@@ -66,14 +67,22 @@ fn shown(file: &Path) -> String {
     shown.display().to_string()
 }
 
-/// What `git` says of `folder`; `None` if it is in no repository, or nothing is committed there yet.
-async fn git(folder: &Path) -> Option<GitState> {
-    let commit = said(folder, &["rev-parse", "--verify", "HEAD"]).await?;
-    let changed = said(folder, &["status", "--porcelain", "--", "."]).await?;
+/// What `git` says of `folder`; `None` if it is in no repository, or nothing is committed there yet. Of the files that are not
+/// part of the repository, only the sweep file counts: a run's own folders lie beside it.
+async fn git(folder: &Path, file: Option<&OsStr>) -> Option<GitState> {
+    let words = |words: &[&'static str]| words.iter().map(OsStr::new).collect::<Vec<_>>();
+    let commit = said(folder, &words(&["rev-parse", "--verify", "HEAD"])).await?;
+    let tracked = words(&["status", "--porcelain", "--untracked-files=no", "--", "."]);
+    let mut changed = said(folder, &tracked).await?;
+    if let Some(file) = file {
+        let mut own = words(&["status", "--porcelain", "--untracked-files=all", "--"]);
+        own.push(file);
+        changed += &said(folder, &own).await?;
+    }
     Some(GitState { commit: commit.trim().to_owned(), dirty: !changed.trim().is_empty() })
 }
 
-async fn said(folder: &Path, words: &[&str]) -> Option<String> {
+async fn said(folder: &Path, words: &[&OsStr]) -> Option<String> {
     let mut git = Command::new("git");
     // Looking changes nothing, not even git's own index.
     git.arg("--no-optional-locks").arg("-C").arg(folder).args(words);
@@ -108,18 +117,23 @@ mod tests {
         let sweeps = root.path().join("sweeps");
         std::fs::create_dir(&sweeps).unwrap();
         std::fs::write(sweeps.join("a.yaml"), "name: a\n").unwrap();
-        assert_eq!(git(&sweeps).await, None);
+        let git = |name: &'static str| git(&sweeps, Some(OsStr::new(name)));
+        assert_eq!(git("a.yaml").await, None);
         if !make(root.path(), &["init", "--quiet"]) {
             return println!("skipped: there is no git here");
         }
-        assert_eq!(git(&sweeps).await, None, "nothing is committed yet");
+        assert_eq!(git("a.yaml").await, None, "nothing is committed yet");
         assert!(make(root.path(), &["add", "."]) && make(root.path(), &["commit", "--quiet", "-m", "a"]));
-        let clean = git(&sweeps).await.unwrap();
+        let clean = git("a.yaml").await.unwrap();
         assert_eq!((clean.commit.len(), clean.dirty), (40, false));
-        std::fs::write(root.path().join("elsewhere"), "x").unwrap();
-        assert_eq!(git(&sweeps).await, Some(clean.clone()));
+        std::fs::create_dir(sweeps.join("runs")).unwrap();
+        std::fs::write(sweeps.join("runs/results.json"), "{}").unwrap();
+        std::fs::write(sweeps.join("b.yaml"), "name: b\n").unwrap();
+        assert_eq!(git("a.yaml").await, Some(clean.clone()), "what a run stores is no change");
+        let dirty = Some(GitState { dirty: true, ..clean });
+        assert_eq!(git("b.yaml").await, dirty, "that file was never committed");
         std::fs::write(sweeps.join("a.yaml"), "name: b\n").unwrap();
-        assert_eq!(git(&sweeps).await, Some(GitState { dirty: true, ..clean }));
+        assert_eq!(git("a.yaml").await, dirty);
     }
 
     #[test]

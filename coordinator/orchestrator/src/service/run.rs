@@ -138,7 +138,8 @@ async fn conduct(
     };
     say_what_is_shared(context, &folder_tenure, &run_dir, sink);
     let bus = entered.bus.clone();
-    if matches!(folder_tenure, FolderTenure::Own { .. }) {
+    // A run that begins again is still the same one.
+    if context.is_first && matches!(folder_tenure, FolderTenure::Own { .. }) {
         let trainer = &entered.conductor.plan().trainer;
         provenance::begun(&run_dir, &request.file, trainer, &bus).await?;
     }

@@ -5,17 +5,20 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use shared::books::JobState;
 use shared::bus::{Bus, BusError, Change, Fed};
 use shared::ids::JobId;
+use shared::predictions::SampleList;
 use shared::protocol::Scoreboard;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::conductor::Role;
 use super::queueing::until;
-use crate::ensemble::live::{Fate, Finished, LiveEnsembles, Predictions};
+use crate::ensemble::live::{Candidate, Finished, LiveEnsembles, Predicted, Predictions};
 use crate::sweep::plan::Plan;
 
 /// The shortest time between two scorings, and the pause after a write that failed.
@@ -43,13 +46,26 @@ pub(super) struct Scoring {
     due: Instant,
     /// The last scores.
     board: Option<Scoreboard>,
-    /// What this run has written.
+    /// What this run has written, and nobody else since.
     written: Option<Scoreboard>,
+    /// Revision of the entry that it writes over, if that is known.
+    over: Option<u64>,
     /// One write after the other.
-    writing: JoinSet<(Scoreboard, Result<(), BusError>)>,
+    writing: JoinSet<(Scoreboard, Result<Option<u64>, BusError>)>,
     write_due: Instant,
     /// True if the user has been told of a failure, and nothing was written since.
     told: bool,
+    /// The run ends, so that nothing waits for its turn.
+    is_ending: bool,
+    /// Nobody needs the scores any more.
+    stop: Arc<AtomicBool>,
+}
+
+impl Drop for Scoring {
+    /// A long vote must not hold up the end of the program.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Where the scorer is.
@@ -65,6 +81,30 @@ enum Place {
 struct Scorer {
     ensembles: LiveEnsembles,
     predictions: Box<dyn Predictions + Send>,
+    stop: Arc<AtomicBool>,
+}
+
+/// Predictions that can be read until nobody needs them any more.
+struct UntilStopped<'a> {
+    predictions: &'a mut dyn Predictions,
+    stop: &'a AtomicBool,
+}
+
+impl Predictions for UntilStopped<'_> {
+    fn of_job(&mut self, job: JobId) -> Result<Option<Predicted>, String> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err("the run has ended".to_owned());
+        }
+        self.predictions.of_job(job)
+    }
+
+    fn samples(&mut self) -> Result<Option<&SampleList>, String> {
+        self.predictions.samples()
+    }
+
+    fn finished(&mut self, plan: &Plan) -> Result<Vec<(JobId, Finished)>, String> {
+        self.predictions.finished(plan)
+    }
 }
 
 impl std::fmt::Debug for Scorer {
@@ -76,7 +116,7 @@ impl std::fmt::Debug for Scorer {
 /// What the scorer must know.
 #[derive(Debug)]
 enum News {
-    Job(JobId, Fate),
+    Job(JobId, Candidate),
     /// A changed plan, and the jobs that have failed.
     Plan(Arc<Plan>, BTreeSet<JobId>),
 }
@@ -94,12 +134,13 @@ impl Scorer {
         let begun = Instant::now();
         for news in news {
             match news {
-                News::Job(job, fate) => self.ensembles.take(job, fate),
+                News::Job(job, candidate) => self.ensembles.take(job, candidate),
                 News::Plan(plan, failed) => self.ensembles.follow(plan, failed),
             }
         }
-        let Self { ensembles, predictions } = &mut *self;
-        let board = is_wanted.then(|| ensembles.score(predictions.as_mut()));
+        let Self { ensembles, predictions, stop } = &mut *self;
+        let mut predictions = UntilStopped { predictions: predictions.as_mut(), stop };
+        let board = is_wanted.then(|| ensembles.score(&mut predictions));
         Scored { scorer: self, board, took: begun.elapsed() }
     }
 }
@@ -113,10 +154,11 @@ impl Scoring {
         predictions: Option<Box<dyn Predictions + Send>>,
         role: Role,
     ) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
         let place = match predictions {
             Some(predictions) => {
                 let ensembles = LiveEnsembles::of(plan.clone(), finished);
-                Place::Here(Box::new(Scorer { ensembles, predictions }))
+                Place::Here(Box::new(Scorer { ensembles, predictions, stop: stop.clone() }))
             }
             None => Place::Nowhere,
         };
@@ -133,9 +175,12 @@ impl Scoring {
             due: now,
             board: None,
             written: None,
+            over: None,
             writing: JoinSet::new(),
             write_due: now,
             told: false,
+            is_ending: false,
+            stop,
         }
     }
 
@@ -143,7 +188,8 @@ impl Scoring {
     pub(super) fn conduct(&mut self, role: Role) {
         if role != self.role {
             self.role = role;
-            (self.board, self.written, self.is_stale) = (None, None, true);
+            self.writing.abort_all();
+            (self.board, self.written, self.over, self.is_stale) = (None, None, None, true);
         }
     }
 
@@ -152,24 +198,45 @@ impl Scoring {
     }
 
     /// This has become of a job of the sweep.
-    pub(super) fn take(&mut self, job: JobId, fate: Fate) {
-        match fate {
-            Fate::Failed => self.failed.insert(job),
-            Fate::Finished(_) | Fate::Open => self.failed.remove(&job),
+    pub(super) fn take(&mut self, job: JobId, candidate: Candidate) {
+        match candidate {
+            Candidate::Failed => self.failed.insert(job),
+            Candidate::Finished(_) | Candidate::Open => self.failed.remove(&job),
         };
         if self.has_ensembles {
-            self.tell(News::Job(job, fate));
+            self.tell(News::Job(job, candidate));
         }
     }
 
     /// Takes from a change of the books which jobs have failed for good, and which begin anew after that. Results are not
-    /// taken from there, because they come later.
-    pub(super) fn saw(&mut self, fed: &Fed) {
-        let Change::Record(entry) = &fed.change else { return };
-        match (entry.record.state.failure().is_some(), self.failed.contains(&entry.job)) {
-            (true, false) => self.take(entry.job, Fate::Failed),
-            (false, true) => self.take(entry.job, Fate::Open),
-            (true, true) | (false, false) => {}
+    /// taken from there, because they come later. `is_own` tells the jobs of this sweep.
+    pub(super) fn saw(&mut self, fed: &Fed, is_own: impl Fn(JobId) -> bool) {
+        match &fed.change {
+            Change::Record(entry) if is_own(entry.job) => {
+                match (&entry.record.state, self.failed.contains(&entry.job)) {
+                    (JobState::Failed { .. } | JobState::Parked { .. }, false) => {
+                        self.take(entry.job, Candidate::Failed);
+                    }
+                    (JobState::Pending | JobState::Running { .. }, true) => {
+                        self.take(entry.job, Candidate::Open);
+                    }
+                    // A result that was refused counts as a failure.
+                    (JobState::Done { .. } | JobState::Failed { .. } | JobState::Parked { .. }, true)
+                    | (JobState::Done { .. } | JobState::Pending | JobState::Running { .. }, false) => {}
+                }
+            }
+            // A run that this one has followed wrote late.
+            Change::Scoreboard { sweep, .. } if *sweep == self.sweep && self.writing.is_empty() => {
+                if self.over.is_some_and(|known| known < fed.revision) {
+                    (self.written, self.over) = (None, None);
+                }
+            }
+            Change::Record(_)
+            | Change::Result(_)
+            | Change::Standing(_)
+            | Change::Request(_)
+            | Change::Sweep(_)
+            | Change::Scoreboard { .. } => {}
         }
     }
 
@@ -203,7 +270,7 @@ impl Scoring {
         if !self.conducts() {
             return None;
         }
-        self.due = Instant::now();
+        (self.due, self.is_ending) = (Instant::now(), true);
         let last = async {
             while !self.is_idle() {
                 self.step().await;
@@ -211,6 +278,7 @@ impl Scoring {
         };
         if tokio::time::timeout(LAST, last).await.is_err() {
             tracing::debug!("the last scores of the ensembles are not in the books");
+            return None;
         }
         self.board.clone()
     }
@@ -224,7 +292,8 @@ impl Scoring {
             scored = back(&mut self.place) => self.take_back(scored),
             Some(written) = self.writing.join_next() => match written {
                 Ok((board, outcome)) => self.wrote(board, outcome),
-                Err(error) => std::panic::resume_unwind(error.into_panic()), // It is never cancelled.
+                Err(error) if error.is_cancelled() => {}
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
             },
             () = until(wake) => {}
         }
@@ -257,7 +326,8 @@ impl Scoring {
         self.place = Place::Here(scorer);
         // A changed plan waits for nothing.
         let is_replanned = self.news.iter().any(|news| matches!(news, News::Plan(..)));
-        let pause = if is_replanned { Duration::ZERO } else { (took * SHARE).max(PAUSE) };
+        let is_urgent = is_replanned || self.is_ending;
+        let pause = if is_urgent { Duration::ZERO } else { (took * SHARE).max(PAUSE) };
         self.due = Instant::now() + pause;
         if self.conducts() && board.is_some() {
             self.board = board;
@@ -274,18 +344,22 @@ impl Scoring {
             return;
         }
         let Some(board) = self.unwritten().cloned() else { return };
-        let (bus, sweep) = (self.bus.clone(), self.sweep.clone());
+        let (bus, sweep, over) = (self.bus.clone(), self.sweep.clone(), self.over);
         self.writing.spawn(async move {
-            let outcome = bus.write_scoreboard(&sweep, &board).await;
+            let outcome = bus.write_scoreboard(&sweep, &board, over).await;
             (board, outcome)
         });
     }
 
-    fn wrote(&mut self, board: Scoreboard, outcome: Result<(), BusError>) {
+    fn wrote(&mut self, board: Scoreboard, outcome: Result<Option<u64>, BusError>) {
         match outcome {
-            Ok(()) => (self.written, self.told) = (Some(board), false),
+            Ok(Some(revision)) => {
+                (self.written, self.over, self.told) = (Some(board), Some(revision), false);
+            }
+            // Another run has written. If this one conducts the sweep after the pause, it writes over that.
+            Ok(None) => (self.over, self.write_due) = (None, Instant::now() + PAUSE),
             Err(error) => {
-                self.write_due = Instant::now() + PAUSE;
+                (self.over, self.write_due) = (None, Instant::now() + PAUSE);
                 if !std::mem::replace(&mut self.told, true) {
                     tracing::warn!(%error, "cannot write the scores of ensembles now; they are written again later");
                 }

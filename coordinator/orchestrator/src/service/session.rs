@@ -24,7 +24,7 @@ use super::scoring::Scoring;
 use super::storing::is_refused;
 use super::surroundings::{Folder, Host};
 use crate::engine::Engine;
-use crate::ensemble::live::{Fate, Finished};
+use crate::ensemble::live::{Candidate, Finished};
 use crate::events::{Follower, Since, SweepEvent};
 use crate::sweep::plan::Plan;
 use crate::view::Sink;
@@ -203,7 +203,8 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
         if let Some(fed) = input.fed() {
             let events = self.follower.saw(fed);
             self.context.tell(&events);
-            self.scoring.saw(fed);
+            let engine = self.conductor.engine();
+            self.scoring.saw(fed, |job| engine.record(job).is_some());
         }
         let Self { conductor, folder, follower, scoring, context, .. } = self;
         let (mut scores, mut events) = (Vec::new(), Vec::new());
@@ -212,12 +213,12 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
             let result = &fetched.result;
             if let Err(error) = folder.store(fetched) {
                 if is_refused(&error) {
-                    scoring.take(result.job, Fate::Failed);
+                    scoring.take(result.job, Candidate::Failed);
                 }
                 return Err(error);
             }
             let finished = Finished::of(result, &ranking);
-            scoring.take(result.job, Fate::Finished(finished));
+            scoring.take(result.job, Candidate::Finished(finished));
             events.extend(follower.saw_result(result));
             scores.extend(finished.score.map(|score| (result.job, score)));
             Ok(())
@@ -243,7 +244,7 @@ impl<'a, H: Host, F: Folder> Session<'a, H, F> {
     fn follow(&mut self, Acted { set_aside, drained, added }: Acted) -> anyhow::Result<()> {
         for job in set_aside {
             self.folder.set_aside(job)?;
-            self.scoring.take(job, Fate::Open);
+            self.scoring.take(job, Candidate::Open);
         }
         for (worker, reason) in drained {
             self.context.host.drain(&worker);

@@ -1,7 +1,7 @@
 //! Reads from a server what became of a job. Whoever may read the books may do that.
 
 use shared::books::JobState;
-use shared::bus::{Bus, BusError};
+use shared::bus::{Bus, BusError, RequestEntry};
 use shared::protocol::Wish;
 
 use super::follow::{self, FollowError};
@@ -34,7 +34,13 @@ pub async fn story(bus: &Bus, plan: &Plan, job: &PlannedJob) -> Result<Option<St
         }
     };
     let mut requests = Vec::new();
-    bus.each_request(|entry| requests.push((seconds(entry.written_nanos), entry.request))).await?;
+    let keep = |entry: RequestEntry| {
+        // Others may name very many jobs.
+        if entry.request.demand.is_about(job.id) {
+            requests.push((seconds(entry.written_nanos), entry.request));
+        }
+    };
+    bus.each_request(keep).await?;
     let (standings, present) = (bus.standings().await?, bus.workers().await?);
     let known = InBooks {
         record: &entry.record,

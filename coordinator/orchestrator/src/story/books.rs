@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use shared::books::{JobRecord, JobState, Move, Moved, Standing, WorkerRecord};
 use shared::device::DeviceRecord;
 use shared::ids::{Attempt, JobId};
-use shared::protocol::{Demand, Presence, Request, Wish};
+use shared::protocol::{Presence, Request, Wish};
 use shared::result::JobResult;
 
 use super::{Against, Kept, Outcome, Source, Story, Told, What, begun, score, warnings};
@@ -23,7 +23,7 @@ pub struct InBooks<'a> {
     /// What is wanted of it.
     pub wish: Wish,
     pub result: Option<&'a JobResult>,
-    /// Every request, with the time of its answer, or of the request itself if it has none.
+    /// Requests about it, with the time of its answer, or of the request itself if it has none.
     pub requests: &'a [(Option<u64>, Request)],
     pub standings: &'a [WorkerRecord],
     pub present: &'a [Presence],
@@ -94,7 +94,7 @@ fn events(job: JobId, known: &InBooks<'_>) -> Vec<Told> {
         let (worker, device) = match what {
             Move::Claimed { worker, .. } => {
                 workers.insert(*attempt, worker);
-                (None, device(known, *attempt, worker))
+                (None, device(known, *attempt))
             }
             Move::Done { .. }
             | Move::Failed { .. }
@@ -102,13 +102,15 @@ fn events(job: JobId, known: &InBooks<'_>) -> Vec<Told> {
             | Move::Released { .. }
             | Move::Deferred { .. }
             | Move::Dropped => (workers.get(attempt).map(|&worker| worker.to_owned()), None),
-            Move::Excused { .. } | Move::Reopened | Move::TrainedAnew | Move::GoneOn => (None, None),
+            Move::Excused { .. } | Move::Reopened | Move::TrainedAnew | Move::GoneOn | Move::Unknown => {
+                (None, None)
+            }
         };
         latest = at.unwrap_or(latest).max(latest);
         let what = What::Moved { attempt: *attempt, worker, device, what: what.clone() };
         told.push((latest, Told { at: *at, what }));
     }
-    for (at, request) in known.requests.iter().filter(|(_, request)| is_about(request, job)) {
+    for (at, request) in known.requests.iter().filter(|(_, request)| request.demand.is_about(job)) {
         let what = What::Asked {
             by: request.by.clone(),
             demand: request.demand.to_string(),
@@ -121,19 +123,20 @@ fn events(job: JobId, known: &InBooks<'_>) -> Vec<Told> {
     told.into_iter().map(|(_, told)| told).collect()
 }
 
-fn is_about(request: &Request, job: JobId) -> bool {
-    match &request.demand {
-        Demand::Jobs { jobs, .. } | Demand::Withdraw { jobs } => jobs.contains(&job),
-        // They are about a plan.
-        Demand::Add { .. } | Demand::Edit { .. } => false,
-    }
-}
-
-/// The device of an attempt: the result names it, and a worker that is still there.
-fn device(known: &InBooks<'_>, attempt: Attempt, worker: &str) -> Option<String> {
+/// The device of an attempt: the result names it, and the worker that holds the job now. Of another attempt it is not known,
+/// because a worker on another machine may have the same name today.
+fn device(known: &InBooks<'_>, attempt: Attempt) -> Option<String> {
     let of_result = known.result.filter(|result| result.attempt == attempt);
     let of_result = of_result.map(|result| in_brief(&result.device));
-    let present = || known.present.iter().find(|present| present.worker.name() == worker);
+    let holder = match &known.record.state {
+        JobState::Running { token, .. } if token.attempt == attempt => Some(&token.owner),
+        JobState::Running { .. }
+        | JobState::Pending
+        | JobState::Done { .. }
+        | JobState::Failed { .. }
+        | JobState::Parked { .. } => None,
+    };
+    let present = || known.present.iter().find(|present| Some(&present.worker) == holder);
     of_result.or_else(|| present().map(|present| format!("{} on {}", present.device, present.host)))
 }
 

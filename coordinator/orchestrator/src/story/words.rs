@@ -61,7 +61,8 @@ fn happened(text: &mut String, story: &Story) {
             }
             Source::Folder => "a run folder keeps results only",
         };
-        let _ = writeln!(text, "{attempts} of it cannot be told: {why}.");
+        let are = if story.untold == 1 { "is" } else { "are" };
+        let _ = writeln!(text, "{attempts} {are} not recorded: {why}.");
     }
     for (place, Told { at, what }) in story.events.iter().enumerate() {
         let said = said(what, &story.events[..place], story);
@@ -168,7 +169,7 @@ fn moved(
     match what {
         Move::Claimed { worker, from } => {
             let device = device.map_or_else(String::new, |device| format!(", {device}"));
-            format!("attempt {number} on {worker}{device}, {}", from.as_ref().map_or_else(start, beginning))
+            format!("attempt {number} on {worker}{device}, {}", from.as_deref().map_or_else(start, beginning))
         }
         Move::Done { stopped_after } => {
             let early =
@@ -196,9 +197,10 @@ fn moved(
                 workers.join(" and ")
             )
         }
-        Move::Reopened => "it is tried again, from its last checkpoint".to_owned(),
+        Move::Reopened => "it is tried again".to_owned(),
         Move::TrainedAnew => "it is trained anew, from the start".to_owned(),
         Move::GoneOn => "it goes on after its early end".to_owned(),
+        Move::Unknown => format!("attempt {number}: something that a later version of ferry knows"),
     }
 }
 
@@ -225,7 +227,7 @@ fn is_over(attempt: Attempt, before: &[Told]) -> bool {
             | Move::Released { .. }
             | Move::Deferred { .. }
             | Move::Dropped => *other == attempt,
-            Move::Excused { .. } | Move::Reopened | Move::TrainedAnew | Move::GoneOn => false,
+            Move::Excused { .. } | Move::Reopened | Move::TrainedAnew | Move::GoneOn | Move::Unknown => false,
         },
         What::Ordered | What::Asked { .. } | What::Replaced { .. } => false,
     })

@@ -44,6 +44,8 @@ pub struct Section {
 pub enum NothingToCompare {
     #[error("it has not reported an epoch yet")]
     NoReport,
+    #[error("neither training has any metric or prediction there")]
+    NoNumber,
     #[error(
         "the reports of its first epochs are not kept, and it is trained from the start; to get to its oldest report, say \
          --epochs {oldest}"

@@ -50,11 +50,11 @@ fn circumstances(Circumstances { trainer, device, software }: &Circumstances, no
 /// `of` names the job.
 pub(super) fn in_words(of: &str, verified: &Verified, grade: Grade, epsilon: f64) -> String {
     let Verified { section, comparison, then, now, notes_then, notes_now } = verified;
-    let end = if section.to_the_end { ", its end" } else { "" };
+    let end = if section.to_the_end { ", to its end" } else { "" };
     let mut text = format!("{of}, trained again {section}{end}\n");
     let (numbers, unequal) = (count(comparison.numbers, "number"), comparison.unequal);
     let size = |largest: f64| {
-        if largest.is_finite() { format!("{largest:.2e}") } else { "without a size".to_owned() }
+        if largest.is_finite() { format!("{largest:.2e}") } else { "not a number".to_owned() }
     };
     // Writing to a string cannot fail.
     let _ = match grade {
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn the_grade_is_told_first_and_what_may_be_why_last() {
         insta::assert_snapshot!(words(Vec::new()), @r"
-        job 1f (all), trained again from the start, 2 epochs, its end
+        job 1f (all), trained again from the start, 2 epochs, to its end
         BIT-EXACT: 40 numbers, the same bits then and now
         ");
         let small = words(vec![report(0.5, Some(0.501))]);
@@ -182,7 +182,7 @@ mod tests {
         let lines: Vec<&str> = large.lines().collect();
         assert_eq!(
             lines[1],
-            "NOT REPRODUCED: 3 of 40 numbers have other bits; the largest difference is without a size, and 0.01 is \
+            "NOT REPRODUCED: 3 of 40 numbers have other bits; the largest difference is not a number, and 0.01 is \
              allowed"
         );
         assert_eq!(

@@ -65,7 +65,7 @@ fn consequence(verb: Verb, changes: &[(JobChange, Vec<JobId>)]) -> String {
         Verb::Resume => "Trained on from the last checkpoint.".to_owned(),
         Verb::Cancel => "Not trained any more, unless resumed.".to_owned(),
         Verb::Priority(Priority::MOST) => "Taken by workers before all that waits.".to_owned(),
-        Verb::Priority(priority) => format!("Taken by workers before all jobs below {priority}."),
+        Verb::Priority(_) => "Workers take jobs of a higher priority first.".to_owned(),
         Verb::Retry { .. } => {
             let words = |(change, jobs): &(JobChange, Vec<JobId>)| {
                 let from = if *change == JobChange::TrainAnew { "the start" } else { "the last checkpoint" };

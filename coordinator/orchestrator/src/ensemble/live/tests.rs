@@ -130,13 +130,13 @@ fn a_score_is_provisional_until_every_candidate_has_a_result() {
     let (one, two, three) = (stored.reported(&[1]), stored.reported(&[1, 2]), stored.reported(&[1, 2, 3]));
     assert!(one < two && two < three, "{one}, {two} and {three}");
 
-    live.take(id(1), Fate::Finished(finished(1, 5.0)));
+    live.take(id(1), Candidate::Finished(finished(1, 5.0)));
     let board = live.score(&mut stored);
     assert_eq!(stands(&board, "All"), (2, 0, provisional(1, one)));
     assert_eq!(stands(&board, "Best"), (2, 0, provisional(1, one)));
     assert_eq!(stored.read, 2);
 
-    live.take(id(2), Fate::Finished(finished(1, 4.0)));
+    live.take(id(2), Candidate::Finished(finished(1, 4.0)));
     let board = live.score(&mut stored);
     assert_eq!(stands(&board, "All"), (1, 0, provisional(2, two)));
     assert_eq!(stands(&board, "Best"), (1, 0, provisional(1, one)));
@@ -145,9 +145,9 @@ fn a_score_is_provisional_until_every_candidate_has_a_result() {
     assert!(!live.is_stale());
     assert_eq!(stored.read, 4, "nothing has changed");
 
-    live.take(id(3), Fate::Failed);
+    live.take(id(3), Candidate::Failed);
     assert_eq!(stands(&live.score(&mut stored), "All"), (0, 1, provisional(2, two)));
-    live.take(id(3), Fate::Finished(finished(4, 6.0)));
+    live.take(id(3), Candidate::Finished(finished(4, 6.0)));
     let board = live.score(&mut stored);
     assert_eq!(stands(&board, "All"), (0, 0, EnsembleState::Final { members: 3, val_macro_f1: three }));
     let best = EnsembleState::Final { members: 1, val_macro_f1: stored.reported(&[3]) };
@@ -155,8 +155,8 @@ fn a_score_is_provisional_until_every_candidate_has_a_result() {
 
     // Trained again: the same member predicts something else.
     let read = stored.read;
-    live.take(id(3), Fate::Open);
-    live.take(id(3), Fate::Finished(finished(5, 6.0)));
+    live.take(id(3), Candidate::Open);
+    live.take(id(3), Candidate::Finished(finished(5, 6.0)));
     live.score(&mut stored);
     assert_eq!(stored.read, read + 4);
 }
@@ -165,7 +165,7 @@ fn a_score_is_provisional_until_every_candidate_has_a_result() {
 fn a_job_of_no_ensemble_costs_no_look() {
     let (mut live, mut stored) = (LiveEnsembles::of(plan(vec![all()]), []), Stored::new());
     live.score(&mut stored);
-    live.take(id(9), Fate::Finished(finished(1, 1.0)));
+    live.take(id(9), Candidate::Finished(finished(1, 1.0)));
     assert!(!live.is_stale());
 }
 
@@ -173,16 +173,16 @@ fn a_job_of_no_ensemble_costs_no_look() {
 fn without_predictions_there_is_no_score_and_the_reason() {
     let (mut live, mut stored) = (LiveEnsembles::of(plan(vec![all()]), []), Stored::new());
     let bare = Finished { is_predicted: false, ..finished(1, 1.0) };
-    live.take(id(1), Fate::Finished(bare));
+    live.take(id(1), Candidate::Finished(bare));
     let unscored = |why: &str| EnsembleState::Unscored { why: why.to_owned() };
     let board = live.score(&mut stored);
     assert_eq!(stands(&board, "All"), (2, 0, unscored("its jobs have no predictions")));
-    live.take(id(2), Fate::Finished(finished(1, 1.0)));
+    live.take(id(2), Candidate::Finished(finished(1, 1.0)));
     let board = live.score(&mut stored);
     assert_eq!(stands(&board, "All"), (1, 0, unscored("a member has no predictions")));
     assert_eq!(stored.read, 0);
 
-    live.take(id(1), Fate::Finished(finished(2, 1.0)));
+    live.take(id(1), Candidate::Finished(finished(2, 1.0)));
     stored.samples.labels = vec![None; 3];
     let board = live.score(&mut stored);
     assert_eq!(stands(&board, "All"), (1, 0, unscored("no label of the validation samples is known")));

@@ -152,7 +152,7 @@ pub async fn verify(
     mut reported: impl FnMut(u32),
 ) -> Result<Verified, VerifyError> {
     let Past { evidence, circumstances: then, notes: notes_then, order } = past;
-    let kind = kind_of(&order.content)?;
+    let (kind, job) = (kind_of(&order.content)?, order.job.short());
     let (from, until, to_the_end) = (section.from.clone(), section.until, section.to_the_end);
     let retraining = Retraining { v: Retraining::VERSION, order, from, until, to_the_end };
     let mut retrainer = Retrainer::start(setup, &retraining)?;
@@ -180,6 +180,9 @@ pub async fn verify(
         }
     }
     let comparison = compare(&evidence, &section, &again, &|metric| !kind.is_about_machine(metric));
+    if comparison.numbers == 0 {
+        return Err(VerifyError::Nothing { job, source: NothingToCompare::NoNumber });
+    }
     Ok(Verified { section, comparison, then, now, notes_then, notes_now })
 }
 

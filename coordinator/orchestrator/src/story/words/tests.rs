@@ -174,7 +174,7 @@ fn the_story_of_an_eventful_job() {
     2024-12-01 13:20:00  ordered
     2024-12-01 13:20:05  attempt 1 on gpu0, from the start
     2024-12-01 13:25:00  attempt 1 was lost: gpu0 had been silent for 20 s
-    2024-12-01 13:25:00  attempt 2 on gpu1, cuda:1 (NVIDIA H200) on node7, from epoch 3
+    2024-12-01 13:25:00  attempt 2 on gpu1, from epoch 3
     2024-12-01 13:26:00  attempt 2 failed: the loss is not finite
     2024-12-01 13:26:05  attempt 3 on node7, cuda:0 (NVIDIA H200) on node7, from epoch 3
     2024-12-01 13:26:10  ada@head asked: stop after epoch 6 (1 job); done
@@ -191,6 +191,13 @@ fn the_story_of_an_eventful_job() {
 
     Times are the server's, in UTC.
     ");
+    // The device of the worker that holds the job is known, and of no other one with its name.
+    let (_, held) = claimed(&JobRecord::pending(), "gpu1", 0, 5);
+    let text = told(&InBooks { present: &present, ..alone(&held) });
+    assert!(text.contains("attempt 1 on gpu1, cuda:1 (NVIDIA H200) on node7, from the start"), "{text}");
+    let other = [Presence { worker: WorkerId::new("gpu1", Uuid::max()), ..present[0].clone() }];
+    let text = told(&InBooks { present: &other, ..alone(&held) });
+    assert!(text.contains("attempt 1 on gpu1, from the start"), "{text}");
 }
 
 #[test]
@@ -230,7 +237,7 @@ fn a_late_result_and_what_is_not_known_are_told() {
     assert!(text.contains("by attempt 1 on gpu0; its result is no longer on the server."), "{text}");
     let before = JobRecord { attempts: 2, ..JobRecord::pending() };
     let text = told(&alone(&before));
-    assert!(text.contains("\n2 attempts of it cannot be told: a record keeps its last moves only"), "{text}");
+    assert!(text.contains("\n2 attempts are not recorded: a record keeps its last moves only"), "{text}");
     assert!(text.contains("It waits for a worker; nothing of it is saved yet."), "{text}");
 }
 
@@ -263,7 +270,7 @@ fn a_run_folder_tells_results_and_failures() {
         text.contains("\nan earlier result was replaced: score 61.50, 6 epochs, by attempt 1 on gpu0\n"),
         "{text}"
     );
-    assert!(text.contains("1 attempt of it cannot be told: a run folder keeps results only."), "{text}");
+    assert!(text.contains("1 attempt is not recorded: a run folder keeps results only."), "{text}");
     assert!(text.contains("name it with --home or --nats"), "{text}");
     let failure = JobFailure { error: "no memory".into(), log: vec!["x".into()] };
     let text = told(&JobFiles { failure: Some(failure), ..JobFiles::default() });

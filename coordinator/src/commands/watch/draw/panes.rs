@@ -136,12 +136,16 @@ fn progress(model: &Model, ensemble: &Ensemble) -> String {
     let best = ensemble.best.map_or_else(String::new, |(score, _)| {
         format!(" · best single {} {}", model.labels.score_name(), number(score))
     });
-    let (score, why) = match model.board.of(&ensemble.name).map(|known| &known.state) {
+    let state = model.board.of(&ensemble.name).map(|known| &known.state);
+    let (score, why) = match state {
         Some(EnsembleState::Unscored { why }) => ("no score · ".to_owned(), format!(" · {why}")),
         Some(state) => (score(state).map_or_else(String::new, |score| format!("{score} · ")), String::new()),
         None => (String::new(), String::new()),
     };
-    format!("{score}{} · {}{best}{why}", ensemble.waits_for(), count(ensemble.size, "member"))
+    // It may be final before all of its candidates are done.
+    let is_final = matches!(state, Some(EnsembleState::Final { .. }));
+    let waits = if is_final { String::new() } else { format!("{} · ", ensemble.waits_for()) };
+    format!("{score}{waits}{}{best}{why}", count(ensemble.size, "member"))
 }
 
 /// The end of the log of the chosen job.

@@ -119,7 +119,7 @@ fn a_priority_is_typed_as_a_number() {
     world.type_in("0⏎");
     let Mode::Confirm(question) = &world.model.mode else { panic!("{:?}", world.model.mode) };
     assert_eq!(question.what, "change the priority of weak seed=0");
-    assert_eq!(question.consequence, "Taken by workers before all jobs below 10.");
+    assert_eq!(question.consequence, "Workers take jobs of a higher priority first.");
     let priority = |number| JobChange::Priority { priority: Priority::new(number).ok() };
     assert_eq!(asked(&world.type_in("y")), [(priority(10), vec![id(0)])]);
     let changes = asked(&world.type_in("N-5⏎y"));
