@@ -1,6 +1,7 @@
 //! Sweep files: any text gives a plan, or problems with their places, quickly and with little memory.
 #![no_main]
 
+use shared::trainer::DatasetSize;
 use std::path::Path;
 
 use orchestrator::sweep::plan::Plan;
@@ -49,7 +50,7 @@ fn holds(plan: &Plan) {
         assert!(problems.is_empty(), "a job that no worker would train: {problems:?}");
         assert_eq!(job.id, kind.job(&settings, digest).id());
         let _words = (kind.switched_off(&settings), kind.remedies(&settings));
-        assert!(kind.effort(&settings, 1000).units >= 0.0 && kind.threads(&settings) < 1 << 20);
+        assert!(kind.effort(&settings, DatasetSize::TYPICAL).units >= 0.0 && kind.threads(&settings) < 1 << 20);
     }
     for rule in &plan.ensembles {
         let size = queries::size(&rule.members, &plan.jobs);

@@ -11,7 +11,7 @@ use crate::job::{Inputs, Job, Kind, TrainerId};
 use crate::metrics::{Goal, Ranking};
 use crate::result::JobResult;
 use crate::settings::{Problem, SettingError, Settings};
-use crate::trainer::{Effort, Remedies, TrainerKind};
+use crate::trainer::{DatasetSize, Effort, Remedies, TrainerKind};
 use crate::warning::Warning;
 
 /// Raised whenever the trainer does something else for the same settings.
@@ -174,7 +174,7 @@ impl TrainerKind for Empty {
         Some(settings)
     }
 
-    fn effort(&self, settings: &Settings, _train_samples: usize) -> Effort {
+    fn effort(&self, settings: &Settings, _dataset: DatasetSize) -> Effort {
         let spec = complete(settings);
         Effort { epochs: spec.epochs, units: f64::from(spec.epoch_ms), class: 0 }
     }

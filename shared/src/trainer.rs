@@ -63,8 +63,8 @@ pub trait TrainerKind: fmt::Debug + Sync {
     /// shorter one has ended.
     fn lasting(&self, settings: &Settings, epochs: u32) -> Option<Settings>;
 
-    /// How much work a job is, on a dataset with this many training samples.
-    fn effort(&self, settings: &Settings, train_samples: usize) -> Effort;
+    /// How much work a job is, on a dataset of this size.
+    fn effort(&self, settings: &Settings, dataset_size: DatasetSize) -> Effort;
 
     /// The CPU threads that a job uses.
     fn threads(&self, settings: &Settings) -> usize;
@@ -90,6 +90,18 @@ pub trait TrainerKind: fmt::Debug + Sync {
     fn inputs(&self, settings: &Settings, dataset_digest: &str) -> Inputs {
         self.job(settings, dataset_digest).inputs
     }
+}
+
+/// How many samples a dataset has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DatasetSize {
+    pub train: usize,
+    pub validation: usize,
+}
+
+impl DatasetSize {
+    /// For comparisons of jobs on a dataset whose size is not known.
+    pub const TYPICAL: Self = Self { train: 10_000, validation: 1_000 };
 }
 
 /// How much work a job is.

@@ -35,6 +35,14 @@ fn a_few_faults_lose_and_change_nothing() -> anyhow::Result<()> {
     let kept: Value =
         serde_json::from_str(&std::fs::read_to_string(workdir.path().join("chaos/seed-1/chaos.json"))?)?;
     assert_eq!(kept["seed"], 1);
+    // Another seed in the same folder, with fewer jobs.
+    let mut command = workdir.ferry(&["chaos", "--workers", "2", "--jobs", "4", "--faults", "1"]);
+    command.args(["--minutes", "0.02", "--seed", "3", "--json"]);
+    let mut run = Run::start(command)?;
+    let finished =
+        run.wait_for("finished", LIMIT).with_context(|| logs(&workdir.path().join("chaos/seed-3")))?;
+    assert_eq!(finished["outcome"]["clean"], true, "{finished:#}");
+    assert!(run.end(LIMIT)?.success());
     Ok(())
 }
 

@@ -73,6 +73,7 @@ impl Trainer for Cutting {
                 .into(),
             artifacts: [(MODEL.to_owned(), vec![0])].into(),
             train_seconds: 1.0,
+            peak_memory: None,
         };
         tokio::spawn(async move {
             reporter.note(NOTE.to_owned()).await;

@@ -116,7 +116,7 @@ fn the_same_sweep_again_is_watched() -> anyhow::Result<()> {
     let text = sweep("same", "[0, 1, 2, 3]", 2000);
     let mut one = start(&workdir, "same", &text)?;
     one.wait_for("progress", LIMIT)?;
-    let (mut two, mut three) = (start(&workdir, "same", &text)?, start(&workdir, "same", &text)?);
+    let (mut two, mut three) = (start_saved(&workdir, "same")?, start_saved(&workdir, "same")?);
     remark(&mut two, "this one only watches")?;
     remark(&mut three, "this one only watches")?;
     signal(three.pid(), "INT")?;

@@ -190,9 +190,9 @@ async fn a_worker_says_that_it_is_out_and_an_observer_sees_that_and_what_the_sto
         failed: 0,
         state: scored,
     }]);
-    coordinator.write_scoreboard("demo", &board).await?;
+    coordinator.write_scoreboard("demo", &board, None).await?;
     assert_eq!(observer.scoreboard("demo").await?, Some(board));
-    assert!(observer.write_scoreboard("demo", &Scoreboard::default()).await.is_err());
+    assert!(observer.write_scoreboard("demo", &Scoreboard::default(), None).await.is_err());
     for bus in [&worker, &observer] {
         assert_eq!(bus.drains().await?.of("w"), Some(&drain));
         assert_eq!(bus.priorities().await?.0.jobs, []);

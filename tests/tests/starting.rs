@@ -13,6 +13,7 @@ use shared::device::DeviceRecord;
 use shared::ids::{JobId, WorkerId};
 use shared::job::{Job, TrainerId};
 use shared::protocol::{JobOrder, Presence};
+use shared::trainer::DatasetSize;
 use tests::backend::Backend;
 use tests::in_process;
 use uuid::Uuid;
@@ -78,7 +79,7 @@ async fn a_bad_worker_that_starts_first_burns_few_jobs() -> anyhow::Result<()> {
     bus.admit(&orders).await?;
     bus.appear(&Presence::announced("late", "here", vec![trainer()])).await?;
     let engine = Engine::new(jobs.clone(), &|_| false);
-    let extent = Extent { train_samples: 0, most_queued: 4096 };
+    let extent = Extent { dataset_size: DatasetSize::default(), most_queued: 4096 };
     let mut conductor = Conductor::begin(bus.clone(), engine, plan, extent, Role::Conducting);
     let coordinate = async {
         while !conductor.is_finished() {

@@ -18,6 +18,7 @@ use shared::job::{Job, TrainerId};
 use shared::kinds;
 use shared::protocol::subjects;
 use shared::result::{MODEL, VALIDATION};
+use shared::trainer::DatasetSize;
 use tests::backend::Backend;
 use tests::in_process::{self, SCORE};
 use tests::programs::{Workdir, root};
@@ -119,7 +120,7 @@ async fn conduct(bus: &Bus, plan: Plan, folder: &Path) -> anyhow::Result<RunReco
     let entering = Entering {
         plan: &plan,
         stored: &BTreeMap::new(),
-        train_samples: 0,
+        dataset_size: DatasetSize::default(),
         most_queued: orchestrator::service::MOST_QUEUED,
         timing: None,
         ours_alone: true,

@@ -31,7 +31,8 @@ pub(super) async fn train(
     let runs = folder.join("runs");
     let mut command = guard::command(&std::env::current_exe()?, guard::OnParentDeath::Kill)?;
     command.arg("run").arg(file).arg("--home").arg(folder.join("home")).arg("--out").arg(&runs);
-    command.args(["--models", "none", "--json", "--workers", &workers.to_string()]);
+    // A smaller sweep than the last one drops jobs, whose results stay for a larger one.
+    command.args(["--models", "none", "--json", "--yes", "--workers", &workers.to_string()]);
     for variable in ["FERRY_NATS", "FERRY_TOKEN", "FERRY_CREDS", "FERRY_HOME"] {
         command.env_remove(variable);
     }

@@ -81,7 +81,7 @@ async fn show(args: &LogsArgs, access: &Access) -> anyhow::Result<()> {
         Err(BusError::Missing { .. }) => None,
         Err(error) if error.is_transient() => return Err(error.into()),
         Err(error) => {
-            tracing::warn!("{error}; the end of the log is still in the job's record");
+            stdio::remark(&plain(&format!("{error}: only the end of the log is shown")));
             None
         }
     };

@@ -15,6 +15,7 @@ use shared::metrics::Goal;
 use shared::plural::count;
 use shared::stdio;
 use shared::terminal;
+use shared::trainer::DatasetSize;
 
 use super::access::{Access, BooksArgs};
 use super::comparison;
@@ -258,7 +259,7 @@ fn dataset(plan: &Plan, source: &DatasetSource) -> String {
 /// The epochs of each job.
 fn epochs(plan: &Plan) -> Vec<u32> {
     let Some(kind) = plan.kind() else { return Vec::new() };
-    plan.jobs.iter().map(|job| kind.effort(&job.settings.to_map(), 0).epochs).collect()
+    plan.jobs.iter().map(|job| kind.effort(&job.settings.to_map(), DatasetSize::default()).epochs).collect()
 }
 
 /// The number of images that all jobs together see, if the plan alone says how large the training split is.

@@ -58,5 +58,5 @@ fn a_name_that_no_ensemble_has_is_refused_with_those_that_there_are() {
     run(root.path(), &plan, |_, _| false);
     let refused = why(root.path(), &["Bets"]);
     assert_eq!(refused.status.code(), Some(2));
-    insta::assert_snapshot!(text(&refused.stderr), @"error: the sweep abaw4-lsd has no ensemble named `Bets`: its ensembles are `MU MobileViTv2 Weak`, `MU Strong & MU Weak`, `MA Strong & MA Best Weak`, `MU & MA Best Weak`, `Best Strong & MA VGG Weak & MU MobileViTv2 Weak`");
+    insta::assert_snapshot!(text(&refused.stderr), @"error: the sweep abaw4-lsd has no ensemble and no job named `Bets`, and no job whose id begins so: its ensembles are `MU MobileViTv2 Weak`, `MU Strong & MU Weak`, `MA Strong & MA Best Weak`, `MU & MA Best Weak`, `Best Strong & MA VGG Weak & MU MobileViTv2 Weak`, and `ferry status abaw4-lsd` lists its jobs");
 }

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoint, JobRecord, Origin, Release, is_zero};
+use super::{Checkpoint, JobRecord, Origin, is_zero};
 use crate::ids::Attempt;
 use crate::result::Times;
 
@@ -78,6 +78,45 @@ pub enum Move {
     /// A later version of this program knows what.
     #[serde(other)]
     Unknown,
+}
+
+/// Why a holder hands a job back unharmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Release {
+    /// The worker was asked to end.
+    Stopping,
+    /// A user drained the worker, and wanted the job handed back at once.
+    Drained,
+    /// A user paused the job.
+    Paused,
+    /// A user cancelled the job.
+    Cancelled,
+    /// The job waited for its turn on the worker's device, and was not to wait any longer, or the worker was to train
+    /// nothing for now.
+    NotBegun,
+    /// The worker could not start a training.
+    Unable,
+    /// The books were restored from a backup that was made while the job was held.
+    Restored,
+    /// A later version of this program knows why.
+    #[serde(other)]
+    Unknown,
+}
+
+impl std::fmt::Display for Release {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Stopping => "the worker was asked to end",
+            Self::Drained => "the worker was drained",
+            Self::Paused => "the job was paused",
+            Self::Cancelled => "the job was cancelled",
+            Self::NotBegun => "the worker had not begun it",
+            Self::Unable => "the worker could not start a training",
+            Self::Restored => "the books were restored from a backup",
+            Self::Unknown => "for a reason that a later version knows",
+        })
+    }
 }
 
 /// Where an attempt begins that does not begin from the start.

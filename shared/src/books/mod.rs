@@ -19,9 +19,8 @@ pub use checkpoint::{Checkpoint, KEPT_CHECKPOINTS, Origin};
 pub use claim::Claim;
 pub use failures::{LOG_TAIL, MAX_FAILED_WORKERS, MAX_FAILURES};
 pub use history::{History, LogTail, MOST_REPORTS, Reported};
-pub use journal::{Beginning, Journal, MOST_MOVES, Move, Moved};
+pub use journal::{Beginning, Journal, MOST_MOVES, Move, Moved, Release};
 pub use late::{Late, difference};
-pub use release::Release;
 pub use standing::{Incident, IncidentKind, Standing, WorkerRecord, incidents_in_words};
 
 use serde::{Deserialize, Serialize};

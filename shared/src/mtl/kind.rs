@@ -14,7 +14,7 @@ use crate::job::{Job, TrainerId};
 use crate::metrics::{Goal, Ranking};
 use crate::result::JobResult;
 use crate::settings::{Problem, SettingError, Settings};
-use crate::trainer::{Effort, Remedies, TrainerKind};
+use crate::trainer::{DatasetSize, Effort, Remedies, TrainerKind};
 use crate::warning::Warning;
 
 /// Networks up to this width are known to crash in libtorch with `channels_last`, on CPUs with AVX-512.
@@ -96,8 +96,8 @@ impl TrainerKind for Mtl {
         Some(settings)
     }
 
-    fn effort(&self, settings: &Settings, train_samples: usize) -> Effort {
-        effort::effort(&spec(settings), train_samples)
+    fn effort(&self, settings: &Settings, dataset_size: DatasetSize) -> Effort {
+        effort::effort(&spec(settings), dataset_size)
     }
 
     fn threads(&self, settings: &Settings) -> usize {

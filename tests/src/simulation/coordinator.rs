@@ -22,6 +22,7 @@ use shared::bus::Bus;
 use shared::ids::{JobId, WorkerId};
 use shared::protocol::Presence;
 use shared::result::JobResult;
+use shared::trainer::DatasetSize;
 
 use super::history::History;
 use super::sweep::Sweep;
@@ -161,7 +162,7 @@ pub(super) async fn run(
     let entering = Entering {
         plan: &sweep.plan,
         stored: &run_folder.results(),
-        train_samples: 0,
+        dataset_size: DatasetSize::default(),
         most_queued: history.most_queued,
         timing: Some(history.timing),
         ours_alone: history.ours_alone,

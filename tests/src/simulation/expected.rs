@@ -38,14 +38,15 @@ impl Expected {
     }
 
     fn equals(&self, finished: &Finished, result: &JobResult) -> bool {
-        let Finished { metrics, history, best_epoch, stopped_after, predictions, artifacts, train_seconds } =
-            finished;
+        let Finished { metrics, history, best_epoch, stopped_after, .. } = finished;
+        let Finished { predictions, artifacts, train_seconds, peak_memory, .. } = finished;
         let names = result.predictions.keys().eq(predictions.keys());
         let artifact = |name: &str| result.artifacts.get(name).map(|blob| blob.sha256.as_str());
         (&result.metrics, &result.history, &result.best_epoch) == (metrics, history, best_epoch)
             && result.stopped_after == *stopped_after
             && result.trainer == trainer()
             && result.train_seconds.to_bits() == train_seconds.to_bits()
+            && result.peak_memory == *peak_memory
             && names
             && predictions.iter().all(|(name, set)| is_set(result, name, set))
             && result.artifacts.keys().eq(artifacts.keys())

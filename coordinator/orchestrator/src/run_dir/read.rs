@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use shared::ids::JobId;
@@ -17,7 +18,10 @@ use super::{
     JobFailure, PLAN, RunDir, RunDirError, RunRecord, StoredDrain, StoredFailure, StoredPlan, StoredResult,
     VERSION,
 };
-use crate::sweep::plan::Plan;
+use crate::sweep::plan::{Plan, PlannedJob};
+
+/// How many results are read before they are taken.
+const AT_ONCE: usize = 4096;
 
 impl RunDir {
     /// Opens an existing run folder.
@@ -160,12 +164,17 @@ impl RunDir {
         for split in [VALIDATION, TEST] {
             self.read_samples(split, &mut samples)?;
         }
-        for job in &plan.jobs {
-            if let Some(result) = self.result(job.id)? {
-                let matrices = self.matrices(&result, plan.dataset_digest.as_ref(), &mut samples)?;
-                take(result.without_log(), matrices);
-            } else {
-                unfinished.push(job.id);
+        for jobs in plan.jobs.chunks(AT_ONCE) {
+            // Reading is most of the work, and each result has a file of its own.
+            let read = |job: &PlannedJob| Ok(self.result(job.id)?.map(JobResult::without_log));
+            let results: Vec<Result<Option<JobResult>, RunDirError>> = jobs.par_iter().map(read).collect();
+            for (job, result) in jobs.iter().zip(results) {
+                if let Some(result) = result? {
+                    let matrices = self.matrices(&result, plan.dataset_digest.as_ref(), &mut samples)?;
+                    take(result, matrices);
+                } else {
+                    unfinished.push(job.id);
+                }
             }
         }
         Ok(samples)

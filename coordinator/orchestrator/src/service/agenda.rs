@@ -20,12 +20,12 @@ pub struct Agenda {
 impl Agenda {
     /// Nothing was learned yet. Only ratios of the jobs' efforts matter, so the size of the dataset does not.
     pub fn of(plan: &Plan) -> Self {
-        Self { cost: work::cost_model(plan, 1) }
+        Self { cost: work::cost_model(plan, work::likely_size(plan)) }
     }
 
     /// Follows a changed plan.
     pub fn follow(&mut self, plan: &Plan) {
-        self.cost.add(work::described(plan, plan.jobs.iter(), 1));
+        self.cost.add(work::described(plan, plan.jobs.iter(), work::likely_size(plan)));
     }
 
     /// Learns from a job's record; one of another sweep tells since when its worker is free.

@@ -11,7 +11,8 @@ use uuid::Uuid;
 use super::conductor::Role;
 use super::follow::FollowError;
 use super::lease::{Claim, Holder};
-use super::{plans, unconducted, weights};
+use super::plans::Encoded;
+use super::{unconducted, weights};
 use crate::sweep::plan::Plan;
 
 /// The pause before the books are asked again for the answer of another coordinator.
@@ -28,7 +29,7 @@ const LONGEST_NAME: usize = 60;
 /// When a file of weights cannot be read, or the server refuses or does not answer.
 pub async fn to_add(bus: &Bus, plan: &Plan) -> anyhow::Result<Demand> {
     weights::share(bus, plan).await?;
-    Ok(Demand::Add { plan: plans::store(bus, plan).await? })
+    Ok(Demand::Add { plan: Encoded::of(plan)?.store(bus).await })
 }
 
 /// Demands that a sweep follows its edited file, which has this plan now. Stores what [`to_add`] stores.
@@ -37,7 +38,7 @@ pub async fn to_add(bus: &Bus, plan: &Plan) -> anyhow::Result<Demand> {
 /// As [`to_add`].
 pub async fn to_edit(bus: &Bus, plan: &Plan) -> anyhow::Result<Demand> {
     weights::share(bus, plan).await?;
-    Ok(Demand::Edit { plan: plans::store(bus, plan).await? })
+    Ok(Demand::Edit { plan: Encoded::of(plan)?.store(bus).await })
 }
 
 /// Why a sweep does not follow its edited file.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shared::bus::{Bus, Endpoint};
+use shared::trainer::DatasetSize;
 use tokio::time::Instant;
 
 use super::ask::EditError;
@@ -48,12 +49,12 @@ pub(super) async fn begin(
     let Some((folder, run_dir, tenure)) = follow_file(context, agreement, &bus, sink).await? else {
         return Ok(None);
     };
-    let (plan, train_samples) = (&request.plan, dataset.map_or(0, Dataset::train_samples));
+    let (plan, dataset_size) = (&request.plan, dataset.map_or_else(DatasetSize::default, Dataset::size));
     let stored = folder.results(&run_dir);
     let entering = Entering {
         plan,
         stored: &stored,
-        train_samples,
+        dataset_size,
         most_queued: MOST_QUEUED,
         timing: request.timing,
         // Runs that were guests before may still use the server of the one that ended.
@@ -73,7 +74,7 @@ pub(super) async fn begin(
         }
     }
     let (_, cost) = entered.conductor.costs();
-    let of = (plan.as_ref(), train_samples);
+    let of = (plan.as_ref(), dataset_size);
     if let Err(error) = measured::learn(cost, Some(&bus), of, &request.out, Some(&plan.name)).await {
         tracing::debug!(%error, "nothing is learned from other sweeps");
     }
@@ -94,8 +95,8 @@ async fn follow_file(
     bus: &Bus,
     sink: &mut Sink,
 ) -> anyhow::Result<Option<(RunFolder, RunDir, FolderTenure)>> {
-    let (plan, train_samples) = (&request.plan, dataset.map_or(0, Dataset::train_samples));
-    let compare = async || comparison::compare_with(bus, plan, train_samples).await;
+    let (plan, dataset_size) = (&request.plan, dataset.map_or_else(DatasetSize::default, Dataset::size));
+    let compare = async || comparison::compare_with(bus, plan, dataset_size).await;
     let compared = wait_out(|text| sink.remark(text), compare).await?;
     // The jobs of this sweep that the file does not have, whoever has edited it.
     let others = compared.iter().flat_map(|compared| compared.difference.gone()).collect();

@@ -56,7 +56,7 @@ impl Books {
     /// A model that has learned from all of it. Only ratios of the jobs' efforts matter, so the size of the dataset does
     /// not.
     pub(super) fn cost(&self, plan: &Plan) -> CostModel {
-        let mut cost = work::cost_model(plan, 1);
+        let mut cost = work::cost_model(plan, work::likely_size(plan));
         work::learn(&mut cost, self.records.values());
         for result in self.results.values() {
             cost.saw_result(result);

@@ -8,12 +8,13 @@ use std::path::Path;
 use shared::books::JobRecord;
 use shared::bus::{BookEntry, Bus, BusError};
 use shared::ids::JobId;
-use shared::protocol::Wish;
+use shared::protocol::{SweepRecord, Wish};
+use shared::trainer::DatasetSize;
 
 use super::continued::{self, Shortened};
 use super::dataset::Dataset;
 use super::lease;
-use super::plans::{self, ChangeError};
+use super::plans::{self, ChangeError, Encoded};
 use super::progress::{JobProgress, Stage};
 use super::work::{self, Work};
 use crate::cost::{CostModel, Open};
@@ -67,17 +68,22 @@ impl Comparison {
 /// When the dataset cannot be read, the server does not answer, or an entry in its books cannot be read.
 pub async fn compare(bus: &Bus, file: &Plan, dataset: Option<&Path>) -> anyhow::Result<Option<Comparison>> {
     let dataset = dataset.map(Dataset::open).transpose()?;
-    compare_with(bus, file, dataset.map_or(0, |dataset| dataset.train_samples())).await
+    compare_with(bus, file, dataset.as_ref().map_or_else(DatasetSize::default, Dataset::size)).await
 }
 
-/// Like [`compare`], with a dataset of so many training samples.
+/// The plan of a sweep in the books; `None` if it is that of its file.
+async fn unless_same(bus: &Bus, record: &SweepRecord, file: &Plan) -> Result<Option<Plan>, ChangeError> {
+    Encoded::of(file)?.unless_same(bus, &record.plan).await
+}
+
+/// Like [`compare`], with a dataset of this size.
 pub(super) async fn compare_with(
     bus: &Bus,
     file: &Plan,
-    train_samples: usize,
+    dataset_size: DatasetSize,
 ) -> anyhow::Result<Option<Comparison>> {
     let Some((record, _)) = bus.sweep(&file.name).await? else { return Ok(None) };
-    let known = match plans::unless_same(bus, &record, file).await {
+    let known = match unless_same(bus, &record, file).await {
         Ok(known) => known,
         Err(ChangeError::Bus(error)) if error.is_transient() => return Err(error.into()),
         Err(error) => {
@@ -99,7 +105,7 @@ pub(super) async fn compare_with(
         }
     };
     let gone: BTreeSet<JobId> = difference.gone().collect();
-    let mut cost = work::cost_model(&both, train_samples);
+    let mut cost = work::cost_model(&both, dataset_size);
     let origins = continuations.origins();
     let (mut jobs, records) = progress(bus, &both, &mut cost, &continuations.all()).await?;
     let mut going_on = BTreeMap::new();

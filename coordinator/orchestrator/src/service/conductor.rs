@@ -7,6 +7,7 @@ use shared::books::CarriedOut;
 use shared::bus::{BookEntry, Bucket, Bus, BusError, Change, Feed, RequestEntry};
 use shared::ids::JobId;
 use shared::protocol::{Priorities, subjects};
+use shared::trainer::DatasetSize;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::backlog::Rank;
@@ -37,7 +38,7 @@ pub enum Role {
 #[derive(Debug, Clone, Copy)]
 pub struct Extent {
     /// Number of training samples in the dataset.
-    pub train_samples: usize,
+    pub dataset_size: DatasetSize,
     /// How many jobs that wait for a worker may be in the server's queue at a time.
     pub most_queued: usize,
 }
@@ -50,7 +51,7 @@ pub struct Conductor {
     cost: CostModel,
     plan: Arc<Plan>,
     /// Number of training samples in the dataset.
-    train_samples: usize,
+    dataset_size: DatasetSize,
     bus: Bus,
     feed: Feed,
     performer: Performer,
@@ -66,7 +67,7 @@ impl Conductor {
         bus: Bus,
         engine: Engine,
         plan: Arc<Plan>,
-        Extent { train_samples, most_queued }: Extent,
+        Extent { dataset_size, most_queued }: Extent,
         role: Role,
     ) -> Self {
         let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
@@ -74,14 +75,14 @@ impl Conductor {
         let feed = bus.feed(subjects::COORDINATED_KEYS);
         let performer = Performer::new(bus.clone());
         let queueing = Queueing::new(bus.clone(), most_queued, role == Role::Conducting);
-        let cost = work::cost_model(&plan, train_samples);
+        let cost = work::cost_model(&plan, dataset_size);
         let downloads = Downloads::new(bus.clone());
         Self {
             role,
             engine,
             cost,
             plan,
-            train_samples,
+            dataset_size,
             bus,
             feed,
             performer,
@@ -281,7 +282,7 @@ impl Conductor {
     /// Takes a changed plan.
     fn replan(&mut self, plan: Plan, change: &PlanChange) {
         let added = plan.jobs.iter().filter(|job| change.added.contains(&job.id));
-        self.cost.add(work::described(&plan, added, self.train_samples));
+        self.cost.add(work::described(&plan, added, self.dataset_size));
         if plan.priority != self.plan.priority {
             self.engine.shift_all();
         }

@@ -9,6 +9,7 @@ use shared::pack::{self, Pack, PackError, Split};
 use shared::predictions::SampleList;
 use shared::protocol::{PackManifest, subjects};
 use shared::result::{TEST, VALIDATION};
+use shared::trainer::DatasetSize;
 
 /// A dataset on this machine.
 #[derive(Debug)]
@@ -21,9 +22,8 @@ impl Dataset {
         Ok(Self { pack: Pack::open(folder)? })
     }
 
-    /// Number of training samples.
-    pub(super) fn train_samples(&self) -> usize {
-        self.pack.len(Split::Train)
+    pub(super) fn size(&self) -> DatasetSize {
+        DatasetSize { train: self.pack.len(Split::Train), validation: self.pack.len(Split::Validation) }
     }
 
     /// The sample lists of the scored splits that it has, by the names of the predictions over them.

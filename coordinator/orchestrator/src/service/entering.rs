@@ -7,6 +7,7 @@ use shared::bus::Bus;
 use shared::ids::JobId;
 use shared::protocol::Timing;
 use shared::result::JobResult;
+use shared::trainer::DatasetSize;
 
 use super::conductor::{Conductor, Extent, Role};
 use super::lease::{Claim, Holder, KeptLease};
@@ -24,7 +25,7 @@ pub struct Entering<'a> {
     /// The results that are in the run folder.
     pub stored: &'a BTreeMap<JobId, JobResult>,
     /// Number of training samples in the dataset.
-    pub train_samples: usize,
+    pub dataset_size: DatasetSize,
     /// How many jobs that wait for a worker may be in the server's queue at a time.
     pub most_queued: usize,
     /// Lease and heartbeat to set. `None` keeps those of the server.
@@ -52,7 +53,7 @@ pub struct Entered {
 /// # Errors
 /// When the server refuses, cannot be reached, or has an entry that cannot be read.
 pub async fn enter(bus: &Bus, entering: Entering<'_>, sink: &mut Sink) -> anyhow::Result<Entered> {
-    let Entering { plan, stored, train_samples, most_queued, timing, ours_alone, holder } = entering;
+    let Entering { plan, stored, dataset_size, most_queued, timing, ours_alone, holder } = entering;
     let mut claim = Claim::new(bus.clone(), &plan.name, holder);
     let role = wait_out(|text| sink.remark(text), async || Ok(claim.settle(ours_alone).await?)).await?;
     let lease = claim.keep_up(role);
@@ -92,7 +93,7 @@ pub async fn enter(bus: &Bus, entering: Entering<'_>, sink: &mut Sink) -> anyhow
             plan.name
         ));
     }
-    let (plan, extent) = (Arc::new(admitted.plan), Extent { train_samples, most_queued });
+    let (plan, extent) = (Arc::new(admitted.plan), Extent { dataset_size, most_queued });
     let mut conductor = Conductor::begin(bus.clone(), engine, plan, extent, role);
     conductor.found_listed(&admitted.listed);
     let (_, cost) = conductor.costs();

@@ -9,12 +9,13 @@ use shared::bus::{Bucket, Bus, BusError};
 use shared::ids::JobId;
 use shared::protocol::{SweepRecord, subjects};
 use shared::result::JobResult;
+use shared::trainer::DatasetSize;
 
 use super::dataset::Dataset;
 use super::work::{self, Work};
 use crate::cost::{CostModel, Open};
 use crate::run_dir::RunDir;
-use crate::sweep::plan::{DatasetSource, Plan};
+use crate::sweep::plan::Plan;
 
 /// How many results of one sweep are looked at, and how many run folders, the newest first.
 const RESULTS: usize = 64;
@@ -32,8 +33,8 @@ pub async fn foretell(
     out: &Path,
 ) -> anyhow::Result<Work> {
     let samples = match (dataset, &plan.dataset) {
-        (Some(folder), _) => Dataset::open(folder)?.train_samples(),
-        (None, source) => source.as_ref().and_then(drawn).unwrap_or(0),
+        (Some(folder), _) => Dataset::open(folder)?.size(),
+        (None, _) => work::size_in(plan).unwrap_or_default(),
     };
     let mut cost = work::cost_model(plan, samples);
     learn(&mut cost, bus, (plan, samples), out, None).await?;
@@ -45,7 +46,7 @@ pub async fn foretell(
 pub(super) async fn learn(
     cost: &mut CostModel,
     bus: Option<&Bus>,
-    (plan, train_samples): (&Plan, usize),
+    (plan, dataset_size): (&Plan, DatasetSize),
     out: &Path,
     but: Option<&str>,
 ) -> Result<(), BusError> {
@@ -63,7 +64,7 @@ pub(super) async fn learn(
             let jobs: BTreeSet<JobId> = jobs.step_by(other.jobs.len().div_ceil(RESULTS).max(1)).collect();
             let mut results = Vec::new();
             bus.each_result(&jobs, |result| results.push(result)).await?;
-            learn_from(cost, (plan, train_samples), &other, &results);
+            learn_from(cost, (plan, dataset_size), &other, &results);
         }
     }
     // The plan of a large sweep is large: that of `but` is not read.
@@ -72,7 +73,7 @@ pub(super) async fn learn(
         let Ok(other) = run.plan() else { continue };
         if known.insert(other.name.clone()) {
             let results = run.some_results(RESULTS).unwrap_or_default();
-            learn_from(cost, (plan, train_samples), &other, &results);
+            learn_from(cost, (plan, dataset_size), &other, &results);
         }
     }
     Ok(())
@@ -80,26 +81,18 @@ pub(super) async fn learn(
 
 fn learn_from(
     cost: &mut CostModel,
-    (plan, train_samples): (&Plan, usize),
+    (plan, dataset_size): (&Plan, DatasetSize),
     other: &Plan,
     results: &[JobResult],
 ) {
     let (Some(kind), true) = (other.kind(), other.trainer == plan.trainer) else { return };
     let is_same = other.dataset_digest == plan.dataset_digest;
-    let samples = if is_same { Some(train_samples) } else { other.dataset.as_ref().and_then(drawn) };
+    let samples = if is_same { Some(dataset_size) } else { work::size_in(other) };
     let Some(samples) = samples else { return };
     for result in results {
         let Some(job) = other.jobs.iter().find(|job| job.id == result.job) else { continue };
         let settings = job.settings.to_map();
         cost.saw_elsewhere(kind.effort(&settings, samples), &settings, result);
-    }
-}
-
-/// The number of training samples, if the plan alone tells it.
-fn drawn(source: &DatasetSource) -> Option<usize> {
-    match source {
-        DatasetSource::Synthetic(options) => Some(options.train as usize),
-        DatasetSource::Pack(_) => None,
     }
 }
 

@@ -62,26 +62,30 @@ impl From<ContinuedError> for ChangeError {
     }
 }
 
-/// Stores a plan as it is referred to in the books.
-pub(super) async fn store(bus: &Bus, plan: &Plan) -> Result<BlobRef, ChangeError> {
-    let (blob, text) = encoded(plan)?;
-    bus.store_blob(Bucket::Results, &blob, text).await;
-    Ok(blob)
+/// A plan as the books store it. That of a large sweep is large, so it is written once.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    blob: BlobRef,
+    text: Bytes,
 }
 
-fn encoded(plan: &Plan) -> Result<(BlobRef, Bytes), ChangeError> {
-    let text = serde_json::to_vec(plan)
-        .map_err(|error| ChangeError::Refused(format!("the plan cannot be stored: {error}")))?;
-    Ok((BlobRef::of(&format!("plan.{}", plan.name), &text), text.into()))
-}
+impl Encoded {
+    pub(super) fn of(plan: &Plan) -> Result<Self, ChangeError> {
+        let text = serde_json::to_vec(plan)
+            .map_err(|error| ChangeError::Refused(format!("the plan cannot be stored: {error}")))?;
+        Ok(Self { blob: BlobRef::of(&format!("plan.{}", plan.name), &text), text: text.into() })
+    }
 
-/// The plan of a sweep in the books; `None` if it is that of its file, which is usual, so that it need not be fetched.
-pub(super) async fn unless_same(
-    bus: &Bus,
-    record: &SweepRecord,
-    file: &Plan,
-) -> Result<Option<Plan>, ChangeError> {
-    if encoded(file)?.0 == record.plan { Ok(None) } else { Ok(Some(load(bus, &record.plan).await?)) }
+    /// Stores it as it is referred to in the books.
+    pub(super) async fn store(self, bus: &Bus) -> BlobRef {
+        bus.store_blob(Bucket::Results, &self.blob, self.text).await;
+        self.blob
+    }
+
+    /// The plan of a sweep in the books; `None` if it is this one, which is usual, so that it need not be fetched.
+    pub(super) async fn unless_same(&self, bus: &Bus, known: &BlobRef) -> Result<Option<Plan>, ChangeError> {
+        if self.blob == *known { Ok(None) } else { Ok(Some(load(bus, known).await?)) }
+    }
 }
 
 /// Fetches a plan.
@@ -143,7 +147,7 @@ pub(super) async fn change(
         };
         let record = SweepRecord {
             v: SweepRecord::VERSION,
-            plan: store(bus, &next).await?,
+            plan: Encoded::of(&next)?.store(bus).await,
             generation: record.generation + 1,
             changed_by: Some(request),
             ..record

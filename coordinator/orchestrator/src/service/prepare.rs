@@ -11,7 +11,7 @@ use shared::result::JobResult;
 
 use super::dataset::Dataset;
 use super::garbage;
-use super::plans::{self, ChangeError};
+use super::plans::{self, ChangeError, Encoded};
 use crate::engine::Engine;
 use crate::run_dir::{Found, RunDir, RunDirError};
 use crate::sweep::difference::Difference;
@@ -152,22 +152,23 @@ pub(super) async fn admit(
     let requested = named_in_requests(bus).await?;
     let (plan, steered, mut opening) = loop {
         let known = bus.sweep(&plan.name).await?;
-        let (plan, is_known) = match &known {
-            Some((record, _)) => match plans::unless_same(bus, record, plan).await {
-                Ok(None) => (plan.clone(), true),
+        let own = Encoded::of(plan)?;
+        let (plan, is_known, is_own) = match &known {
+            Some((record, _)) => match own.unless_same(bus, &record.plan).await {
+                Ok(None) => (plan.clone(), true, true),
                 Ok(Some(stored)) => {
                     let continued = plans::continued(plan.clone(), stored.clone());
                     // An edit is a request of its own. Whoever made one in the meantime is right.
                     let is_edited = !Difference::between(&stored, &continued).is_empty();
-                    (if is_edited { stored } else { continued }, true)
+                    (if is_edited { stored } else { continued }, true, false)
                 }
                 Err(ChangeError::Bus(error)) if error.is_transient() => return Err(error.into()),
                 Err(error) => {
                     tracing::warn!("what was requested of this sweep earlier cannot be read: {error}");
-                    (plan.clone(), false)
+                    (plan.clone(), false, true)
                 }
             },
-            None => (plan.clone(), false),
+            None => (plan.clone(), false, true),
         };
         let planned: BTreeMap<JobId, &PlannedJob> = plan.jobs.iter().map(|job| (job.id, job)).collect();
         let jobs = planned.keys().copied().collect();
@@ -180,7 +181,7 @@ pub(super) async fn admit(
         let steered = bus.admit_each(entered, look).await?;
         let (generation, changed_by, revision) =
             known.map_or((0, None, 0), |(record, revision)| (record.generation, record.changed_by, revision));
-        let blob = plans::store(bus, &plan).await?;
+        let blob = if is_own { own } else { Encoded::of(&plan)? }.store(bus).await;
         let (v, name) = (SweepRecord::VERSION, plan.name.clone());
         let record = SweepRecord { v, name, plan: blob, generation, changed_by };
         // Somebody may change the plan at the same time.

@@ -70,22 +70,19 @@ fn shown(file: &Path) -> String {
 /// What `git` says of `folder`; `None` if it is in no repository, or nothing is committed there yet. Of the files that are not
 /// part of the repository, only the sweep file counts: a run's own folders lie beside it.
 async fn git(folder: &Path, file: Option<&OsStr>) -> Option<GitState> {
-    let words = |words: &[&'static str]| words.iter().map(OsStr::new).collect::<Vec<_>>();
-    let commit = said(folder, &words(&["rev-parse", "--verify", "HEAD"])).await?;
-    let tracked = words(&["status", "--porcelain", "--untracked-files=no", "--", "."]);
-    let mut changed = said(folder, &tracked).await?;
-    if let Some(file) = file {
-        let mut own = words(&["status", "--porcelain", "--untracked-files=all", "--"]);
-        own.push(file);
-        changed += &said(folder, &own).await?;
+    let commit = said(folder, &["rev-parse", "--verify", "HEAD"], None).await?;
+    let tracked = ["status", "--porcelain", "--untracked-files=no", "--", "."];
+    let mut changed = said(folder, &tracked, None).await?;
+    if file.is_some() {
+        changed += &said(folder, &["status", "--porcelain", "--untracked-files=all", "--"], file).await?;
     }
     Some(GitState { commit: commit.trim().to_owned(), dirty: !changed.trim().is_empty() })
 }
 
-async fn said(folder: &Path, words: &[&OsStr]) -> Option<String> {
+async fn said(folder: &Path, words: &[&str], file: Option<&OsStr>) -> Option<String> {
     let mut git = Command::new("git");
     // Looking changes nothing, not even git's own index.
-    git.arg("--no-optional-locks").arg("-C").arg(folder).args(words);
+    git.arg("--no-optional-locks").arg("-C").arg(folder).args(words).args(file);
     git.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, git.output()).await.ok()?.ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

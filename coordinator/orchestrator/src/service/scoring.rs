@@ -11,14 +11,14 @@ use std::time::Duration;
 use shared::books::JobState;
 use shared::bus::{Bus, BusError, Change, Fed};
 use shared::ids::JobId;
-use shared::predictions::SampleList;
 use shared::protocol::Scoreboard;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::conductor::Role;
 use super::queueing::until;
-use crate::ensemble::live::{Candidate, Finished, LiveEnsembles, Predicted, Predictions};
+use super::stored_predictions::UntilStopped;
+use crate::ensemble::live::{Candidate, Finished, LiveEnsembles, Predictions};
 use crate::sweep::plan::Plan;
 
 /// The shortest time between two scorings, and the pause after a write that failed.
@@ -55,8 +55,7 @@ pub(super) struct Scoring {
     write_due: Instant,
     /// True if the user has been told of a failure, and nothing was written since.
     told: bool,
-    /// The run ends, so that nothing waits for its turn.
-    is_ending: bool,
+    pace: Pace,
     /// Nobody needs the scores any more.
     stop: Arc<AtomicBool>,
 }
@@ -66,6 +65,15 @@ impl Drop for Scoring {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
+}
+
+/// How much of the time scoring may take.
+#[derive(Debug)]
+enum Pace {
+    /// Its share.
+    Restrained,
+    /// All of it, because the run ends.
+    Hurried,
 }
 
 /// Where the scorer is.
@@ -82,29 +90,6 @@ struct Scorer {
     ensembles: LiveEnsembles,
     predictions: Box<dyn Predictions + Send>,
     stop: Arc<AtomicBool>,
-}
-
-/// Predictions that can be read until nobody needs them any more.
-struct UntilStopped<'a> {
-    predictions: &'a mut dyn Predictions,
-    stop: &'a AtomicBool,
-}
-
-impl Predictions for UntilStopped<'_> {
-    fn of_job(&mut self, job: JobId) -> Result<Option<Predicted>, String> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err("the run has ended".to_owned());
-        }
-        self.predictions.of_job(job)
-    }
-
-    fn samples(&mut self) -> Result<Option<&SampleList>, String> {
-        self.predictions.samples()
-    }
-
-    fn finished(&mut self, plan: &Plan) -> Result<Vec<(JobId, Finished)>, String> {
-        self.predictions.finished(plan)
-    }
 }
 
 impl std::fmt::Debug for Scorer {
@@ -179,7 +164,7 @@ impl Scoring {
             writing: JoinSet::new(),
             write_due: now,
             told: false,
-            is_ending: false,
+            pace: Pace::Restrained,
             stop,
         }
     }
@@ -270,7 +255,7 @@ impl Scoring {
         if !self.conducts() {
             return None;
         }
-        (self.due, self.is_ending) = (Instant::now(), true);
+        (self.due, self.pace) = (Instant::now(), Pace::Hurried);
         let last = async {
             while !self.is_idle() {
                 self.step().await;
@@ -326,8 +311,10 @@ impl Scoring {
         self.place = Place::Here(scorer);
         // A changed plan waits for nothing.
         let is_replanned = self.news.iter().any(|news| matches!(news, News::Plan(..)));
-        let is_urgent = is_replanned || self.is_ending;
-        let pause = if is_urgent { Duration::ZERO } else { (took * SHARE).max(PAUSE) };
+        let pause = match self.pace {
+            Pace::Restrained if !is_replanned => (took * SHARE).max(PAUSE),
+            Pace::Restrained | Pace::Hurried => Duration::ZERO,
+        };
         self.due = Instant::now() + pause;
         if self.conducts() && board.is_some() {
             self.board = board;

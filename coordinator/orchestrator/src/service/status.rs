@@ -7,6 +7,7 @@ use shared::ids::JobId;
 use shared::metrics::{Goal, Metrics};
 use shared::protocol::{Drains, Presence, Priority, ScoredEnsemble, Steering, SweepRecord, Wish, subjects};
 use shared::result::JobResult;
+use shared::trainer::DatasetSize;
 
 use super::books::Books;
 use super::progress::finished_epochs;
@@ -178,7 +179,7 @@ struct Known<'a> {
 
 fn job_status(plan: &Plan, job: &PlannedJob, labels: &Labels, known: &Known<'_>) -> JobStatus {
     let kind = plan.kind();
-    let epochs = kind.map_or(0, |kind| kind.effort(&job.settings.to_map(), 0).epochs);
+    let epochs = kind.map_or(0, |kind| kind.effort(&job.settings.to_map(), DatasetSize::default()).epochs);
     let mut status = JobStatus::pending(job.id, labels.get(job.id), epochs);
     let Some(record) = known.record else { return status };
     status.epoch = finished_epochs(record, epochs);

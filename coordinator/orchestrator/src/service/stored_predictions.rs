@@ -1,5 +1,7 @@
 //! The predictions in a run folder, as the ensembles of a running sweep read them again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use shared::ids::JobId;
 use shared::predictions::SampleList;
 use shared::result::VALIDATION;
@@ -48,5 +50,28 @@ impl Predictions for StoredPredictions {
             finished.extend(result.map(|result| (job.id, Finished::of(&result, &plan.ranking))));
         }
         Ok(finished)
+    }
+}
+
+/// Predictions that can be read until nobody needs them any more.
+pub(super) struct UntilStopped<'a> {
+    pub(super) predictions: &'a mut dyn Predictions,
+    pub(super) stop: &'a AtomicBool,
+}
+
+impl Predictions for UntilStopped<'_> {
+    fn of_job(&mut self, job: JobId) -> Result<Option<Predicted>, String> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err("the run has ended".to_owned());
+        }
+        self.predictions.of_job(job)
+    }
+
+    fn samples(&mut self) -> Result<Option<&SampleList>, String> {
+        self.predictions.samples()
+    }
+
+    fn finished(&mut self, plan: &Plan) -> Result<Vec<(JobId, Finished)>, String> {
+        self.predictions.finished(plan)
     }
 }

@@ -8,10 +8,10 @@ use shared::bus::{BookEntry, Bus, BusError};
 use shared::ids::JobId;
 use shared::plural::count;
 use shared::protocol::{LiveReport, Presence, Readiness};
-use shared::trainer::Effort;
+use shared::trainer::{DatasetSize, Effort};
 
 use crate::cost::{CostModel, Described, Estimate, Holding, Open, Seat};
-use crate::sweep::plan::{Plan, PlannedJob};
+use crate::sweep::plan::{DatasetSource, Plan, PlannedJob};
 
 /// What is left to do.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -59,21 +59,36 @@ impl fmt::Display for Work {
     }
 }
 
+/// The size of a plan's dataset, if the plan alone tells it.
+pub(super) fn size_in(plan: &Plan) -> Option<DatasetSize> {
+    match plan.dataset.as_ref()? {
+        DatasetSource::Synthetic(options) => {
+            Some(DatasetSize { train: options.train as usize, validation: options.validation as usize })
+        }
+        DatasetSource::Pack(_) => None,
+    }
+}
+
+/// The same for comparisons of the plan's jobs where the dataset is not at hand.
+pub(super) fn likely_size(plan: &Plan) -> DatasetSize {
+    size_in(plan).unwrap_or(DatasetSize::TYPICAL)
+}
+
 /// A cost model that knows the jobs of a plan, and has learned nothing yet.
-pub(super) fn cost_model(plan: &Plan, train_samples: usize) -> CostModel {
-    CostModel::new(described(plan, plan.jobs.iter(), train_samples))
+pub(super) fn cost_model(plan: &Plan, dataset_size: DatasetSize) -> CostModel {
+    CostModel::new(described(plan, plan.jobs.iter(), dataset_size))
 }
 
 /// What these jobs are, and how much work. Jobs of a trainer that this program does not know are all alike.
 pub(super) fn described<'a>(
     plan: &'a Plan,
     jobs: impl Iterator<Item = &'a PlannedJob> + 'a,
-    train_samples: usize,
+    dataset_size: DatasetSize,
 ) -> impl Iterator<Item = Described> + 'a {
     let (alike, kind) = (Effort { epochs: 1, units: 1.0, class: 0 }, plan.kind());
     jobs.map(move |job| {
         let settings = job.settings.to_map();
-        let effort = kind.map_or(alike, |kind| kind.effort(&settings, train_samples));
+        let effort = kind.map_or(alike, |kind| kind.effort(&settings, dataset_size));
         Described { job: job.id, effort, settings }
     })
 }

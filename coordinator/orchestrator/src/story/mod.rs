@@ -10,6 +10,7 @@ use shared::books::{IncidentKind, Move, Origin};
 use shared::device::DeviceRecord;
 use shared::ids::{Attempt, JobId};
 use shared::result::JobResult;
+use shared::trainer::DatasetSize;
 
 use crate::sweep::plan::{Plan, PlannedJob};
 use crate::view::labels::Labels;
@@ -164,7 +165,8 @@ pub struct Against {
 
 /// A story with nothing in it but which job it is about.
 fn begun(plan: &Plan, job: &PlannedJob, source: Source, outcome: Outcome) -> Story {
-    let epochs = plan.kind().map_or(0, |kind| kind.effort(&job.settings.to_map(), 0).epochs);
+    let epochs =
+        plan.kind().map_or(0, |kind| kind.effort(&job.settings.to_map(), DatasetSize::default()).epochs);
     Story {
         sweep: plan.name.clone(),
         job: job.id,

@@ -15,7 +15,7 @@ use shared::metrics::Ranking;
 use shared::mtl::preset::Preset;
 use shared::protocol::{CheckpointEvery, Execution, JobOrder, Priority};
 use shared::settings::Settings;
-use shared::trainer::TrainerKind;
+use shared::trainer::{DatasetSize, TrainerKind};
 
 use super::job_settings::JobSettings;
 
@@ -134,7 +134,7 @@ impl Plan {
 
     /// How many epochs a job has; 1 if this program does not know its trainer.
     pub fn epochs_of(&self, job: &PlannedJob) -> u32 {
-        self.kind().map_or(1, |kind| kind.effort(&job.settings.to_map(), 0).epochs)
+        self.kind().map_or(1, |kind| kind.effort(&job.settings.to_map(), DatasetSize::default()).epochs)
     }
 
     /// The jobs among which an ensemble chooses its members, by their places in the plan.

@@ -1,7 +1,7 @@
 //! What the keys of the screen do. Pure.
 
 use shared::ids::JobId;
-use shared::protocol::{NotAPriority, Priority};
+use shared::protocol::Priority;
 
 use super::super::steer::Verb;
 use super::filter;
@@ -158,13 +158,12 @@ impl Model {
         match key {
             Key::Escape => return,
             Key::Enter => {
-                match text.trim().parse() {
-                    Ok(priority) => self.ask(Verb::Priority(priority), all),
-                    Err(NotAPriority { .. }) => {
-                        let (least, most) = (Priority::LEAST, Priority::MOST);
-                        let error = format!("write a whole number from {least} to {most}, where 0 is normal");
-                        self.mode = Mode::Priority { typed: Typed { text, error: Some(error) }, all };
-                    }
+                if let Ok(priority) = text.trim().parse() {
+                    self.ask(Verb::Priority(priority), all);
+                } else {
+                    let (least, most) = (Priority::LEAST, Priority::MOST);
+                    let error = format!("write a whole number from {least} to {most}, where 0 is normal");
+                    self.mode = Mode::Priority { typed: Typed { text, error: Some(error) }, all };
                 }
                 return;
             }

@@ -19,8 +19,8 @@ const HELP: &[(&str, &str)] = &[
     ("c", "cancel: nobody trains the job any more"),
     ("t", "train again: a failed job goes on, a finished one begins anew"),
     ("f", "first: workers take the job before all others that wait"),
-    ("n", "priority: type a number; workers take jobs of a higher one earlier"),
-    ("P, R, C, T, F, N", "the same for all jobs that the list shows; each asks first"),
+    ("n", "priority: type a number; jobs of a higher one are taken earlier"),
+    ("capital letters", "the same for all jobs that the list shows; each asks first"),
     ("Ctrl-Z", "leave for a while; `fg` comes back"),
     ("q, Ctrl-C", "quit; the sweep goes on"),
 ];

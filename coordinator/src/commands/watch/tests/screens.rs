@@ -65,7 +65,7 @@ fn ensembles_with_scores() {
     assert!(lines[0].contains("1/8 done   F1 61.26 so far · waits for 2 running, 3 pending"), "{lines:?}");
     assert!(lines[1].contains("3/16 done  no score · waits for 3 running, 7 pending"), "{lines:?}");
     told(&mut world, "demo", EnsembleState::Final { members: 2, val_macro_f1: 62.0 });
-    assert!(shown(&world)[0].contains("done   final F1 62.00 · 4 members"), "{:?}", shown(&world));
+    assert!(shown(&world)[0].contains("done   final F1 62.00 · 2 members"), "{:?}", shown(&world));
 }
 
 #[test]
