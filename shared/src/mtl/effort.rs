@@ -10,7 +10,7 @@ const TRAINING: f64 = 3.0;
 
 /// What starting the operations of one block costs in each training step, however small the batch is, as pixels of the
 /// published `ResNet-18`. It counts in small networks only. Measured with experiments/demo.yaml on a CPU, where it explains
-/// the seconds per epoch of all configurations to within 5 %.
+/// the seconds per epoch of the networks in the test below to within 5 %.
 const START: f64 = 350.0;
 
 /// A network.
