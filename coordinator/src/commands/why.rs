@@ -62,24 +62,14 @@ fn show(args: &WhyArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn ensemble(args: &WhyArgs, record: &RunRecord) -> anyhow::Result<String> {
-    let Some(explanation) = explain(record, &args.name)? else {
-        return Err(unknown(record, &args.name).into());
-    };
+    let (sweep, name) = (&record.plan.name, &args.name);
+    let gone = || BadInput(format!("the sweep {sweep} has no ensemble named `{name}` any more"));
+    let explanation = explain(record, name)?.ok_or_else(gone)?;
     Ok(if args.json {
         format!("{:#}\n", serde_json::to_value(&explanation)?)
     } else {
         plain(&in_words(&explanation, &Labels::of(&record.plan), &record.plan.ranking.metric))
     })
-}
-
-fn unknown(record: &RunRecord, name: &str) -> BadInput {
-    let names: Vec<String> = record.plan.ensembles.iter().map(|rule| format!("`{}`", rule.name)).collect();
-    let known = if names.is_empty() {
-        "it has none".to_owned()
-    } else {
-        format!("its ensembles are {}", names.join(", "))
-    };
-    BadInput(format!("the sweep {} has no ensemble named `{name}`: {known}", record.plan.name))
 }
 
 fn in_words(
